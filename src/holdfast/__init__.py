@@ -1,0 +1,1 @@
+"""Holdfast checkpoints machine-learning experiments."""

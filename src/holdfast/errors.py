@@ -1,0 +1,225 @@
+"""Every error that Holdfast raises on its own account.
+
+Grouped by what the caller would do next:
+
+    HoldfastError
+    ├── UsageError (ValueError)            change the call
+    │   ├── GraphError                         a cycle, a missing input, a label used twice
+    │   └── UnsupportedStateError (TypeError)  a value that cannot be saved safely; names its path
+    ├── CheckpointNotFoundError (FileNotFoundError)   look elsewhere, or start from scratch
+    ├── CheckpointExistsError (FileExistsError)       choose another name, or overwrite=True
+    ├── RunActiveError                     another live run uses this directory
+    ├── DamagedError                       use another checkpoint; this one is not what was saved
+    │   ├── CheckpointDamagedError             a file is missing, cut, foreign or malformed
+    │   └── PieceDamagedError                  stored bytes have another digest than was recorded
+    ├── FormatVersionError                 install a newer Holdfast
+    ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
+    │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
+    └── RestoreError
+        ├── StateMismatchError (ValueError)    what is saved does not fit the live object; nothing changed
+        ├── RestoreIncompleteError             damage was met half-way; the live object is a mixture
+        └── PlanMismatchError (ValueError)     the experiment is not the one that was saved
+
+All keep their facts as attributes and survive pickling (a worker process may raise them).
+"""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Sequence
+from typing import Any
+
+
+class HoldfastError(Exception):
+    """Base of every error of this library."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError and friends rebuild from a filtered `args`; the facts live in __dict__.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class UsageError(HoldfastError, ValueError):
+    """The call asks for something that has no meaning; nothing was changed."""
+
+
+class GraphError(UsageError):
+    """A model graph cannot be built or run: a cycle, a missing input, a label used twice."""
+
+
+class UnsupportedStateError(UsageError, TypeError):
+    """A value that cannot be saved safely, found before anything was written."""
+
+    def __init__(self, path: str, kind: str, hint: str = "") -> None:
+        super().__init__(path, kind, hint)
+        self.path, self.kind, self.hint = path, kind, hint
+
+    def __str__(self) -> str:
+        hint = self.hint or "Leave it out, turn it into arrays or plain data, or register_adapter() for its type."
+        return f"cannot save {self.path!r}: a {self.kind} is not supported. {hint}"
+
+
+class CheckpointNotFoundError(HoldfastError, FileNotFoundError):
+    """There is no checkpoint at this place."""
+
+    def __init__(self, place: str, why: str = "there is no checkpoint there") -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.why}. `holdfast ls DIR` lists what there is."
+
+
+class CheckpointExistsError(HoldfastError, FileExistsError):
+    """A checkpoint of this name is there already and `overwrite=False`."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.place!r} exists already. Choose another name or pass overwrite=True."
+
+
+class RunActiveError(HoldfastError):
+    """Another live process runs in this experiment directory."""
+
+    def __init__(self, directory: str, host: str, pid: int) -> None:
+        super().__init__(directory, host, pid)
+        self.directory, self.host, self.pid = directory, host, pid
+
+    def __str__(self) -> str:
+        return (
+            f"{self.directory}: process {self.pid} on {self.host} is running an experiment here. "
+            "Wait for it, choose another directory, or pass share_directory=True."
+        )
+
+
+class DamagedError(HoldfastError):
+    """A checkpoint is not what was saved."""
+
+
+class CheckpointDamagedError(DamagedError):
+    """A bundle that is foreign, malformed, cut, or lacks a file."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(place, what)
+        self.place, self.what = place, what
+
+    def __str__(self) -> str:
+        return f"{self.place} is damaged: {self.what}. `holdfast verify DIR` lists the intact checkpoints."
+
+
+class PieceDamagedError(DamagedError):
+    """Stored bytes no longer have the digest that was recorded for them."""
+
+    def __init__(self, place: str, leaf: str, file: str, expected: str, found: str) -> None:
+        super().__init__(place, leaf, file, expected, found)
+        self.place, self.leaf, self.file = place, leaf, file
+        self.expected, self.found = expected, found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: leaf {self.leaf!r} is damaged in {self.file}: its digest was "
+            f"{self.expected[:12]} and is now {self.found[:12]}. `holdfast verify DIR` lists the intact checkpoints."
+        )
+
+
+class FormatVersionError(HoldfastError):
+    """The bundle was written in a format that this version does not know."""
+
+    def __init__(self, place: str, found: int, known: int) -> None:
+        super().__init__(place, found, known)
+        self.place, self.found, self.known = place, found, known
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} has format version {self.found}; this version of Holdfast reads up to {self.known}. "
+            "Install a newer one; the bundle was left untouched."
+        )
+
+
+class CheckpointReplacedError(HoldfastError):
+    """The name holds another checkpoint than the one that was listed or opened."""
+
+    def __init__(self, place: str, expected: str, found: str | None) -> None:
+        super().__init__(place, expected, found)
+        self.place, self.expected, self.found = place, expected, found
+
+    def __str__(self) -> str:
+        now = f"{self.found[:12]}" if self.found else "nothing"
+        return f"{self.place} held checkpoint {self.expected[:12]} and now holds {now}. Open it again."
+
+
+class SaveError(HoldfastError, OSError):
+    """A save failed; every earlier checkpoint is as it was."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return f"could not save {self.place}: {self.why}. Earlier checkpoints are untouched."
+
+
+class CommitUncertainError(SaveError):
+    """The new checkpoint is in place, but the disk refused to promise that it will stay."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: the new checkpoint is in place, but making it durable failed ({self.why}). "
+            "After a power cut the name may hold the old one or the new one. Nothing was removed."
+        )
+
+
+class RestoreError(HoldfastError):
+    """A state could not be put into live objects."""
+
+
+class StateMismatchError(RestoreError, ValueError):
+    """What is saved does not fit the live objects; nothing was changed.
+
+    `problems` holds one sentence per leaf, each beginning with its path.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        shown = self.problems[:10]
+        more = len(self.problems) - len(shown)
+        lines = "\n".join(f"  {problem}" for problem in shown) + (f"\n  … and {more} more" if more else "")
+        return (
+            f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{lines}\n"
+            "Build the objects as they were when saved, or pass strict=False to skip what does not fit."
+        )
+
+
+class RestoreIncompleteError(RestoreError):
+    """Damage was met while live objects were being filled; they now hold a mixture."""
+
+    def __init__(self, leaf: str, why: str) -> None:
+        super().__init__(leaf, why)
+        self.leaf, self.why = leaf, why
+
+    def __str__(self) -> str:
+        return (
+            f"the restore stopped at leaf {self.leaf!r}: {self.why}. The live objects hold a mixture: "
+            "restore an intact checkpoint before you go on."
+        )
+
+
+class PlanMismatchError(RestoreError, ValueError):
+    """The experiment is not the one that was saved, so it cannot go on from that checkpoint."""
+
+    def __init__(self, differences: Sequence[str]) -> None:
+        super().__init__(tuple(differences))
+        self.differences = tuple(differences)
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  {difference}" for difference in self.differences)
+        return (
+            f"the checkpoint belongs to another plan:\n{lines}\n"
+            "Put the plan back as it was, or start again with resume=False in another directory."
+        )

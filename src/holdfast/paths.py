@@ -1,0 +1,56 @@
+"""State paths: the names of a state's places, such as `model_graph/encoder/0.weight`.
+
+Elements are joined by `/`. In an element `%`, `/`, `[`, `]`, controls and lone surrogates are written
+`%XX` (the bytes of their UTF-8 form), an empty one is `%`, and a key that is no string carries a mark of
+its type (`%i:1`, `%b:true`), which no escaped string can begin with. So paths are unique, printable,
+and can stand as keys in a safetensors file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+
+_ESCAPED = re.compile("[%/\\[\\]\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_RESERVED = "__metadata__"  # safetensors keeps this key for itself
+
+
+def child(parent: str, key: Hashable) -> str:
+    """The path of what `parent` (the empty string: the whole state) holds under `key`.
+
+    Raises:
+        TypeError: `key` is not plain: str, bool, int, float, None, bytes, or a tuple of these.
+    """
+    element = _element(key)
+    if not parent:
+        return element.replace("_", "%5F", 1) if element == _RESERVED else element
+    return f"{parent}/{element}"
+
+
+def item(parent: str, index: int) -> str:
+    """The path of the item at `index` of a list or tuple."""
+    return f"{parent}/{index}" if parent else str(index)
+
+
+def _element(key: Hashable) -> str:
+    match key:
+        case str():
+            return _ESCAPED.sub(_percent, key) or "%"
+        case None:
+            return "%n:"
+        case bool():
+            return f"%b:{str(key).lower()}"
+        case int():
+            return f"%i:{key:d}"
+        case float():
+            return f"%f:{key.hex()}"
+        case bytes():
+            return f"%y:{key.hex()}"
+        case tuple():
+            return "%t:" + ",".join(_element(part).replace(",", "%2C") for part in key)
+        case _:
+            raise TypeError(f"a {type(key).__name__} is not a plain key")
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode("utf-8", "surrogatepass"))
