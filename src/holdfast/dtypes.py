@@ -44,6 +44,11 @@ _TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-
 _MAX_FIELDS = 1024
 
 
+def check(dtype: str) -> None:
+    """ValueError unless `dtype` is a name of an element type, known to NumPy or not."""
+    item_size(dtype)
+
+
 @lru_cache(maxsize=1024)
 def item_size(dtype: str) -> int:
     """Bytes of one item.

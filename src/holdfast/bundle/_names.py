@@ -1,0 +1,73 @@
+"""The names that occur on disk. Whatever does not match one of these is a stranger's and left alone."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+SUFFIX = ".ckpt.mml"
+RECORD = "checkpoint.json"
+OWNER = "owner"
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_DATA_FILE = re.compile(r"[0-9a-f]{32}(\.\d{1,9})?\.(json|safetensors)")
+_IN_PROGRESS = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{32})\.(?P<kind>part|trash)")
+# What an overwrite of `id` puts into a bundle before (or beside) the files that its record names.
+_OVERWRITE = re.compile(r"(?:checkpoint\.json\.)?(?P<id>[0-9a-f]{32})(?:\.owner|\.json|\.\d{1,9}\.safetensors)?")
+
+
+def new_id() -> str:
+    """128 random bits in hex."""
+    return secrets.token_hex(16)
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
+def is_data_file(name: str) -> bool:
+    """Whether a record may name this file."""
+    return _DATA_FILE.fullmatch(name) is not None
+
+
+def bundle_path(directory: str, name: str) -> str:
+    return f"{directory}/{name}{SUFFIX}"
+
+
+def part_path(directory: str, name: str, id: str) -> str:
+    """Where a new checkpoint is built before it gets its name."""
+    return f"{directory}/.{name}.{id}.part"
+
+
+def trash_path(directory: str, name: str, id: str) -> str:
+    """Where the checkpoint `id` goes to be deleted."""
+    return f"{directory}/.{name}.{id}.trash"
+
+
+def in_progress(entry: str) -> tuple[str, str, str] | None:
+    """`(name, id, "part" | "trash")` if a directory entry is an unfinished save or deletion."""
+    found = _IN_PROGRESS.fullmatch(entry)
+    return (found["name"], found["id"], found["kind"]) if found else None
+
+
+def tree_file(id: str) -> str:
+    return f"{id}.json"
+
+
+def pack_file(id: str, number: int) -> str:
+    return f"{id}.{number}.safetensors"
+
+
+def new_record(id: str) -> str:
+    """A record that is about to replace the one of its bundle."""
+    return f"{RECORD}.{id}"
+
+
+def overwrite_owner(id: str) -> str:
+    return f"{id}.owner"
+
+
+def overwrite_id(entry: str) -> str | None:
+    """The id of the save that put this entry into a bundle; None for the record and strangers' files."""
+    found = _OVERWRITE.fullmatch(entry)
+    return found["id"] if found else None

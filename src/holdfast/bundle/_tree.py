@@ -1,0 +1,352 @@
+"""The state tree as JSON, and back. `docs/format.md` has the grammar.
+
+A JSON array is a list; a string, boolean, null, 63-bit integer or finite float is itself; everything
+else is an object with one key that says what it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import PurePath, PurePosixPath
+from typing import Any
+
+from .. import dtypes, paths
+from ..errors import CheckpointDamagedError
+from ..records import Alias, Leaf, Node, Object
+from . import _json
+from ._floats import encode_float, from_bits
+from ._names import is_data_file
+from ._pieces import Piece
+
+MAX_TREE_BYTES = 64 << 20
+MAX_LEAVES = 1_000_000
+MAX_RANK = 64
+MAX_KEY = 65536
+_HEX = re.compile(r"[0-9a-f]+")
+_INTEGER = re.compile(r"-?[0-9]+")
+_KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTree:
+    """A tree with, for every leaf's path, where its pieces are."""
+
+    tree: Node
+    pieces: Mapping[str, Sequence[Piece]]
+    links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
+
+
+def encode_tree(stored: StoredTree) -> bytes:
+    """The bytes of the tree's file.
+
+    Raises:
+        ValueError: it would be nested too deeply, or larger than readers accept.
+    """
+    files = {name: index for index, name in enumerate(stored.links)}
+    content = {
+        "format": 1,
+        "files": [[name, links] for name, links in stored.links.items()],
+        "tree": _Encoder(files, stored.pieces).node(stored.tree),
+    }
+    data = _json.encode(content)
+    if len(data) > MAX_TREE_BYTES:
+        raise ValueError(f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays")
+    return data
+
+
+def decode_tree(data: bytes, place: str) -> StoredTree:
+    """The tree in `data`; `place` is named in errors.
+
+    Raises:
+        CheckpointDamagedError: it breaks the format.
+    """
+    try:
+        content = _json.decode(data)
+        if type(content) is not dict or content.keys() != {"format", "files", "tree"} or content["format"] != 1:
+            raise ValueError("not a tree of format 1")
+        links = _files(content["files"])
+        decoder = _Decoder(list(links))
+        tree = decoder.node("", content["tree"])
+        return StoredTree(tree, decoder.pieces, links)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
+        raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
+
+
+def _files(content: Any) -> dict[str, int]:
+    links = {name: count for name, count in content}
+    if len(links) != len(content) or not all(is_data_file(name) for name in links):
+        raise ValueError("the table of files has no meaning")
+    if not all(type(count) is int and count >= 0 for count in links.values()):
+        raise ValueError("the table of files has no meaning")
+    return links
+
+
+class _Encoder:
+    def __init__(self, files: Mapping[str, int], pieces: Mapping[str, Sequence[Piece]]) -> None:
+        self._files, self._pieces = files, pieces
+
+    def node(self, value: Node) -> Any:
+        match value:
+            case None | bool():
+                return value
+            case str():
+                return _encode_text(value)
+            case int():
+                return int(value) if -(1 << 63) <= value < 1 << 63 else {"i": str(value)}
+            case float():
+                return encode_float(value)
+            case list():
+                return [self.node(item) for item in value]
+            case dict():
+                return self._dict(value)
+            case tuple():
+                return {"tuple": [self.node(item) for item in value]}
+            case set() | frozenset():
+                items = [self.node(item) for item in value]
+                return {type(value).__name__: sorted(items, key=_json.encode)}
+            case Leaf():
+                return {"array": self._leaf(value)}
+            case Alias():
+                return {"alias": value.path}
+            case Object():
+                return {"object": self._object(value)}
+            case bytes():
+                return {"bytes": base64.b64encode(value).decode()}
+            case complex():
+                return {"complex": [encode_float(value.real), encode_float(value.imag)]}
+            case datetime():
+                return {"datetime": value.isoformat()}
+            case date():
+                return {"date": value.isoformat()}
+            case time():
+                return {"time": value.isoformat()}
+            case timedelta():
+                return {"timedelta": [value.days, value.seconds, value.microseconds]}
+            case PurePath():
+                return {"path": _encode_text(value.as_posix())}
+        raise ValueError(f"a {type(value).__name__} is no part of a state tree")
+
+    def _dict(self, value: dict[Any, Node]) -> Any:
+        if all(type(key) is str and type(_encode_text(key)) is str for key in value):
+            return {"map": {key: self.node(item) for key, item in value.items()}}
+        return {"dict": [[self.node(key), self.node(item)] for key, item in value.items()]}
+
+    def _leaf(self, leaf: Leaf) -> Any:
+        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": list(leaf.shape), "kind": leaf.kind}
+        if leaf.order == "F":
+            content["order"] = "F"
+        content["pieces"] = [
+            [self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born]
+            for piece in self._pieces[leaf.path]
+        ]
+        return content
+
+    def _object(self, value: Object) -> Any:
+        content = {"adapter": value.adapter, "type": value.type, "state": self.node(value.state)}
+        return content | ({"about": dict(value.about)} if value.about else {})
+
+
+def _encode_text(value: str) -> str | dict[str, str]:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # lone surrogates have no UTF-8
+        return {"s": value.encode("utf-8", "surrogatepass").hex()}
+    return str(value)
+
+
+class _Decoder:
+    """Rebuilds nodes, checking everything that JSON itself cannot promise."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+        self.pieces: dict[str, Sequence[Piece]] = {}
+        self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
+
+    def node(self, path: str, value: Any) -> Node:
+        if type(value) is list:
+            return [self.node(paths.item(path, index), item) for index, item in enumerate(value)]
+        if type(value) is not dict:
+            return value  # null, boolean, integer, float, string
+        if len(value) != 1:
+            raise ValueError(f"{path!r} is no node")
+        [(tag, content)] = value.items()
+        if tag == "map":
+            return {_key(key): self.node(paths.child(path, key), item) for key, item in content.items()}
+        if tag == "dict":
+            return self._dict(path, content)
+        if tag == "array":
+            return self._leaf(path, content)
+        if tag == "object":
+            return self._object(path, content)
+        if tag == "tuple":
+            return tuple(self.node(paths.item(path, index), item) for index, item in enumerate(_list(content)))
+        if tag == "alias":
+            if content not in self._finished:
+                raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
+            return Alias(content)
+        if tag in ("set", "frozenset"):
+            return _set(tag, [self._plain(item) for item in _list(content)])
+        if tag not in _SCALARS:
+            raise ValueError(f"{path!r} has the unknown kind {tag!r}")
+        return _SCALARS[tag](content)
+
+    def _plain(self, value: Any) -> Any:
+        """A node without arrays or objects: a key of a dict, a member of a set."""
+        if type(value) is dict and value.keys() & {"array", "object", "alias", "map", "dict", "set"} or type(value) is list:
+            raise ValueError("only plain values can be keys or members of sets")
+        if type(value) is dict and value.keys() == {"tuple"}:
+            return tuple(self._plain(item) for item in _list(value["tuple"]))
+        return self.node("", value)
+
+    def _dict(self, path: str, content: Any) -> dict[Any, Node]:
+        decoded = {}
+        for key_node, item in _list(content):
+            key = _key(self._plain(key_node))
+            decoded[key] = self.node(paths.child(path, key), item)
+        if len(decoded) != len(content):
+            raise ValueError(f"{path!r} has the same key twice")
+        return decoded
+
+    def _object(self, path: str, content: dict[str, Any]) -> Object:
+        if not {"adapter", "type", "state"} <= content.keys() <= {"adapter", "type", "state", "about"}:
+            raise ValueError(f"{path!r} is no object")
+        about = content.get("about", {})
+        if not all(type(text) is str for text in (content["adapter"], content["type"])) or type(about) is not dict:
+            raise ValueError(f"{path!r} is no object")
+        state = self.node(path, content["state"])
+        self._finished.add(path)
+        return Object(content["adapter"], content["type"], state, about)
+
+    def _leaf(self, path: str, content: dict[str, Any]) -> Leaf:
+        if not {"dtype", "shape", "kind", "pieces"} <= content.keys() <= {"dtype", "shape", "kind", "order", "pieces"}:
+            raise ValueError(f"{path!r} is no array")
+        shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
+        if type(shape) is not list or len(shape) > MAX_RANK or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"{path!r} has no shape")
+        if content.get("order", "F") != "F" or type(kind) is not str or not _KIND.fullmatch(kind):
+            raise ValueError(f"{path!r} has no order or kind")
+        if type(dtype) is not str or len(dtype) > MAX_KEY:
+            raise ValueError(f"{path!r} has no element type")
+        dtypes.check(dtype)
+        if path in self.pieces or len(self.pieces) >= MAX_LEAVES:
+            raise ValueError(f"{path!r} stands twice, or there are too many arrays")
+        self.pieces[path] = tuple(self._piece(piece) for piece in _list(content["pieces"]))
+        self._finished.add(path)
+        return Leaf(path, dtype, tuple(shape), "F" if "order" in content else "C", kind)
+
+    def _piece(self, content: Any) -> Piece:
+        file, key, blake3, xxh3, born = content
+        if type(file) is not int or not 0 <= file < len(self._files) or type(born) is not int or born < 0:
+            raise ValueError("a piece is in no file")
+        if type(key) is not str or not _is_hex(blake3, 64) or not _is_hex(xxh3, 32):
+            raise ValueError("a piece has no key or digest")
+        return Piece(self._files[file], key, blake3, xxh3, born)
+
+
+def _list(content: Any) -> list[Any]:
+    if type(content) is not list:
+        raise ValueError("a list was expected")
+    return content
+
+
+def _key(key: Any) -> Any:
+    if type(key) is str and len(key) > MAX_KEY:
+        raise ValueError("a key is too long")
+    return key
+
+
+def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
+    found = set(items) if tag == "set" else frozenset(items)
+    # NaN members are distinct objects, so they never make this differ.
+    if len(found) != len(items):
+        raise ValueError("a set has the same member twice")
+    return found
+
+
+def _is_hex(text: Any, length: int) -> bool:
+    return type(text) is str and len(text) == length and _HEX.fullmatch(text) is not None
+
+
+def _text(content: Any) -> str:
+    if type(content) is not str:
+        raise ValueError("a text was expected")
+    return content
+
+
+def _big_integer(content: Any) -> int:
+    if not _INTEGER.fullmatch(_text(content)):
+        raise ValueError("an integer was expected")
+    if len(content) > 1_300_000:
+        raise ValueError("an integer of too many digits")
+    value = int(content, 10) if len(content) <= 4000 else _parse_digits(content)
+    if -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a small integer written as a large one")
+    return value
+
+
+def _parse_digits(digits: str) -> int:
+    """`int(digits)` without the interpreter's limit on its length, in O(n^1.6)."""
+    if digits.startswith("-"):
+        return -_parse_digits(digits[1:])
+    if len(digits) <= 4000:
+        return int(digits, 10)
+    half = len(digits) // 2
+    return _parse_digits(digits[:-half]) * 10**half + _parse_digits(digits[-half:])
+
+
+def _float(content: Any) -> float:
+    value = from_bits(content)
+    if math.isfinite(value) and value != 0:
+        raise ValueError("a finite float written by its bits")
+    return value
+
+
+def _any_float(content: Any) -> float:
+    return content if type(content) is float else _float(content["f"])
+
+
+def _decode_surrogates(content: Any) -> str:
+    return bytes.fromhex(_text(content)).decode("utf-8", "surrogatepass")
+
+
+def _bytes(content: Any) -> bytes:
+    try:
+        return base64.b64decode(_text(content), validate=True)
+    except binascii.Error as err:
+        raise ValueError(str(err)) from None
+
+
+def _complex(content: Any) -> complex:
+    real, imaginary = content
+    return complex(_any_float(real), _any_float(imaginary))
+
+
+def _timedelta(content: Any) -> timedelta:
+    days, seconds, microseconds = content
+    if not all(type(part) is int for part in content):
+        raise ValueError("a duration is three integers")
+    return timedelta(days, seconds, microseconds)
+
+
+def _path(content: Any) -> PurePosixPath:
+    return PurePosixPath(content if type(content) is str else _decode_surrogates(content["s"]))
+
+
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "f": _float,
+    "i": _big_integer,
+    "s": _decode_surrogates,
+    "bytes": _bytes,
+    "complex": _complex,
+    "datetime": lambda content: datetime.fromisoformat(_text(content)),
+    "date": lambda content: date.fromisoformat(_text(content)),
+    "time": lambda content: time.fromisoformat(_text(content)),
+    "timedelta": _timedelta,
+    "path": _path,
+}

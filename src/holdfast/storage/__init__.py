@@ -1,0 +1,10 @@
+"""The one seam through which Holdfast writes: a disk that can be real, in memory, or made to fail."""
+
+from ._local import LocalDisk as LocalDisk
+from ._memory import MemoryDisk as MemoryDisk
+from ._protocol import Directory as Directory
+from ._protocol import Held as Held
+from ._protocol import ReadFile as ReadFile
+from ._protocol import Status as Status
+from ._protocol import Storage as Storage
+from ._protocol import WriteFile as WriteFile

@@ -1,0 +1,186 @@
+"""The local file system, by plain system calls."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import sys
+
+from ._protocol import Buffer, Status
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+# Some systems keep fsync cheap by not telling the medium; this is how they are made to.
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
+# POSIX drops a process's lock when it closes *any* descriptor of the file, so this process must
+# never open a file that it holds itself, only to see whether it is held.
+_held_here: set[tuple[int, int]] = set()
+
+
+class LocalDisk:
+    """The machine's own file systems. Stateless: any number may be used side by side."""
+
+    def mkdir(self, path: str) -> None:
+        os.mkdir(path)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+
+    def sync_file(self, path: str) -> None:
+        descriptor = os.open(path, _READ)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def open_directory(self, path: str) -> _Directory:
+        return _Directory(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def folders(self, path: str) -> list[str]:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+class _Descriptor:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        # Forget the number first: after a failed close it may already be somebody else's.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Directory(_Descriptor):
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        about = os.fstat(descriptor)
+        self.identity: object = (about.st_dev, about.st_ino)
+
+    def names(self) -> list[str]:
+        return os.listdir(self._descriptor)
+
+    def open(self, name: str) -> _ReadFile:
+        # O_NONBLOCK: a FIFO must not make us wait for its writer.
+        descriptor = os.open(name, _READ | os.O_NONBLOCK, dir_fd=self._descriptor)
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return _ReadFile(descriptor, about.st_size)
+
+    def status(self, name: str) -> Status:
+        found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        return Status(found.st_size, found.st_mtime, found.st_nlink, stat.S_ISREG(found.st_mode))
+
+    def create(self, name: str) -> _WriteFile:
+        return _WriteFile(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
+
+    def link(self, source: str, name: str) -> None:
+        os.link(source, name, dst_dir_fd=self._descriptor, follow_symlinks=False)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def unlink(self, name: str) -> None:
+        os.unlink(name, dir_fd=self._descriptor)
+
+    def hold(self, name: str) -> _Held:
+        held = _Held(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
+        try:
+            fcntl.lockf(held.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                held.release()
+                raise
+        return held
+
+    def is_held(self, name: str) -> bool | None:
+        about = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        if (about.st_dev, about.st_ino) in _held_here:
+            return True
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=self._descriptor)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            return True if err.errno in (errno.EAGAIN, errno.EACCES) else None
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def sync(self) -> None:
+        if sys.platform != "win32":  # no directory syncs there; NTFS journals its names
+            _sync(self._descriptor)
+
+    def __enter__(self) -> _Directory:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+class _WriteFile(_Descriptor):
+    def write(self, data: Buffer) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            written = os.write(self._descriptor, rest)
+            if written == 0:
+                raise OSError(errno.EIO, "the disk accepts no more bytes and gives no reason")
+            rest = rest[written:]
+
+    def sync(self) -> None:
+        _sync(self._descriptor)
+
+
+class _ReadFile(_Descriptor):
+    def __init__(self, descriptor: int, size: int) -> None:
+        super().__init__(descriptor)
+        self.size = size
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        rest = out
+        while rest:
+            count = os.preadv(self._descriptor, [rest], offset)
+            if count == 0:
+                raise EOFError(f"the file ends at {offset}, {len(rest)} bytes too early")
+            rest, offset = rest[count:], offset + count
+
+
+class _Held(_Descriptor):
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        about = os.fstat(descriptor)
+        self._identity = (about.st_dev, about.st_ino)
+        _held_here.add(self._identity)
+
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
+    def release(self) -> None:
+        """Let go of the lock (the file stays)."""
+        _held_here.discard(self._identity)
+        self.close()
+
+
+def _sync(descriptor: int) -> None:
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(descriptor, _FULL_SYNC)
+            return
+        except OSError as err:
+            if err.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
+    os.fsync(descriptor)

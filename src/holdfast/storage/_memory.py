@@ -1,0 +1,206 @@
+"""A disk in memory, with the rules of POSIX: for tests of the commit protocol, and for try-outs."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ._protocol import Buffer, Status
+
+
+@dataclass(slots=True, eq=False)
+class _File:
+    data: bytearray = field(default_factory=bytearray)
+    links: int = 1
+    modified_s: float = 0.0
+    held: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Folder:
+    entries: dict[str, _File | _Folder] = field(default_factory=dict)
+
+
+class MemoryDisk:
+    """Files and folders in a tree; `clock` (seconds) dates them, and counts operations by default."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        ticks = itertools.count()
+        self._clock = clock or (lambda: float(next(ticks)))
+        self._root = _Folder()
+
+    def mkdir(self, path: str) -> None:
+        folder, name = self._place(path)
+        if name in folder.entries:
+            raise _error(errno.EEXIST, path)
+        folder.entries[name] = _Folder()
+
+    def rename(self, old: str, new: str) -> None:
+        source, old_name = self._place(old)
+        target, new_name = self._place(new)
+        if old_name not in source.entries:
+            raise _error(errno.ENOENT, old)
+        replaced = target.entries.get(new_name)
+        if isinstance(replaced, _File):
+            raise _error(errno.ENOTDIR, new)
+        if replaced is not None and replaced.entries:
+            raise _error(errno.ENOTEMPTY, new)
+        target.entries[new_name] = source.entries.pop(old_name)
+
+    def rmdir(self, path: str) -> None:
+        folder, name = self._place(path)
+        if self._folder(path).entries:
+            raise _error(errno.ENOTEMPTY, path)
+        del folder.entries[name]
+
+    def sync_file(self, path: str) -> None:
+        self._file(path)
+
+    def open_directory(self, path: str) -> _Directory:
+        return _Directory(self, self._folder(path))
+
+    def folders(self, path: str) -> list[str]:
+        return [name for name, entry in self._folder(path).entries.items() if isinstance(entry, _Folder)]
+
+    def now(self) -> float:
+        return self._clock()
+
+    def _folder(self, path: str) -> _Folder:
+        folder = self._root
+        for part in _parts(path):
+            found = folder.entries.get(part)
+            if found is None:
+                raise _error(errno.ENOENT, path)
+            if not isinstance(found, _Folder):
+                raise _error(errno.ENOTDIR, path)
+            folder = found
+        return folder
+
+    def _file(self, path: str) -> _File:
+        folder, name = self._place(path)
+        return _file_in(folder, name)
+
+    def _place(self, path: str) -> tuple[_Folder, str]:
+        *above, name = _parts(path)
+        return self._folder("/".join(above)), name
+
+
+class _Directory:
+    def __init__(self, disk: MemoryDisk, folder: _Folder) -> None:
+        self._disk, self._folder = disk, folder
+        self.identity: object = folder
+
+    def names(self) -> list[str]:
+        return list(self._folder.entries)
+
+    def open(self, name: str) -> _ReadFile:
+        return _ReadFile(_file_in(self._folder, name))
+
+    def status(self, name: str) -> Status:
+        found = self._folder.entries.get(name)
+        if isinstance(found, _Folder):
+            return Status(0, 0.0, 2, is_file=False)
+        file = _file_in(self._folder, name)
+        return Status(len(file.data), file.modified_s, file.links, is_file=True)
+
+    def create(self, name: str) -> _WriteFile:
+        self._refuse_taken(name)
+        file = self._folder.entries[name] = _File(modified_s=self._disk.now())
+        return _WriteFile(file, self._disk.now)
+
+    def link(self, source: str, name: str) -> None:
+        file = self._disk._file(source)
+        self._refuse_taken(name)
+        file.links += 1
+        self._folder.entries[name] = file
+
+    def rename(self, old: str, new: str) -> None:
+        moved = _file_in(self._folder, old)
+        replaced = self._folder.entries.get(new)
+        if isinstance(replaced, _Folder):
+            raise _error(errno.EISDIR, new)
+        if replaced is moved:
+            return  # POSIX: two names of one file stay as they are
+        if replaced is not None:
+            replaced.links -= 1
+        self._folder.entries[new] = self._folder.entries.pop(old)
+
+    def unlink(self, name: str) -> None:
+        _file_in(self._folder, name).links -= 1
+        del self._folder.entries[name]
+
+    def hold(self, name: str) -> _Held:
+        self.create(name)
+        return _Held(_file_in(self._folder, name))
+
+    def is_held(self, name: str) -> bool | None:
+        return _file_in(self._folder, name).held
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> _Directory:
+        return self
+
+    def __exit__(self, *details: object) -> None: ...
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._folder.entries:
+            raise _error(errno.EEXIST, name)
+
+
+class _WriteFile:
+    def __init__(self, file: _File, clock: Callable[[], float]) -> None:
+        self._file, self._clock = file, clock
+
+    def write(self, data: Buffer) -> None:
+        self._file.data += data
+        self._file.modified_s = self._clock()
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _ReadFile:
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self.size = len(file.data)
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        found = self._file.data[offset : offset + len(out)]
+        if len(found) < len(out):
+            raise EOFError(f"the file ends at {len(self._file.data)}")
+        out[:] = found
+
+    def close(self) -> None: ...
+
+
+class _Held:
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        file.held = True
+
+    def release(self) -> None:
+        self._file.held = False
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _file_in(folder: _Folder, name: str) -> _File:
+    found = folder.entries.get(name)
+    if found is None:
+        raise _error(errno.ENOENT, name)
+    if not isinstance(found, _File):
+        raise _error(errno.EISDIR, name)
+    return found
+
+
+def _error(code: int, path: str) -> OSError:
+    return OSError(code, os.strerror(code), path)

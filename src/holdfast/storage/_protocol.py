@@ -1,0 +1,134 @@
+"""What Holdfast asks of a disk: exclusive creation, atomic rename, hard links, and honest syncs.
+
+All failures are `OSError` with an errno. Existence is never asked for: it is decided by exclusive
+creation and by listing, because some file systems remember a failed look-up for half a minute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the disk says of a file or directory. `modified_s` is by the disk's own clock."""
+
+    size: int
+    modified_s: float
+    links: int
+    is_file: bool
+
+
+class WriteFile(Protocol):
+    """A new file, being written from its beginning."""
+
+    def write(self, data: Buffer) -> None:
+        """Write all of `data`, however many calls that takes."""
+        ...
+
+    def sync(self) -> None:
+        """Return once everything written is on the medium."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ReadFile(Protocol):
+    """An open regular file; stays readable when its name goes."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill `out` from `offset` on; EOFError if the file is shorter. Thread-safe."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Directory(Protocol):
+    """An open directory: its files are reached by it, whatever its path means by then."""
+
+    @property
+    def identity(self) -> object:
+        """Equal for two openings of the same directory, whatever they were opened as."""
+        ...
+
+    def names(self) -> list[str]:
+        """The names in it, in no order."""
+        ...
+
+    def open(self, name: str) -> ReadFile:
+        """Open a regular file; OSError for links, devices and the like (ELOOP, EINVAL)."""
+        ...
+
+    def status(self, name: str) -> Status:
+        """Of the name itself: symbolic links are not followed."""
+        ...
+
+    def create(self, name: str) -> WriteFile:
+        """Create a file for writing; FileExistsError if the name is taken."""
+        ...
+
+    def link(self, source: str, name: str) -> None:
+        """Give the file at the path `source` a second name, here."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Atomic; `new` is replaced."""
+        ...
+
+    def unlink(self, name: str) -> None: ...
+
+    def hold(self, name: str) -> Held:
+        """Create an owner file and lock it for the life of this process."""
+        ...
+
+    def is_held(self, name: str) -> bool | None:
+        """Whether a live process holds the lock on this file; None where that cannot be known."""
+        ...
+
+    def sync(self) -> None:
+        """Make the names in it durable."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Directory: ...
+
+    def __exit__(self, *details: object) -> None: ...
+
+
+class Held(Protocol):
+    """A locked owner file; releases itself when the process dies."""
+
+    def release(self) -> None:
+        """Let go of the lock (the file stays)."""
+        ...
+
+
+class Storage(Protocol):
+    """A disk. Paths are absolute or relative to the working directory, with `/`."""
+
+    def mkdir(self, path: str) -> None:
+        """Create; FileExistsError if the name is taken."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Atomic, of a directory: replaces nothing or an empty directory, else ENOTEMPTY or EEXIST."""
+        ...
+
+    def rmdir(self, path: str) -> None: ...
+
+    def sync_file(self, path: str) -> None:
+        """Make an existing file's bytes durable."""
+        ...
+
+    def open_directory(self, path: str) -> Directory: ...
+
+    def folders(self, path: str) -> list[str]:
+        """The names in a directory that are directories, in no order."""
+        ...
