@@ -1,0 +1,210 @@
+"""From a state tree into live objects, in two steps: a plan that changes nothing, then what it planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .. import dtypes
+from ..errors import DamagedError, RestoreIncompleteError
+from ..records import Bytes, Leaf, Node, Object, Source
+from ._names import Later, Names
+from ._rebuild import Rebuilder
+from ._registry import adapter_named, adapter_of
+from ._walk import type_name
+
+Make: TypeAlias = Callable[[], Any]
+"""The planned act: fills the live object, or makes a new value, and returns what stands there now."""
+
+
+class Fit:
+    """One restore. Adapters compare with its help while planning; the `Make`s they return act.
+
+    `needed` are the leaves that the acts will read, `problems` one sentence for each thing that does
+    not fit. In `typed` mode plain values must keep their type: some loader will take them unseen.
+    """
+
+    def __init__(self, source: Source, tree: Node) -> None:
+        self.names = Names()
+        self.later = Later()
+        self.typed = False
+        self.problems: list[str] = []
+        self._needed: dict[str, Leaf] = {}
+        self._source = source
+        self._rebuilder = Rebuilder(source.tree if tree is None else tree, self.read)
+        self._targets: dict[Hashable, Leaf] = {}
+
+    @property
+    def needed(self) -> Sequence[Leaf]:
+        return tuple(self._needed.values())
+
+    # Planning
+
+    def into(self, live: Any, node: Node, path: str) -> Make:
+        """Plan to put `node` into `live`, which stands at `path`."""
+        adapter = adapter_of(type(live))
+        if adapter is None:
+            return self.misfit(
+                live, path, f"the live object is a {type_name(type(live))}, which no adapter knows"
+            )
+        return adapter.plan(live, self.resolve(node), self, path)
+
+    def fresh(self, node: Node) -> Make:
+        """Plan to make a new value from `node`."""
+        self._need_all(node)
+        return lambda: self._rebuilder.value(node)
+
+    def replace(self, live: Any, node: Node, path: str) -> Make:
+        """Plan to put a new value in the place of `live`, which is plain data."""
+        if isinstance(node, Object) and not hasattr(adapter_named(node.adapter), "fresh"):
+            return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
+        if self.typed and not _alike(live, node):
+            return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
+        return self.fresh(node)
+
+    def array(
+        self,
+        live: Any,
+        node: Node,
+        path: str,
+        *,
+        dtype: str,
+        shape: tuple[int, ...],
+        identity: Hashable,
+        fill: Callable[[Leaf], None],
+    ) -> Make:
+        """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory."""
+        if not isinstance(node, Leaf):
+            return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
+        if (dtype, shape) != (node.dtype, node.shape):
+            return self.misfit(live, path, f"{said(node)} was saved, the live array is {dtype} {list(shape)}")
+        first = self._targets.setdefault((identity, dtype, shape), node) if node.size_bytes else node
+        if first.path != node.path and not self._equal_bytes(first, node):
+            return self.misfit(
+                live,
+                path,
+                f"is the same memory as the live array for {first.path!r}, and their saved values differ",
+            )
+        if first is not node:
+            return self.keep(live)
+        self.need(node)
+
+        def act() -> Any:
+            fill(node)
+            return live
+
+        return act
+
+    def object_of(
+        self, adapter: str, live: Any, node: Node, path: str, *, same_class: bool = False
+    ) -> Object | None:
+        """`node` if `adapter` took it apart, else None after telling the problem."""
+        kind = type(live).__name__
+        if not isinstance(node, Object) or node.adapter != adapter:
+            self.problem(path, f"{said(node)} was saved, the live object is a {type_name(type(live))}")
+        elif same_class and node.type.rpartition(".")[2] != kind:
+            self.problem(path, f"a {node.type} was saved, the live object is a {type_name(type(live))}")
+        else:
+            return node
+        return None
+
+    def need(self, leaf: Leaf) -> None:
+        """This leaf will be read."""
+        self._needed[leaf.path] = leaf
+
+    def resolve(self, node: Node) -> Node:
+        """`node`, or the leaf that it is an alias of."""
+        return self._rebuilder.resolve(node)
+
+    def problem(self, path: str, what: str) -> None:
+        """What is at `path` does not fit: `what` ends the sentence."""
+        self.problems.append(f"{path or 'the state'}: {what}")
+
+    def misfit(self, live: Any, path: str, what: str) -> Make:
+        """`problem` and `keep` in one."""
+        self.problem(path, what)
+        return self.keep(live)
+
+    def keep(self, live: Any) -> Make:
+        """Plan to leave `live` as it is."""
+        return lambda: live
+
+    def put_off(self, plan: Callable[[], Make]) -> Make:
+        """Plan when every other object has been planned and its parameters have names."""
+        planned: list[Make] = []
+        self.later.add(lambda: planned.append(plan()))
+        return lambda: planned[0]()
+
+    @contextmanager
+    def keeping_types(self) -> Iterator[None]:
+        """While planning here, plain values must keep their types."""
+        before, self.typed = self.typed, True
+        try:
+            yield
+        finally:
+            self.typed = before
+
+    # Acting
+
+    def read(self, leaf: Leaf, out: Bytes) -> None:
+        """Fill `out` with the leaf's bytes.
+
+        Raises:
+            RestoreIncompleteError: they are damaged; what came before is filled already.
+        """
+        try:
+            self._source.read_into(leaf, out)
+        except DamagedError as err:
+            raise RestoreIncompleteError(leaf.path, str(err)) from err
+
+    def _need_all(self, node: Node) -> None:
+        match self.resolve(node):
+            case Leaf() as leaf:
+                self.need(leaf)
+            case Object() as taken:
+                self._need_all(taken.state)
+            case dict() as entries:
+                for entry in entries.values():
+                    self._need_all(entry)
+            case list() | tuple() as items:
+                for entry in items:
+                    self._need_all(entry)
+
+    def _equal_bytes(self, one: Leaf, other: Leaf) -> bool:
+        if one.order != other.order or one.size_bytes != other.size_bytes:
+            return False
+        return np.array_equal(self._bytes(one), self._bytes(other))
+
+    def _bytes(self, leaf: Leaf) -> Bytes:
+        out = np.empty(leaf.size_bytes, np.uint8)
+        self._source.read_into(leaf, out)
+        return out
+
+
+def said(value: Any) -> str:
+    """How a saved node or a live value is called in a sentence."""
+    match value:
+        case Leaf(kind="bytes"):
+            return f"bytes of length {value.size_bytes}"
+        case Leaf():
+            return f"an array {value.dtype} {list(value.shape)}"
+        case Object():
+            return f"a {value.type}"
+        case None:
+            return "None"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def _alike(live: Any, node: Node) -> bool:
+    if live is None or node is None:
+        return True
+    if isinstance(node, Leaf):
+        if isinstance(live, np.generic):
+            return node.kind == "scalar" and dtypes.name_of(live.dtype) == node.dtype
+        return node.kind == "bytes" and isinstance(live, bytes)
+    numbers = (int, float)
+    return type(live) is type(node) or (type(live) in numbers and type(node) in numbers)

@@ -1,0 +1,84 @@
+"""Fresh values from a state, without the objects it came from and without running code from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves
+from ._registry import Read, adapter_named, maker_of
+
+_WHOLE = object()
+
+
+def rebuild(source: Source, node: Node = _WHOLE) -> Any:
+    """The value that `node` (the whole state if not given) was captured from, made anew.
+
+    Containers come back with their types, arrays as what they were (a torch tensor as an ndarray where
+    torch is not installed), tied arrays as one object. Random generators come back as generators; of any
+    other object only its state comes back, because no class is ever imported by name.
+
+    Raises:
+        DamagedError: bytes are not what was saved.
+    """
+    tree = source.tree
+    return Rebuilder(tree, source.read_into).value(tree if node is _WHOLE else node)
+
+
+class Rebuilder:
+    """Makes values; an array that is met again is the same object again."""
+
+    def __init__(self, tree: Node, read: Read) -> None:
+        self._tree, self._read = tree, read
+        self._index: dict[str, Leaf] | None = None
+        self._made: dict[str, Any] = {}
+
+    def value(self, node: Node) -> Any:
+        match self.resolve(node):
+            case Leaf() as leaf:
+                if leaf.path not in self._made:
+                    self._made[leaf.path] = make_leaf(leaf, self._read)
+                return self._made[leaf.path]
+            case Object() as taken:
+                state = self.value(taken.state)
+                fresh = getattr(adapter_named(taken.adapter), "fresh", None)
+                return state if fresh is None else fresh(state, taken)
+            case dict() as entries:
+                return {key: self.value(entry) for key, entry in entries.items()}
+            case list() as items:
+                return [self.value(entry) for entry in items]
+            case tuple() as items:
+                return tuple(self.value(entry) for entry in items)
+            case set() as items:
+                return set(items)
+            case plain:
+                return plain
+
+    def resolve(self, node: Node) -> Node:
+        """`node`, or the leaf that it is an alias of."""
+        if not isinstance(node, Alias):
+            return node
+        if self._index is None:
+            self._index = {leaf.path: leaf for leaf in leaves(self._tree)}
+        return self._index[node.path]
+
+
+def make_leaf(leaf: Leaf, read: Read) -> Any:
+    """The array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind."""
+    maker = maker_of(leaf.kind)
+    return new_array(leaf, read) if maker is None else maker(leaf, read)
+
+
+def new_array(leaf: Leaf, read: Read) -> np.ndarray:
+    """A new array of the leaf's dtype, shape and memory order, filled."""
+    array = np.empty(leaf.shape, dtypes.to_numpy(leaf.dtype), leaf.order)
+    if leaf.size_bytes:
+        read(leaf, array_bytes(array, leaf.order))
+    return array
+
+
+def array_bytes(array: np.ndarray, order: str) -> Bytes:
+    """Raw bytes of an array that is contiguous in `order`: a view of shape `(array.nbytes,)`."""
+    return (array.T if order == "F" else array).reshape(-1).view(np.uint8)

@@ -1,0 +1,129 @@
+"""Which adapter takes a type apart: the only place that knows of `adapters/`.
+
+A file of that folder holds `ADAPTERS` (the first that claims a type wins) and may hold `MAKERS`: for
+each leaf kind that is named like the file, how such a leaf is made again. A file is named after the
+framework it needs, up to the first `_`, and is imported only once the program itself has imported that
+framework: nobody can own a tensor before. So a new framework is one new file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..records import Leaf, Node
+from . import adapters
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ._fit import Fit, Make
+    from ._walk import Walk
+
+# Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
+_FIRST = ("parts",)
+_LAST = ("numpy", "random", "python", "protocols", "dataclass")
+
+Read = Callable[[Leaf, Any], None]
+"""Fills the second argument, `leaf.size_bytes` of uint8, with the bytes of the first."""
+
+
+class Adapter(Protocol):
+    """Takes objects of some types apart, and puts a state back into a live one."""
+
+    @property
+    def name(self) -> str:
+        """What `Object.adapter` says; part of the format, so never changed."""
+        ...
+
+    def claims(self, kind: type) -> bool:
+        """Whether values of exactly this type are its own."""
+        ...
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        """The state of `value`: plain data, or what `walk.node` and `walk.array` gave for its parts.
+
+        Raises:
+            UnsupportedStateError: it cannot be saved; say so through `walk.refuse`.
+        """
+        ...
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        """Compare `live` with the saved `node` and return what will fill it; change nothing yet.
+
+        What does not fit is told to `fit.problem`, and `fit.keep(live)` is returned in its place.
+        """
+        ...
+
+
+_registered: list[Adapter] = []
+_by_type: dict[type, Adapter | None] = {}
+_loaded: dict[str, ModuleType] = {}
+
+
+def register_adapter(adapter: Adapter) -> None:
+    """Let `adapter` take the types it claims, before all that were there."""
+    _registered.insert(0, adapter)
+    _by_type.clear()
+
+
+def adapter_of(kind: type) -> Adapter | None:
+    """The adapter of values of exactly this type."""
+    found = _by_type.get(kind)
+    if found is None:
+        _load_present()
+        found = next((adapter for adapter in _in_order() if adapter.claims(kind)), None)
+        if found is not None:  # a framework may still come and claim the others
+            _by_type[kind] = found
+    return found
+
+
+def adapter_named(name: str) -> Adapter | None:
+    """The adapter that wrote an `Object`, if it is here."""
+    _load_present()
+    return next((adapter for adapter in _in_order() if adapter.name == name), None)
+
+
+def maker_of(kind: str) -> Callable[[Leaf, Read], Any] | None:
+    """What makes a leaf of this kind again; None if its framework is not installed."""
+    for file in _files():
+        if file == kind and file not in _loaded and importlib.util.find_spec(_framework(file)):
+            _load(file)
+    makers = (getattr(module, "MAKERS", {}).get(kind) for module in _loaded.values())
+    return next((maker for maker in makers if maker is not None), None)
+
+
+def _in_order() -> Iterator[Adapter]:
+    yield from _registered
+    frameworks = sorted(set(_loaded) - {*_FIRST, *_LAST})
+    for file in (*_FIRST, *frameworks, *_LAST):
+        yield from _loaded[file].ADAPTERS
+
+
+def _load_present() -> None:
+    for file in _files():
+        if file not in _loaded and (file in _FIRST or file in _LAST or _framework(file) in sys.modules):
+            _load(file)
+
+
+def _load(file: str) -> None:
+    _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
+    _by_type.clear()
+
+
+def _files() -> tuple[str, ...]:
+    global _found
+    if not _found:
+        _found = tuple(entry.name for entry in pkgutil.iter_modules(adapters.__path__))
+    return _found
+
+
+_found: tuple[str, ...] = ()
+
+
+def _framework(file: str) -> str:
+    return file.partition("_")[0]

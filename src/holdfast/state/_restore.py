@@ -1,0 +1,57 @@
+"""Putting a state back into live objects: plan, check, act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import StateMismatchError
+from ..records import Node, Source
+from ._fit import Fit
+from .adapters import python
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What stands in the live objects' places now.
+
+    `value` mirrors `into`: live objects are the same ones, filled in place; plain data are new values.
+    `skipped` has a sentence for each thing that did not fit and was left as it was (`strict=False`).
+    """
+
+    value: Any
+    skipped: tuple[str, ...] = ()
+
+
+def restore(
+    source: Source,
+    into: Any,
+    *,
+    strict: bool = True,
+    verify: Literal["first", "streaming"] = "first",
+    tree: Node = None,
+) -> Restored:
+    """Fill the live objects in `into`, which mirrors what was captured.
+
+    Of a dict only its own keys are looked up, so a part of a state can be restored. `tree` stands in for
+    `source.tree`. With `verify="first"` all bytes are checked before the first one is assigned; with
+    "streaming" they are checked while they are read into the live arrays.
+
+    Raises:
+        StateMismatchError: something does not fit; nothing was changed.
+        DamagedError: damage was found before anything was changed.
+        RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
+    """
+    fit = Fit(source, tree)
+    root = source.tree if tree is None else tree
+    if isinstance(into, dict) and isinstance(root, dict):
+        root = {key: root[key] for key in into if key in root}
+        make = python.DICT.plan_entries(into, root, fit, "")
+    else:
+        make = fit.into(into, root, "")
+    fit.later.run()
+    if strict and fit.problems:
+        raise StateMismatchError(fit.problems)
+    if verify == "first":
+        source.check(fit.needed)
+    return Restored(make(), tuple(fit.problems))

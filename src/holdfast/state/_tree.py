@@ -1,0 +1,65 @@
+"""Looking at a state tree without the objects it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+
+from .. import paths
+from ..records import Alias, Node, Object, leaves
+
+
+def find(tree: Node, path: str) -> Node:
+    """The node at a state path such as `model_graph/encoder/0.weight`; of an alias its target.
+
+    Raises:
+        KeyError: there is nothing at `path`.
+    """
+    node, here = tree, ""
+    while here != path:
+        steps = (step for step in _children(resolve(tree, node), here) if _leads_to(step[0], path))
+        here, node = next(steps, (None, None))
+        if here is None:
+            raise KeyError(path)
+    return resolve(tree, node)
+
+
+def entries(tree: Node) -> Iterator[tuple[str, Node]]:
+    """Every node that is no container, with its path, in the order of the tree; `Object`s come before their parts."""
+    yield from _entries(tree, "")
+
+
+def resolve(tree: Node, node: Node) -> Node:
+    """`node`, or what it is an alias of.
+
+    Raises:
+        KeyError: the alias leads nowhere.
+    """
+    if not isinstance(node, Alias):
+        return node
+    for leaf in leaves(tree):
+        if leaf.path == node.path:
+            return leaf
+    raise KeyError(node.path)
+
+
+def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    if isinstance(node, Object) or not isinstance(node, dict | list | tuple) or not node:
+        yield path, node
+    for below, value in _children(node, path):
+        yield from _entries(value, below)
+
+
+def _children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    if isinstance(node, Object):
+        node = node.state
+    if isinstance(node, dict):
+        key: Hashable
+        for key, value in node.items():
+            yield paths.child(path, key), value
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield paths.item(path, index), value
+
+
+def _leads_to(here: str, path: str) -> bool:
+    return path == here or path.startswith(f"{here}/")

@@ -1,0 +1,115 @@
+"""From live objects to a state tree: decides what will be saved, and copies nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NoReturn
+
+from .. import dtypes, paths
+from ..errors import UnsupportedStateError
+from ..records import Alias, Bytes, Leaf, Node
+from ._names import Later, Names
+from ._registry import adapter_of
+
+Copier = Callable[[Bytes], None]
+"""Fills a buffer of `leaf.size_bytes` with the bytes that the live array has now."""
+
+_MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there
+
+
+class Walk:
+    """One walk over live objects. `copies` is what is left to do; it keeps the live arrays alive.
+
+    Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
+    `later` for what needs the names of objects that may come later in the walk.
+    """
+
+    def __init__(self) -> None:
+        self.copies: list[tuple[Leaf, Copier]] = []
+        self.names = Names()
+        self.later = Later()
+        self._open: set[int] = set()
+        self._taken: set[str] = set()
+        self._memory: dict[Hashable, str] = {}
+
+    def run(self, value: Any, path: str) -> Node:
+        """The state tree of `value`."""
+        tree = self.node(value, path)
+        self.later.run()
+        return tree
+
+    def node(self, value: Any, path: str) -> Node:
+        """The state of `value`, which stands at `path`.
+
+        Raises:
+            UnsupportedStateError: it, or something in it, cannot be saved.
+        """
+        adapter = adapter_of(type(value))
+        if adapter is None:
+            self.refuse(path, type_name(type(value)))
+        with self._entered(value, path):
+            return adapter.capture(value, self, path)
+
+    def child(self, path: str, key: Hashable) -> str:
+        """The path of what the value at `path` holds under `key`; refuses a key that is not plain."""
+        try:
+            return paths.child(path, key)
+        except (TypeError, ValueError):
+            self.refuse(
+                path, f"{type(key).__name__} as a key", "Use str, int, float, bool, None, bytes or tuples."
+            )
+
+    def array(
+        self,
+        path: str,
+        *,
+        dtype: str,
+        shape: tuple[int, ...],
+        copy: Copier,
+        kind: str,
+        order: Literal["C", "F"] = "C",
+        identity: Hashable = None,
+    ) -> Leaf | Alias:
+        """A leaf for live memory that `copy` will read. Equal `identity` means: the very same memory."""
+        leaf = Leaf(path, dtype, shape, order, kind)
+        if identity is not None and leaf.size_bytes:
+            first = self._memory.setdefault((kind, dtype, shape, identity), path)
+            if first != path:
+                return Alias(first)
+        if path in self._taken:
+            self.refuse(path, "second entry of the same name")
+        self._taken.add(path)
+        self.copies.append((leaf, copy))
+        return leaf
+
+    def dtype_name(self, dtype: Any, path: str) -> str:
+        """The name of a NumPy element type; refuses one that has none."""
+        try:
+            return dtypes.name_of(dtype)
+        except ValueError as err:
+            self.refuse(path, f"array of dtype {dtype}", f"{str(err).capitalize()}.")
+
+    def refuse(self, path: str, kind: str, hint: str = "") -> NoReturn:
+        """Say that what stands at `path` cannot be saved."""
+        raise UnsupportedStateError(path, kind, hint)
+
+    @contextmanager
+    def _entered(self, value: Any, path: str) -> Iterator[None]:
+        if id(value) in self._open:
+            if isinstance(value, str | bytes | int | float | tuple | frozenset | None) and not value:
+                yield  # an interned constant, such as ()
+                return
+            self.refuse(path, f"{type(value).__name__} that contains itself", "Break the cycle.")
+        if len(self._open) >= _MAX_DEPTH:
+            self.refuse(path, f"value nested deeper than {_MAX_DEPTH} levels", "Flatten it.")
+        self._open.add(id(value))
+        try:
+            yield
+        finally:
+            self._open.discard(id(value))
+
+
+def type_name(kind: type) -> str:
+    """`package.module.Class`; written for people, never imported from."""
+    return f"{kind.__module__}.{kind.__qualname__}"

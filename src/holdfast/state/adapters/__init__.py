@@ -1,0 +1,1 @@
+"""One file per family of objects; how they are found is told in `state/_registry.py`."""

@@ -1,0 +1,3 @@
+"""Plain dataclasses, field by field."""
+
+ADAPTERS = ()

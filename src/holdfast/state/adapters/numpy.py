@@ -1,0 +1,95 @@
+"""NumPy: arrays of every dtype that has bytes of its own, scalars, random generators."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from ...records import Leaf, Node
+from .._fit import Fit, Make
+from .._rebuild import Read, array_bytes, new_array
+from .._walk import Walk
+
+
+class _Array:
+    name = "numpy.ndarray"
+
+    def claims(self, kind: type) -> bool:
+        return kind in (np.ndarray, np.memmap)
+
+    def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
+        order = memory_order(value)
+
+        def copy(out: np.ndarray) -> None:
+            rows = value.T if order == "F" else value
+            out.view(value.dtype).reshape(rows.shape)[...] = rows
+
+        return walk.array(
+            path,
+            dtype=walk.dtype_name(value.dtype, path),
+            shape=value.shape,
+            order=order,
+            kind="numpy",
+            copy=copy,
+            identity=_identity(value),
+        )
+
+    def plan(self, live: np.ndarray, node: Node, fit: Fit, path: str) -> Make:
+        if not live.flags.writeable:
+            return fit.misfit(live, path, "the live array is read-only")
+
+        def fill(leaf: Leaf) -> None:
+            if live.flags.c_contiguous if leaf.order == "C" else live.flags.f_contiguous:
+                if live.nbytes:
+                    fit.read(leaf, array_bytes(live, leaf.order))
+            else:
+                live[...] = new_array(leaf, fit.read)
+
+        dtype, shape = _dtype_name(live), live.shape
+        return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(live), fill=fill)
+
+
+class _Scalar:
+    name = "numpy.generic"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, np.generic)
+
+    def capture(self, value: np.generic, walk: Walk, path: str) -> Node:
+        dtype = walk.dtype_name(value.dtype, path)
+        data = np.frombuffer(np.asarray(value).tobytes(), np.uint8)
+
+        def copy(out: np.ndarray) -> None:
+            out[:] = data
+
+        return walk.array(path, dtype=dtype, shape=(), kind="scalar", copy=copy)
+
+    def plan(self, live: np.generic, node: Node, fit: Fit, path: str) -> Make:
+        return fit.replace(live, node, path)
+
+
+def memory_order(array: np.ndarray) -> Literal["C", "F"]:
+    """How its bytes are kept: "F" only where the transpose is contiguous and the array itself is not."""
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _identity(array: np.ndarray) -> tuple[Any, ...]:
+    return array.__array_interface__["data"][0], array.strides
+
+
+def _dtype_name(array: np.ndarray) -> str:
+    from ... import dtypes
+
+    try:
+        return dtypes.name_of(array.dtype)
+    except ValueError:
+        return str(array.dtype)
+
+
+def _make_scalar(leaf: Leaf, read: Read) -> np.generic:
+    return new_array(leaf, read)[()]
+
+
+ADAPTERS = (_Array(), _Scalar())
+MAKERS = {"numpy": new_array, "scalar": _make_scalar}

@@ -1,0 +1,247 @@
+"""Plain Python data: scalars, bytes, dicts, lists, tuples, sets, enum members."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import paths
+from ...records import Leaf, Node, Object
+from .._fit import Fit, Make, said
+from .._rebuild import Read
+from .._walk import Walk, type_name
+
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, datetime, date, time, timedelta})
+_INLINE_BYTES = 1024  # longer ones have a place of their own, and can be shared
+
+
+class _Scalar:
+    name = "scalar"
+
+    def claims(self, kind: type) -> bool:
+        return kind in _SCALARS or issubclass(kind, Path)
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        return value
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        return fit.replace(live, node, path)
+
+
+class _Bytes(_Scalar):
+    name = "bytes"
+
+    def claims(self, kind: type) -> bool:
+        return kind is bytes
+
+    def capture(self, value: bytes, walk: Walk, path: str) -> Node:
+        if len(value) < _INLINE_BYTES:
+            return value
+
+        def copy(out: np.ndarray) -> None:
+            out[:] = np.frombuffer(value, np.uint8)
+
+        return walk.array(path, dtype="uint8", shape=(len(value),), kind="bytes", copy=copy)
+
+
+class _Dict:
+    """Dicts and their standard kin; the kin are saved as dicts, and a live one keeps its type."""
+
+    name = "dict"
+
+    def claims(self, kind: type) -> bool:
+        return kind in (dict, OrderedDict, defaultdict, Counter)
+
+    def capture(self, value: dict[Any, Any], walk: Walk, path: str) -> Node:
+        return {key: walk.node(entry, walk.child(path, key)) for key, entry in value.items()}
+
+    def plan(self, live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
+        if not isinstance(node, dict):
+            return _replace_plain(live, node, fit, path)
+        if live.keys() != node.keys() and is_plain(live):
+            return _refill(live, fit.fresh(node), _put_entries)
+        return self.plan_entries(live, node, fit, path)
+
+    def plan_entries(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
+        """Each entry into its live one; keys that only one side has are problems."""
+        makes = plan_entries(live, node, fit, path)
+
+        def act() -> dict[Any, Any]:
+            values = {key: make() for key, make in makes.items()}
+            if list(values) != list(live):
+                live.clear()
+            for key, value in values.items():
+                live[key] = value
+            return live
+
+        return act
+
+
+def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> dict[Any, Make]:
+    """A plan for each live key, in the saved order; keys that only one side has are problems."""
+    makes = {}
+    for key in node:
+        if key not in live:
+            fit.problem(paths.child(path, key), "was saved, and there is no live object for it")
+    for key in [key for key in node if key in live] + [key for key in live if key not in node]:
+        below = paths.child(path, key)
+        if key in node:
+            makes[key] = fit.into(live[key], node[key], below)
+        else:
+            makes[key] = fit.misfit(live[key], below, "is not in the saved state")
+    return makes
+
+
+class _List:
+    """Lists and deques; a live deque keeps its type and its bound."""
+
+    name = "list"
+
+    def claims(self, kind: type) -> bool:
+        return kind in (list, deque)
+
+    def capture(self, value: list[Any], walk: Walk, path: str) -> Node:
+        return [walk.node(entry, paths.item(path, index)) for index, entry in enumerate(value)]
+
+    def plan(self, live: list[Any], node: Node, fit: Fit, path: str) -> Make:
+        if not isinstance(node, list):
+            return _replace_plain(live, node, fit, path)
+        if len(live) != len(node):
+            if not is_plain(live):
+                return fit.misfit(
+                    live, path, f"{len(node)} items were saved, the live {said(live)[2:]} has {len(live)}"
+                )
+            return _refill(live, fit.fresh(node), _put_items)
+        makes = _plan_items(live, node, fit, path)
+        return _refill(live, lambda: [make() for make in makes], _put_items)
+
+
+class _Tuple:
+    """Tuples; a named one is saved as a tuple, and a live one keeps its type."""
+
+    name = "tuple"
+
+    def claims(self, kind: type) -> bool:
+        return kind is tuple or (issubclass(kind, tuple) and hasattr(kind, "_make"))
+
+    def capture(self, value: tuple[Any, ...], walk: Walk, path: str) -> Node:
+        return tuple(walk.node(entry, paths.item(path, index)) for index, entry in enumerate(value))
+
+    def plan(self, live: tuple[Any, ...], node: Node, fit: Fit, path: str) -> Make:
+        if not isinstance(node, tuple):
+            return _replace_plain(live, node, fit, path)
+        named: Callable[[list[Any]], Any] = getattr(live, "_make", tuple)
+        if len(live) != len(node):
+            if named is not tuple or not is_plain(live):
+                return fit.misfit(live, path, f"{len(node)} items were saved, the live tuple has {len(live)}")
+            return fit.fresh(node)
+        makes = _plan_items(live, node, fit, path)
+        return lambda: named([make() for make in makes])
+
+
+class _Set:
+    """Sets of plain values; they have no order, so their items have no path."""
+
+    name = "set"
+
+    def claims(self, kind: type) -> bool:
+        return kind in (set, frozenset)
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        for item in value:
+            if not _is_plain_item(item):
+                walk.refuse(path, f"{type(value).__name__} that holds a {type_name(type(item))}")
+        return type(value)(value)
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        if isinstance(live, set) and isinstance(node, set):
+            return _refill(live, fit.fresh(node), _put_members)
+        return fit.replace(live, node, path)
+
+
+class _Enum:
+    """Enum members, by value; only a live member tells of which class."""
+
+    name = "enum"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, enum.Enum)
+
+    def capture(self, value: enum.Enum, walk: Walk, path: str) -> Node:
+        return Object(self.name, type_name(type(value)), walk.node(value.value, path))
+
+    def plan(self, live: enum.Enum, node: Node, fit: Fit, path: str) -> Make:
+        taken = fit.object_of(self.name, live, node, path)
+        if taken is None:
+            return fit.keep(live)
+        try:
+            member = type(live)(taken.state)
+        except ValueError:
+            return fit.misfit(live, path, f"{taken.state!r} is not a value of {type_name(type(live))}")
+        return lambda: member
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is nothing but plain data, so that a new value can stand in its place."""
+    if isinstance(value, dict):
+        return all(is_plain(entry) for entry in value.values())
+    if isinstance(value, list | tuple | deque):
+        return all(is_plain(entry) for entry in value)
+    return type(value) in _SCALARS or isinstance(value, bytes | set | frozenset | Path | np.generic)
+
+
+def _is_plain_item(value: Any) -> bool:
+    if type(value) in (tuple, frozenset):
+        return all(_is_plain_item(entry) for entry in value)
+    return type(value) in _SCALARS or type(value) is bytes or isinstance(value, Path)
+
+
+def _plan_items(live: Any, node: Any, fit: Fit, path: str) -> list[Make]:
+    pairs = zip(live, node, strict=True)
+    return [fit.into(entry, saved, paths.item(path, index)) for index, (entry, saved) in enumerate(pairs)]
+
+
+def _replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
+    if is_plain(live):
+        return fit.replace(live, node, path)
+    return fit.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
+
+
+def _refill(live: Any, make: Make, put: Callable[[Any, Any], None]) -> Make:
+    def act() -> Any:
+        values = make()  # before the old ones go: damage must not leave it empty
+        live.clear()
+        put(live, values)
+        return live
+
+    return act
+
+
+def _put_entries(live: Any, values: Any) -> None:
+    for key, value in values.items():
+        live[key] = value
+
+
+def _put_items(live: Any, values: Any) -> None:
+    live.extend(values)
+
+
+def _put_members(live: Any, values: Any) -> None:
+    live.update(values)
+
+
+def _make_bytes(leaf: Leaf, read: Read) -> bytes:
+    data = np.empty(leaf.size_bytes, np.uint8)
+    read(leaf, data)
+    return data.tobytes()
+
+
+DICT = _Dict()
+ADAPTERS = (_Enum(), _Scalar(), _Bytes(), DICT, _List(), _Tuple(), _Set())
+MAKERS = {"bytes": _make_bytes}

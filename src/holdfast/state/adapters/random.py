@@ -1,0 +1,3 @@
+"""Python's `random.Random`, NumPy's `Generator` and `RandomState`: a closed table, restored in place."""
+
+ADAPTERS = ()

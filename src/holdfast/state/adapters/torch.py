@@ -1,0 +1,163 @@
+"""torch: tensors of every dtype that torch can copy, and its random generators."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ... import dtypes
+from ...records import Bytes, Leaf, Node, Object
+from .._fit import Fit, Make
+from .._rebuild import Read
+from .._walk import Walk, type_name
+
+
+class _Tensor:
+    name = "torch.Tensor"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, torch.Tensor)
+
+    def capture(self, value: torch.Tensor, walk: Walk, path: str) -> Node:
+        dtype, why = dtype_name(value), _obstacle(value)
+        if why is not None:
+            walk.refuse(path, why, "Turn it into a dense tensor in memory first.")
+        tensor = value.detach()
+        order = _memory_order(tensor)
+
+        def copy(out: Bytes) -> None:
+            rows = tensor.permute(*reversed(range(tensor.ndim))) if order == "F" else tensor
+            _as_tensor(out, rows.dtype, rows.shape).copy_(rows)
+
+        return walk.array(
+            path,
+            dtype=dtype,
+            shape=tuple(value.shape),
+            order=order,
+            kind="torch",
+            copy=copy,
+            identity=_identity(tensor),
+        )
+
+    def plan(self, live: torch.Tensor, node: Node, fit: Fit, path: str) -> Make:
+        why = _obstacle(live)
+        if why is not None:
+            return fit.misfit(live, path, f"the live value is a {why}")
+        tensor = live.detach()
+        if any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True)):
+            return fit.misfit(live, path, "the live tensor is expanded: many of its places are one in memory")
+
+        def fill(leaf: Leaf) -> None:
+            if leaf.size_bytes:
+                _fill(tensor, leaf, fit.read)
+
+        dtype, shape = dtype_name(live), tuple(live.shape)
+        return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(tensor), fill=fill)
+
+
+class _Generator:
+    """`torch.Generator`, of any device; a live one is set in place."""
+
+    name = "torch.Generator"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, torch.Generator)
+
+    def capture(self, value: torch.Generator, walk: Walk, path: str) -> Node:
+        state = {"state": walk.node(value.get_state(), walk.child(path, "state"))}
+        return Object(self.name, type_name(type(value)), state, {"device": value.device.type})
+
+    def plan(self, live: torch.Generator, node: Node, fit: Fit, path: str) -> Make:
+        taken = fit.object_of(self.name, live, node, path)
+        if taken is None:
+            return fit.keep(live)
+        if taken.about.get("device") != live.device.type:
+            return fit.misfit(
+                live,
+                path,
+                f"a generator of {taken.about.get('device')} was saved, the live one is of {live.device.type}",
+            )
+        state = fit.into(live.get_state(), taken.state.get("state"), f"{path}/state" if path else "state")
+
+        def act() -> torch.Generator:
+            live.set_state(state())
+            return live
+
+        return act
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        if taken.about.get("device") != "cpu":
+            return state
+        return torch.Generator().set_state(torch.as_tensor(state["state"]))
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """The name of its element type, as in `dtypes`."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _obstacle(tensor: torch.Tensor) -> str | None:
+    """What keeps this tensor from having bytes of its own; None if nothing does."""
+    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+        return "tensor that is not initialised yet"
+    if tensor.is_meta:
+        return "tensor on the meta device, which has no data"
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return f"tensor of layout {tensor.layout}"
+    if tensor.is_quantized or not _is_known(dtype_name(tensor)):
+        return f"tensor of dtype {tensor.dtype}"
+    if hasattr(type(tensor), "__tensor_flatten__"):
+        return f"{type_name(type(tensor))}, which is made of other tensors"
+    return None
+
+
+def _is_known(dtype: str) -> bool:
+    try:
+        dtypes.safetensors_name(dtype)
+    except KeyError:
+        return False
+    return True
+
+
+def _memory_order(tensor: torch.Tensor) -> Literal["C", "F"]:
+    return (
+        "F"
+        if not tensor.is_contiguous() and tensor.permute(*reversed(range(tensor.ndim))).is_contiguous()
+        else "C"
+    )
+
+
+def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return str(tensor.device), tensor.data_ptr(), tensor.stride(), tensor.is_conj(), tensor.is_neg()
+
+
+def _as_tensor(data: Bytes, dtype: torch.dtype, shape: Any) -> torch.Tensor:
+    """A view of raw bytes as a tensor."""
+    return torch.from_numpy(data).view(dtype).reshape(shape)
+
+
+@torch.no_grad()
+def _fill(tensor: torch.Tensor, leaf: Leaf, read: Read) -> None:
+    rows = tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+    if rows.device.type == "cpu" and rows.is_contiguous() and not rows.is_conj() and not rows.is_neg():
+        read(leaf, rows.reshape(-1).view(torch.uint8).numpy())
+        if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
+            torch.autograd.graph.increment_version(tensor)
+    else:
+        data = np.empty(leaf.size_bytes, np.uint8)
+        read(leaf, data)
+        rows.copy_(_as_tensor(data, rows.dtype, rows.shape))
+
+
+def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
+    shape = tuple(reversed(leaf.shape)) if leaf.order == "F" else leaf.shape
+    tensor = torch.empty(shape, dtype=getattr(torch, leaf.dtype))
+    if leaf.size_bytes:
+        read(leaf, tensor.reshape(-1).view(torch.uint8).numpy())
+    return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+
+
+ADAPTERS = (_Tensor(), _Generator())
+MAKERS = {"torch": _make_tensor}

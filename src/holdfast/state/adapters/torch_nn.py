@@ -1,0 +1,164 @@
+"""`torch.nn.Module`: parameters, persistent buffers and extra state, under their canonical names.
+
+Training modes and `requires_grad` are kept too. Plain attributes and buffers that are not persistent
+are not: they are listed once for each type of module.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ... import paths
+from ...records import Node, Object
+from .._fit import Fit, Make
+from .._walk import Walk, type_name
+
+_log = logging.getLogger("holdfast")
+_listed: set[type] = set()
+_PLUMBING = frozenset(vars(nn.Module()))
+
+
+class _Module:
+    name = "torch.nn.Module"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, nn.Module)
+
+    def capture(self, value: nn.Module, walk: Walk, path: str) -> Node:
+        module = unwrapped(value)
+        _list_unsaved(module)
+        state = {}
+        for name, entry in _live_state(module).items():
+            below = walk.child(path, name)
+            walk.names.add(entry, below)
+            state[name] = walk.node(entry, below)
+        return Object(self.name, type_name(type(module)), state, _flags(module))
+
+    def plan(self, live: nn.Module, node: Node, fit: Fit, path: str) -> Make:
+        module = unwrapped(live)
+        entries = _live_state(module)
+        for name, entry in entries.items():
+            fit.names.add(entry, paths.child(path, name))
+        taken = fit.object_of(self.name, live, node, path)
+        if taken is None:
+            return fit.keep(live)
+        fills, loads = self._plan_entries(module, entries, taken.state, fit, path)
+        about = taken.about
+
+        def act() -> nn.Module:
+            for fill in fills:
+                fill()
+            if loads:
+                module.load_state_dict({name: make() for name, make in loads.items()}, strict=False)
+            _set_flags(module, about)
+            return live
+
+        return act
+
+    def _plan_entries(
+        self, module: nn.Module, entries: dict[str, Any], saved: dict[str, Node], fit: Fit, path: str
+    ) -> tuple[list[Make], dict[str, Make]]:
+        """What is filled in place, and what the module must load itself, under its own names."""
+        own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+        own_names = dict(zip(entries, module.state_dict(keep_vars=True), strict=True))
+        fills: list[Make] = []
+        loads: dict[str, Make] = {}
+        for name, entry in entries.items():
+            below = paths.child(path, name)
+            if name not in saved:
+                fit.problem(below, "is not in the saved state")
+            elif id(entry) in own:
+                fills.append(fit.into(entry, saved[name], below))
+            else:  # extra state, or what a hook put there
+                loads[own_names[name]] = fit.fresh(saved[name])
+        for name in saved:
+            if name not in entries:
+                fit.problem(paths.child(path, name), "was saved, and the live module has no such entry")
+        return fills, loads
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside wrappers of `torch.compile` and data parallelism, recognised by type."""
+    while (inside := _wrapped_name(module)) is not None:
+        module = getattr(module, inside)
+    return module
+
+
+def _wrapped_name(module: nn.Module) -> str | None:
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return "module"
+    compiler = sys.modules.get("torch._dynamo.eval_frame")  # importing it takes seconds
+    return "_orig_mod" if compiler is not None and isinstance(module, compiler.OptimizedModule) else None
+
+
+def _live_state(module: nn.Module) -> dict[str, Any]:
+    """`state_dict` with the live parameters, by canonical name."""
+    state = module.state_dict(keep_vars=True)
+    return dict(zip(_canonical(module, state), state.values(), strict=True))
+
+
+def _canonical(module: nn.Module, names: Iterable[str]) -> list[str]:
+    """Names below `module` without the parts that wrappers put into them."""
+    wrappers = [
+        (f"{path}." if path else "", f"{inside}.")
+        for path, below in module.named_modules(remove_duplicate=False)
+        if (inside := _wrapped_name(below)) is not None
+    ]
+    wrappers.sort(key=lambda wrapper: len(wrapper[0]), reverse=True)  # the inner ones first
+    canonical = []
+    for name in names:
+        for path, inside in wrappers:
+            if name.startswith(path + inside):
+                name = path + name[len(path + inside) :]
+        canonical.append(name)
+    return canonical
+
+
+def _flags(module: nn.Module) -> dict[str, Any]:
+    """Which submodules are in another mode than the whole, and which parameters are frozen."""
+    modules = _named(module, module.named_modules(remove_duplicate=False))
+    parameters = _named(module, module.named_parameters(remove_duplicate=False))
+    return {
+        "training": module.training,
+        "modes": {name: below.training for name, below in modules if below.training != module.training},
+        "frozen": [name for name, parameter in parameters if not parameter.requires_grad],
+    }
+
+
+def _set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
+    whole, modes, frozen = about.get("training", True), about.get("modes", {}), set(about.get("frozen", ()))
+    for name, below in _named(module, module.named_modules(remove_duplicate=False)):
+        below.training = bool(modes.get(name, whole))
+    for name, parameter in _named(module, module.named_parameters(remove_duplicate=False)):
+        if parameter.requires_grad == (name in frozen):
+            parameter.requires_grad_(name not in frozen)
+
+
+def _named(module: nn.Module, pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    names, values = zip(*pairs, strict=True) if (pairs := list(pairs)) else ((), ())
+    # The dot lets a wrapper's own path ("a._orig_mod") be told from a mere beginning of a name.
+    canonical = _canonical(module, [f"{name}." for name in names])
+    return [(name.removesuffix("."), value) for name, value in zip(canonical, values, strict=True)]
+
+
+def _list_unsaved(module: nn.Module) -> None:
+    """Say once for each type what a checkpoint of it leaves out."""
+    for below in module.modules():
+        if type(below) in _listed or type(below).__module__.startswith("torch."):
+            continue
+        _listed.add(type(below))
+        names = {*(set(vars(below)) - _PLUMBING), *below._non_persistent_buffers_set}
+        if names:
+            _log.info(
+                "%s: not saved (plain attributes, non-persistent buffers): %s",
+                type(below).__name__,
+                sorted(names),
+            )
+
+
+ADAPTERS = (_Module(),)

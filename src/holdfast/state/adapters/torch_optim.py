@@ -1,0 +1,188 @@
+"""`torch.optim.Optimizer`: its state under the paths of its parameters, so that a reordered model is noticed.
+
+`Optimizer.load_state_dict` matches by position and casts state to the parameter's dtype; here state is
+matched by name and comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from ... import paths
+from ...records import Node, Object
+from .._fit import Fit, Make
+from .._names import Names
+from .._walk import Walk, type_name
+
+
+class _Optimizer:
+    name = "torch.optim.Optimizer"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, Optimizer)
+
+    def capture(self, value: Optimizer, walk: Walk, path: str) -> Node:
+        state: dict[str, Node] = {}
+        about: dict[str, Any] = {}
+        # Modules that come later in the user's dict name their parameters first.
+        walk.later.add(lambda: self._capture(value, walk, path, state, about))
+        return Object(self.name, type_name(type(value)), state, about)
+
+    def _capture(
+        self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
+    ) -> None:
+        names = _parameter_names(value, walk.names, path)
+        within = walk.child(path, "state")
+        state["state"] = {
+            name: walk.node(dict(value.state[parameter]), walk.child(within, name))
+            for parameter, name in names.items()
+            if parameter in value.state
+        }
+        groups = [
+            {**group, "params": [names[parameter] for parameter in group["params"]]}
+            for group in value.param_groups
+        ]
+        state["param_groups"] = walk.node(groups, walk.child(path, "param_groups"))
+        about["shapes"] = {name: list(parameter.shape) for parameter, name in names.items()}
+
+    def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:
+        taken = fit.object_of(self.name, live, node, path, same_class=True)
+        if taken is None:
+            return fit.keep(live)
+        return fit.put_off(lambda: self._plan(live, taken, fit, path))
+
+    def _plan(self, live: Optimizer, taken: Object, fit: Fit, path: str) -> Make:
+        problems = len(fit.problems)
+        saved_groups: list[dict[str, Any]] = taken.state["param_groups"]
+        pairs = _paired(live, saved_groups, taken.about["shapes"], fit, path)
+        if len(fit.problems) > problems:
+            return fit.keep(live)
+        states = {
+            parameter: _plan_state(
+                live, parameter, taken.state["state"].get(name), fit, f"{path}/state/{name}"
+            )
+            for parameter, name in pairs.items()
+        }
+        options = [
+            _plan_options(group, saved, fit, paths.item(paths.child(path, "param_groups"), index))
+            for index, (group, saved) in enumerate(zip(live.param_groups, saved_groups, strict=True))
+        ]
+
+        def act() -> Optimizer:
+            for group, makes in zip(live.param_groups, options, strict=True):
+                group.update({name: make() for name, make in makes.items()})
+            for parameter, makes in states.items():
+                values = {name: make() for name, make in makes.items()}
+                if values:
+                    live.state[parameter] = values
+                else:
+                    live.state.pop(parameter, None)
+            return live
+
+        return act
+
+
+def _parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torch.Tensor, str]:
+    """For each parameter its path, relative to where the optimizer stands; else its index in the groups.
+
+    A name that is relative must not look like one that is not: either all are, or none.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    found = [known.of(parameter) for parameter in parameters]
+    beside = path.rpartition("/")[0]
+    prefix = f"{beside}/" if beside else ""
+    if not all(name is None or name.startswith(prefix) for name in found):
+        prefix = ""
+    return {
+        parameter: str(index) if name is None else name.removeprefix(prefix)
+        for index, (parameter, name) in enumerate(zip(parameters, found, strict=True))
+    }
+
+
+def _paired(
+    live: Optimizer, saved_groups: Sequence[Mapping[str, Any]], shapes: Mapping[str, Any], fit: Fit, path: str
+) -> dict[torch.Tensor, str]:
+    """The saved name for each live parameter: by name, or by position where one side has no names."""
+    sizes = [len(group["params"]) for group in live.param_groups]
+    saved_sizes = [len(group["params"]) for group in saved_groups]
+    if len(sizes) != len(saved_sizes):
+        fit.problem(
+            path, f"{len(saved_sizes)} parameter groups were saved, the live optimizer has {len(sizes)}"
+        )
+        return {}
+    names = _parameter_names(live, fit.names, path)
+    pairs: dict[torch.Tensor, str] = {}
+    for index, (group, saved) in enumerate(zip(live.param_groups, saved_groups, strict=True)):
+        here, there = [names[parameter] for parameter in group["params"]], list(saved["params"])
+        nameless = all(map(str.isdigit, here)) or all(map(str.isdigit, there))
+        for name in () if nameless else sorted({*here} ^ {*there}):
+            side = (
+                "the live optimizer has no such parameter" if name in there else "is not in the saved state"
+            )
+            fit.problem(path, f"in group {index}, {name!r}: {side}")
+        if nameless and len(here) != len(there):
+            fit.problem(
+                path, f"group {index} was saved with {len(there)} parameters, the live one has {len(here)}"
+            )
+        pairs.update(zip(group["params"], there if nameless else here, strict=False))
+    for parameter, name in pairs.items():
+        if name in shapes and list(parameter.shape) != list(shapes[name]):
+            fit.problem(
+                path,
+                f"{name!r} was saved with shape {shapes[name]}, the live one has {list(parameter.shape)}",
+            )
+    return pairs
+
+
+def _plan_state(live: Optimizer, parameter: torch.Tensor, saved: Any, fit: Fit, path: str) -> dict[str, Make]:
+    """What is known of one parameter: tensors that are there are filled, others made where they belong."""
+    there = live.state.get(parameter, {})
+    return {
+        name: fit.into(there[name], node, paths.child(path, name))
+        if isinstance(there.get(name), torch.Tensor)
+        else _moved(fit.fresh(node), _device(live, parameter, name))
+        for name, node in (saved or {}).items()
+    }
+
+
+def _device(live: Optimizer, parameter: torch.Tensor, name: str) -> torch.device:
+    group = next(group for group in live.param_groups if any(parameter is other for other in group["params"]))
+    on_device = name != "step" or group.get("capturable") or group.get("fused")
+    return parameter.device if on_device else torch.device("cpu")
+
+
+def _moved(make: Make, device: torch.device) -> Make:
+    def moved(value: Any) -> Any:
+        match value:
+            case torch.Tensor():
+                return value.to(device)
+            case list():
+                return [moved(entry) for entry in value]
+            case dict():
+                return {key: moved(entry) for key, entry in value.items()}
+            case _:
+                return value
+
+    return lambda: moved(make())
+
+
+def _plan_options(group: dict[str, Any], saved: Mapping[str, Node], fit: Fit, path: str) -> dict[str, Make]:
+    """The checkpoint's hyperparameters; those that a newer optimizer has added keep their value."""
+    return {
+        name: _plan_option(group.get(name), node, fit, paths.child(path, name))
+        for name, node in saved.items()
+        if name != "params"
+    }
+
+
+def _plan_option(live: Any, node: Node, fit: Fit, path: str) -> Make:
+    if isinstance(live, torch.Tensor) and isinstance(node, int | float):
+        return lambda: live.fill_(node)
+    return fit.into(live, node, path) if isinstance(live, torch.Tensor) else fit.fresh(node)
+
+
+ADAPTERS = (_Optimizer(),)
