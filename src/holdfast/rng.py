@@ -1,0 +1,194 @@
+"""The process's random streams: what they are now, and the same streams again later.
+
+A state is plain data and NumPy arrays: Python's `random`, NumPy's global `RandomState`, and, where
+torch is loaded, its CPU stream, every CUDA device and MPS. Nothing is set before everything was checked.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .errors import UsageError
+
+RandomState: TypeAlias = dict[str, Any]
+"""Plain data and arrays: what `capture_state` gives and `restore_state` takes."""
+
+
+def capture_state() -> RandomState:
+    """All global random streams as they are now; nothing is drawn, and CUDA is not started.
+
+    While CUDA is unused its streams are known by their seed alone (`torch.cuda.manual_seed` with
+    another seed than torch's own, before the first use of CUDA, is the one thing this misses).
+    """
+    state = {"python": generator_state(random), "numpy": np.random.get_state(legacy=False)}
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return state
+    devices: dict[str, Any] = {"cpu": torch.get_rng_state().numpy()}
+    if torch.cuda.is_initialized():
+        devices["cuda"] = [one.numpy() for one in torch.cuda.get_rng_state_all()]
+    else:
+        devices["cuda_seed"] = torch.initial_seed()
+    if torch.backends.mps.is_available():
+        devices["mps"] = torch.mps.get_rng_state().numpy()
+    return state | {"torch": devices}
+
+
+def restore_state(state: RandomState) -> None:
+    """Set every stream that `state` holds; a stream that it lacks stays as it is.
+
+    Raises:
+        UsageError: a stream is malformed or does not exist here (torch is not installed, fewer CUDA
+            devices than before); no stream was changed.
+    """
+    _clones(state)
+    set_generator_state(random, state["python"])
+    np.random.set_state(state["numpy"])
+    if (saved := state.get("torch")) is None:
+        return
+    torch = _torch()
+    torch.set_rng_state(_as_tensor(saved["cpu"]))
+    for index, one in enumerate(saved.get("cuda", ())):
+        torch.cuda.set_rng_state(_as_tensor(one), index)
+    if "cuda_seed" in saved:
+        torch.cuda.manual_seed_all(saved["cuda_seed"])  # remembered by torch until CUDA starts
+    if "mps" in saved:
+        torch.mps.set_rng_state(_as_tensor(saved["mps"]))
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Whatever is drawn inside, all global streams are afterwards as they were before."""
+    state = capture_state()
+    try:
+        yield
+    finally:
+        restore_state(state)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every global stream. Import torch first: a framework that is not loaded is not seeded.
+
+    Raises:
+        UsageError: `seed` is not between 0 and 2**32 - 1 (what NumPy takes).
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"a seed is between 0 and 2**32 - 1, not {seed}")
+    random.seed(seed)
+    np.random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+
+
+def draws(state: RandomState | None = None) -> dict[str, str]:
+    """What each stream would give next (64 bits in hex), by name; drawn from clones: nothing changes.
+
+    Args:
+        state: the streams to ask; None for the live ones.
+
+    Raises:
+        UsageError: as `restore_state`.
+    """
+    return {
+        name: f"{_next_bits(clone):016x}"
+        for name, clone in _clones(capture_state() if state is None else state).items()
+    }
+
+
+def is_generator(value: object) -> bool:
+    """Whether `value` is a random generator of Python, NumPy or torch with a state of its own."""
+    torch = sys.modules.get("torch")
+    kinds = (random.Random, np.random.Generator, np.random.RandomState)
+    return isinstance(value, (*kinds, torch.Generator) if torch else kinds)
+
+
+def generator_state(generator: Any) -> Any:
+    """The state of one generator (see `is_generator`; also the module `random`) as plain data and arrays."""
+    match generator:
+        case np.random.Generator():
+            return generator.bit_generator.state
+        case np.random.RandomState():
+            return generator.get_state(legacy=False)
+        case _ if hasattr(generator, "getstate"):
+            version, words, gauss = generator.getstate()
+            return {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}
+    return generator.get_state().numpy().copy()
+
+
+def set_generator_state(generator: Any, state: Any) -> None:
+    """Put a state from `generator_state` into a generator of the same kind."""
+    match generator:
+        case np.random.Generator():
+            generator.bit_generator.state = state
+        case np.random.RandomState():
+            generator.set_state(state)
+        case _ if hasattr(generator, "setstate"):
+            generator.setstate((state["version"], tuple(state["words"].tolist()), state["gauss"]))
+        case _:
+            generator.set_state(_as_tensor(state))
+
+
+def _clones(state: RandomState) -> dict[str, Any]:
+    """A generator of its own for each stream of `state`: making them is the check of it."""
+    fresh: dict[str, tuple[Any, Any]] = {
+        "python": (random.Random, state.get("python")),
+        "numpy": (_numpy_clone, state.get("numpy")),
+    }
+    if (saved := state.get("torch")) is not None:
+        torch = _torch()
+        fresh["torch cpu"] = (torch.Generator, saved.get("cpu"))
+        if len(saved.get("cuda", ())) > torch.cuda.device_count():
+            raise UsageError(
+                f"the random streams of {len(saved['cuda'])} CUDA devices were saved and "
+                f"{torch.cuda.device_count()} are here. Go on with as many devices, or leave the streams out."
+            )
+        for index, one in enumerate(saved.get("cuda", ())):
+            fresh[f"torch cuda:{index}"] = (lambda i=index: torch.Generator(f"cuda:{i}"), one)
+        if "mps" in saved:
+            if not torch.backends.mps.is_available():
+                raise UsageError("the random stream of an MPS device was saved, and none is here")
+            fresh["torch mps"] = (lambda: torch.Generator("mps"), saved["mps"])
+    return {name: _clone(name, make, one) for name, (make, one) in fresh.items()}
+
+
+def _clone(name: str, make: Any, state: Any) -> Any:
+    generator = make()
+    try:
+        set_generator_state(generator, state)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as err:
+        raise UsageError(f"the saved state of the random stream {name!r} does not fit: {err}") from err
+    return generator
+
+
+def _numpy_clone() -> np.random.RandomState:
+    kind = np.random.get_state(legacy=False)["bit_generator"]  # `np.random.set_bit_generator` may change it
+    return np.random.RandomState(getattr(np.random, kind)())
+
+
+def _next_bits(clone: Any) -> int:
+    if isinstance(clone, random.Random):
+        return clone.getrandbits(64)
+    if isinstance(clone, np.random.RandomState):
+        return int.from_bytes(clone.bytes(8), "big")
+    torch = _torch()
+    low, high = torch.randint(0, 2**31, (2,), generator=clone, device=clone.device).tolist()
+    return low << 32 | high
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise UsageError("torch's random streams were saved, and torch is not installed here") from None
+    return torch
+
+
+def _as_tensor(state: np.ndarray) -> Any:
+    # A copy: torch keeps no reference, but it warns about arrays that are read-only.
+    return _torch().from_numpy(np.array(state, np.uint8))
