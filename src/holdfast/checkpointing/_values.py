@@ -1,0 +1,110 @@
+"""Values that people pass to `Checkpointing`, made plain or refused at once: never at the first save."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ._labels import SUFFIX
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        expected = " or ".join(repr(choice) for choice in choices)
+        raise UsageError(f"Invalid {name}: '{value}'. Expected {expected}.")
+    return value
+
+
+def positive_integer(name: str, value: Any) -> int:
+    number = _integer(value)
+    if number is None:
+        raise UsageError(f"{name} must be an integer, not {value!r}.")
+    if number < 1:
+        raise UsageError(f"{name} must be >= 1.")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be True or False, not {value!r}.")
+    return value
+
+
+def hooks(value: Any) -> tuple[str, ...]:
+    """Hook names in the given order, each once; those of a set sorted, because it has no order."""
+    if isinstance(value, str):
+        value = [value]
+    elif isinstance(value, set | frozenset):
+        value = sorted(value, key=str)
+    elif not isinstance(value, list | tuple):
+        raise UsageError(f"save_on must be a hook's name or a list of them, not {value!r}.")
+    if not value:
+        raise UsageError(
+            "save_on is empty: name at least one hook, or pass checkpointing=None to save nothing."
+        )
+    for hook in value:
+        if not isinstance(hook, str) or not hook:
+            raise UsageError(f"save_on holds {hook!r}, which is not the name of a hook.")
+    return tuple(dict.fromkeys(value))
+
+
+def directory_path(name: str, value: Any) -> Path:
+    # "" would silently mean the working directory; it usually is an unset variable.
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise UsageError(f"{name} must be a path, not {value!r}.")
+    try:
+        return Path(value)
+    except TypeError as err:
+        raise UsageError(f"{name} must be a path, not {value!r}.") from err
+
+
+def directory_paths(name: str, value: Any) -> tuple[Path, ...]:
+    if value is None:
+        return ()
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(directory_path(name, one) for one in several)
+
+
+def hook_counts(value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"counters are a dict of hooks and counts, not {value!r}.")
+    counts = {hook: _integer(count) for hook, count in value.items()}
+    for hook, count in counts.items():
+        if not isinstance(hook, str) or count is None or count < 0:
+            raise UsageError(
+                f"counters hold {hook!r}: {value[hook]!r}; a count is an integer >= 0 of a hook."
+            )
+    return {hook: count for hook, count in counts.items() if count is not None}
+
+
+def warn_if_used(directory: Path | None, *, stacklevel: int) -> None:
+    """Warn that `directory` holds checkpoints already; they are counted by name and not opened."""
+    if directory is None:
+        return
+    try:
+        with os.scandir(directory) as entries:
+            n = sum(entry.name.endswith(SUFFIX) for entry in entries)
+    except (OSError, ValueError):  # not there yet, or not readable: saving will say so
+        return
+    if n:
+        warnings.warn(
+            f"Checkpoint directory '{directory}' already contains {n} checkpoint file(s). Existing files will "
+            "only be overwritten if an exact name match occurs and overwrite=True.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _integer(value: Any) -> int | None:
+    """`value` as an int (NumPy's integers too), or None; a bool is a slip, not a number."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return index(value)
+    except TypeError:
+        return None

@@ -1,0 +1,355 @@
+"""The rule: its values, when it saves, its configuration, its warning."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.checkpointing import Checkpointing
+from holdfast.errors import UsageError
+
+CONTRACT_KEYS = ["mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"]
+
+
+def test_the_defaults_are_those_of_the_contract():
+    rule = Checkpointing()
+    assert rule.get_config() == {
+        "mode": "memory",
+        "save_on": ["epoch_end"],
+        "every_n": 1,
+        "directory": None,
+        "name_template": None,
+        "max_to_keep": None,
+        "overwrite": True,
+    }
+    assert (rule.durability, rule.share_with, rule.saved_keys) == ("full", (), [])
+
+
+def test_every_argument_is_keyword_only():
+    with pytest.raises(TypeError):
+        Checkpointing("disk")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "save_on", ["epoch_end", ["epoch_end"], ("epoch_end",), {"epoch_end"}, frozenset({"epoch_end"})]
+)
+def test_save_on_takes_a_string_or_any_list_tuple_or_set(save_on):
+    assert Checkpointing(save_on=save_on).save_on == ["epoch_end"]
+
+
+def test_save_on_keeps_the_order_of_a_list_and_sorts_a_set():
+    assert Checkpointing(save_on=["phase_end", "epoch_end", "phase_end"]).save_on == [
+        "phase_end",
+        "epoch_end",
+    ]
+    assert Checkpointing(save_on={"phase_end", "epoch_end"}).save_on == ["epoch_end", "phase_end"]
+
+
+def test_changing_what_save_on_returned_changes_nothing():
+    rule = Checkpointing()
+    rule.save_on.append("batch_end")
+    rule.get_config()["save_on"].append("batch_end")
+    assert rule.save_on == ["epoch_end"]
+
+
+def test_changing_the_list_that_was_passed_changes_nothing():
+    hooks = ["epoch_end"]
+    rule = Checkpointing(save_on=hooks)
+    hooks.append("batch_end")
+    assert rule.save_on == ["epoch_end"]
+
+
+@pytest.mark.parametrize(
+    "name", ["mode", "save_on", "every_n", "directory", "overwrite", "max_to_keep", "durability"]
+)
+def test_only_the_name_template_can_be_set(name):
+    rule = Checkpointing()
+    with pytest.raises(AttributeError):
+        setattr(rule, name, getattr(rule, name))
+    rule.name_template = "{phase}-{epoch}"
+    assert rule.name_template == "{phase}-{epoch}"
+
+
+def test_an_unknown_mode_is_refused_in_the_words_of_the_contract():
+    with pytest.raises(ValueError) as caught:
+        Checkpointing(mode="cloud")  # type: ignore[arg-type]
+    assert str(caught.value) == "Invalid mode: 'cloud'. Expected 'memory' or 'disk'."
+
+
+@pytest.mark.parametrize("every_n", [0, -1])
+def test_every_n_below_one_is_refused_in_the_words_of_the_contract(every_n):
+    with pytest.raises(ValueError) as caught:
+        Checkpointing(every_n=every_n)
+    assert str(caught.value) == "every_n must be >= 1."
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"every_n": 1.5},
+        {"every_n": True},
+        {"every_n": "2"},
+        {"every_n": None},
+        {"max_to_keep": 0},  # kept nothing
+        {"max_to_keep": -3},  # crashed at the first save
+        {"max_to_keep": 1.0},
+        {"max_to_keep": False},
+        {"save_on": []},
+        {"save_on": ()},
+        {"save_on": set()},
+        {"save_on": ""},
+        {"save_on": ["epoch_end", ""]},
+        {"save_on": ["epoch_end", 3]},
+        {"save_on": {"epoch_end", 3}},
+        {"save_on": None},
+        {"save_on": {"epoch_end": 2}},
+        {"directory": ""},
+        {"directory": 3},
+        {"directory": b"runs"},
+        {"overwrite": "no"},
+        {"name_template": 3},
+        {"name_template": "{epoch"},
+        {"durability": "none"},
+        {"share_with": 3},
+        {"share_with": ["a", ""]},
+    ],
+    ids=str,
+)
+def test_a_value_without_meaning_is_refused_at_once_and_not_at_the_first_save(bad):
+    with pytest.raises(UsageError) as caught:
+        Checkpointing(**bad)
+    assert next(iter(bad)) in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_numpy_integers_are_integers():
+    rule = Checkpointing(every_n=np.int64(2), max_to_keep=np.int32(3))  # type: ignore[arg-type]
+    assert type(rule.every_n) is type(rule.max_to_keep) is int
+
+
+def test_disk_mode_needs_no_directory_of_its_own_because_it_can_be_inherited():
+    assert Checkpointing(mode="disk").directory is None
+
+
+def test_a_directory_becomes_a_path():
+    assert Checkpointing(mode="disk", directory="runs/digits").directory == Path("runs/digits")
+
+
+def test_share_with_takes_one_path_or_several():
+    assert Checkpointing(share_with="base").share_with == (Path("base"),)
+    assert Checkpointing(share_with=["a", Path("b")]).share_with == (Path("a"), Path("b"))
+
+
+# When it saves
+
+
+def test_it_saves_at_every_nth_occurrence_of_a_hook():
+    rule = Checkpointing(every_n=3)
+    assert [rule.should_save("epoch_end") for _ in range(7)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_hook_that_is_not_named_is_neither_saved_at_nor_counted():
+    rule = Checkpointing(every_n=2)
+    assert not rule.should_save("batch_end")
+    assert not rule.should_save("no_such_hook")
+    assert rule.get_counters() == {}
+
+
+def test_each_hook_is_counted_for_itself():
+    rule = Checkpointing(save_on=["epoch_end", "batch_end"], every_n=2)
+    assert [rule.should_save(hook) for hook in ("epoch_end", "batch_end", "batch_end", "epoch_end")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("every_n", "words"),
+    [
+        (1, "epoch_end"),
+        (2, "epoch_end, every 2nd"),
+        (3, "epoch_end, every 3rd"),
+        (4, "epoch_end, every 4th"),
+        (11, "epoch_end, every 11th"),
+        (21, "epoch_end, every 21st"),
+        (112, "epoch_end, every 112th"),
+    ],
+)
+def test_explain_says_in_words_why_it_would_save(every_n, words):
+    rule = Checkpointing(every_n=every_n)
+    for _ in range(every_n - 1):
+        assert rule.explain("epoch_end") is None
+        rule.should_save("epoch_end")
+    assert rule.explain("epoch_end") == words
+    assert rule.explain("batch_end") is None
+
+
+@given(st.integers(1, 5), st.lists(st.sampled_from(["epoch_end", "batch_end", "phase_end"]), max_size=30))
+def test_explain_foretells_should_save_and_counts_nothing(every_n, hooks):
+    rule = Checkpointing(save_on=["epoch_end", "batch_end"], every_n=every_n)
+    for hook in hooks:
+        before = rule.get_counters()
+        reason = rule.explain(hook)
+        assert rule.get_counters() == before
+        assert rule.should_save(hook) == (reason is not None)
+
+
+@given(st.integers(1, 5), st.integers(0, 20), st.integers(0, 20))
+def test_a_resumed_rule_decides_as_one_that_was_never_interrupted(every_n, before, after):
+    whole = Checkpointing(every_n=every_n)
+    for _ in range(before):
+        whole.should_save("epoch_end")
+    resumed = Checkpointing(every_n=every_n)
+    resumed.set_counters(whole.get_counters())
+    assert [resumed.should_save("epoch_end") for _ in range(after)] == [
+        whole.should_save("epoch_end") for _ in range(after)
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad", [None, [], {"epoch_end": -1}, {"epoch_end": 1.5}, {"epoch_end": True}, {3: 1}], ids=str
+)
+def test_counters_without_meaning_are_refused_and_change_nothing(bad):
+    rule = Checkpointing()
+    rule.should_save("epoch_end")
+    with pytest.raises(UsageError):
+        rule.set_counters(bad)
+    assert rule.get_counters() == {"epoch_end": 1}
+
+
+def test_counters_are_copies_and_those_of_hooks_it_does_not_name_are_dropped():
+    rule = Checkpointing()
+    rule.set_counters({"epoch_end": 4, "batch_end": 9})
+    rule.get_counters()["epoch_end"] = 0
+    assert rule.get_counters() == {"epoch_end": 4}
+
+
+# The warning
+
+
+def test_a_directory_with_checkpoints_is_warned_of_at_the_callers_line(tmp_path):
+    for name in ("a.ckpt.mml", "b.ckpt.mml"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "c.ckpt.mml").write_text("not opened")
+    (tmp_path / "phase" / "nested.ckpt.mml").mkdir(parents=True)
+    (tmp_path / "a.ckpt.mml.damaged-1").mkdir()
+    with pytest.warns(UserWarning, match="already contains") as caught:
+        Checkpointing(mode="disk", directory=tmp_path)
+    (warning,) = caught
+    assert str(warning.message) == (
+        f"Checkpoint directory '{tmp_path}' already contains 3 checkpoint file(s). Existing files will only be "
+        "overwritten if an exact name match occurs and overwrite=True."
+    )
+    assert warning.category is UserWarning
+    assert warning.filename == __file__
+
+
+def test_from_config_warns_at_its_callers_line_once(tmp_path):
+    (tmp_path / "a.ckpt.mml").mkdir()
+    with pytest.warns(UserWarning, match="already contains") as caught:
+        rule = Checkpointing.from_config({"directory": str(tmp_path)})
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert rule.directory == tmp_path
+
+
+def test_no_warning_for_a_directory_that_is_new_empty_or_only_has_folders_of_phases(tmp_path):
+    (tmp_path / "phase" / "nested.ckpt.mml").mkdir(parents=True)
+    file = tmp_path / "file"
+    file.touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for directory in (tmp_path, tmp_path / "new", file, "with\0nul", None):
+            Checkpointing(mode="disk", directory=directory)
+
+
+def test_a_refused_value_does_not_warn_first(tmp_path):
+    (tmp_path / "a.ckpt.mml").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="every_n"):
+            Checkpointing(directory=tmp_path, every_n=0)
+
+
+# Configuration and copies
+
+
+def test_the_config_has_exactly_the_keys_of_the_contract_while_additions_are_at_their_default():
+    assert list(Checkpointing(mode="disk", directory="runs").get_config()) == CONTRACT_KEYS
+    assert Checkpointing(mode="disk", directory=Path("runs")).get_config()["directory"] == "runs"
+
+
+def test_additions_appear_in_the_config_when_they_are_not_at_their_default():
+    config = Checkpointing(durability="process", share_with=Path("base")).get_config()
+    assert list(config) == [*CONTRACT_KEYS, "durability", "share_with"]
+    assert (config["durability"], config["share_with"]) == ("process", ["base"])
+
+
+def test_an_empty_config_gives_the_defaults_and_unknown_keys_are_ignored():
+    assert Checkpointing.from_config({}).get_config() == Checkpointing().get_config()
+    assert Checkpointing.from_config({"every_n": 2, "of_the_future": object()}).every_n == 2
+
+
+@pytest.mark.parametrize("bad", [None, [], {"every_n": 0}, {"mode": "x"}, {"directory": 3}], ids=str)
+def test_a_bad_config_is_refused_like_bad_arguments(bad):
+    with pytest.raises(ValueError):
+        Checkpointing.from_config(bad)
+
+
+CONFIGS = st.fixed_dictionaries(
+    {
+        "mode": st.sampled_from(["memory", "disk"]),
+        "save_on": st.lists(st.text(min_size=1), min_size=1, unique=True),
+        "every_n": st.integers(1),
+        "directory": st.none() | st.from_regex(r"/nowhere/[a-z]{1,9}", fullmatch=True),
+        "name_template": st.none() | st.sampled_from(["{phase}", "{epoch:04d}", "{label}", "rolling"]),
+        "max_to_keep": st.none() | st.integers(1),
+        "overwrite": st.booleans(),
+    },
+    optional={"durability": st.just("process"), "share_with": st.just(["/nowhere/base"])},
+)
+
+
+@given(CONFIGS)
+def test_a_rule_comes_back_from_its_config(config):
+    assert Checkpointing.from_config(config).get_config() == config
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda rule: pickle.loads(pickle.dumps(rule))]
+)
+def test_a_copied_experiment_has_a_ledger_of_its_own(duplicate):
+    rule = Checkpointing(max_to_keep=2, every_n=2)
+    rule.should_save("epoch_end")
+    rule.record_memory(0, {"weight": np.arange(3.0)})
+    twin = duplicate(rule)
+    assert twin.get_config() == rule.get_config()
+    assert twin.get_counters() == rule.get_counters()
+    np.testing.assert_array_equal(twin.get_state(0)["weight"], np.arange(3.0))
+    twin.record_memory(1, {})
+    twin.record_memory(2, {})
+    twin.should_save("epoch_end")
+    assert (rule.saved_keys, twin.saved_keys) == ([0], [1, 2])
+    assert rule.get_counters() == {"epoch_end": 1}
+
+
+def test_importing_it_needs_no_framework():
+    check = "import sys, holdfast.checkpointing; assert not {'torch', 'sklearn', 'pandas', 'jax'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", check], check=True)
