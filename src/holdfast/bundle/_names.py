@@ -13,7 +13,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _DATA_FILE = re.compile(r"[0-9a-f]{32}(\.\d{1,9})?\.(json|safetensors)")
 _IN_PROGRESS = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{32})\.(?P<kind>part|trash)")
 # What an overwrite of `id` puts into a bundle before (or beside) the files that its record names.
-_OVERWRITE = re.compile(r"(?:checkpoint\.json\.)?(?P<id>[0-9a-f]{32})(?:\.owner|\.json|\.\d{1,9}\.safetensors)?")
+_OVERWRITE = re.compile(
+    r"(?:checkpoint\.json\.)?(?P<id>[0-9a-f]{32})(?:\.owner|\.json|\.\d{1,9}\.safetensors)?"
+)
 
 
 def new_id() -> str:

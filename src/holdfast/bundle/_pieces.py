@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from ..dtypes import item_size, safetensors_name
+from ..dtypes import safetensors_name
 from ..records import Leaf
 
 PIECE_BYTES = 4 << 20
@@ -49,25 +49,29 @@ def cuts(leaf: Leaf) -> Iterator[Cut]:
     size = leaf.size_bytes
     if not size:
         return
-    shape = leaf.shape if leaf.order == "C" else leaf.shape[::-1]
+    name = safetensors_name(leaf.dtype)
     target = LARGE_PIECE_BYTES if size > LARGE_ARRAY_BYTES else PIECE_BYTES
+    shape = leaf.shape if leaf.order == "C" else leaf.shape[::-1]
     if not shape or size // shape[0] > target:
         shape = (prod(shape),)
+    if name is None and size // shape[0] > target:
+        shape = (size,)  # items longer than a piece: a run of bytes
     rows, row_bytes = shape[0], size // shape[0]
     step = max(1, target // row_bytes)
+    path = leaf.path or "%"  # the whole state is one array
     for first in range(0, rows, step):
         last = min(first + step, rows)
-        key = leaf.path if step >= rows else f"{leaf.path}[{first}:{last}]"
-        run = shape if step >= rows else (last - first, *shape[1:])
-        # 0-d arrays stay 0-d in the pack; what safetensors has no name for is stored as bytes.
-        run = leaf.shape if not leaf.shape else run
-        count_bytes = (last - first) * row_bytes
-        name = safetensors_name(leaf.dtype)
+        whole = last - first == rows
+        key = path if whole else f"{path}[{first}:{last}]"
+        run_bytes = (last - first) * row_bytes
         if name is None:
-            name, run = "U8", (count_bytes,)
-        yield Cut(leaf, first * row_bytes, count_bytes, key, name, run)
-
-
-def large_items(leaf: Leaf) -> bool:
-    """Whether a single item is larger than a piece may be: such an array cannot be stored."""
-    return item_size(leaf.dtype) > MAX_PIECE_BYTES
+            run = (run_bytes,)  # safetensors has no such element type
+        else:
+            run = (
+                leaf.shape[::-1]
+                if whole and leaf.order == "F"
+                else leaf.shape
+                if whole
+                else (last - first, *shape[1:])
+            )
+        yield Cut(leaf, first * row_bytes, run_bytes, key, name or "U8", run)

@@ -17,8 +17,8 @@ from blake3 import blake3
 from ..errors import CheckpointDamagedError, FormatVersionError
 from ..records import CheckpointRecord, FileEntry, Moment
 from . import _json
-from ._floats import decode_float, encode_float
 from ._names import is_data_file, is_id
+from ._numbers import decode_float, encode_float
 
 FORMAT_VERSION = 1
 MAX_RECORD_BYTES = 16 << 20
@@ -72,7 +72,11 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
     """
     found = _DIGEST.search(data)
     if not found:
-        what = "its record is empty" if not data.strip() else "its record is cut or foreign: it has no digest at its end"
+        what = (
+            "its record is empty"
+            if not data.strip()
+            else "its record is cut or foreign: it has no digest at its end"
+        )
         raise CheckpointDamagedError(place, what)
     if blake3(data[: found.start()]).hexdigest().encode() != found[1]:
         raise CheckpointDamagedError(place, "its record has another digest than it says")
@@ -121,7 +125,10 @@ def _build(content: dict[str, Any]) -> CheckpointRecord:
         bytes_written=take("bytes_written", int, _is_count),
         bytes_shared=take("bytes_shared", int, _is_count),
         tree=_file(take("tree", dict), suffix=".json"),
-        packs=tuple(_file(pack, suffix=".safetensors") for pack in take("packs", list, lambda packs: len(packs) <= MAX_FILES)),
+        packs=tuple(
+            _file(pack, suffix=".safetensors")
+            for pack in take("packs", list, lambda packs: len(packs) <= MAX_FILES)
+        ),
     )
     moment.finish()
     take("digest", str)

@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any
 
 from .. import dtypes, paths
 from ..errors import CheckpointDamagedError
 from ..records import Alias, Leaf, Node, Object
 from . import _json
-from ._floats import encode_float, from_bits
 from ._names import is_data_file
+from ._numbers import decode_integer, encode_float, encode_integer, from_bits
 from ._pieces import Piece
 
 MAX_TREE_BYTES = 64 << 20
@@ -29,7 +29,6 @@ MAX_LEAVES = 1_000_000
 MAX_RANK = 64
 MAX_KEY = 65536
 _HEX = re.compile(r"[0-9a-f]+")
-_INTEGER = re.compile(r"-?[0-9]+")
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -56,7 +55,9 @@ def encode_tree(stored: StoredTree) -> bytes:
     }
     data = _json.encode(content)
     if len(data) > MAX_TREE_BYTES:
-        raise ValueError(f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays")
+        raise ValueError(
+            f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays"
+        )
     return data
 
 
@@ -68,7 +69,11 @@ def decode_tree(data: bytes, place: str) -> StoredTree:
     """
     try:
         content = _json.decode(data)
-        if type(content) is not dict or content.keys() != {"format", "files", "tree"} or content["format"] != 1:
+        if (
+            type(content) is not dict
+            or content.keys() != {"format", "files", "tree"}
+            or content["format"] != 1
+        ):
             raise ValueError("not a tree of format 1")
         links = _files(content["files"])
         decoder = _Decoder(list(links))
@@ -79,7 +84,7 @@ def decode_tree(data: bytes, place: str) -> StoredTree:
 
 
 def _files(content: Any) -> dict[str, int]:
-    links = {name: count for name, count in content}
+    links: dict[str, int] = dict(content)
     if len(links) != len(content) or not all(is_data_file(name) for name in links):
         raise ValueError("the table of files has no meaning")
     if not all(type(count) is int and count >= 0 for count in links.values()):
@@ -98,7 +103,7 @@ class _Encoder:
             case str():
                 return _encode_text(value)
             case int():
-                return int(value) if -(1 << 63) <= value < 1 << 63 else {"i": str(value)}
+                return encode_integer(value)
             case float():
                 return encode_float(value)
             case list():
@@ -185,7 +190,9 @@ class _Decoder:
         if tag == "object":
             return self._object(path, content)
         if tag == "tuple":
-            return tuple(self.node(paths.item(path, index), item) for index, item in enumerate(_list(content)))
+            return tuple(
+                self.node(paths.item(path, index), item) for index, item in enumerate(_list(content))
+            )
         if tag == "alias":
             if content not in self._finished:
                 raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
@@ -198,7 +205,9 @@ class _Decoder:
 
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
-        if type(value) is dict and value.keys() & {"array", "object", "alias", "map", "dict", "set"} or type(value) is list:
+        if (
+            type(value) is dict and value.keys() & {"array", "object", "alias", "map", "dict", "set"}
+        ) or type(value) is list:
             raise ValueError("only plain values can be keys or members of sets")
         if type(value) is dict and value.keys() == {"tuple"}:
             return tuple(self._plain(item) for item in _list(value["tuple"]))
@@ -217,17 +226,28 @@ class _Decoder:
         if not {"adapter", "type", "state"} <= content.keys() <= {"adapter", "type", "state", "about"}:
             raise ValueError(f"{path!r} is no object")
         about = content.get("about", {})
-        if not all(type(text) is str for text in (content["adapter"], content["type"])) or type(about) is not dict:
+        if (
+            not all(type(text) is str for text in (content["adapter"], content["type"]))
+            or type(about) is not dict
+        ):
             raise ValueError(f"{path!r} is no object")
         state = self.node(path, content["state"])
         self._finished.add(path)
         return Object(content["adapter"], content["type"], state, about)
 
     def _leaf(self, path: str, content: dict[str, Any]) -> Leaf:
-        if not {"dtype", "shape", "kind", "pieces"} <= content.keys() <= {"dtype", "shape", "kind", "order", "pieces"}:
+        if (
+            not {"dtype", "shape", "kind", "pieces"}
+            <= content.keys()
+            <= {"dtype", "shape", "kind", "order", "pieces"}
+        ):
             raise ValueError(f"{path!r} is no array")
         shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
-        if type(shape) is not list or len(shape) > MAX_RANK or not all(type(n) is int and n >= 0 for n in shape):
+        if (
+            type(shape) is not list
+            or len(shape) > MAX_RANK
+            or not all(type(n) is int and n >= 0 for n in shape)
+        ):
             raise ValueError(f"{path!r} has no shape")
         if content.get("order", "F") != "F" or type(kind) is not str or not _KIND.fullmatch(kind):
             raise ValueError(f"{path!r} has no order or kind")
@@ -279,27 +299,6 @@ def _text(content: Any) -> str:
     return content
 
 
-def _big_integer(content: Any) -> int:
-    if not _INTEGER.fullmatch(_text(content)):
-        raise ValueError("an integer was expected")
-    if len(content) > 1_300_000:
-        raise ValueError("an integer of too many digits")
-    value = int(content, 10) if len(content) <= 4000 else _parse_digits(content)
-    if -(1 << 63) <= value < 1 << 63:
-        raise ValueError("a small integer written as a large one")
-    return value
-
-
-def _parse_digits(digits: str) -> int:
-    """`int(digits)` without the interpreter's limit on its length, in O(n^1.6)."""
-    if digits.startswith("-"):
-        return -_parse_digits(digits[1:])
-    if len(digits) <= 4000:
-        return int(digits, 10)
-    half = len(digits) // 2
-    return _parse_digits(digits[:-half]) * 10**half + _parse_digits(digits[-half:])
-
-
 def _float(content: Any) -> float:
     value = from_bits(content)
     if math.isfinite(value) and value != 0:
@@ -334,13 +333,13 @@ def _timedelta(content: Any) -> timedelta:
     return timedelta(days, seconds, microseconds)
 
 
-def _path(content: Any) -> PurePosixPath:
-    return PurePosixPath(content if type(content) is str else _decode_surrogates(content["s"]))
+def _path(content: Any) -> Path:
+    return Path(content if type(content) is str else _decode_surrogates(content["s"]))
 
 
 _SCALARS: dict[str, Callable[[Any], Any]] = {
     "f": _float,
-    "i": _big_integer,
+    "i": decode_integer,
     "s": _decode_surrogates,
     "bytes": _bytes,
     "complex": _complex,

@@ -1,0 +1,15 @@
+"""Bundles: checkpoints on disk, each a plain directory that is complete in itself."""
+
+from ._commit import commit as commit
+from ._commit import make_directories as make_directories
+from ._delete import delete as delete
+from ._leftovers import sweep as sweep
+from ._names import SUFFIX as SUFFIX
+from ._names import bundle_path as bundle_path
+from ._read import Bundle as Bundle
+from ._read import read_record as read_record
+from ._save import save as save
+from ._scan import Listed as Listed
+from ._scan import look as look
+from ._scan import scan as scan
+from ._sharing import Sharing as Sharing

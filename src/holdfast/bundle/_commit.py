@@ -1,0 +1,259 @@
+"""The only place where a checkpoint comes to exist.
+
+*New name*: build everything in `.NAME.<id>.part/` beside its place; sync packs, tree, record and the
+directory; rename the directory to `NAME.ckpt.mml` (onto a non-empty one that fails: someone else won);
+sync the parent, and the parent of every directory that was created. So `*.ckpt.mml` never shows an
+unfinished save.
+
+*Overwriting*: write new files beside the old ones under the new id (packs kept from the old checkpoint
+are linked again under the new id), sync them and the directory; rename the new record over the old; sync
+the directory; **only then** unlink the names of the replaced record that the current record does not
+name. At every instant the name is the old checkpoint or the new one. An error between the rename and
+that sync is a `CommitUncertainError`: nothing is removed.
+
+Every step inside a bundle goes through an open directory, so a bundle that is deleted meanwhile takes
+our files with it instead of leaving them in whatever has its name by then. A commit that finds itself
+in a deleted bundle is made again under the name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+from ..errors import (
+    CheckpointDamagedError,
+    CheckpointExistsError,
+    CommitUncertainError,
+    HoldfastError,
+    SaveError,
+)
+from ..records import CheckpointRecord
+from ..storage import Directory, Storage
+from ._leftovers import sweep_bundle
+from ._names import OWNER, RECORD, SUFFIX, bundle_path, new_id, new_record, overwrite_owner, part_path
+from ._read import read_record
+from ._record import encode_record
+from ._write import write_file
+
+logger = logging.getLogger("holdfast")
+
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+_ATTEMPTS = 10  # each is lost only to somebody else's committed save or deletion of the same name
+
+
+class Fill(Protocol):
+    """Writes a checkpoint's packs and tree into a directory, and returns the record that names them."""
+
+    def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord: ...
+
+
+def commit(
+    disk: Storage, directory: str, name: str, fill: Fill, *, overwrite: bool = True, durable: bool = True
+) -> CheckpointRecord:
+    """Save a checkpoint as `directory/name.ckpt.mml`; when this returns it is there, and durable.
+
+    Raises:
+        CheckpointExistsError: the name is taken and `overwrite` is False.
+        SaveError: the disk refused; the name holds what it held before.
+        CommitUncertainError: it is in place but may not survive a power cut.
+    """
+    place = bundle_path(directory, name)
+    try:
+        created = make_directories(disk, directory)
+        for _ in range(_ATTEMPTS):
+            if f"{name}{SUFFIX}" not in disk.folders(directory):
+                record = _commit_new(disk, directory, name, fill, created, durable)
+            elif overwrite:
+                record = _commit_over(disk, directory, name, fill, durable)
+            else:
+                raise CheckpointExistsError(place)
+            if record is not None:
+                return record
+    except HoldfastError:
+        raise
+    except OSError as err:
+        raise SaveError(place, _reason(err)) from err
+    raise SaveError(place, "other processes kept replacing it")
+
+
+def make_directories(disk: Storage, path: str) -> list[str]:
+    """Create `path` and what is missing above it; returns the parents whose entries are not yet durable."""
+    missing = []
+    while True:
+        try:
+            disk.mkdir(path)
+        except FileExistsError:
+            break
+        except FileNotFoundError:
+            missing.append(path)
+            path = parent(path)
+        else:
+            missing.append(path)
+            break
+    parents = [parent(each) for each in reversed(missing)]
+    for each in reversed(missing[:-1]):
+        with contextlib.suppress(FileExistsError):
+            disk.mkdir(each)
+    return parents
+
+
+def parent(path: str) -> str:
+    above, _, _ = path.rstrip("/").rpartition("/")
+    return above or ("/" if path.startswith("/") else ".")
+
+
+def _commit_new(
+    disk: Storage, directory: str, name: str, fill: Fill, created: list[str], durable: bool
+) -> CheckpointRecord | None:
+    """None if someone else took the name."""
+    id = new_id()
+    place, part = bundle_path(directory, name), part_path(directory, name, id)
+    disk.mkdir(part)
+    try:
+        with disk.open_directory(part) as inside:
+            held = inside.hold(OWNER)
+            try:
+                record = fill(inside, id, rename_links=False)
+                write_file(inside, RECORD, encode_record(record), durable=durable)
+                inside.unlink(OWNER)
+            finally:
+                held.release()
+            if durable:
+                inside.sync()
+        try:
+            disk.rename(part, place)
+        except OSError as err:
+            if err.errno not in _TAKEN:
+                raise
+            _discard_part(disk, part)
+            return None
+    except BaseException:
+        _discard_part(disk, part)
+        raise
+    if durable:
+        with _uncertain(place):
+            _sync_names(disk, directory, created)
+    return record
+
+
+def _sync_names(disk: Storage, directory: str, created: list[str]) -> None:
+    """Make the bundle's name durable, and those of the directories above it that may be new."""
+    for path in dict.fromkeys([directory, *created]):
+        with disk.open_directory(path) as above:
+            above.sync()
+    # Whoever created `directory` may have died before syncing its name.
+    with contextlib.suppress(PermissionError), disk.open_directory(parent(directory)) as above:
+        above.sync()
+
+
+def _commit_over(
+    disk: Storage, directory: str, name: str, fill: Fill, durable: bool
+) -> CheckpointRecord | None:
+    """None if the bundle went away meanwhile, or was damaged and has been set aside."""
+    id, place = new_id(), bundle_path(directory, name)
+    try:
+        inside = disk.open_directory(place)
+    except FileNotFoundError:
+        return None
+    with inside:
+        if _is_damaged(inside, place):
+            set_aside(disk, directory, name, id)
+            return None
+        sweep_bundle(inside)
+        held = inside.hold(overwrite_owner(id))
+        try:
+            record = _replace(inside, place, id, fill, durable)
+        except FileNotFoundError:
+            # Deleted under our hands: the files that we were writing went with it.
+            if not _is_still(disk, place, inside):
+                return None
+            raise
+        finally:
+            held.release()
+        return record if _is_still(disk, place, inside) else None
+
+
+def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord:
+    try:
+        record = fill(inside, id, rename_links=True)
+        write_file(inside, new_record(id), encode_record(record), durable=durable)
+        if durable:
+            inside.sync()
+        replaced = read_record(inside, place)
+        inside.rename(new_record(id), RECORD)
+    except BaseException:
+        _discard(inside, id)
+        raise
+    if durable:
+        with _uncertain(place):
+            inside.sync()
+    _unlink_replaced(inside, place, id, replaced)
+    return record
+
+
+def _unlink_replaced(inside: Directory, place: str, id: str, replaced: CheckpointRecord) -> None:
+    # The current record may be another writer's by now; what it names is never touched.
+    with contextlib.suppress(OSError, HoldfastError):
+        current = read_record(inside, place)
+        keep = {current.tree.name, *(pack.name for pack in current.packs)}
+        old = [replaced.tree.name, *(pack.name for pack in replaced.packs), overwrite_owner(id)]
+        for name in old:
+            if name not in keep:
+                with contextlib.suppress(FileNotFoundError):
+                    inside.unlink(name)
+
+
+def set_aside(disk: Storage, directory: str, name: str, id: str) -> None:
+    """Rename a damaged bundle to `NAME.ckpt.mml.damaged-<id>`: never deleted, never in the way."""
+    place = bundle_path(directory, name)
+    aside = f"{place}.damaged-{id}"
+    disk.rename(place, aside)
+    logger.warning("%s is damaged; it was set aside as %s", place, aside)
+
+
+def _is_damaged(inside: Directory, place: str) -> bool:
+    try:
+        read_record(inside, place)
+    except (CheckpointDamagedError, FileNotFoundError):
+        return True
+    return False
+
+
+def _is_still(disk: Storage, place: str, inside: Directory) -> bool:
+    """Whether `place` is (still) the directory that we have open."""
+    try:
+        with disk.open_directory(place) as now:
+            return now.identity == inside.identity
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _discard_part(disk: Storage, part: str) -> None:
+    """Remove our own unfinished save; what cannot be removed now is a leftover for later."""
+    with contextlib.suppress(OSError), disk.open_directory(part) as inside:
+        for name in inside.names():
+            inside.unlink(name)
+        disk.rmdir(part)
+
+
+def _discard(inside: Directory, id: str) -> None:
+    with contextlib.suppress(OSError):
+        for name in inside.names():
+            if id in name:
+                inside.unlink(name)
+
+
+@contextlib.contextmanager
+def _uncertain(place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise CommitUncertainError(place, _reason(err)) from err
+
+
+def _reason(err: OSError) -> str:
+    return f"{err.strerror or err} [{errno.errorcode.get(err.errno or 0, 'errno ?')}]"

@@ -1,0 +1,124 @@
+"""What dead writers left behind: unfinished saves and deletions, and nothing else.
+
+An unfinished save or deletion belongs to whoever holds the lock on its owner file. It is a leftover only
+if the lock can be taken *and* nothing in it was written for an hour by the disk's own clock (a day where
+locks do not work). A damaged bundle is never a leftover.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from ..errors import HoldfastError
+from ..records import CheckpointRecord
+from ..storage import Directory, Storage
+from ._names import OWNER, RECORD, bundle_path, in_progress, new_id, overwrite_id, overwrite_owner
+from ._read import read_record
+
+logger = logging.getLogger("holdfast")
+
+GRACE_S = 3600.0
+GRACE_WITHOUT_LOCKS_S = 24 * 3600.0
+
+
+def sweep(disk: Storage, directory: str, now_s: float) -> list[str]:
+    """Remove the leftovers in `directory`; returns their paths. `now_s` is by the disk's clock."""
+    removed = []
+    for entry in disk.folders(directory):
+        found = in_progress(entry)
+        if found is None:
+            continue
+        name, id, kind = found
+        path = f"{directory}/{entry}"
+        with contextlib.suppress(OSError):
+            if kind == "trash" and _went_astray(disk, path, id):
+                put_back(disk, path, directory, name)
+            elif _is_leftover(disk, path, now_s):
+                empty(disk, path)
+                disk.rmdir(path)
+                removed.append(path)
+                logger.info("removed the leftover %s", path)
+    return removed
+
+
+def sweep_bundle(inside: Directory, now_s: float | None = None) -> None:
+    """Remove from a bundle the files of overwrites that never came to be."""
+    with contextlib.suppress(OSError, HoldfastError):
+        record = read_record(inside, "")
+        named = {record.tree.name, *(pack.name for pack in record.packs)}
+        strays: dict[str, list[str]] = {}
+        for entry in inside.names():
+            id = overwrite_id(entry)
+            if id is not None and entry not in named:
+                strays.setdefault(id, []).append(entry)
+        for id, entries in strays.items():
+            if _is_abandoned(inside, overwrite_owner(id), entries, now_s):
+                for entry in entries:
+                    inside.unlink(entry)
+
+
+def empty(disk: Storage, path: str) -> None:
+    """Unlink what saves put into a directory; strangers' files stay."""
+    with disk.open_directory(path) as inside:
+        for entry in inside.names():
+            if is_ours(entry):
+                with contextlib.suppress(FileNotFoundError):
+                    inside.unlink(entry)
+
+
+def is_ours(entry: str) -> bool:
+    return entry in (OWNER, RECORD) or overwrite_id(entry) is not None
+
+
+def put_back(disk: Storage, trash: str, directory: str, name: str) -> bool:
+    """Undo the deletion of a checkpoint that was not the one meant; False if its name is taken again."""
+    try:
+        disk.rename(trash, bundle_path(directory, name))
+    except OSError:
+        return False
+    return True
+
+
+def record_in(disk: Storage, path: str) -> CheckpointRecord | None:
+    """The record of the directory at `path`; None if there is no valid one."""
+    try:
+        with disk.open_directory(path) as inside:
+            return read_record(inside, path)
+    except (OSError, HoldfastError):
+        return None
+
+
+def _went_astray(disk: Storage, trash: str, id: str) -> bool:
+    """A deleter died between moving away a checkpoint that was not the one meant, and putting it back."""
+    record = record_in(disk, trash)
+    return record is not None and record.id != id
+
+
+def _is_leftover(disk: Storage, path: str, now_s: float) -> bool:
+    with disk.open_directory(path) as inside:
+        return _is_abandoned(inside, OWNER, inside.names(), now_s)
+
+
+def _is_abandoned(inside: Directory, owner: str, entries: list[str], now_s: float | None) -> bool:
+    """Nobody holds `owner`, and the newest of `entries` is old enough."""
+    held: bool | None = None  # without an owner file only age can tell
+    if owner in entries:
+        held = inside.is_held(owner)
+    if held:
+        return False
+    if now_s is None:
+        now_s = _now(inside)
+    grace_s = GRACE_WITHOUT_LOCKS_S if held is None else GRACE_S
+    return all(now_s - inside.status(entry).modified_s > grace_s for entry in entries)
+
+
+def _now(inside: Directory) -> float:
+    """The disk's own time: that of a file made now."""
+    name = overwrite_owner(new_id())
+    held = inside.hold(name)
+    try:
+        return inside.status(name).modified_s
+    finally:
+        held.release()
+        inside.unlink(name)

@@ -1,0 +1,248 @@
+"""An opened bundle: its record, its tree, and the bytes of its leaves, none handed out unchecked.
+
+Opening reads the record and opens every file that it names, so the checkpoint stays readable as it is
+when its name goes or is overwritten; two versions are never mixed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import cached_property
+from threading import local
+
+from blake3 import blake3
+from xxhash import xxh3_128_hexdigest
+
+from ..errors import (
+    CheckpointDamagedError,
+    CheckpointNotFoundError,
+    CheckpointReplacedError,
+    PieceDamagedError,
+)
+from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
+from ..storage import Directory, ReadFile, Storage
+from ._names import RECORD
+from ._pack import parse_header, read_header
+from ._pieces import LARGE_PIECE_BYTES, Cut, Piece, cuts
+from ._record import MAX_RECORD_BYTES, decode_record
+from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
+
+_OPEN_ATTEMPTS = 5
+_THREADS = 4
+_THREADED_BYTES = 8 << 20
+
+
+def read_record(directory: Directory, place: str) -> CheckpointRecord:
+    """The record of the bundle `place`, which is open as `directory`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CheckpointDamagedError, FormatVersionError: it cannot be trusted, or is too new.
+    """
+    try:
+        file = directory.open(RECORD)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
+    with closing(file):
+        return decode_record(_read_whole(file, MAX_RECORD_BYTES, place, "record"), place)
+
+
+class Bundle:
+    """A checkpoint on disk, opened. A `records.Source`; thread-safe for reading.
+
+    Raises (on construction):
+        CheckpointNotFoundError: there is no bundle.
+        CheckpointReplacedError: the name holds another checkpoint than `expected_id`.
+        CheckpointDamagedError: a file is missing, or has not its size; it is not whole.
+        FormatVersionError: it was written in a newer format.
+    """
+
+    def __init__(self, disk: Storage, path: str, *, expected_id: str | None = None) -> None:
+        self.path = path
+        self._files: dict[str, ReadFile] = {}
+        self.record = self._open(disk, expected_id)
+
+    def _open(self, disk: Storage, expected_id: str | None) -> CheckpointRecord:
+        lacking = ""
+        for attempt in range(_OPEN_ATTEMPTS):
+            if attempt:
+                time.sleep(0.001 * attempt)  # an overwrite is removing the files that we were told of
+            try:
+                with disk.open_directory(self.path) as directory:
+                    record = read_record(directory, self.path)
+                    if expected_id not in (None, record.id):
+                        raise CheckpointReplacedError(self.path, str(expected_id), record.id)
+                    missing = self._open_files(directory, record)
+            except NotADirectoryError:
+                raise CheckpointNotFoundError(self.path, "this is not a checkpoint's directory") from None
+            except FileNotFoundError:
+                continue
+            if missing is None:
+                return record
+            lacking = missing
+        if lacking:
+            raise CheckpointDamagedError(self.path, f"{lacking} is missing")
+        raise CheckpointNotFoundError(self.path)
+
+    def _open_files(self, directory: Directory, record: CheckpointRecord) -> str | None:
+        """Open all files of `record`; returns the name of one that is not there."""
+        self.close()
+        for entry in (record.tree, *record.packs):
+            try:
+                file = self._files[entry.name] = directory.open(entry.name)
+            except FileNotFoundError:
+                return entry.name
+            except OSError as err:
+                raise CheckpointDamagedError(
+                    self.path, f"{entry.name} cannot be opened ({err.strerror})"
+                ) from err
+            if file.size != entry.size:
+                what = f"{entry.name} has {file.size} bytes instead of {entry.size}"
+                raise CheckpointDamagedError(self.path, what)
+        return None
+
+    @property
+    def tree(self) -> Node:
+        """The state, with a `Leaf` where an array's bytes are to be asked for."""
+        return self.stored.tree
+
+    @cached_property
+    def stored(self) -> StoredTree:
+        """The tree with the places of its pieces, checked against the record's digest."""
+        entry = self.record.tree
+        data = _read_whole(self._files[entry.name], MAX_TREE_BYTES, self.path, "state tree")
+        if blake3(data).hexdigest() != entry.digest:
+            raise CheckpointDamagedError(
+                self.path, f"its state tree {entry.name} has another digest than recorded"
+            )
+        stored = decode_tree(data, self.path)
+        for leaf in leaves(stored.tree):
+            self._check_pieces(leaf, stored.pieces[leaf.path])
+        return stored
+
+    def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece]) -> None:
+        """The pieces' places must add up to the leaf, before memory is taken for it."""
+        plausible = leaf.size_bytes <= len(pieces) * LARGE_PIECE_BYTES  # else counting could take forever
+        if not plausible or len(pieces) != sum(1 for _ in cuts(leaf)):
+            raise CheckpointDamagedError(
+                self.path, f"leaf {leaf.path!r} does not have the pieces of its shape"
+            )
+        for cut, piece in zip(cuts(leaf), pieces, strict=True):
+            start, end = self._spans(piece.file).get(piece.key, (0, -1))
+            if end - start != cut.size:
+                raise CheckpointDamagedError(
+                    self.path, f"leaf {leaf.path!r}: no piece {piece.key!r} of its size"
+                )
+
+    def _spans(self, pack: str) -> Mapping[str, tuple[int, int]]:
+        """Where each piece of a pack is; read and checked at first use."""
+        if pack not in self._headers:
+            digests = {entry.name: entry.digest for entry in self.record.packs}
+            try:
+                header = read_header(self._files[pack])
+                if blake3(header).hexdigest() != digests[pack]:
+                    raise ValueError("its header has another digest than recorded")
+                self._headers[pack] = parse_header(header, self._files[pack].size)
+            except (ValueError, KeyError, EOFError) as err:
+                raise CheckpointDamagedError(self.path, f"{pack}: {err}") from None
+        return self._headers[pack]
+
+    @cached_property
+    def _headers(self) -> dict[str, Mapping[str, tuple[int, int]]]:
+        return {}
+
+    def read_into(self, leaf: Leaf, out: Bytes) -> None:
+        """Fill `out` (`(leaf.size_bytes,)` uint8) with the leaf's bytes, checked.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
+        """
+        target = out.data.cast("B")
+        if leaf.size_bytes < _THREADED_BYTES:
+            for cut, piece in self._pieces(leaf):
+                self._read_piece(leaf, piece, target[cut.start : cut.start + cut.size])
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            jobs = [
+                pool.submit(self._read_piece, leaf, piece, target[cut.start : cut.start + cut.size])
+                for cut, piece in self._pieces(leaf)
+            ]
+            for job in jobs:
+                job.result()
+
+    def check(self, wanted: Sequence[Leaf]) -> None:
+        """Read and check every byte of these leaves."""
+        for problem in self.problems(wanted):
+            raise problem
+
+    def problems(
+        self, wanted: Sequence[Leaf] | None = None, *, deep: bool = False
+    ) -> Iterator[PieceDamagedError]:
+        """The damaged pieces of these leaves (default: all). `deep` compares BLAKE3 too, not only XXH3."""
+        jobs = [
+            (leaf, cut.size, piece)
+            for leaf in (leaves(self.tree) if wanted is None else wanted)
+            for cut, piece in self._pieces(leaf)
+        ]
+        scratch = local()
+
+        def check(job: tuple[Leaf, int, Piece]) -> PieceDamagedError | None:
+            leaf, size, piece = job
+            if not hasattr(scratch, "buffer") or len(scratch.buffer) < size:
+                scratch.buffer = memoryview(bytearray(size))
+            try:
+                self._read_piece(leaf, piece, scratch.buffer[:size], deep=deep)
+            except PieceDamagedError as err:
+                return err
+            return None
+
+        if sum(size for _, size, _ in jobs) < _THREADED_BYTES:
+            yield from filter(None, map(check, jobs))
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                yield from filter(None, pool.map(check, jobs))
+
+    def _pieces(self, leaf: Leaf) -> Iterator[tuple[Cut, Piece]]:
+        return zip(cuts(leaf), self.stored.pieces[leaf.path], strict=True)
+
+    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview, *, deep: bool = False) -> None:
+        start, _ = self._spans(piece.file)[piece.key]
+        try:
+            self._files[piece.file].read_into(start, out)
+        except (EOFError, OSError) as err:
+            raise PieceDamagedError(
+                self.path, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
+            ) from err
+        found = xxh3_128_hexdigest(out)
+        if found != piece.xxh3:
+            raise PieceDamagedError(self.path, leaf.path, piece.file, piece.xxh3, found)
+        if deep and blake3(out).hexdigest() != piece.blake3:
+            raise PieceDamagedError(self.path, leaf.path, piece.file, piece.blake3, blake3(out).hexdigest())
+
+    def close(self) -> None:
+        """Let go of the files; nothing can be read afterwards."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytes:
+    if file.size > limit:
+        raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
+    data = bytearray(file.size)
+    try:
+        file.read_into(0, memoryview(data))
+    except (EOFError, OSError) as err:
+        raise CheckpointDamagedError(place, f"its {what} cannot be read ({err})") from err
+    return bytes(data)

@@ -1,0 +1,65 @@
+"""One call from a snapshot to a committed checkpoint that the next one can share with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..errors import UsageError
+from ..records import CheckpointRecord, Snapshot
+from ..storage import Directory, Storage
+from ._commit import commit
+from ._names import bundle_path
+from ._sharing import Sharing
+from ._write import FileWriter, Written
+
+
+@dataclass(slots=True)
+class _Filling:
+    """The `Fill` of one save: writes the files, keeps what the last attempt wrote."""
+
+    disk: Storage
+    snapshot: Snapshot
+    sharing: Sharing
+    draft: CheckpointRecord
+    written: Written | None = None
+
+    def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
+        durable = self.draft.durability == "full"
+        files = FileWriter(self.disk, directory, id, durable=durable, rename_links=rename_links)
+        try:
+            written = self.written = files.write(self.snapshot, self.sharing, self.draft.seq)
+        except ValueError as err:
+            raise UsageError(f"checkpoint {self.draft.name!r} cannot be saved: {err}") from err
+        return replace(
+            self.draft,
+            id=id,
+            tree=written.tree,
+            packs=written.packs,
+            bytes_captured=written.bytes_captured,
+            bytes_written=written.bytes_written,
+            bytes_shared=written.bytes_shared,
+        )
+
+
+def save(
+    disk: Storage,
+    directory: str,
+    draft: CheckpointRecord,
+    snapshot: Snapshot,
+    sharing: Sharing,
+    *,
+    overwrite: bool = True,
+) -> CheckpointRecord:
+    """Commit `snapshot` as `directory/draft.name.ckpt.mml`; `draft` says all but id, files and bytes.
+
+    Raises: as `commit`; UsageError if the state's structure is too deep or too large.
+    """
+    fill = _Filling(disk, snapshot, sharing, draft)
+    record = commit(
+        disk, directory, draft.name, fill, overwrite=overwrite, durable=draft.durability == "full"
+    )
+    assert fill.written is not None
+    place = bundle_path(directory, draft.name)
+    sharing.forget(place)
+    sharing.learn(place, record, fill.written.stored)
+    return record

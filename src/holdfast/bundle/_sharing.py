@@ -1,0 +1,114 @@
+"""Which bytes need not be written again: the generations rule.
+
+A pack of an earlier checkpoint is linked into the new one if at least half of its bytes are live there,
+at most 64 of them, each at most 32 times (so that one rotten sector cannot spoil every checkpoint).
+Unchanged pieces that are in no such pack are rewritten, apart from what changed, into packs by age:
+floor(log2(saves survived)). So the files of a bundle never exceed twice its live bytes, and what never
+changes is rewritten about log2(saves) times. After generational garbage collection: H. Lieberman and
+C. Hewitt, CACM 26(6), 1983, pp. 419-429.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from ..records import CheckpointRecord, FileEntry, leaves
+from ._pieces import Cut, cuts
+from ._tree import StoredTree
+
+MIN_SHARED_BYTES = 64 << 10
+MAX_LINKED_PACKS = 64
+MAX_LINKS = 32
+
+
+@dataclass(slots=True, eq=False)
+class KnownPack:
+    """A pack of a committed bundle whose live pieces this process wrote or has verified."""
+
+    entry: FileEntry
+    links: int  # how many later checkpoints linked it
+    durable: bool
+    homes: list[str] = field(default_factory=list)  # bundles that hold it; the newest last
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where bytes of a known digest are."""
+
+    pack: KnownPack
+    key: str
+    born: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """A piece of the state being saved."""
+
+    cut: Cut
+    blake3: str
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a save will do: packs to link with the pieces they serve, and groups of pieces to write."""
+
+    linked: Mapping[KnownPack, Sequence[Digested]]
+    written: Sequence[Sequence[Digested]]  # what changed first, then unchanged pieces by age
+
+
+class Sharing:
+    """What the bundles of one experiment directory hold, by digest. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, Known] = {}
+        self._packs: dict[str, KnownPack] = {}
+
+    def find(self, piece: Digested) -> Known | None:
+        """Where the bytes of `piece` are; None if unknown or too small to be worth sharing."""
+        return self._pieces.get(piece.blake3) if piece.cut.size >= MIN_SHARED_BYTES else None
+
+    def learn(self, bundle: str, record: CheckpointRecord, stored: StoredTree) -> None:
+        """The committed `bundle` holds what `record` and `stored` say; the caller wrote or verified it."""
+        for entry in record.packs:
+            # A pack's name holds its writer's random id, so one name is one content everywhere.
+            fresh = KnownPack(entry, stored.links.get(entry.name, 0), record.durability == "full")
+            pack = self._packs.setdefault(entry.name, fresh)
+            pack.links = max(pack.links, fresh.links)
+            pack.durable |= fresh.durable
+            pack.homes = [home for home in pack.homes if home != bundle] + [bundle]
+        for leaf in leaves(stored.tree):
+            for cut, piece in zip(cuts(leaf), stored.pieces[leaf.path], strict=True):
+                if cut.size >= MIN_SHARED_BYTES:
+                    self._pieces[piece.blake3] = Known(self._packs[piece.file], piece.key, piece.born)
+
+    def forget(self, bundle: str) -> None:
+        """`bundle` is gone; what was only there is no longer known."""
+        if not any(bundle in pack.homes for pack in self._packs.values()):
+            return
+        for pack in self._packs.values():
+            pack.homes = [home for home in pack.homes if home != bundle]
+        self._packs = {name: pack for name, pack in self._packs.items() if pack.homes}
+        self._pieces = {digest: known for digest, known in self._pieces.items() if known.pack.homes}
+
+    def plan(self, pieces: Sequence[Digested], seq: int, unlinkable: Set[KnownPack] = frozenset()) -> Plan:
+        """Decide for the state of checkpoint `seq`; `unlinkable` packs have been tried in vain."""
+        served: dict[KnownPack, list[Digested]] = {}
+        for piece in pieces:
+            known = self.find(piece)
+            if known and known.pack not in unlinkable and known.pack.links < MAX_LINKS:
+                served.setdefault(known.pack, []).append(piece)
+        live = {pack: sum(piece.cut.size for piece in those) for pack, those in served.items()}
+        worthy = [pack for pack in served if 2 * live[pack] >= pack.entry.size]
+        linked = sorted(worthy, key=lambda pack: -live[pack])[:MAX_LINKED_PACKS]
+        done = {piece.blake3 for pack in linked for piece in served[pack]}
+        groups: dict[int, list[Digested]] = {}
+        for piece in pieces:
+            if piece.blake3 not in done:
+                known = self.find(piece)
+                generation = (seq - known.born).bit_length() if known else 0
+                groups.setdefault(generation, []).append(piece)
+        return Plan(
+            {pack: served[pack] for pack in linked}, [groups[generation] for generation in sorted(groups)]
+        )
