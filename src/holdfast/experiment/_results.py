@@ -1,0 +1,269 @@
+"""What a run has measured so far: tables that only grow, so that checkpoints can share them.
+
+A column is saved in segments of `SEGMENT_ROWS` rows. A full segment never changes again, so the next
+checkpoint finds its bytes already stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ._callbacks import Direction
+
+if TYPE_CHECKING:
+    import pandas
+
+SEGMENT_ROWS = 8192
+
+Status = Literal["running", "complete", "stopped early", "failed"]
+
+
+class Table:
+    """Rows of named numbers, appended and never changed. A row without some name has NaN there."""
+
+    def __init__(self) -> None:
+        self._num_rows = 0
+        self._segments: dict[str, list[npt.NDArray[np.float64]]] = {}
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add a row; names that were not there before become columns."""
+        for name in row:
+            if name not in self._segments:
+                num_segments = -(-self._num_rows // SEGMENT_ROWS)
+                self._segments[name] = [_empty_segment() for _ in range(num_segments)]
+        index, offset = divmod(self._num_rows, SEGMENT_ROWS)
+        for name, segments in self._segments.items():
+            if index == len(segments):
+                segments.append(_empty_segment())
+            segments[index][offset] = row.get(name, math.nan)
+        self._num_rows += 1
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._segments
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns' names, in the order in which they first came."""
+        return tuple(self._segments)
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
+        """A copy of a column, `(rows,)` float64.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        if name not in self._segments:
+            raise KeyError(
+                f"there is no {name!r} among the results; there are {', '.join(self.columns) or 'none'}"
+            )
+        return np.concatenate([np.empty(0), *self._segments[name]])[: self._num_rows]
+
+    def row(self, index: int) -> dict[str, float]:
+        """One row by name; negative indices count from the end.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        at = range(self._num_rows)[index]
+        return {
+            name: float(parts[at // SEGMENT_ROWS][at % SEGMENT_ROWS])
+            for name, parts in self._segments.items()
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain data: the number of rows, and each column's segments, cut to the rows there are."""
+        cut = [min(SEGMENT_ROWS, self._num_rows - at) for at in range(0, self._num_rows, SEGMENT_ROWS)]
+        return {
+            "rows": self._num_rows,
+            "columns": {
+                name: [part[:size].copy() for part, size in zip(segments, cut, strict=True)]
+                for name, segments in self._segments.items()
+            },
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._num_rows = int(state["rows"])
+        self._segments = {
+            name: [_segment(part) for part in parts] for name, parts in state["columns"].items()
+        }
+
+
+class PhaseResult:
+    """What one phase has measured: a row of metrics per epoch, and how the phase ended.
+
+    Attributes:
+        path: the phase's path in the plan; `label` is its last part.
+        kind: "train", "eval" or "fit".
+        status: "running", "complete", "stopped early" or "failed".
+        reason: why it stopped early or failed, in words.
+        epochs: the metrics, a row per finished epoch, with its index in the column `epoch`.
+        timings: seconds and the like, a row per epoch; no part of what must be reproduced.
+        predictions: by node label or column, one row per sample; None if the phase keeps none.
+    """
+
+    def __init__(self, path: str, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        self.status: Status = "running"
+        self.reason: str | None = None
+        self.epochs = Table()
+        self.timings = Table()
+        self.predictions: dict[str, npt.NDArray[Any]] | None = None
+
+    @property
+    def label(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def record(
+        self, epoch: int, metrics: Mapping[str, float], timings: Mapping[str, float] | None = None
+    ) -> None:
+        """Enter a finished epoch."""
+        self.epochs.append({"epoch": epoch, **metrics})
+        self.timings.append({"epoch": epoch, **(timings or {})})
+
+    def finish(self, status: Status, reason: str | None = None) -> None:
+        """Say how the phase ended, or that it runs again."""
+        self.status, self.reason = status, reason
+
+    def __getitem__(self, metric: str) -> npt.NDArray[np.float64]:
+        """A metric over the epochs, `(epochs,)` float64; KeyError names those there are."""
+        return self.epochs[metric]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __repr__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"PhaseResult({self.path!r}, {self.kind}, {self.status}{why}, {len(self)} epochs)"
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The metrics of the last epoch, `epoch` included; empty before the first."""
+        return self.epochs.row(-1) if len(self) else {}
+
+    def best(self, metric: str, direction: Direction = "min") -> dict[str, float]:
+        """The metrics of the first epoch in which `metric` was best, `epoch` included; NaN is never best.
+
+        Raises:
+            KeyError: there is no such metric.
+            UsageError: `direction` is neither "min" nor "max", or the metric has no number yet.
+        """
+        if direction not in ("min", "max"):
+            raise UsageError(f"direction= is 'min' or 'max', not {direction!r}")
+        values = self[metric]
+        if not len(values) or np.isnan(values).all():
+            raise UsageError(f"{metric!r} has no best epoch yet: there is no number in it")
+        return self.epochs.row(int(np.nanargmin(values) if direction == "min" else np.nanargmax(values)))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per epoch: `epoch`, the metrics, then the timings.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        frame = {name: self.epochs[name] for name in self.epochs.columns}
+        frame |= {name: self.timings[name] for name in self.timings.columns if name not in frame}
+        table = _pandas().DataFrame(frame)
+        return table.astype({"epoch": "int64"}) if len(table) else table
+
+    def get_state(self, timings: bool = True) -> dict[str, Any]:
+        """Plain data and arrays; without timings, what two runs of the same plan have in common."""
+        state = {
+            "kind": self.kind,
+            "status": self.status,
+            "reason": self.reason,
+            "epochs": self.epochs.get_state(),
+            "predictions": None if self.predictions is None else dict(self.predictions),
+        }
+        return state | {"timings": self.timings.get_state()} if timings else state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.kind, self.status, self.reason = state["kind"], state["status"], state["reason"]
+        self.epochs.set_state(state["epochs"])
+        self.timings.set_state(state["timings"])
+        self.predictions = None if state["predictions"] is None else dict(state["predictions"])
+
+
+class RunResults(Mapping[str, PhaseResult]):
+    """The results of a run: each phase's, by its path, in the order in which they began."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.status: Status = "running"
+        self._phases: dict[str, PhaseResult] = {}
+
+    def begin(self, path: str, kind: str) -> PhaseResult:
+        """The result of that phase, now running: a new one, or the one there is with all its rows."""
+        result = self._phases.setdefault(path, PhaseResult(path, kind))
+        result.finish("running")
+        return result
+
+    def __getitem__(self, path: str) -> PhaseResult:
+        if path not in self._phases:
+            raise KeyError(
+                f"there is no phase {path!r} in the results; there are {', '.join(self._phases) or 'none'}"
+            )
+        return self._phases[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._phases)
+
+    def __len__(self) -> int:
+        return len(self._phases)
+
+    def __repr__(self) -> str:
+        phases = "".join(f"\n  {phase!r}" for phase in self._phases.values())
+        return f"RunResults(run={self.run!r}, {self.status}){phases}"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per epoch of every phase: `phase`, `epoch`, the metrics and timings.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pandas = _pandas()
+        frames = [phase.to_pandas().assign(phase=path) for path, phase in self._phases.items() if len(phase)]
+        if not frames:
+            return pandas.DataFrame(columns=["phase", "epoch"])
+        table = pandas.concat(frames, ignore_index=True)
+        return table[["phase", *(name for name in table.columns if name != "phase")]]
+
+    def get_state(self, timings: bool = True) -> dict[str, Any]:
+        """Plain data and arrays; without timings and run id, what two runs of the same plan have in common."""
+        phases = {path: phase.get_state(timings) for path, phase in self._phases.items()}
+        state = {"status": self.status, "phases": phases}
+        return {"run": self.run, **state} if timings else state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Become what `get_state` gave; needs its timings."""
+        self.run, self.status = state["run"], state["status"]
+        self._phases = {}
+        for path, saved in state["phases"].items():
+            self.begin(path, saved["kind"]).set_state(saved)
+
+
+def _empty_segment() -> npt.NDArray[np.float64]:
+    return np.full(SEGMENT_ROWS, math.nan)
+
+
+def _segment(part: Any) -> npt.NDArray[np.float64]:
+    segment = _empty_segment()
+    segment[: len(part)] = part
+    return segment
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as err:
+        raise ImportError("to_pandas() needs pandas: `pip install holdfast[pandas]`") from err
+    return pandas
