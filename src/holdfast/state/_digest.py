@@ -61,7 +61,7 @@ class _Digester:
             data = np.ascontiguousarray(rows.transpose(axes)).reshape(-1)
         # A bytes leaf is long bytes; whether an array was NumPy's or torch's does not matter.
         tag = "bytes" if leaf.kind == "bytes" else "array"
-        return _hash(tag, leaf.dtype.encode(), repr(leaf.shape).encode(), blake3(data).digest())
+        return _hash(tag, leaf.dtype.encode(), repr(leaf.shape).encode(), blake3(data.data).digest())
 
 
 def _key(key: Any) -> bytes:

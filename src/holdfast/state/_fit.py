@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -24,17 +25,18 @@ class Fit:
     """One restore. Adapters compare with its help while planning; the `Make`s they return act.
 
     `needed` are the leaves that the acts will read, `problems` one sentence for each thing that does
-    not fit. In `typed` mode plain values must keep their type: some loader will take them unseen.
+    not fit. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
+    loader will take them unseen.
     """
 
-    def __init__(self, source: Source, tree: Node) -> None:
+    def __init__(self, source: Source) -> None:
         self.names = Names()
         self.later = Later()
-        self.typed = False
+        self.typed = self.exact = False
         self.problems: list[str] = []
         self._needed: dict[str, Leaf] = {}
         self._source = source
-        self._rebuilder = Rebuilder(source.tree if tree is None else tree, self.read)
+        self._rebuilder = Rebuilder(source.tree, self.read)
         self._targets: dict[Hashable, Leaf] = {}
 
     @property
@@ -59,8 +61,9 @@ class Fit:
 
     def replace(self, live: Any, node: Node, path: str) -> Make:
         """Plan to put a new value in the place of `live`, which is plain data."""
-        if isinstance(node, Object) and not hasattr(adapter_named(node.adapter), "fresh"):
-            return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
+        lost = next(_unmakeable(node), None)
+        if lost is not None:
+            return self.misfit(live, path, f"a {lost.type} was saved, and only a live one can take it back")
         if self.typed and not _alike(live, node):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
         return self.fresh(node)
@@ -81,15 +84,14 @@ class Fit:
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
         if (dtype, shape) != (node.dtype, node.shape):
             return self.misfit(live, path, f"{said(node)} was saved, the live array is {dtype} {list(shape)}")
-        first = self._targets.setdefault((identity, dtype, shape), node) if node.size_bytes else node
-        if first.path != node.path and not self._equal_bytes(first, node):
-            return self.misfit(
-                live,
-                path,
-                f"is the same memory as the live array for {first.path!r}, and their saved values differ",
-            )
-        if first is not node:
+        memory = (identity, dtype, shape)
+        if node.size_bytes and memory in self._targets:
+            first = self._targets[memory]
+            if first.path != node.path and not self._equal_bytes(first, node):
+                what = f"the live array is tied to {first.path!r}, and the saved values of the two differ"
+                return self.misfit(live, path, what)
             return self.keep(live)
+        self._targets[memory] = node
         self.need(node)
 
         def act() -> Any:
@@ -139,13 +141,14 @@ class Fit:
         return lambda: planned[0]()
 
     @contextmanager
-    def keeping_types(self) -> Iterator[None]:
-        """While planning here, plain values must keep their types."""
-        before, self.typed = self.typed, True
+    def keeping_types(self, *, exact: bool = False) -> Iterator[None]:
+        """While planning here, plain values keep their types; if `exact`, dicts their keys at any depth."""
+        before = self.typed, self.exact
+        self.typed, self.exact = True, exact
         try:
             yield
         finally:
-            self.typed = before
+            self.typed, self.exact = before
 
     # Acting
 
@@ -199,12 +202,29 @@ def said(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
+def _unmakeable(node: Node) -> Iterator[Object]:
+    """The objects in `node` whose class only a live one knows."""
+    match node:
+        case Object():
+            if not hasattr(adapter_named(node.adapter), "fresh"):
+                yield node
+        case dict():
+            for entry in node.values():
+                yield from _unmakeable(entry)
+        case list() | tuple():
+            for entry in node:
+                yield from _unmakeable(entry)
+
+
 def _alike(live: Any, node: Node) -> bool:
+    """Whether a loader that expects a value such as `live` can take `node`: None may come and go."""
     if live is None or node is None:
         return True
     if isinstance(node, Leaf):
         if isinstance(live, np.generic):
             return node.kind == "scalar" and dtypes.name_of(live.dtype) == node.dtype
         return node.kind == "bytes" and isinstance(live, bytes)
+    if isinstance(node, dict | list):
+        return isinstance(live, type(node) if isinstance(node, dict) else list | deque)
     numbers = (int, float)
     return type(live) is type(node) or (type(live) in numbers and type(node) in numbers)

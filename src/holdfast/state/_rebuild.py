@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..errors import CheckpointDamagedError
 from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves
 from ._registry import Read, adapter_named, maker_of
+from ._tree import aliased
 
 _WHOLE = object()
 
@@ -31,16 +33,20 @@ class Rebuilder:
     """Makes values; an array that is met again is the same object again."""
 
     def __init__(self, tree: Node, read: Read) -> None:
-        self._tree, self._read = tree, read
-        self._index: dict[str, Leaf] | None = None
+        self._read = read
+        self._leaves = {leaf.path: leaf for leaf in leaves(tree)}
+        self._tied = set(aliased(tree))
         self._made: dict[str, Any] = {}
 
     def value(self, node: Node) -> Any:
         match self.resolve(node):
             case Leaf() as leaf:
-                if leaf.path not in self._made:
-                    self._made[leaf.path] = make_leaf(leaf, self._read)
-                return self._made[leaf.path]
+                if leaf.path in self._made:
+                    return self._made[leaf.path]
+                made = make_leaf(leaf, self._read)
+                if leaf.path in self._tied:  # others are let go as soon as the caller does
+                    self._made[leaf.path] = made
+                return made
             case Object() as taken:
                 state = self.value(taken.state)
                 fresh = getattr(adapter_named(taken.adapter), "fresh", None)
@@ -57,12 +63,16 @@ class Rebuilder:
                 return plain
 
     def resolve(self, node: Node) -> Node:
-        """`node`, or the leaf that it is an alias of."""
+        """`node`, or the leaf that it is an alias of.
+
+        Raises:
+            CheckpointDamagedError: there is no such leaf.
+        """
         if not isinstance(node, Alias):
             return node
-        if self._index is None:
-            self._index = {leaf.path: leaf for leaf in leaves(self._tree)}
-        return self._index[node.path]
+        if node.path not in self._leaves:
+            raise CheckpointDamagedError("the state tree", f"an alias of {node.path!r} leads nowhere")
+        return self._leaves[node.path]
 
 
 def make_leaf(leaf: Leaf, read: Read) -> Any:

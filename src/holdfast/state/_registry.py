@@ -90,6 +90,7 @@ def adapter_named(name: str) -> Adapter | None:
 
 def maker_of(kind: str) -> Callable[[Leaf, Read], Any] | None:
     """What makes a leaf of this kind again; None if its framework is not installed."""
+    _load_present()
     for file in _files():
         if file == kind and file not in _loaded and importlib.util.find_spec(_framework(file)):
             _load(file)

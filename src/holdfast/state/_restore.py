@@ -42,7 +42,7 @@ def restore(
         DamagedError: damage was found before anything was changed.
         RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
     """
-    fit = Fit(source, tree)
+    fit = Fit(source)
     root = source.tree if tree is None else tree
     if isinstance(into, dict) and isinstance(root, dict):
         root = {key: root[key] for key in into if key in root}

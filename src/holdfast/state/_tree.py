@@ -42,6 +42,14 @@ def resolve(tree: Node, node: Node) -> Node:
     raise KeyError(node.path)
 
 
+def aliased(node: Node) -> Iterator[str]:
+    """The paths that the aliases in `node` lead to."""
+    if isinstance(node, Alias):
+        yield node.path
+    for _, value in _children(node, ""):
+        yield from aliased(value)
+
+
 def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     if isinstance(node, Object) or not isinstance(node, dict | list | tuple) or not node:
         yield path, node

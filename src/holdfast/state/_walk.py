@@ -97,9 +97,6 @@ class Walk:
     @contextmanager
     def _entered(self, value: Any, path: str) -> Iterator[None]:
         if id(value) in self._open:
-            if isinstance(value, str | bytes | int | float | tuple | frozenset | None) and not value:
-                yield  # an interned constant, such as ()
-                return
             self.refuse(path, f"{type(value).__name__} that contains itself", "Break the cycle.")
         if len(self._open) >= _MAX_DEPTH:
             self.refuse(path, f"value nested deeper than {_MAX_DEPTH} levels", "Flatten it.")

@@ -1,3 +1,50 @@
-"""Plain dataclasses, field by field."""
+"""Plain dataclasses, field by field; only a live instance tells of which class."""
 
-ADAPTERS = ()
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+from ...records import Node, Object
+from .._fit import Fit, Make
+from .._walk import Walk, type_name
+from .python import plan_entries
+
+
+class _Dataclass:
+    name = "dataclass"
+
+    def claims(self, kind: type) -> bool:
+        return dataclasses.is_dataclass(kind)
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        fields = {name: walk.node(part, walk.child(path, name)) for name, part in _fields(value).items()}
+        return Object(self.name, type_name(type(value)), fields)
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        taken = fit.object_of(self.name, live, node, path)
+        if taken is None:
+            return fit.keep(live)
+        makes = plan_entries(_fields(live), taken.state, fit, path)
+
+        def act() -> Any:
+            values = {name: make() for name, make in makes.items()}
+            # A frozen instance may be shared: it stays as it is, and its copy takes the values.
+            filled = copy.copy(live) if type(live).__dataclass_params__.frozen else live
+            for name, value in values.items():
+                object.__setattr__(filled, name, value)
+            return filled
+
+        return act
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {
+        field.name: getattr(value, field.name)
+        for field in dataclasses.fields(value)
+        if hasattr(value, field.name)
+    }
+
+
+ADAPTERS = (_Dataclass(),)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ... import dtypes
 from ...records import Leaf, Node
 from .._fit import Fit, Make
 from .._rebuild import Read, array_bytes, new_array
@@ -79,8 +80,6 @@ def _identity(array: np.ndarray) -> tuple[Any, ...]:
 
 
 def _dtype_name(array: np.ndarray) -> str:
-    from ... import dtypes
-
     try:
         return dtypes.name_of(array.dtype)
     except ValueError:
@@ -88,7 +87,7 @@ def _dtype_name(array: np.ndarray) -> str:
 
 
 def _make_scalar(leaf: Leaf, read: Read) -> np.generic:
-    return new_array(leaf, read)[()]
+    return new_array(leaf, read).reshape(1)[0]
 
 
 ADAPTERS = (_Array(), _Scalar())

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import paths
 from ...records import Node, Object
 from .._fit import Fit, Make, said
 from .._walk import Walk, type_name
+from .python import plan_entries
 
 
-class _Stateful:
-    def __init__(self, get: str, put: str) -> None:
+class Stateful:
+    """An adapter for objects with the methods `get` and `put`.
+
+    The outermost keys must be the live ones; if `exact`, those of every dict within too.
+    """
+
+    def __init__(self, get: str, put: str, *, base: type = object, exact: bool = False) -> None:
         self.name = get
-        self._get, self._put = get, put
+        self._get, self._put, self._base, self._exact = get, put, base, exact
 
     def claims(self, kind: type) -> bool:
-        return callable(getattr(kind, self._get, None)) and callable(getattr(kind, self._put, None))
+        has_both = callable(getattr(kind, self._get, None)) and callable(getattr(kind, self._put, None))
+        return has_both and issubclass(kind, self._base)
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
         return Object(self.name, type_name(type(value)), walk.node(getattr(value, self._get)(), path))
@@ -30,12 +36,11 @@ class _Stateful:
         if taken is None:
             return fit.keep(live)
         state = getattr(live, self._get)()
-        with fit.keeping_types():
-            make = (
-                _plan_dict(state, taken.state, fit, path)
-                if isinstance(state, dict)
-                else fit.into(state, taken.state, path)
-            )
+        with fit.keeping_types(exact=self._exact):
+            if isinstance(state, dict):
+                make = _plan_dict(state, taken.state, fit, path)
+            else:
+                make = fit.into(state, taken.state, path)
 
         def act() -> Any:
             getattr(live, self._put)(make())
@@ -48,16 +53,8 @@ def _plan_dict(live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
     """A new dict with exactly the live keys."""
     if not isinstance(node, dict):
         return fit.misfit(live, path, f"{said(node)} was saved, the live state is {said(live)}")
-    makes = {}
-    for key in [*live, *(key for key in node if key not in live)]:
-        below = paths.child(path, key)
-        if key not in node:
-            makes[key] = fit.misfit(live[key], below, "is not in the saved state")
-        elif key not in live:
-            fit.problem(below, "was saved, and the live object has no such entry")
-        else:
-            makes[key] = fit.into(live[key], node[key], below)
+    makes = plan_entries(live, node, fit, path)
     return lambda: {key: make() for key, make in makes.items()}
 
 
-ADAPTERS = (_Stateful("state_dict", "load_state_dict"), _Stateful("get_state", "set_state"))
+ADAPTERS = (Stateful("state_dict", "load_state_dict"), Stateful("get_state", "set_state"))

@@ -64,8 +64,8 @@ class _Dict:
     def plan(self, live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
         if not isinstance(node, dict):
             return _replace_plain(live, node, fit, path)
-        if live.keys() != node.keys() and is_plain(live):
-            return _refill(live, fit.fresh(node), _put_entries)
+        if live.keys() != node.keys() and is_plain(live) and not fit.exact:
+            return _refill(live, fit.replace(live, node, path), _put_entries)
         return self.plan_entries(live, node, fit, path)
 
     def plan_entries(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
@@ -76,8 +76,7 @@ class _Dict:
             values = {key: make() for key, make in makes.items()}
             if list(values) != list(live):
                 live.clear()
-            for key, value in values.items():
-                live[key] = value
+            _put_entries(live, values)
             return live
 
         return act
@@ -117,7 +116,7 @@ class _List:
                 return fit.misfit(
                     live, path, f"{len(node)} items were saved, the live {said(live)[2:]} has {len(live)}"
                 )
-            return _refill(live, fit.fresh(node), _put_items)
+            return _refill(live, fit.replace(live, node, path), _put_items)
         makes = _plan_items(live, node, fit, path)
         return _refill(live, lambda: [make() for make in makes], _put_items)
 
@@ -140,7 +139,7 @@ class _Tuple:
         if len(live) != len(node):
             if named is not tuple or not is_plain(live):
                 return fit.misfit(live, path, f"{len(node)} items were saved, the live tuple has {len(live)}")
-            return fit.fresh(node)
+            return fit.replace(live, node, path)
         makes = _plan_items(live, node, fit, path)
         return lambda: named([make() for make in makes])
 
@@ -161,7 +160,7 @@ class _Set:
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         if isinstance(live, set) and isinstance(node, set):
-            return _refill(live, fit.fresh(node), _put_members)
+            return _refill(live, fit.replace(live, node, path), _put_members)
         return fit.replace(live, node, path)
 
 
@@ -216,6 +215,8 @@ def _replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
 def _refill(live: Any, make: Make, put: Callable[[Any, Any], None]) -> Make:
     def act() -> Any:
         values = make()  # before the old ones go: damage must not leave it empty
+        if values is live:  # kept
+            return live
         live.clear()
         put(live, values)
         return live
@@ -224,7 +225,7 @@ def _refill(live: Any, make: Make, put: Callable[[Any, Any], None]) -> Make:
 
 
 def _put_entries(live: Any, values: Any) -> None:
-    for key, value in values.items():
+    for key, value in values.items():  # `update` of a Counter would add
         live[key] = value
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from ... import dtypes
 from ...records import Bytes, Leaf, Node, Object
@@ -24,6 +25,7 @@ class _Tensor:
         dtype, why = dtype_name(value), _obstacle(value)
         if why is not None:
             walk.refuse(path, why, "Turn it into a dense tensor in memory first.")
+        walk.names.add(value, path)
         tensor = value.detach()
         order = _memory_order(tensor)
 
@@ -43,6 +45,7 @@ class _Tensor:
 
     def plan(self, live: torch.Tensor, node: Node, fit: Fit, path: str) -> Make:
         why = _obstacle(live)
+        fit.names.add(live, path)
         if why is not None:
             return fit.misfit(live, path, f"the live value is a {why}")
         tensor = live.detach()
@@ -100,7 +103,7 @@ def dtype_name(tensor: torch.Tensor) -> str:
 
 def _obstacle(tensor: torch.Tensor) -> str | None:
     """What keeps this tensor from having bytes of its own; None if nothing does."""
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+    if is_lazy(tensor):
         return "tensor that is not initialised yet"
     if tensor.is_meta:
         return "tensor on the meta device, which has no data"

@@ -32,54 +32,46 @@ class _Module:
     def capture(self, value: nn.Module, walk: Walk, path: str) -> Node:
         module = unwrapped(value)
         _list_unsaved(module)
-        state = {}
-        for name, entry in _live_state(module).items():
-            below = walk.child(path, name)
-            walk.names.add(entry, below)
-            state[name] = walk.node(entry, below)
+        state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module)}
         return Object(self.name, type_name(type(module)), state, _flags(module))
 
     def plan(self, live: nn.Module, node: Node, fit: Fit, path: str) -> Make:
         module = unwrapped(live)
-        entries = _live_state(module)
-        for name, entry in entries.items():
-            fit.names.add(entry, paths.child(path, name))
         taken = fit.object_of(self.name, live, node, path)
         if taken is None:
             return fit.keep(live)
-        fills, loads = self._plan_entries(module, entries, taken.state, fit, path)
-        about = taken.about
+        fills, loads = _plan_entries(module, taken.state, fit, path)
 
         def act() -> nn.Module:
             for fill in fills:
                 fill()
             if loads:
                 module.load_state_dict({name: make() for name, make in loads.items()}, strict=False)
-            _set_flags(module, about)
+            _set_flags(module, taken.about)
             return live
 
         return act
 
-    def _plan_entries(
-        self, module: nn.Module, entries: dict[str, Any], saved: dict[str, Node], fit: Fit, path: str
-    ) -> tuple[list[Make], dict[str, Make]]:
-        """What is filled in place, and what the module must load itself, under its own names."""
-        own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-        own_names = dict(zip(entries, module.state_dict(keep_vars=True), strict=True))
-        fills: list[Make] = []
-        loads: dict[str, Make] = {}
-        for name, entry in entries.items():
-            below = paths.child(path, name)
-            if name not in saved:
-                fit.problem(below, "is not in the saved state")
-            elif id(entry) in own:
-                fills.append(fit.into(entry, saved[name], below))
-            else:  # extra state, or what a hook put there
-                loads[own_names[name]] = fit.fresh(saved[name])
-        for name in saved:
-            if name not in entries:
-                fit.problem(paths.child(path, name), "was saved, and the live module has no such entry")
-        return fills, loads
+
+def _plan_entries(
+    module: nn.Module, saved: dict[str, Node], fit: Fit, path: str
+) -> tuple[list[Make], dict[str, Make]]:
+    """What is filled in place, and what the module must load itself, under its own names."""
+    owned = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    entries = _entries(module)
+    fills: list[Make] = []
+    loads: dict[str, Make] = {}
+    for name, own_name, entry in entries:
+        below = paths.child(path, name)
+        if name not in saved:
+            fit.problem(below, "is not in the saved state")
+        elif id(entry) in owned:
+            fills.append(fit.into(entry, saved[name], below))
+        else:  # extra state, or a copy that a hook made: filling it would reach nobody
+            loads[own_name] = fit.replace(entry, saved[name], below)
+    for name in saved.keys() - {name for name, _, _ in entries}:
+        fit.problem(paths.child(path, name), "was saved, and the live module has no such entry")
+    return fills, loads
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -96,10 +88,10 @@ def _wrapped_name(module: nn.Module) -> str | None:
     return "_orig_mod" if compiler is not None and isinstance(module, compiler.OptimizedModule) else None
 
 
-def _live_state(module: nn.Module) -> dict[str, Any]:
-    """`state_dict` with the live parameters, by canonical name."""
+def _entries(module: nn.Module) -> list[tuple[str, str, Any]]:
+    """What `state_dict` has, live: (canonical name, the module's own name, value)."""
     state = module.state_dict(keep_vars=True)
-    return dict(zip(_canonical(module, state), state.values(), strict=True))
+    return list(zip(_canonical(module, state), state.keys(), state.values(), strict=True))
 
 
 def _canonical(module: nn.Module, names: Iterable[str]) -> list[str]:

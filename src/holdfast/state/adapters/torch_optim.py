@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ... import paths
 from ...records import Node, Object
 from .._fit import Fit, Make
 from .._names import Names
 from .._walk import Walk, type_name
+from .protocols import Stateful
 
 
 class _Optimizer:
@@ -42,6 +44,9 @@ class _Optimizer:
             for parameter, name in names.items()
             if parameter in value.state
         }
+        others = {key: entry for key, entry in value.state.items() if not isinstance(key, torch.Tensor)}
+        if others:
+            state["others"] = walk.node(others, walk.child(path, "others"))
         groups = [
             {**group, "params": [names[parameter] for parameter in group["params"]]}
             for group in value.param_groups
@@ -61,9 +66,11 @@ class _Optimizer:
         pairs = _paired(live, saved_groups, taken.about["shapes"], fit, path)
         if len(fit.problems) > problems:
             return fit.keep(live)
+        within = paths.child(path, "state")
+        others = fit.fresh(taken.state.get("others", {}))
         states = {
             parameter: _plan_state(
-                live, parameter, taken.state["state"].get(name), fit, f"{path}/state/{name}"
+                live, parameter, taken.state["state"].get(name), fit, paths.child(within, name)
             )
             for parameter, name in pairs.items()
         }
@@ -75,6 +82,9 @@ class _Optimizer:
         def act() -> Optimizer:
             for group, makes in zip(live.param_groups, options, strict=True):
                 group.update({name: make() for name, make in makes.items()})
+            for key in [key for key in live.state if not isinstance(key, torch.Tensor)]:
+                del live.state[key]
+            live.state.update(others())
             for parameter, makes in states.items():
                 values = {name: make() for name, make in makes.items()}
                 if values:
@@ -97,10 +107,10 @@ def _parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torc
     prefix = f"{beside}/" if beside else ""
     if not all(name is None or name.startswith(prefix) for name in found):
         prefix = ""
-    return {
-        parameter: str(index) if name is None else name.removeprefix(prefix)
-        for index, (parameter, name) in enumerate(zip(parameters, found, strict=True))
-    }
+    names = [str(index) if name is None else name.removeprefix(prefix) for index, name in enumerate(found)]
+    if len(set(names)) < len(names):  # a parameter that is itself called "3"
+        names = [str(index) for index in range(len(names))]
+    return dict(zip(parameters, names, strict=True))
 
 
 def _paired(
@@ -185,4 +195,7 @@ def _plan_option(live: Any, node: Node, fit: Fit, path: str) -> Make:
     return fit.into(live, node, path) if isinstance(live, torch.Tensor) else fit.fresh(node)
 
 
-ADAPTERS = (_Optimizer(),)
+# A scheduler's loader updates `__dict__`, and those of the schedulers it holds.
+_scheduler = Stateful("state_dict", "load_state_dict", base=LRScheduler, exact=True)
+
+ADAPTERS = (_Optimizer(), _scheduler)
