@@ -1,0 +1,94 @@
+"""What every source of batches can do, and the position that each of them keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..errors import UsageError
+from ._batch import Batch
+
+
+class BatchSource(Protocol):
+    """Batches of epoch after epoch, which can go on in a new process where it stopped in this one.
+
+    The law: take k batches, `get_state`, build the same source in another process, `resume`: what
+    comes are exactly the batches that would have come next, and so in the following epochs, provided
+    that the caller restores the global random streams (`holdfast.rng`), saved together with the state,
+    *after* `resume`. For `resume` builds its iterator at once and may leave those streams scrambled;
+    nothing it does later touches them other than the uninterrupted run would.
+    """
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches of an epoch; None if the source cannot tell."""
+        ...
+
+    @property
+    def exactness(self) -> str:
+        """`"exact"`, or a sentence on what may differ after a resume, as far as known by now."""
+        ...
+
+    def begin(self, epoch: int) -> Iterator[Batch]:
+        """Start `epoch` from its first batch; an iterator handed out before is no longer counted."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain data and arrays: how many batches of which epoch were handed out, and what it takes to go on.
+
+        Valid between batches and at epoch bounds.
+        """
+        ...
+
+    def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
+        """The rest of the epoch that `state` was taken in; empty at an epoch's end.
+
+        Raises:
+            UsageError: the state is of another kind of source, or does not fit this one.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts that decide which batches come; two sources that differ here go on differently."""
+        ...
+
+    def fingerprint(self) -> str | None:
+        """Digest of the indices of the epoch's next batch; None if unknown without reading samples, or at an epoch's end."""
+        ...
+
+
+@dataclass
+class Position:
+    """How far an epoch has been handed out; `epoch` is None before the first."""
+
+    epoch: int | None = None
+    batch: int = 0
+    finished: bool = True
+
+    @property
+    def mid_epoch(self) -> bool:
+        return not self.finished
+
+    def count(
+        self, batches: Iterable[Any], make: Callable[[Any], Any], num_batches: int | None = None
+    ) -> Iterator[Any]:
+        """`make(batch)` of each, counted before it is handed out: between two batches the count is right."""
+        for given in batches:
+            batch = make(given)
+            self.batch += 1
+            self.finished = self.batch == num_batches
+            yield batch
+        self.finished = True
+
+    def to_state(self, kind: str) -> dict[str, Any]:
+        return {"kind": kind, "epoch": self.epoch, "batch": self.batch, "finished": self.finished}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], kind: str) -> Position:
+        if state.get("kind") != kind:
+            raise UsageError(
+                f"the position was saved for {state.get('kind')!r}, and the data now are {kind!r}. "
+                "Give the same data in the same form as when it was saved."
+            )
+        return cls(state["epoch"], state["batch"], state["finished"])
