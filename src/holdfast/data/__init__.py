@@ -1,9 +1,13 @@
 """Data in batches, in an order that goes on exactly after a resume, in the middle of an epoch too."""
 
 from ._batch import Batch as Batch
+from ._choose import batches_of as batches_of
 from ._dataset import Dataset as Dataset
+from ._iterable import IterableBatches as IterableBatches
 from ._order import order as order
 from ._order import sample_rng as sample_rng
 from ._own import DatasetBatches as DatasetBatches
 from ._sampler import ResumableSampler as ResumableSampler
 from ._source import BatchSource as BatchSource
+from ._stateful import StatefulBatches as StatefulBatches
+from ._torch_loader import TorchLoaderBatches as TorchLoaderBatches

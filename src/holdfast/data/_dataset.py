@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from ._order import order
 _CHUNK_BYTES = 64 * 2**20
 
 
+@final
 class Dataset:
     """Columns by name, each a NumPy array or torch tensor whose first dimension is the row.
 
@@ -152,7 +153,8 @@ class Dataset:
 
         from ._batch import namer
 
-        return cls(namer(columns)(default_collate([dataset[index] for index in range(len(dataset))])))
+        samples = default_collate([dataset[index] for index in range(len(dataset))])
+        return cls(namer(None if isinstance(samples, Mapping) else columns)(samples))
 
 
 def _as_array(name: str, value: Any) -> Any:
@@ -179,7 +181,7 @@ def _as_indices(indices: Any) -> npt.NDArray[Any]:
 
 def _take(array: Any, rows: npt.NDArray[np.int64]) -> Any:
     if isinstance(array, np.ndarray):
-        return np.take(array, rows, axis=0)
+        return np.take(np.asarray(array), rows, axis=0)
     import torch
 
     return array.index_select(0, torch.from_numpy(rows).to(array.device))
@@ -189,9 +191,9 @@ def _size_bytes(array: Any) -> int:
     return array.nbytes if isinstance(array, np.ndarray) else array.numel() * array.element_size()
 
 
-def _bytes_of(chunk: Any) -> memoryview:
+def _bytes_of(chunk: Any) -> bytes | memoryview:
     if not isinstance(chunk, np.ndarray):
         import torch
 
         chunk = chunk.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return memoryview(np.ascontiguousarray(chunk).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from ._source import Position
 _KIND = "holdfast Dataset"
 
 
+@final
 class DatasetBatches:
     """Rows of a `Dataset` in batches, shuffled anew each epoch; draws from no global stream."""
 
@@ -85,7 +86,7 @@ class DatasetBatches:
         if position.epoch is None or position.finished:
             return iter(())
         self._rows = order(self._seed, position.epoch, len(self._dataset), self._shuffle)
-        batches = (self._batch_rows(batch) for batch in range(position.batch, self.num_batches))
+        batches = map(self._batch_rows, range(position.batch, self.num_batches))
         return position.count(batches, lambda rows: self._dataset.take(rows, self._columns), self.num_batches)
 
     def _batch_rows(self, batch: int) -> npt.NDArray[np.int64]:

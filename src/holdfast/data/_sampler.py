@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, final
 
 from ..errors import UsageError
 from ._order import order
 
 
+@final
 class ResumableSampler:
     """Sample indices in an order that is a function of (seed, epoch), from any position on.
 

@@ -1,0 +1,81 @@
+"""From whatever a user calls data to a source of batches that can go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import UsageError
+from ._batch import namer
+from ._dataset import Dataset
+from ._iterable import IterableBatches
+from ._own import DatasetBatches
+from ._source import BatchSource
+from ._stateful import StatefulBatches
+from ._torch_loader import TorchLoaderBatches
+
+
+def batches_of(
+    data: Any,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    drop_last: bool = False,
+    columns: Sequence[str] | None = None,
+    allow_reread: bool = False,
+    raw: bool = False,
+) -> BatchSource:
+    """The source of batches that goes on most exactly with `data`.
+
+    Args:
+        data: a `Dataset` (or a mapping of arrays); a torch `DataLoader`; a loader with `state_dict`
+            and `load_state_dict`; a list of batches, or anything that can be iterated again.
+        batch_size, shuffle, seed, drop_last: for a `Dataset` only; a loader decides for itself.
+            Without a batch size all rows are one batch.
+        columns: names of a batch's items, in order, where the loader gives tuples or single arrays; a
+            choice of columns, where there are names already.
+        allow_reread: whether a resume may read an epoch again up to its position where nothing else helps.
+        raw: hand batches out as the loader gives them, unnamed.
+
+    Raises:
+        UsageError: what is given can be read only once (a generator), or is no data.
+    """
+    if isinstance(data, Mapping) and not hasattr(data, "state_dict"):
+        data = Dataset(data)
+    if isinstance(data, Dataset):
+        return DatasetBatches(
+            data, batch_size=batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last, columns=columns
+        )
+    if batch_size is not None or drop_last:
+        raise UsageError(
+            f"a {type(data).__name__} makes its own batches: batch_size and drop_last are for a Dataset"
+        )
+    as_batch = (lambda batch: batch) if raw else namer(columns)
+    if _is_map_style_loader(data):
+        return TorchLoaderBatches(data, as_batch)
+    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
+        return StatefulBatches(data, as_batch)
+    if _is_torch_dataset(data):
+        raise UsageError(
+            f"{type(data).__name__} gives samples, not batches: wrap it in a DataLoader, or read it into memory with "
+            "holdfast.data.Dataset.from_torch()"
+        )
+    return IterableBatches(data, as_batch, allow_reread=allow_reread)
+
+
+def _is_map_style_loader(data: Any) -> bool:
+    """A torch loader whose samples have indices, and whose dataset keeps no state of its own (which only torchdata moves)."""
+    torch_data = sys.modules.get("torch.utils.data")
+    return (
+        torch_data is not None
+        and isinstance(data, torch_data.DataLoader)
+        and not isinstance(data.dataset, torch_data.IterableDataset)
+        and not (hasattr(data, "state_dict") and hasattr(data.dataset, "state_dict"))
+    )
+
+
+def _is_torch_dataset(data: Any) -> bool:
+    torch_data = sys.modules.get("torch.utils.data")
+    return torch_data is not None and isinstance(data, torch_data.Dataset)

@@ -1,0 +1,128 @@
+"""Batches of anything that can be iterated again and again: exact at epoch bounds, or read again up to the position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, final
+
+from .. import rng
+from ..errors import UsageError
+from ._batch import Batch
+from ._parts import OwnGenerators, set_epoch
+from ._source import Position
+
+_KIND = "iterable"
+
+
+@final
+class IterableBatches:
+    """Each epoch is one pass over `data`: a list of batches, or a loader of a stream.
+
+    A sequence starts anywhere. Anything else has no position: in the middle of an epoch a resume is
+    refused, unless `allow_reread=True`, which reads the epoch again from its start, under the random
+    states of its start, and counts the batches that it dropped in `reread`.
+    """
+
+    def __init__(self, data: Any, as_batch: Callable[[Any], Any], *, allow_reread: bool = False) -> None:
+        refuse_one_shot(data)
+        self._data, self._as_batch, self._allow_reread = data, as_batch, allow_reread
+        self._generators = OwnGenerators(data)
+        self._position = Position()
+        self._before: dict[str, Any] = {}
+        self._warm = False  # whether a loader's persistent workers run already
+        self.reread = 0
+
+    @property
+    def num_batches(self) -> int | None:
+        return length_of(self._data)
+
+    @property
+    def exactness(self) -> str:
+        if isinstance(self._data, Sequence):
+            return "exact"
+        if self._allow_reread:
+            return "exact at epoch bounds; within an epoch, if reading it again from its start gives the same batches"
+        return "exact at epoch bounds only: the data have neither a sampler nor a state"
+
+    def begin(self, epoch: int) -> Iterator[Batch]:
+        set_epoch(self._data, epoch)
+        self._before = {
+            "streams": rng.capture_state(),
+            "generators": self._generators.get_state(),
+            "warm": self._warm,
+        }
+        self._position = Position(epoch, 0, finished=False)
+        return self._position.count(self._iterator(), self._as_batch, self.num_batches)
+
+    def get_state(self) -> dict[str, Any]:
+        state = self._position.to_state(_KIND) | {
+            "generators": self._generators.get_state(),
+            "warm": self._warm,
+        }
+        return state | {"before": self._before} if self._position.mid_epoch else state
+
+    def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
+        position = Position.from_state(state, _KIND)
+        before = state.get("before", state)
+        if before["warm"] and not self._warm:
+            self._iterator()
+        rest: Iterator[Any] = iter(())
+        if position.epoch is not None and position.mid_epoch:
+            set_epoch(self._data, position.epoch)
+            self._generators.set_state(before["generators"])
+            rng.restore_state(before["streams"])
+            rest = self._rest(position.batch)
+            self._before = dict(before)
+        self._generators.set_state(state["generators"])
+        self._position = position
+        return position.count(rest, self._as_batch, self.num_batches) if position.mid_epoch else rest
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": _KIND, "type": type(self._data).__name__, "num_batches": self.num_batches}
+
+    def fingerprint(self) -> str | None:
+        return None
+
+    def _rest(self, batch: int) -> Iterator[Any]:
+        if isinstance(self._data, Sequence):
+            return map(self._data.__getitem__, range(batch, len(self._data)))
+        if batch and not self._allow_reread:
+            raise UsageError(
+                f"{batch} batches of the epoch had been used, and {type(self._data).__name__} has neither a sampler "
+                "nor a state, so it cannot go on there. Resume from an epoch's end, give a DataLoader over a "
+                "map-style dataset or torchdata's StatefulDataLoader, or pass allow_reread=True to read them again."
+            )
+        rest = self._iterator()
+        dropped = sum(1 for _ in islice(rest, batch))
+        self.reread += dropped
+        if dropped < batch:
+            raise UsageError(
+                f"{batch} batches of the epoch had been used, and the data now end after {dropped}"
+            )
+        return rest
+
+    def _iterator(self) -> Iterator[Any]:
+        self._warm = bool(getattr(self._data, "persistent_workers", False))
+        return iter(self._data)
+
+
+def refuse_one_shot(data: Any) -> None:
+    """Raises `UsageError` for what can be read only once, and for what cannot be iterated."""
+    if hasattr(data, "__next__"):
+        raise UsageError(
+            f"a {type(data).__name__} can be read only once, so neither a second epoch nor a resume could read it. "
+            "Give a list, a DataLoader, or an object whose __iter__ begins anew each time."
+        )
+    if not hasattr(data, "__iter__"):
+        raise UsageError(
+            f"batches cannot be made of a {type(data).__name__}. Give a holdfast.data.Dataset (from_pandas and "
+            "from_torch make one), a DataLoader, or a list of batches."
+        )
+
+
+def length_of(data: Any) -> int | None:
+    try:
+        return len(data)
+    except (TypeError, NotImplementedError):
+        return None

@@ -1,0 +1,55 @@
+"""The parts of somebody else's loader that decide what it gives: told the epoch, and their generators kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import rng
+from ..errors import UsageError
+
+
+def parts_of(loader: Any) -> dict[str, Any]:
+    """The loader, its samplers and its datasets (a subset's own dataset too), each once, by name."""
+    found: dict[str, Any] = {}
+
+    def visit(name: str, part: Any) -> None:
+        if part is None or any(part is known for known in found.values()):
+            return
+        found[name] = part
+        for attribute in ("batch_sampler", "sampler", "dataset"):
+            visit(f"{name}.{attribute}", getattr(part, attribute, None))
+
+    visit("loader", loader)
+    return found
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Call `set_epoch` of every part that has it."""
+    for part in parts_of(loader).values():
+        if callable(tell := getattr(part, "set_epoch", None)):
+            tell(epoch)
+
+
+class OwnGenerators:
+    """The random generators that a loader's parts hold as attributes, each once, by `part.attribute`."""
+
+    def __init__(self, loader: Any) -> None:
+        self.by_name: dict[str, Any] = {}
+        for name, part in parts_of(loader).items():
+            for attribute, value in getattr(part, "__dict__", {}).items():
+                if rng.is_generator(value) and not any(value is known for known in self.by_name.values()):
+                    self.by_name[f"{name}.{attribute}"] = value
+
+    def get_state(self) -> dict[str, Any]:
+        return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Raises `UsageError`, and sets nothing, unless it holds the same names as here."""
+        if set(state) != set(self.by_name):
+            raise UsageError(
+                f"the loader had random generators at {sorted(state)} and has them at {sorted(self.by_name)}. "
+                "Build it with the same generator= and samplers as when it was saved."
+            )
+        for name, one in state.items():
+            rng.set_generator_state(self.by_name[name], one)

@@ -1,0 +1,82 @@
+"""Batches of a loader that keeps a state of its own (`state_dict` and `load_state_dict`), such as torchdata's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, final
+
+from ._batch import Batch
+from ._iterable import length_of, refuse_one_shot
+from ._parts import OwnGenerators, set_epoch
+from ._source import Position
+
+_KIND = "stateful loader"
+
+
+@final
+class StatefulBatches:
+    """Goes on where the loader's own state says; generators that the loader forgets are kept besides.
+
+    (torchdata 0.11 goes on with a generator as it was at the epoch's start, so that the *next* epoch differs.)
+    """
+
+    def __init__(self, loader: Any, as_batch: Callable[[Any], Any]) -> None:
+        refuse_one_shot(loader)
+        self._loader, self._as_batch = loader, as_batch
+        self._generators = OwnGenerators(loader)
+        self._position = Position()
+
+    @property
+    def num_batches(self) -> int | None:
+        return length_of(self._loader)
+
+    @property
+    def exactness(self) -> str:
+        dataset = getattr(self._loader, "dataset", None)
+        sampler = getattr(self._loader, "batch_sampler", None)
+        if dataset is not None and not hasattr(dataset, "state_dict"):
+            return "exact only if the dataset's iterator has a state: the dataset has none, and would be read again"
+        if hasattr(dataset, "__getitem__") and type(sampler).__module__.partition(".")[0] != "torchdata":
+            return "exact only if the batch sampler has a state, or draws from no generator"
+        return "exact"
+
+    def begin(self, epoch: int) -> Iterator[Batch]:
+        set_epoch(self._loader, epoch)
+        self._position = Position(epoch, 0, finished=False)
+        return self._position.count(iter(self._loader), self._as_batch)
+
+    def get_state(self) -> dict[str, Any]:
+        state = self._position.to_state(_KIND)
+        if self._position.epoch is not None:
+            state["loader"] = copy.deepcopy(
+                self._loader.state_dict()
+            )  # it may share what the loader goes on with
+        return state | {"generators": self._generators.get_state()}
+
+    def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
+        position = Position.from_state(state, _KIND)
+        rest: Iterator[Any] = iter(())
+        if position.epoch is not None:
+            set_epoch(self._loader, position.epoch)
+            self._loader.load_state_dict(copy.deepcopy(state["loader"]))
+            # At an epoch's end too: made now, the draws of the iterator do not count, those of the next epoch's do.
+            rest = iter(self._loader)
+        self._generators.set_state(state["generators"])
+        self._position = position
+        return position.count(rest, self._as_batch) if position.mid_epoch else iter(())
+
+    def describe(self) -> dict[str, Any]:
+        loader = self._loader
+        return {
+            "kind": _KIND,
+            "type": type(loader).__name__,
+            "num_batches": self.num_batches,
+            "batch_size": getattr(loader, "batch_size", None),
+            "drop_last": getattr(loader, "drop_last", None),
+            "num_workers": getattr(loader, "num_workers", None),
+            "generators": sorted(self._generators.by_name),
+        }
+
+    def fingerprint(self) -> str | None:
+        return None

@@ -1,0 +1,174 @@
+"""Batches of a `torch.utils.data.DataLoader` over a map-style dataset, which go on at any batch.
+
+Kept are the random states from before the epoch's iterator was made, and how many batches were handed
+out. A resume sets those states and makes the iterator over the loader's own sampler, cut at that batch:
+indices are drawn again, no sample is read.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, final
+
+from .. import rng
+from ..errors import UsageError
+from ._batch import Batch
+from ._indices import IndexSampler, digest_of
+from ._parts import OwnGenerators, parts_of, set_epoch
+from ._source import Position
+from ._workers import WorkerWatch
+
+_KIND = "torch DataLoader"
+_TORCH_SAMPLERS = (
+    "torch.utils.data",
+    "torchdata.",
+    "holdfast.",
+)  # draw at their start, or from a generator of their own
+
+
+@final
+class TorchLoaderBatches:
+    """Batches of a torch loader with any sampler, collation and number of workers.
+
+    The loader given is a template and is not iterated: a copy of it is, whose samplers, dataset and
+    generators are the same objects. A loader that a resume meets is built as it was at first.
+    """
+
+    def __init__(self, loader: Any, as_batch: Callable[[Any], Any]) -> None:
+        self._loader, self._as_batch = loader, as_batch
+        sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+        samplers = [part for name, part in parts_of(loader).items() if name.endswith("sampler")]
+        foreign = any(not type(part).__module__.startswith(_TORCH_SAMPLERS) for part in samplers)
+        self._indices = IndexSampler(sampler, watch=foreign)
+        self._generators = OwnGenerators(loader)
+        self._watch = WorkerWatch(loader.collate_fn, loader.worker_init_fn) if loader.num_workers else None
+        self._lazy = False
+        self._position = Position()
+        self._before: dict[str, Any] = {}  # streams and generators from before the epoch's iterator was made
+        self._replace_twin()
+
+    @property
+    def num_batches(self) -> int | None:
+        try:
+            return len(self._indices)
+        except (TypeError, NotImplementedError):
+            return None
+
+    @property
+    def exactness(self) -> str:
+        if self._watch is not None:
+            if self._watch.drew or any(".dataset" in name for name in self._generators.by_name):
+                return "not exact: worker randomness"
+            if not getattr(self._loader, "in_order", True):
+                return "not exact: in_order=False hands batches out as workers finish them"
+        if self._indices.draws_globally:
+            return "not exact: the sampler draws from a global random stream while the epoch runs"
+        if self._lazy:
+            return f"not exact: {type(self._loader).__name__} makes its iterator only when the first batch is asked for"
+        return "exact"
+
+    def begin(self, epoch: int) -> Iterator[Batch]:
+        set_epoch(self._loader, epoch)
+        self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state()}
+        self._before["warm"] = self._warm
+        return self._start(Position(epoch, 0, finished=False))
+
+    def get_state(self) -> dict[str, Any]:
+        state = self._position.to_state(_KIND)
+        state |= {"generators": self._generators.get_state(), "warm": self._warm}
+        if self._position.mid_epoch and (current := self._indices.current):
+            state |= {"before": self._before, "handed_out": current.digest}
+        return state
+
+    def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
+        position = Position.from_state(state, _KIND)
+        before = state["before"] if position.mid_epoch else {"warm": state["warm"]}
+        self._replace_twin()
+        if before["warm"]:
+            self._warm_up()
+        rest: Iterator[Batch] = iter(())
+        if position.epoch is not None and position.mid_epoch:
+            set_epoch(self._loader, position.epoch)
+            self._before = dict(before)
+            self._generators.set_state(before["generators"])
+            rng.restore_state(before["streams"])
+            rest = self._start(position)
+            if self._indices.current is None or self._indices.current.digest != state["handed_out"]:
+                raise UsageError(
+                    f"the loader's sampler no longer gives the {position.batch} batches of indices that it gave in "
+                    f"epoch {position.epoch}. Either the data or the sampler changed, or its order depends on "
+                    "more than its generators, the global random streams at the epoch's start, and set_epoch()."
+                )
+        self._position = position
+        self._generators.set_state(state["generators"])
+        return rest
+
+    def describe(self) -> dict[str, Any]:
+        loader = self._loader
+        return {
+            "kind": _KIND,
+            "size": _length(loader.dataset),
+            "num_batches": self.num_batches,
+            "batch_size": loader.batch_size,
+            "drop_last": loader.drop_last,
+            "sampler": type(loader.sampler).__name__,
+            "batch_sampler": None if loader.batch_sampler is None else type(loader.batch_sampler).__name__,
+            "generators": sorted(self._generators.by_name),
+            "num_workers": loader.num_workers,
+        }
+
+    def fingerprint(self) -> str | None:
+        if not self._position.mid_epoch or self._indices.current is None:
+            return None
+        indices = self._indices.current.peek()
+        return None if indices is None else digest_of(indices)
+
+    def _start(self, position: Position) -> Iterator[Batch]:
+        """The iterator of the epoch, with the sampler at the position and everything drawn that starting draws."""
+        self._position = position
+        self._indices.start, self._indices.current = position.batch, None
+        batches = iter(self._twin)
+        self._warm = self._persistent
+        self._lazy = self._indices.current is None
+        if self._lazy:  # `__iter__` of a subclass is a generator function: only a batch sets it going
+            batches = chain(list(islice(batches, 1)), batches)
+        current = self._indices.current
+        assert current is not None, "the loader never asked its sampler"
+        current.peek()
+
+        def handed_out(given: Any) -> Any:
+            current.hand_out()
+            return self._as_batch(given)
+
+        return position.count(batches, handed_out, self.num_batches)
+
+    @property
+    def _persistent(self) -> bool:
+        return bool(self._loader.num_workers and self._loader.persistent_workers)
+
+    def _replace_twin(self) -> None:
+        """A copy of the loader over our index sampler; made past `__setattr__`, which forbids it for good reasons."""
+        twin = copy.copy(self._loader)
+        auto_collation = self._loader.batch_sampler is not None
+        vars(twin)["batch_sampler" if auto_collation else "sampler"] = self._indices
+        vars(twin)["_iterator"] = None
+        if self._watch is not None:
+            twin.collate_fn, twin.worker_init_fn = self._watch.collate, self._watch.init
+        self._twin = twin
+        self._warm = False  # whether persistent workers run already: their iterator is then reset, not made
+
+    def _warm_up(self) -> None:
+        self._indices.silent = True
+        for _ in iter(self._twin):
+            raise AssertionError("no index was given, and yet there is a batch")
+        self._indices.silent = False
+        self._warm = True
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None
