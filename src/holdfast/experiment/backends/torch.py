@@ -142,7 +142,6 @@ def optimizer_step(graph: ModelGraph, clip_norm: float | None = None) -> bool:
     """
     graph.require_optimizer()
     scaler = graph.scaler
-    # An optimizer whose nodes are frozen has no gradients, and a scaler refuses to step those.
     active = [optimizer for optimizer in graph.optimizers if _has_gradients(optimizer)]
     if clip_norm is not None:
         if scaler is not None:
@@ -150,8 +149,12 @@ def optimizer_step(graph: ModelGraph, clip_norm: float | None = None) -> bool:
                 scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(graph.parameters(), clip_norm)
     scale = 0.0 if scaler is None else scaler.get_scale()
-    for optimizer in active:
-        optimizer.step() if scaler is None else scaler.step(optimizer)
+    for optimizer in graph.optimizers:
+        # Where all is frozen there is no gradient: a scaler refuses to step, and a schedule wants to see a step.
+        if scaler is not None and optimizer in active:
+            scaler.step(optimizer)
+        else:
+            optimizer.step()
     if scaler is not None and active:
         scaler.update()
     graph.zero_grad()

@@ -1,0 +1,268 @@
+"""One run of a plan: where it is, what it saves, and how it goes on from what was saved.
+
+`Execution` keeps the position as three plain facts: the units that are done, those that have been entered
+and not left (a phase and the groups around it), and the state of the last training loop. A unit that is
+done is skipped; one that was entered is entered again without its start hook.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import rng, state
+from ..data import BatchSource
+from ..errors import GraphError
+from ..records import Moment
+from ..session import ExperimentDirectory, Session
+from ._callbacks import Callback, Context, in_order
+from ._graph import ModelGraph
+from ._measuring import measure
+from ._phases import EvalPhase, FitPhase, Phase, PhaseGroup, TrainPhase, Unit
+from ._progress import Progress
+from ._results import RunResults
+from ._training import Training
+
+if TYPE_CHECKING:
+    from ._experiment import Experiment
+
+WHOLE = ""  # the path of the experiment itself among the units
+
+
+class Execution:
+    """A run of `experiment` (or of a part of its plan), fresh until `set_state`.
+
+    Args:
+        experiment: whose graph, callbacks and label.
+        run: the run's id.
+        sources: batches for each train phase, by path.
+        sessions: who saves for each train phase, by path, and under `WHOLE` for the experiment; may be empty.
+        directory: the experiment's directory, held; None without one.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: str,
+        sources: Mapping[str, BatchSource],
+        sessions: Mapping[str, Session],
+        directory: ExperimentDirectory | None,
+        progress: Progress,
+    ) -> None:
+        self.label = experiment.label
+        self.run = run
+        self.results = RunResults(run)
+        self.progress = progress
+        self.directory = directory
+        self.step = 0
+        self.moment_now: Moment = self.moment("experiment_start", None)
+        self._experiment = experiment
+        self._sources, self._sessions = sources, sessions
+        self.done: list[str] = []
+        self.entered: list[str] = []
+        self._loop: Training | None = None
+        self._saved_loop: Mapping[str, Any] | None = None  # of a checkpoint, until the phase is entered again
+        self._saved_streams: Mapping[str, Any] | None = None
+        self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
+
+    @property
+    def graph(self) -> ModelGraph:
+        if self._experiment.graph is None:
+            raise GraphError(f"experiment {self.label!r} has no model graph, and its plan needs one")
+        return self._experiment.graph
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def run_plan(self, units: Sequence[Unit]) -> None:
+        """Run a whole plan, between the experiment's own hooks."""
+        if WHOLE in self.done:
+            self._settle()
+            return
+        if WHOLE not in self.entered:
+            self.entered.append(WHOLE)
+            self._announce("experiment_start", None)
+        self.run_units(units)
+        self._settle()
+        self.results.status = "complete"
+        self.finish_unit(WHOLE)
+        self._announce("experiment_end", None)
+
+    def run_units(self, units: Sequence[Unit], above: str = "") -> None:
+        """Run these units in order, but for those that are done."""
+        for unit in units:
+            path = f"{above}/{unit.label}" if above else unit.label
+            if path in self.done:
+                continue
+            if isinstance(unit, PhaseGroup):
+                self._run_group(unit, path)
+            elif isinstance(unit, TrainPhase):
+                self._train(unit, path)
+            else:
+                self._run_once(unit, path)
+
+    def _run_group(self, group: PhaseGroup, path: str) -> None:
+        if path not in self.entered:
+            self._settle()
+            self.entered.append(path)
+            self.save_if_due(self.moment("group_start", path), {})
+        self.run_units(group.units, path)
+        self.finish_unit(path)
+        self.save_if_due(self.moment("group_end", path), {})
+
+    def _train(self, phase: TrainPhase, path: str) -> None:
+        if path in self.entered and self._saved_loop is not None:
+            self._loop = Training(self, phase, path, self._sources[path])
+            self._loop.set_state(self._saved_loop)
+            self._saved_loop = None
+            self._settle()
+        else:
+            self._settle()
+            self.entered.append(path)
+            if path in self._sessions:
+                self._sessions[path].rule.reset()
+            self._loop = Training(self, phase, path, self._sources[path])
+            self._loop.start()
+        self._loop.run()
+
+    def _run_once(self, phase: EvalPhase | FitPhase, path: str) -> None:
+        self._settle()
+        if path not in self.entered:
+            self.entered.append(path)
+            self._announce("phase_start", path)
+        result = self.results.begin(path, phase.kind)
+        self.progress.phase(path)
+        began_s = time.perf_counter()
+        if isinstance(phase, EvalPhase):
+            kept: dict[str, Any] = {}
+            metrics = measure(
+                self.graph, phase.batches(), phase.losses, phase.metrics, keep=phase.predictions, kept=kept
+            )
+            result.predictions = kept or None
+        else:
+            metrics = self._fit(phase)
+        result.record(0, metrics, {"seconds": time.perf_counter() - began_s})
+        result.finish("complete")
+        self.finish_unit(path)
+        self._announce("phase_end", path, metrics)
+
+    def _fit(self, phase: FitPhase) -> dict[str, float]:
+        columns = {name: phase.data[name] for name in phase.data.columns}
+        self.graph.fit_node(phase.node, columns, phase.target)
+        with self.graph.evaluating():
+            outputs = self.graph.forward(columns, [metric.output for metric in phase.metrics])
+            return {metric.label: float(metric(outputs, columns)) for metric in phase.metrics}
+
+    # --- hooks ------------------------------------------------------------------------------------
+
+    def moment(
+        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
+    ) -> Moment:
+        return Moment(run=self.run, hook=hook, phase=path, epoch=epoch, batch=batch, step=self.step)
+
+    def finish_unit(self, path: str) -> None:
+        """From now on a checkpoint says that this unit is done."""
+        self.entered.remove(path)
+        self.done.append(path)
+
+    def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
+        """Call this hook of the experiment's callbacks and these, in their order."""
+        self.moment_now = context.moment
+        for callback in in_order([*self._experiment.callbacks, *callbacks]):
+            getattr(callback, f"on_{hook}")(context)
+
+    def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
+        """Count this hook in every rule that names it, then save for those that say so."""
+        self.moment_now = moment
+        sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
+        due = [
+            (session, reason)
+            for session in dict.fromkeys(sessions)
+            if session is not None and (reason := session.due(moment))
+        ]
+        # A kill between two saves of one moment must not lose the second: the first says that it is due.
+        self._pending = [(reason, moment) for _, reason in due]
+        for session, reason in due:
+            self._pending.pop(0)
+            session.save(moment, self.capture, reason=reason, metrics=_numbers(metrics))
+
+    def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
+        context = Context(
+            experiment=self.label,
+            moment=self.moment(hook, path),
+            graph=self._experiment.graph,
+            metrics=dict(metrics or {}),
+            results=self.results,
+        )
+        self.call(hook, context)
+        self.save_if_due(context.moment, context.metrics)
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def capture(self) -> state.MemorySnapshot:
+        """The state of everything that decides what comes next, copied."""
+        return state.capture(self.parts())
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint of this run holds, by name."""
+        parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
+        return parts | {
+            "run": {
+                "id": self.run,
+                "label": self.label,
+                "step": self.step,
+                "done": list(self.done),
+                "entered": list(self.entered),
+                "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._pending],
+            },
+            "plan": self._experiment.describe_plan(self._sources),
+            "phase": None if self._loop is None else self._loop.get_state(),
+            "results": self.results.get_state(),
+            "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
+            "counters": {path: session.rule.get_counters() for path, session in self._sessions.items()},
+            "history": [entry.get_state() for entry in self._experiment.history],
+            "random": rng.capture_state(),
+        }
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        """Take over the position of a checkpoint; the graph has been restored by then."""
+        run = saved["run"]
+        self.run, self.step = run["id"], run["step"]
+        self.done, self.entered = list(run["done"]), list(run["entered"])
+        self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
+        self.results.set_state(saved["results"])
+        for callback, kept in zip(self._experiment.callbacks, saved["callbacks"], strict=True):
+            callback.set_state(kept)
+        self._saved_loop = saved["phase"]
+        self._saved_streams = saved["random"]
+
+    def reopen(self, path: str) -> None:
+        """Enter a finished phase again, and what is around it: there are more epochs to run."""
+        for above in [WHOLE, *_prefixes(path)]:
+            if above in self.done:
+                self.done.remove(above)
+                self.entered.append(above)
+
+    def _settle(self) -> None:
+        """The last act of going on from a checkpoint: random streams, and saves that were still due."""
+        if self._saved_streams is None:
+            return
+        if self._loop is None and self._saved_loop is not None:
+            pass  # the phase that it belongs to is done; nothing to enter
+        rng.restore_state(self._saved_streams)
+        self._saved_streams = None
+        pending, self._pending = self._pending, []
+        for reason, moment in pending:
+            self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
+
+
+def _prefixes(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+_ = Phase

@@ -1,0 +1,104 @@
+"""Whether a plan can go on from where another one was saved, and if not, what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import PlanMismatchError, UsageError
+from ._phases import TrainPhase, Unit, walk
+
+_MAY_GROW = "n_epochs"
+
+
+def check_labels(units: Sequence[Unit]) -> None:
+    """Labels are unique in an experiment, whatever their case: each is a folder and a name.
+
+    Raises:
+        UsageError: two units have one label, or their checkpoints could have one name.
+    """
+    seen: dict[str, str] = {}
+    for path, unit in walk(units):
+        label = unit.label.casefold()
+        if label in seen:
+            raise UsageError(
+                f"the label {unit.label!r} is used twice ({seen[label]} and {path}); rename one of them"
+            )
+        seen[label] = path
+    for label in seen:
+        if f"{label}_start" in seen:
+            raise UsageError(
+                f"the labels {label!r} and '{label}_start' give checkpoints of one name; rename one"
+            )
+
+
+def describe(units: Sequence[Unit], sources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The plan as plain data, by path; `sources` are the train phases' batch sources."""
+    plan = {}
+    for path, unit in walk(units):
+        plan[path] = unit.describe()
+        if path in sources:
+            plan[path]["data"] = sources[path].describe()
+    return plan
+
+
+def check_fits(
+    saved: Mapping[str, Mapping[str, Any]],
+    now: Mapping[str, Mapping[str, Any]],
+    done: Sequence[str],
+    entered: Sequence[str],
+    epoch: int,
+) -> None:
+    """What is done must still be there, in its place; what is half-done must be the same.
+
+    Units that had not begun may be changed, added or removed. `epoch`: the one that is half-done.
+
+    Raises:
+        PlanMismatchError: it says everything that differs.
+    """
+    begun = [path for path in saved if path in done or path in entered]
+    problems = [
+        f"{path!r} had been run or begun, and is not in the plan any more"
+        for path in begun
+        if path not in now
+    ]
+    problems += [
+        f"{path!r} was a {saved[path]['kind']} phase and is a {now[path]['kind']} phase now"
+        for path in begun
+        if path in now and saved[path]["kind"] != now[path]["kind"]
+    ]
+    if not problems:
+        ahead = [path for path in now if path not in entered][: len(done)]
+        problems += [
+            f"{path!r} is new, and stands before phases that had been run"
+            for path in ahead
+            if path not in done
+        ]
+        if [path for path in now if path in begun] != begun:
+            problems.append(
+                f"the order was {', '.join(begun)} and is {', '.join(path for path in now if path in begun)}"
+            )
+    for path in entered:
+        if path in now and path in saved:
+            problems += _differences(path, saved[path], now[path], epoch)
+    if problems:
+        raise PlanMismatchError(problems)
+
+
+def _differences(path: str, saved: Mapping[str, Any], now: Mapping[str, Any], epoch: int) -> list[str]:
+    found = []
+    for name, value in saved.items():
+        other = now.get(name)
+        if name == _MAY_GROW:
+            if other is not None and other < epoch:
+                found.append(f"{path!r}: {epoch} epochs had been run, and the plan now has {other}")
+        elif isinstance(value, Mapping) and isinstance(other, Mapping):
+            found += _differences(f"{path}: {name}", value, other, epoch)
+        elif value != other:
+            found.append(f"{path!r}: {name} was {value!r} and is {other!r}")
+    return found
+
+
+def may_reopen(path: str, unit: Unit, epochs_done: int, status: str) -> bool:
+    """Whether a finished phase has more epochs to run now than it had."""
+    return isinstance(unit, TrainPhase) and status == "complete" and unit.n_epochs > epochs_done

@@ -1,0 +1,204 @@
+"""The loop of a train phase, which can be left after any hook and entered again there.
+
+The order of things, once and for all: at a start hook callbacks, then the save; at an end hook
+optimizer, scheduler, metrics, callbacks (early stopping last), then the save. Before each save the loop's
+own position already says what comes next, so whoever restores it just goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..data import BatchSource
+from ..errors import UsageError
+from ._callbacks import Context
+from ._loss import Averages, outputs_needed, total_loss
+from ._measuring import measure, num_samples
+from ._phases import TrainPhase
+
+if TYPE_CHECKING:
+    from ._execution import Execution
+
+
+class Training:
+    """One train phase, being run."""
+
+    def __init__(self, run: Execution, phase: TrainPhase, path: str, source: BatchSource) -> None:
+        self._run, self._phase, self.path = run, phase, path
+        self._source = source
+        self._validation = phase.validation_batches()
+        self._graph = run.graph
+        self._outputs = outputs_needed([*phase.losses, *phase.metrics], run.graph.labels)
+        self._result = run.results.begin(path, phase.kind)
+        # Where the loop is: all of this is saved.
+        self.epoch = 0
+        self._in_epoch = False  # between the start of an epoch and its last batch
+        self._batch = 0
+        self._announced = False  # `batch_start` of this batch has been
+        self._averages = Averages()
+        self._micro_step = 0  # batches whose gradients wait for an update
+        self._thaw: list[str] = []  # nodes that this phase froze
+        self.stop_reason: str | None = None
+        self._iterator: Iterator[Mapping[str, Any]] = iter(())
+        self._began_s = 0.0
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Enter the phase: freeze, announce `phase_start`."""
+        self._thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
+        self._graph.freeze(*self._thaw)
+        self._announce("phase_start")
+
+    def run(self) -> None:
+        """Train from where the loop is to the end of the phase."""
+        self._graph.train()
+        self._run.progress.phase(self.path)
+        while self._in_epoch or (self.epoch < self._phase.n_epochs and self.stop_reason is None):
+            self._run_epoch()
+        self._graph.unfreeze(*self._thaw)
+        self._thaw = []
+        status = "stopped early" if self.stop_reason else "complete"
+        self._result.finish(status, self.stop_reason)
+        self._announce("phase_end", metrics=self._result.last)
+
+    def _run_epoch(self) -> None:
+        self._began_s = time.perf_counter()
+        if not self._in_epoch:
+            self._averages, self._batch, self._in_epoch = Averages(), 0, True
+            self._iterator = self._source.begin(self.epoch)
+            self._announce("epoch_start", epoch=self.epoch)
+        self._run.progress.epoch(self.epoch, self._phase.n_epochs, self._source.num_batches, self._batch)
+        num_batches = self._source.num_batches
+        while (num_batches is None or self._batch < num_batches) and self.stop_reason is None:
+            if num_batches is not None and not self._announced:
+                # Before the batch is taken, so that a checkpoint of this hook can take it again.
+                self._announced = True
+                self._announce("batch_start", epoch=self.epoch, batch=self._batch)
+            batch = next(self._iterator, None)
+            if batch is None:
+                break
+            if num_batches is None:
+                self._announce("batch_start", epoch=self.epoch, batch=self._batch)
+            self._announced = False
+            self._train(batch)
+            batch_index, self._batch = self._batch, self._batch + 1
+            self._announce("batch_end", epoch=self.epoch, batch=batch_index)
+        self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
+        if self._micro_step:
+            self._update()
+        metrics = self._averages.means()
+        if self._validation is not None:
+            values = measure(
+                self._graph, self._validation, self._phase.losses, self._phase.metrics, self.epoch
+            )
+            metrics |= {f"val_{name}": value for name, value in values.items()}
+        if self._phase.scheduler_step == "epoch":
+            self._step_scheduler(metrics)
+        self._result.record(self.epoch, metrics, {"seconds": time.perf_counter() - self._began_s})
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        self._in_epoch, self._announced = False, False
+        self._announce("epoch_end", epoch=epoch, metrics=metrics)
+
+    def _train(self, batch: Mapping[str, Any]) -> None:
+        samples = num_samples(batch)
+        if self._phase.step is not None:
+            values = dict(self._phase.step(self._graph, batch))
+            self._run.step += 1
+        else:
+            outputs = self._graph.forward(batch, self._outputs)
+            loss, values = total_loss(self._phase.losses, outputs, batch)
+            backend().backward(
+                self._graph, loss / self._phase.accumulate if self._phase.accumulate > 1 else loss
+            )
+            values |= {metric.label: metric(outputs, batch) for metric in self._phase.metrics}
+            self._micro_step += 1
+            if self._micro_step == self._phase.accumulate:
+                self._update()
+        self._averages.add(values, samples)
+        if self._run.progress.is_shown:
+            self._run.progress.batch(next(iter(self._averages.means().values()), None))
+
+    def _update(self) -> None:
+        self._micro_step = 0
+        backend().optimizer_step(self._graph, self._phase.clip_norm)
+        self._run.step += 1
+        if self._phase.scheduler_step == "batch":
+            self._step_scheduler(self._averages.means())
+
+    def _step_scheduler(self, metrics: Mapping[str, float]) -> None:
+        name = self._phase.scheduler_metric
+        if name is not None and name not in metrics:
+            raise UsageError(f"scheduler_metric={name!r} is not measured; there are {', '.join(metrics)}")
+        if self._graph.scheduler is not None:
+            backend().scheduler_step(self._graph, None if name is None else metrics[name])
+
+    def _announce(
+        self,
+        hook: str,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        moment = self._run.moment(hook, self.path, epoch=epoch, batch=batch)
+        context = Context(
+            experiment=self._run.label,
+            moment=moment,
+            graph=self._graph,
+            metrics=dict(self._averages.means() if metrics is None else metrics),
+            results=self._run.results,
+            stop_reason=self.stop_reason,
+        )
+        if hook == "phase_end":
+            self._run.finish_unit(self.path)
+        self._run.call(hook, context, self._phase.callbacks)
+        self.stop_reason = context.stop_reason
+        self._run.save_if_due(moment, context.metrics)
+
+    # --- its state --------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the loop is and what it keeps, as plain data and arrays."""
+        return {
+            "path": self.path,
+            "epoch": self.epoch,
+            "in_epoch": self._in_epoch,
+            "batch": self._batch,
+            "announced": self._announced,
+            "averages": self._averages.get_state(),
+            "micro_step": self._micro_step,
+            "gradients": dict(backend().gradients(self._graph)) if self._micro_step else {},
+            "thaw": list(self._thaw),
+            "stop_reason": self.stop_reason,
+            "callbacks": [callback.get_state() for callback in self._phase.callbacks],
+            "data": self._source.get_state(),
+            "validation": None if self._validation is None else self._validation.get_state(),
+        }
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        """Become what `get_state` saw. The global random streams are to be restored after this."""
+        self.epoch, self._in_epoch = saved["epoch"], saved["in_epoch"]
+        self._batch, self._announced = saved["batch"], saved["announced"]
+        self._averages.set_state(saved["averages"])
+        self._micro_step = saved["micro_step"]
+        if self._micro_step:
+            backend().set_gradients(self._graph, saved["gradients"])
+        self._thaw = list(saved["thaw"])
+        self.stop_reason = saved["stop_reason"]
+        for callback, state in zip(self._phase.callbacks, saved["callbacks"], strict=True):
+            callback.set_state(state)
+        if self._validation is not None and saved["validation"] is not None:
+            self._validation.resume(saved["validation"])
+        self._iterator = self._source.resume(saved["data"])
+
+
+def backend() -> Any:
+    """The torch backend: whoever trains by gradients has torch loaded."""
+    from .backends import torch
+
+    return torch
