@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -65,35 +66,26 @@ class _Dict:
         if not isinstance(node, dict):
             return _replace_plain(live, node, fit, path)
         if live.keys() != node.keys() and is_plain(live) and not fit.exact:
-            return _refill(live, fit.replace(live, node, path), _put_entries)
+            return _refill(live, fit.replace(live, node, path), _put_entries, fit)
         return self.plan_entries(live, node, fit, path)
 
     def plan_entries(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
         """Each entry into its live one; keys that only one side has are problems."""
         makes = plan_entries(live, node, fit, path)
-
-        def act() -> dict[Any, Any]:
-            values = {key: make() for key, make in makes.items()}
-            if list(values) != list(live):
-                live.clear()
-            _put_entries(live, values)
-            return live
-
-        return act
+        return _refill(live, lambda: {key: make() for key, make in makes.items()}, _put_entries, fit)
 
 
 def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> dict[Any, Make]:
     """A plan for each live key, in the saved order; keys that only one side has are problems."""
     makes = {}
-    for key in node:
-        if key not in live:
-            fit.problem(paths.child(path, key), "was saved, and there is no live object for it")
-    for key in [key for key in node if key in live] + [key for key in live if key not in node]:
+    for key in [*node, *(key for key in live if key not in node)]:
         below = paths.child(path, key)
-        if key in node:
-            makes[key] = fit.into(live[key], node[key], below)
-        else:
+        if key not in live:
+            fit.problem(below, "was saved, and there is no live object for it")
+        elif key not in node:
             makes[key] = fit.misfit(live[key], below, "is not in the saved state")
+        else:
+            makes[key] = fit.into(live[key], node[key], below)
     return makes
 
 
@@ -116,9 +108,9 @@ class _List:
                 return fit.misfit(
                     live, path, f"{len(node)} items were saved, the live {said(live)[2:]} has {len(live)}"
                 )
-            return _refill(live, fit.replace(live, node, path), _put_items)
+            return _refill(live, fit.replace(live, node, path), _put_items, fit)
         makes = _plan_items(live, node, fit, path)
-        return _refill(live, lambda: [make() for make in makes], _put_items)
+        return _refill(live, lambda: [make() for make in makes], _put_items, fit)
 
 
 class _Tuple:
@@ -160,7 +152,7 @@ class _Set:
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         if isinstance(live, set) and isinstance(node, set):
-            return _refill(live, fit.replace(live, node, path), _put_members)
+            return _refill(live, fit.replace(live, node, path), _put_members, fit)
         return fit.replace(live, node, path)
 
 
@@ -212,14 +204,18 @@ def _replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
     return fit.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
 
 
-def _refill(live: Any, make: Make, put: Callable[[Any, Any], None]) -> Make:
+def _refill(live: Any, make: Make, put: Callable[[Any, Any], None], fit: Fit) -> Make:
+    # What a loader is handed must be new: a scheduler and its inner ones may hold the same live list.
+    anew = fit.typed
+
     def act() -> Any:
         values = make()  # before the old ones go: damage must not leave it empty
-        if values is live:  # kept
+        if values is live:  # it did not fit and is kept
             return live
-        live.clear()
-        put(live, values)
-        return live
+        filled = copy.copy(live) if anew else live
+        filled.clear()
+        put(filled, values)
+        return filled
 
     return act
 

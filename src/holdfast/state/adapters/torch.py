@@ -156,9 +156,10 @@ def _fill(tensor: torch.Tensor, leaf: Leaf, read: Read) -> None:
 
 def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
     shape = tuple(reversed(leaf.shape)) if leaf.order == "F" else leaf.shape
-    tensor = torch.empty(shape, dtype=getattr(torch, leaf.dtype))
+    data = torch.empty(leaf.size_bytes, dtype=torch.uint8)
     if leaf.size_bytes:
-        read(leaf, tensor.reshape(-1).view(torch.uint8).numpy())
+        read(leaf, data.numpy())
+    tensor = data.view(getattr(torch, leaf.dtype)).reshape(shape)
     return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
 
 
