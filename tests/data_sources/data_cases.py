@@ -56,6 +56,22 @@ class Augmented(Samples):
         self.rng = np.random.default_rng(3)
 
 
+class Transformed(Samples):
+    """Has a transform that draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda index: self.transform.jitter())
+        self.transform = Jitter()
+
+
+class Jitter:
+    def __init__(self) -> None:
+        self.rng = torch.Generator().manual_seed(8)
+
+    def jitter(self) -> float:
+        return torch.rand((), generator=self.rng).item()
+
+
 class Seeded(Samples):
     """Draws in the way that does not depend on workers."""
 
@@ -167,6 +183,7 @@ CASES: dict[str, Callable[[], BatchSource]] = {
     "resumable sampler": lambda: loader(sampler=ResumableSampler(SIZE, seed=9)),
     "one by one": lambda: loader(batch_size=None, shuffle=True),
     "subset, own noise": lambda: loader(Subset(Augmented(), list(range(3, 20))), shuffle=True),
+    "transform": lambda: loader(Transformed(), shuffle=True),
     "noise of global streams": lambda: loader(
         Samples(lambda index: random.random() + np.random.rand() + torch.rand(()).item()), shuffle=True
     ),

@@ -8,16 +8,18 @@ from typing import Any
 from .. import rng
 from ..errors import UsageError
 
+_ATTRIBUTES = ("batch_sampler", "sampler", "dataset", "transform", "target_transform", "collate_fn")
+
 
 def parts_of(loader: Any) -> dict[str, Any]:
-    """The loader, its samplers and its datasets (a subset's own dataset too), each once, by name."""
+    """The loader, its samplers, datasets (a subset's own dataset too) and transforms, each once, by name."""
     found: dict[str, Any] = {}
 
     def visit(name: str, part: Any) -> None:
         if part is None or any(part is known for known in found.values()):
             return
         found[name] = part
-        for attribute in ("batch_sampler", "sampler", "dataset"):
+        for attribute in _ATTRIBUTES:
             visit(f"{name}.{attribute}", getattr(part, attribute, None))
 
     visit("loader", loader)
@@ -32,7 +34,10 @@ def set_epoch(loader: Any, epoch: int) -> None:
 
 
 class OwnGenerators:
-    """The random generators that a loader's parts hold as attributes, each once, by `part.attribute`."""
+    """The random generators that a loader's parts hold as attributes, each once, by `part.attribute`.
+
+    One that is hidden deeper (in a closure, or in the list of a `Compose`) is not found.
+    """
 
     def __init__(self, loader: Any) -> None:
         self.by_name: dict[str, Any] = {}
@@ -40,6 +45,11 @@ class OwnGenerators:
             for attribute, value in getattr(part, "__dict__", {}).items():
                 if rng.is_generator(value) and not any(value is known for known in self.by_name.values()):
                     self.by_name[f"{name}.{attribute}"] = value
+
+    @property
+    def in_workers(self) -> bool:
+        """Whether one of them is copied into worker processes and moves there, out of reach."""
+        return any(name != "loader.generator" and "sampler" not in name for name in self.by_name)
 
     def get_state(self) -> dict[str, Any]:
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}

@@ -16,6 +16,7 @@ from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
 from ._indices import IndexSampler, digest_of
+from ._iterable import length_of
 from ._parts import OwnGenerators, parts_of, set_epoch
 from ._source import Position
 from ._workers import WorkerWatch
@@ -51,15 +52,12 @@ class TorchLoaderBatches:
 
     @property
     def num_batches(self) -> int | None:
-        try:
-            return len(self._indices)
-        except (TypeError, NotImplementedError):
-            return None
+        return length_of(self._indices)
 
     @property
     def exactness(self) -> str:
         if self._watch is not None:
-            if self._watch.drew or any(".dataset" in name for name in self._generators.by_name):
+            if self._watch.drew or self._generators.in_workers:
                 return "not exact: worker randomness"
             if not getattr(self._loader, "in_order", True):
                 return "not exact: in_order=False hands batches out as workers finish them"
@@ -109,7 +107,7 @@ class TorchLoaderBatches:
         loader = self._loader
         return {
             "kind": _KIND,
-            "size": _length(loader.dataset),
+            "size": length_of(loader.dataset),
             "num_batches": self.num_batches,
             "batch_size": loader.batch_size,
             "drop_last": loader.drop_last,
@@ -165,10 +163,3 @@ class TorchLoaderBatches:
             raise AssertionError("no index was given, and yet there is a batch")
         self._indices.silent = False
         self._warm = True
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except (TypeError, NotImplementedError):
-        return None
