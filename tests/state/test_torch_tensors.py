@@ -95,6 +95,7 @@ def test_a_view_saves_its_own_elements_in_their_order(view):
     assert digest(capture({"x": plain})) == digest(snapshot)
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex32])
 def test_conjugate_and_negative_views_save_what_they_show(dtype):
     tensor = sample(dtype, (3,))

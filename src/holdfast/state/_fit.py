@@ -101,14 +101,25 @@ class Fit:
         return act
 
     def object_of(
-        self, adapter: str, live: Any, node: Node, path: str, *, same_class: bool = False
+        self,
+        adapter: str,
+        live: Any,
+        node: Node,
+        path: str,
+        *,
+        same_class: bool = False,
+        holds: type = object,
     ) -> Object | None:
-        """`node` if `adapter` took it apart, else None after telling the problem."""
-        kind = type(live).__name__
+        """`node` if `adapter` took it apart into a `holds`, else None after telling the problem."""
+        live_type = type_name(type(live))
         if not isinstance(node, Object) or node.adapter != adapter:
-            self.problem(path, f"{said(node)} was saved, the live object is a {type_name(type(live))}")
-        elif same_class and node.type.rpartition(".")[2] != kind:
-            self.problem(path, f"a {node.type} was saved, the live object is a {type_name(type(live))}")
+            self.problem(path, f"{said(node)} was saved, the live object is a {live_type}")
+        elif same_class and node.type.rpartition(".")[2] != type(live).__name__:
+            self.problem(path, f"a {node.type} was saved, the live object is a {live_type}")
+        elif not isinstance(node.state, holds):
+            self.problem(
+                path, f"the saved state of this {node.type} is {said(node.state)}, which makes no sense"
+            )
         else:
             return node
         return None

@@ -23,7 +23,7 @@ class _Dataclass:
         return Object(self.name, type_name(type(value)), fields)
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path)
+        taken = fit.object_of(self.name, live, node, path, holds=dict)
         if taken is None:
             return fit.keep(live)
         makes = plan_entries(_fields(live), taken.state, fit, path)

@@ -21,7 +21,7 @@ class _Parts:
         return Object(self.name, type_name(type(value)), parts)
 
     def plan(self, live: Parts, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path)
+        taken = fit.object_of(self.name, live, node, path, holds=dict)
         if taken is None:
             return fit.keep(live)
         makes = plan_entries(dict(live.state_parts()), taken.state, fit, path)

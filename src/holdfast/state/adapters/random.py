@@ -29,7 +29,7 @@ class _PythonRandom:
         return Object(self.name, type_name(type(value)), walk.node(_taken(value), path))
 
     def plan(self, live: random.Random, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path)
+        taken = fit.object_of(self.name, live, node, path, holds=dict)
         if taken is None:
             return fit.keep(live)
         with fit.keeping_types():
@@ -55,7 +55,7 @@ class _NumpyRandom:
         return Object(self.name, type_name(type(value)), walk.node(state, path))
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, same_class=True)
+        taken = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
         if taken is None:
             return fit.keep(live)
         state = _state(live)

@@ -73,7 +73,7 @@ class _Generator:
         return Object(self.name, type_name(type(value)), state, {"device": value.device.type})
 
     def plan(self, live: torch.Generator, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path)
+        taken = fit.object_of(self.name, live, node, path, holds=dict)
         if taken is None:
             return fit.keep(live)
         if taken.about.get("device") != live.device.type:

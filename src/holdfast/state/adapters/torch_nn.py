@@ -37,7 +37,7 @@ class _Module:
 
     def plan(self, live: nn.Module, node: Node, fit: Fit, path: str) -> Make:
         module = unwrapped(live)
-        taken = fit.object_of(self.name, live, node, path)
+        taken = fit.object_of(self.name, live, node, path, holds=dict)
         if taken is None:
             return fit.keep(live)
         fills, loads = _plan_entries(module, taken.state, fit, path)

@@ -55,23 +55,22 @@ class _Optimizer:
         about["shapes"] = {name: list(parameter.shape) for parameter, name in names.items()}
 
     def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, same_class=True)
+        taken = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
         if taken is None:
             return fit.keep(live)
         return fit.put_off(lambda: self._plan(live, taken, fit, path))
 
     def _plan(self, live: Optimizer, taken: Object, fit: Fit, path: str) -> Make:
         problems = len(fit.problems)
-        saved_groups: list[dict[str, Any]] = taken.state["param_groups"]
-        pairs = _paired(live, saved_groups, taken.about["shapes"], fit, path)
+        saved_groups: list[dict[str, Any]] = taken.state.get("param_groups", [])
+        pairs = _paired(live, saved_groups, taken.about.get("shapes", {}), fit, path)
         if len(fit.problems) > problems:
             return fit.keep(live)
+        saved_state: dict[str, Any] = taken.state.get("state", {})
         within = paths.child(path, "state")
         others = fit.fresh(taken.state.get("others", {}))
         states = {
-            parameter: _plan_state(
-                live, parameter, taken.state["state"].get(name), fit, paths.child(within, name)
-            )
+            parameter: _plan_state(live, parameter, saved_state.get(name), fit, paths.child(within, name))
             for parameter, name in pairs.items()
         }
         options = [
