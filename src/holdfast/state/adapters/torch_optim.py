@@ -7,6 +7,7 @@ matched by name and comes back bit for bit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -70,8 +71,14 @@ class _Optimizer:
         within = paths.child(path, "state")
         others = fit.fresh(taken.state.get("others", {}))
         states = {
-            parameter: _plan_state(live, parameter, saved_state.get(name), fit, paths.child(within, name))
-            for parameter, name in pairs.items()
+            parameter: _plan_state(
+                live.state.get(parameter, {}),
+                saved_state.get(pairs[parameter], {}),
+                _Place(paths.child(within, pairs[parameter]), parameter, group),
+                fit,
+            )
+            for group in live.param_groups
+            for parameter in group["params"]
         }
         options = [
             _plan_options(group, saved, fit, paths.item(paths.child(path, "param_groups"), index))
@@ -147,21 +154,29 @@ def _paired(
     return pairs
 
 
-def _plan_state(live: Optimizer, parameter: torch.Tensor, saved: Any, fit: Fit, path: str) -> dict[str, Make]:
+def _plan_state(
+    there: Mapping[str, Any], saved: Mapping[str, Node], place: _Place, fit: Fit
+) -> dict[str, Make]:
     """What is known of one parameter: tensors that are there are filled, others made where they belong."""
-    there = live.state.get(parameter, {})
     return {
-        name: fit.into(there[name], node, paths.child(path, name))
+        name: fit.into(there[name], node, paths.child(place.path, name))
         if isinstance(there.get(name), torch.Tensor)
-        else _moved(fit.fresh(node), _device(live, parameter, name))
-        for name, node in (saved or {}).items()
+        else _moved(fit.fresh(node), place.device(name))
+        for name, node in saved.items()
     }
 
 
-def _device(live: Optimizer, parameter: torch.Tensor, name: str) -> torch.device:
-    group = next(group for group in live.param_groups if any(parameter is other for other in group["params"]))
-    on_device = name != "step" or group.get("capturable") or group.get("fused")
-    return parameter.device if on_device else torch.device("cpu")
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the state of `parameter` stands in the tree, and on which device it belongs."""
+
+    path: str
+    parameter: torch.Tensor
+    group: Mapping[str, Any]
+
+    def device(self, name: str) -> torch.device:
+        on_device = name != "step" or self.group.get("capturable") or self.group.get("fused")
+        return self.parameter.device if on_device else torch.device("cpu")
 
 
 def _moved(make: Make, device: torch.device) -> Make:
