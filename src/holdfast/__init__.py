@@ -1,1 +1,60 @@
-"""Holdfast checkpoints machine-learning experiments."""
+"""Holdfast checkpoints machine-learning experiments: kill a run at any instant and it goes on, bit for bit.
+
+`import holdfast` is fast and imports no framework; what a name stands for is loaded at its first use.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+__version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from .checkpointing import Checkpointing as Checkpointing
+    from .data import Dataset as Dataset
+    from .experiment import Callback as Callback
+    from .experiment import EarlyStopping as EarlyStopping
+    from .experiment import EvalPhase as EvalPhase
+    from .experiment import Experiment as Experiment
+    from .experiment import FitPhase as FitPhase
+    from .experiment import Loss as Loss
+    from .experiment import MergeNode as MergeNode
+    from .experiment import Metric as Metric
+    from .experiment import ModelGraph as ModelGraph
+    from .experiment import ModelNode as ModelNode
+    from .experiment import PhaseGroup as PhaseGroup
+    from .experiment import TrainPhase as TrainPhase
+    from .session import Checkpoint as Checkpoint
+    from .session import open as open
+    from .session import scan as scan
+    from .state import capture as capture
+    from .state import register_adapter as register_adapter
+    from .state import restore as restore
+
+_HOMES = {
+    "checkpointing": ("Checkpointing",),
+    "data": ("Dataset",),
+    "experiment": (
+        *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
+        *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
+    ),
+    "session": ("Checkpoint", "open", "scan"),
+    "state": ("capture", "register_adapter", "restore"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME_OF]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _HOME_OF:
+        value = getattr(_import_module(f".{_HOME_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if name in _HOMES or name in ("errors", "records", "rng", "bundle", "storage"):
+        return _import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -71,11 +71,11 @@ class Source(Protocol):
     @property
     def tree(self) -> Node: ...
 
-    def read_into(self, leaf: Leaf, out: Bytes) -> None:
+    def read_into(self, leaf: Leaf, out: Bytes, /) -> None:
         """Fill `out` (`leaf.size_bytes` long) with the leaf's bytes, checked against their digests."""
         ...
 
-    def check(self, leaves: Sequence[Leaf]) -> None:
+    def check(self, leaves: Sequence[Leaf], /) -> None:
         """Read and check every byte of these leaves, and hand none out."""
         ...
 

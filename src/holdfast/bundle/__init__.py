@@ -10,6 +10,7 @@ from ._read import Bundle as Bundle
 from ._read import read_record as read_record
 from ._save import save as save
 from ._scan import Listed as Listed
+from ._scan import by_age as by_age
 from ._scan import look as look
 from ._scan import scan as scan
 from ._sharing import Sharing as Sharing

@@ -37,6 +37,11 @@ def scan(disk: Storage, directory: str, *, depth: int = 16) -> Iterator[Listed]:
             yield from scan(disk, path, depth=depth - 1)
 
 
+def by_age(listed: Listed) -> tuple[tuple[int, str, str], str]:
+    """Sorts oldest first, and what has no record before all others."""
+    return listed.record.age_key if listed.record else (-1, "", ""), listed.path
+
+
 def look(disk: Storage, path: str) -> Listed | None:
     """What the bundle at `path` says of itself; None if it is not there."""
     try:

@@ -1,14 +1,22 @@
-"""An experiment as a plan of phases over a graph of models, and all it needs to go on exactly."""
+"""Experiments: model graphs, the phases that train, measure and fit them, and runs that go on exactly."""
 
 from ._callbacks import Callback as Callback
 from ._callbacks import Context as Context
 from ._callbacks import EarlyStopping as EarlyStopping
+from ._experiment import Experiment as Experiment
 from ._graph import ModelGraph as ModelGraph
+from ._history import HistoryEntry as HistoryEntry
+from ._loss import Averages as Averages
 from ._loss import Loss as Loss
 from ._loss import Metric as Metric
 from ._nodes import MergeNode as MergeNode
 from ._nodes import ModelNode as ModelNode
+from ._phases import EvalPhase as EvalPhase
+from ._phases import FitPhase as FitPhase
+from ._phases import PhaseGroup as PhaseGroup
+from ._phases import TrainPhase as TrainPhase
 from ._progress import Progress as Progress
 from ._results import PhaseResult as PhaseResult
 from ._results import RunResults as RunResults
 from ._results import Table as Table
+from ._resume import ResumeReport as ResumeReport

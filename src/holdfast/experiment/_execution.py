@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import rng, state
 from ..data import BatchSource
-from ..errors import GraphError
+from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
 from ..session import ExperimentDirectory, Session
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
+from ._loss import outputs_needed
 from ._measuring import measure
-from ._phases import EvalPhase, FitPhase, Phase, PhaseGroup, TrainPhase, Unit
+from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit
 from ._progress import Progress
 from ._results import RunResults
 from ._training import Training
@@ -58,12 +59,13 @@ class Execution:
         self.step = 0
         self.moment_now: Moment = self.moment("experiment_start", None)
         self._experiment = experiment
-        self._sources, self._sessions = sources, sessions
+        self.sources, self._sessions = sources, sessions
         self.done: list[str] = []
         self.entered: list[str] = []
         self._loop: Training | None = None
-        self._saved_loop: Mapping[str, Any] | None = None  # of a checkpoint, until the phase is entered again
+        self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
+        self.differences: list[str] = []  # why going on was not exact
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
 
     @property
@@ -111,17 +113,18 @@ class Execution:
         self.save_if_due(self.moment("group_end", path), {})
 
     def _train(self, phase: TrainPhase, path: str) -> None:
-        if path in self.entered and self._saved_loop is not None:
-            self._loop = Training(self, phase, path, self._sources[path])
-            self._loop.set_state(self._saved_loop)
-            self._saved_loop = None
+        saved = self.saved_loop
+        if path in self.entered and saved is not None and saved["path"] == path:
+            self._loop = Training(self, phase, path, self.sources[path])
+            self._loop.set_state(saved)
             self._settle()
+            self.differences += self._loop.differences(saved)
         else:
             self._settle()
             self.entered.append(path)
             if path in self._sessions:
                 self._sessions[path].rule.reset()
-            self._loop = Training(self, phase, path, self._sources[path])
+            self._loop = Training(self, phase, path, self.sources[path])
             self._loop.start()
         self._loop.run()
 
@@ -150,7 +153,7 @@ class Execution:
         columns = {name: phase.data[name] for name in phase.data.columns}
         self.graph.fit_node(phase.node, columns, phase.target)
         with self.graph.evaluating():
-            outputs = self.graph.forward(columns, [metric.output for metric in phase.metrics])
+            outputs = self.graph.forward(columns, outputs_needed(phase.metrics, self.graph.labels))
             return {metric.label: float(metric(outputs, columns)) for metric in phase.metrics}
 
     # --- hooks ------------------------------------------------------------------------------------
@@ -215,8 +218,8 @@ class Execution:
                 "entered": list(self.entered),
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._pending],
             },
-            "plan": self._experiment.describe_plan(self._sources),
-            "phase": None if self._loop is None else self._loop.get_state(),
+            "plan": self._experiment.describe_plan(self.sources),
+            "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
             "results": self.results.get_state(),
             "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
             "counters": {path: session.rule.get_counters() for path, session in self._sessions.items()},
@@ -231,9 +234,10 @@ class Execution:
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         self.results.set_state(saved["results"])
+        _same_number("callbacks of the experiment", self._experiment.callbacks, saved["callbacks"])
         for callback, kept in zip(self._experiment.callbacks, saved["callbacks"], strict=True):
             callback.set_state(kept)
-        self._saved_loop = saved["phase"]
+        self.saved_loop = saved["phase"]
         self._saved_streams = saved["random"]
 
     def reopen(self, path: str) -> None:
@@ -247,8 +251,6 @@ class Execution:
         """The last act of going on from a checkpoint: random streams, and saves that were still due."""
         if self._saved_streams is None:
             return
-        if self._loop is None and self._saved_loop is not None:
-            pass  # the phase that it belongs to is done; nothing to enter
         rng.restore_state(self._saved_streams)
         self._saved_streams = None
         pending, self._pending = self._pending, []
@@ -261,8 +263,10 @@ def _prefixes(path: str) -> list[str]:
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
+def _same_number(what: str, now: Sequence[Any], saved: Sequence[Any]) -> None:
+    if len(now) != len(saved):
+        raise PlanMismatchError([f"there were {len(saved)} {what} and are {len(now)}"])
+
+
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
-
-
-_ = Phase

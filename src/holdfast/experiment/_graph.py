@@ -134,6 +134,11 @@ class ModelGraph:
         with about_node(label):
             node.backend.fit(node.model, inputs, None if target is None else data[target])
 
+    @property
+    def is_training(self) -> bool:
+        """Whether modules that are not frozen are in training behaviour."""
+        return self._freezing.training
+
     def train(self) -> None:
         """Training behaviour for all modules but the frozen ones."""
         self._freezing.training = True

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import PlanMismatchError, UsageError
-from ._phases import TrainPhase, Unit, walk
+from ..data import BatchSource
+from ..errors import GraphError, PlanMismatchError, UsageError
+from ._loss import outputs_needed
+from ._phases import EvalPhase, FitPhase, Phase, TrainPhase, Unit, walk
+
+if TYPE_CHECKING:
+    from ._graph import ModelGraph
 
 _MAY_GROW = "n_epochs"
 
@@ -30,6 +35,39 @@ def check_labels(units: Sequence[Unit]) -> None:
             raise UsageError(
                 f"the labels {label!r} and '{label}_start' give checkpoints of one name; rename one"
             )
+
+
+def check_phase(phase: Phase, path: str, graph: ModelGraph) -> None:
+    """What a phase asks of the graph must be there.
+
+    Raises:
+        GraphError: it trains, and there is no optimizer; or it names a node that is not there.
+        UsageError: two losses or metrics have one label.
+    """
+    if isinstance(phase, FitPhase):
+        wanted = [phase.node]
+    elif isinstance(phase, EvalPhase):
+        wanted = [*outputs_needed([*phase.losses, *phase.metrics], graph.labels), *phase.predictions]
+    else:
+        wanted = [*outputs_needed([*phase.losses, *phase.metrics], graph.labels), *phase.freeze]
+        if phase.step is None:
+            graph.require_optimizer()
+    for label in wanted:
+        if label not in graph:
+            raise GraphError(f"phase {path!r} names node {label!r}; the graph has {', '.join(graph.labels)}")
+
+
+def check_batch_hooks(phase: TrainPhase, path: str, source: BatchSource) -> None:
+    """A checkpoint before a batch is one that can take the batch again, so there must be one to come.
+
+    Raises:
+        UsageError: the phase saves at `batch_start`, and its data cannot say how many batches they have.
+    """
+    rule = phase.checkpointing
+    if rule is not None and "batch_start" in rule.save_on and source.num_batches is None:
+        raise UsageError(
+            f"phase {path!r} cannot save at 'batch_start': its data have no length; use 'batch_end'"
+        )
 
 
 def describe(units: Sequence[Unit], sources: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -97,8 +135,3 @@ def _differences(path: str, saved: Mapping[str, Any], now: Mapping[str, Any], ep
         elif value != other:
             found.append(f"{path!r}: {name} was {value!r} and is {other!r}")
     return found
-
-
-def may_reopen(path: str, unit: Unit, epochs_done: int, status: str) -> bool:
-    """Whether a finished phase has more epochs to run now than it had."""
-    return isinstance(unit, TrainPhase) and status == "complete" and unit.n_epochs > epochs_done

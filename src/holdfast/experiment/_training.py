@@ -177,6 +177,8 @@ class Training:
             "stop_reason": self.stop_reason,
             "callbacks": [callback.get_state() for callback in self._phase.callbacks],
             "data": self._source.get_state(),
+            "exactness": self._source.exactness,
+            "next_batch": self._source.fingerprint() if self._in_epoch else None,
             "validation": None if self._validation is None else self._validation.get_state(),
         }
 
@@ -195,6 +197,13 @@ class Training:
         if self._validation is not None and saved["validation"] is not None:
             self._validation.resume(saved["validation"])
         self._iterator = self._source.resume(saved["data"])
+
+    def differences(self, saved: Mapping[str, Any]) -> list[str]:
+        """What keeps the data from going on exactly; to be asked once the random streams are restored."""
+        found = [f"{self.path}: {saved['exactness']}"] if saved["exactness"] != "exact" else []
+        if self._in_epoch and saved["next_batch"] != self._source.fingerprint():
+            found.append(f"{self.path}: the data give another next batch than they would have")
+        return found
 
 
 def backend() -> Any:

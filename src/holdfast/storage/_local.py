@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,6 +15,8 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # Some systems keep fsync cheap by not telling the medium; this is how they are made to.
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 # POSIX drops a process's lock when it closes *any* descriptor of the file, so this process must
 # never open a file that it holds itself, only to see whether it is held.
@@ -97,12 +100,19 @@ class _Directory(_Descriptor):
 
     def hold(self, name: str) -> _Held:
         held = _Held(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
-        try:
-            fcntl.lockf(held.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
-            if err.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
-                held.release()
-                raise
+        _lock(held)
+        return held
+
+    def claim(self, name: str, note: bytes) -> _Held | None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.is_held(name):
+                return None
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        held = _Held(os.open(name, flags, 0o666, dir_fd=self._descriptor))
+        if not _lock(held):
+            return None
+        os.ftruncate(held.descriptor, 0)
+        os.pwrite(held.descriptor, note, 0)
         return held
 
     def is_held(self, name: str) -> bool | None:
@@ -173,6 +183,20 @@ class _Held(_Descriptor):
         """Let go of the lock (the file stays)."""
         _held_here.discard(self._identity)
         self.close()
+
+
+def _lock(held: _Held) -> bool:
+    """Take the lock; False if another process has it. Where there are no locks, everybody gets it."""
+    try:
+        fcntl.lockf(held.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        if err.errno in _NO_LOCKS:
+            return True
+        held.release()
+        if err.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 def _sync(descriptor: int) -> None:

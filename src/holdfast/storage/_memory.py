@@ -136,6 +136,12 @@ class _Directory:
         self.create(name)
         return _Held(_file_in(self._folder, name))
 
+    def claim(self, name: str, note: bytes) -> _Held | None:
+        if name in self._folder.entries and _file_in(self._folder, name).held:
+            return None
+        file = self._folder.entries[name] = _File(bytearray(note), modified_s=self._disk.now())
+        return _Held(file)
+
     def is_held(self, name: str) -> bool | None:
         return _file_in(self._folder, name).held
 

@@ -87,6 +87,10 @@ class Directory(Protocol):
         """Create an owner file and lock it for the life of this process."""
         ...
 
+    def claim(self, name: str, note: bytes) -> Held | None:
+        """Lock a file that may exist already and make `note` its content; None if a live process has it."""
+        ...
+
     def is_held(self, name: str) -> bool | None:
         """Whether a live process holds the lock on this file; None where that cannot be known."""
         ...

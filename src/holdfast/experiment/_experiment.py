@@ -1,0 +1,445 @@
+"""`Experiment`: a plan of phases on one model graph, that can be killed at any instant and goes on."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import bundle, rng, state
+from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name, training_directory
+from ..data import BatchSource
+from ..errors import UsageError
+from ..records import Moment
+from ..session import Accounting, Checkpoint, ExperimentDirectory, Session, scan
+from ..session import open as open_checkpoint
+from . import _plan, _resume
+from ._ahead import moments_ahead
+from ._callbacks import Callback, Context
+from ._execution import WHOLE, Execution
+from ._graph import ModelGraph
+from ._history import HistoryEntry
+from ._phases import Phase, PhaseGroup, TrainPhase, Unit, walk
+from ._preview import kept_as_it_is
+from ._progress import Progress
+from ._results import PhaseResult, RunResults
+from ._resume import ResumeReport
+
+
+class Experiment:
+    """Phases and groups on a model graph, run in order, saved by rules, and gone on with exactly.
+
+    Args:
+        label: its name; checkpoints of the whole experiment are named after the unit just run.
+        graph: the models; None for a plan that needs none.
+        directory: where checkpoints go, a folder per phase; else that of `checkpointing`.
+        checkpointing: saves the whole experiment, results so far included, at the experiment hooks; to disk.
+        callbacks: run at the hooks of the experiment and of every phase, before the phase's own.
+
+    Attributes:
+        history: what was run, with its status; goes with the checkpoints.
+        last_resume: from where the last `run(resume=…)` went on, and how exactly; None if from scratch.
+        accounting: what saving has cost in the last run: saves, seconds blocked, bytes.
+
+    Raises:
+        UsageError: a label or rule that cannot work.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        graph: ModelGraph | None = None,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        checkpointing: Checkpointing | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.label = check_label(label)
+        self.graph = graph
+        self.callbacks = tuple(callbacks)
+        self.history: list[HistoryEntry] = []
+        self.last_resume: ResumeReport | None = None
+        self.accounting = Accounting()
+        self.results = RunResults("")
+        self._own_directory = None if directory is None else Path(directory)
+        self._units: list[Unit] = []
+        self._disabled = False
+        self._execution: Execution | None = None
+        self.checkpointing: Checkpointing | None = None
+        self.set_checkpointing(checkpointing)
+
+    # --- the plan ---------------------------------------------------------------------------------
+
+    def add(self, *units: Unit) -> Experiment:
+        """Append phases or groups to the plan.
+
+        Raises:
+            UsageError: a label is used twice; nothing was added.
+        """
+        units_then = [*self._units, *units]
+        _plan.check_labels(units_then)
+        self._units = units_then
+        return self
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The plan: phases and groups in order."""
+        return tuple(self._units)
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the experiment's checkpoints are."""
+        if self._own_directory is not None or self.checkpointing is None:
+            return self._own_directory
+        return self.checkpointing.directory
+
+    def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
+        """Save the whole experiment by this rule from the next run on; None: not at all."""
+        self.checkpointing = None if checkpointing is None else attach_to_experiment(checkpointing)
+
+    def disable_checkpointing(self) -> _Enabling:
+        """Save nothing from now on; used in a `with` statement, only inside it."""
+        self._disabled = True
+        return _Enabling(self)
+
+    def describe_plan(self, sources: Mapping[str, BatchSource]) -> dict[str, dict[str, Any]]:
+        """The plan as plain data, by path; a checkpoint holds it, and a resume compares it."""
+        return _plan.describe(self._units, sources)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        resume: bool | str | os.PathLike[str] = False,
+        *,
+        progress: bool = True,
+        share_directory: bool = False,
+        resume_override: Sequence[str] = (),
+    ) -> RunResults:
+        """Run the plan, from the beginning or from a checkpoint.
+
+        Args:
+            resume: False: from the beginning. True: from the newest whole checkpoint, whatever phase saved
+                it; from the beginning if there is none. A path or name: from that checkpoint.
+            progress: show a line per phase if the output is a terminal.
+            share_directory: run although another live run uses the directory.
+            resume_override: optimizer options for which the script's values win over the checkpoint's.
+
+        Raises:
+            UsageError: the plan cannot be run or saved as asked; nothing has been trained.
+            CheckpointExistsError: a rule with `overwrite=False` would need a name that is taken.
+            RunActiveError: another live run uses the directory.
+            DamagedError: no checkpoint can be used.
+            PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
+        """
+        sources = self._prepare(self._units)
+        with self._held(share_directory, resume is not False) as directory, Progress(progress) as bar:
+            sessions = self._sessions(directory)
+            execution = Execution(self, secrets.token_hex(16), sources, sessions, directory, bar)
+            self.last_resume = None
+            entry = HistoryEntry(execution.run, "experiment")
+            if resume is not False:
+                entry = self._go_on(execution, directory, sessions, resume, resume_override) or entry
+            for session in sessions.values():
+                if self.last_resume is None:
+                    session.rule.reset()
+            self._refuse_taken(sessions, sources, execution)
+            return self._execute(execution, entry, lambda: execution.run_plan(self._units))
+
+    def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
+        """Run one phase now, of the plan or not, on the graph as it is; saves by its rule.
+
+        Raises: as `run`.
+        """
+        unit = self._unit(phase)
+        if isinstance(unit, PhaseGroup):
+            raise UsageError(f"{unit.label!r} is a group; use run_group")
+        return self._run_part(unit, progress)[unit.label]
+
+    def run_group(self, group: PhaseGroup | str, *, progress: bool = True) -> RunResults:
+        """Run one group now, of the plan or not, on the graph as it is; saves by its phases' rules.
+
+        Raises: as `run`.
+        """
+        return self._run_part(self._unit(group), progress)
+
+    def preview_phase(self, phase: Phase | str, *, progress: bool = False) -> PhaseResult:
+        """Run a phase to see what it gives, then put everything back, also if it fails; saves nothing."""
+        unit = self._unit(phase)
+        return self._preview(unit, progress)[unit.label]
+
+    def preview_group(self, group: PhaseGroup | str, *, progress: bool = False) -> RunResults:
+        """Run a group to see what it gives, then put everything back, also if it fails; saves nothing."""
+        return self._preview(self._unit(group), progress)
+
+    def _run_part(self, unit: Unit, progress: bool) -> RunResults:
+        sources = self._prepare([unit])
+        with self._held(share=False) as directory, Progress(progress) as bar:
+            sessions = self._sessions(directory, [unit])
+            execution = Execution(self, secrets.token_hex(16), sources, sessions, directory, bar)
+            self._refuse_taken(sessions, sources, execution, [unit])
+            entry = HistoryEntry(execution.run, unit.label)
+            return self._execute(execution, entry, lambda: execution.run_units([unit]))
+
+    def _preview(self, unit: Unit, progress: bool) -> RunResults:
+        sources = self._prepare([unit])
+        own = [callback for _, part in walk([unit]) for callback in getattr(part, "callbacks", ())]
+        with kept_as_it_is(self.graph, [*self.callbacks, *own]), Progress(progress) as bar:
+            execution = Execution(self, secrets.token_hex(16), sources, {}, None, bar)
+            execution.run_units([unit])
+            return execution.results
+
+    def _execute(self, execution: Execution, entry: HistoryEntry, run: Callable[[], None]) -> RunResults:
+        self._execution, self.results = execution, execution.results
+        if entry not in self.history:
+            self.history.append(entry)
+        entry.status, entry.reason = "running", None
+        try:
+            run()
+        except BaseException as err:
+            entry.fail(err)
+            self.results.status = "failed"
+            self._tell_failure(execution, err)
+            raise
+        finally:
+            if execution.directory is not None:
+                self.accounting = execution.directory.accounting
+        entry.status = "complete"
+        return self.results
+
+    def _tell_failure(self, execution: Execution, error: BaseException) -> None:
+        path = execution.moment_now.phase
+        if path in self.results:
+            self.results[path].finish("failed", f"{type(error).__name__}: {error}")
+        context = Context(
+            experiment=self.label,
+            moment=execution.moment_now,
+            graph=self.graph,
+            results=self.results,
+            exception=error,
+        )
+        callbacks = [*self.callbacks]
+        if path is not None:
+            callbacks += getattr(dict(walk(self._units)).get(path), "callbacks", ())
+        for callback in callbacks:
+            callback.on_exception(context)
+
+    def _go_on(
+        self,
+        execution: Execution,
+        directory: ExperimentDirectory | None,
+        sessions: dict[str, Session],
+        resume: bool | str | os.PathLike[str],
+        override: Sequence[str],
+    ) -> HistoryEntry | None:
+        if directory is None:
+            raise UsageError(f"experiment {self.label!r} has no directory to resume from: pass directory=")
+        plan = self.describe_plan(execution.sources)
+        found = _resume.load(execution, directory, self._units, plan, self.graph, resume, override)
+        if found is None:
+            return None
+        self.last_resume, saved = found
+        own = directory.own()
+        for path, session in sessions.items():
+            session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
+        execution.differences = self.last_resume.differences
+        self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
+        entry = next((each for each in self.history if each.run == execution.run), None)
+        if entry is not None:
+            entry.resumed_from.append(self.last_resume.record.name)
+        return entry
+
+    # --- preparing --------------------------------------------------------------------------------
+
+    def _prepare(self, units: Sequence[Unit]) -> dict[str, BatchSource]:
+        """Check all that can be known before training, and make the train phases' sources."""
+        _plan.check_labels(units)
+        sources = {}
+        for path, unit in walk(units):
+            if isinstance(unit, PhaseGroup):
+                continue
+            if self.graph is None:
+                raise UsageError(
+                    f"phase {path!r} needs a model graph, and experiment {self.label!r} has none"
+                )
+            _plan.check_phase(unit, path, self.graph)
+            if isinstance(unit, TrainPhase):
+                sources[path] = unit.batches()
+                _plan.check_batch_hooks(unit, path, sources[path])
+        return sources
+
+    @contextmanager
+    def _held(self, share: bool, resume: bool = False) -> Iterator[ExperimentDirectory | None]:
+        """The experiment's directory, held for a run; None if nothing is saved and nothing read."""
+        places = [*self._folders(self._units).values()]
+        if self.directory is not None and (places or resume or self.checkpointing is not None):
+            places.insert(0, self.directory)
+        if not places or (self._disabled and not resume):
+            yield None
+            return
+        with ExperimentDirectory(places[0], "", also=places[1:], share=share) as directory:
+            yield directory
+
+    def _folders(self, units: Sequence[Unit]) -> dict[str, Path]:
+        """Where each train phase with a rule for disk saves, by path."""
+        folders = {}
+        for path, unit in walk(units):
+            if isinstance(unit, TrainPhase) and unit.checkpointing is not None:
+                folder = training_directory(unit.checkpointing, self.directory, unit.label)
+                if folder is not None:
+                    folders[path] = folder
+        return folders
+
+    def _sessions(
+        self, directory: ExperimentDirectory | None, units: Sequence[Unit] | None = None
+    ) -> dict[str, Session]:
+        if self._disabled:
+            return {}
+        whole = units is None
+        units = self._units if units is None else units
+        folders = self._folders(units)
+        sessions = {
+            path: Session(unit.checkpointing, "train", unit.label, directory, folders.get(path))
+            for path, unit in walk(units)
+            if isinstance(unit, TrainPhase) and unit.checkpointing is not None
+        }
+        if self.checkpointing is not None and whole:
+            sessions[WHOLE] = Session(self.checkpointing, "experiment", self.label, directory, self.directory)
+        return sessions
+
+    def _refuse_taken(
+        self,
+        sessions: dict[str, Session],
+        sources: dict[str, BatchSource],
+        execution: Execution,
+        units: Sequence[Unit] | None = None,
+    ) -> None:
+        for path, unit in walk(self._units if units is None else units):
+            if path in sessions and isinstance(unit, TrainPhase) and path not in execution.done:
+                rule = sessions[path].rule
+                moments = moments_ahead(rule, unit, path, sources[path].num_batches, execution.run)
+                sessions[path].refuse_taken(moments)
+            if WHOLE in sessions:
+                kind = "group" if isinstance(unit, PhaseGroup) else "phase"
+                around = [
+                    Moment(run=execution.run, hook=f"{kind}_{end}", phase=path)
+                    for end in ("start", "end")
+                    if f"{kind}_{end}" in sessions[WHOLE].rule.save_on and path not in execution.done
+                ]
+                sessions[WHOLE].refuse_taken(around)
+
+    def _unit(self, given: Unit | str) -> Unit:
+        if not isinstance(given, str):
+            return given
+        units = dict(walk(self._units))
+        by_label = {unit.label: unit for unit in units.values()}
+        if given not in units and given not in by_label:
+            raise UsageError(f"there is no {given!r} in the plan; there are {', '.join(units) or 'none'}")
+        return units.get(given) or by_label[given]
+
+    # --- checkpoints by hand ----------------------------------------------------------------------
+
+    def save_checkpoint(self, name: str, *, overwrite: bool = True) -> Path:
+        """Save the whole experiment as it is now, results so far included; returns the bundle's path.
+
+        Raises:
+            UsageError: the experiment has no directory, or the name cannot be one.
+            CheckpointExistsError: the name is taken and `overwrite` is False.
+            SaveError: the disk refused.
+        """
+        began_s = time.perf_counter()
+        check_name(name)
+        if self.directory is None:
+            raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
+        execution = self._execution or self._fresh_execution()
+        with self._at_hand(execution) as directory:
+            directory.run = execution.run
+            record = directory.save(
+                str(self.directory),
+                name,
+                execution.capture(),
+                kind="experiment",
+                moment=replace(execution.moment_now, hook="by_hand"),
+                metrics={},
+                reason="asked for by hand",
+                began_s=began_s,
+                overwrite=overwrite,
+            )
+        return Path(bundle.bundle_path(str(self.directory), record.name))
+
+    def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
+        """Put everything back as it was in a checkpoint: graph, optimizer, random streams, results, history.
+
+        `name` is a path, or a name such as `pretrain/pretrain_epoch2`. All bytes are checked before anything
+        changes. To go on from there, use `run(resume=name)`.
+
+        Raises:
+            CheckpointNotFoundError: there is none of that name.
+            DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
+        """
+        execution = self._fresh_execution()
+        place = str(self.directory or ".")
+        listed = _resume.find(scan(place) if self.directory else [], place, os.fspath(name))
+        opened = open_checkpoint(listed)
+        saved = _resume.read(opened.source)
+        if self.graph is not None:
+            opened.restore(model_graph=self.graph)
+        execution.set_state(saved)
+        rng.restore_state(saved["random"])
+        self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
+        self._execution, self.results = execution, execution.results
+        return opened
+
+    @property
+    def available_checkpoints(self) -> dict[str, Path]:
+        """What there is to restore: names such as `pretrain/pretrain_epoch2`, oldest first, and their paths."""
+        if self.directory is None:
+            return {}
+        found = [Path(listed.path) for listed in scan(self.directory) if listed.record]
+        return {str(path.relative_to(self.directory)).removesuffix(bundle.SUFFIX): path for path in found}
+
+    def _fresh_execution(self) -> Execution:
+        return Execution(self, secrets.token_hex(16), {}, {}, None, Progress(False))
+
+    @contextmanager
+    def _at_hand(self, execution: Execution) -> Iterator[ExperimentDirectory]:
+        """The directory that the current run holds, or held for a moment."""
+        if execution.directory is not None and execution.directory.is_open:
+            yield execution.directory
+            return
+        assert self.directory is not None
+        with ExperimentDirectory(self.directory, execution.run) as directory:
+            yield directory
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs of one plan have in common: models, optimizers, random streams, position, results.
+
+        Times, ids and paths are no part of it, nor is what was saved.
+        """
+        parts: dict[str, Any] = {
+            "random": rng.capture_state(),
+            "results": self.results.get_state(timings=False),
+        }
+        if self.graph is not None:
+            parts["model_graph"] = self.graph
+        if self._execution is not None:
+            parts["position"] = {"done": self._execution.done, "step": self._execution.step}
+        parts["callbacks"] = [callback.get_state() for callback in self.callbacks]
+        return state.digest(state.capture(parts))
+
+
+class _Enabling:
+    """Ends what `disable_checkpointing` began."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *details: object) -> None:
+        self._experiment._disabled = False

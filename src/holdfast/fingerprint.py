@@ -1,0 +1,88 @@
+"""What a run's exactness depends on beside its state: versions, devices, thread counts, numeric switches.
+
+Recorded with every checkpoint and compared at resume, so that a run that cannot go on bit for bit says
+so, and why. Only what is loaded already is asked; nothing is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from . import __version__
+
+_WORTH_NAMING = ("numpy", "torch", "sklearn", "pandas", "jax", "keras", "lightning", "transformers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Holdfast, Python, and the frameworks that are loaded."""
+    found = {"holdfast": __version__, "python": platform.python_version()}
+    for name in _WORTH_NAMING:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version is not None:
+            found[name] = str(version)
+    return found
+
+
+def environment() -> dict[str, str]:
+    """Devices and switches that decide the bits of a result, as texts by name."""
+    found = {"cpu": _cpu(), "hash seed": os.environ.get("PYTHONHASHSEED", "random")}
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG"):
+        if variable in os.environ:
+            found[variable] = os.environ[variable]
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found |= _of_torch(torch)
+    return found
+
+
+def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """One sentence for each name whose value is not what it was; names only one side knows are skipped."""
+    return [
+        f"{name} was {saved[name]} and is {now[name]}"
+        for name in saved
+        if name in now and saved[name] != now[name]
+    ]
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the working directory's git repository, if there is one."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _of_torch(torch: Any) -> dict[str, str]:
+    found = {
+        "torch threads": str(torch.get_num_threads()),
+        "torch deterministic": str(torch.are_deterministic_algorithms_enabled()),
+        "torch default dtype": str(torch.get_default_dtype()),
+        "torch matmul precision": torch.get_float32_matmul_precision(),
+        "cudnn": f"deterministic={torch.backends.cudnn.deterministic}, benchmark={torch.backends.cudnn.benchmark}",
+    }
+    if torch.cuda.is_initialized():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        found["gpu"] = ", ".join(names)
+    return found
+
+
+@cache
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,8 @@
+"""Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
+
+from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import open as open
+from ._checkpoint import scan as scan
+from ._directory import Accounting as Accounting
+from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._session import Session as Session

@@ -1,0 +1,129 @@
+"""`Checkpoint`: an opened checkpoint, to look at, read from, verify and restore."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from .. import bundle, state
+from ..errors import DamagedError
+from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
+from ..storage import LocalDisk, Storage
+
+
+class Checkpoint:
+    """A checkpoint on disk, opened: it stays readable as it is, whatever happens to its name.
+
+    Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
+    """
+
+    def __init__(self, opened: bundle.Bundle) -> None:
+        self._bundle = opened
+
+    @property
+    def path(self) -> str:
+        return self._bundle.path
+
+    @property
+    def record(self) -> CheckpointRecord:
+        """All that is known of it beside the state."""
+        return self._bundle.record
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def moment(self) -> Moment:
+        """Where the run was when it was saved."""
+        return self.record.moment
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.record.metrics
+
+    def tree(self) -> Node:
+        """The state's structure, with a `Leaf` (path, dtype, shape) for each array; reads no array."""
+        return self._bundle.tree
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The arrays, in the order of the tree."""
+        return leaves(self._bundle.tree)
+
+    def __getitem__(self, path: str) -> Any:
+        """The part of the state at `path`, such as `"model_graph/encoder/weight"`; reads only that.
+
+        Raises:
+            KeyError: there is nothing of this path.
+            PieceDamagedError: its bytes are not what was saved.
+        """
+        return state.rebuild(self._bundle, state.find(self._bundle.tree, path))
+
+    def load(self) -> Any:
+        """The whole state as new values: containers as they were, arrays, objects as their plain state."""
+        return state.rebuild(self._bundle)
+
+    def restore(
+        self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
+    ) -> state.Restored:
+        """Put the state back into live objects, in place: `restore(model_graph=graph)`.
+
+        With `verify="first"` every byte is checked before the first one is assigned, so damage changes
+        nothing. With "streaming" each is read only once, and damage leaves a mixture.
+
+        Raises:
+            StateMismatchError: something does not fit; nothing was changed.
+            DamagedError: damage was found before anything was changed.
+            RestoreIncompleteError: damage was found half-way.
+        """
+        return state.restore(self._bundle, objects, strict=strict, verify=verify)
+
+    def verify(self, *, deep: bool = False) -> list[DamagedError]:
+        """Read every byte and return what is not as saved; empty if all is well. `deep` adds BLAKE3."""
+        try:
+            return list(self._bundle.problems(deep=deep))
+        except DamagedError as err:
+            return [err]
+
+    @property
+    def source(self) -> bundle.Bundle:
+        """The opened bundle itself."""
+        return self._bundle
+
+    def close(self) -> None:
+        self._bundle.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.name} of run {self.record.run[:8]}, {self.moment.hook}, step {self.moment.step}>"
+
+
+def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None = None) -> Checkpoint:
+    """Open the checkpoint at a path (`….ckpt.mml`), or one that `scan` listed.
+
+    Raises:
+        CheckpointNotFoundError: there is none.
+        CheckpointDamagedError: a file is missing or cut.
+        CheckpointReplacedError: it is not the listed one any more.
+        FormatVersionError: a newer Holdfast wrote it.
+    """
+    disk = disk or LocalDisk()
+    if isinstance(place, bundle.Listed):
+        if place.problem:
+            raise place.problem
+        return Checkpoint(
+            bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None)
+        )
+    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")))
+
+
+def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
+    """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others."""
+    found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
+    return sorted(found, key=bundle.by_age)

@@ -1,0 +1,224 @@
+"""One process's hold on one experiment directory: who runs there, what comes next, what can be shared.
+
+All that is known of earlier saves is read back from the records of the bundles; there is no second book.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from .. import bundle, fingerprint
+from ..errors import CheckpointReplacedError, HoldfastError, RunActiveError, SaveError
+from ..records import CheckpointRecord, FileEntry, Moment, Snapshot
+from ..storage import Held, LocalDisk, Storage
+
+logger = logging.getLogger("holdfast")
+
+_LOCK = ".run.lock"
+
+
+@dataclass(slots=True)
+class Accounting:
+    """What saving has cost a run so far, in this process."""
+
+    saves: int = 0
+    blocked_s: float = 0.0
+    bytes_captured: int = 0
+    bytes_written: int = 0
+    bytes_shared: int = 0
+
+    def add(self, record: CheckpointRecord, blocked_s: float) -> None:
+        self.saves += 1
+        self.blocked_s += blocked_s
+        self.bytes_captured += record.bytes_captured
+        self.bytes_written += record.bytes_written
+        self.bytes_shared += record.bytes_shared
+
+
+class ExperimentDirectory:
+    """The directory of an experiment, held for one run. Use it as a context manager, or `close()` it.
+
+    `also`: directories elsewhere to which the experiment saves too.
+
+    Raises (on construction):
+        RunActiveError: a live process runs an experiment here, and `share` is False.
+        SaveError: the directory cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        run: str,
+        *,
+        also: Iterable[str | os.PathLike[str]] = (),
+        share: bool = False,
+        disk: Storage | None = None,
+    ) -> None:
+        self.path = os.fspath(path).rstrip("/") or "/"
+        self.run = run
+        self._also = [place for place in (str(path) for path in also) if not _is_below(place, self.path)]
+        self.disk = disk or LocalDisk()
+        self.accounting = Accounting()
+        self.resumed_from: CheckpointRecord | None = None
+        self._sharing = bundle.Sharing()
+        self._parent: str | None = None
+        self._closed = False
+        self._lock = self._claim(share)
+        self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)
+
+    def _claim(self, share: bool) -> Held | None:
+        me = f"{socket.gethostname()} {os.getpid()}"
+        try:
+            bundle.make_directories(self.disk, self.path)
+            with self.disk.open_directory(self.path) as here:
+                held = here.claim(_LOCK, me.encode())
+                if held is None and not share:
+                    raise RunActiveError(self.path, *self._holder())
+                now_s = here.status(_LOCK).modified_s
+        except OSError as err:
+            raise SaveError(
+                self.path, f"it cannot be used as an experiment's directory: {err.strerror}"
+            ) from err
+        for folder in self._folders() if held else ():
+            bundle.sweep(self.disk, folder, now_s)
+        return held
+
+    def _holder(self) -> tuple[str, int]:
+        with self.disk.open_directory(self.path) as here:
+            file = here.open(_LOCK)
+            note = bytearray(min(file.size, 1024))
+            file.read_into(0, memoryview(note))
+            file.close()
+        host, _, pid = note.decode(errors="replace").partition(" ")
+        return host or "?", int(pid) if pid.isdigit() else 0
+
+    def _folders(self) -> Iterator[str]:
+        yield self.path
+        for name in self.disk.folders(self.path):
+            if not name.endswith(bundle.SUFFIX) and not name.startswith("."):
+                yield f"{self.path}/{name}"
+
+    def save(
+        self,
+        folder: str,
+        name: str,
+        snapshot: Snapshot,
+        *,
+        kind: Literal["train", "experiment"],
+        moment: Moment,
+        metrics: Mapping[str, float],
+        reason: str,
+        began_s: float,
+        durability: Literal["full", "process"] = "full",
+        overwrite: bool = True,
+    ) -> CheckpointRecord:
+        """Commit a snapshot as `folder/name.ckpt.mml`. `began_s`: when training stopped for it, `time.perf_counter`.
+
+        Raises:
+            CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`.
+        """
+        draft = CheckpointRecord(
+            id="0" * 32,
+            name=name,
+            kind=kind,
+            moment=moment,
+            seq=self._seq + 1,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+            tree=FileEntry("", 0, ""),
+            packs=(),
+            parent=self._parent,
+            metrics=metrics,
+            reason=reason,
+            durability=durability,
+            versions=fingerprint.versions(),
+            environment=fingerprint.environment(),
+            commit=fingerprint.git_commit(),
+            blocked_s=time.perf_counter() - began_s,
+        )
+        record = bundle.save(self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite)
+        self._seq += 1
+        self._parent = record.id
+        self.accounting.add(record, time.perf_counter() - began_s)
+        logger.info(
+            "saved %s (%s): %d bytes written, %d shared",
+            name,
+            reason,
+            record.bytes_written,
+            record.bytes_shared,
+        )
+        return record
+
+    def go_on_from(self, opened: bundle.Bundle) -> None:
+        """The run goes on from this checkpoint, whose bytes have all been verified: its packs can be shared."""
+        self.resumed_from = opened.record
+        self.run = opened.record.run
+        self._parent = opened.record.id
+        self._seq = max(self._seq, opened.record.seq)
+        self.trust(opened)
+
+    def trust(self, opened: bundle.Bundle) -> None:
+        """Packs of this bundle, whose live pieces the caller has verified, may be linked into new checkpoints."""
+        self._sharing.learn(opened.path, opened.record, opened.stored)
+
+    def scan(self) -> list[bundle.Listed]:
+        """Every checkpoint of the experiment, oldest first, whatever run saved it; damaged ones before."""
+        found = [listed for place in (self.path, *self._also) for listed in bundle.scan(self.disk, place)]
+        return sorted(found, key=bundle.by_age)
+
+    def own(self) -> list[bundle.Listed]:
+        """This run's checkpoints, oldest first."""
+        return [listed for listed in self.scan() if listed.record and listed.record.run == self.run]
+
+    def remove(self, path: str) -> None:
+        """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
+        listed = bundle.look(self.disk, path)
+        why = None
+        if listed is None:
+            why = "it is gone already"
+        elif listed.record is None:
+            why = "it is damaged"
+        elif listed.record.run != self.run:
+            why = "another run saved it"
+        elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+            why = "the run went on from it"
+        if why is None:
+            assert listed is not None
+            assert listed.record is not None
+            try:
+                bundle.delete(self.disk, path, expected_id=listed.record.id)
+            except CheckpointReplacedError:
+                why = "it has just been saved anew"
+            except HoldfastError as err:
+                why = str(err)
+            else:
+                self._sharing.forget(path)
+                return
+        logger.info("forgot %s and left it where it is: %s", path, why)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this run still holds the directory."""
+        return not self._closed
+
+    def close(self) -> None:
+        self._closed = True
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> ExperimentDirectory:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+def _is_below(place: str, above: str) -> bool:
+    return (os.path.abspath(place) + "/").startswith(os.path.abspath(above) + "/")

@@ -1,0 +1,148 @@
+"""`Session`: joins a `Checkpointing` rule to a run. It saves when the rule says so, and keeps what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from .. import bundle
+from ..checkpointing import (
+    Checkpointing,
+    Evicted,
+    Key,
+    experiment_key,
+    experiment_name,
+    training_key,
+    training_name,
+)
+from ..errors import CheckpointExistsError, UsageError
+from ..records import CheckpointRecord, Moment
+from ..state import MemorySnapshot
+from ._directory import ExperimentDirectory
+
+Kind = Literal["train", "experiment"]
+
+
+class Session:
+    """One rule at work: in a train phase (kind "train") or around an experiment (kind "experiment").
+
+    Args:
+        rule: the rule and its ledger, which this session fills.
+        kind: which of the two tables of names and keys holds.
+        label: the phase's or experiment's label, for names.
+        directory: the experiment's directory; None if the rule keeps its checkpoints in memory.
+        folder: where bundles go; in or outside of `directory`.
+    """
+
+    def __init__(
+        self,
+        rule: Checkpointing,
+        kind: Kind,
+        label: str,
+        directory: ExperimentDirectory | None,
+        folder: Path | None,
+    ) -> None:
+        if rule.mode == "disk" and (directory is None or folder is None):
+            raise UsageError(
+                f"{label!r} saves to disk and has no directory: pass directory= to its Checkpointing."
+            )
+        self.rule, self.label = rule, label
+        self.kind: Kind = kind
+        self._directory, self._folder = directory, folder
+        self._replaceable: set[str] = set()  # names that this run saved after the moment it went back to
+        self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
+
+    def due(self, moment: Moment) -> str | None:
+        """Count this hook; the reason to save now, or None."""
+        reason = self.rule.explain(moment.hook)
+        return reason if self.rule.should_save(moment.hook) else None
+
+    def save(
+        self,
+        moment: Moment,
+        capture: Callable[[], MemorySnapshot],
+        *,
+        reason: str,
+        metrics: Mapping[str, float],
+    ) -> CheckpointRecord | None:
+        """Capture and keep a checkpoint, then delete what the rule gives up for it; the record if on disk."""
+        began_s = time.perf_counter()
+        key, name = self._key(moment), self._name(moment)
+        snapshot = capture()
+        if self._directory is None or self._folder is None:
+            self.rule.record_memory(key, snapshot)
+            return None
+        record = self._directory.save(
+            str(self._folder),
+            name,
+            snapshot,
+            kind=self.kind,
+            moment=moment,
+            metrics=metrics,
+            reason=reason,
+            began_s=began_s,
+            durability=self.rule.durability,
+            overwrite=self.rule.overwrite or name in self._replaceable,
+        )
+        self._going += self.rule.record_disk(key, self._path(name))
+        self._delete_evicted(self._directory)
+        return record
+
+    def refuse_taken(self, moments: Iterable[Moment]) -> None:
+        """Before training: fail if the rule must not overwrite and one of these saves would have to.
+
+        Raises:
+            CheckpointExistsError: a checkpoint of a name that will be needed exists, or two will need one name.
+        """
+        if self.rule.overwrite or self.rule.mode == "memory" or self._directory is None:
+            return
+        taken = {listed.path for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0)}
+        seen: set[str] = set()
+        for moment in moments:
+            name = self._name(moment)
+            if name in seen or (self._path(name) in taken and name not in self._replaceable):
+                raise CheckpointExistsError(self._path(name))
+            seen.add(name)
+
+    def go_on(
+        self, counters: Mapping[str, int], own: Iterable[bundle.Listed], after: CheckpointRecord
+    ) -> None:
+        """Know what an uninterrupted run would know after `after`: from this run's records, `own`, by age."""
+        self.rule.reset()
+        self.rule.set_counters(counters)
+        for listed in own:
+            record = listed.record
+            if record is None or not self._is_mine(listed, record):
+                continue
+            if record.age_key <= after.age_key:
+                self._going += self.rule.record_disk(self._key(record.moment), listed.path)
+            else:
+                self._replaceable.add(record.name)
+
+    def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
+        return record.kind == self.kind and listed.path == self._path(record.name)
+
+    def _delete_evicted(self, directory: ExperimentDirectory) -> None:
+        for evicted in self._going:
+            if evicted.path is not None and not self.rule.is_named(evicted.path):
+                directory.remove(str(evicted.path))
+        self._going.clear()
+
+    def _path(self, name: str) -> str:
+        return bundle.bundle_path(str(self._folder), name)
+
+    def _key(self, moment: Moment) -> Key:
+        if self.kind == "train":
+            return training_key(self.rule, moment)
+        return experiment_key(self.rule, moment, self._unit(moment))
+
+    def _name(self, moment: Moment) -> str:
+        if self.kind == "train":
+            return training_name(self.rule, moment, self.label)
+        return experiment_name(self.rule, moment, self._unit(moment))
+
+    def _unit(self, moment: Moment) -> str:
+        """The label of the phase or group around which an experiment's hook is."""
+        return moment.phase.rpartition("/")[2] if moment.phase else self.label
