@@ -20,15 +20,14 @@ from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
 from ._measuring import measure
-from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit
+from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit, walk
 from ._progress import Progress
 from ._results import RunResults
+from ._saving import WHOLE
 from ._training import Training
 
 if TYPE_CHECKING:
     from ._experiment import Experiment
-
-WHOLE = ""  # the path of the experiment itself among the units
 
 
 class Execution:
@@ -200,6 +199,23 @@ class Execution:
         self.call(hook, context)
         self.save_if_due(context.moment, context.metrics)
 
+    def fail(self, error: BaseException, units: Sequence[Unit]) -> None:
+        """The run has ended by this exception: say so in the results, and to the callbacks."""
+        path = self.moment_now.phase
+        self.results.status = "failed"
+        if path is not None and path in self.results:
+            self.results[path].finish("failed", f"{type(error).__name__}: {error}")
+        context = Context(
+            experiment=self.label,
+            moment=self.moment_now,
+            graph=self._experiment.graph,
+            results=self.results,
+            exception=error,
+        )
+        own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
+        for callback in in_order([*self._experiment.callbacks, *own]):
+            callback.on_exception(context)
+
     # --- state ------------------------------------------------------------------------------------
 
     def capture(self) -> state.MemorySnapshot:
@@ -251,7 +267,7 @@ class Execution:
         """The last act of going on from a checkpoint: random streams, and saves that were still due."""
         if self._saved_streams is None:
             return
-        rng.restore_state(self._saved_streams)
+        rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
         pending, self._pending = self._pending, []
         for reason, moment in pending:

@@ -9,22 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .. import bundle, rng, state
-from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name, training_directory
+from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name
 from ..data import BatchSource
 from ..errors import UsageError
-from ..records import Moment
 from ..session import Accounting, Checkpoint, ExperimentDirectory, Session, scan
 from ..session import open as open_checkpoint
-from . import _plan, _resume
-from ._ahead import moments_ahead
-from ._callbacks import Callback, Context
-from ._execution import WHOLE, Execution
+from . import _plan, _resume, _saving
+from ._callbacks import Callback
+from ._execution import Execution
 from ._graph import ModelGraph
 from ._history import HistoryEntry
-from ._phases import Phase, PhaseGroup, TrainPhase, Unit, walk
+from ._phases import Phase, PhaseGroup, Unit, walk
 from ._preview import kept_as_it_is
 from ._progress import Progress
 from ._results import PhaseResult, RunResults
@@ -137,18 +135,20 @@ class Experiment:
             DamagedError: no checkpoint can be used.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
-        sources = self._prepare(self._units)
-        with self._held(share_directory, resume is not False) as directory, Progress(progress) as bar:
-            sessions = self._sessions(directory)
-            execution = Execution(self, secrets.token_hex(16), sources, sessions, directory, bar)
+        sources = _plan.prepare(self._units, self.graph, self.label)
+        run = secrets.token_hex(16)
+        places = self._places(self._units, reads=resume is not False)
+        with _saving.held(places, run, share=share_directory) as directory, Progress(progress) as bar:
+            sessions = self._sessions(self._units, directory, whole=True)
+            execution = Execution(self, run, sources, sessions, directory, bar)
             self.last_resume = None
-            entry = HistoryEntry(execution.run, "experiment")
+            entry = HistoryEntry(run, "experiment")
             if resume is not False:
-                entry = self._go_on(execution, directory, sessions, resume, resume_override) or entry
-            for session in sessions.values():
-                if self.last_resume is None:
+                entry = self._go_on(execution, sessions, resume, resume_override) or entry
+            if self.last_resume is None:
+                for session in sessions.values():
                     session.rule.reset()
-            self._refuse_taken(sessions, sources, execution)
+            _saving.refuse_taken(self._units, sessions, sources, execution.done, execution.run)
             return self._execute(execution, entry, lambda: execution.run_plan(self._units))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
@@ -178,16 +178,17 @@ class Experiment:
         return self._preview(self._unit(group), progress)
 
     def _run_part(self, unit: Unit, progress: bool) -> RunResults:
-        sources = self._prepare([unit])
-        with self._held(share=False) as directory, Progress(progress) as bar:
-            sessions = self._sessions(directory, [unit])
-            execution = Execution(self, secrets.token_hex(16), sources, sessions, directory, bar)
-            self._refuse_taken(sessions, sources, execution, [unit])
-            entry = HistoryEntry(execution.run, unit.label)
-            return self._execute(execution, entry, lambda: execution.run_units([unit]))
+        units = [unit]
+        sources = _plan.prepare(units, self.graph, self.label)
+        run = secrets.token_hex(16)
+        with _saving.held(self._places(units), run) as directory, Progress(progress) as bar:
+            sessions = self._sessions(units, directory)
+            _saving.refuse_taken(units, sessions, sources, (), run)
+            execution = Execution(self, run, sources, sessions, directory, bar)
+            return self._execute(execution, HistoryEntry(run, unit.label), lambda: execution.run_units(units))
 
     def _preview(self, unit: Unit, progress: bool) -> RunResults:
-        sources = self._prepare([unit])
+        sources = _plan.prepare([unit], self.graph, self.label)
         own = [callback for _, part in walk([unit]) for callback in getattr(part, "callbacks", ())]
         with kept_as_it_is(self.graph, [*self.callbacks, *own]), Progress(progress) as bar:
             execution = Execution(self, secrets.token_hex(16), sources, {}, None, bar)
@@ -203,8 +204,7 @@ class Experiment:
             run()
         except BaseException as err:
             entry.fail(err)
-            self.results.status = "failed"
-            self._tell_failure(execution, err)
+            execution.fail(err, self._units)
             raise
         finally:
             if execution.directory is not None:
@@ -212,31 +212,14 @@ class Experiment:
         entry.status = "complete"
         return self.results
 
-    def _tell_failure(self, execution: Execution, error: BaseException) -> None:
-        path = execution.moment_now.phase
-        if path in self.results:
-            self.results[path].finish("failed", f"{type(error).__name__}: {error}")
-        context = Context(
-            experiment=self.label,
-            moment=execution.moment_now,
-            graph=self.graph,
-            results=self.results,
-            exception=error,
-        )
-        callbacks = [*self.callbacks]
-        if path is not None:
-            callbacks += getattr(dict(walk(self._units)).get(path), "callbacks", ())
-        for callback in callbacks:
-            callback.on_exception(context)
-
     def _go_on(
         self,
         execution: Execution,
-        directory: ExperimentDirectory | None,
-        sessions: dict[str, Session],
-        resume: bool | str | os.PathLike[str],
+        sessions: Mapping[str, Session],
+        resume: Literal[True] | str | os.PathLike[str],
         override: Sequence[str],
     ) -> HistoryEntry | None:
+        directory = execution.directory
         if directory is None:
             raise UsageError(f"experiment {self.label!r} has no directory to resume from: pass directory=")
         plan = self.describe_plan(execution.sources)
@@ -254,84 +237,19 @@ class Experiment:
             entry.resumed_from.append(self.last_resume.record.name)
         return entry
 
-    # --- preparing --------------------------------------------------------------------------------
-
-    def _prepare(self, units: Sequence[Unit]) -> dict[str, BatchSource]:
-        """Check all that can be known before training, and make the train phases' sources."""
-        _plan.check_labels(units)
-        sources = {}
-        for path, unit in walk(units):
-            if isinstance(unit, PhaseGroup):
-                continue
-            if self.graph is None:
-                raise UsageError(
-                    f"phase {path!r} needs a model graph, and experiment {self.label!r} has none"
-                )
-            _plan.check_phase(unit, path, self.graph)
-            if isinstance(unit, TrainPhase):
-                sources[path] = unit.batches()
-                _plan.check_batch_hooks(unit, path, sources[path])
-        return sources
-
-    @contextmanager
-    def _held(self, share: bool, resume: bool = False) -> Iterator[ExperimentDirectory | None]:
-        """The experiment's directory, held for a run; None if nothing is saved and nothing read."""
-        places = [*self._folders(self._units).values()]
-        if self.directory is not None and (places or resume or self.checkpointing is not None):
-            places.insert(0, self.directory)
-        if not places or (self._disabled and not resume):
-            yield None
-            return
-        with ExperimentDirectory(places[0], "", also=places[1:], share=share) as directory:
-            yield directory
-
-    def _folders(self, units: Sequence[Unit]) -> dict[str, Path]:
-        """Where each train phase with a rule for disk saves, by path."""
-        folders = {}
-        for path, unit in walk(units):
-            if isinstance(unit, TrainPhase) and unit.checkpointing is not None:
-                folder = training_directory(unit.checkpointing, self.directory, unit.label)
-                if folder is not None:
-                    folders[path] = folder
-        return folders
+    def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:
+        """The directories that a run of these units saves to (or reads from), the experiment's first."""
+        places = [] if self._disabled else [*_saving.folders(units, self.directory).values()]
+        saves = places or (self.checkpointing is not None and not self._disabled)
+        return [self.directory, *places] if self.directory is not None and (saves or reads) else places
 
     def _sessions(
-        self, directory: ExperimentDirectory | None, units: Sequence[Unit] | None = None
+        self, units: Sequence[Unit], directory: ExperimentDirectory | None, *, whole: bool = False
     ) -> dict[str, Session]:
         if self._disabled:
             return {}
-        whole = units is None
-        units = self._units if units is None else units
-        folders = self._folders(units)
-        sessions = {
-            path: Session(unit.checkpointing, "train", unit.label, directory, folders.get(path))
-            for path, unit in walk(units)
-            if isinstance(unit, TrainPhase) and unit.checkpointing is not None
-        }
-        if self.checkpointing is not None and whole:
-            sessions[WHOLE] = Session(self.checkpointing, "experiment", self.label, directory, self.directory)
-        return sessions
-
-    def _refuse_taken(
-        self,
-        sessions: dict[str, Session],
-        sources: dict[str, BatchSource],
-        execution: Execution,
-        units: Sequence[Unit] | None = None,
-    ) -> None:
-        for path, unit in walk(self._units if units is None else units):
-            if path in sessions and isinstance(unit, TrainPhase) and path not in execution.done:
-                rule = sessions[path].rule
-                moments = moments_ahead(rule, unit, path, sources[path].num_batches, execution.run)
-                sessions[path].refuse_taken(moments)
-            if WHOLE in sessions:
-                kind = "group" if isinstance(unit, PhaseGroup) else "phase"
-                around = [
-                    Moment(run=execution.run, hook=f"{kind}_{end}", phase=path)
-                    for end in ("start", "end")
-                    if f"{kind}_{end}" in sessions[WHOLE].rule.save_on and path not in execution.done
-                ]
-                sessions[WHOLE].refuse_taken(around)
+        rule = self.checkpointing if whole else None
+        return _saving.sessions(units, rule, self.label, self.directory, directory)
 
     def _unit(self, given: Unit | str) -> Unit:
         if not isinstance(given, str):
@@ -358,7 +276,6 @@ class Experiment:
             raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
         execution = self._execution or self._fresh_execution()
         with self._at_hand(execution) as directory:
-            directory.run = execution.run
             record = directory.save(
                 str(self.directory),
                 name,

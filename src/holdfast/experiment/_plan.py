@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError, UsageError
 from ._loss import outputs_needed
-from ._phases import EvalPhase, FitPhase, Phase, TrainPhase, Unit, walk
+from ._phases import EvalPhase, FitPhase, Phase, PhaseGroup, TrainPhase, Unit, walk
 
 if TYPE_CHECKING:
     from ._graph import ModelGraph
@@ -35,6 +35,26 @@ def check_labels(units: Sequence[Unit]) -> None:
             raise UsageError(
                 f"the labels {label!r} and '{label}_start' give checkpoints of one name; rename one"
             )
+
+
+def prepare(units: Sequence[Unit], graph: ModelGraph | None, label: str) -> dict[str, BatchSource]:
+    """Check all that can be known before training, and make the train phases' batch sources, by path.
+
+    Raises:
+        UsageError: labels, phases, graph and data do not fit together (GraphError where the graph is at fault).
+    """
+    check_labels(units)
+    sources = {}
+    for path, unit in walk(units):
+        if isinstance(unit, PhaseGroup):
+            continue
+        if graph is None:
+            raise UsageError(f"phase {path!r} needs a model graph, and experiment {label!r} has none")
+        check_phase(unit, path, graph)
+        if isinstance(unit, TrainPhase):
+            sources[path] = unit.batches()
+            check_batch_hooks(unit, path, sources[path])
+    return sources
 
 
 def check_phase(phase: Phase, path: str, graph: ModelGraph) -> None:

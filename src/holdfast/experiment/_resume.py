@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint, state
 from ..errors import (
@@ -59,7 +59,7 @@ def load(
     units: Sequence[Unit],
     plan: Mapping[str, Mapping[str, Any]],
     graph: ModelGraph | None,
-    resume: bool | str | os.PathLike[str],
+    resume: Literal[True] | str | os.PathLike[str],
     override: Sequence[str] = (),
 ) -> tuple[ResumeReport, Mapping[str, Any]] | None:
     """Put the newest whole checkpoint (or the one asked for) into the graph and the execution.
@@ -98,7 +98,7 @@ def load(
 
 
 def _candidates(
-    directory: ExperimentDirectory, resume: bool | str | os.PathLike[str]
+    directory: ExperimentDirectory, resume: Literal[True] | str | os.PathLike[str]
 ) -> Iterator[bundle.Listed]:
     if resume is True:
         yield from reversed(directory.scan())

@@ -1,0 +1,124 @@
+"""Who saves what where in a run: the sessions of its rules, and the directory that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..checkpointing import Checkpointing, training_directory
+from ..data import BatchSource
+from ..records import Moment
+from ..session import ExperimentDirectory, Session
+from ._phases import PhaseGroup, TrainPhase, Unit, walk
+
+WHOLE = ""  # the path of the experiment itself among its units
+
+
+def folders(units: Sequence[Unit], directory: Path | None) -> dict[str, Path]:
+    """Where each train phase whose rule saves to disk does so, by path.
+
+    Raises:
+        UsageError: a rule has no directory, and there is none to inherit.
+    """
+    found = {}
+    for path, unit in walk(units):
+        if isinstance(unit, TrainPhase) and unit.checkpointing is not None:
+            folder = training_directory(unit.checkpointing, directory, unit.label)
+            if folder is not None:
+                found[path] = folder
+    return found
+
+
+@contextmanager
+def held(places: Sequence[Path], run: str, *, share: bool = False) -> Iterator[ExperimentDirectory | None]:
+    """The first of these directories, held for a run that saves to all of them; None if there is none."""
+    if not places:
+        yield None
+        return
+    with ExperimentDirectory(places[0], run, also=places[1:], share=share) as directory:
+        yield directory
+
+
+def sessions(
+    units: Sequence[Unit],
+    whole: Checkpointing | None,
+    label: str,
+    folder: Path | None,
+    directory: ExperimentDirectory | None,
+) -> dict[str, Session]:
+    """A session for each train phase that has a rule, by path; under `WHOLE` that of the experiment's rule.
+
+    `folder`: where the experiment itself saves. `label`: the experiment's.
+    """
+    where = folders(units, folder)
+    made = {
+        path: Session(unit.checkpointing, "train", unit.label, directory, where.get(path))
+        for path, unit in walk(units)
+        if isinstance(unit, TrainPhase) and unit.checkpointing is not None
+    }
+    if whole is not None:
+        made[WHOLE] = Session(whole, "experiment", label, directory, folder)
+    return made
+
+
+def refuse_taken(
+    units: Sequence[Unit],
+    sessions: Mapping[str, Session],
+    sources: Mapping[str, BatchSource],
+    done: Sequence[str],
+    run: str,
+) -> None:
+    """Fail before training if a rule that must not overwrite would have to.
+
+    Raises:
+        CheckpointExistsError: a name that will be needed is taken.
+        UsageError: a name that will be needed cannot be one.
+    """
+    for path, unit in walk(units):
+        if path in done:
+            continue
+        if path in sessions and isinstance(unit, TrainPhase):
+            ahead = _in_phase(sessions[path].rule, unit, path, sources[path].num_batches, run)
+            sessions[path].refuse_taken(ahead)
+    if WHOLE in sessions:
+        rule = sessions[WHOLE].rule
+        sessions[WHOLE].refuse_taken(_around(rule, [*walk(units)], done, run))
+
+
+def _in_phase(
+    rule: Checkpointing, phase: TrainPhase, path: str, num_batches: int | None, run: str
+) -> Iterator[Moment]:
+    """The moments at which a phase will save if it runs through all its epochs, where they can be known."""
+    for hook in rule.save_on:
+        for count, moment in enumerate(_occurrences(hook, phase, path, num_batches, run), start=1):
+            if count % rule.every_n == 0:
+                yield moment
+
+
+def _occurrences(
+    hook: str, phase: TrainPhase, path: str, num_batches: int | None, run: str
+) -> Iterator[Moment]:
+    if hook in ("phase_start", "phase_end"):
+        yield Moment(run=run, hook=hook, phase=path)
+        return
+    for epoch in range(phase.n_epochs):
+        if hook in ("epoch_start", "epoch_end"):
+            yield Moment(run=run, hook=hook, phase=path, epoch=epoch)
+        else:
+            for batch in range(num_batches or 0):
+                yield Moment(run=run, hook=hook, phase=path, epoch=epoch, batch=batch)
+
+
+def _around(
+    rule: Checkpointing, plan: Sequence[tuple[str, Unit]], done: Sequence[str], run: str
+) -> Iterator[Moment]:
+    """The moments at which the experiment's rule will save, but for those left out by `every_n`."""
+    for end in ("start", "end"):
+        counts: dict[str, int] = {}
+        for path, unit in [(None, None), *plan]:
+            kind = "experiment" if unit is None else "group" if isinstance(unit, PhaseGroup) else "phase"
+            hook = f"{kind}_{end}"
+            counts[hook] = counts.get(hook, 0) + 1
+            if hook in rule.save_on and path not in done and counts[hook] % rule.every_n == 0:
+                yield Moment(run=run, hook=hook, phase=path)
