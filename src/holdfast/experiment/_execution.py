@@ -65,6 +65,7 @@ class Execution:
         self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
         self.differences: list[str] = []  # why going on was not exact
+        self._streams_at_start = _digests(rng.capture_state())
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
 
     @property
@@ -230,6 +231,7 @@ class Execution:
                 "id": self.run,
                 "label": self.label,
                 "step": self.step,
+                "streams_at_start": self._streams_at_start,
                 "done": list(self.done),
                 "entered": list(self.entered),
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._pending],
@@ -243,10 +245,28 @@ class Execution:
             "random": rng.capture_state(),
         }
 
+    def digest_parts(self) -> dict[str, Any]:
+        """What two runs of one plan have in common at the same place; times, ids and paths are left out.
+
+        Random streams that nobody has drawn from are left out too: they may begin anywhere.
+        """
+        streams = rng.capture_state()
+        used = {
+            name for name, digest in _digests(streams).items() if digest != self._streams_at_start.get(name)
+        }
+        parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
+        return parts | {
+            "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step},
+            "results": self.results.get_state(timings=False),
+            "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
+            "random": {name: stream for name, stream in streams.items() if name in used},
+        }
+
     def set_state(self, saved: Mapping[str, Any]) -> None:
         """Take over the position of a checkpoint; the graph has been restored by then."""
         run = saved["run"]
         self.run, self.step = run["id"], run["step"]
+        self._streams_at_start = dict(run["streams_at_start"])
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         self.results.set_state(saved["results"])
@@ -272,6 +292,10 @@ class Execution:
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
+
+
+def _digests(streams: Mapping[str, Any]) -> dict[str, str]:
+    return {name: state.digest(state.capture(stream)) for name, stream in streams.items()}
 
 
 def _prefixes(path: str) -> list[str]:

@@ -334,20 +334,12 @@ class Experiment:
             yield directory
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs of one plan have in common: models, optimizers, random streams, position, results.
+        """BLAKE3 of all that two runs of one plan have in common: models, optimizers, position, results, random streams.
 
-        Times, ids and paths are no part of it, nor is what was saved.
+        Times, ids and paths are no part of it, nor is what was saved, nor random streams that nobody drew from.
         """
-        parts: dict[str, Any] = {
-            "random": rng.capture_state(),
-            "results": self.results.get_state(timings=False),
-        }
-        if self.graph is not None:
-            parts["model_graph"] = self.graph
-        if self._execution is not None:
-            parts["position"] = {"done": self._execution.done, "step": self._execution.step}
-        parts["callbacks"] = [callback.get_state() for callback in self.callbacks]
-        return state.digest(state.capture(parts))
+        execution = self._execution or self._fresh_execution()
+        return state.digest(state.capture(execution.digest_parts()))
 
 
 class _Enabling:
