@@ -62,7 +62,8 @@ class Training:
         self._thaw = []
         status = "stopped early" if self.stop_reason else "complete"
         self._result.finish(status, self.stop_reason)
-        self._announce("phase_end", metrics=self._result.last)
+        last = self._result.last
+        self._announce("phase_end", metrics={name: last[name] for name in last if name != "epoch"})
 
     def _run_epoch(self) -> None:
         self._began_s = time.perf_counter()

@@ -1,0 +1,1 @@
+"""The demonstration: an experiment on real digits that is killed and goes on, bit for bit."""

@@ -1,0 +1,118 @@
+"""Runs the demonstration in processes of their own: one in peace, one killed again and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from ..errors import HoldfastError
+from ..session import scan
+
+STARTED = "started"  # the experiment prints it when training begins
+_TIMEOUT_S = 300
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run, however often it was killed.
+
+    `killed` says for each kill after how many seconds, and in which checkpoint the run went on.
+    """
+
+    directory: str
+    digest: str
+    accuracy: float
+    seconds: float
+    killed: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def checkpoints(self) -> int:
+        return len(scan(self.directory))
+
+    @property
+    def blocked_s(self) -> float:
+        """Seconds for which training stood still for the checkpoints that are there."""
+        return sum(listed.record.blocked_s for listed in scan(self.directory) if listed.record)
+
+    @property
+    def copies_bytes(self) -> int:
+        """What the checkpoints would take if each were a complete copy."""
+        return sum(listed.record.size_bytes for listed in scan(self.directory) if listed.record)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What they do take: every file once, however many checkpoints share it."""
+        seen: dict[tuple[int, int], int] = {}
+        for folder, _, files in os.walk(self.directory):
+            for file in files:
+                about = os.lstat(os.path.join(folder, file))
+                seen[about.st_dev, about.st_ino] = about.st_size
+        return sum(seen.values())
+
+
+def run_in_peace(directory: str) -> Outcome:
+    """The whole experiment in one process."""
+    process = _start(directory)
+    return _finish(process, directory)
+
+
+def run_killed(
+    directory: str, expected_s: float, *, kills: int, seed: int, tell: Callable[[str], None]
+) -> Outcome:
+    """The same experiment, killed with SIGKILL at random instants and started anew each time.
+
+    Args:
+        expected_s: how long training takes in peace, in seconds; the instants are drawn from it.
+        kills: how often it is killed before it may finish.
+        seed: of the instants.
+        tell: gets a line for each kill.
+    """
+    draw = random.Random(seed)
+    instants = [0.0, *sorted(draw.uniform(0.05, 0.95) * expected_s for _ in range(kills))]
+    killed: list[tuple[float, str]] = []
+    for before, instant in pairwise(instants):
+        process = _start(directory)
+        wait_s = instant - before
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        there = [listed.record for listed in scan(directory) if listed.record]
+        newest = there[-1].name if there else "the beginning"
+        killed.append((wait_s, newest))
+        tell(f"killed after {wait_s:.2f} s of training; it goes on from {newest}")
+    outcome = _finish(_start(directory), directory)
+    outcome.killed = killed
+    return outcome
+
+
+def _start(directory: str) -> subprocess.Popen[str]:
+    """The experiment in a process of its own; returns once it trains."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holdfast.demo.digits", directory],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) and line.strip() != STARTED:
+        pass
+    if not line:
+        raise HoldfastError(f"the demonstration did not start: {process.communicate()[1][-2000:]}")
+    return process
+
+
+def _finish(process: subprocess.Popen[str], directory: str) -> Outcome:
+    printed, complaints = process.communicate(timeout=_TIMEOUT_S)
+    if process.returncode:
+        raise HoldfastError(f"the demonstration failed: {complaints[-2000:]}")
+    said: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return Outcome(directory, said["digest"], said["accuracy"], said["seconds"])
