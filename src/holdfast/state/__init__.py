@@ -1,5 +1,6 @@
 """Live objects to state trees and back: `capture`, `restore`, and what looks at a tree."""
 
+from ._buffers import Buffers as Buffers
 from ._digest import digest as digest
 from ._fit import Fit as Fit
 from ._fit import Make as Make

@@ -5,33 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
+from ._buffers import PAGE_BYTES, Buffers, aligned
 from ._walk import Copier, Walk
 
+_SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
 
-def capture(value: Any, *, path: str = "") -> MemorySnapshot:
+
+def capture(value: Any, *, path: str = "", buffers: Buffers | None = None) -> MemorySnapshot:
     """Copy the whole state of `value`, usually a dict of live objects by name.
 
-    Arrays are copied into host memory; live objects may change as soon as this returns. Every leaf's
-    path begins with `path`.
+    Arrays are copied into host memory, one block for all of them; live objects may change as soon as this
+    returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
+        MemoryError: there is no memory for the copy.
     """
     walk = Walk()
     tree = walk.run(value, path)
-    return MemorySnapshot(tree, walk.copies)
+    return MemorySnapshot(tree, walk.copies, buffers)
 
 
 class MemorySnapshot:
     """The state tree and the bytes of its leaves; a `records.Snapshot`."""
 
-    def __init__(self, tree: Node, copies: Sequence[tuple[Leaf, Copier]]) -> None:
+    def __init__(
+        self, tree: Node, copies: Sequence[tuple[Leaf, Copier]], buffers: Buffers | None = None
+    ) -> None:
         self._tree = tree
-        self._bytes = {leaf.path: _copied(leaf, copy) for leaf, copy in copies}
+        self._buffers = buffers
+        size, starts = _lay_out([leaf for leaf, _ in copies])
+        self._block: Bytes | None = aligned(size) if buffers is None else buffers.take(size)
+        self._bytes: dict[str, Bytes] = {}
+        for (leaf, copy), start in zip(copies, starts, strict=True):
+            data = self._block[start : start + leaf.size_bytes]
+            if leaf.dtype.startswith("["):
+                data[:] = 0  # the gaps between fields are not copied, and must not vary
+            if data.nbytes:
+                copy(data)
+            data.flags.writeable = False
+            self._bytes[leaf.path] = data
 
     @property
     def tree(self) -> Node:
@@ -62,14 +77,20 @@ class MemorySnapshot:
         for leaf in leaves:
             self.ready(leaf)
 
+    def release(self) -> None:
+        """Give the memory back to whoever lent it; the snapshot has no bytes any more."""
+        self._bytes = {}
+        if self._block is not None and self._buffers is not None:
+            self._buffers.give_back(self._block)
+        self._block = None
 
-def _copied(leaf: Leaf, copy: Copier) -> Bytes:
-    data = (
-        np.zeros(leaf.size_bytes, np.uint8)
-        if leaf.dtype.startswith("[")
-        else np.empty(leaf.size_bytes, np.uint8)
-    )
-    if data.nbytes:
-        copy(data)
-    data.flags.writeable = False
-    return data
+
+def _lay_out(leaves: Sequence[Leaf]) -> tuple[int, list[int]]:
+    """Where each leaf begins in one block, and how long that is."""
+    starts, end = [], 0
+    for leaf in leaves:
+        alignment = PAGE_BYTES if leaf.size_bytes >= PAGE_BYTES else _SMALL_ALIGNMENT
+        end = -(-end // alignment) * alignment
+        starts.append(end)
+        end += leaf.size_bytes
+    return end, starts
