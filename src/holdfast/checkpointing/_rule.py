@@ -36,6 +36,8 @@ class Checkpointing:
         max_to_keep: beyond that many checkpoints the oldest goes; None keeps all.
         overwrite: whether a checkpoint may replace one of the same name on disk.
         durability: `"full"` waits until a save would survive a power cut, `"process"` only the process.
+        background: whether training goes on while a save is written; a failure surfaces at the next hook.
+        on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
 
     Warns:
@@ -58,6 +60,8 @@ class Checkpointing:
         max_to_keep: int | None = None,
         overwrite: bool = True,
         durability: Literal["full", "process"] = "full",
+        background: bool = True,
+        on_error: Literal["raise", "warn", "retry"] = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
@@ -70,6 +74,10 @@ class Checkpointing:
         self._overwrite = _values.flag("overwrite", overwrite)
         self._durability: Literal["full", "process"] = _values.one_of(
             "durability", durability, ("full", "process")
+        )
+        self._background = _values.flag("background", background)
+        self._on_error: Literal["raise", "warn", "retry"] = _values.one_of(
+            "on_error", on_error, ("raise", "warn", "retry")
         )
         self._share_with = _values.directory_paths("share_with", share_with)
         self._context: Context | None = None  # of the parent; none yet
@@ -123,6 +131,14 @@ class Checkpointing:
     @property
     def durability(self) -> Literal["full", "process"]:
         return self._durability
+
+    @property
+    def background(self) -> bool:
+        return self._background
+
+    @property
+    def on_error(self) -> Literal["raise", "warn", "retry"]:
+        return self._on_error
 
     @property
     def share_with(self) -> tuple[Path, ...]:
@@ -252,7 +268,7 @@ class Checkpointing:
     # Configuration and copies
 
     def get_config(self) -> dict[str, Any]:
-        """The rule as plain data, without the ledger; `durability` and `share_with` only if not at their default."""
+        """The rule as plain data, without the ledger; our additions only if not at their default."""
         config: dict[str, Any] = {
             "mode": self._mode,
             "save_on": list(self._save_on),
@@ -264,6 +280,10 @@ class Checkpointing:
         }
         if self._durability != "full":
             config["durability"] = self._durability
+        if not self._background:
+            config["background"] = False
+        if self._on_error != "raise":
+            config["on_error"] = self._on_error
         if self._share_with:
             config["share_with"] = [str(path) for path in self._share_with]
         return config
@@ -316,7 +336,7 @@ class Checkpointing:
 
 _CONFIG_KEYS = (
     *("mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"),
-    *("durability", "share_with"),
+    *("durability", "background", "on_error", "share_with"),
 )
 
 

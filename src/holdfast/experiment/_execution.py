@@ -177,6 +177,8 @@ class Execution:
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
         """Count this hook in every rule that names it, then save for those that say so."""
         self.moment_now = moment
+        if self.directory is not None:
+            self.directory.writer.check()
         sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
         due = [
             (session, reason)
@@ -219,9 +221,9 @@ class Execution:
 
     # --- state ------------------------------------------------------------------------------------
 
-    def capture(self) -> state.MemorySnapshot:
+    def capture(self, buffers: state.Buffers | None = None) -> state.MemorySnapshot:
         """The state of everything that decides what comes next, copied."""
-        return state.capture(self.parts())
+        return state.capture(self.parts(), buffers=buffers)
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""

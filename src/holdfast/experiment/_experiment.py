@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -202,12 +201,15 @@ class Experiment:
         entry.status, entry.reason = "running", None
         try:
             run()
+            if execution.directory is not None:
+                execution.directory.writer.wait()
         except BaseException as err:
             entry.fail(err)
             execution.fail(err, self._units)
             raise
         finally:
             if execution.directory is not None:
+                execution.directory.writer.settle()
                 self.accounting = execution.directory.accounting
         entry.status = "complete"
         return self.results
@@ -270,24 +272,22 @@ class Experiment:
             CheckpointExistsError: the name is taken and `overwrite` is False.
             SaveError: the disk refused.
         """
-        began_s = time.perf_counter()
         check_name(name)
         if self.directory is None:
             raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
         execution = self._execution or self._fresh_execution()
         with self._at_hand(execution) as directory:
-            record = directory.save(
-                str(self.directory),
+            directory.writer.settle()
+            draft = directory.draft(
                 name,
-                execution.capture(),
                 kind="experiment",
                 moment=replace(execution.moment_now, hook="by_hand"),
                 metrics={},
                 reason="asked for by hand",
-                began_s=began_s,
-                overwrite=overwrite,
+                blocked_s=0.0,
             )
-        return Path(bundle.bundle_path(str(self.directory), record.name))
+            directory.save(str(self.directory), draft, execution.capture(), overwrite=overwrite)
+        return Path(bundle.bundle_path(str(self.directory), name))
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
         """Put everything back as it was in a checkpoint: graph, optimizer, random streams, results, history.

@@ -10,14 +10,16 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from .. import bundle, fingerprint
 from ..errors import CheckpointReplacedError, HoldfastError, RunActiveError, SaveError
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot
+from ..state import Buffers
 from ..storage import Held, LocalDisk, Storage
+from ..writer import BackgroundWriter
 
 logger = logging.getLogger("holdfast")
 
@@ -26,17 +28,28 @@ _LOCK = ".run.lock"
 
 @dataclass(slots=True)
 class Accounting:
-    """What saving has cost a run so far, in this process."""
+    """What saving has cost a run so far, in this process.
+
+    Attributes:
+        saves: checkpoints committed.
+        failures: saves that failed and were only warned of.
+        blocked_s: seconds for which training stood still: waiting for the save before, and copying.
+        commit_s: seconds that writing and committing took, beside training if in the background.
+        bytes_captured, bytes_written, bytes_shared: of the states, to the disk, and not needed to be.
+    """
 
     saves: int = 0
+    failures: int = 0
     blocked_s: float = 0.0
+    commit_s: float = 0.0
     bytes_captured: int = 0
     bytes_written: int = 0
     bytes_shared: int = 0
 
-    def add(self, record: CheckpointRecord, blocked_s: float) -> None:
+    def add(self, record: CheckpointRecord, commit_s: float) -> None:
         self.saves += 1
-        self.blocked_s += blocked_s
+        self.blocked_s += record.blocked_s
+        self.commit_s += commit_s
         self.bytes_captured += record.bytes_captured
         self.bytes_written += record.bytes_written
         self.bytes_shared += record.bytes_shared
@@ -67,6 +80,8 @@ class ExperimentDirectory:
         self.disk = disk or LocalDisk()
         self.accounting = Accounting()
         self.resumed_from: CheckpointRecord | None = None
+        self.buffers = Buffers()
+        self.writer = BackgroundWriter()
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
         self._closed = False
@@ -105,53 +120,52 @@ class ExperimentDirectory:
             if not name.endswith(bundle.SUFFIX) and not name.startswith("."):
                 yield f"{self.path}/{name}"
 
-    def save(
+    def draft(
         self,
-        folder: str,
         name: str,
-        snapshot: Snapshot,
         *,
         kind: Literal["train", "experiment"],
         moment: Moment,
         metrics: Mapping[str, float],
         reason: str,
-        began_s: float,
+        blocked_s: float,
         durability: Literal["full", "process"] = "full",
-        overwrite: bool = True,
     ) -> CheckpointRecord:
-        """Commit a snapshot as `folder/name.ckpt.mml`. `began_s`: when training stopped for it, `time.perf_counter`.
-
-        Raises:
-            CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`.
-        """
-        draft = CheckpointRecord(
+        """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
+        return CheckpointRecord(
             id="0" * 32,
             name=name,
             kind=kind,
             moment=moment,
-            seq=self._seq + 1,
+            seq=0,
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             tree=FileEntry("", 0, ""),
             packs=(),
-            parent=self._parent,
             metrics=metrics,
             reason=reason,
             durability=durability,
             versions=fingerprint.versions(),
             environment=fingerprint.environment(),
-            commit=fingerprint.git_commit(),
-            blocked_s=time.perf_counter() - began_s,
+            blocked_s=blocked_s,
         )
+
+    def save(
+        self, folder: str, draft: CheckpointRecord, snapshot: Snapshot, *, overwrite: bool = True
+    ) -> CheckpointRecord:
+        """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
+
+        Raises:
+            CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`.
+        """
+        draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
+        began_s = time.perf_counter()
         record = bundle.save(self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite)
-        self._seq += 1
+        self._seq = record.seq
         self._parent = record.id
         self.accounting.add(record, time.perf_counter() - began_s)
         logger.info(
-            "saved %s (%s): %d bytes written, %d shared",
-            name,
-            reason,
-            record.bytes_written,
-            record.bytes_shared,
+            "saved %s (%s): training blocked for %.3f s, %d bytes written, %d shared",
+            *(record.name, record.reason, record.blocked_s, record.bytes_written, record.bytes_shared),
         )
         return record
 
@@ -208,6 +222,8 @@ class ExperimentDirectory:
         return not self._closed
 
     def close(self) -> None:
+        """Let go of the directory, once what is being saved is committed."""
+        self.writer.settle()
         self._closed = True
         if self._lock is not None:
             self._lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,12 +18,15 @@ from ..checkpointing import (
     training_key,
     training_name,
 )
-from ..errors import CheckpointExistsError, UsageError
+from ..errors import CheckpointExistsError, SaveError, UsageError
 from ..records import CheckpointRecord, Moment
-from ..state import MemorySnapshot
+from ..state import Buffers, MemorySnapshot
 from ._directory import ExperimentDirectory
 
+logger = logging.getLogger("holdfast")
+
 Kind = Literal["train", "experiment"]
+_RETRY_AFTER_S = (0.2, 2.0)
 
 
 class Session:
@@ -62,33 +66,66 @@ class Session:
     def save(
         self,
         moment: Moment,
-        capture: Callable[[], MemorySnapshot],
+        capture: Callable[[Buffers | None], MemorySnapshot],
         *,
         reason: str,
         metrics: Mapping[str, float],
-    ) -> CheckpointRecord | None:
-        """Capture and keep a checkpoint, then delete what the rule gives up for it; the record if on disk."""
-        began_s = time.perf_counter()
+    ) -> None:
+        """Capture and keep a checkpoint; on disk it is committed in the background if the rule says so.
+
+        Once it is committed, what the rule gives up for it is deleted.
+
+        Raises:
+            SaveError: the disk refused, and nothing was to be done in the background.
+            UnsupportedStateError: something cannot be saved.
+        """
         key, name = self._key(moment), self._name(moment)
-        snapshot = capture()
-        if self._directory is None or self._folder is None:
-            self.rule.record_memory(key, snapshot)
-            return None
-        record = self._directory.save(
-            str(self._folder),
+        if self._directory is None:
+            self.rule.record_memory(key, capture(None))
+            return
+        directory = self._directory
+        began_s = time.perf_counter()
+        directory.writer.settle()
+        snapshot = capture(directory.buffers)
+        draft = directory.draft(
             name,
-            snapshot,
             kind=self.kind,
             moment=moment,
             metrics=metrics,
             reason=reason,
-            began_s=began_s,
+            blocked_s=time.perf_counter() - began_s,
             durability=self.rule.durability,
-            overwrite=self.rule.overwrite or name in self._replaceable,
         )
-        self._going += self.rule.record_disk(key, self._path(name))
-        self._delete_evicted(self._directory)
-        return record
+        if self.rule.background:
+            directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot))
+        else:
+            self._commit(directory, key, draft, snapshot)
+            directory.accounting.blocked_s += time.perf_counter() - began_s - draft.blocked_s
+
+    def _commit(
+        self, directory: ExperimentDirectory, key: Key, draft: CheckpointRecord, snapshot: MemorySnapshot
+    ) -> None:
+        overwrite = self.rule.overwrite or draft.name in self._replaceable
+        patience_s = list(_RETRY_AFTER_S) if self.rule.on_error == "retry" else []
+        try:
+            while True:
+                try:
+                    directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
+                    break
+                except SaveError as err:
+                    if patience_s:
+                        logger.warning("%s Trying again.", err)
+                        time.sleep(patience_s.pop(0))
+                    elif self.rule.on_error == "warn":
+                        logger.warning("%s Training goes on without it.", err)
+                        directory.accounting.failures += 1
+                        return
+                    else:
+                        raise
+        finally:
+            snapshot.release()
+        self._going += self.rule.record_disk(key, self._path(draft.name))
+        self._delete_evicted(directory)
 
     def refuse_taken(self, moments: Iterable[Moment]) -> None:
         """Before training: fail if the rule must not overwrite and one of these saves would have to.
