@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from typing import Any, Literal, NoReturn
 
 from .. import dtypes, paths
@@ -15,6 +14,7 @@ from ._registry import adapter_of
 Copier = Callable[[Bytes], None]
 """Fills a buffer of `leaf.size_bytes` with the bytes that the live array has now."""
 
+_SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
 _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there
 
 
@@ -45,11 +45,17 @@ class Walk:
         Raises:
             UnsupportedStateError: it, or something in it, cannot be saved.
         """
-        adapter = adapter_of(type(value))
+        kind = type(value)
+        if kind in _SCALARS:
+            return value
+        adapter = adapter_of(kind)
         if adapter is None:
-            self.refuse(path, type_name(type(value)))
-        with self._entered(value, path):
+            self.refuse(path, type_name(kind))
+        self._enter(value, path)
+        try:
             return adapter.capture(value, self, path)
+        finally:
+            self._open.discard(id(value))
 
     def child(self, path: str, key: Hashable) -> str:
         """The path of what the value at `path` holds under `key`; refuses a key that is not plain."""
@@ -94,17 +100,12 @@ class Walk:
         """Say that what stands at `path` cannot be saved."""
         raise UnsupportedStateError(path, kind, hint)
 
-    @contextmanager
-    def _entered(self, value: Any, path: str) -> Iterator[None]:
+    def _enter(self, value: Any, path: str) -> None:
         if id(value) in self._open:
             self.refuse(path, f"{type(value).__name__} that contains itself", "Break the cycle.")
         if len(self._open) >= _MAX_DEPTH:
             self.refuse(path, f"value nested deeper than {_MAX_DEPTH} levels", "Flatten it.")
         self._open.add(id(value))
-        try:
-            yield
-        finally:
-            self._open.discard(id(value))
 
 
 def type_name(kind: type) -> str:
