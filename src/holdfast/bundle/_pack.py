@@ -7,8 +7,7 @@ holes, and this order needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -33,41 +32,52 @@ _SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A pack before it is written: `header` with its length prefix, then the bytes of `cuts` in order."""
-
-    header: bytes
-    cuts: Sequence[Cut]
-    size: int
+def in_pack_order(cuts: Iterable[Cut]) -> list[Cut]:
+    """The order in which pieces stand in a pack: each is aligned to its items, and there are no holes."""
+    return sorted(cuts, key=_place)
 
 
-def lay_out(cuts: Iterable[Cut]) -> Layout:
-    """Order pieces and write the header. Their keys must be unique."""
-    ordered = sorted(cuts, key=_place)
-    table, offset = {}, 0
-    for cut in ordered:
-        table[cut.key] = {"dtype": cut.dtype, "shape": cut.shape, "data_offsets": (offset, offset + cut.size)}
-        offset += cut.size
-    text = _json.encode(table)
-    length = -(-(8 + len(text)) // ALIGNMENT) * ALIGNMENT - 8
-    header = length.to_bytes(8, "little") + text.ljust(length)
-    return Layout(header, ordered, len(header) + offset)
+class PackWriter:
+    """Writes a pack as its pieces come, the header last; they must come in pack order, with unique keys.
 
+    `room`: all pieces that may come. Space for a header that names all of them is kept at the beginning;
+    what is not needed of it is filled with spaces.
+    """
 
-def write(file: WriteFile, layout: Layout, bytes_of: Callable[[Cut], memoryview]) -> None:
-    """Write the whole pack; small pieces are gathered, so that the disk sees large writes."""
-    waiting = bytearray(layout.header)
-    for cut in layout.cuts:
-        data = bytes_of(cut)
-        if len(waiting) + len(data) > _BATCH_BYTES:
-            file.write(waiting)
-            waiting = bytearray()
+    def __init__(self, file: WriteFile, room: Iterable[Cut]) -> None:
+        self._file = file
+        # The offsets of the last piece are the longest, so no real entry is longer than this.
+        end = sum(cut.size for cut in room)
+        longest = _json.encode({cut.key: _entry(cut, end) for cut in room})
+        self._header_size = -(-(8 + len(longest)) // ALIGNMENT) * ALIGNMENT
+        self._table: dict[str, Any] = {}
+        self._offset = 0
+        self._waiting = bytearray()
+        file.skip(self._header_size)
+
+    def add(self, cut: Cut, data: memoryview) -> None:
+        """Append a piece; small ones are gathered, so that the disk sees large writes."""
+        self._table[cut.key] = _entry(cut, self._offset)
+        self._offset += cut.size
+        if len(self._waiting) + len(data) > _BATCH_BYTES:
+            self._flush()
         if len(data) >= _BATCH_BYTES:
-            file.write(data)
+            self._file.write(data)
         else:
-            waiting += data
-    file.write(waiting)
+            self._waiting += data
+
+    def finish(self) -> tuple[bytes, int]:
+        """Write what waits and the header; returns the header with its length, and the file's size in bytes."""
+        self._flush()
+        length = self._header_size - 8
+        header = length.to_bytes(8, "little") + _json.encode(self._table).ljust(length)
+        self._file.fill(header)
+        return header, len(header) + self._offset
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.write(self._waiting)
+            self._waiting = bytearray()
 
 
 def read_header(file: ReadFile) -> bytes:
@@ -122,6 +132,10 @@ def _span(entry: Any) -> tuple[int, int]:
 
 def _are_counts(values: Any) -> bool:
     return type(values) is list and all(type(value) is int and value >= 0 for value in values)
+
+
+def _entry(cut: Cut, offset: int) -> dict[str, Any]:
+    return {"dtype": cut.dtype, "shape": cut.shape, "data_offsets": (offset, offset + cut.size)}
 
 
 def _place(cut: Cut) -> tuple[bool, int]:

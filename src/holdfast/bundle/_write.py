@@ -1,16 +1,19 @@
 """From a snapshot to the files of a bundle: digest, link what is known, write the rest.
 
-Nothing here makes a checkpoint exist: that is `_commit`'s one job.
+Pieces are digested by several threads while those that are new stream to the disk; how the known ones
+are served is decided when all are known. Nothing here makes a checkpoint exist: that is `_commit`'s job.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count
 
 from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
@@ -18,15 +21,17 @@ from xxhash import xxh3_128_hexdigest
 from ..records import FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
 from ._names import pack_file, tree_file
-from ._pack import lay_out, write
+from ._pack import PackWriter, in_pack_order
 from ._pieces import Cut, Piece, cuts
 from ._sharing import Digested, KnownPack, Sharing
 from ._tree import StoredTree, encode_tree
 
 logger = logging.getLogger("holdfast")
 
-_THREADS = 4
-_THREADED_BYTES = 8 << 20  # below this, threads cost more than they save
+_THREADS = max(2, min(8, os.cpu_count() or 1))
+_THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
+_BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
+_AHEAD = 4 * _THREADS  # batches digested before the disk has asked for them
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,
                errno.ENOSYS, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ESTALE}  # fmt: skip
@@ -69,22 +74,51 @@ class FileWriter:
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
-        pieces = {leaf.path: _digest(snapshot, [*cuts(leaf)]) for leaf in leaves(snapshot.tree)}
-        distinct = {piece.blake3: piece for those in pieces.values() for piece in those}
-        shared = self._link_known(list(distinct.values()), sharing, seq)
-        written = sum(self._write_group(group, snapshot, sharing, seq) for group in shared.rest)
-        placed = {path: [self._placed[piece.blake3] for piece in those] for path, those in pieces.items()}
+        state = [*leaves(snapshot.tree)]
+        pieces = {leaf.path: [*cuts(leaf)] for leaf in state}
+        order = in_pack_order(cut for those in pieces.values() for cut in those)
+        digests: dict[Cut, Digested] = {}
+        known: list[Digested] = []
+        size = self._write_group(
+            self._new_ones(snapshot, order, sharing, digests, known), order, snapshot, sharing, seq
+        )
+        shared = self._link_known(known, sharing, seq)
+        for group in shared.rest:
+            size += self._write_group(group, [piece.cut for piece in group], snapshot, sharing, seq)
+        placed = {path: [self._place(digests[cut]) for cut in those] for path, those in pieces.items()}
         stored = StoredTree(snapshot.tree, placed, self._links)
         data = encode_tree(stored)
-        self._write_file(tree_file(self._id), data)
+        write_file(self._directory, tree_file(self._id), data, durable=self._durable)
         return Written(
             stored,
             FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
             tuple(self._packs),
-            bytes_captured=sum(leaf.size_bytes for leaf in leaves(snapshot.tree)),
-            bytes_written=written + len(data),
+            bytes_captured=sum(leaf.size_bytes for leaf in state),
+            bytes_written=size + len(data),
             bytes_shared=shared.size_bytes,
         )
+
+    def _new_ones(
+        self,
+        snapshot: Snapshot,
+        order: Sequence[Cut],
+        sharing: Sharing,
+        digests: dict[Cut, Digested],
+        known: list[Digested],
+    ) -> Iterator[Digested]:
+        """Each distinct piece that no known pack has, as soon as it is digested; the others go to `known`."""
+        seen: set[str] = set()
+        for piece in _digest(snapshot, order):
+            digests[piece.cut] = piece
+            if piece.blake3 not in seen:
+                seen.add(piece.blake3)
+                if sharing.find(piece):
+                    known.append(piece)
+                else:
+                    yield piece
+
+    def _place(self, piece: Digested) -> Piece:
+        return self._placed[piece.blake3]
 
     def _link_known(self, pieces: Sequence[Digested], sharing: Sharing, seq: int) -> _Shared:
         """Link the packs that serve enough of `pieces`; plan again as long as one cannot be linked."""
@@ -131,27 +165,31 @@ class FileWriter:
             self._directory.unlink(name)  # cut since it was written: not ours to spread
         return False
 
-    def _write_group(self, group: Sequence[Digested], snapshot: Snapshot, sharing: Sharing, seq: int) -> int:
-        """Write one new pack; returns its size in bytes."""
+    def _write_group(
+        self, group: Iterable[Digested], room: Sequence[Cut], snapshot: Snapshot, sharing: Sharing, seq: int
+    ) -> int:
+        """Write one new pack, unless `group` is empty; returns its size in bytes."""
+        pieces = iter(group)
+        first = next(pieces, None)
+        if first is None:
+            return 0
         name = pack_file(self._id, next(self._numbers))
-        layout = lay_out(piece.cut for piece in group)
-        file = self._directory.create(name)
+        file = self._directory.create(name, expected_size=sum(cut.size for cut in room))
         try:
-            write(file, layout, lambda cut: _bytes(snapshot, cut))
+            pack = PackWriter(file, room)
+            for piece in chain((first,), pieces):
+                pack.add(piece.cut, _bytes(snapshot, piece.cut))
+                known = sharing.find(piece)
+                born = known.born if known else seq
+                self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
+            header, size = pack.finish()
             if self._durable:
                 file.sync()
         finally:
             file.close()
-        self._packs.append(FileEntry(name, layout.size, blake3(layout.header).hexdigest()))
+        self._packs.append(FileEntry(name, size, blake3(header).hexdigest()))
         self._links[name] = 0
-        for piece in group:
-            known = sharing.find(piece)
-            born = known.born if known else seq
-            self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
-        return layout.size
-
-    def _write_file(self, name: str, data: bytes) -> None:
-        write_file(self._directory, name, data, durable=self._durable)
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +209,44 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
         file.close()
 
 
-def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> list[Digested]:
+def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
+    """Each piece with its digests, in order; threads run a bounded distance ahead of who asks."""
     if sum(cut.size for cut in pieces) < _THREADED_BYTES:
-        return [_digest_piece(snapshot, cut) for cut in pieces]
+        yield from _digest_batch(snapshot, pieces)
+        return
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda cut: _digest_piece(snapshot, cut), pieces))
+        ahead: deque[Future[list[Digested]]] = deque()
+        try:
+            for batch in _batches(pieces):
+                ahead.append(pool.submit(_digest_batch, snapshot, batch))
+                if len(ahead) >= _AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
+        finally:
+            for job in ahead:
+                job.cancel()
 
 
-def _digest_piece(snapshot: Snapshot, cut: Cut) -> Digested:
-    data = _bytes(snapshot, cut)
-    return Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data))
+def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
+    batch: list[Cut] = []
+    size = 0
+    for cut in pieces:
+        batch.append(cut)
+        size += cut.size
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[Digested]:
+    digested = []
+    for cut in batch:
+        data = _bytes(snapshot, cut)
+        digested.append(Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data)))
+    return digested
 
 
 def _bytes(snapshot: Snapshot, cut: Cut) -> memoryview:

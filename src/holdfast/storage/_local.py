@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 
+from ._direct import DIRECT_BYTES, DirectWriter, make_direct, write_all
 from ._protocol import Buffer, Status
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -86,8 +87,9 @@ class _Directory(_Descriptor):
         found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         return Status(found.st_size, found.st_mtime, found.st_nlink, stat.S_ISREG(found.st_mode))
 
-    def create(self, name: str) -> _WriteFile:
-        return _WriteFile(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
+    def create(self, name: str, *, expected_size: int = 0) -> _WriteFile:
+        descriptor = os.open(name, _WRITE, 0o666, dir_fd=self._descriptor)
+        return _WriteFile(descriptor, direct=expected_size >= DIRECT_BYTES and make_direct(descriptor))
 
     def link(self, source: str, name: str) -> None:
         os.link(source, name, dst_dir_fd=self._descriptor, follow_symlinks=False)
@@ -100,7 +102,7 @@ class _Directory(_Descriptor):
 
     def hold(self, name: str) -> _Held:
         held = _Held(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
-        _lock(held)
+        _lock(held, wait=True)  # whoever looks whether it is held has it for an instant
         return held
 
     def claim(self, name: str, note: bytes) -> _Held | None:
@@ -142,16 +144,43 @@ class _Directory(_Descriptor):
 
 
 class _WriteFile(_Descriptor):
+    def __init__(self, descriptor: int, *, direct: bool) -> None:
+        super().__init__(descriptor)
+        self._direct = DirectWriter(descriptor) if direct else None
+        self._end = 0
+
+    def skip(self, size: int) -> None:
+        self._end = size
+        if self._direct is not None:
+            self._direct.skip(size)
+
     def write(self, data: Buffer) -> None:
-        rest = memoryview(data).cast("B")
-        while rest:
-            written = os.write(self._descriptor, rest)
-            if written == 0:
-                raise OSError(errno.EIO, "the disk accepts no more bytes and gives no reason")
-            rest = rest[written:]
+        if self._direct is not None:
+            self._direct.write(data)
+        else:
+            view = memoryview(data).cast("B")
+            write_all(self._descriptor, view, self._end)
+            self._end += len(view)
+
+    def fill(self, data: Buffer) -> None:
+        self._flush()
+        write_all(self._descriptor, memoryview(data).cast("B"), 0)
 
     def sync(self) -> None:
+        self._flush()
         _sync(self._descriptor)
+
+    def close(self) -> None:
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.stop()
+        super().close()
+
+    def _flush(self) -> None:
+        if self._direct is not None:
+            self._direct.flush()
+            self._direct.stop()
+            self._direct = None
 
 
 class _ReadFile(_Descriptor):
@@ -185,10 +214,10 @@ class _Held(_Descriptor):
         self.close()
 
 
-def _lock(held: _Held) -> bool:
+def _lock(held: _Held, *, wait: bool = False) -> bool:
     """Take the lock; False if another process has it. Where there are no locks, everybody gets it."""
     try:
-        fcntl.lockf(held.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(held.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as err:
         if err.errno in _NO_LOCKS:
             return True

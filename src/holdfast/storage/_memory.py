@@ -22,6 +22,8 @@ class _File:
 @dataclass(slots=True, eq=False)
 class _Folder:
     entries: dict[str, _File | _Folder] = field(default_factory=dict)
+    modified_s: float = 0.0
+    removed: bool = False  # still open somewhere, but nothing can be put into it
 
 
 class MemoryDisk:
@@ -36,7 +38,7 @@ class MemoryDisk:
         folder, name = self._place(path)
         if name in folder.entries:
             raise _error(errno.EEXIST, path)
-        folder.entries[name] = _Folder()
+        folder.entries[name] = _Folder(modified_s=self.now())
 
     def rename(self, old: str, new: str) -> None:
         source, old_name = self._place(old)
@@ -48,12 +50,16 @@ class MemoryDisk:
             raise _error(errno.ENOTDIR, new)
         if replaced is not None and replaced.entries:
             raise _error(errno.ENOTEMPTY, new)
+        if replaced is not None:
+            replaced.removed = True
         target.entries[new_name] = source.entries.pop(old_name)
 
     def rmdir(self, path: str) -> None:
         folder, name = self._place(path)
-        if self._folder(path).entries:
+        removed = self._folder(path)
+        if removed.entries:
             raise _error(errno.ENOTEMPTY, path)
+        removed.removed = True
         del folder.entries[name]
 
     def sync_file(self, path: str) -> None:
@@ -100,22 +106,21 @@ class _Directory:
         return _ReadFile(_file_in(self._folder, name))
 
     def status(self, name: str) -> Status:
-        found = self._folder.entries.get(name)
+        found = self._folder if name == "." else self._folder.entries.get(name)
         if isinstance(found, _Folder):
-            return Status(0, 0.0, 2, is_file=False)
+            return Status(0, found.modified_s, 2, is_file=False)
         file = _file_in(self._folder, name)
         return Status(len(file.data), file.modified_s, file.links, is_file=True)
 
-    def create(self, name: str) -> _WriteFile:
-        self._refuse_taken(name)
-        file = self._folder.entries[name] = _File(modified_s=self._disk.now())
+    def create(self, name: str, *, expected_size: int = 0) -> _WriteFile:
+        file = _File(modified_s=self._disk.now())
+        self._enter(name, file)
         return _WriteFile(file, self._disk.now)
 
     def link(self, source: str, name: str) -> None:
         file = self._disk._file(source)
-        self._refuse_taken(name)
+        self._enter(name, file)
         file.links += 1
-        self._folder.entries[name] = file
 
     def rename(self, old: str, new: str) -> None:
         moved = _file_in(self._folder, old)
@@ -154,9 +159,13 @@ class _Directory:
 
     def __exit__(self, *details: object) -> None: ...
 
-    def _refuse_taken(self, name: str) -> None:
+    def _enter(self, name: str, file: _File) -> None:
+        if self._folder.removed:
+            raise _error(errno.ENOENT, name)
         if name in self._folder.entries:
             raise _error(errno.EEXIST, name)
+        self._folder.entries[name] = file
+        self._folder.modified_s = self._disk.now()
 
 
 class _WriteFile:
@@ -166,6 +175,12 @@ class _WriteFile:
     def write(self, data: Buffer) -> None:
         self._file.data += data
         self._file.modified_s = self._clock()
+
+    def skip(self, size: int) -> None:
+        self._file.data += bytes(size)
+
+    def fill(self, data: Buffer) -> None:
+        self._file.data[: len(data)] = data
 
     def sync(self) -> None: ...
 

@@ -29,6 +29,14 @@ class WriteFile(Protocol):
         """Write all of `data`, however many calls that takes."""
         ...
 
+    def skip(self, size: int) -> None:
+        """Before anything is written: leave `size` bytes (a multiple of 4096) free at the beginning."""
+        ...
+
+    def fill(self, data: Buffer) -> None:
+        """Write the bytes that were left free; nothing is written after that."""
+        ...
+
     def sync(self) -> None:
         """Return once everything written is on the medium."""
         ...
@@ -66,11 +74,11 @@ class Directory(Protocol):
         ...
 
     def status(self, name: str) -> Status:
-        """Of the name itself: symbolic links are not followed."""
+        """Of the name itself (`.`: of the directory): symbolic links are not followed."""
         ...
 
-    def create(self, name: str) -> WriteFile:
-        """Create a file for writing; FileExistsError if the name is taken."""
+    def create(self, name: str, *, expected_size: int = 0) -> WriteFile:
+        """Create a file for writing, of about that many bytes; FileExistsError if the name is taken."""
         ...
 
     def link(self, source: str, name: str) -> None:

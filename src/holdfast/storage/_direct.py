@@ -1,0 +1,103 @@
+"""Large files written around the page cache: nearly twice as fast as through it, and no work for the CPU.
+
+Data pass through two aligned buffers, one filled while the other is on its way to the disk. What is
+left over at the end, less than a page, goes the usual way.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from ._protocol import Buffer
+
+PAGE_BYTES = 4096
+BUFFER_BYTES = 8 << 20
+DIRECT_BYTES = 2 * BUFFER_BYTES  # smaller files gain nothing
+_O_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+def make_direct(descriptor: int) -> bool:
+    """Let writes pass the page cache by; False where the file system cannot."""
+    return _O_DIRECT != 0 and _set_direct(descriptor, True)
+
+
+class DirectWriter:
+    """Sequential writing to a descriptor that `make_direct` agreed to; the caller syncs and closes it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        # Anonymous maps begin at a page, as direct writes want.
+        self._buffers = [np.frombuffer(mmap.mmap(-1, BUFFER_BYTES), np.uint8) for _ in range(2)]
+        self._used = 0
+        self._offset = 0  # in the file, of the buffer being filled
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="holdfast-disk")
+        self._under_way: Future[None] | None = None
+
+    def skip(self, size: int) -> None:
+        self._offset = size
+
+    def write(self, data: Buffer) -> None:
+        rest = np.frombuffer(data, np.uint8)
+        while len(rest):
+            part = rest[: BUFFER_BYTES - self._used]
+            # NumPy lets other threads run while it copies.
+            np.copyto(self._buffers[0][self._used : self._used + len(part)], part)
+            self._used += len(part)
+            rest = rest[len(part) :]
+            if self._used == BUFFER_BYTES:
+                self._send(BUFFER_BYTES)
+
+    def flush(self) -> None:
+        """Write what is left; from then on the descriptor writes through the page cache."""
+        pages = self._used - self._used % PAGE_BYTES
+        tail = bytes(self._buffers[0][pages : self._used])
+        if pages:
+            self._send(pages)
+        self._wait()
+        self._used = 0
+        _set_direct(self._descriptor, False)
+        write_all(self._descriptor, memoryview(tail), self._offset)
+
+    def stop(self) -> None:
+        """Return once nothing is under way, whatever became of it."""
+        self._pool.shutdown(wait=True)
+
+    def _send(self, size: int) -> None:
+        self._wait()
+        self._buffers.reverse()
+        data = self._buffers[1].data[:size]
+        self._under_way = self._pool.submit(write_all, self._descriptor, data, self._offset)
+        self._offset += size
+        self._used = 0
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            under_way, self._under_way = self._under_way, None
+            under_way.result()
+
+
+def write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`, however many calls that takes."""
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        if written == 0:
+            raise OSError(errno.EIO, "the disk accepts no more bytes and gives no reason")
+        if written % PAGE_BYTES and written < len(data):
+            _set_direct(descriptor, False)  # cut within a page: go on where no alignment is asked
+        data, offset = data[written:], offset + written
+
+
+def _set_direct(descriptor: int, on: bool) -> bool:
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    wanted = flags | _O_DIRECT if on else flags & ~_O_DIRECT
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, wanted)
+    except OSError:
+        return False
+    return True
