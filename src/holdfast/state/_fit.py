@@ -15,6 +15,7 @@ from ..records import Bytes, Leaf, Node, Object, Source
 from ._names import Later, Names
 from ._rebuild import Rebuilder
 from ._registry import adapter_named, adapter_of
+from ._tree import contents
 from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]
@@ -229,8 +230,11 @@ def _unmakeable(node: Node) -> Iterator[Object]:
 
 def _alike(live: Any, node: Node) -> bool:
     """Whether a loader that expects a value such as `live` can take `node`: None may come and go."""
+    node = contents(node)
     if live is None or node is None:
         return True
+    if isinstance(node, Object):
+        return node.type == type_name(type(live))
     if isinstance(node, Leaf):
         if isinstance(live, np.generic):
             return node.kind == "scalar" and dtypes.name_of(live.dtype) == node.dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves
 from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
 
+SENSELESS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a reader of a saved state runs into where the state makes no sense to it."""
+
 _WHOLE = object()
 
 
 def rebuild(source: Source, node: Node = _WHOLE) -> Any:
     """The value that `node` (the whole state if not given) was captured from, made anew.
 
-    Containers come back with their types, arrays as what they were (a torch tensor as an ndarray where
+    Containers come back with their types (a named tuple as a tuple), arrays as what they were (a torch tensor as an ndarray where
     torch is not installed), tied arrays as one object. Random generators come back as generators; of any
     other object only its state comes back, because no class is ever imported by name.
 
@@ -50,7 +54,7 @@ class Rebuilder:
             case Object() as taken:
                 state = self.value(taken.state)
                 fresh = getattr(adapter_named(taken.adapter), "fresh", None)
-                return state if fresh is None else fresh(state, taken)
+                return state if fresh is None else _made(fresh, state, taken)
             case dict() as entries:
                 return {key: self.value(entry) for key, entry in entries.items()}
             case list() as items:
@@ -73,6 +77,14 @@ class Rebuilder:
         if node.path not in self._leaves:
             raise CheckpointDamagedError("the state tree", f"an alias of {node.path!r} leads nowhere")
         return self._leaves[node.path]
+
+
+def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any:
+    try:
+        return fresh(state, taken)
+    except (*SENSELESS, RuntimeError) as err:  # torch says most things by RuntimeError
+        what = f"what was saved as a {taken.type} is none ({type(err).__name__}: {err})"
+        raise CheckpointDamagedError("the state tree", what) from err
 
 
 def make_leaf(leaf: Leaf, read: Read) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
 _FIRST = ("parts",)
-_LAST = ("numpy", "random", "python", "protocols", "dataclass")
+_LAST = ("numpy", "random", "collections", "values", "python", "protocols", "dataclass")
 
 Read = Callable[[Leaf, Any], None]
 """Fills the second argument, `leaf.size_bytes` of uint8, with the bytes of the first."""

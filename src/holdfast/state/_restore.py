@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import StateMismatchError
+from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError
 from ..records import Node, Source
 from ._fit import Fit
+from ._rebuild import SENSELESS
+from ._tree import contents
 from .adapters import python
 
 
@@ -44,14 +48,42 @@ def restore(
     """
     fit = Fit(source)
     root = source.tree if tree is None else tree
-    if isinstance(into, dict) and isinstance(root, dict):
-        root = {key: root[key] for key in into if key in root}
-        make = python.DICT.plan_entries(into, root, fit, "")
-    else:
-        make = fit.into(into, root, "")
-    fit.later.run()
+    with _planning():
+        entries = contents(root)
+        if isinstance(into, dict) and isinstance(entries, dict):
+            known = {key: entries[key] for key in into if key in entries}
+            make = python.DICT.plan_entries(into, known, fit, "")
+        else:
+            make = fit.into(into, root, "")
+        fit.later.run()
     if strict and fit.problems:
         raise StateMismatchError(fit.problems)
     if verify == "first":
         source.check(fit.needed)
-    return Restored(make(), tuple(fit.problems))
+    with _acting():
+        return Restored(make(), tuple(fit.problems))
+
+
+@contextmanager
+def _planning() -> Iterator[None]:
+    """A state that no adapter could have written trips it up; that is told as what it is."""
+    try:
+        yield
+    except HoldfastError:
+        raise
+    except SENSELESS as err:
+        what = f"the state: what was saved makes no sense ({type(err).__name__}: {err})"
+        raise StateMismatchError([what]) from err
+
+
+@contextmanager
+def _acting() -> Iterator[None]:
+    try:
+        yield
+    except DamagedError as err:
+        raise RestoreIncompleteError("the state", str(err)) from err
+    except HoldfastError:
+        raise
+    except SENSELESS as err:
+        why = f"the live object did not take it ({type(err).__name__}: {err})"
+        raise RestoreIncompleteError("the state", why) from err

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from typing import Final
 
 from .. import paths
 from ..records import Alias, Node, Object, leaves
+
+COLLECTION: Final = "collection"
+"""The adapter of OrderedDicts, deques and their like; their states are plain dicts and lists."""
 
 
 def find(tree: Node, path: str) -> Node:
@@ -40,6 +44,11 @@ def resolve(tree: Node, node: Node) -> Node:
         if leaf.path == node.path:
             return leaf
     raise KeyError(node.path)
+
+
+def contents(node: Node) -> Node:
+    """`node`, or the dict or list inside if it is a collection: of a live one the type is known."""
+    return node.state if isinstance(node, Object) and node.adapter == COLLECTION else node
 
 
 def aliased(node: Node) -> Iterator[str]:

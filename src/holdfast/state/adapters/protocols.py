@@ -10,6 +10,7 @@ from typing import Any
 
 from ...records import Node, Object
 from .._fit import Fit, Make, said
+from .._tree import contents
 from .._walk import Walk, type_name
 from .python import plan_entries
 
@@ -51,9 +52,10 @@ class Stateful:
 
 def _plan_dict(live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
     """A new dict with exactly the live keys."""
-    if not isinstance(node, dict):
+    entries = contents(node)
+    if not isinstance(entries, dict):
         return fit.misfit(live, path, f"{said(node)} was saved, the live state is {said(live)}")
-    makes = plan_entries(live, node, fit, path)
+    makes = plan_entries(live, entries, fit, path)
     return lambda: {key: make() for key, make in makes.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -16,7 +16,10 @@ from ... import paths
 from ...records import Leaf, Node, Object
 from .._fit import Fit, Make, said
 from .._rebuild import Read
+from .._registry import adapter_of
+from .._tree import contents
 from .._walk import Walk, type_name
+from .values import Value
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, datetime, date, time, timedelta})
 _INLINE_BYTES = 1024  # longer ones have a place of their own, and can be shared
@@ -52,19 +55,23 @@ class _Bytes(_Scalar):
 
 
 class _Dict:
-    """Dicts and their standard kin; the kin are saved as dicts, and a live one keeps its type."""
+    """Dicts. Into a live one any kin of dict can be put (`collections.py`): it keeps its own type."""
 
     name = "dict"
 
     def claims(self, kind: type) -> bool:
-        return kind in (dict, OrderedDict, defaultdict, Counter)
+        return kind is dict
 
     def capture(self, value: dict[Any, Any], walk: Walk, path: str) -> Node:
         return {key: walk.node(entry, walk.child(path, key)) for key, entry in value.items()}
 
     def plan(self, live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
-        if not isinstance(node, dict):
+        entries = contents(node)
+        if not isinstance(entries, dict):
             return _replace_plain(live, node, fit, path)
+        return self._plan(live, entries, fit, path)
+
+    def _plan(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
         if live.keys() != node.keys() and is_plain(live) and not fit.exact:
             return _refill(live, fit.replace(live, node, path), _put_entries, fit)
         return self.plan_entries(live, node, fit, path)
@@ -90,19 +97,23 @@ def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str
 
 
 class _List:
-    """Lists and deques; a live deque keeps its type and its bound."""
+    """Lists. A live deque takes what a list was, and keeps its type and its bound."""
 
     name = "list"
 
     def claims(self, kind: type) -> bool:
-        return kind in (list, deque)
+        return kind is list
 
     def capture(self, value: list[Any], walk: Walk, path: str) -> Node:
         return [walk.node(entry, paths.item(path, index)) for index, entry in enumerate(value)]
 
     def plan(self, live: list[Any], node: Node, fit: Fit, path: str) -> Make:
-        if not isinstance(node, list):
+        items = contents(node)
+        if not isinstance(items, list):
             return _replace_plain(live, node, fit, path)
+        return self._plan(live, items, fit, path)
+
+    def _plan(self, live: list[Any], node: list[Any], fit: Fit, path: str) -> Make:
         if len(live) != len(node):
             if not is_plain(live):
                 return fit.misfit(
@@ -184,7 +195,9 @@ def is_plain(value: Any) -> bool:
         return all(is_plain(entry) for entry in value.values())
     if isinstance(value, list | tuple | deque):
         return all(is_plain(entry) for entry in value)
-    return type(value) in _SCALARS or isinstance(value, bytes | set | frozenset | Path | np.generic)
+    if type(value) in _SCALARS or isinstance(value, bytes | set | frozenset | Path | np.generic):
+        return True
+    return isinstance(adapter_of(type(value)), Value)
 
 
 def _is_plain_item(value: Any) -> bool:
@@ -239,6 +252,6 @@ def _make_bytes(leaf: Leaf, read: Read) -> bytes:
     return data.tobytes()
 
 
-DICT = _Dict()
-ADAPTERS = (_Enum(), _Scalar(), _Bytes(), DICT, _List(), _Tuple(), _Set())
+DICT, LIST = _Dict(), _List()
+ADAPTERS = (_Enum(), _Scalar(), _Bytes(), DICT, LIST, _Tuple(), _Set())
 MAKERS = {"bytes": _make_bytes}

@@ -32,7 +32,7 @@ class _PythonRandom:
         taken = fit.object_of(self.name, live, node, path, holds=dict)
         if taken is None:
             return fit.keep(live)
-        with fit.keeping_types():
+        with fit.keeping_types(exact=True):
             make = fit.into(_taken(live), taken.state, path)
         return lambda: _set(live, make())
 
@@ -65,7 +65,7 @@ class _NumpyRandom:
                 path,
                 f"{taken.state.get('bit_generator')} was saved, the live generator is {state['bit_generator']}",
             )
-        with fit.keeping_types():
+        with fit.keeping_types(exact=True):
             make = fit.into(state, taken.state, path)
 
         def act() -> Any:

@@ -1,0 +1,41 @@
+"""Small immutable values that a constructor of a closed table makes again: `range`, `slice`, `bytearray`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...records import Node, Object
+from .._fit import Fit, Make
+from .._walk import Walk, type_name
+
+
+class Value:
+    """An adapter for one type: `take` gives plain data from a value, `make` the value from those."""
+
+    def __init__(self, kind: type, take: Callable[[Any], Any], make: Callable[[Any], Any]) -> None:
+        self.name = type_name(kind)
+        self._kind, self._take, self._make = kind, take, make
+
+    def claims(self, kind: type) -> bool:
+        return kind is self._kind
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        return Object(self.name, self.name, walk.node(self._take(value), path))
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        return fit.replace(live, node, path)
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        return self._make(state)
+
+
+def _bounds(value: Any) -> list[Any]:
+    return [value.start, value.stop, value.step]
+
+
+ADAPTERS = (
+    Value(bytearray, bytes, bytearray),
+    Value(range, _bounds, lambda bounds: range(*bounds)),
+    Value(slice, _bounds, lambda bounds: slice(*bounds)),
+)
