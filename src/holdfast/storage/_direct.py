@@ -1,7 +1,8 @@
 """Large files written around the page cache: nearly twice as fast as through it, and no work for the CPU.
 
-Data pass through two aligned buffers, one filled while the other is on its way to the disk. What is
-left over at the end, less than a page, goes the usual way.
+Whole pages of page-aligned memory go to the disk from where they are; the rest passes through two
+aligned buffers, one filled while the other is on its way. What is left over at the end, less than a
+page, goes the usual way.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ class DirectWriter:
         self._offset = size
 
     def write(self, data: Buffer) -> None:
+        """Take `data`, which must not change until `flush`."""
         rest = np.frombuffer(data, np.uint8)
+        if not self._used and not rest.ctypes.data % PAGE_BYTES and not len(rest) % PAGE_BYTES:
+            self._send(rest.data)
+            return
         while len(rest):
             part = rest[: BUFFER_BYTES - self._used]
             # NumPy lets other threads run while it copies.
@@ -51,14 +56,14 @@ class DirectWriter:
             self._used += len(part)
             rest = rest[len(part) :]
             if self._used == BUFFER_BYTES:
-                self._send(BUFFER_BYTES)
+                self._send_buffer(BUFFER_BYTES)
 
     def flush(self) -> None:
         """Write what is left; from then on the descriptor writes through the page cache."""
         pages = self._used - self._used % PAGE_BYTES
         tail = bytes(self._buffers[0][pages : self._used])
         if pages:
-            self._send(pages)
+            self._send_buffer(pages)
         self._wait()
         self._used = 0
         _set_direct(self._descriptor, False)
@@ -68,13 +73,15 @@ class DirectWriter:
         """Return once nothing is under way, whatever became of it."""
         self._pool.shutdown(wait=True)
 
-    def _send(self, size: int) -> None:
-        self._wait()
+    def _send_buffer(self, size: int) -> None:
+        self._send(self._buffers[0].data[:size])
         self._buffers.reverse()
-        data = self._buffers[1].data[:size]
-        self._under_way = self._pool.submit(write_all, self._descriptor, data, self._offset)
-        self._offset += size
         self._used = 0
+
+    def _send(self, data: memoryview) -> None:
+        self._wait()
+        self._under_way = self._pool.submit(write_all, self._descriptor, data, self._offset)
+        self._offset += len(data)
 
     def _wait(self) -> None:
         if self._under_way is not None:

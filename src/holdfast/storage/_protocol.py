@@ -26,7 +26,7 @@ class WriteFile(Protocol):
     """A new file, being written from its beginning."""
 
     def write(self, data: Buffer) -> None:
-        """Write all of `data`, however many calls that takes."""
+        """Write all of `data`, however many calls that takes; it must not change until `sync` or `fill`."""
         ...
 
     def skip(self, size: int) -> None:
