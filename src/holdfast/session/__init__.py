@@ -5,4 +5,6 @@ from ._checkpoint import open as open
 from ._checkpoint import scan as scan
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._remove import removable as removable
+from ._remove import remove as remove
 from ._session import Session as Session

@@ -1,4 +1,4 @@
-"""Deleting a checkpoint by hand: whole or damaged, but never anything that is not one."""
+"""Deleting checkpoints by hand, in two halves: `removable` looks and refuses, `remove` deletes what was looked at."""
 
 from __future__ import annotations
 
@@ -11,20 +11,13 @@ from ..storage import LocalDisk, Storage
 _SET_ASIDE = f"{bundle.SUFFIX}.damaged-"
 
 
-def remove(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None = None) -> None:
-    """Delete the checkpoint at a path (`….ckpt.mml`), or one that `scan` listed and that is still the same.
-
-    Whatever other checkpoints share with it stays. A damaged one is deleted too, also one that was set
-    aside as `….ckpt.mml.damaged-<id>`.
+def removable(path: str | os.PathLike[str], *, disk: Storage | None = None) -> bundle.Listed:
+    """The checkpoint at `path`, whole or damaged, also one set aside as `….ckpt.mml.damaged-<id>`.
 
     Raises:
-        CheckpointNotFoundError: there is none, or this is no checkpoint (a symbolic link is none).
-        CheckpointReplacedError: it is not the listed one any more; nothing was deleted.
-        SaveError: the disk refused.
+        CheckpointNotFoundError: there is none, or it is no checkpoint's own directory but a link to one.
     """
-    disk = disk or LocalDisk()
-    path = place.path if isinstance(place, bundle.Listed) else os.fspath(place).rstrip("/")
-    expected_id = place.record.id if isinstance(place, bundle.Listed) and place.record else None
+    disk, path = disk or LocalDisk(), os.fspath(path).rstrip("/")
     above, _, name = path.rpartition("/")
     if not name.endswith(bundle.SUFFIX) and _SET_ASIDE not in name:
         raise CheckpointNotFoundError(
@@ -34,6 +27,21 @@ def remove(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | Non
         folders = disk.folders(above or ("/" if path.startswith("/") else "."))
     except OSError:
         raise CheckpointNotFoundError(path) from None
-    if name not in folders:
-        raise CheckpointNotFoundError(path)
-    bundle.delete(disk, path, expected_id=expected_id)
+    listed = bundle.look(disk, path) if name in folders else None
+    if listed is None:
+        raise CheckpointNotFoundError(path, "there is no checkpoint's directory of this name")
+    return listed
+
+
+def remove(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None = None) -> None:
+    """Delete the checkpoint at a path, or one that `scan` or `removable` listed and that is still the same.
+
+    Whatever other checkpoints share with it stays.
+
+    Raises:
+        CheckpointNotFoundError: see `removable`.
+        CheckpointReplacedError: the name holds another checkpoint by now; nothing was deleted.
+        SaveError: the disk refused.
+    """
+    listed = place if isinstance(place, bundle.Listed) else removable(place, disk=disk)
+    bundle.delete(disk or LocalDisk(), listed.path, expected_id=listed.record.id if listed.record else None)

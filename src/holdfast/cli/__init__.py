@@ -1,0 +1,4 @@
+"""The `holdfast` command. One module per subcommand, found by being here: see `_app`."""
+
+from ._app import app as app
+from ._app import main as main

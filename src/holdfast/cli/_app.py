@@ -1,0 +1,92 @@
+"""The command line as a whole: it finds its subcommands, and turns errors into a line and an exit code.
+
+Every module of this package whose name has no leading underscore is a subcommand. It offers
+`register(app)`, which adds itself to the Typer app; nothing else needs to know of it. Its top-level
+imports are paid by every other command too, so a framework is imported inside the function.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pkgutil
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import HoldfastError
+from ._console import Console, die_of_broken_pipe
+from ._exit import INTERRUPTED, describe, exit_code
+from ._text import printable
+
+
+class _Group(TyperGroup):
+    """Errors of ours become one red line and an exit code; Ctrl+C and a closed pipe only the code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a pipe that was closed is noticed here, not while Python shuts down
+        except HoldfastError as err:
+            Console(stderr=True).line(f"holdfast: {_message(err)}", "red")
+            raise typer.Exit(exit_code(err)) from None
+        except BrokenPipeError:
+            die_of_broken_pipe()
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        return result
+
+
+def _message(err: HoldfastError) -> str:
+    # A few errors are lists, one problem a line; all else that could break a line is shown, not obeyed.
+    return "\n".join(printable(line) for line in str(err).split("\n"))
+
+
+app = typer.Typer(
+    name="holdfast",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=describe(),
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _holdfast(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Look at, verify and delete the checkpoints of machine-learning experiments."""
+
+
+def _register_all() -> None:
+    package = sys.modules[__package__ or ""]
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{package.__name__}.{module.name}").register(app)
+
+
+_register_all()
+
+
+def main() -> None:
+    """The console entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what the terminal's encoding lacks must not end us
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

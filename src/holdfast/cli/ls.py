@@ -1,0 +1,110 @@
+"""`holdfast ls`: every checkpoint below a directory, from their records alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ..bundle import Listed
+from ..errors import CheckpointDamagedError, FormatVersionError
+from . import _json, _text
+from ._columns import Column, Row, layout
+from ._console import Cell, Console
+from ._disk import usage
+from ._places import find_all, name_in
+
+_COLUMNS = (
+    Column("name", floor=24, keep_end=True),
+    Column("kind", expendable=4),
+    Column("where", floor=20, keep_end=True),
+    Column("step", right=True),
+    Column("saved"),
+    Column("metrics", floor=12, expendable=1),
+    Column("size", right=True, expendable=3),
+    Column("written", right=True),
+    Column("shared", right=True, expendable=2),
+    Column("reason", floor=16, expendable=5),
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("ls")(ls)
+
+
+def ls(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where to look, with all folders below.")] = ".",
+    wide: Annotated[bool, typer.Option("--wide", "-w", help="All columns in full, however long the lines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
+) -> None:
+    """List the checkpoints in a directory, newest last, and what they take on disk."""
+    found, console = find_all(directory), Console()
+    if json:
+        console.plain_lines(_json.dumps(_as_json(listed)) for listed in found)
+        return
+    if not found:
+        Console(stderr=True).line(f"There are no checkpoints in {_text.printable(directory)}.")
+        return
+    rows = _rows(directory, found, time.time() if console.is_terminal else None)
+    lines, left_out = layout(_COLUMNS, rows, None if wide else console.limit)
+    lines += [[], _summary(found)]
+    if left_out:
+        lines.append([(f"Not shown for want of room: {', '.join(left_out)} (--wide shows all).", "dim")])
+    console.lines(lines)
+
+
+def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[Row]:
+    """`now_s` turns times into ages, for readers who are there now."""
+    rows: list[Row] = []
+    for listed in found:
+        name = _text.printable(name_in(directory, listed.path))
+        record = listed.record
+        if record is None:
+            rows.append([(name, "red"), (_why(listed), "red")])
+            continue
+        saved = _text.local_time(record.created) if now_s is None else _text.age(record.created, now_s)
+        rows.append(
+            [
+                (name, "bold"),
+                (record.kind, ""),
+                (_text.where(record.moment), ""),
+                (str(record.moment.step), ""),
+                (saved, ""),
+                (_text.metrics(record.metrics), "cyan"),
+                (_text.size(record.size_bytes), ""),
+                (_text.size(record.bytes_written), ""),
+                (_text.size(record.bytes_shared), "green" if record.bytes_shared else ""),
+                (_text.printable(record.reason), "dim"),
+            ]
+        )
+    return rows
+
+
+def _why(listed: Listed) -> str:
+    if isinstance(listed.problem, CheckpointDamagedError):
+        return f"damaged: {_text.reason(listed.problem)}"
+    return _text.reason(listed.problem) if listed.problem else "unreadable"
+
+
+def _summary(found: Sequence[Listed]) -> list[Cell]:
+    disk = usage(listed.path for listed in found)
+    newer = sum(isinstance(listed.problem, FormatVersionError) for listed in found)
+    damaged = sum(listed.record is None for listed in found) - newer
+    cells: list[Cell] = [(_text.count(len(found), "checkpoint"), "bold")]
+    if damaged:
+        cells += [(", ", ""), (f"{damaged:,} damaged", "red")]
+    if newer:
+        cells += [(", ", ""), (f"{newer:,} of a newer format", "red")]
+    cells.append((f" · {_text.size(disk.used)} on disk", ""))
+    if disk.used < disk.copies:
+        saved = 1 - disk.used / disk.copies
+        cells.append((f"; complete copies would take {_text.size(disk.copies)} ({saved:.0%} saved)", ""))
+    return cells
+
+
+def _as_json(listed: Listed) -> dict[str, object]:
+    problem = str(listed.problem) if listed.problem else None
+    fields = _json.of_record(listed.record) if listed.record else {}
+    return {"path": listed.path, "problem": problem, **fields}

@@ -1,0 +1,60 @@
+"""`holdfast rm`: deletes checkpoints, damaged ones too, and says what that has freed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ..bundle import Listed
+from ..errors import UsageError
+from ..session import removable, remove
+from . import _text
+from ._console import Cell, Console
+from ._disk import Watched, usage
+
+
+def register(app: typer.Typer) -> None:
+    app.command("rm")(rm)
+
+
+def rm(
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="Checkpoints, by their full names.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete checkpoints. What others share with them stays; only those that were looked at are deleted."""
+    doomed = [removable(place) for place in _distinct(bundles)]  # refuses before anything is deleted
+    if not yes and not _agreed(doomed):
+        Console(stderr=True).line("Nothing was deleted.")
+        return
+    console = Console()
+    for listed in doomed:
+        files = Watched(listed.path)
+        try:
+            remove(listed)
+        finally:
+            freed, kept = files.release()
+        name = _text.printable(listed.path)
+        cells: list[Cell] = [(f"deleted {name}: {_text.size(freed)} freed", "")]
+        if kept:
+            cells.append((f", {_text.size(kept)} still in use by others", "dim"))
+        console.lines([cells])
+
+
+def _distinct(places: list[str]) -> list[str]:
+    return list({os.path.realpath(place): place for place in places}.values())
+
+
+def _agreed(doomed: list[Listed]) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to ask whether to delete: pass --yes.")
+    console = Console(stderr=True)
+    for listed in doomed:
+        about = _text.where(listed.record.moment) if listed.record else "damaged"
+        console.lines([[("  " + _text.printable(listed.path), "bold"), (f"  {about}", "")]])
+    frees = _text.size(usage(listed.path for listed in doomed).only_here)
+    question = f"Delete {_text.count(len(doomed), 'checkpoint')}, which frees {frees}? [y/N] "
+    console.print(question, end="", soft_wrap=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,92 @@
+"""`holdfast show`: all about one checkpoint, and the structure of its state, without reading an array."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+import typer
+
+from ..records import CheckpointRecord, Leaf
+from ..session import open as open_checkpoint
+from . import _json, _text
+from ._columns import Column, Row, layout
+from ._console import Cell, Console
+from ._places import find_one
+from ._state import STATE_COLUMNS, state_rows
+
+_FACT_COLUMNS = (Column("fact"), Column("value"))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("show")(show)
+
+
+def show(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    depth: Annotated[int, typer.Option("--depth", "-d", min=1, help="Levels of the state to show.")] = 4,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="The whole state: every level, no list cut.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object: the record, and every array.")] = False,
+) -> None:
+    """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
+    listed, console = find_one(bundle), Console()
+    if listed.record and not json:
+        console.lines([[(_text.printable(listed.record.name), "bold"), (f"  {_text.printable(listed.path)}", "dim")], []])
+        console.lines(_facts(listed.record))
+    # The facts are there even where the rest is damaged, which is said now.
+    with open_checkpoint(listed) as checkpoint:
+        tree, leaves = checkpoint.tree(), list(checkpoint.leaves())
+    if json:
+        described = {"path": listed.path, **_json.of_record(checkpoint.record), "arrays": list(map(_array, leaves))}
+        console.plain_lines([_json.dumps(described)])
+        return
+    arrays, size = _text.count(len(leaves), "array"), _text.size(sum(leaf.size_bytes for leaf in leaves))
+    console.lines([[], [("state", "bold"), (f"  {arrays}, {size}", "dim")], []])
+    rows = list(state_rows(tree, None if everything else depth, None if everything else 16))
+    console.lines(layout(STATE_COLUMNS, rows, console.limit, header=False)[0])
+
+
+def _facts(record: CheckpointRecord) -> Iterator[list[Cell]]:
+    rows: list[Row] = [
+        [(f"  {name if first else ''}", "dim"), (_text.printable(value), "cyan" if name == "metrics" else "")]
+        for name, values in _described(record)
+        for first, value in zip([True] + [False] * len(values), values, strict=False)
+    ]
+    yield from layout(_FACT_COLUMNS, rows, None, header=False)[0]
+
+
+def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
+    """Names of facts with their lines."""
+    yield "moment", [f"{_text.where(record.moment)} · step {record.moment.step}"]
+    saved = f"{_text.local_time(record.created)} ({_text.age(record.created, time.time())})"
+    yield "saved", [f"{saved}, {record.reason}" if record.reason else saved]
+    yield "kind", [record.kind]
+    yield "run", [f"{record.run}, save number {record.seq}"]
+    yield "id", [record.id]
+    if record.parent:
+        yield "parent", [record.parent]
+    yield "durability", [_DURABILITY.get(record.durability, record.durability)]
+    written, shared = _text.size(record.bytes_written), _text.size(record.bytes_shared)
+    yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier checkpoints"]
+    yield "captured", [f"{_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"]
+    yield "metrics", [f"{name} {value:.6g}" for name, value in record.metrics.items()]
+    yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]
+    if record.commit:
+        yield "commit", [record.commit]
+    yield "environment", _lines_of(record.environment)
+    yield "files", [f"{file.name}  {_text.size(file.size)}" for file in (record.tree, *record.packs)]
+
+
+def _lines_of(texts: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in texts.items()]
+
+
+def _array(leaf: Leaf) -> dict[str, object]:
+    return {"path": leaf.path, "dtype": leaf.dtype, "shape": leaf.shape, "size_bytes": leaf.size_bytes}
+
+
+_DURABILITY = {
+    "full": "full: on the medium when the save returned",
+    "process": "process: survives a crash of the process, perhaps not a power cut",
+}
