@@ -39,7 +39,9 @@ _PLAIN: dict[str, tuple[int, str | None]] = {
     "float8_e8m0fnu": (1, None),
     "float4_e2m1fn_x2": (1, None),
 }
-_NOT_IN_NUMPY = frozenset(name for name in _PLAIN if name.startswith(("bfloat", "float8", "float4", "complex32")))
+_NOT_IN_NUMPY = frozenset(
+    name for name in _PLAIN if name.startswith(("bfloat", "float8", "float4", "complex32"))
+)
 _TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-z]{1,7}\])?)")
 _MAX_FIELDS = 1024
 
@@ -103,7 +105,9 @@ def _from_ml_dtypes(dtype: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise ValueError(f"NumPy has no {dtype}: `pip install ml_dtypes`, or restore into a framework") from None
+        raise ValueError(
+            f"NumPy has no {dtype}: `pip install ml_dtypes`, or restore into a framework"
+        ) from None
     found = getattr(ml_dtypes, dtype, None)
     if found is None:
         raise ValueError(f"NumPy has no {dtype}; restore it into the framework that it came from")

@@ -55,7 +55,10 @@ class UnsupportedStateError(UsageError, TypeError):
         self.path, self.kind, self.hint = path, kind, hint
 
     def __str__(self) -> str:
-        hint = self.hint or "Leave it out, turn it into arrays or plain data, or register_adapter() for its type."
+        hint = (
+            self.hint
+            or "Leave it out, turn it into arrays or plain data, or register_adapter() for its type."
+        )
         return f"cannot save {self.path!r}: a {self.kind} is not supported. {hint}"
 
 

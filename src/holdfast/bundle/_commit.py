@@ -34,14 +34,23 @@ from ..errors import (
 from ..records import CheckpointRecord
 from ..storage import Directory, Storage
 from ._leftovers import sweep_bundle
-from ._names import OWNER, RECORD, SUFFIX, bundle_path, new_id, new_record, overwrite_owner, part_path
+from ._names import (
+    OWNER,
+    RECORD,
+    SUFFIX,
+    bundle_path,
+    new_id,
+    new_record,
+    overwrite_owner,
+    part_path,
+)
 from ._read import read_record
 from ._record import encode_record
 from ._write import write_file
 
 logger = logging.getLogger("holdfast")
 
-_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _ATTEMPTS = 10  # each is lost only to somebody else's committed save or deletion of the same name
 
 
@@ -127,10 +136,12 @@ def _commit_new(
         try:
             disk.rename(part, place)
         except OSError as err:
-            if err.errno not in _TAKEN:
-                raise
-            _discard_part(disk, part)
-            return None
+            if err.errno in _TAKEN:
+                _discard_part(disk, part)
+                return None
+            if f".{name}.{id}.part" not in disk.folders(directory):  # NFS may repeat what it had done
+                raise CommitUncertainError(place, _reason(err)) from err
+            raise
     except BaseException:
         _discard_part(disk, part)
         raise
@@ -161,19 +172,20 @@ def _commit_over(
         return None
     with inside:
         if _is_damaged(inside, place):
-            set_aside(disk, directory, name, id)
+            _set_aside(disk, place, id, inside)
             return None
         sweep_bundle(inside)
-        held = inside.hold(overwrite_owner(id))
         try:
-            record = _replace(inside, place, id, fill, durable)
+            held = inside.hold(overwrite_owner(id))
+            try:
+                record = _replace(inside, place, id, fill, durable)
+            finally:
+                held.release()
         except FileNotFoundError:
             # Deleted under our hands: the files that we were writing went with it.
             if not _is_still(disk, place, inside):
                 return None
             raise
-        finally:
-            held.release()
         return record if _is_still(disk, place, inside) else None
 
 
@@ -184,8 +196,14 @@ def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) 
         if durable:
             inside.sync()
         replaced = read_record(inside, place)
-        inside.rename(new_record(id), RECORD)
     except BaseException:
+        _discard(inside, id)
+        raise
+    try:
+        inside.rename(new_record(id), RECORD)
+    except OSError as err:
+        if _may_be_in_place(inside, place, id):
+            raise CommitUncertainError(place, _reason(err)) from err
         _discard(inside, id)
         raise
     if durable:
@@ -207,12 +225,26 @@ def _unlink_replaced(inside: Directory, place: str, id: str, replaced: Checkpoin
                     inside.unlink(name)
 
 
-def set_aside(disk: Storage, directory: str, name: str, id: str) -> None:
+def _set_aside(disk: Storage, place: str, id: str, inside: Directory) -> None:
     """Rename a damaged bundle to `NAME.ckpt.mml.damaged-<id>`: never deleted, never in the way."""
-    place = bundle_path(directory, name)
     aside = f"{place}.damaged-{id}"
+    if not _is_still(disk, place, inside):
+        return  # not damaged, but being deleted
     disk.rename(place, aside)
-    logger.warning("%s is damaged; it was set aside as %s", place, aside)
+    if _is_still(disk, aside, inside):
+        logger.warning("%s is damaged; it was set aside as %s", place, aside)
+    else:  # somebody else has just put a sound one in its place
+        disk.rename(aside, place)
+
+
+def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
+    """Whether the record of `id` is, or for all we can see may be, the bundle's."""
+    try:
+        return read_record(inside, place).id == id
+    except FileNotFoundError:
+        return False
+    except (OSError, HoldfastError):
+        return True
 
 
 def _is_damaged(inside: Directory, place: str) -> bool:

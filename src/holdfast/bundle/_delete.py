@@ -1,18 +1,20 @@
 """Deleting: the bundle is renamed away first, so that a kill anywhere leaves it there or gone.
 
-If the name holds another checkpoint than the one meant by the time it is moved, it is put back.
+Its new name says how far it got. `.NAME.<id>.aside`: moved away, to look whether it is the checkpoint
+meant (it may have been overwritten since the caller looked). `.NAME.<random>.trash`: it is, and nothing
+brings it back. Out of `.aside` it can be renamed only once: to the trash, or back to its place. So a
+sweeper may settle what a dead deleter left, and no bundle comes back that somebody is emptying.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
-from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
+from ..errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError, SaveError
 from ..storage import Storage
 from ._commit import parent
-from ._leftovers import empty, is_ours, put_back, record_in
-from ._names import RECORD, SUFFIX, new_id, trash_path
+from ._leftovers import is_ours, put_back, record_in, remove_trash
+from ._names import RECORD, SUFFIX, aside_path, new_id, trash_path
 
 logger = logging.getLogger("holdfast")
 
@@ -28,40 +30,55 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
         SaveError: the disk refused.
     """
     directory, name = parent(path), path.rstrip("/").rpartition("/")[2].removesuffix(SUFFIX)
-    _check(disk, path, path, expected_id)
-    trash = trash_path(directory, name, expected_id or new_id())
+    trash = trash_path(directory, name, new_id())
     try:
-        disk.rename(path, trash)
+        if expected_id is None:
+            _check_is_bundle(disk, path)
+            disk.rename(path, trash)
+        else:
+            disk.open_directory(path).close()  # nothing there is another error than another checkpoint there
+            _check_id(disk, path, path, expected_id)
+            aside = aside_path(directory, name, expected_id)
+            disk.rename(path, aside)
+            _settle(disk, aside, trash, path, expected_id)
+    except HoldfastError:
+        raise
     except FileNotFoundError:
         raise CheckpointNotFoundError(path) from None
     except OSError as err:
         raise SaveError(path, f"it cannot be removed: {err.strerror}") from err
     try:
-        _check(disk, trash, path, expected_id)
-    except CheckpointReplacedError:
-        # Overwritten between the look and the move. If the name is taken again by now, what we moved
-        # has been replaced once more and nobody misses it.
-        if put_back(disk, trash, directory, name):
-            raise
-    with contextlib.suppress(PermissionError), disk.open_directory(directory) as above:
-        above.sync()
-    try:
-        empty(disk, trash)
-        disk.rmdir(trash)
+        remove_trash(disk, directory, trash)
     except OSError as err:
         logger.warning("%s is deleted, but %s could not be removed: %s", path, trash, err)
 
 
-def _check(disk: Storage, path: str, place: str, expected_id: str | None) -> None:
-    if expected_id is None:
-        try:
-            with disk.open_directory(path) as inside:
-                names = inside.names()
-        except OSError:
-            raise CheckpointNotFoundError(place) from None
-        if RECORD not in names and not any(is_ours(name) for name in names):
-            raise CheckpointNotFoundError(place, "this is not a checkpoint's directory")
-        return
-    record = record_in(disk, path)
+def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) -> None:
+    """From `aside` to the trash, or back to `path` if it is another checkpoint by now."""
+    try:
+        _check_id(disk, aside, path, expected_id)
+    except CheckpointReplacedError:
+        # If the name is taken again by now, what we moved has been replaced and nobody misses it.
+        if put_back(disk, aside, path):
+            raise
+    try:
+        disk.rename(aside, trash)
+    except FileNotFoundError:  # a sweeper was quicker
+        if record_in(disk, path):
+            _check_id(disk, path, path, expected_id)
+
+
+def _check_id(disk: Storage, found_at: str, path: str, expected_id: str) -> None:
+    record = record_in(disk, found_at)
     if record is None or record.id != expected_id:
-        raise CheckpointReplacedError(place, expected_id, record.id if record else None)
+        raise CheckpointReplacedError(path, expected_id, record.id if record else None)
+
+
+def _check_is_bundle(disk: Storage, path: str) -> None:
+    try:
+        with disk.open_directory(path) as inside:
+            names = inside.names()
+    except NotADirectoryError:
+        raise CheckpointNotFoundError(path, "this is not a checkpoint's directory") from None
+    if RECORD not in names and not any(is_ours(name) for name in names):
+        raise CheckpointNotFoundError(path, "this is not a checkpoint's directory")

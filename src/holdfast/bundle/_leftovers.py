@@ -1,8 +1,9 @@
 """What dead writers left behind: unfinished saves and deletions, and nothing else.
 
-An unfinished save or deletion belongs to whoever holds the lock on its owner file. It is a leftover only
-if the lock can be taken *and* nothing in it was written for an hour by the disk's own clock (a day where
-locks do not work). A damaged bundle is never a leftover.
+An unfinished save belongs to whoever holds the lock on its owner file. It is a leftover only if the lock
+can be taken *and* nothing in it was written for an hour by the disk's own clock (a day where locks do not
+work). A deletion is either still in doubt, and then finished or undone; or decided, and then anybody may
+finish it. A damaged bundle is never a leftover.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ import logging
 from ..errors import HoldfastError
 from ..records import CheckpointRecord
 from ..storage import Directory, Storage
-from ._names import OWNER, RECORD, bundle_path, in_progress, new_id, overwrite_id, overwrite_owner
+from ._names import (
+    OWNER,
+    RECORD,
+    bundle_path,
+    in_progress,
+    new_id,
+    overwrite_id,
+    overwrite_owner,
+    trash_path,
+)
 from ._read import read_record
 
 logger = logging.getLogger("holdfast")
@@ -32,14 +42,29 @@ def sweep(disk: Storage, directory: str, now_s: float) -> list[str]:
         name, id, kind = found
         path = f"{directory}/{entry}"
         with contextlib.suppress(OSError):
-            if kind == "trash" and _went_astray(disk, path, id):
-                put_back(disk, path, directory, name)
-            elif _is_leftover(disk, path, now_s):
-                empty(disk, path)
-                disk.rmdir(path)
-                removed.append(path)
-                logger.info("removed the leftover %s", path)
+            if kind == "part" and not _is_leftover(disk, path, now_s):
+                continue
+            if kind == "aside":
+                path = _settle(disk, path, directory, name, id)
+                if path is None:
+                    continue
+            remove_trash(disk, directory, path)
+            removed.append(path)
+            logger.info("removed the leftover %s", path)
     return removed
+
+
+def remove_trash(disk: Storage, directory: str, path: str) -> None:
+    """Remove a directory of `directory` that is no checkpoint any more, but for strangers' files."""
+    with contextlib.suppress(PermissionError), disk.open_directory(directory) as above:
+        above.sync()  # else a power cut could bring the old name back, and its files not
+    with contextlib.suppress(FileNotFoundError):  # others may be removing it too
+        with disk.open_directory(path) as inside:
+            for entry in inside.names():
+                if is_ours(entry):
+                    with contextlib.suppress(FileNotFoundError):
+                        inside.unlink(entry)
+        disk.rmdir(path)
 
 
 def sweep_bundle(inside: Directory, now_s: float | None = None) -> None:
@@ -52,18 +77,11 @@ def sweep_bundle(inside: Directory, now_s: float | None = None) -> None:
             id = overwrite_id(entry)
             if id is not None and entry not in named:
                 strays.setdefault(id, []).append(entry)
+        if strays:
+            inside.sync()  # else a power cut could bring back the record that names them
         for id, entries in strays.items():
             if _is_abandoned(inside, overwrite_owner(id), entries, now_s):
                 for entry in entries:
-                    inside.unlink(entry)
-
-
-def empty(disk: Storage, path: str) -> None:
-    """Unlink what saves put into a directory; strangers' files stay."""
-    with disk.open_directory(path) as inside:
-        for entry in inside.names():
-            if is_ours(entry):
-                with contextlib.suppress(FileNotFoundError):
                     inside.unlink(entry)
 
 
@@ -71,10 +89,10 @@ def is_ours(entry: str) -> bool:
     return entry in (OWNER, RECORD) or overwrite_id(entry) is not None
 
 
-def put_back(disk: Storage, trash: str, directory: str, name: str) -> bool:
+def put_back(disk: Storage, aside: str, path: str) -> bool:
     """Undo the deletion of a checkpoint that was not the one meant; False if its name is taken again."""
     try:
-        disk.rename(trash, bundle_path(directory, name))
+        disk.rename(aside, path)
     except OSError:
         return False
     return True
@@ -89,15 +107,19 @@ def record_in(disk: Storage, path: str) -> CheckpointRecord | None:
         return None
 
 
-def _went_astray(disk: Storage, trash: str, id: str) -> bool:
-    """A deleter died between moving away a checkpoint that was not the one meant, and putting it back."""
-    record = record_in(disk, trash)
-    return record is not None and record.id != id
+def _settle(disk: Storage, aside: str, directory: str, name: str, id: str) -> str | None:
+    """Finish or undo what a deleter left in doubt; returns the trash, None if it was undone."""
+    record = record_in(disk, aside)
+    if (record is None or record.id != id) and put_back(disk, aside, bundle_path(directory, name)):
+        return None
+    trash = trash_path(directory, name, new_id())
+    disk.rename(aside, trash)
+    return trash
 
 
 def _is_leftover(disk: Storage, path: str, now_s: float) -> bool:
     with disk.open_directory(path) as inside:
-        return _is_abandoned(inside, OWNER, inside.names(), now_s)
+        return _is_abandoned(inside, OWNER, [".", *inside.names()], now_s)
 
 
 def _is_abandoned(inside: Directory, owner: str, entries: list[str], now_s: float | None) -> bool:

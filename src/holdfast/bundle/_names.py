@@ -11,10 +11,11 @@ OWNER = "owner"
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _DATA_FILE = re.compile(r"[0-9a-f]{32}(\.\d{1,9})?\.(json|safetensors)")
-_IN_PROGRESS = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{32})\.(?P<kind>part|trash)")
+_IN_PROGRESS = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{32})\.(?P<kind>part|aside|trash)")
 # What an overwrite of `id` puts into a bundle before (or beside) the files that its record names.
 _OVERWRITE = re.compile(
-    r"(?:checkpoint\.json\.)?(?P<id>[0-9a-f]{32})(?:\.owner|\.json|\.\d{1,9}\.safetensors)?"
+    r"checkpoint\.json\.(?P<record>[0-9a-f]{32})"
+    r"|(?P<file>[0-9a-f]{32})(?:\.owner|\.json|\.\d{1,9}\.safetensors)"
 )
 
 
@@ -41,13 +42,18 @@ def part_path(directory: str, name: str, id: str) -> str:
     return f"{directory}/.{name}.{id}.part"
 
 
+def aside_path(directory: str, name: str, id: str) -> str:
+    """Where a bundle waits until it is known to be the checkpoint `id`, which is to be deleted."""
+    return f"{directory}/.{name}.{id}.aside"
+
+
 def trash_path(directory: str, name: str, id: str) -> str:
-    """Where the checkpoint `id` goes to be deleted."""
+    """Where a bundle goes when its deletion has been decided."""
     return f"{directory}/.{name}.{id}.trash"
 
 
 def in_progress(entry: str) -> tuple[str, str, str] | None:
-    """`(name, id, "part" | "trash")` if a directory entry is an unfinished save or deletion."""
+    """`(name, id, "part" | "aside" | "trash")` if a directory entry is an unfinished save or deletion."""
     found = _IN_PROGRESS.fullmatch(entry)
     return (found["name"], found["id"], found["kind"]) if found else None
 
@@ -72,4 +78,4 @@ def overwrite_owner(id: str) -> str:
 def overwrite_id(entry: str) -> str | None:
     """The id of the save that put this entry into a bundle; None for the record and strangers' files."""
     found = _OVERWRITE.fullmatch(entry)
-    return found["id"] if found else None
+    return (found["record"] or found["file"]) if found else None

@@ -81,6 +81,7 @@ class Bundle:
             except NotADirectoryError:
                 raise CheckpointNotFoundError(self.path, "this is not a checkpoint's directory") from None
             except FileNotFoundError:
+                lacking = ""  # it is being deleted, or is gone
                 continue
             if missing is None:
                 return record
@@ -162,7 +163,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        target = out.data.cast("B")
+        target = out.data
         if leaf.size_bytes < _THREADED_BYTES:
             for cut, piece in self._pieces(leaf):
                 self._read_piece(leaf, piece, target[cut.start : cut.start + cut.size])
