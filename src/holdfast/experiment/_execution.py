@@ -66,7 +66,9 @@ class Execution:
         self._saved_streams: Mapping[str, Any] | None = None
         self.differences: list[str] = []  # why going on was not exact
         self._streams_at_start = _digests(rng.capture_state())
+        self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
+        self._reopened: str | None = None  # a phase that was finished, and goes on
 
     @property
     def graph(self) -> ModelGraph:
@@ -117,6 +119,8 @@ class Execution:
         if path in self.entered and saved is not None and saved["path"] == path:
             self._loop = Training(self, phase, path, self.sources[path])
             self._loop.set_state(saved)
+            if path == self._reopened:
+                self._loop.reopen()
             self._settle()
             self.differences += self._loop.differences(saved)
         else:
@@ -234,6 +238,7 @@ class Execution:
                 "label": self.label,
                 "step": self.step,
                 "streams_at_start": self._streams_at_start,
+                "options": self.options,
                 "done": list(self.done),
                 "entered": list(self.entered),
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._pending],
@@ -241,7 +246,10 @@ class Execution:
             "plan": self._experiment.describe_plan(self.sources),
             "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
             "results": self.results.get_state(),
-            "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
+            "callbacks": {
+                path: [callback.get_state() for callback in callbacks]
+                for path, callbacks in self._callbacks_ahead().items()
+            },
             "counters": {path: session.rule.get_counters() for path, session in self._sessions.items()},
             "history": [entry.get_state() for entry in self._experiment.history],
             "random": rng.capture_state(),
@@ -272,14 +280,37 @@ class Execution:
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         self.results.set_state(saved["results"])
-        _same_number("callbacks of the experiment", self._experiment.callbacks, saved["callbacks"])
-        for callback, kept in zip(self._experiment.callbacks, saved["callbacks"], strict=True):
-            callback.set_state(kept)
+        for path, callbacks in self._callbacks_ahead().items():
+            kept = saved["callbacks"].get(path, ())
+            if len(kept) == len(callbacks):  # a phase that had not begun may have others now
+                for callback, each in zip(callbacks, kept, strict=True):
+                    callback.set_state(each)
         self.saved_loop = saved["phase"]
         self._saved_streams = saved["random"]
 
+    def check_callbacks(self, saved: Mapping[str, Any]) -> None:
+        """What the experiment's callbacks remember must have someone to go to.
+
+        Raises:
+            PlanMismatchError: their number is another one.
+        """
+        before, now = len(saved["callbacks"][WHOLE]), len(self._experiment.callbacks)
+        if before != now:
+            raise PlanMismatchError([f"there were {before} callbacks of the experiment and are {now}"])
+
+    def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
+        """Those of the experiment and of phases to come, which may be the same as those of phases before."""
+        loop = self._loop.path if self._loop is not None else None
+        ahead = {
+            path: unit.callbacks
+            for path, unit in walk(self._experiment.units)
+            if isinstance(unit, TrainPhase) and path not in self.done and path != loop
+        }
+        return {WHOLE: self._experiment.callbacks, **ahead}
+
     def reopen(self, path: str) -> None:
         """Enter a finished phase again, and what is around it: there are more epochs to run."""
+        self._reopened, self.results.status = path, "running"
         for above in [WHOLE, *_prefixes(path)]:
             if above in self.done:
                 self.done.remove(above)
@@ -293,7 +324,8 @@ class Execution:
         self._saved_streams = None
         pending, self._pending = self._pending, []
         for reason, moment in pending:
-            self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
+            if WHOLE in self._sessions:
+                self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
 
 
 def _digests(streams: Mapping[str, Any]) -> dict[str, str]:
@@ -303,11 +335,6 @@ def _digests(streams: Mapping[str, Any]) -> dict[str, str]:
 def _prefixes(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
-
-
-def _same_number(what: str, now: Sequence[Any], saved: Sequence[Any]) -> None:
-    if len(now) != len(saved):
-        raise PlanMismatchError([f"there were {len(saved)} {what} and are {len(now)}"])
 
 
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:

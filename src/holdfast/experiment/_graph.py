@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 
 from ..errors import GraphError
@@ -170,6 +171,15 @@ class ModelGraph:
         """The graph's optimizer, if it has one, then those of its nodes."""
         own = [] if self._optimizer is None else [self._optimizer]
         return own + list(self._node_optimizers.values())
+
+    @cached_property
+    def options(self) -> list[dict[str, Any]]:
+        """The optimizers' numeric options by group as the script set them: as they are when this is first asked."""
+        return [
+            {name: value for name, value in group.items() if isinstance(value, int | float | bool | tuple)}
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+        ]
 
     def require_optimizer(self) -> None:
         """Raises GraphError if there is nothing that could train the graph."""

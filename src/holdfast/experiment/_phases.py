@@ -38,7 +38,8 @@ class TrainPhase:
         scheduler_metric: the metric that a `ReduceLROnPlateau` follows.
         accumulate: how many batches give gradients for one update; an epoch's last update may have fewer.
         clip_norm: the largest norm of all gradients together.
-        step: a training step of one's own instead of forward, losses, backward and update.
+        step: a training step of one's own instead of forward, losses, backward and update. Gradients that
+            it leaves are saved with each checkpoint, so one that needs them no more sets them to None.
         callbacks: run at each hook in this order, early stopping last.
         checkpointing: saves the graph, and all that is needed to go on, at the training hooks.
         allow_reread: whether a resume may read an epoch again up to its position if nothing else helps.

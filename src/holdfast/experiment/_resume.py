@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,7 @@ from ..errors import (
 from ..records import CheckpointRecord
 from ..session import ExperimentDirectory
 from ..storage import LocalDisk
-from . import _plan
+from . import _options, _plan
 from ._phases import TrainPhase, Unit, walk
 
 if TYPE_CHECKING:
@@ -145,9 +144,10 @@ def _load(
     if graph is not None:
         if "model_graph" not in opened.tree:
             raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
-        before = _options(graph)
+        script = graph.options
         state.restore(opened, {"model_graph": graph}, verify="streaming")
-        _settle_options(graph, before, override)
+        _options.settle(graph, saved["run"]["options"], override)
+        execution.options = _options.merged(saved["run"]["options"], script, override)
     execution.set_state(saved)
     _reopen(execution, units)
     return saved
@@ -182,6 +182,7 @@ def _check(
     epoch = loop["epoch"] + loop["in_epoch"] if loop else 0
     done, entered = [path for path in run["done"] if path], [path for path in run["entered"] if path]
     _plan.check_fits(saved["plan"], plan, done, entered, epoch)
+    execution.check_callbacks(saved)
 
 
 def _reopen(execution: Execution, units: Sequence[Unit]) -> None:
@@ -196,52 +197,3 @@ def _reopen(execution: Execution, units: Sequence[Unit]) -> None:
     unit = dict(walk(units)).get(loop["path"])
     if isinstance(unit, TrainPhase) and loop["stop_reason"] is None and unit.n_epochs > loop["epoch"]:
         execution.reopen(loop["path"])
-
-
-# --- hyperparameters: those of the checkpoint win over the script's ------------------------------------
-
-
-def _options(graph: ModelGraph) -> list[dict[str, Any]]:
-    """The optimizers' options by group, as the script set them."""
-    return [
-        {name: value for name, value in group.items() if isinstance(value, int | float | bool | tuple)}
-        for optimizer in graph.optimizers
-        for group in optimizer.param_groups
-    ]
-
-
-def _settle_options(graph: ModelGraph, script: Sequence[Mapping[str, Any]], override: Sequence[str]) -> None:
-    groups = [group for optimizer in graph.optimizers for group in optimizer.param_groups]
-    changed = []
-    for index, (group, wanted) in enumerate(zip(groups, script, strict=True)):
-        for name, value in wanted.items():
-            # A schedule moves lr; what the script says is where it begins.
-            if name == "lr" and "initial_lr" in group:
-                continue
-            if group.get(name) == value:
-                continue
-            option = "lr" if name == "initial_lr" else name
-            if option in override:
-                _override(graph, group, index, name, value)
-            else:
-                changed.append(f"{option} is {group.get(name)} (the script says {value})")
-    if changed:
-        warnings.warn(
-            f"the checkpoint's hyperparameters are used: {'; '.join(changed)}. Pass resume_override=({_quoted(changed)},) "
-            "to keep the script's.",
-            UserWarning,
-            stacklevel=6,
-        )
-
-
-def _override(graph: ModelGraph, group: dict[str, Any], index: int, name: str, value: Any) -> None:
-    if name == "initial_lr":
-        group["lr"] *= value / group["initial_lr"]  # as far along its schedule as it was
-        base = getattr(graph.scheduler, "base_lrs", None)
-        if base is not None and index < len(base):
-            base[index] = value
-    group[name] = value
-
-
-def _quoted(changed: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(f'"{each.partition(" ")[0]}"' for each in changed))

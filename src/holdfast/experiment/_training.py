@@ -7,6 +7,7 @@ own position already says what comes next, so whoever restores it just goes on.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ._phases import TrainPhase
 
 if TYPE_CHECKING:
     from ._execution import Execution
+    from ._graph import ModelGraph
 
 
 class Training:
@@ -48,6 +50,7 @@ class Training:
 
     def start(self) -> None:
         """Enter the phase: freeze, announce `phase_start`."""
+        self._graph.zero_grad()  # what an own step, or a run that failed, has left
         self._thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
         self._graph.freeze(*self._thaw)
         self._announce("phase_start")
@@ -58,8 +61,8 @@ class Training:
         self._run.progress.phase(self.path)
         while self._in_epoch or (self.epoch < self._phase.n_epochs and self.stop_reason is None):
             self._run_epoch()
+        self._thaw = [label for label in self._thaw if label in self._graph.frozen]
         self._graph.unfreeze(*self._thaw)
-        self._thaw = []
         status = "stopped early" if self.stop_reason else "complete"
         self._result.finish(status, self.stop_reason)
         last = self._result.last
@@ -173,7 +176,7 @@ class Training:
             "announced": self._announced,
             "averages": self._averages.get_state(),
             "micro_step": self._micro_step,
-            "gradients": dict(backend().gradients(self._graph)) if self._micro_step else {},
+            "gradients": _gradients(self._graph),
             "thaw": list(self._thaw),
             "stop_reason": self.stop_reason,
             "callbacks": [callback.get_state() for callback in self._phase.callbacks],
@@ -189,7 +192,8 @@ class Training:
         self._batch, self._announced = saved["batch"], saved["announced"]
         self._averages.set_state(saved["averages"])
         self._micro_step = saved["micro_step"]
-        if self._micro_step:
+        self._graph.zero_grad()
+        if saved["gradients"]:
             backend().set_gradients(self._graph, saved["gradients"])
         self._thaw = list(saved["thaw"])
         self.stop_reason = saved["stop_reason"]
@@ -199,12 +203,21 @@ class Training:
             self._validation.resume(saved["validation"])
         self._iterator = self._source.resume(saved["data"])
 
+    def reopen(self) -> None:
+        """Go on after the phase's end, where `set_state` led: freeze again what it had frozen."""
+        self._graph.freeze(*self._thaw)
+
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What keeps the data from going on exactly; to be asked once the random streams are restored."""
         found = [f"{self.path}: {saved['exactness']}"] if saved["exactness"] != "exact" else []
         if self._in_epoch and saved["next_batch"] != self._source.fingerprint():
             found.append(f"{self.path}: the data give another next batch than they would have")
         return found
+
+
+def _gradients(graph: ModelGraph) -> dict[str, Any]:
+    """Those that wait for an update: of an accumulation, or whatever a step of the user's left."""
+    return backend().gradients(graph) if "torch" in sys.modules else {}
 
 
 def backend() -> Any:

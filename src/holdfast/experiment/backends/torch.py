@@ -197,6 +197,8 @@ def set_gradients(graph: ModelGraph, saved: Mapping[str, Any]) -> None:
             raise GraphError(
                 f"parameter {path!r} has shape {tuple(named[path].shape)}, its gradient {tuple(gradient.shape)}"
             )
+    if saved and graph.scaler is not None:
+        graph.scaler.scale(torch.zeros((), device=next(iter(named.values())).device))  # makes its own tensors
     for path, parameter in named.items():
         gradient = saved.get(path)
         parameter.grad = None if gradient is None else to_tensor(gradient).to(parameter, copy=True)

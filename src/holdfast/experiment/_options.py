@@ -1,0 +1,72 @@
+"""Hyperparameters at a resume: the checkpoint's win over the script's, and the user is told which.
+
+What the script says now is compared with what it said when the run began, not with what is in the
+checkpoint: schedules move learning rates, betas and momentum, and that is no change of the script's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._graph import ModelGraph
+
+
+def settle(graph: ModelGraph, then: Sequence[Mapping[str, Any]], override: Sequence[str]) -> None:
+    """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
+
+    `then`: the script's options when the run began; those of `graph` are the script's now.
+    """
+    kept = []
+    groups = [group for optimizer in graph.optimizers for group in optimizer.param_groups]
+    for index, (group, before, now) in enumerate(zip(groups, then, graph.options, strict=True)):
+        for name in before.keys() & now.keys():
+            if before[name] == now[name] or (name == "lr" and "initial_lr" in now):
+                continue
+            option = "lr" if name == "initial_lr" else name
+            if option in override:
+                _override(graph, group, index, name, before[name], now[name])
+            else:
+                kept.append((option, before[name], now[name]))
+    if kept:
+        said = "; ".join(f"{option} is {before} (the script says {now})" for option, before, now in kept)
+        names = ", ".join(dict.fromkeys(f'"{option}"' for option, *_ in kept))
+        warnings.warn(
+            f"the checkpoint's hyperparameters are used: {said}. Pass resume_override=({names},) to keep the script's.",
+            UserWarning,
+            stacklevel=6,  # the caller of `run`
+        )
+
+
+def merged(
+    then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], override: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The script's options as this run follows them: those from its beginning, but for the overridden ones."""
+    taken = {*override, *(["initial_lr"] if "lr" in override else [])}
+    return [
+        {**before, **{name: value for name, value in after.items() if name in taken}}
+        for before, after in zip(then, now, strict=True)
+    ]
+
+
+def _override(graph: ModelGraph, group: dict[str, Any], index: int, name: str, before: Any, now: Any) -> None:
+    if name in ("lr", "initial_lr") and before:
+        # As far along its schedule as it was.
+        group["lr"] = now if group["lr"] == before else group["lr"] * (now / before)
+    if name == "initial_lr":
+        for scheduler in _schedulers(graph.scheduler):
+            base = getattr(scheduler, "base_lrs", None)
+            if base is not None and index < len(base):
+                base[index] = now
+    if name != "lr":
+        group[name] = now
+
+
+def _schedulers(scheduler: Any) -> Iterator[Any]:
+    """A schedule and those inside it."""
+    if scheduler is not None:
+        yield scheduler
+        for inner in getattr(scheduler, "_schedulers", ()):
+            yield from _schedulers(inner)
