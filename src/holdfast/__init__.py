@@ -7,7 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from .checkpointing import Checkpointing as Checkpointing

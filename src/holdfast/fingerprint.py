@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from . import __version__
+from ._version import __version__
 
 _WORTH_NAMING = ("numpy", "torch", "sklearn", "pandas", "jax", "keras", "lightning", "transformers")
 

@@ -32,7 +32,7 @@ from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 
 _OPEN_ATTEMPTS = 5
 _THREADS = 4
-_THREADED_BYTES = 8 << 20
+_THREADED_BYTES = 4 << 20  # a leaf of more than one piece
 
 
 def read_record(directory: Directory, place: str) -> CheckpointRecord:
@@ -164,17 +164,12 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
         target = out.data
-        if leaf.size_bytes < _THREADED_BYTES:
-            for cut, piece in self._pieces(leaf):
-                self._read_piece(leaf, piece, target[cut.start : cut.start + cut.size])
-            return
-        with ThreadPoolExecutor(_THREADS) as pool:
-            jobs = [
-                pool.submit(self._read_piece, leaf, piece, target[cut.start : cut.start + cut.size])
-                for cut, piece in self._pieces(leaf)
-            ]
-            for job in jobs:
-                job.result()
+        parts = [
+            (leaf, piece, target[cut.start : cut.start + cut.size]) for cut, piece in self._pieces(leaf)
+        ]
+        run = self._pool.map if leaf.size_bytes >= _THREADED_BYTES else map
+        for _ in run(lambda part: self._read_piece(*part), parts):
+            pass
 
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""
@@ -202,11 +197,8 @@ class Bundle:
                 return err
             return None
 
-        if sum(size for _, size, _ in jobs) < _THREADED_BYTES:
-            yield from filter(None, map(check, jobs))
-        else:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                yield from filter(None, pool.map(check, jobs))
+        run = self._pool.map if sum(size for _, size, _ in jobs) >= _THREADED_BYTES else map
+        yield from filter(None, run(check, jobs))
 
     def _pieces(self, leaf: Leaf) -> Iterator[tuple[Cut, Piece]]:
         return zip(cuts(leaf), self.stored.pieces[leaf.path], strict=True)
@@ -225,8 +217,15 @@ class Bundle:
         if deep and blake3(out).hexdigest() != piece.blake3:
             raise PieceDamagedError(self.path, leaf.path, piece.file, piece.blake3, blake3(out).hexdigest())
 
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="holdfast-read")
+
     def close(self) -> None:
         """Let go of the files; nothing can be read afterwards."""
+        if "_pool" in self.__dict__:
+            self._pool.shutdown()
+            del self._pool
         for file in self._files.values():
             file.close()
         self._files.clear()
