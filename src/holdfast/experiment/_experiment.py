@@ -315,10 +315,17 @@ class Experiment:
     @property
     def available_checkpoints(self) -> dict[str, Path]:
         """What there is to restore: names such as `pretrain/pretrain_epoch2`, oldest first, and their paths."""
-        if self.directory is None:
-            return {}
-        found = [Path(listed.path) for listed in scan(self.directory) if listed.record]
-        return {str(path.relative_to(self.directory)).removesuffix(bundle.SUFFIX): path for path in found}
+        own = self.directory
+        places: list[Path] = [own] if own else []
+        places += _saving.folders(self._units, own).values()
+        found = {listed.path: listed for place in places for listed in scan(place) if listed.record}
+        paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
+        return {self._name_of(path): path for path in paths}
+
+    def _name_of(self, path: Path) -> str:
+        inside = self.directory is not None and path.is_relative_to(self.directory)
+        name = path.relative_to(self.directory) if inside and self.directory else path
+        return str(name).removesuffix(bundle.SUFFIX)
 
     def _fresh_execution(self) -> Execution:
         return Execution(self, secrets.token_hex(16), {}, {}, None, Progress(False))

@@ -49,7 +49,8 @@ def sessions(
 ) -> dict[str, Session]:
     """A session for each train phase that has a rule, by path; under `WHOLE` that of the experiment's rule.
 
-    `folder`: where the experiment itself saves. `label`: the experiment's.
+    `folder`: where the experiment itself saves. `label`: the experiment's. Bundles that a rule trusts are
+    verified here, once.
     """
     where = folders(units, folder)
     made = {
@@ -59,6 +60,9 @@ def sessions(
     }
     if whole is not None:
         made[WHOLE] = Session(whole, "experiment", label, directory, folder)
+    if directory is not None:
+        trusted = [place for session in made.values() for place in session.rule.share_with]
+        directory.share_with(dict.fromkeys(trusted))
     return made
 
 

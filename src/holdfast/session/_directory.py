@@ -15,8 +15,15 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from .. import bundle, fingerprint
-from ..errors import CheckpointReplacedError, HoldfastError, RunActiveError, SaveError
-from ..records import CheckpointRecord, FileEntry, Moment, Snapshot
+from ..errors import (
+    CheckpointNotFoundError,
+    CheckpointReplacedError,
+    DamagedError,
+    HoldfastError,
+    RunActiveError,
+    SaveError,
+)
+from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..state import Buffers
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
@@ -176,6 +183,25 @@ class ExperimentDirectory:
         self._parent = opened.record.id
         self._seq = max(self._seq, opened.record.seq)
         self.trust(opened)
+
+    def share_with(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """Verify the bundles at these places (or below them) once; their packs may be linked from then on.
+
+        Raises:
+            CheckpointNotFoundError: there is no bundle at one of the places.
+        """
+        for place in map(str, places):
+            found = bundle.look(self.disk, place) if place.endswith(bundle.SUFFIX) else None
+            listed = [found] if found else [*bundle.scan(self.disk, place)]
+            if not listed:
+                raise CheckpointNotFoundError(place, "there is nothing to share with")
+            for each in listed:
+                try:
+                    with bundle.Bundle(self.disk, each.path) as opened:
+                        opened.check([*leaves(opened.tree)])
+                        self.trust(opened)
+                except DamagedError as err:
+                    logger.warning("nothing is shared with %s: %s", each.path, err)
 
     def trust(self, opened: bundle.Bundle) -> None:
         """Packs of this bundle, whose live pieces the caller has verified, may be linked into new checkpoints."""
