@@ -38,6 +38,7 @@ class Fit:
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
+        self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
 
     @property
@@ -60,9 +61,13 @@ class Fit:
         self._need_all(node)
         return lambda: self._rebuilder.value(node)
 
+    def value(self, node: Node) -> Any:
+        """What `node` says, read already while planning: for what must be equal to a live value."""
+        return self._planner.value(node)
+
     def replace(self, live: Any, node: Node, path: str) -> Make:
         """Plan to put a new value in the place of `live`, which is plain data."""
-        lost = next(_unmakeable(node), None)
+        lost = next(unmakeable(node), None)
         if lost is not None:
             return self.misfit(live, path, f"a {lost.type} was saved, and only a live one can take it back")
         if self.typed and not _alike(live, node):
@@ -214,7 +219,7 @@ def said(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
-def _unmakeable(node: Node) -> Iterator[Object]:
+def unmakeable(node: Node) -> Iterator[Object]:
     """The objects in `node` whose class only a live one knows."""
     match node:
         case Object():
@@ -222,10 +227,10 @@ def _unmakeable(node: Node) -> Iterator[Object]:
                 yield node
         case dict():
             for entry in node.values():
-                yield from _unmakeable(entry)
+                yield from unmakeable(entry)
         case list() | tuple():
             for entry in node:
-                yield from _unmakeable(entry)
+                yield from unmakeable(entry)
 
 
 def _alike(live: Any, node: Node) -> bool:

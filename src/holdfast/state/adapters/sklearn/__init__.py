@@ -1,0 +1,3 @@
+"""scikit-learn estimators as arrays and plain data: no pickle, and no class but those of a closed table."""
+
+from ._estimator import ADAPTERS as ADAPTERS

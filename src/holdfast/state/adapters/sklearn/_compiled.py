@@ -1,0 +1,156 @@
+"""Objects of compiled code, by their arrays and arguments; what would lead that code astray is not let in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.neighbors import BallTree, KDTree
+from sklearn.tree._tree import Tree
+
+from .... import paths
+from ....records import Node, Object
+from ..._walk import Walk
+from ._tables import COMPILED
+
+SPARSE: dict[str, type] = {
+    f"scipy.sparse.{name}": getattr(scipy.sparse, name)
+    for name in ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
+}
+_NEIGHBORS: dict[str, type] = {"sklearn.neighbors.KDTree": KDTree, "sklearn.neighbors.BallTree": BallTree}
+_METRICS = {
+    "EuclideanDistance64": "euclidean",
+    "ManhattanDistance64": "manhattan",
+    "ChebyshevDistance64": "chebyshev",
+    "MinkowskiDistance64": "minkowski",
+    "HaversineDistance64": "haversine",
+}
+
+
+# Decision trees
+
+
+def take_tree(value: Any, walk: Walk, path: str) -> Object:
+    _, (n_features, n_classes, n_outputs), state = value.__reduce__()
+    parts = {"n_features": n_features, "n_classes": n_classes, "n_outputs": n_outputs, **state}
+    return Object("sklearn.tree", "sklearn.tree._tree.Tree", _nodes(parts, walk, path))
+
+
+def make_tree(state: Any, taken: Object) -> Any:
+    """A `Tree`; `ValueError` if a sample could leave it, go round in it, or read beside its row."""
+    nodes, n_features = state["nodes"], int(state["n_features"])
+    inner = nodes["left_child"] != -1
+    _check_children(nodes["left_child"], nodes["right_child"], inner)
+    features = nodes["feature"][inner]
+    if len(nodes) != state["node_count"] or ((features < 0) | (features >= n_features)).any():
+        raise ValueError("a node of a decision tree asks for a feature that is not there")
+    n_classes = np.asarray(state["n_classes"], np.intp)
+    if n_features < 0 or n_classes.shape != (state["n_outputs"],) or (n_classes < 1).any():
+        raise ValueError("the outputs of a decision tree do not fit")
+    tree = Tree(n_features, n_classes, int(state["n_outputs"]))
+    tree.__setstate__({key: state[key] for key in ("max_depth", "node_count", "nodes", "values")})
+    return tree
+
+
+def check_predictor(value: Any) -> None:
+    """`ValueError` if a sample could leave this tree of a histogram booster, or go round in it."""
+    nodes = value.nodes
+    inner = nodes["is_leaf"] == 0
+    _check_children(nodes["left"].astype(np.int64), nodes["right"].astype(np.int64), inner)
+    for sets in (value.raw_left_cat_bitsets, value.binned_left_cat_bitsets):
+        if sets.dtype != np.uint32 or sets.shape[1:] != (8,):
+            raise ValueError("the sets of categories have no meaning")
+        if (nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)] >= len(sets)).any():
+            raise ValueError("a node asks for a set of categories that is not there")
+
+
+def check_booster(value: Any) -> None:
+    """`ValueError` if a tree of this histogram booster reads beside the row of a sample."""
+    for predictor in (tree for trees in getattr(value, "_predictors", ()) for tree in trees):
+        features = predictor.nodes["feature_idx"][predictor.nodes["is_leaf"] == 0]
+        if ((features < 0) | (features >= value._n_features)).any():
+            raise ValueError("a node asks for a feature that is not there")
+
+
+def check_decision_tree(value: Any) -> None:
+    """`ValueError` if its tree is for rows of another length than it lets in."""
+    if hasattr(value, "tree_") and value.tree_.n_features != value.n_features_in_:
+        raise ValueError("the tree is for another number of features")
+
+
+def _check_children(left: np.ndarray, right: np.ndarray, inner: np.ndarray) -> None:
+    # A child always stands behind its parent, so every way down ends.
+    for children in (left, right):
+        behind = children[inner]
+        if ((behind <= np.flatnonzero(inner)) | (behind >= len(children))).any():
+            raise ValueError("a node of a decision tree has a child out of place")
+
+
+# Neighbours
+
+
+def take_neighbors(value: Any, walk: Walk, path: str) -> Object:
+    """Its points: the index is built again from them, which gives the same one."""
+    state = value.__getstate__()
+    data, leaf_size, metric, weights = state[0], state[4], state[11], state[12]
+    name = _METRICS.get(type(metric).__name__)
+    p, weights_of_axes, _ = metric.__getstate__()[:3]
+    if name is None or (name == "minkowski" and np.size(weights_of_axes)):
+        walk.refuse(
+            path, f"{type(value).__name__} of metric {type(metric).__name__}", "Use algorithm='brute'."
+        )
+    parts = {"data": data, "leaf_size": leaf_size, "metric": name, "p": float(p), "sample_weight": weights}
+    return Object("sklearn.neighbors", f"sklearn.neighbors.{type(value).__name__}", _nodes(parts, walk, path))
+
+
+def make_neighbors(state: Any, taken: Object) -> Any:
+    if state["metric"] not in _METRICS.values():
+        raise ValueError(f"{state['metric']!r} is no metric")
+    more = {"p": state["p"]} if state["metric"] == "minkowski" else {}
+    return _NEIGHBORS[taken.type](
+        state["data"],
+        leaf_size=state["leaf_size"],
+        metric=state["metric"],
+        sample_weight=state["sample_weight"],
+        **more,
+    )
+
+
+# Losses and sparse matrices
+
+
+def take_call(value: Any, name: str, walk: Walk, path: str) -> Object:
+    maker, arguments, *_ = value.__reduce__()
+    if maker is not type(value):  # Cython's own form: (class, checksum, attributes)
+        arguments = ()
+        if value.__reduce__()[1][-1]:
+            walk.refuse(path, name, "Its attributes are not its arguments.")
+    return Object(
+        "sklearn.call", name, [walk.node(entry, paths.item(path, at)) for at, entry in enumerate(arguments)]
+    )
+
+
+def make_call(state: Any, taken: Object) -> Any:
+    kind = COMPILED.named(taken.type)
+    if kind is None or not all(isinstance(entry, int | float) for entry in state):
+        raise ValueError(f"{taken.type} is not known here, or not made of numbers")
+    return kind(*state)
+
+
+def take_sparse(value: Any, walk: Walk, path: str) -> Object:
+    parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
+    name = f"scipy.sparse.{type(value).__name__}"
+    return Object("sklearn.sparse", name, _nodes(parts, walk, path), {"shape": list(value.shape)})
+
+
+def make_sparse(state: Any, taken: Object) -> Any:
+    matrix: Any = SPARSE[taken.type](
+        (state["data"], state["indices"], state["indptr"]), shape=tuple(taken.about["shape"])
+    )
+    matrix.check_format(full_check=True)
+    return matrix
+
+
+def _nodes(parts: dict[str, Any], walk: Walk, path: str) -> dict[str, Node]:
+    return {name: walk.node(part, paths.child(path, name)) for name, part in parts.items()}

@@ -1,0 +1,53 @@
+"""The adapter of estimators: its state is what `__getstate__` gives, attribute by attribute."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import sklearn
+from sklearn.base import BaseEstimator
+
+from ....records import Node, Object
+from ..._fit import Fit, Make
+from ..._walk import Walk
+from ._make import Making
+from ._take import Taking
+
+_log = logging.getLogger("holdfast")
+
+
+class _Estimator:
+    """Estimators, pipelines and searches, with everything they have learned.
+
+    A live one is filled in place. Its class and parameters must be the saved ones, but for how much it
+    prints and computes at once.
+    """
+
+    name = "sklearn.object"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, BaseEstimator)
+
+    def capture(self, value: BaseEstimator, walk: Walk, path: str) -> Node:
+        taken = Taking(value, walk, path).object(value, path, held=True)
+        return replace(taken, about={"sklearn": sklearn.__version__})
+
+    def plan(self, live: BaseEstimator, node: Node, fit: Fit, path: str) -> Make:
+        if isinstance(node, Object) and node.adapter == self.name:
+            _tell_version(node.about.get("sklearn"), path)
+        return Making(live, fit, path).into(live, node, path)
+
+
+def _tell_version(saved: Any, path: str) -> None:
+    if saved != sklearn.__version__:
+        _log.warning(
+            "%s: saved with scikit-learn %s, and this is %s: predictions may differ",
+            path or "the estimator",
+            saved,
+            sklearn.__version__,
+        )
+
+
+ADAPTERS = (_Estimator(),)

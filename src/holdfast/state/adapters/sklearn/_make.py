@@ -1,0 +1,254 @@
+"""An estimator put together again: its parameters must be the live ones, what it learned is made anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import sklearn
+from numpy.random import mtrand
+from sklearn.base import BaseEstimator
+from sklearn.utils import Bunch
+
+from .... import dtypes, paths
+from ....records import Node, Object
+from ..._fit import Fit, Make, said, unmakeable
+from ..._walk import type_name
+from ._compiled import (
+    check_booster,
+    check_decision_tree,
+    check_predictor,
+    make_call,
+    make_neighbors,
+    make_sparse,
+    make_tree,
+)
+from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
+from ._tables import FUNCTIONS, scalar_type
+
+
+class Making:
+    """One plan for the outermost live estimator, `root`, which stands at `path`."""
+
+    def __init__(self, root: BaseEstimator, fit: Fit, path: str) -> None:
+        self._classes = Classes(root)
+        self._fit, self._root = fit, path
+        self._made: dict[str, Any] = {}  # while acting: what has been met, by where
+
+    # What the live estimator holds
+
+    def into(self, live: Any, node: Node, path: str) -> Make:
+        """Plan to make a live object of a known class what `node` says."""
+        kind = self._classes.name_of(type(live))
+        if not (isinstance(node, Object) and node.adapter == "sklearn.object" and kind == node.type):
+            what = f"{said(node)} was saved, the live object is a {type_name(type(live))}"
+            return self._fit.misfit(live, path, what)
+        parameters = parameter_names(live)
+        makes = self._attributes(live, parameters, node.state, path)
+
+        def act() -> Any:
+            self._made[relative(path, self._root)] = live
+            kept = {
+                name: entry for name, entry in vars(live).items() if name in parameters or name in RUNTIME
+            }
+            learned = {name: make() for name, make in makes.items()}
+            vars(live).clear()
+            _fill(live, node.type, learned | kept)
+            return live
+
+        return act
+
+    def _attributes(
+        self, live: Any, parameters: frozenset[str], state: Mapping[str, Node], path: str
+    ) -> dict[str, Make]:
+        makes: dict[str, Make] = {}
+        for name, node in state.items():
+            below = paths.child(path, name)
+            if name not in parameters:
+                makes[name] = self.fresh(node, below)
+            elif not hasattr(live, name):
+                self._fit.problem(below, "was saved, and the live object has no such parameter")
+            elif name not in FREE:
+                makes[name] = self._parameter(getattr(live, name), node, below)
+        for name in sorted(parameters - state.keys() - FREE):
+            self._fit.problem(paths.child(path, name), "is a parameter that is not in the saved state")
+        return makes
+
+    def _parameter(self, live: Any, node: Node, path: str) -> Make:
+        """Plan to fill a parameter that is an object; a plain one must be what it was."""
+        node = self._fit.resolve(node)
+        match node:
+            case Object(adapter="sklearn.same"):
+                return self._fit.keep(live)
+            case Object(adapter="sklearn.object"):
+                return self.into(live, node, path)
+            case Object(adapter=adapter) if adapter not in _MAKERS:
+                return self._remembered(self._fit.into(live, node, path), path)
+            case list() | tuple() if type(live) is type(node) and len(live) == len(node):
+                pairs = zip(live, node, strict=True)
+                return _in_turn(
+                    [self._parameter(*pair, paths.item(path, at)) for at, pair in enumerate(pairs)], live
+                )
+            case dict() if type(live) is dict and live.keys() == node.keys():
+                return _in_turn(
+                    [self._parameter(live[key], node[key], paths.child(path, key)) for key in node], live
+                )
+        if isinstance(live, BaseEstimator) or any(lost.adapter not in _MAKERS for lost in unmakeable(node)):
+            return self._fit.misfit(live, path, f"{said(node)} was saved, the live parameter is {said(live)}")
+        saved = self._value(node, path, self._fit.value)()
+        if not _equal(saved, live):
+            what = f"{_shown(saved)} was saved, the live parameter is {_shown(live)}; set_params() changes it"
+            return self._fit.misfit(live, path, what)
+        return self._fit.keep(live)
+
+    # What it learned
+
+    def fresh(self, node: Node, path: str) -> Make:
+        """Plan to make something that only the tables are needed for."""
+        return self._value(node, path, None)
+
+    def _value(self, node: Node, path: str, now: Callable[[Node], Any] | None) -> Make:
+        def below(node: Node, path: str) -> Make:
+            return self._value(node, path, now)
+
+        match node:
+            case list() | tuple():
+                makes = [below(entry, paths.item(path, at)) for at, entry in enumerate(node)]
+                return lambda: type(node)(make() for make in makes)
+            case dict():
+                made = {key: below(entry, paths.child(path, key)) for key, entry in node.items()}
+                return lambda: {key: make() for key, make in made.items()}
+            case Object(adapter="sklearn.same", state=str(first)):
+                return lambda: self._made[first]
+            case Object(adapter="sklearn.object"):
+                return self._fresh_object(node, path)
+            case Object(adapter=adapter) if adapter in _MAKERS:
+                inner, maker = below(node.state, path), _MAKERS[adapter]
+                return lambda: maker(inner(), node)
+            case _ if now is not None:
+                return lambda: now(node)
+            case _:
+                make = self._fit.replace(None, node, path)
+                return self._remembered(make, path) if isinstance(node, Object) else make
+
+    def _remembered(self, make: Make, path: str) -> Make:
+        def act() -> Any:
+            made = self._made[relative(path, self._root)] = make()
+            return made
+
+        return act
+
+    def _fresh_object(self, node: Object, path: str) -> Make:
+        kind = self._classes.named(node.type)
+        if kind is None:
+            return self._fit.misfit(
+                None, path, f"a {node.type} was saved, and this version has no such class"
+            )
+        makes = {name: self.fresh(entry, paths.child(path, name)) for name, entry in node.state.items()}
+
+        def act() -> Any:
+            made = self._made[relative(path, self._root)] = object.__new__(kind)
+            _fill(made, node.type, {name: make() for name, make in makes.items()})
+            return made
+
+        return act
+
+
+def _fill(made: Any, name: str, state: dict[str, Any]) -> None:
+    own = getattr(type(made), "__setstate__", None)
+    if own in (None, BaseEstimator.__setstate__):
+        vars(made).update(state)
+    elif isinstance(made, BaseEstimator):
+        own(made, state | {VERSION_KEY: sklearn.__version__})
+    else:
+        own(made, state)
+    if name in _CHECKS:
+        _CHECKS[name](made)
+
+
+def _in_turn(makes: list[Make], live: Any) -> Make:
+    def act() -> Any:
+        for make in makes:
+            make()
+        return live
+
+    return act
+
+
+def _equal(saved: Any, live: Any) -> bool:
+    """Whether a parameter is the same; NaN is equal to NaN."""
+    if isinstance(saved, np.ndarray) or isinstance(live, np.ndarray):
+        floats = all(getattr(value, "dtype", np.dtype(object)).kind in "fc" for value in (saved, live))
+        return type(saved) is type(live) and np.array_equal(saved, live, equal_nan=floats)
+    if scipy.sparse.issparse(saved) and scipy.sparse.issparse(live):
+        return saved.shape == live.shape and (saved != live).nnz == 0
+    if isinstance(saved, list | tuple) and isinstance(live, list | tuple):
+        return len(saved) == len(live) and all(map(_equal, saved, live))
+    return saved is live or bool(saved == live) or (_is_nan(saved) and _is_nan(live))
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else said(value)
+
+
+def _make_objects(items: list[Any], taken: Object) -> np.ndarray:
+    array = np.empty(len(items), object)
+    for at, item in enumerate(items):  # one by one: assigned at once, equal lists would become rows
+        array[at] = item
+    return array.reshape(taken.about["shape"])
+
+
+def _make_masked(state: dict[str, Any], taken: Object) -> Any:
+    return np.ma.MaskedArray(state["data"], state["mask"], fill_value=state["fill_value"])
+
+
+def _make_items(pairs: list[Any], taken: Object) -> dict[Any, Any]:
+    return Bunch(**dict(pairs)) if taken.type == "sklearn.utils.Bunch" else dict(pairs)
+
+
+def _make_type(state: None, taken: Object) -> type:
+    kind = scalar_type(taken.type)
+    if kind is None:
+        raise ValueError(f"{taken.type} is no type of numbers or texts")
+    return kind
+
+
+def _make_function(state: None, taken: Object) -> Any:
+    function = FUNCTIONS.named(taken.type)
+    if function is None:
+        raise ValueError(f"{taken.type} is not among the functions that a state may name")
+    return function
+
+
+_MAKERS: dict[str, Callable[[Any, Object], Any]] = {
+    "sklearn.call": make_call,
+    "sklearn.dtype": lambda name, taken: np.dtype(object) if name == "object" else dtypes.to_numpy(name),
+    "sklearn.function": _make_function,
+    "sklearn.global_random": lambda state, taken: mtrand._rand,  # type: ignore[attr-defined]
+    "sklearn.items": _make_items,
+    "sklearn.masked": _make_masked,
+    "sklearn.neighbors": make_neighbors,
+    "sklearn.objects": _make_objects,
+    "sklearn.sparse": make_sparse,
+    "sklearn.tree": make_tree,
+    "sklearn.type": _make_type,
+}
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "sklearn.ensemble.HistGradientBoostingClassifier": check_booster,
+    "sklearn.ensemble.HistGradientBoostingRegressor": check_booster,
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": check_predictor,
+    **{
+        f"sklearn.tree.{kind}Tree{of}": check_decision_tree
+        for kind in ("Decision", "Extra")
+        for of in ("Classifier", "Regressor")
+    },
+}

@@ -1,0 +1,60 @@
+"""What the two directions know in common: names of classes, parameters, and what is kept out of a state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from ..._walk import type_name
+from ._tables import CLASSES
+
+VERSION_KEY = "_sklearn_version"
+
+# How much is computed at once and what is printed: of a live estimator these stay as they are.
+FREE = frozenset({"n_jobs", "verbose", "pre_dispatch", "cache_size"})
+# Callbacks belong to the running program, as the code does.
+RUNTIME = frozenset(
+    {"_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx"}
+)
+
+
+class Classes:
+    """The classes that a state may name: those of the table, and those of the live estimators' own.
+
+    So a class of the user's can be in a grid search, where it must be made again, because the live search
+    holds one.
+    """
+
+    def __init__(self, live: Any) -> None:
+        self._own: dict[str, type] = {}
+        for kind in _kinds(live):
+            if CLASSES.name_of(kind) is None:
+                self._own[type_name(kind)] = kind
+
+    def name_of(self, kind: type) -> str | None:
+        own = type_name(kind)
+        return own if self._own.get(own) is kind else CLASSES.name_of(kind)
+
+    def named(self, name: str) -> type | None:
+        return self._own.get(name) or CLASSES.named(name)
+
+
+def parameter_names(value: Any) -> frozenset[str]:
+    """What decides what `value` is before it learns: an estimator's parameters, all of anything else."""
+    if isinstance(value, BaseEstimator):
+        return frozenset(value.get_params(deep=False))
+    return frozenset(vars(value))
+
+
+def relative(path: str, root: str) -> str:
+    """How an object inside the outermost estimator is called where it is met again."""
+    return path[len(root) :].lstrip("/")
+
+
+def _kinds(live: BaseEstimator) -> Iterator[type]:
+    yield type(live)
+    for value in live.get_params(deep=True).values():
+        if isinstance(value, BaseEstimator):
+            yield type(value)

@@ -1,0 +1,154 @@
+"""An estimator taken apart. What could not be put together again is refused here, by name."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.random import BitGenerator, Generator, RandomState, mtrand
+from sklearn.base import BaseEstimator
+from sklearn.neighbors import BallTree, KDTree
+from sklearn.tree._tree import Tree
+from sklearn.utils import Bunch
+
+from .... import paths
+from ....records import Node, Object
+from ..._fit import unmakeable
+from ..._walk import Walk, type_name
+from ._compiled import SPARSE, take_call, take_neighbors, take_sparse, take_tree
+from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
+from ._tables import COMPILED, FUNCTIONS, scalar_type_name
+
+_FUNCTION_TYPES = (types.FunctionType, types.BuiltinFunctionType, np.ufunc, type(np.mean))
+_NO_CODE = (
+    "Only functions of scikit-learn, NumPy's elementary ones and scipy.special's can be named in a state."
+)
+
+
+class Taking:
+    """One walk through the outermost estimator, `root`, which stands at `path`.
+
+    What is `held` (the estimator itself, and what its parameters hold) will be there when the state is put
+    back; everything else must be possible to make from tables.
+    """
+
+    def __init__(self, root: BaseEstimator, walk: Walk, path: str) -> None:
+        self._classes = Classes(root)
+        self._walk, self._root = walk, path
+        self._met: dict[int, tuple[Any, str]] = {}  # the object is kept, so that its id stays its own
+
+    def value(self, value: Any, path: str, *, held: bool) -> Node:
+        """The state of anything that an estimator may hold."""
+        match value:
+            case _ if value is mtrand._rand:  # type: ignore[attr-defined]
+                return Object("sklearn.global_random", "numpy.random", None)
+            case RandomState() | Generator() | BitGenerator():
+                return self._once(value, path) or self._walk.node(value, path)
+            case BaseEstimator():
+                return self.object(value, path, held=held)
+            case np.ndarray() if type(value) is np.ndarray and value.dtype == object:
+                return self._objects(value, path)
+            case np.ma.MaskedArray():
+                return self._masked(value, path)
+            case np.dtype():
+                name = "object" if value.hasobject and value.names is None else self._walk.dtype_name(value, path)
+                return Object("sklearn.dtype", "numpy.dtype", name)
+            case type():
+                return self._named("sklearn.type", scalar_type_name(value), path, f"class {type_name(value)}")
+            case Tree():
+                return take_tree(value, self._walk, path)
+            case KDTree() | BallTree():
+                return take_neighbors(value, self._walk, path)
+            case _ if isinstance(value, _FUNCTION_TYPES):
+                kind = f"function {getattr(value, '__qualname__', value)}"
+                return self._named("sklearn.function", FUNCTIONS.name_of(value), path, kind)
+            case _ if type(value) in SPARSE.values():
+                return take_sparse(value, self._walk, path)
+            case _ if (name := COMPILED.name_of(type(value))) is not None:
+                return take_call(value, name, self._walk, path)
+            case _ if self._classes.name_of(type(value)) is not None:
+                return self.object(value, path, held=held)
+            case _:
+                return self._container(value, path, held=held)
+
+    def object(self, value: Any, path: str, *, held: bool) -> Object:
+        """The attributes of an object of a known class, its parameters first."""
+        name = self._classes.name_of(type(value))
+        if name is None:
+            hint = "Only scikit-learn's own classes, and those of estimators in the parameters, can be made again."
+            self._walk.refuse(path, type_name(type(value)), hint)
+        if again := self._once(value, path):
+            return again
+        parameters = parameter_names(value)
+        state = self._attributes(value, path)
+        order = sorted(state, key=lambda attribute: attribute not in parameters)
+        return Object(
+            "sklearn.object",
+            name,
+            {
+                attribute: self.value(
+                    state[attribute], paths.child(path, attribute), held=held and attribute in parameters
+                )
+                for attribute in order
+                if not (attribute in RUNTIME or (held and attribute in FREE))
+            },
+        )
+
+    def _attributes(self, value: Any, path: str) -> dict[str, Any]:
+        state = value.__getstate__() if isinstance(value, BaseEstimator) else dict(vars(value))
+        if not isinstance(state, dict):
+            self._walk.refuse(path, f"{type_name(type(value))} whose __getstate__ gives no dict")
+        return {attribute: entry for attribute, entry in state.items() if attribute != VERSION_KEY}
+
+    def _once(self, value: Any, path: str) -> Object | None:
+        """For an object that was met before: where."""
+        _, first = self._met.setdefault(id(value), (value, path))
+        if first == path:
+            return None
+        return Object("sklearn.same", type_name(type(value)), relative(first, self._root))
+
+    def _container(self, value: Any, path: str, *, held: bool) -> Node:
+        if type(value) in (list, tuple):
+            items = self._items(value, path, held=held)
+            return items if type(value) is list else tuple(items)
+        if type(value) is Bunch or (type(value) is dict and any(map(_is_numpy, value))):
+            pairs = [
+                self._items(pair, paths.item(path, at), held=False) for at, pair in enumerate(value.items())
+            ]
+            return Object(
+                "sklearn.items", "sklearn.utils.Bunch" if type(value) is Bunch else "builtins.dict", pairs
+            )
+        if type(value) is dict:
+            return {
+                key: self.value(entry, self._walk.child(path, key), held=held) for key, entry in value.items()
+            }
+        if isinstance(value, tuple):
+            self._walk.refuse(path, f"{type_name(type(value))} inside an estimator")
+        node = self._walk.node(value, path)
+        lost = None if held else next(unmakeable(node), None)
+        if lost is not None:
+            self._walk.refuse(path, f"{lost.type} inside an estimator", "It could not be made again.")
+        return node
+
+    def _items(self, values: Iterable[Any], path: str, *, held: bool) -> list[Node]:
+        return [self.value(entry, paths.item(path, at), held=held) for at, entry in enumerate(values)]
+
+    def _objects(self, value: np.ndarray, path: str) -> Object:
+        items = self._items(value.ravel(), path, held=False)
+        return Object("sklearn.objects", "numpy.ndarray", items, {"shape": list(value.shape)})
+
+    def _masked(self, value: Any, path: str) -> Object:
+        parts = {"data": value.data, "mask": np.ma.getmaskarray(value), "fill_value": value.fill_value}
+        state = {key: self.value(part, paths.child(path, key), held=False) for key, part in parts.items()}
+        return Object("sklearn.masked", "numpy.ma.MaskedArray", state)
+
+    def _named(self, adapter: str, name: str | None, path: str, kind: str) -> Object:
+        if name is None:
+            self._walk.refuse(path, kind, _NO_CODE)
+        return Object(adapter, name, None)
+
+
+def _is_numpy(key: Any) -> bool:
+    return isinstance(key, np.generic)
