@@ -107,7 +107,7 @@ def test_every_n_below_one_is_refused_in_the_words_of_the_contract(every_n):
         {"save_on": ""},
         {"save_on": ["epoch_end", ""]},
         {"save_on": ["epoch_end", 3]},
-        {"save_on": {"epoch_end", 3}},
+        {"save_on": {3}},
         {"save_on": None},
         {"save_on": {"epoch_end": 2}},
         {"directory": ""},
