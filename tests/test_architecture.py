@@ -1,0 +1,100 @@
+"""The shape of the house, held by tests: the direction of imports, one seam of writing, an instant import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "holdfast"
+FRAMEWORKS = {
+    "torch",
+    "sklearn",
+    "pandas",
+    "jax",
+    "keras",
+    "lightning",
+    "transformers",
+    "safetensors",
+    "torchdata",
+}
+# Each of these changes the disk, whatever it is called on; only `storage` may.
+WRITING = {
+    *(
+        f"os.{name}"
+        for name in ("rename", "replace", "link", "symlink", "unlink", "remove", "rmdir", "mkdir")
+    ),
+    *(
+        f"os.{name}"
+        for name in ("makedirs", "removedirs", "write", "pwrite", "truncate", "ftruncate", "open")
+    ),
+}
+WRITING_METHODS = {"write_text", "write_bytes", "touch", "hardlink_to", "symlink_to"}
+MAY_WRITE = {
+    "cli/demo.py",  # runs in a temporary directory of its own, and removes it
+    "cli/_console.py",  # points a broken standard output at /dev/null
+}
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def test_imports_go_one_way_downwards():
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint_imports], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("module", ["holdfast", "holdfast.session", "holdfast.cli", "holdfast.experiment"])
+def test_an_import_brings_no_framework(module: str):
+    loaded = set(run_python(f"import sys, {module}; print(*sys.modules)").split())
+    assert not loaded & FRAMEWORKS
+
+
+def test_import_holdfast_loads_nothing_but_itself_and_the_standard_library():
+    loaded = set(run_python("import sys, holdfast; print(*sys.modules)").split())
+    assert not loaded & {"numpy", "rich", "typer", "msgspec", "blake3", "xxhash"}
+
+
+def calls(tree: ast.AST) -> list[tuple[int, str]]:
+    """The line and the dotted name (`os.rename`) of every call."""
+    return [(node.lineno, ast.unparse(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def test_only_the_storage_seam_writes_to_the_disk():
+    offences = []
+    for file in SOURCE.rglob("*.py"):
+        name = file.relative_to(SOURCE).as_posix()
+        if name.startswith("storage/") or name in MAY_WRITE:
+            continue
+        for line, call in calls(ast.parse(file.read_text())):
+            by_method = call.rpartition(".")[2] in WRITING_METHODS
+            opens = call == "open" and name != "fingerprint.py"  # which reads what the processor is
+            if call in WRITING or call.startswith("shutil.") or by_method or opens:
+                offences.append(f"{name}:{line}: {call}")
+    assert offences == []
+
+
+def test_nothing_in_the_package_can_run_code_from_a_file():
+    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    offences = []
+    for file in SOURCE.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            offences += [f"{file.name}: imports {name}" for name in names if name.split(".")[0] in forbidden]
+        offences += [
+            f"{file.name}:{line}: {call}"
+            for line, call in calls(tree)
+            if call in {"eval", "exec", "__import__"}
+        ]
+    assert offences == []
