@@ -31,7 +31,7 @@ class _Group(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a pipe that was closed is noticed here, not while Python shuts down
         except HoldfastError as err:
-            Console(stderr=True).line(f"holdfast: {_message(err)}", "red")
+            Console(stderr=True).say(f"holdfast: {_message(err)}", "red")
             raise typer.Exit(exit_code(err)) from None
         except BrokenPipeError:
             die_of_broken_pipe()

@@ -30,7 +30,8 @@ class Console(rich_console.Console):
         """Cells in a line; None where lines may have any length."""
         return self.width if self.is_terminal else None
 
-    def line(self, text: str = "", style: str = "") -> None:
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print a line of one style."""
         self.lines([[(text, style)]])
 
     def lines(self, lines: Iterable[Iterable[Cell]]) -> None:

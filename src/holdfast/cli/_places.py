@@ -45,7 +45,8 @@ def _look(place: str) -> bundle.Listed | None:
     path = place.rstrip("/") or "/"
     listed = bundle.look(LocalDisk(), path) if os.path.isdir(path) else None
     # A copy under another name is a checkpoint by its record; a damaged one has only its name to say so.
-    if listed and (listed.record or f"{bundle.SUFFIX}." in f"{os.path.realpath(path)}."):
+    name = os.path.basename(os.path.realpath(path))
+    if listed and (listed.record or name.endswith(bundle.SUFFIX) or f"{bundle.SUFFIX}.damaged-" in name):
         return listed
     return None
 

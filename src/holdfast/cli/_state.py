@@ -16,6 +16,7 @@ STATE_COLUMNS = (
     Column("shape", right=True),
     Column("size", right=True),
 )
+_NOT_PLAIN = (Leaf, Alias, Object, dict, list)
 _MAX_VALUE = 48  # characters of a value, or of a list of values in one row
 
 
@@ -51,9 +52,10 @@ def _row(guide: str, name: Hashable, node: Node, *, is_open: bool) -> Row:
     if not _items(node):
         return [(label, ""), (f"{type_name} {_value(node)}".lstrip(), ""), ("", ""), ("", "")]
     sizes = [leaf.size_bytes for leaf in leaves(node)]
-    closed = "" if is_open else _text.count(len(sizes) or len(_items(node)), "array" if sizes else "item")
-    size = _text.size(sum(sizes)) if sizes else ""
-    return [(label, "bold"), (type_name or closed, "magenta" if type_name else "dim"), ("", ""), (size, "dim")]
+    about, style = type_name, "magenta"
+    if not is_open and not type_name:
+        about, style = _text.count(len(sizes) or len(_items(node)), "array" if sizes else "item"), "dim"
+    return [(label, "bold"), (about, style), ("", ""), (_text.size(sum(sizes)) if sizes else "", "dim")]
 
 
 def _items(node: Node) -> Sequence[tuple[Hashable, Node]]:
@@ -62,7 +64,7 @@ def _items(node: Node) -> Sequence[tuple[Hashable, Node]]:
         node = node.state
     if isinstance(node, dict):
         return list(node.items())
-    if isinstance(node, list | tuple) and any(isinstance(item, Leaf | Alias | Object | dict | list) for item in node):
+    if isinstance(node, list | tuple) and any(isinstance(item, _NOT_PLAIN) for item in node):
         return list(enumerate(node))
     return ()
 

@@ -29,12 +29,10 @@ def size(num_bytes: int) -> str:
     """Three digits and a decimal unit: `12.3 MB`."""
     if num_bytes < 1000:
         return f"{num_bytes} B"
-    scaled = float(num_bytes)
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
-        scaled /= 1000
-        if scaled < 999.5:
-            break
-    return f"{scaled:.0f} {unit}" if scaled >= 99.95 else f"{scaled:.3g} {unit}"
+    scaled, units = num_bytes / 1000, ["kB", "MB", "GB", "TB", "PB"]
+    while scaled >= 999.5 and len(units) > 1:
+        scaled, units = scaled / 1000, units[1:]
+    return f"{scaled:.0f} {units[0]}" if scaled >= 99.95 else f"{scaled:#.3g} {units[0]}"
 
 
 def count(number: int, noun: str) -> str:

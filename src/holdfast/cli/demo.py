@@ -45,24 +45,24 @@ def demo(
     seed = secrets.randbelow(10_000) if seed is None else seed
     place = tempfile.mkdtemp(prefix="holdfast-demo-") if keep is None else keep
     try:
-        console.line("scikit-learn's digits: pretrain an encoder, freeze it, train a classifier.")
-        console.line("First in peace …")
+        console.say("scikit-learn's digits: pretrain an encoder, freeze it, train a classifier.")
+        console.say("First in peace …")
         peace = run_in_peace(f"{place}/peace")
-        console.line(f"… then killed with SIGKILL at {_text.count(kills, 'random instant')} (--seed {seed}):")
+        console.say(f"… then killed with SIGKILL at {_text.count(kills, 'random instant')} (--seed {seed}):")
         killed = run_killed(
             f"{place}/killed",
             peace.seconds,
             kills=kills,
             seed=seed,
-            tell=lambda line: console.line(f"  {line}"),
+            tell=lambda line: console.say(f"  {line}"),
         )
-        console.line()
+        console.say()
         console.print(_table(peace, killed))
         if peace.digest != killed.digest:
             raise HoldfastError("the two runs ended in different states")
-        console.line("Both runs ended in the same state, bit for bit.", "bold green")
+        console.say("Both runs ended in the same state, bit for bit.", "bold green")
         if keep is not None:
-            console.line(f"Look at what they saved: holdfast ls {keep}/killed")
+            console.say(f"Look at what they saved: holdfast ls {keep}/killed")
     finally:
         if keep is None:
             shutil.rmtree(place, ignore_errors=True)

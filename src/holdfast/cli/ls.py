@@ -35,8 +35,8 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where to look, with all folders below.")] = ".",
-    wide: Annotated[bool, typer.Option("--wide", "-w", help="All columns in full, however long the lines.")] = False,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="With all folders below it.")] = ".",
+    wide: Annotated[bool, typer.Option("--wide", "-w", help="All columns, however long the lines.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
 ) -> None:
     """List the checkpoints in a directory, newest last, and what they take on disk."""
@@ -45,7 +45,7 @@ def ls(
         console.plain_lines(_json.dumps(_as_json(listed)) for listed in found)
         return
     if not found:
-        Console(stderr=True).line(f"There are no checkpoints in {_text.printable(directory)}.")
+        Console(stderr=True).say(f"There are no checkpoints in {_text.printable(directory)}.")
         return
     rows = _rows(directory, found, time.time() if console.is_terminal else None)
     lines, left_out = layout(_COLUMNS, rows, None if wide else console.limit)

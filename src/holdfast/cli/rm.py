@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 
 def rm(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="Checkpoints, by their full names.")],
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="By their full names.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete checkpoints. What others share with them stays; only those that were looked at are deleted."""
     doomed = [removable(place) for place in _distinct(bundles)]  # refuses before anything is deleted
     if not yes and not _agreed(doomed):
-        Console(stderr=True).line("Nothing was deleted.")
+        Console(stderr=True).say("Nothing was deleted.")
         return
     console = Console()
     for listed in doomed:

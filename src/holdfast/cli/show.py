@@ -26,20 +26,22 @@ def register(app: typer.Typer) -> None:
 def show(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
     depth: Annotated[int, typer.Option("--depth", "-d", min=1, help="Levels of the state to show.")] = 4,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="The whole state: every level, no list cut.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object: the record, and every array.")] = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Every level, and no list cut.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The record and all arrays as JSON.")] = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
     listed, console = find_one(bundle), Console()
     if listed.record and not json:
-        console.lines([[(_text.printable(listed.record.name), "bold"), (f"  {_text.printable(listed.path)}", "dim")], []])
-        console.lines(_facts(listed.record))
+        name, path = _text.printable(listed.record.name), _text.printable(listed.path)
+        console.lines([[(name, "bold"), (f"  {path}", "dim")], [], *_facts(listed.record)])
     # The facts are there even where the rest is damaged, which is said now.
     with open_checkpoint(listed) as checkpoint:
         tree, leaves = checkpoint.tree(), list(checkpoint.leaves())
     if json:
-        described = {"path": listed.path, **_json.of_record(checkpoint.record), "arrays": list(map(_array, leaves))}
-        console.plain_lines([_json.dumps(described)])
+        fields = _json.of_record(checkpoint.record)
+        console.plain_lines(
+            [_json.dumps({"path": listed.path, **fields, "arrays": list(map(_array, leaves))})]
+        )
         return
     arrays, size = _text.count(len(leaves), "array"), _text.size(sum(leaf.size_bytes for leaf in leaves))
     console.lines([[], [("state", "bold"), (f"  {arrays}, {size}", "dim")], []])
@@ -68,7 +70,7 @@ def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
         yield "parent", [record.parent]
     yield "durability", [_DURABILITY.get(record.durability, record.durability)]
     written, shared = _text.size(record.bytes_written), _text.size(record.bytes_shared)
-    yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier checkpoints"]
+    yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
     yield "captured", [f"{_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"]
     yield "metrics", [f"{name} {value:.6g}" for name, value in record.metrics.items()]
     yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]

@@ -11,7 +11,13 @@ from typing import Annotated, Literal
 import typer
 
 from ..bundle import Listed
-from ..errors import CheckpointNotFoundError, DamagedError, FormatVersionError, HoldfastError, PieceDamagedError
+from ..errors import (
+    CheckpointNotFoundError,
+    DamagedError,
+    FormatVersionError,
+    HoldfastError,
+    PieceDamagedError,
+)
 from ..records import Leaf
 from ..session import Checkpoint
 from ..session import open as open_checkpoint
@@ -24,6 +30,12 @@ _BATCH_BYTES = 256 << 20  # between two steps of the progress bar
 _SHOWN = 20
 
 Status = Literal["ok", "damaged", "newer", "gone"]
+_LABELS: dict[Status, str] = {
+    "ok": "ok",
+    "damaged": "damaged",
+    "newer": "of a newer format",
+    "gone": "deleted meanwhile",
+}
 _STYLES: dict[Status, str] = {"ok": "green", "damaged": "bold red", "newer": "yellow", "gone": "dim"}
 
 
@@ -42,8 +54,8 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    place: Annotated[str, typer.Argument(metavar="DIR|BUNDLE", help="A checkpoint, or a directory of them.")] = ".",
-    deep: Annotated[bool, typer.Option("--deep", help="Compare cryptographic digests (BLAKE3) as well.")] = False,
+    place: Annotated[str, typer.Argument(metavar="DIR|BUNDLE", help="One checkpoint, or all below.")] = ".",
+    deep: Annotated[bool, typer.Option("--deep", help="Compare the BLAKE3 digests as well.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each checkpoint.")] = False,
 ) -> None:
     """Read every byte and name what is not as it was saved. The exit code is 1 if anything is damaged."""
@@ -132,8 +144,7 @@ def _describe(problem: HoldfastError) -> str:
 
 def _summary(outcomes: list[Outcome], took_s: float) -> list[Cell]:
     cells: list[Cell] = [(_text.count(len(outcomes), "checkpoint") + ": ", "bold")]
-    labels: dict[Status, str] = {"ok": "ok", "damaged": "damaged", "newer": "of a newer format", "gone": "deleted meanwhile"}
-    for status, label in labels.items():
+    for status, label in _LABELS.items():
         number = sum(outcome.status == status for outcome in outcomes)
         if number:
             cells += [(f"{number:,} {label}", _STYLES[status]), (", ", "")]
