@@ -1,0 +1,98 @@
+"""Rebuilds the state of a bundle with nothing but json, numpy and safetensors.
+
+`load("runs/digits/head.ckpt.mml")` returns the state as dicts, lists, scalars and NumPy arrays. Element types that NumPy lacks
+(bfloat16, float8) come as unsigned integers of the same width. docs/format.md says what is read here.
+"""
+
+import json
+
+import numpy as np
+from safetensors import deserialize
+
+BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+NOT_IN_NUMPY = {"bfloat16": "<u2", "complex32": "<u4", "float8": "u1", "float4": "u1"}
+
+
+def load(path):
+    with open(f"{path}/checkpoint.json", "rb") as file:
+        record = json.load(file)
+    packs = {}
+    for entry in record["packs"]:
+        with open(f"{path}/{entry['name']}", "rb") as file:
+            packs[entry["name"]] = {key: value["data"] for key, value in deserialize(file.read())}
+    with open(f"{path}/{record['tree']['name']}", "rb") as file:
+        stored = json.load(file)
+    names = [name for name, _ in stored["files"]]
+    seen = {}
+
+    def node(path, value):
+        if isinstance(value, list):
+            return [node(item(path, index), each) for index, each in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        ((kind, content),) = value.items()
+        if kind == "map":
+            return {key: node(item(path, escape(key)), each) for key, each in content.items()}
+        if kind == "dict":
+            pairs = [(node(None, key), key, each) for key, each in content]
+            return {key: node(item(path, element(raw)), each) for key, raw, each in pairs}
+        if kind in ("tuple", "set", "frozenset"):
+            return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](node(path, content))
+        if kind == "object":
+            seen[path] = node(path, content["state"])
+            return seen[path]
+        if kind == "alias":
+            return seen[content]
+        if kind == "array":
+            seen[path] = array(content)
+            return seen[path]
+        if kind == "f":
+            return float(np.frombuffer(bytes.fromhex(content), ">f8")[0])
+        if kind == "s":
+            return bytes.fromhex(content).decode("utf-8", "surrogatepass")
+        if kind == "complex":
+            return complex(*(node(None, part) for part in content))
+        if kind == "bytes":
+            bits = "".join(f"{BASE64.index(c):06b}" for c in content.rstrip("="))
+            return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) // 8 * 8, 8))
+        return int(content) if kind == "i" else content  # dates, times and paths stay texts
+
+    def array(content):
+        data = b"".join(bytes(packs[names[file]][key]) for file, key, *_ in content["pieces"])
+        if content["kind"] == "bytes":
+            return data
+        dtype, shape = content["dtype"], content["shape"]
+        short = next((NOT_IN_NUMPY[name] for name in NOT_IN_NUMPY if dtype.startswith(name)), dtype)
+        kind = np.lib.format.descr_to_dtype(fields(json.loads(dtype))) if dtype[0] == "[" else np.dtype(short)
+        return np.ndarray(shape, kind, data, order=content.get("order", "C"))
+
+    return node("", stored["tree"])
+
+
+def fields(described):
+    """NumPy's tuples from the JSON form of a structured element type."""
+    return [
+        (
+            tuple(name) if isinstance(name, list) else name,
+            fields(kind) if isinstance(kind, list) else kind,
+            *tuple(tuple(shape) for shape in rest),
+        )
+        for name, kind, *rest in described
+    ]
+
+
+def item(path, name):
+    return f"{path}/{name}" if path else str(name) if name != "__metadata__" else "%5F_metadata__"
+
+
+def escape(key):
+    """An element of a state path; only aliases need it, which name the path of what they repeat."""
+    marked = [c in "%/[]" or ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in key]
+    codes = ["".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass")) for c in key]
+    return "".join(code if mark else c for c, code, mark in zip(key, codes, marked, strict=False)) or "%"
+
+
+def element(key):
+    if isinstance(key, bool):
+        return f"%b:{str(key).lower()}"
+    return escape(key) if isinstance(key, str) else "%n:" if key is None else f"%i:{key}"
