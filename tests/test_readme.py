@@ -1,0 +1,50 @@
+"""The README's code runs as it stands, and again; its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run(script: str, directory: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_runs_and_a_second_time_it_goes_on(tmp_path):
+    script = "\n".join(blocks(ROOT / "README.md"))
+    first = run(script, tmp_path)
+    assert "cross_entropy" in first
+    again = run(script + "\nassert experiment.last_resume.verdict == 'exact'\n", tmp_path)
+    assert again.splitlines()[0] == first.splitlines()[0]
+
+
+def test_the_experiment_in_the_readme_takes_about_twenty_lines():
+    lines = [line for line in blocks(ROOT / "README.md")[0].splitlines() if line.strip()]
+    assert len(lines) <= 25
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page: Path):
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    broken = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
+    assert broken == []
