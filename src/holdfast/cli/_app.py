@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import HoldfastError
+from ..errors import HoldfastError, RestoreError
 from ._console import Console, die_of_broken_pipe
 from ._exit import INTERRUPTED, describe, exit_code
 from ._text import printable
@@ -41,8 +41,9 @@ class _Group(TyperGroup):
 
 
 def _message(err: HoldfastError) -> str:
-    # A few errors are lists, one problem a line; all else that could break a line is shown, not obeyed.
-    return "\n".join(printable(line) for line in str(err).split("\n"))
+    # These may be lists, one problem a line; in all others what could break a line is shown, not obeyed.
+    lines = str(err).split("\n") if isinstance(err, RestoreError) else [str(err)]
+    return "\n".join(printable(line) for line in lines)
 
 
 app = typer.Typer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..bundle import Listed
+from ..bundle import Listed, look
 from ..errors import (
     CheckpointNotFoundError,
     DamagedError,
@@ -21,6 +22,7 @@ from ..errors import (
 from ..records import Leaf
 from ..session import Checkpoint
 from ..session import open as open_checkpoint
+from ..storage import LocalDisk
 from . import _json, _text
 from ._console import Cell, Console
 from ._exit import DAMAGED, NEWER_FORMAT, OK
@@ -62,10 +64,10 @@ def verify(
     found = find_all(place)
     if not found:
         raise CheckpointNotFoundError(place, "there are no checkpoints to verify")
-    console, began_s = Console(), time.perf_counter()
+    began_s = time.perf_counter()
     width = max(len(_text.printable(name_in(place, listed.path))) for listed in found)
     outcomes = []
-    with _progress(found) as advance:
+    with _progress(found, shown=not json) as (console, advance):
         for outcome in (check(listed, deep, advance) for listed in found):
             outcomes.append(outcome)
             if json:
@@ -73,7 +75,7 @@ def verify(
             else:
                 console.lines(_lines(place, outcome, width))
     if not json:
-        console.lines([[], _summary(outcomes, time.perf_counter() - began_s)])
+        Console().lines([[], _summary(outcomes, time.perf_counter() - began_s)])
     raise typer.Exit(_exit_code(outcomes))
 
 
@@ -88,7 +90,10 @@ def check(listed: Listed, deep: bool, advance: Callable[[int], None] = lambda si
             status: Status = "damaged" if problems else "ok"
             return Outcome(listed.path, status, checkpoint.record.size_bytes, tuple(problems))
     except CheckpointNotFoundError:
-        return Outcome(listed.path, "gone")
+        again = look(LocalDisk(), listed.path)  # a bundle without a record is there, but cannot be opened
+        if again is None or again.problem is None:
+            return Outcome(listed.path, "gone")
+        return Outcome(listed.path, "damaged", problems=(again.problem,))
     except DamagedError as err:
         return Outcome(listed.path, "damaged", problems=(err,))
     except FormatVersionError as err:
@@ -108,19 +113,20 @@ def _batches(checkpoint: Checkpoint) -> Iterator[tuple[list[Leaf], int]]:
 
 
 @contextlib.contextmanager
-def _progress(found: list[Listed]) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, if there is one; gone when all is done."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda size_bytes: None
+def _progress(found: list[Listed], shown: bool) -> Iterator[tuple[Console, Callable[[int], None]]]:
+    """Where to print, and what to tell of bytes read: a bar on the terminal, if there is one, shows them."""
+    if not shown or not sys.stderr.isatty():
+        yield Console(), lambda size_bytes: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    both = Console().is_terminal  # then the bar has to make way for each line
-    with Progress(*columns, console=console, transient=True, redirect_stdout=both) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task("", total=sum(listed.record.bytes_captured for listed in found if listed.record))
-        yield lambda size_bytes: bar.advance(task, size_bytes)
+        # On the bar's own terminal lines go through its console, which makes room for them above the bar.
+        out = console if sys.stdout.isatty() else Console()
+        yield out, lambda size_bytes: bar.advance(task, size_bytes)
 
 
 def _lines(place: str, outcome: Outcome, width: int) -> Iterator[list[Cell]]:
