@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ SPARSE: dict[str, type] = {
     for name in ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
 }
 _NEIGHBORS: dict[str, type] = {"sklearn.neighbors.KDTree": KDTree, "sklearn.neighbors.BallTree": BallTree}
+_MAX_SPREAD = 64  # times the bytes of the items: what is spread wider comes back without the gaps
 _METRICS = {
     "EuclideanDistance64": "euclidean",
     "ManhattanDistance64": "manhattan",
@@ -123,9 +125,10 @@ def make_neighbors(state: Any, taken: Object) -> Any:
 def take_call(value: Any, name: str, walk: Walk, path: str) -> Object:
     maker, arguments, *_ = value.__reduce__()
     if maker is not type(value):  # Cython's own form: (class, checksum, attributes)
+        *_, attributes = arguments
+        if attributes:
+            walk.refuse(path, name, "Its arguments are not known.")
         arguments = ()
-        if value.__reduce__()[1][-1]:
-            walk.refuse(path, name, "Its attributes are not its arguments.")
     return Object(
         "sklearn.call", name, [walk.node(entry, paths.item(path, at)) for at, entry in enumerate(arguments)]
     )
@@ -150,6 +153,34 @@ def make_sparse(state: Any, taken: Object) -> Any:
     )
     matrix.check_format(full_check=True)
     return matrix
+
+
+# Slices of larger arrays
+
+
+def is_spread(array: np.ndarray) -> bool:
+    """Whether there are gaps between the items in memory. BLAS rounds by them, so they are kept."""
+    gaps = not (array.flags.c_contiguous or array.flags.f_contiguous) and array.dtype.names is None
+    return gaps and min(array.strides) > 0 and _span_bytes(array, array.strides) <= _MAX_SPREAD * array.nbytes
+
+
+def take_spread(array: np.ndarray, walk: Walk, path: str) -> Object:
+    return Object("sklearn.spread", "numpy.ndarray", walk.node(array, path), {"strides": list(array.strides)})
+
+
+def make_spread(array: np.ndarray, taken: Object) -> np.ndarray:
+    strides = tuple(taken.about["strides"])
+    size = _span_bytes(array, strides)
+    if min(strides) <= 0 or size > _MAX_SPREAD * array.nbytes:
+        raise ValueError("the gaps in an array have no meaning")
+    made = np.ndarray(array.shape, array.dtype, np.zeros(size, np.uint8), 0, strides)
+    made[...] = array
+    return made
+
+
+def _span_bytes(array: np.ndarray, strides: Sequence[int]) -> int:
+    steps = zip(array.shape, strides, strict=True)
+    return sum((extent - 1) * step for extent, step in steps) + array.itemsize
 
 
 def _nodes(parts: dict[str, Any], walk: Walk, path: str) -> dict[str, Node]:

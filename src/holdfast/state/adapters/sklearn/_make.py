@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from ._compiled import (
     make_call,
     make_neighbors,
     make_sparse,
+    make_spread,
     make_tree,
 )
 from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
@@ -44,8 +47,7 @@ class Making:
         """Plan to make a live object of a known class what `node` says."""
         kind = self._classes.name_of(type(live))
         if not (isinstance(node, Object) and node.adapter == "sklearn.object" and kind == node.type):
-            what = f"{said(node)} was saved, the live object is a {type_name(type(live))}"
-            return self._fit.misfit(live, path, what)
+            return self._fit.misfit(live, path, f"{said(node)} was saved, the live object is {_shown(live)}")
         parameters = parameter_names(live)
         makes = self._attributes(live, parameters, node.state, path)
 
@@ -56,7 +58,7 @@ class Making:
             }
             learned = {name: make() for name, make in makes.items()}
             vars(live).clear()
-            _fill(live, node.type, learned | kept)
+            _fill(live, node.type, kept | learned)
             return live
 
         return act
@@ -83,18 +85,21 @@ class Making:
         match node:
             case Object(adapter="sklearn.same"):
                 return self._fit.keep(live)
+            case Object(adapter="sklearn.object") if isinstance(
+                live, str
+            ):  # `fit` puts one for "passthrough"
+                return self.fresh(node, path)
             case Object(adapter="sklearn.object"):
                 return self.into(live, node, path)
             case Object(adapter=adapter) if adapter not in _MAKERS:
                 return self._remembered(self._fit.into(live, node, path), path)
             case list() | tuple() if type(live) is type(node) and len(live) == len(node):
-                pairs = zip(live, node, strict=True)
-                return _in_turn(
-                    [self._parameter(*pair, paths.item(path, at)) for at, pair in enumerate(pairs)], live
-                )
+                pairs = enumerate(zip(live, node, strict=True))
+                return _items([self._parameter(*pair, paths.item(path, at)) for at, pair in pairs], live)
             case dict() if type(live) is dict and live.keys() == node.keys():
-                return _in_turn(
-                    [self._parameter(live[key], node[key], paths.child(path, key)) for key in node], live
+                keys = {key: paths.child(path, key) for key in node}
+                return _entries(
+                    {key: self._parameter(live[key], node[key], below) for key, below in keys.items()}, live
                 )
         if isinstance(live, BaseEstimator) or any(lost.adapter not in _MAKERS for lost in unmakeable(node)):
             return self._fit.misfit(live, path, f"{said(node)} was saved, the live parameter is {said(live)}")
@@ -127,7 +132,7 @@ class Making:
                 return self._fresh_object(node, path)
             case Object(adapter=adapter) if adapter in _MAKERS:
                 inner, maker = below(node.state, path), _MAKERS[adapter]
-                return lambda: maker(inner(), node)
+                return self._remembered(lambda: maker(inner(), node), path)
             case _ if now is not None:
                 return lambda: now(node)
             case _:
@@ -169,11 +174,20 @@ def _fill(made: Any, name: str, state: dict[str, Any]) -> None:
         _CHECKS[name](made)
 
 
-def _in_turn(makes: list[Make], live: Any) -> Make:
+def _items(makes: list[Make], live: Any) -> Make:
+    """The live list or tuple, unless one of its items is a new one."""
+
     def act() -> Any:
-        for make in makes:
-            make()
-        return live
+        made = [make() for make in makes]
+        return live if all(map(operator.is_, made, live)) else type(live)(made)
+
+    return act
+
+
+def _entries(makes: dict[Any, Make], live: dict[Any, Any]) -> Make:
+    def act() -> Any:
+        made = {key: make() for key, make in makes.items()}
+        return live if all(made[key] is live[key] for key in made) else made
 
     return act
 
@@ -185,6 +199,9 @@ def _equal(saved: Any, live: Any) -> bool:
         return type(saved) is type(live) and np.array_equal(saved, live, equal_nan=floats)
     if scipy.sparse.issparse(saved) and scipy.sparse.issparse(live):
         return saved.shape == live.shape and (saved != live).nnz == 0
+    if isinstance(saved, partial) and isinstance(live, partial):
+        parts = [(value.func, value.args, value.keywords) for value in (saved, live)]
+        return parts[0] == parts[1]
     if isinstance(saved, list | tuple) and isinstance(live, list | tuple):
         return len(saved) == len(live) and all(map(_equal, saved, live))
     return saved is live or bool(saved == live) or (_is_nan(saved) and _is_nan(live))
@@ -195,6 +212,8 @@ def _is_nan(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if hasattr(value, "__dict__") and not callable(value):
+        return f"a {type_name(type(value))}"
     text = repr(value)
     return text if len(text) <= 60 else said(value)
 
@@ -221,6 +240,12 @@ def _make_type(state: None, taken: Object) -> type:
     return kind
 
 
+def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
+    if FUNCTIONS.name_of(parts["func"]) is None:
+        raise ValueError(f"{parts['func']!r} is not among the functions that a state may name")
+    return partial(parts["func"], *parts["args"], **parts["keywords"])
+
+
 def _make_function(state: None, taken: Object) -> Any:
     function = FUNCTIONS.named(taken.type)
     if function is None:
@@ -237,7 +262,9 @@ _MAKERS: dict[str, Callable[[Any, Object], Any]] = {
     "sklearn.masked": _make_masked,
     "sklearn.neighbors": make_neighbors,
     "sklearn.objects": _make_objects,
+    "sklearn.partial": _make_partial,
     "sklearn.sparse": make_sparse,
+    "sklearn.spread": make_spread,
     "sklearn.tree": make_tree,
     "sklearn.type": _make_type,
 }

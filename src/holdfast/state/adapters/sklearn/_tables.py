@@ -73,6 +73,7 @@ _FUNCTIONS = {
     "scipy.special": "expit logit",
     "sklearn.cluster._kmeans": "_kmeans_single_elkan _kmeans_single_lloyd",
     "sklearn.feature_selection": "chi2 f_classif f_regression mutual_info_classif mutual_info_regression r_regression",
+    "sklearn.utils": "check_array",
     "sklearn.metrics": "accuracy_score adjusted_mutual_info_score adjusted_rand_score average_precision_score balanced_accuracy_score brier_score_loss cohen_kappa_score completeness_score d2_absolute_error_score d2_pinball_score d2_tweedie_score explained_variance_score f1_score fbeta_score fowlkes_mallows_score hamming_loss hinge_loss homogeneity_score jaccard_score log_loss matthews_corrcoef max_error mean_absolute_error mean_absolute_percentage_error mean_gamma_deviance mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error mean_tweedie_deviance median_absolute_error mutual_info_score ndcg_score normalized_mutual_info_score precision_score r2_score rand_score recall_score roc_auc_score root_mean_squared_error root_mean_squared_log_error top_k_accuracy_score v_measure_score zero_one_loss",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from .... import paths
 from ....records import Node, Object
 from ..._fit import unmakeable
 from ..._walk import Walk, type_name
-from ._compiled import SPARSE, take_call, take_neighbors, take_sparse, take_tree
+from ._compiled import SPARSE, is_spread, take_call, take_neighbors, take_sparse, take_spread, take_tree
 from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
 from ._tables import COMPILED, FUNCTIONS, scalar_type_name
 
 _FUNCTION_TYPES = (types.FunctionType, types.BuiltinFunctionType, np.ufunc, type(np.mean))
+# What is no object with attributes, and may yet be one thing in two places that is changed in place.
+_SHARED = frozenset(f"sklearn.{kind}" for kind in ("neighbors", "objects", "sparse", "spread", "tree"))
+_MAX_DEPTH = 50  # a tree file may nest 256 deep, and an object takes four levels there
 _NO_CODE = (
     "Only functions of scikit-learn, NumPy's elementary ones and scipy.special's can be named in a state."
 )
@@ -37,23 +41,49 @@ class Taking:
     def __init__(self, root: BaseEstimator, walk: Walk, path: str) -> None:
         self._classes = Classes(root)
         self._walk, self._root = walk, path
+        self._open: set[int] = set()
         self._met: dict[int, tuple[Any, str]] = {}  # the object is kept, so that its id stays its own
 
     def value(self, value: Any, path: str, *, held: bool) -> Node:
         """The state of anything that an estimator may hold."""
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        if (met := self._met.get(id(value))) is not None:
+            return Object("sklearn.same", type_name(type(value)), relative(met[1], self._root))
+        if id(value) in self._open:
+            self._walk.refuse(path, f"{type(value).__name__} that contains itself", "Break the cycle.")
+        if len(self._open) >= _MAX_DEPTH:
+            self._walk.refuse(path, f"value nested deeper than {_MAX_DEPTH} levels in an estimator")
+        self._open.add(id(value))
+        try:
+            node = self._taken(value, path, held=held)
+            if isinstance(node, Object) and node.adapter in _SHARED:
+                self._met.setdefault(id(value), (value, path))
+            return node
+        finally:
+            self._open.discard(id(value))
+
+    def _taken(self, value: Any, path: str, *, held: bool) -> Node:
         match value:
             case _ if value is mtrand._rand:  # type: ignore[attr-defined]
                 return Object("sklearn.global_random", "numpy.random", None)
             case RandomState() | Generator() | BitGenerator():
-                return self._once(value, path) or self._walk.node(value, path)
+                self._met[id(value)] = value, path
+                return self._walk.node(value, path)
             case BaseEstimator():
                 return self.object(value, path, held=held)
             case np.ndarray() if type(value) is np.ndarray and value.dtype == object:
                 return self._objects(value, path)
+            case np.ndarray() if type(value) is np.ndarray and is_spread(value):
+                return take_spread(value, self._walk, path)
             case np.ma.MaskedArray():
                 return self._masked(value, path)
             case np.dtype():
-                name = "object" if value.hasobject and value.names is None else self._walk.dtype_name(value, path)
+                name = (
+                    "object"
+                    if value.hasobject and value.names is None
+                    else self._walk.dtype_name(value, path)
+                )
                 return Object("sklearn.dtype", "numpy.dtype", name)
             case type():
                 return self._named("sklearn.type", scalar_type_name(value), path, f"class {type_name(value)}")
@@ -64,6 +94,9 @@ class Taking:
             case _ if isinstance(value, _FUNCTION_TYPES):
                 kind = f"function {getattr(value, '__qualname__', value)}"
                 return self._named("sklearn.function", FUNCTIONS.name_of(value), path, kind)
+            case partial():
+                parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
+                return Object("sklearn.partial", "functools.partial", self._entries(parts, path))
             case _ if type(value) in SPARSE.values():
                 return take_sparse(value, self._walk, path)
             case _ if (name := COMPILED.name_of(type(value))) is not None:
@@ -79,8 +112,7 @@ class Taking:
         if name is None:
             hint = "Only scikit-learn's own classes, and those of estimators in the parameters, can be made again."
             self._walk.refuse(path, type_name(type(value)), hint)
-        if again := self._once(value, path):
-            return again
+        self._met[id(value)] = value, path
         parameters = parameter_names(value)
         state = self._attributes(value, path)
         order = sorted(state, key=lambda attribute: attribute not in parameters)
@@ -102,13 +134,6 @@ class Taking:
             self._walk.refuse(path, f"{type_name(type(value))} whose __getstate__ gives no dict")
         return {attribute: entry for attribute, entry in state.items() if attribute != VERSION_KEY}
 
-    def _once(self, value: Any, path: str) -> Object | None:
-        """For an object that was met before: where."""
-        _, first = self._met.setdefault(id(value), (value, path))
-        if first == path:
-            return None
-        return Object("sklearn.same", type_name(type(value)), relative(first, self._root))
-
     def _container(self, value: Any, path: str, *, held: bool) -> Node:
         if type(value) in (list, tuple):
             items = self._items(value, path, held=held)
@@ -121,9 +146,7 @@ class Taking:
                 "sklearn.items", "sklearn.utils.Bunch" if type(value) is Bunch else "builtins.dict", pairs
             )
         if type(value) is dict:
-            return {
-                key: self.value(entry, self._walk.child(path, key), held=held) for key, entry in value.items()
-            }
+            return self._entries(value, path, held=held)
         if isinstance(value, tuple):
             self._walk.refuse(path, f"{type_name(type(value))} inside an estimator")
         node = self._walk.node(value, path)
@@ -141,8 +164,10 @@ class Taking:
 
     def _masked(self, value: Any, path: str) -> Object:
         parts = {"data": value.data, "mask": np.ma.getmaskarray(value), "fill_value": value.fill_value}
-        state = {key: self.value(part, paths.child(path, key), held=False) for key, part in parts.items()}
-        return Object("sklearn.masked", "numpy.ma.MaskedArray", state)
+        return Object("sklearn.masked", "numpy.ma.MaskedArray", self._entries(parts, path))
+
+    def _entries(self, parts: dict[Any, Any], path: str, *, held: bool = False) -> dict[Any, Node]:
+        return {key: self.value(part, self._walk.child(path, key), held=held) for key, part in parts.items()}
 
     def _named(self, adapter: str, name: str | None, path: str, kind: str) -> Object:
         if name is None:
