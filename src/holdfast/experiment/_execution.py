@@ -250,6 +250,7 @@ class Execution:
                 path: [callback.get_state() for callback in callbacks]
                 for path, callbacks in self._callbacks_ahead().items()
             },
+            "data": {path: self.sources[path].get_state() for path in self.sources if self._is_ahead(path)},
             "counters": {path: session.rule.get_counters() for path, session in self._sessions.items()},
             "history": [entry.get_state() for entry in self._experiment.history],
             "random": rng.capture_state(),
@@ -285,6 +286,11 @@ class Execution:
             if len(kept) == len(callbacks):  # a phase that had not begun may have others now
                 for callback, each in zip(callbacks, kept, strict=True):
                     callback.set_state(each)
+        plan = self._experiment.describe_plan(self.sources)
+        for path, kept in saved["data"].items():
+            # Its generators: another phase's loader may share them, or have drawn their seed.
+            if path in self.sources and plan[path]["data"] == saved["plan"][path]["data"]:
+                self.sources[path].resume(kept)
         self.saved_loop = saved["phase"]
         self._saved_streams = saved["random"]
 
@@ -300,13 +306,16 @@ class Execution:
 
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""
-        loop = self._loop.path if self._loop is not None else None
         ahead = {
             path: unit.callbacks
             for path, unit in walk(self._experiment.units)
-            if isinstance(unit, TrainPhase) and path not in self.done and path != loop
+            if isinstance(unit, TrainPhase) and self._is_ahead(path)
         }
         return {WHOLE: self._experiment.callbacks, **ahead}
+
+    def _is_ahead(self, path: str) -> bool:
+        """Whether this train phase has not begun."""
+        return path not in self.done and (self._loop is None or path != self._loop.path)
 
     def reopen(self, path: str) -> None:
         """Enter a finished phase again, and what is around it: there are more epochs to run."""

@@ -6,6 +6,8 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from .. import rng
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
@@ -74,8 +76,9 @@ class Progress:
 
 def _rich_bar(console: Console | None) -> RichProgress | None:
     """A bar on this console, or None if nobody sits in front of it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    with rng.preserved():  # rich draws a number while it is imported
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = console or Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):

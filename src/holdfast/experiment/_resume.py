@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("holdfast")
 
-_PARTS = {"run", "plan", "phase", "results", "callbacks", "counters", "history", "random"}
+_PARTS = {"run", "plan", "phase", "data", "results", "callbacks", "counters", "history", "random"}
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import rng
 from ..records import Leaf, Node
 from . import adapters
 
@@ -112,7 +113,8 @@ def _load_present() -> None:
 
 
 def _load(file: str) -> None:
-    _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
+    with rng.preserved():  # some packages draw while they are imported, and a save must leave no trace
+        _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
     _by_type.clear()
 
 
