@@ -108,7 +108,8 @@ ESTIMATORS: dict[str, tuple[BaseEstimator, Any, Any]] = {
             ensemble.VotingClassifier([("nb", naive_bayes.GaussianNB()), ("c", Centred())]),
             feature_selection.SelectKBest(k=2),
             gaussian_process.GaussianProcessClassifier(
-                1.0 * gaussian_process.kernels.RBF() + gaussian_process.kernels.WhiteKernel()
+                1.0 * gaussian_process.kernels.RBF() + gaussian_process.kernels.WhiteKernel(),
+                optimizer=None,
             ),
             impute.KNNImputer(),
             impute.SimpleImputer(strategy="median"),

@@ -15,8 +15,9 @@ from sklearn import (
     naive_bayes,
     neural_network,
     preprocessing,
+    svm,
 )
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import make_pipeline
 from sklearn_cases import ESTIMATORS, Centred, X, Y, answers, fitted, through_a_bundle
 
@@ -135,6 +136,35 @@ def test_what_one_object_was_is_one_object_again():
     forest = neural_network.MLPClassifier(3, random_state=pair)
     restore(capture({"m": partial_fit(clone(forest), range(1))}), {"m": forest})
     assert forest._random_state is forest.random_state is pair
+
+
+class Keeps(BaseEstimator):
+    """What it learns is what it was given."""
+
+    def __init__(self, given: Any = None) -> None:
+        self.given = given
+
+    def fit(self, rows: Any) -> Keeps:
+        self.learned_ = self.given
+        return self
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.array(["a", None], object),
+        X[:, 1:3],
+        np.random.RandomState(3),
+        svm.SVC(),
+        preprocessing.Normalizer(),
+    ],
+    ids=["objects", "a slice", "a random generator", "an estimator", "another"],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_parameter_that_was_learned_too_is_the_live_one(given, strict):
+    live = Keeps(given if strict else None)
+    restore(capture({"m": Keeps(given).fit(X)}), {"m": live}, strict=strict)
+    assert live.learned_ is live.given
 
 
 def test_the_steps_of_a_live_pipeline_stay_the_same_objects():

@@ -47,7 +47,7 @@ class Making:
         """Plan to make a live object of a known class what `node` says."""
         kind = self._classes.name_of(type(live))
         if not (isinstance(node, Object) and node.adapter == "sklearn.object" and kind == node.type):
-            return self._fit.misfit(live, path, f"{said(node)} was saved, the live object is {_shown(live)}")
+            return self._misfit(live, path, f"{said(node)} was saved, the live object is {_shown(live)}")
         parameters = parameter_names(live)
         makes = self._attributes(live, parameters, node.state, path)
 
@@ -85,9 +85,8 @@ class Making:
         match node:
             case Object(adapter="sklearn.same"):
                 return self._fit.keep(live)
-            case Object(adapter="sklearn.object") if isinstance(
-                live, str
-            ):  # `fit` puts one for "passthrough"
+            case Object(adapter="sklearn.object") if isinstance(live, str):
+                # `fit` puts an estimator in the place of "passthrough".
                 return self.fresh(node, path)
             case Object(adapter="sklearn.object"):
                 return self.into(live, node, path)
@@ -102,12 +101,15 @@ class Making:
                     {key: self._parameter(live[key], node[key], below) for key, below in keys.items()}, live
                 )
         if isinstance(live, BaseEstimator) or any(lost.adapter not in _MAKERS for lost in unmakeable(node)):
-            return self._fit.misfit(live, path, f"{said(node)} was saved, the live parameter is {said(live)}")
+            return self._misfit(live, path, f"{said(node)} was saved, the live parameter is {said(live)}")
         saved = self._value(node, path, self._fit.value)()
         if not _equal(saved, live):
             what = f"{_shown(saved)} was saved, the live parameter is {_shown(live)}; set_params() changes it"
-            return self._fit.misfit(live, path, what)
-        return self._fit.keep(live)
+            return self._misfit(live, path, what)
+        return self._remembered(self._fit.keep(live), path)
+
+    def _misfit(self, live: Any, path: str, what: str) -> Make:
+        return self._remembered(self._fit.misfit(live, path, what), path)
 
     # What it learned
 
