@@ -15,7 +15,8 @@ import numpy as np
 
 MAX_DEPTH = 256
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_OPENING, _CLOSING = np.frombuffer(b"[{", np.uint8), np.frombuffer(b"]}", np.uint8)
+# Each byte as the step in depth that it makes: 1, or −1 as a signed byte, or 0.
+_STEPS = bytes(1 if code in b"[{" else 255 if code in b"]}" else 0 for code in range(256))
 
 
 def encode(value: Any) -> bytes:
@@ -45,8 +46,7 @@ def decode(data: bytes) -> Any:
 
 
 def _depth(bones: bytes) -> int:
-    codes = np.frombuffer(bones, np.uint8)
-    steps = np.isin(codes, _OPENING).astype(np.int8) - np.isin(codes, _CLOSING).astype(np.int8)
+    steps = np.frombuffer(bones.translate(_STEPS), np.int8)
     return int(np.cumsum(steps, dtype=np.int64).max(initial=0))
 
 
