@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from small_runs import experiment, graph
 
 import holdfast
+from small_runs import experiment, graph
 
 KILLS = 12
 

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import holdfast
+from holdfast.errors import SaveError
 from small_runs import (
     At,
     adam_steps,
@@ -25,10 +28,6 @@ from small_runs import (
     on_disk,
     train,
 )
-
-import holdfast
-from holdfast.errors import SaveError
-
 
 HERE = Path(__file__).resolve().parent
 

@@ -18,6 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
+import holdfast
+from holdfast import Checkpointing, EarlyStopping, Loss, state
 from small_runs import (
     BATCHES,
     LOSS,
@@ -32,10 +36,6 @@ from small_runs import (
     rows,
     train,
 )
-from torch import nn
-
-import holdfast
-from holdfast import Checkpointing, EarlyStopping, Loss, state
 
 HERE = Path(__file__).resolve().parent
 
