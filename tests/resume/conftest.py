@@ -1,0 +1,36 @@
+"""One nursery for all tests that kill, and what an uninterrupted run of each plan ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import plans
+import pytest
+from nursery import Nursery
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run from beginning to end, never saved: the digest of its state, and the hooks in order."""
+
+    digest: str
+    places: list[Any]
+
+
+@pytest.fixture(scope="session")
+def uninterrupted() -> Callable[[str], Whole]:
+    @cache
+    def whole(name: str) -> Whole:
+        made = plans.run(name)
+        return Whole(made.state_digest(), plans.places(made))
+
+    return whole
