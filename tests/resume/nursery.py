@@ -6,6 +6,7 @@ killed at any instant. `Nursery` is the test's end; as a script this file is the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -113,10 +114,8 @@ def _fork(job: dict[str, Any]) -> dict[str, Any]:
     os.close(read_end)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # its data loading workers
-    except ProcessLookupError:
-        pass
     was_killed = not answer
     return {"seconds": seconds, "was_killed": was_killed, **(json.loads(answer) if answer else {})}
 
