@@ -6,6 +6,8 @@ from ._delete import delete as delete
 from ._leftovers import sweep as sweep
 from ._names import SUFFIX as SUFFIX
 from ._names import bundle_path as bundle_path
+from ._names import new_id as new_id
+from ._names import part_path as part_path
 from ._read import Bundle as Bundle
 from ._read import read_record as read_record
 from ._save import save as save

@@ -51,6 +51,7 @@ from ._write import write_file
 logger = logging.getLogger("holdfast")
 
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+_NO_REGULAR_FILE = {errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO}
 _ATTEMPTS = 10  # each is lost only to somebody else's committed save or deletion of the same name
 
 
@@ -99,6 +100,8 @@ def make_directories(disk: Storage, path: str) -> list[str]:
             break
         except FileNotFoundError:
             missing.append(path)
+            if parent(path) == path:
+                raise  # the working directory itself is gone
             path = parent(path)
         else:
             missing.append(path)
@@ -186,7 +189,8 @@ def _commit_over(
             if not _is_still(disk, place, inside):
                 return None
             raise
-        return record if _is_still(disk, place, inside) else None
+        with _uncertain(place):
+            return record if _is_still(disk, place, inside) else None
 
 
 def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord:
@@ -195,7 +199,7 @@ def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) 
         write_file(inside, new_record(id), encode_record(record), durable=durable)
         if durable:
             inside.sync()
-        replaced = read_record(inside, place)
+        replaced = _record_in(inside, place)
     except BaseException:
         _discard(inside, id)
         raise
@@ -249,10 +253,20 @@ def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
 
 def _is_damaged(inside: Directory, place: str) -> bool:
     try:
-        read_record(inside, place)
+        _record_in(inside, place)
     except (CheckpointDamagedError, FileNotFoundError):
         return True
     return False
+
+
+def _record_in(inside: Directory, place: str) -> CheckpointRecord:
+    """The record. If the disk refuses to read it, that is the disk's error: the bundle is not damaged."""
+    try:
+        return read_record(inside, place)
+    except CheckpointDamagedError as err:
+        if isinstance(err.__cause__, OSError) and err.__cause__.errno not in _NO_REGULAR_FILE:
+            raise err.__cause__ from None
+        raise
 
 
 def _is_still(disk: Storage, place: str, inside: Directory) -> bool:

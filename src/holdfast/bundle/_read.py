@@ -164,9 +164,7 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
         target = out.data
-        parts = [
-            (leaf, piece, target[cut.start : cut.start + cut.size]) for cut, piece in self._pieces(leaf)
-        ]
+        parts = [(leaf, piece, target[cut.start : cut.start + cut.size]) for cut, piece in self._pieces(leaf)]
         run = self._pool.map if leaf.size_bytes >= _THREADED_BYTES else map
         for _ in run(lambda part: self._read_piece(*part), parts):
             pass

@@ -111,7 +111,7 @@ def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.L
     Raises:
         CheckpointNotFoundError: there is none.
     """
-    name = name.rstrip("/")
+    given, name = name, name.rstrip("/")
     if name.endswith(bundle.SUFFIX):
         there = bundle.look(LocalDisk(), name)
         if there is not None:
@@ -123,7 +123,7 @@ def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.L
             return each
     same_name = [each for each in listed if os.path.basename(each.path) == f"{name}{bundle.SUFFIX}"]
     if not same_name:
-        raise CheckpointNotFoundError(name, f"neither a path nor the name of a checkpoint in {directory}")
+        raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
     return same_name[-1]
 
 

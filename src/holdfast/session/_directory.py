@@ -65,11 +65,11 @@ class Accounting:
 class ExperimentDirectory:
     """The directory of an experiment, held for one run. Use it as a context manager, or `close()` it.
 
-    `also`: directories elsewhere to which the experiment saves too.
+    `also`: directories, below or elsewhere, to which the experiment saves too.
 
     Raises (on construction):
         RunActiveError: a live process runs an experiment here, and `share` is False.
-        SaveError: the directory cannot be made or written.
+        SaveError: one of the directories cannot be made or written.
     """
 
     def __init__(
@@ -83,8 +83,11 @@ class ExperimentDirectory:
     ) -> None:
         self.path = os.fspath(path).rstrip("/") or "/"
         self.run = run
-        self._also = [place for place in (str(path) for path in also) if not _is_below(place, self.path)]
         self.disk = disk or LocalDisk()
+        folders = list(dict.fromkeys(os.fspath(path) for path in also))
+        for folder in folders:
+            self._try_out(folder)
+        self._also = [folder for folder in folders if not _is_below(folder, self.path)]
         self.accounting = Accounting()
         self.resumed_from: CheckpointRecord | None = None
         self.buffers = Buffers()
@@ -95,10 +98,28 @@ class ExperimentDirectory:
         self._lock = self._claim(share)
         self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)
 
+    def _try_out(self, folder: str) -> None:
+        """Fail now, and not after hours of training, if nothing can be saved to this folder."""
+        probe = bundle.part_path(
+            folder, "probe", bundle.new_id()
+        )  # of a name that is swept should we die here
+        try:
+            self._make(folder)
+            self.disk.mkdir(probe)
+            self.disk.rmdir(probe)
+        except OSError as err:
+            raise SaveError(folder, f"nothing can be saved to this directory: {err.strerror}") from err
+
+    def _make(self, folder: str) -> None:
+        """Create a folder and what is missing above it, durably: a save looks only one directory up."""
+        for place in dict.fromkeys(bundle.make_directories(self.disk, folder)):
+            with self.disk.open_directory(place) as above:
+                above.sync()
+
     def _claim(self, share: bool) -> Held | None:
         me = f"{socket.gethostname()} {os.getpid()}"
         try:
-            bundle.make_directories(self.disk, self.path)
+            self._make(self.path)
             with self.disk.open_directory(self.path) as here:
                 held = here.claim(_LOCK, me.encode())
                 if held is None and not share:

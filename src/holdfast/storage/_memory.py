@@ -90,6 +90,8 @@ class MemoryDisk:
         return _file_in(folder, name)
 
     def _place(self, path: str) -> tuple[_Folder, str]:
+        if not _parts(path):
+            raise _error(errno.EEXIST, path)  # the root
         *above, name = _parts(path)
         return self._folder("/".join(above)), name
 
