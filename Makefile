@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints-dev.txt)
 
-.PHONY: demo test test-all lint format setup clean
+.PHONY: demo test test-all lint format bench bench-quick setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and goes on, bit for bit
 	$(BIN)/holdfast demo
@@ -24,6 +24,12 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: .venv-bench/.ready  ## speed against the peers and the machine's limits, into docs/performance.md; an hour or two
+	.venv-bench/bin/python -m benchmarks --report docs/performance.md
+
+bench-quick: .venv-bench/.ready  ## the same with smaller states, under 5 minutes, into runs/
+	.venv-bench/bin/python -m benchmarks --quick --report runs/performance-quick.md
+
 setup: .venv/.ready
 
 # torch first and by its exact version: a bare "torch" would bring gigabytes of GPU packages.
@@ -33,5 +39,16 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e ".[torch,sklearn,pandas,dev]"
 	touch $@
 
+# About 2.1 GB and 70 seconds. A peer that cannot be installed is left out, and the benchmarks say so.
+BENCH_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check
+.venv-bench/.ready: pyproject.toml constraints-bench.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	$(BENCH_PIP) "$(TORCH)"
+	$(BENCH_PIP) -c constraints-bench.txt -e ".[torch]"
+	for peer in safetensors joblib torch_checkpointing "orbax-checkpoint jax" "modularml[plot] ipython"; do \
+		$(BENCH_PIP) -c constraints-bench.txt $$peer || echo "!! left out, cannot be installed: $$peer"; \
+	done
+	touch $@
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What saving and loading cost, measured against the peers and the machine's limits; see README.md."""

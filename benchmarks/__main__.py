@@ -1,0 +1,89 @@
+"""`python -m benchmarks [--quick] [--only S1 …]`: measure, print the verdicts, and write the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import machine, states
+from .contenders import Loading, Saving, gather
+from .goals import goals
+from .measure import Bench
+from .plot import plot
+from .report import BEGIN, END, report, verdicts
+from .scenarios import growth, loop, memory, series, whole
+
+Scenario = Callable[[Bench, Sequence[Saving], Sequence[Loading]], None]
+SCENARIOS: dict[str, Scenario] = {
+    "S1": lambda bench, savings, loadings: whole.run(bench, "S1", savings, loadings),
+    "S2": lambda bench, savings, loadings: whole.run(bench, "S2", savings, loadings),
+    "S3": lambda bench, savings, loadings: series.frozen_layers(bench, savings),
+    "S4": lambda bench, savings, loadings: series.replay_buffer(bench, savings),
+    "S5": lambda bench, savings, loadings: loop.run(bench, savings),
+    "memory": lambda bench, savings, loadings: memory.run(bench),
+    "growth": growth.sizes,
+    "scan": lambda bench, savings, loadings: growth.scan(bench),
+}
+_SCALES = {scale.name: scale for scale in (states.FULL, states.QUICK, states.TINY)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_const", const="quick", dest="scale", help="smaller states")
+    parser.add_argument("--scale", choices=_SCALES, default="full")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
+    parser.add_argument("--contenders", nargs="+", default=(), metavar="FILE", help="files of contenders/")
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="works here; is emptied")
+    parser.add_argument("--report", type=Path, help="Markdown file whose measured part is replaced")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")  # other libraries' own
+
+    shutil.rmtree(options.folder, ignore_errors=True)
+    bench = Bench(options.folder, _SCALES[options.scale])
+    neighbours = machine.Neighbours()
+    began_s = time.monotonic()
+    savings, loadings, skipped = gather(options.contenders)
+    for line in skipped:
+        bench.note(line)
+    for name in options.only:
+        try:
+            SCENARIOS[name](bench, savings, loadings)
+        except Exception as err:
+            bench.note(f"{name} ended early: {type(err).__name__}: {err}")
+    facts = machine.describe(options.folder) | {
+        "rounds": f"{bench.scale.repeats}, after one that is not counted",
+        "noise": f"other processes used {neighbours.share():.0%} of the cores",
+        "took": f"{(time.monotonic() - began_s) / 60:.1f} minutes",
+    }
+    shutil.rmtree(options.folder, ignore_errors=True)
+    if options.report is not None:
+        _write(options.report, bench, facts)
+    print("\n".join(["", *(f"{key}: {value}" for key, value in facts.items()), "", *bench.notes, ""]))
+    print("\n".join(verdicts(bench.samples, goals(bench.scale))))
+
+
+def _write(path: Path, bench: Bench, facts: dict[str, str]) -> None:
+    """Replace what is between the marks (or begin the file), and write plot and raw values beside it."""
+    measured = report(bench.samples, goals(bench.scale), facts, bench.notes, bench.scale.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before, after = "# Performance\n\n", ""
+    if path.exists() and BEGIN in (old := path.read_text()):
+        before, after = old.partition(BEGIN)[0], old.partition(END)[2]
+    picture = f"![Ratios to torch.save and torch.load]({path.stem}.svg)"
+    path.write_text(f"{before}{BEGIN}\n{picture}\n\n{measured}{END}{after or chr(10)}")
+    path.with_suffix(".svg").write_text(plot(bench.samples))
+    raw = {
+        what: {who: list(rounds.values()) for who, rounds in each.items()}
+        for what, each in bench.samples.values.items()
+    }
+    Path("runs").mkdir(exist_ok=True)
+    Path("runs", f"{path.stem}.json").write_text(json.dumps({"machine": facts, "values": raw}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Holdfast, as a run uses it: kept buffers, the background writer, everything committed and synced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import holdfast
+from holdfast import bundle
+from holdfast.records import CheckpointRecord, Moment
+from holdfast.session import ExperimentDirectory
+from holdfast.state import Buffers, capture
+
+from ..states import State
+from ._contender import ALL, Loading, Saving
+
+_RUN = "0" * 32
+
+
+class _Copy:
+    def __init__(self) -> None:
+        self._buffers = Buffers()
+        self._directory: ExperimentDirectory | None = None
+
+    def begin(self, root: Path) -> None:
+        # A new experiment: nothing to share with, so that every byte is written.
+        self.close()
+        self._directory = ExperimentDirectory(root, _RUN)
+        self._directory.buffers = self._buffers
+
+    def save(self, state: State, name: str) -> None:
+        directory = self._directory
+        assert directory is not None
+        directory.writer.settle()
+        snapshot = capture(state, buffers=self._buffers)
+        draft = draft_of(directory, name)
+
+        def commit() -> None:
+            try:
+                directory.save(directory.path, draft, snapshot)
+            finally:
+                snapshot.release()
+
+        directory.writer.submit(commit)
+
+    def finish(self) -> None:
+        assert self._directory is not None
+        self._directory.writer.wait()
+
+    def close(self) -> None:
+        if self._directory is not None:
+            self._directory.close()
+
+
+def draft_of(directory: ExperimentDirectory, name: str) -> CheckpointRecord:
+    moment = Moment(run=_RUN, hook="epoch_end")
+    return directory.draft(name, kind="train", moment=moment, metrics={}, reason="benchmark", blocked_s=0.0)
+
+
+def _place(root: Path, name: str) -> str:
+    return bundle.bundle_path(str(root), name)
+
+
+def _into(root: Path, name: str, live: State, verify: Literal["first", "streaming"]) -> None:
+    with holdfast.open(_place(root, name)) as checkpoint:
+        checkpoint.restore(verify=verify, **live)
+
+
+def _new(root: Path, name: str) -> Any:
+    with holdfast.open(_place(root, name)) as checkpoint:
+        return checkpoint.load()
+
+
+def _one(root: Path, name: str, path: str) -> Any:
+    with holdfast.open(_place(root, name)) as checkpoint:
+        return checkpoint[path]
+
+
+SAVINGS = (Saving("Holdfast (copy)", _Copy, durable=True, scenarios=ALL, wants_objects=True),)
+LOADINGS = (
+    Loading(
+        "Holdfast (streaming)",
+        "Holdfast (copy)",
+        into=lambda root, name, live: _into(root, name, live, "streaming"),
+        new=_new,
+        one=_one,
+    ),
+    Loading(
+        "Holdfast (first)",
+        "Holdfast (copy)",
+        into=lambda root, name, live: _into(root, name, live, "first"),
+    ),
+)

@@ -1,0 +1,74 @@
+"""Ratios to torch's own way, as bars in an SVG: medians, with a line from the least to the greatest round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from .goals import DURABLE, LOAD
+from .measure import REFERENCE, Samples
+
+PANELS: Sequence[tuple[str, str]] = (
+    ("S1 blocked", REFERENCE),
+    ("S1 durable", DURABLE),
+    ("S1 restore, warm", LOAD),
+    ("S1 restore, cold", LOAD),
+    ("S2 durable", REFERENCE),
+    ("S3 seconds", DURABLE),
+    ("S5 added", DURABLE),
+)
+_WIDTH, _LABEL, _BAR, _ROW = 860, 240, 500, 18
+_LEAST, _GREATEST = 0.01, 10.0  # of the logarithmic axis
+
+
+def plot(samples: Samples) -> str:
+    """One panel for each measurement that was made."""
+    shapes: list[str] = []
+    y = 10
+    for what, reference in PANELS:
+        rows = [
+            (who, ratio)
+            for who in samples.values.get(what, {})
+            if (ratio := samples.ratio(what, who, what, reference))
+        ]
+        if not rows:
+            continue
+        y += 24
+        shapes.append(_text(10, y, f"{what} (× {reference})", "bold"))
+        top = y + 6
+        for who, ratio in sorted(rows, key=lambda row: row[1].median):
+            y += _ROW
+            colour = "#1b7f79" if who.startswith("Holdfast") else "#b9b9b9" if "limit" in who else "#7a8ca3"
+            end, least, greatest = (_x(value) for value in (ratio.median, ratio.least, ratio.greatest))
+            shapes.append(_text(_LABEL - 6, y, who, "normal", "end"))
+            shapes.append(
+                f'<rect x="{_LABEL}" y="{y - 11}" width="{end - _LABEL:.1f}" height="13" fill="{colour}"/>'
+            )
+            shapes.append(
+                f'<path d="M{least:.1f} {y - 4.5}H{greatest:.1f}" stroke="#222" stroke-width="1.2"/>'
+            )
+            shapes.append(_text(_LABEL + _BAR + 50, y, f"{ratio.median:.3f}", "normal", "end"))
+        for value in (0.01, 0.1, 1.0, 10.0):
+            dash = "none" if value == 1.0 else "2 3"
+            shapes.append(
+                f'<path d="M{_x(value):.1f} {top}V{y + 6}" stroke="#999" stroke-dasharray="{dash}" stroke-width="0.7"/>'
+            )
+            shapes.append(_text(_x(value), y + 18, f"{value:g}", "normal", "middle"))
+        y += 26
+    body = "\n".join(shapes)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y + 10}" '
+        f'font-family="sans-serif" font-size="12">\n'
+        f'<rect width="{_WIDTH}" height="{y + 10}" fill="white"/>\n{body}\n</svg>\n'
+    )
+
+
+def _x(value: float) -> float:
+    """Where a ratio stands on the logarithmic axis."""
+    inside = min(max(value, _LEAST), _GREATEST)
+    return _LABEL + _BAR * math.log(inside / _LEAST) / math.log(_GREATEST / _LEAST)
+
+
+def _text(x: float, y: float, text: str, weight: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y}" font-weight="{weight}" text-anchor="{anchor}">{escape(text)}</text>'
