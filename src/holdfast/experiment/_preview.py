@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import rng, state
+from ..data import BatchSource
 from ._callbacks import Callback
 
 if TYPE_CHECKING:
@@ -14,20 +15,32 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def kept_as_it_is(graph: ModelGraph | None, callbacks: Sequence[Callback]) -> Iterator[None]:
-    """Put graph (optimizer, freezing, modes and gradients included), callbacks and random streams back."""
+def kept_as_it_is(
+    graph: ModelGraph | None, callbacks: Sequence[Callback], sources: Sequence[BatchSource] = ()
+) -> Iterator[None]:
+    """Put graph (optimizer, freezing, modes and gradients included), callbacks and random streams back.
+
+    With those of `sources`: loaders may have generators of their own.
+    """
     parts: dict[str, Any] = {} if graph is None else {"graph": graph}
     parts["callbacks"] = [callback.get_state() for callback in callbacks]
     before = state.capture(parts)
     was_training = graph is not None and graph.is_training
+    gradients = [] if graph is None else [(parameter, parameter.grad) for parameter in graph.parameters()]
+    if graph is not None:
+        graph.zero_grad()  # so that nothing is added to the gradients that we keep
+    positions = [source.get_state() for source in sources]
     with rng.preserved():
         try:
             yield
         finally:
             if graph is not None:
                 state.restore(before, {"graph": graph})
-                graph.zero_grad()
+                for parameter, gradient in gradients:
+                    parameter.grad = gradient
                 graph.train() if was_training else graph.eval()
+            for source, position in zip(sources, positions, strict=True):
+                source.resume(position)
             kept = state.rebuild(before, state.find(before.tree, "callbacks"))
             for callback, saved in zip(callbacks, kept, strict=True):
                 callback.set_state(saved)
