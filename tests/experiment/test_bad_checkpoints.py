@@ -17,7 +17,7 @@ from refusals import refused
 from torch import nn
 
 import holdfast
-from holdfast import Experiment, ModelGraph, ModelNode
+from holdfast import Callback, Experiment, ModelGraph, ModelNode
 from holdfast.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
@@ -28,6 +28,7 @@ from holdfast.errors import (
     RunActiveError,
     StateMismatchError,
 )
+from holdfast.records import Moment
 from small_runs import experiment, graph, on_disk, rows, train
 
 
@@ -110,6 +111,16 @@ def flipped_bit(bundle: Path) -> None:
         pack.write_bytes(data)
 
 
+def flipped_weight(bundle: Path) -> None:
+    for pack in bundle.glob("*.safetensors"):
+        data = bytearray(pack.read_bytes())
+        start = 8 + int.from_bytes(data[:8], "little")
+        at = json.loads(data[8:start])["model_graph/head/weight"]["data_offsets"][0]
+        data[start + at] ^= 1
+        pack.unlink()
+        pack.write_bytes(data)
+
+
 def foreign_zip(bundle: Path) -> None:
     shutil.rmtree(bundle)
     bundle.write_bytes(b"PK\x03\x04 a checkpoint of another library")
@@ -121,7 +132,16 @@ def foreign_folder(bundle: Path) -> None:
     (bundle / "model.pt").write_bytes(b"weights")
 
 
-DAMAGE = [no_record, empty_record, changed_record, no_pack, cut_pack, flipped_bit, foreign_folder]
+DAMAGE = [
+    no_record,
+    empty_record,
+    changed_record,
+    no_pack,
+    cut_pack,
+    flipped_bit,
+    flipped_weight,
+    foreign_folder,
+]
 
 
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
@@ -179,6 +199,30 @@ def test_going_on_from_another_experiment(tmp_path, saved):
     run = Experiment("other", graph(), directory=tmp_path / "runs").add(train(checkpointing=on_disk()))
     with refused(tmp_path, PlanMismatchError, ValueError, match="'small', and this is 'other'", run=run):
         run.run(resume="train/train_epoch1")
+
+
+def test_going_on_with_other_callbacks_of_the_experiment(tmp_path, saved):
+    run = again(tmp_path, callbacks=[Callback()])
+    with refused(tmp_path, PlanMismatchError, ValueError, match="0 callbacks .* and are 1", run=run):
+        run.run(resume="train/train_epoch1")
+
+
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+def test_a_checkpoint_of_something_else_than_an_experiment(tmp_path, saved, ask):
+    state_only = holdfast.capture({"model_graph": saved.graph})
+    with holdfast.session.ExperimentDirectory(tmp_path / "runs", "mine") as directory:
+        draft = directory.draft(
+            "mine",
+            kind="train",
+            moment=Moment(run="mine", hook="by_hand"),
+            metrics={},
+            reason="",
+            blocked_s=0.0,
+        )
+        directory.save(str(tmp_path / "runs"), draft, state_only)
+    run = again(tmp_path)
+    with refused(tmp_path, PlanMismatchError, ValueError, match="holds no experiment", run=run):
+        ask(run, "mine")
 
 
 def test_a_plan_in_which_a_half_done_phase_differs(tmp_path, saved):

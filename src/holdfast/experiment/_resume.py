@@ -67,7 +67,7 @@ def load(
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
-        DamagedError: it is damaged; or all are, with `resume=True`.
+        DamagedError: it is damaged, and nothing was changed; or all are, with `resume=True`.
         PlanMismatchError, StateMismatchError: plan or graph are not those that were saved.
     """
     set_aside: list[str] = []
@@ -76,7 +76,9 @@ def load(
             if listed.problem:
                 raise listed.problem
             with bundle.Bundle(directory.disk, listed.path, expected_id=_id(listed)) as opened:
-                saved = _load(execution, opened, units, plan, graph, override)
+                # The next older one overwrites what damage leaves half-filled; one that was asked for has none.
+                verify = "streaming" if resume is True else "first"
+                saved = _load(execution, opened, units, plan, graph, override, verify)
                 directory.go_on_from(opened)
         except (DamagedError, RestoreIncompleteError, CheckpointNotFoundError) as err:
             if resume is not True:
@@ -138,6 +140,7 @@ def _load(
     plan: Mapping[str, Mapping[str, Any]],
     graph: ModelGraph | None,
     override: Sequence[str],
+    verify: Literal["first", "streaming"],
 ) -> Mapping[str, Any]:
     saved = read(opened)
     _check(execution, opened, saved, units, plan)
@@ -145,7 +148,7 @@ def _load(
         if "model_graph" not in opened.tree:
             raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
         script = graph.options
-        state.restore(opened, {"model_graph": graph}, verify="streaming")
+        state.restore(opened, {"model_graph": graph}, verify=verify)
         _options.settle(graph, saved["run"]["options"], override)
         execution.options = _options.merged(saved["run"]["options"], script, override)
     execution.set_state(saved)
