@@ -1,0 +1,39 @@
+"""The death of the process at any operation: what it had done stays, nothing more is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..storage import Storage
+from ._tapped import Operation, TappedDisk
+
+Result = TypeVar("Result")
+
+
+class Crash(BaseException):
+    """The process is dead; raised so that its code stops running. Only a test may catch it."""
+
+
+class CrashingDisk(TappedDisk):
+    """Does `after` operations that change the disk and dies at the next, with all its locks."""
+
+    def __init__(self, disk: Storage, after: int) -> None:
+        super().__init__(disk)
+        self._left = after
+        self._held: list[object] = []
+
+    def around(self, operation: Operation, do: Callable[[], Result]) -> Result:
+        if operation.kind == "close":
+            return do()
+        if self._left == 0 and operation.changes:
+            self._left = -1
+            for held in self._held:
+                held.release()  # type: ignore[attr-defined]
+        if self._left < 0:
+            raise Crash(operation)
+        self._left -= operation.changes
+        result = do()
+        if operation.kind in ("hold", "claim") and result is not None:
+            self._held.append(result)
+        return result
