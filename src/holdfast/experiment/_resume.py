@@ -110,6 +110,8 @@ def _candidates(
 def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.Listed:
     """The checkpoint at a path, or of a name such as `pretrain/pretrain_epoch2` or `pretrain_epoch2`.
 
+    An absolute path may lack its suffix: so are those elsewhere named in `available_checkpoints`.
+
     Raises:
         CheckpointNotFoundError: there is none.
     """
@@ -124,6 +126,12 @@ def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.L
         if each.path == wanted:
             return each
     same_name = [each for each in listed if os.path.basename(each.path) == f"{name}{bundle.SUFFIX}"]
+    if (
+        not same_name
+        and os.path.isabs(name)
+        and (there := bundle.look(LocalDisk(), f"{name}{bundle.SUFFIX}"))
+    ):
+        return there
     if not same_name:
         raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
     return same_name[-1]
