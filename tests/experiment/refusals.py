@@ -23,15 +23,19 @@ def refused(
 
     `run`: whose graph, results and history must be untouched.
     """
-    above = directory.parent
-    before = files_below(above), None if run is None else state_of(run)
+    before = files(directory), None if run is None else state_of(run)
     with pytest.raises(HoldfastError, match=match) as caught:
         yield
     for kind in types:
         assert isinstance(caught.value, kind), f"{caught.value!r} is no {kind.__name__}"
-    assert files_below(above) == before[0]
+    assert files(directory) == before[0]
     if run is not None:
         assert state_of(run) == before[1]
+
+
+def files(directory: Path) -> set[str]:
+    """All files in it, and what lies beside it."""
+    return files_below(directory) | {path.name for path in directory.parent.iterdir()}
 
 
 def state_of(run: Experiment) -> tuple:

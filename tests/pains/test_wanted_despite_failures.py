@@ -104,7 +104,7 @@ def test_a_run_whose_disk_fills_up_goes_on_once_there_is_room(disk):
     """7: as above, for a run with one rolling checkpoint."""
 
     def make(fill):
-        rule = on_disk(name_template="latest", directory=disk.place / "runs")
+        rule = on_disk(name_template="latest", directory=disk.place / "runs", background=False)
         phase = train(n_epochs=4, callbacks=[At("epoch_end", 2, do=fill)], checkpointing=rule)
         return experiment(None, phase, graph=graph(width=2000))
 
@@ -143,7 +143,7 @@ def test_a_failing_save_ends_training_by_an_error_that_says_so(disk):
     run = experiment(disk.place, phase, graph=graph(width=2000))
     with pytest.raises(SaveError) as caught:
         run.run()
-    assert "train_epoch1" in str(caught.value)
+    assert "train_epoch" in str(caught.value)  # the background may be an epoch behind
     assert [(entry.status, "SaveError" in entry.reason) for entry in run.history] == [("failed", True)]
 
 
