@@ -159,9 +159,9 @@ def _sync_names(disk: Storage, directory: str, created: list[str]) -> None:
     for path in dict.fromkeys([directory, *created]):
         with disk.open_directory(path) as above:
             above.sync()
-    # Whoever created `directory` may have died before syncing its name.
-    with contextlib.suppress(PermissionError), disk.open_directory(parent(directory)) as above:
-        above.sync()
+    if not created:  # whoever created `directory` may have died before syncing its name
+        with contextlib.suppress(PermissionError), disk.open_directory(parent(directory)) as above:
+            above.sync()
 
 
 def _commit_over(

@@ -55,58 +55,58 @@ class RecordingDisk(TappedDisk):
 
     def around(self, operation: Operation, do: Callable[[], Result]) -> Result:
         result = do()
-        record = getattr(self, f"_{operation.kind}", None)
+        record = getattr(self, f"_after_{operation.kind}", None)
         if record is not None:
             record(operation)
         if operation.kind == "open_directory":
             self._folders[result.identity] = self._find(operation.path)  # type: ignore[attr-defined]
         return result
 
-    def _mkdir(self, operation: Operation) -> None:
+    def _after_mkdir(self, operation: Operation) -> None:
         inode = self._new_inode()
         self._entries[inode] = {}
         self._change((*self._place(operation.path), inode), directory=inode)
 
-    def _rename_directory(self, operation: Operation) -> None:
+    def _after_rename_directory(self, operation: Operation) -> None:
         old, new = self._place(operation.path), self._place(operation.to)
         self._change((*old, None), (*new, self._find(operation.path)))
 
-    def _rmdir(self, operation: Operation) -> None:
+    def _after_rmdir(self, operation: Operation) -> None:
         self._change((*self._place(operation.path), None))
 
-    def _create(self, operation: Operation) -> None:
+    def _after_create(self, operation: Operation) -> None:
         inode = self._files[operation.file] = self._new_inode()
         self._change((self._inside(operation), _name(operation.path), inode))
 
-    _hold = _create
+    _after_hold = _after_create
 
-    def _link(self, operation: Operation) -> None:
+    def _after_link(self, operation: Operation) -> None:
         self._change((self._inside(operation), _name(operation.to), self._find(operation.path)))
 
-    def _rename(self, operation: Operation) -> None:
+    def _after_rename(self, operation: Operation) -> None:
         inside, old = self._inside(operation), _name(operation.path)
         inode = self._entries[inside][old]
         self._change((inside, old, None), (inside, _name(operation.to), inode))
 
-    def _unlink(self, operation: Operation) -> None:
+    def _after_unlink(self, operation: Operation) -> None:
         self._change((self._inside(operation), _name(operation.path), None))
 
-    def _write(self, operation: Operation) -> None:
+    def _after_write(self, operation: Operation) -> None:
         inode = self._files[operation.file]
         self._record_write(inode, self._ends.get(inode, 0), bytes(operation.data))
 
-    _skip = _write
+    _after_skip = _after_write
 
-    def _fill(self, operation: Operation) -> None:
+    def _after_fill(self, operation: Operation) -> None:
         self._record_write(self._files[operation.file], 0, bytes(operation.data))
 
-    def _sync(self, operation: Operation) -> None:
+    def _after_sync(self, operation: Operation) -> None:
         self.events.append(Event("sync", self._files[operation.file]))
 
-    def _sync_file(self, operation: Operation) -> None:
+    def _after_sync_file(self, operation: Operation) -> None:
         self.events.append(Event("sync", self._find(operation.path)))
 
-    def _sync_directory(self, operation: Operation) -> None:
+    def _after_sync_directory(self, operation: Operation) -> None:
         self.events.append(Event("sync", self._inside(operation)))
 
     def _record_write(self, inode: int, offset: int, data: bytes) -> None:
