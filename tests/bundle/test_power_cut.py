@@ -20,7 +20,8 @@ class Workload:
     """Saves and deletes on a recorded disk, and notes before and after each what a name may hold."""
 
     def __init__(self) -> None:
-        self.disk = RecordingDisk()
+        self.now_s = 0.0
+        self.disk = RecordingDisk(clock=lambda: self.now_s)
         self.writer = Writer(self.disk)
 
     def save(self, number: int, name: str = "best") -> None:
@@ -97,6 +98,7 @@ def a_life_with_a_death(workload: Workload) -> None:
     with pytest.raises(Crash):
         dying.save(2, disk=CrashingDisk(workload.disk, after))
     workload.writer.learn_all()
+    workload.now_s = AFTER_A_DAY_S
     bundle.sweep(workload.disk, "runs", AFTER_A_DAY_S)
     workload.save(3)
 

@@ -42,8 +42,8 @@ class Event:
 class RecordingDisk(TappedDisk):
     """A new disk in memory that records its `events`. `mark` notes what callers were promised, and when."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryDisk())
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        super().__init__(MemoryDisk(clock))
         self.events: list[Event] = []
         self._entries: dict[int, dict[str, int]] = {_ROOT: {}}  # of directories, by inode
         self._folders: dict[object, int] = {}
