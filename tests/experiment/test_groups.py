@@ -203,9 +203,6 @@ def test_results_of_groups_as_a_table():
     assert frame["loss"].notna().all()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a phase that fails leaves its nodes frozen for all that is run afterwards"
-)
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()], ids=repr)
 def test_what_a_phase_froze_is_free_in_the_next_however_it_ended(error):
     run = experiment(None, train("bad", freeze=["body"], callbacks=[At("epoch_end", do=error)]))
@@ -227,9 +224,6 @@ def test_a_phase_that_fails_in_mid_accumulation_leaves_nothing_to_the_next():
     assert digest_of(run.graph) == digest_of(fresh.graph)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Experiment._execute looks for the phase in the plan, not among what is run"
-)
 def test_callbacks_of_a_part_that_fails_are_told():
     told = []
 

@@ -29,9 +29,6 @@ def test_switching_off_lasts_until_the_end_of_the_block_even_if_it_fails(tmp_pat
     assert list(run.available_checkpoints) == ["a/a_epoch0", "a/a_epoch1", "a/a_epoch2"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Experiment: _Enabling always switches on, whatever was before its block"
-)
 def test_a_block_inside_a_block_does_not_switch_on_again(tmp_path):
     run = plan(tmp_path)
     with run.disable_checkpointing():

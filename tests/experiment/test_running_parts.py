@@ -26,7 +26,7 @@ from holdfast import (
     rng,
     state,
 )
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.errors import HoldfastError, PlanMismatchError, UsageError
 
 
 def data() -> Dataset:
@@ -224,3 +224,18 @@ def test_the_experiments_own_hooks_have_their_names(tmp_path):
         phases = checkpoint["results"]["phases"]
         assert list(phases) == ["warm/a", "warm/inner/b"]
         assert phases["warm/inner/b"]["status"] == "complete"
+
+
+def test_a_checkpoint_of_another_experiment_is_refused_and_nothing_changes(tmp_path):
+    made = experiment(tmp_path)
+    made.run_phase("a", progress=False)
+    path = made.save_checkpoint("after a")
+    other = Experiment("other", made.graph, directory=tmp_path / "other")
+    before = digest(other)
+    with pytest.raises(PlanMismatchError, match="of experiment 'parts', and this is 'other'"):
+        other.restore_checkpoint(path)
+    assert digest(other) == before
+    assert other.history == []
+    more = experiment(tmp_path, callbacks=(Callback(),))
+    with pytest.raises(PlanMismatchError, match="0 callbacks of the experiment and are 1"):
+        more.restore_checkpoint(path)

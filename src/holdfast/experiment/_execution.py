@@ -223,6 +223,16 @@ class Execution:
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)
 
+    def leave(self) -> None:
+        """Thaw what a phase froze that was entered and not finished."""
+        froze: Sequence[str] = ()
+        if self._loop is not None and self._loop.path in self.entered:
+            froze = self._loop.froze
+        elif self._loop is None and self.saved_loop is not None and self.saved_loop["path"] in self.entered:
+            froze = self.saved_loop["thaw"]
+        if froze:
+            self.graph.unfreeze(*(label for label in froze if label in self.graph.frozen))
+
     # --- state ------------------------------------------------------------------------------------
 
     def capture(self, buffers: state.Buffers | None = None) -> state.MemorySnapshot:

@@ -101,8 +101,9 @@ class Experiment:
 
     def disable_checkpointing(self) -> _Enabling:
         """Save nothing from now on; used in a `with` statement, only inside it."""
+        ending = _Enabling(self, disabled_before=self._disabled)
         self._disabled = True
-        return _Enabling(self)
+        return ending
 
     def describe_plan(self, sources: Mapping[str, BatchSource]) -> dict[str, dict[str, Any]]:
         """The plan as plain data, by path; a checkpoint holds it, and a resume compares it."""
@@ -139,6 +140,7 @@ class Experiment:
         places = self._places(self._units, reads=resume is not False)
         with _saving.held(places, run, share=share_directory) as directory, Progress(progress) as bar:
             sessions = self._sessions(self._units, directory, whole=True)
+            self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
             self.last_resume = None
             entry = HistoryEntry(run, "experiment")
@@ -148,7 +150,7 @@ class Experiment:
                 for session in sessions.values():
                     session.rule.reset()
             _saving.refuse_taken(self._units, sessions, sources, execution.done, execution.run)
-            return self._execute(execution, entry, lambda: execution.run_plan(self._units))
+            return self._execute(execution, entry, self._units, lambda: execution.run_plan(self._units))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
         """Run one phase now, of the plan or not, on the graph as it is; saves by its rule.
@@ -183,18 +185,30 @@ class Experiment:
         with _saving.held(self._places(units), run) as directory, Progress(progress) as bar:
             sessions = self._sessions(units, directory)
             _saving.refuse_taken(units, sessions, sources, (), run)
+            self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
-            return self._execute(execution, HistoryEntry(run, unit.label), lambda: execution.run_units(units))
+            entry = HistoryEntry(run, unit.label)
+            return self._execute(execution, entry, units, lambda: execution.run_units(units))
 
     def _preview(self, unit: Unit, progress: bool) -> RunResults:
         sources = _plan.prepare([unit], self.graph, self.label)
         own = [callback for _, part in walk([unit]) for callback in getattr(part, "callbacks", ())]
-        with kept_as_it_is(self.graph, [*self.callbacks, *own]), Progress(progress) as bar:
+        kept = kept_as_it_is(self.graph, [*self.callbacks, *own], [*sources.values()])
+        with kept, Progress(progress) as bar:
+            self._leave_last()
             execution = Execution(self, secrets.token_hex(16), sources, {}, None, bar)
             execution.run_units([unit])
             return execution.results
 
-    def _execute(self, execution: Execution, entry: HistoryEntry, run: Callable[[], None]) -> RunResults:
+    def _leave_last(self) -> None:
+        """What a phase froze and failed to thaw is free again. Not done at its failure: a checkpoint made by
+        hand after that must still say how the phase goes on."""
+        if self._execution is not None:
+            self._execution.leave()
+
+    def _execute(
+        self, execution: Execution, entry: HistoryEntry, units: Sequence[Unit], run: Callable[[], None]
+    ) -> RunResults:
         self._execution, self.results = execution, execution.results
         if entry not in self.history:
             self.history.append(entry)
@@ -205,7 +219,7 @@ class Experiment:
                 execution.directory.writer.wait()
         except BaseException as err:
             entry.fail(err)
-            execution.fail(err, self._units)
+            execution.fail(err, units)
             raise
         finally:
             if execution.directory is not None:
@@ -304,6 +318,7 @@ class Experiment:
         listed = _resume.find(scan(place) if self.directory else [], place, os.fspath(name))
         opened = open_checkpoint(listed)
         saved = _resume.read(opened.source)
+        _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
             opened.restore(model_graph=self.graph)
         execution.set_state(saved)
@@ -352,10 +367,10 @@ class Experiment:
 class _Enabling:
     """Ends what `disable_checkpointing` began."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
+    def __init__(self, experiment: Experiment, *, disabled_before: bool) -> None:
+        self._experiment, self._before = experiment, disabled_before
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *details: object) -> None:
-        self._experiment._disabled = False
+        self._experiment._disabled = self._before

@@ -185,14 +185,24 @@ def _check(
     units: Sequence[Unit],
     plan: Mapping[str, Mapping[str, Any]],
 ) -> None:
+    check_owner(execution, opened, saved)
     run, loop = saved["run"], saved["phase"]
-    if run["label"] != execution.label:
-        raise PlanMismatchError(
-            [f"{opened.path} is of experiment {run['label']!r}, and this is {execution.label!r}"]
-        )
     epoch = loop["epoch"] + loop["in_epoch"] if loop else 0
     done, entered = [path for path in run["done"] if path], [path for path in run["entered"] if path]
     _plan.check_fits(saved["plan"], plan, done, entered, epoch)
+
+
+def check_owner(execution: Execution, opened: bundle.Bundle, saved: Mapping[str, Any]) -> None:
+    """The checkpoint must be of this experiment, with as many callbacks.
+
+    Raises:
+        PlanMismatchError: it is of another one.
+    """
+    label = saved["run"]["label"]
+    if label != execution.label:
+        raise PlanMismatchError(
+            [f"{opened.path} is of experiment {label!r}, and this is {execution.label!r}"]
+        )
     execution.check_callbacks(saved)
 
 

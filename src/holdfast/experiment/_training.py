@@ -203,6 +203,11 @@ class Training:
             self._validation.resume(saved["validation"])
         self._iterator = self._source.resume(saved["data"])
 
+    @property
+    def froze(self) -> tuple[str, ...]:
+        """The nodes that this phase froze and, unless it has ended, is to thaw."""
+        return tuple(self._thaw)
+
     def reopen(self) -> None:
         """Go on after the phase's end, where `set_state` led: freeze again what it had frozen."""
         self._graph.freeze(*self._thaw)
