@@ -30,12 +30,9 @@ def decode(data: bytes) -> Any:
     Raises:
         ValueError: not JSON, deeper than 256, a key twice in one object, a number out of range.
     """
-    bones = _STRING.sub(b"", data)
+    bones = check_depth(data)
     if b'"' in bones:
         raise ValueError("a string does not end")
-    depth = _depth(bones)
-    if depth > MAX_DEPTH:
-        raise ValueError(f"nested {depth} deep, more than {MAX_DEPTH}")
     try:
         value = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
@@ -45,9 +42,14 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def _depth(bones: bytes) -> int:
+def check_depth(data: bytes) -> bytes:
+    """ValueError if `data` is deeper than 256; else what is left of it without the strings."""
+    bones = _STRING.sub(b"", data)
     steps = np.frombuffer(bones.translate(_STEPS), np.int8)
-    return int(np.cumsum(steps, dtype=np.int64).max(initial=0))
+    depth = int(np.cumsum(steps, dtype=np.int64).max(initial=0))
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested {depth} deep, more than {MAX_DEPTH}")
+    return bones
 
 
 def _count_keys(value: Any) -> int:

@@ -54,6 +54,7 @@ def encode_tree(stored: StoredTree) -> bytes:
         "tree": _Encoder(files, stored.pieces).node(stored.tree),
     }
     data = _json.encode(content)
+    _json.check_depth(data)
     if len(data) > MAX_TREE_BYTES:
         raise ValueError(
             f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays"
@@ -139,10 +140,12 @@ class _Encoder:
 
     def _dict(self, value: dict[Any, Node]) -> Any:
         if all(type(key) is str and type(_encode_text(key)) is str for key in value):
-            return {"map": {key: self.node(item) for key, item in value.items()}}
-        return {"dict": [[self.node(key), self.node(item)] for key, item in value.items()]}
+            return {"map": {_key(key): self.node(item) for key, item in value.items()}}
+        return {"dict": [[self.node(_key(key)), self.node(item)] for key, item in value.items()]}
 
     def _leaf(self, leaf: Leaf) -> Any:
+        if len(leaf.dtype) > MAX_KEY or not _KIND.fullmatch(leaf.kind):
+            raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
         content: dict[str, Any] = {"dtype": leaf.dtype, "shape": list(leaf.shape), "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
