@@ -14,7 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from ..errors import CheckpointDamagedError, FormatVersionError
+from ..errors import CheckpointDamagedError, FormatVersionError, UsageError
 from ..records import CheckpointRecord, FileEntry, Moment
 from . import _json
 from ._names import is_data_file, is_id
@@ -29,7 +29,20 @@ _MAX_TEXT = 65536
 
 
 def encode_record(record: CheckpointRecord) -> bytes:
-    """The bytes of `checkpoint.json`."""
+    """The bytes of `checkpoint.json`.
+
+    Raises:
+        UsageError: readers would refuse it: a text is too long, or has lone surrogates.
+    """
+    try:
+        data = _encode(record)
+        decode_record(data, record.name)
+    except (CheckpointDamagedError, UnicodeError, TypeError) as err:
+        raise UsageError(f"checkpoint {record.name!r} cannot be saved: {err}") from None
+    return data
+
+
+def _encode(record: CheckpointRecord) -> bytes:
     content = {
         "format": FORMAT_VERSION,
         "id": record.id,
