@@ -9,7 +9,17 @@ from typing import Any
 
 import plans
 import pytest
+import torch
 from nursery import Nursery
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models as small as these are slowed down tenfold by threads that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ class Outcome:
     was_killed: bool = False
     digest: str | None = None
     verdict: str | None = None
-    resumed_from: str | None = None
+    resumed_from: tuple[str, ...] = ()
     batches: int = 0
     changes: int = 0
     error: str | None = None
@@ -62,14 +62,19 @@ class Nursery(AbstractContextManager["Nursery"]):
     def run(
         self,
         plan: str,
-        directory: Path,
+        directory: Path | None,
         kill: Kill | None = None,
         *,
         saving: dict[str, Any] | None = None,
         **options: Any,
     ) -> Outcome:
-        """`Experiment.run(resume=True, **options)` of a plan in a new process; `saving`: see `plans.Saving`."""
-        job = {"plan": plan, "saving": {"directory": str(directory), **(saving or {})}, "options": options}
+        """`Experiment.run(resume=True, **options)` of a plan in a new process; `saving`: see `plans.Saving`.
+
+        Without a directory it runs from the beginning and is not saved.
+        """
+        place = {} if directory is None else {"directory": str(directory)}
+        options = {"resume": directory is not None, **options}
+        job = {"plan": plan, "saving": {**place, **(saving or {})}, "options": options}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({**job, "kill": asdict(kill or Kill())}) + "\n")
@@ -126,14 +131,14 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     changes = _count_changes(job["kill"]["at_change"])
     try:
         made = plans.build(job["plan"], plans.Saving(**job["saving"]))
-        made.run(**{"resume": True, "progress": False, **job["options"]})
+        made.run(progress=False, **job["options"])
     except Exception as err:
         return {"error": f"{type(err).__name__}: {err}"}
     resumed = made.last_resume
     return {
         "digest": made.state_digest(),
         "verdict": resumed.verdict if resumed else None,
-        "resumed_from": resumed.record.name if resumed else None,
+        "resumed_from": made.history[0].resumed_from,
         "batches": plans.batches_trained(made),
         "changes": changes[0],
     }

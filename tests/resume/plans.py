@@ -134,33 +134,23 @@ def experiment(
 
 
 class Watch(Callback):
-    """Notes the hooks that this process has run."""
+    """Notes the hooks that were run, and can end the run at one of them."""
 
     def __init__(self) -> None:
         self.moments: list[Any] = []
+        self.crash_at: int | None = None  # which hook, counted from 1
 
     def _note(self, context: Any) -> None:
         self.moments.append(context.moment)
+        if len(self.moments) == self.crash_at:
+            raise Crashed
 
     on_experiment_start = on_phase_start = on_epoch_start = on_batch_start = _note
     on_experiment_end = on_phase_end = on_epoch_end = on_batch_end = _note
 
 
-class Crash(Callback):
-    """Ends the run by an exception when this hook is reached for the n-th time; `armed` can be taken away."""
-
-    def __init__(self, hook: str, count: int = 1) -> None:
-        self.left, self.armed = count, True
-        setattr(self, f"on_{hook}", self._count)
-
-    def _count(self, context: Any) -> None:
-        self.left -= 1
-        if self.armed and self.left == 0:
-            raise Crashed
-
-
 class Crashed(Exception):
-    pass
+    """What a run was ended by."""
 
 
 class Dice(Callback):
@@ -306,6 +296,11 @@ def stopped_early(saving: Saving) -> Experiment:
     )
 
 
+def stopping(saving: Saving, *, n_epochs: int = 9) -> Experiment:
+    early = EarlyStopping("ce", 1, min_delta=1e6)  # nothing is ever so much better
+    return experiment(saving, network(), phase("train", saving, n_epochs=n_epochs, callbacks=[early]))
+
+
 def accumulated(saving: Saving) -> Experiment:
     """4 batches an update, of 5: saves in the middle of an accumulation, and an odd update at an epoch's end."""
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=2)
@@ -388,7 +383,7 @@ def stateful(saving: Saving) -> Experiment:
 QUICK: dict[str, Callable[..., Experiment]] = {
     plan.__name__: plan
     for plan in (
-        *(rich, plain, one_cycle, plateau, stopped_early, accumulated, own_step, dice, groups),
+        *(rich, plain, one_cycle, plateau, stopped_early, stopping, accumulated, own_step, dice, groups),
         *(loader, stateful),
     )
 }
@@ -401,11 +396,14 @@ def build(name: str, saving: Saving = NOT_SAVED, *, seed: int = 0, **changes: An
     return PLANS[name](saving, **changes)
 
 
+def watch(made: Experiment) -> Watch:
+    (found,) = (callback for callback in made.callbacks if isinstance(callback, Watch))
+    return found
+
+
 def places(made: Experiment) -> list[tuple[Any, ...]]:
     """The hooks that were run in this process, in order."""
-    watch = made.callbacks[0]
-    assert isinstance(watch, Watch)
-    return [place(moment) for moment in watch.moments]
+    return [place(moment) for moment in watch(made).moments]
 
 
 def place(moment: Any) -> tuple[Any, ...]:
@@ -428,6 +426,17 @@ def run(name: str, saving: Saving = NOT_SAVED, **changes: Any) -> Experiment:
     made = build(name, saving, **changes)
     made.run(progress=False)
     return made
+
+
+def crash(name: str, saving: Saving, hook: int, place: bool | str = False, **changes: Any) -> Experiment:
+    """The plan, run (or gone on with) until an exception at the hook of this number."""
+    made = build(name, saving, seed=999 if place else 0, **changes)
+    watch(made).crash_at = hook
+    try:
+        made.run(resume=place, progress=False)
+    except Crashed:
+        return made
+    raise AssertionError(f"it has no more than {len(watch(made).moments)} hooks")
 
 
 def resume(name: str, saving: Saving, place: bool | str = True, **changes: Any) -> Experiment:

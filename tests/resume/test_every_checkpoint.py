@@ -6,7 +6,8 @@ import shutil
 from functools import cache
 
 import pytest
-from plans import PLANS, QUICK, Saving, build, listing, place, places, resume, run
+from nursery import Kill
+from plans import PLANS, QUICK, SOMETIMES, Saving, build, listing, place, places, resume, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 
@@ -35,25 +36,42 @@ def assert_went_on(resumed, whole, checkpoint):
     assert resumed.state_digest() == whole.digest, checkpoint
 
 
-@pytest.mark.parametrize("name", PLANS)
+def go_on_from(name, directory, checkpoints, whole):
+    for checkpoint in checkpoints:
+        resumed = build(name, Saving(str(directory)), seed=999)
+        with resumed.disable_checkpointing():  # so that the next one finds the directory as it was
+            resumed.run(resume=checkpoint, progress=False)
+        assert_went_on(resumed, whole, checkpoint)
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_saving_at_every_hook_changes_nothing(name, saved, uninterrupted):
     digest, *_ = saved(name)
     assert digest == uninterrupted(name).digest
 
 
 @pytest.mark.parametrize("name", QUICK)
+def test_a_run_goes_on_exactly_from_its_checkpoints(name, saved, uninterrupted):
+    _, directory, checkpoints = saved(name)
+    first = list(QUICK).index(name) % 5  # another fifth for each plan: hooks come round every few
+    go_on_from(name, directory, checkpoints[first::5], uninterrupted(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
 def test_a_run_goes_on_exactly_from_each_of_its_checkpoints(name, saved, uninterrupted):
     _, directory, checkpoints = saved(name)
-    for checkpoint in checkpoints:
-        resumed = build(name, Saving(str(directory)), seed=999)
-        with resumed.disable_checkpointing():  # so that the next one finds the directory as it was
-            resumed.run(resume=checkpoint, progress=False)
-        assert_went_on(resumed, uninterrupted(name), checkpoint)
+    go_on_from(name, directory, checkpoints, uninterrupted(name))
 
 
-def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(saved, uninterrupted, tmp_path):
+@pytest.mark.parametrize(
+    "part", [pytest.param(slice(0, None, 3)), pytest.param(slice(None), marks=pytest.mark.slow)]
+)
+def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
+    part, saved, uninterrupted, tmp_path
+):
     _, directory, checkpoints = saved("rich")
-    for checkpoint in checkpoints:
+    for checkpoint in checkpoints[part]:
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)
         resumed = resume("rich", Saving(str(copy)), checkpoint)
@@ -62,12 +80,17 @@ def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(saved, 
         shutil.rmtree(copy)
 
 
-def test_a_run_with_loading_workers_goes_on_in_the_middle_of_an_epoch(saved, uninterrupted, nursery):
-    """In processes of their own: workers that are forked beside those of earlier runs wait for them."""
-    _, directory, checkpoints = saved("workers")
-    chosen = [each for each in checkpoints if each.endswith(("epoch0_batch1", "epoch1_batch2_start", "_end"))]
-    assert len(chosen) == 6
-    alone = nursery.run("workers", directory / "alone")
-    for checkpoint in chosen:
-        outcome = nursery.run("workers", directory, resume=checkpoint)
-        assert (outcome.digest, outcome.verdict) == (alone.digest, "exact"), checkpoint
+@pytest.mark.parametrize("name", PLANS)
+def test_every_plan_goes_on_in_a_new_process_and_leaves_the_files_it_would_have_left(name, nursery, tmp_path):
+    """Killed twice, where nothing has been imported, seeded or started yet."""
+    peace = nursery.run(name, tmp_path / "peace", saving=SOMETIMES)
+    assert peace.digest == nursery.run(name, None).digest, peace.error
+    for part in (0.7, 0.4):
+        nursery.run(name, tmp_path / "killed", Kill(at_change=int(part * peace.changes)), saving=SOMETIMES)
+    outcome = nursery.run(name, tmp_path / "killed", saving=SOMETIMES)
+    assert (outcome.digest, outcome.verdict, outcome.error) == (peace.digest, "exact", None)
+    saved, peaceful = listing(tmp_path / "killed"), listing(tmp_path / "peace")
+    assert len(outcome.resumed_from) in (1, 2)
+    assert [each for each in saved if each in peaceful] == peaceful
+    # What a run has gone on from is not deleted for it.
+    assert {name for name, *_ in saved} - {name for name, *_ in peaceful} <= set(outcome.resumed_from)

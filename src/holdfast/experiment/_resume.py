@@ -37,7 +37,7 @@ class ResumeReport:
 
     Attributes:
         path, record: the checkpoint.
-        set_aside: newer checkpoints that could not be used, and why.
+        set_aside: newer checkpoints that could not be used, or whose age nobody knows, and why.
         differences: what keeps the rest of the run from being exact, one sentence each.
     """
 
@@ -102,7 +102,10 @@ def _candidates(
     directory: ExperimentDirectory, resume: Literal[True] | str | os.PathLike[str]
 ) -> Iterator[bundle.Listed]:
     if resume is True:
-        yield from reversed(directory.scan())
+        newest_first = directory.scan()[::-1]
+        # Without a record nobody knows how old one is, so a damaged one is always worth a word.
+        yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
+        yield from (listed for listed in newest_first if not isinstance(listed.problem, DamagedError))
     else:
         yield find(directory.scan(), directory.path, os.fspath(resume))
 

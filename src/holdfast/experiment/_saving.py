@@ -124,5 +124,5 @@ def _around(
             kind = "experiment" if unit is None else "group" if isinstance(unit, PhaseGroup) else "phase"
             hook = f"{kind}_{end}"
             counts[hook] = counts.get(hook, 0) + 1
-            if hook in rule.save_on and path not in done and counts[hook] % rule.every_n == 0:
+            if hook in rule.save_on and (path or WHOLE) not in done and counts[hook] % rule.every_n == 0:
                 yield Moment(run=run, hook=hook, phase=path)

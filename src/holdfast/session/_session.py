@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..checkpointing import (
     training_key,
     training_name,
 )
-from ..errors import CheckpointExistsError, SaveError, UsageError
+from ..errors import CheckpointExistsError, DamagedError, SaveError, UsageError
 from ..records import CheckpointRecord, Moment
 from ..state import Buffers, MemorySnapshot
 from ._directory import ExperimentDirectory
@@ -26,6 +27,7 @@ from ._directory import ExperimentDirectory
 logger = logging.getLogger("holdfast")
 
 Kind = Literal["train", "experiment"]
+_ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
 _RETRY_AFTER_S = (0.2, 2.0)
 
 
@@ -55,7 +57,8 @@ class Session:
         self.rule, self.label = rule, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
-        self._replaceable: set[str] = set()  # names that this run saved after the moment it went back to
+        self._past: set[str] = set()  # names that this run saved before the moment it goes on from
+        self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
 
     def due(self, moment: Moment) -> str | None:
@@ -135,10 +138,18 @@ class Session:
         """
         if self.rule.overwrite or self.rule.mode == "memory" or self._directory is None:
             return
-        taken = {listed.path for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0)}
+        taken = set()
+        for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0):
+            if isinstance(listed.problem, DamagedError):
+                # Is renamed when its name is needed, so nothing is lost.
+                self._replaceable.add(os.path.basename(listed.path).removesuffix(bundle.SUFFIX))
+            else:
+                taken.add(listed.path)
         seen: set[str] = set()
         for moment in moments:
             name = self._name(moment)
+            if name in self._past and moment.hook not in _ENDS:
+                continue
             if name in seen or (self._path(name) in taken and name not in self._replaceable):
                 raise CheckpointExistsError(self._path(name))
             seen.add(name)
@@ -153,8 +164,10 @@ class Session:
             record = listed.record
             if record is None or not self._is_mine(listed, record):
                 continue
-            if record.age_key <= after.age_key:
+            # An older one may be of later training: the run went back behind it, by name, once before.
+            if record.age_key <= after.age_key and record.moment.step <= after.moment.step:
                 self._going += self.rule.record_disk(self._key(record.moment), listed.path)
+                self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
 

@@ -1,0 +1,165 @@
+"""A run goes on wherever its directory is now, and past checkpoints that are no longer what was saved."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from plans import Saving, crash, listing, resume
+
+import holdfast
+from holdfast.errors import CheckpointDamagedError, DamagedError
+
+CRASH_AT = 60  # of some 70 hooks of the plan: within an epoch of the second phase
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory):
+    """The directory of a run that was saved at every hook and ended in its second phase; to be copied."""
+    directory = tmp_path_factory.mktemp("crashed")
+    crash("plain", Saving(str(directory)), CRASH_AT)
+    return directory
+
+
+def move(old: Path, new: Path) -> None:
+    shutil.move(old, new)
+
+
+def copy_files(old: Path, new: Path) -> None:
+    subprocess.run(["cp", "-r", old, new], check=True)
+
+
+def copy_sharing(old: Path, new: Path) -> None:
+    subprocess.run(["cp", "-a", old, new], check=True)
+
+
+def pack_and_unpack(old: Path, new: Path) -> None:
+    archive = shutil.make_archive(f"{new}-archive", "tar", old)
+    shutil.unpack_archive(archive, new)
+
+
+@pytest.mark.parametrize("bring", [move, copy_files, copy_sharing, pack_and_unpack])
+def test_a_directory_that_was_moved_or_copied_goes_on(bring, crashed, uninterrupted, tmp_path):
+    shutil.copytree(crashed, tmp_path / "old")
+    newest = listing(crashed)[-1]
+    (tmp_path / "other").mkdir()
+    bring(tmp_path / "old", tmp_path / "other" / "new")
+    resumed = resume("plain", Saving(str(tmp_path / "other" / "new")))
+    assert resumed.last_resume.record.name == newest[0]
+    assert resumed.state_digest() == uninterrupted("plain").digest
+
+
+def test_a_directory_may_be_named_relative_to_where_the_script_runs(
+    crashed, uninterrupted, tmp_path, monkeypatch
+):
+    shutil.copytree(crashed, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    assert resume("plain", Saving("runs")).state_digest() == uninterrupted("plain").digest
+
+
+# --- damage -------------------------------------------------------------------------------------------
+
+
+def cut_record(bundle: Path) -> None:
+    record = bundle / "checkpoint.json"
+    record.write_bytes(record.read_bytes()[:-100])
+
+
+def empty_record(bundle: Path) -> None:
+    (bundle / "checkpoint.json").write_bytes(b"")
+
+
+def remove_record(bundle: Path) -> None:
+    (bundle / "checkpoint.json").unlink()
+
+
+def flip_a_bit_of_the_arrays(bundle: Path) -> None:
+    pack = max(bundle.glob("*.safetensors"), key=lambda file: file.stat().st_size)
+    data = bytearray(pack.read_bytes())
+    data[-1] ^= 1
+    pack.write_bytes(data)
+
+
+def cut_the_arrays(bundle: Path) -> None:
+    pack = max(bundle.glob("*.safetensors"), key=lambda file: file.stat().st_size)
+    pack.write_bytes(pack.read_bytes()[:-1])
+
+
+def flip_a_bit_of_the_tree(bundle: Path) -> None:
+    tree = tree_of(bundle)
+    data = bytearray(tree.read_bytes())
+    data[len(data) // 2] ^= 1
+    tree.write_bytes(data)
+
+
+def remove_the_tree(bundle: Path) -> None:
+    tree_of(bundle).unlink()
+
+
+def tree_of(bundle: Path) -> Path:
+    (tree,) = (file for file in bundle.glob("*.json") if file.name != "checkpoint.json")
+    return tree
+
+
+DAMAGES = [
+    cut_record,
+    empty_record,
+    remove_record,
+    flip_a_bit_of_the_arrays,
+    cut_the_arrays,
+    flip_a_bit_of_the_tree,
+    remove_the_tree,
+]
+
+
+def damage_newest(directory: Path, damage, number: int = 1) -> list[Path]:
+    bundles = [Path(each.path) for each in holdfast.scan(directory)][-number:]
+    for bundle in bundles:
+        damage(bundle)
+    return bundles
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_past_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
+    damage, overwrite, crashed, uninterrupted, tmp_path, caplog
+):
+    directory = tmp_path / "run"
+    shutil.copytree(crashed, directory)
+    names = [each[0] for each in listing(directory)]
+    bundles = damage_newest(directory, damage, 2)
+    with caplog.at_level(logging.WARNING, "holdfast"):
+        rules = {"training": {"overwrite": overwrite}, "experiment": {"overwrite": overwrite}}
+        resumed = resume("plain", Saving(str(directory), **rules))
+    assert resumed.last_resume.record.name == names[-3]
+    assert resumed.state_digest() == uninterrupted("plain").digest
+    for bundle in bundles:
+        assert any(f"set aside {bundle}" in each.message for each in caplog.records)
+        assert any(each.startswith(str(bundle)) for each in resumed.last_resume.set_aside)
+        if "record" in damage.__name__:  # it may be anybody's, so it is kept
+            assert len([*bundle.parent.glob(f"{bundle.name}.damaged-*")]) == 1
+    assert not any(each.problem for each in holdfast.scan(directory))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_if_all_are_damaged_the_run_says_so_and_does_not_start_again(damage, crashed, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(crashed, directory)
+    damage_newest(directory, damage, 1000)
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(CheckpointDamagedError, match="none of its checkpoints can be used"):
+        resume("plain", Saving(str(directory)))
+    assert [each for each in sorted(directory.rglob("*")) if each.name != ".run.lock"] == [
+        each for each in before if each.name != ".run.lock"
+    ]
+
+
+def test_a_damaged_checkpoint_that_was_asked_for_is_not_replaced_by_another(crashed, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(crashed, directory)
+    (bundle,) = damage_newest(directory, flip_a_bit_of_the_arrays)
+    with pytest.raises(DamagedError):
+        resume("plain", Saving(str(directory)), str(bundle))
