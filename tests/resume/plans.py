@@ -244,13 +244,14 @@ def plain(
     width: int = 8,
     lr: float = 0.02,
     freeze: tuple[str, ...] = (),
+    optimizer: Callable[[Any], Any] | None = None,
     callbacks: tuple[Callback, ...] = (),
     **graph: Any,
 ) -> Experiment:
     """Two phases, whose every part can be changed between a run and its resume."""
     return experiment(
         saving,
-        network(lambda parameters: torch.optim.Adam(parameters, lr=lr), width=width, **graph),
+        network(optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr)), width=width, **graph),
         *before,
         phase("first", saving, n_epochs=epochs[0]),
         phase(
@@ -439,10 +440,17 @@ def crash(name: str, saving: Saving, hook: int, place: bool | str = False, **cha
     raise AssertionError(f"it has no more than {len(watch(made).moments)} hooks")
 
 
-def resume(name: str, saving: Saving, place: bool | str = True, **changes: Any) -> Experiment:
+def resume(
+    name: str,
+    saving: Saving,
+    place: bool | str = True,
+    *,
+    resume_override: tuple[str, ...] = (),
+    **changes: Any,
+) -> Experiment:
     """The plan built with other weights and random streams than it had, and gone on with."""
     made = build(name, saving, seed=999, **changes)
-    made.run(resume=place, progress=False)
+    made.run(resume=place, progress=False, resume_override=resume_override)
     return made
 
 

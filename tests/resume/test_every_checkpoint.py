@@ -65,7 +65,7 @@ def test_a_run_goes_on_exactly_from_each_of_its_checkpoints(name, saved, uninter
 
 
 @pytest.mark.parametrize(
-    "part", [pytest.param(slice(0, None, 3)), pytest.param(slice(None), marks=pytest.mark.slow)]
+    "part", [pytest.param(slice(0, None, 6)), pytest.param(slice(None), marks=pytest.mark.slow)]
 )
 def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
     part, saved, uninterrupted, tmp_path

@@ -8,20 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import plans
 import pytest
-from nursery import Kill, Nursery
+from nursery import Kill
 
 NUM_KILLS = 40
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as opened:
-        yield opened
 
 
 def test_a_run_killed_at_forty_random_instants_ends_as_one_in_peace(nursery, tmp_path):
@@ -47,9 +40,10 @@ def test_a_run_killed_at_forty_random_instants_ends_as_one_in_peace(nursery, tmp
     assert runs > 3
 
 
-def test_a_run_killed_at_every_seventh_change_of_the_disk_ends_as_one_in_peace(nursery, tmp_path):
+@pytest.mark.parametrize("number", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_run_killed_at_a_change_of_the_disk_ends_as_one_in_peace(number, nursery, tmp_path):
     peace = nursery.run("rich", tmp_path / "peace")
-    for at_change in range(1, peace.changes, max(7, peace.changes // 40)):
+    for at_change in range(1, peace.changes, peace.changes // number):
         directory = tmp_path / f"killed{at_change}"
         assert nursery.run("rich", directory, Kill(at_change=at_change)).was_killed
         outcome = nursery.run("rich", directory)

@@ -13,7 +13,7 @@ from plans import Saving, crash, listing, resume
 import holdfast
 from holdfast.errors import CheckpointDamagedError, DamagedError
 
-CRASH_AT = 60  # of some 70 hooks of the plan: within an epoch of the second phase
+CRASH_AT = 60  # of 66 hooks of the plan: within the last epoch of the second phase
 
 
 @pytest.fixture(scope="module")

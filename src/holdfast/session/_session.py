@@ -83,7 +83,7 @@ class Session:
             UnsupportedStateError: something cannot be saved.
         """
         key, name = self._key(moment), self._name(moment)
-        if self._directory is None:
+        if self._directory is None or self.rule.mode == "memory":
             self.rule.record_memory(key, capture(None))
             return
         directory = self._directory
