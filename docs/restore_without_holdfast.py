@@ -1,7 +1,7 @@
 """Rebuilds the state of a bundle with nothing but json, numpy and safetensors.
 
-`load("runs/digits/head.ckpt.mml")` returns the state as dicts, lists, scalars and NumPy arrays. Element types that NumPy lacks
-(bfloat16, float8) come as unsigned integers of the same width. docs/format.md says what is read here.
+`load("runs/digits/head.ckpt.mml")` returns it as dicts, lists, scalars and NumPy arrays; element types that NumPy
+lacks (bfloat16, float8) come as unsigned integers of that width. docs/format.md says what is read here.
 """
 
 import json
@@ -22,7 +22,6 @@ def load(path):
             packs[entry["name"]] = {key: value["data"] for key, value in deserialize(file.read())}
     with open(f"{path}/{record['tree']['name']}", "rb") as file:
         stored = json.load(file)
-    names = [name for name, _ in stored["files"]]
     seen = {}
 
     def node(path, value):
@@ -34,18 +33,13 @@ def load(path):
         if kind == "map":
             return {key: node(item(path, escape(key)), each) for key, each in content.items()}
         if kind == "dict":
-            pairs = [(node(None, key), key, each) for key, each in content]
-            return {key: node(item(path, element(raw)), each) for key, raw, each in pairs}
+            return {(key := node(None, raw)): node(item(path, element(key)), each) for raw, each in content}
         if kind in ("tuple", "set", "frozenset"):
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](node(path, content))
-        if kind == "object":
-            seen[path] = node(path, content["state"])
-            return seen[path]
+        if kind in ("object", "array"):
+            return seen.setdefault(path, array(content) if kind == "array" else node(path, content["state"]))
         if kind == "alias":
             return seen[content]
-        if kind == "array":
-            seen[path] = array(content)
-            return seen[path]
         if kind == "f":
             return float(np.frombuffer(bytes.fromhex(content), ">f8")[0])
         if kind == "s":
@@ -55,10 +49,10 @@ def load(path):
         if kind == "bytes":
             bits = "".join(f"{BASE64.index(c):06b}" for c in content.rstrip("="))
             return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) // 8 * 8, 8))
-        return int(content) if kind == "i" else content  # dates, times and paths stay texts
+        return integer(content) if kind == "i" else content  # dates, times and paths stay texts
 
     def array(content):
-        data = b"".join(bytes(packs[names[file]][key]) for file, key, *_ in content["pieces"])
+        data = b"".join(bytes(packs[stored["files"][file][0]][key]) for file, key, *_ in content["pieces"])
         if content["kind"] == "bytes":
             return data
         dtype, shape = content["dtype"], content["shape"]
@@ -70,15 +64,19 @@ def load(path):
 
 
 def fields(described):
-    """NumPy's tuples from the JSON form of a structured element type."""
-    return [
-        (
-            tuple(name) if isinstance(name, list) else name,
-            fields(kind) if isinstance(kind, list) else kind,
-            *tuple(tuple(shape) for shape in rest),
-        )
-        for name, kind, *rest in described
-    ]
+    # NumPy's tuples from the JSON form of a structured element type.
+    def field(name, kind, *shape):
+        named = tuple(name) if isinstance(name, list) else name
+        return named, kind if isinstance(kind, str) else fields(kind), *map(tuple, shape)
+
+    return [field(*each) for each in described]
+
+
+def integer(digits):
+    """What int() says, but for its limit on long texts."""
+    if digits[0] == "-":
+        return -integer(digits[1:])
+    return integer(digits[:-4000]) * 10**4000 + int(digits[-4000:]) if digits[4000:] else int(digits)
 
 
 def item(path, name):
@@ -93,6 +91,10 @@ def escape(key):
 
 
 def element(key):
-    if isinstance(key, bool):
-        return f"%b:{str(key).lower()}"
-    return escape(key) if isinstance(key, str) else "%n:" if key is None else f"%i:{key}"
+    if isinstance(key, str):
+        return escape(key)
+    if isinstance(key, tuple):
+        return "%t:" + ",".join(element(part).replace(",", "%2C") for part in key)
+    if isinstance(key, float | bytes):
+        return f"%{'f' if isinstance(key, float) else 'y'}:{key.hex()}"
+    return "%n:" if key is None else f"%b:{str(key).lower()}" if isinstance(key, bool) else f"%i:{key}"

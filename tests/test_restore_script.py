@@ -75,7 +75,7 @@ def test_the_script_is_short_and_imports_nothing_else():
 
 def test_the_script_rebuilds_the_state_of_a_bundle(script, tmp_path):
     rng = np.random.default_rng(0)
-    tied = rng.standard_normal((3, 4))
+    tied, odd = rng.standard_normal((3, 4)), rng.standard_normal(3)
     value = {
         "plain": [
             1,
@@ -106,6 +106,7 @@ def test_the_script_rebuilds_the_state_of_a_bundle(script, tmp_path):
         "texts": np.array(["ab", "c"]),
         "long bytes": bytes(range(256)) * 20,
         "tied": {"one": tied, "two": tied},
+        "odd keys": {key: [odd] for key in [(1, "x,y", (2.5, None)), b"k", True, -2.5]},
         "bfloat16": torch.randn(5).to(torch.bfloat16),
         "tensor": torch.randn(2, 3),
     }
@@ -113,6 +114,7 @@ def test_the_script_rebuilds_the_state_of_a_bundle(script, tmp_path):
     found = script.load(path)
     assert_same(found, value)
     assert found["tied"]["one"] is found["tied"]["two"]
+    assert len({id(array) for (array,) in found["odd keys"].values()}) == 1
     with holdfast.open(path) as checkpoint:
         assert checkpoint.verify(deep=True) == []
 
