@@ -40,34 +40,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--contenders", nargs="+", default=(), metavar="FILE", help="files of contenders/")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="works here; is emptied")
     parser.add_argument("--report", type=Path, help="Markdown file whose measured part is replaced")
+    parser.add_argument(
+        "--add", action="store_true", help="keep what the report's last run measured of other scenarios"
+    )
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")  # other libraries' own
 
     shutil.rmtree(options.folder, ignore_errors=True)
     bench = Bench(options.folder, _SCALES[options.scale])
-    neighbours = machine.Neighbours()
-    began_s = time.monotonic()
+    conditions: dict[str, str] = {}
+    if options.add and options.report and _raw(options.report).exists():
+        earlier = json.loads(_raw(options.report).read_text())
+        bench.samples.load(earlier["values"])
+        conditions |= earlier["conditions"]
     savings, loadings, skipped = gather(options.contenders)
     for line in skipped:
         bench.note(line)
     for name in options.only:
+        neighbours = machine.Neighbours()
+        began_s = time.monotonic()
         try:
             SCENARIOS[name](bench, savings, loadings)
         except Exception as err:
             bench.note(f"{name} ended early: {type(err).__name__}: {err}")
+        took_s = time.monotonic() - began_s
+        conditions[name] = f"{neighbours.share():.0%} in {took_s:.0f} s"
     facts = machine.describe(options.folder) | {
         "rounds": f"{bench.scale.repeats}, after one that is not counted",
-        "noise": f"other processes used {neighbours.share():.0%} of the cores",
-        "took": f"{(time.monotonic() - began_s) / 60:.1f} minutes",
+        "used of the cores by other processes": "; ".join(f"{k} {v}" for k, v in conditions.items()),
     }
     shutil.rmtree(options.folder, ignore_errors=True)
     if options.report is not None:
-        _write(options.report, bench, facts)
+        _write(options.report, bench, facts, conditions)
     print("\n".join(["", *(f"{key}: {value}" for key, value in facts.items()), "", *bench.notes, ""]))
     print("\n".join(verdicts(bench.samples, goals(bench.scale))))
 
 
-def _write(path: Path, bench: Bench, facts: dict[str, str]) -> None:
+def _write(path: Path, bench: Bench, facts: dict[str, str], conditions: dict[str, str]) -> None:
     """Replace what is between the marks (or begin the file), and write plot and raw values beside it."""
     measured = report(bench.samples, goals(bench.scale), facts, bench.notes, bench.scale.name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,12 +86,13 @@ def _write(path: Path, bench: Bench, facts: dict[str, str]) -> None:
     picture = f"![Ratios to torch.save and torch.load]({path.stem}.svg)"
     path.write_text(f"{before}{BEGIN}\n{picture}\n\n{measured}{END}{after or chr(10)}")
     path.with_suffix(".svg").write_text(plot(bench.samples))
-    raw = {
-        what: {who: list(rounds.values()) for who, rounds in each.items()}
-        for what, each in bench.samples.values.items()
-    }
-    Path("runs").mkdir(exist_ok=True)
-    Path("runs", f"{path.stem}.json").write_text(json.dumps({"machine": facts, "values": raw}, indent=1))
+    _raw(path).parent.mkdir(exist_ok=True)
+    _raw(path).write_text(json.dumps({"conditions": conditions, "values": bench.samples.values}, indent=1))
+
+
+def _raw(report: Path) -> Path:
+    """The values of every round, from which a report can be made again."""
+    return Path("runs", f"{report.stem}.json")
 
 
 if __name__ == "__main__":

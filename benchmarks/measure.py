@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,12 @@ class Samples:
         """Keep a value; those of round -1, which warms up, are not counted."""
         if round >= 0:
             self.values[what][who][round] = value
+
+    def load(self, values: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+        """Begin with what an earlier run measured, as JSON kept it; measuring it again replaces it."""
+        for what, contenders in values.items():
+            for who, rounds in contenders.items():
+                self.values[what][who] = {int(round): value for round, value in rounds.items()}
 
     def summary(self, what: str, who: str) -> Summary | None:
         rounds = self.values.get(what, {}).get(who)

@@ -37,15 +37,15 @@ FULL = Scale("full", repeats=5)
 QUICK = Scale(
     "quick",
     repeats=3,
-    s1_bytes=256 * MiB,
-    s2_arrays=5_000,
-    s3_bytes=(125_000_000, 12_500_000),
+    s1_bytes=128 * MiB,
+    s2_arrays=2_000,
+    s3_bytes=(62_500_000, 6_250_000),
     s4_bytes=512 * MiB,
-    s4_saves=20,
-    s5_width=384,
-    s5_layers=10,
+    s4_saves=10,
+    s5_width=256,
+    s5_layers=6,
     growth_bytes=(16 * MiB, 64 * MiB, 256 * MiB, GiB),
-    scanned=2_000,
+    scanned=1_000,
 )
 TINY = Scale(
     "tiny",

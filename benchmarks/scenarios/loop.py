@@ -14,9 +14,9 @@ from ..measure import Bench, timed
 from ..states import Language
 from .whole import start
 
-_STEPS_BETWEEN = 4
-_SAVES = 3
-_TOKENS = (4, 64)  # sequences, length
+_STEPS_BETWEEN = 3
+_SAVES = 2
+_TOKENS = (1, 64)  # sequences, length
 NOTHING = "no saving"
 
 
