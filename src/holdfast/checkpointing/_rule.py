@@ -18,6 +18,7 @@ from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
+from ._options import OPTION_NAMES, Durability, OnError, Options
 from ._retention import Evicted, plan
 
 
@@ -59,9 +60,9 @@ class Checkpointing:
         name_template: str | None = None,
         max_to_keep: int | None = None,
         overwrite: bool = True,
-        durability: Literal["full", "process"] = "full",
+        durability: Durability = "full",
         background: bool = True,
-        on_error: Literal["raise", "warn", "retry"] = "raise",
+        on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
@@ -72,14 +73,12 @@ class Checkpointing:
             None if max_to_keep is None else _values.positive_integer("max_to_keep", max_to_keep)
         )
         self._overwrite = _values.flag("overwrite", overwrite)
-        self._durability: Literal["full", "process"] = _values.one_of(
-            "durability", durability, ("full", "process")
+        self._options = Options(
+            durability=durability,
+            background=background,
+            on_error=on_error,
+            share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
         )
-        self._background = _values.flag("background", background)
-        self._on_error: Literal["raise", "warn", "retry"] = _values.one_of(
-            "on_error", on_error, ("raise", "warn", "retry")
-        )
-        self._share_with = _values.directory_paths("share_with", share_with)
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
         self._entries: dict[Key, Path | Snapshot] = {}  # in order of age: replacing a value keeps its place
@@ -129,21 +128,9 @@ class Checkpointing:
         return self._overwrite
 
     @property
-    def durability(self) -> Literal["full", "process"]:
-        return self._durability
-
-    @property
-    def background(self) -> bool:
-        return self._background
-
-    @property
-    def on_error(self) -> Literal["raise", "warn", "retry"]:
-        return self._on_error
-
-    @property
-    def share_with(self) -> tuple[Path, ...]:
-        """Directories of trusted bundles; empty if none."""
-        return self._share_with
+    def options(self) -> Options:
+        """How it saves: all arguments that are additions to the plain contract."""
+        return self._options
 
     def should_save(self, hook: str) -> bool:
         """Count this hook and say whether to save now; False and uncounted if the rule does not name it."""
@@ -269,7 +256,7 @@ class Checkpointing:
 
     def get_config(self) -> dict[str, Any]:
         """The rule as plain data, without the ledger; our additions only if not at their default."""
-        config: dict[str, Any] = {
+        return {
             "mode": self._mode,
             "save_on": list(self._save_on),
             "every_n": self._every_n,
@@ -277,16 +264,7 @@ class Checkpointing:
             "name_template": self._name_template,
             "max_to_keep": self._max_to_keep,
             "overwrite": self._overwrite,
-        }
-        if self._durability != "full":
-            config["durability"] = self._durability
-        if not self._background:
-            config["background"] = False
-        if self._on_error != "raise":
-            config["on_error"] = self._on_error
-        if self._share_with:
-            config["share_with"] = [str(path) for path in self._share_with]
-        return config
+        } | self._options.get_config()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Checkpointing:
@@ -336,7 +314,7 @@ class Checkpointing:
 
 _CONFIG_KEYS = (
     *("mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"),
-    *("durability", "background", "on_error", "share_with"),
+    *OPTION_NAMES,
 )
 
 

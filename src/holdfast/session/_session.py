@@ -97,9 +97,9 @@ class Session:
             metrics=metrics,
             reason=reason,
             blocked_s=time.perf_counter() - began_s,
-            durability=self.rule.durability,
+            durability=self.rule.options.durability,
         )
-        if self.rule.background:
+        if self.rule.options.background:
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot))
         else:
             self._commit(directory, key, draft, snapshot)
@@ -109,7 +109,7 @@ class Session:
         self, directory: ExperimentDirectory, key: Key, draft: CheckpointRecord, snapshot: MemorySnapshot
     ) -> None:
         overwrite = self.rule.overwrite or draft.name in self._replaceable
-        patience_s = list(_RETRY_AFTER_S) if self.rule.on_error == "retry" else []
+        patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
         try:
             while True:
                 try:
@@ -119,7 +119,7 @@ class Session:
                     if patience_s:
                         logger.warning("%s Trying again.", err)
                         time.sleep(patience_s.pop(0))
-                    elif self.rule.on_error == "warn":
+                    elif self.rule.options.on_error == "warn":
                         logger.warning("%s Training goes on without it.", err)
                         directory.accounting.failures += 1
                         return
