@@ -163,6 +163,8 @@ class CheckpointRecord:
     bytes_captured: int = 0
     bytes_written: int = 0
     bytes_shared: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Facts that a reader may ignore, by name: texts, numbers, booleans, None, and lists and dicts of these."""
 
     @property
     def run(self) -> str:
