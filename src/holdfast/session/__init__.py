@@ -7,4 +7,8 @@ from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
 from ._remove import removable as removable
 from ._remove import remove as remove
+from ._resume import ResumeReport as ResumeReport
+from ._resume import Wanted as Wanted
+from ._resume import find as find
+from ._resume import go_on as go_on
 from ._session import Session as Session
