@@ -12,3 +12,5 @@ from ._resume import Wanted as Wanted
 from ._resume import find as find
 from ._resume import go_on as go_on
 from ._session import Session as Session
+from ._table import SEGMENT_ROWS as SEGMENT_ROWS
+from ._table import Table as Table
