@@ -24,6 +24,7 @@ if _TYPE_CHECKING:
     from .experiment import ModelNode as ModelNode
     from .experiment import PhaseGroup as PhaseGroup
     from .experiment import TrainPhase as TrainPhase
+    from .integrations.loop import Run as Run
     from .session import Checkpoint as Checkpoint
     from .session import open as open
     from .session import scan as scan
@@ -38,6 +39,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
+    "integrations.loop": ("Run",),
     "session": ("Checkpoint", "open", "scan"),
     "state": ("capture", "register_adapter", "restore"),
 }

@@ -15,7 +15,7 @@ from .. import rng, state
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import ExperimentDirectory, Session
+from ..session import ExperimentDirectory, Session, stream_digests, streams_used
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
@@ -65,7 +65,7 @@ class Execution:
         self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
         self.differences: list[str] = []  # why going on was not exact
-        self._streams_at_start = _digests(rng.capture_state())
+        self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
         self._reopened: str | None = None  # a phase that was finished, and goes on
@@ -271,16 +271,12 @@ class Execution:
 
         Random streams that nobody has drawn from are left out too: they may begin anywhere.
         """
-        streams = rng.capture_state()
-        used = {
-            name for name, digest in _digests(streams).items() if digest != self._streams_at_start.get(name)
-        }
         parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
         return parts | {
             "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step},
             "results": self.results.get_state(timings=False),
             "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
-            "random": {name: stream for name, stream in streams.items() if name in used},
+            "random": streams_used(rng.capture_state(), self._streams_at_start),
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
@@ -345,10 +341,6 @@ class Execution:
         for reason, moment in pending:
             if WHOLE in self._sessions:
                 self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
-
-
-def _digests(streams: Mapping[str, Any]) -> dict[str, str]:
-    return {name: state.digest(state.capture(stream)) for name, stream in streams.items()}
 
 
 def _prefixes(path: str) -> list[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..session import ExperimentDirectory, ResumeReport, Wanted, go_on
-from . import _options, _plan
+from ..session import ExperimentDirectory, ResumeReport, Wanted, go_on, merged, settle
+from . import _plan
 from ._phases import TrainPhase, Unit, walk
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def _load(
             raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
         script = graph.options
         state.restore(opened, {"model_graph": graph}, verify=verify)
-        _options.settle(graph, saved["run"]["options"], override)
-        execution.options = _options.merged(saved["run"]["options"], script, override)
+        then = saved["run"]["options"]
+        schedulers = [] if graph.scheduler is None else [graph.scheduler]
+        settle(graph.optimizers, schedulers, then=then, script=script, override=override, stacklevel=8)
+        execution.options = merged(then, script, override)
     execution.set_state(saved)
     _reopen(execution, units)
     return saved
