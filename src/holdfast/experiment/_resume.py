@@ -61,7 +61,7 @@ def _load(
         state.restore(opened, {"model_graph": graph}, verify=verify)
         then = saved["run"]["options"]
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
-        settle(graph.optimizers, schedulers, then=then, script=script, override=override, stacklevel=8)
+        settle(graph.optimizers, schedulers, then=then, script=script, override=override)
         execution.options = merged(then, script, override)
     execution.set_state(saved)
     _reopen(execution, units)

@@ -142,9 +142,7 @@ class Loop:
             [each for each in self.objects.values() if hasattr(each, "base_lrs")],
         )
         if len(then) == len(script):  # else strict=False has let another optimizer pass
-            settle(
-                self._optimizers, schedulers, then=then, script=script, override=self._override, stacklevel=7
-            )
+            settle(self._optimizers, schedulers, then=then, script=script, override=self._override)
             self._options = merged(then, script, self._override)
 
     @property

@@ -6,6 +6,7 @@ checkpoint: schedules move learning rates, betas and momentum, and that is no ch
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,7 +31,6 @@ def settle(
     then: Options,
     script: Options,
     override: Sequence[str],
-    stacklevel: int,
 ) -> None:
     """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
 
@@ -53,7 +53,7 @@ def settle(
         warnings.warn(
             f"the checkpoint's hyperparameters are used: {said}. Pass resume_override=({names},) to keep the script's.",
             UserWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=_outside(),
         )
 
 
@@ -88,3 +88,11 @@ def _with_inner(schedulers: Sequence[Any]) -> Iterator[Any]:
     for scheduler in schedulers:
         yield scheduler
         yield from _with_inner(getattr(scheduler, "_schedulers", ()))
+
+
+def _outside() -> int:
+    """The `stacklevel` with which a warning given by our caller points at the first line outside of this library."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("holdfast."):
+        frame, level = frame.f_back, level + 1
+    return level
