@@ -9,8 +9,11 @@ from ._registry import Adapter as Adapter
 from ._registry import register_adapter as register_adapter
 from ._restore import Restored as Restored
 from ._restore import restore as restore
+from ._live import Live as Live
+from ._snapshot import LiveSnapshot as LiveSnapshot
 from ._snapshot import MemorySnapshot as MemorySnapshot
 from ._snapshot import capture as capture
+from ._snapshot import look as look
 from ._tree import entries as entries
 from ._tree import find as find
 from ._walk import Walk as Walk

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, Literal, NoReturn
 
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
-from ..records import Alias, Bytes, Leaf, Node
+from ..records import Alias, Leaf, Node
+from ._live import Live
 from ._names import Later, Names
 from ._registry import adapter_of
-
-Copier = Callable[[Bytes], None]
-"""Fills a buffer of `leaf.size_bytes` with the bytes that the live array has now."""
 
 _SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
 _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there
 
 
 class Walk:
-    """One walk over live objects. `copies` is what is left to do; it keeps the live arrays alive.
+    """One walk over live objects. `arrays` has the live array of each leaf, and keeps it alive.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
     `later` for what needs the names of objects that may come later in the walk.
     """
 
     def __init__(self) -> None:
-        self.copies: list[tuple[Leaf, Copier]] = []
+        self.arrays: list[tuple[Leaf, Live]] = []
         self.names = Names()
         self.later = Later()
         self._open: set[int] = set()
@@ -72,12 +70,12 @@ class Walk:
         *,
         dtype: str,
         shape: tuple[int, ...],
-        copy: Copier,
+        live: Live,
         kind: str,
         order: Literal["C", "F"] = "C",
         identity: Hashable = None,
     ) -> Leaf | Alias:
-        """A leaf for live memory that `copy` will read. Equal `identity` means: the very same memory."""
+        """A leaf for the array `live`. Equal `identity` means: the very same memory."""
         leaf = Leaf(path, dtype, shape, order, kind)
         if identity is not None and leaf.size_bytes:
             first = self._memory.setdefault((kind, dtype, shape, identity), path)
@@ -86,7 +84,7 @@ class Walk:
         if path in self._taken:
             self.refuse(path, "second entry of the same name")
         self._taken.add(path)
-        self.copies.append((leaf, copy))
+        self.arrays.append((leaf, live))
         return leaf
 
     def dtype_name(self, dtype: Any, path: str) -> str:
