@@ -26,7 +26,6 @@ class _Copy:
         # A new experiment: nothing to share with, so that every byte is written.
         self.close()
         self._directory = ExperimentDirectory(root, _RUN)
-        self._directory.buffers = self._buffers
 
     def save(self, state: State, name: str) -> None:
         directory = self._directory

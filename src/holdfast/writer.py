@@ -18,11 +18,13 @@ logger = logging.getLogger("holdfast")
 class BackgroundWriter:
     """At most one job is under way; who submits another waits for it. For use by one thread.
 
-    A job that raises is not run again; `check` and `wait` raise what it raised, once.
+    A job that raises is not run again; `check` and `wait` raise what it raised, once. A job may need
+    something of the thread that trains, and wait for it: whoever waits for the job does that first.
     """
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._needs: Callable[[], None] | None = None
         self._failures: list[BaseException] = []
         self._process = os.getpid()
 
@@ -35,15 +37,18 @@ class BackgroundWriter:
         """Return once no job is under way; the seconds that took. Raises nothing."""
         began_s = time.perf_counter()
         if self._process != os.getpid():  # a fork has our memory, but not our thread
-            self._thread, self._process = None, os.getpid()
+            self._thread, self._needs, self._process = None, None, os.getpid()
         if self._thread is not None:
+            if self._needs is not None:
+                self._needs()
             self._thread.join()
-            self._thread = None
+        self._thread = self._needs = None
         return time.perf_counter() - began_s
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run `job` in the background, once the one before has ended."""
+    def submit(self, job: Callable[[], None], *, needs: Callable[[], None] | None = None) -> None:
+        """Run `job` in the background, once the one before has ended. `needs`: what it will wait for."""
         self.settle()
+        self._needs = needs
         self._thread = threading.Thread(target=self._run, args=(job,), name="holdfast-writer", daemon=False)
         self._thread.start()
 

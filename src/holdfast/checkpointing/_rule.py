@@ -37,6 +37,14 @@ class Checkpointing:
         overwrite: whether a checkpoint may replace one of the same name on disk.
         durability: `"full"` waits until a save would survive a power cut, `"process"` only the process.
         background: whether training goes on while a save is written; a failure surfaces at the next hook.
+        snapshot: `"copy"` copies the state before training goes on. `"lazy"` (mode="disk", background=True)
+            copies what torch optimizers alone write while training goes on, under the contract of
+            `docs/snapshots.md`.
+        snapshot_check: with `"lazy"`, hold every save to that contract by comparing bytes, not only the first two.
+        when_busy: what a save at an epoch or batch does while the one before is still being written: `"wait"`
+            or `"skip"`. Saves at the ends of phases and of the experiment always wait.
+        exclude: glob patterns over state paths, one or a list; what they match is left out of checkpoints, and
+            a run that goes on with the same patterns keeps its own. `*` matches `/` too.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
 
@@ -61,6 +69,10 @@ class Checkpointing:
         overwrite: bool = True,
         durability: Literal["full", "process"] = "full",
         background: bool = True,
+        snapshot: Literal["copy", "lazy"] = "copy",
+        snapshot_check: bool = False,
+        when_busy: Literal["wait", "skip"] = "wait",
+        exclude: str | list[str] | tuple[str, ...] = (),
         on_error: Literal["raise", "warn", "retry"] = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
     ) -> None:
@@ -76,6 +88,14 @@ class Checkpointing:
             "durability", durability, ("full", "process")
         )
         self._background = _values.flag("background", background)
+        self._snapshot: Literal["copy", "lazy"] = _values.one_of("snapshot", snapshot, ("copy", "lazy"))
+        if self._snapshot == "lazy" and (self._mode != "disk" or not self._background):
+            raise UsageError(
+                "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
+            )
+        self._snapshot_check = _values.flag("snapshot_check", snapshot_check)
+        self._when_busy: Literal["wait", "skip"] = _values.one_of("when_busy", when_busy, ("wait", "skip"))
+        self._exclude = _values.patterns("exclude", exclude)
         self._on_error: Literal["raise", "warn", "retry"] = _values.one_of(
             "on_error", on_error, ("raise", "warn", "retry")
         )
@@ -135,6 +155,23 @@ class Checkpointing:
     @property
     def background(self) -> bool:
         return self._background
+
+    @property
+    def snapshot(self) -> Literal["copy", "lazy"]:
+        return self._snapshot
+
+    @property
+    def snapshot_check(self) -> bool:
+        return self._snapshot_check
+
+    @property
+    def when_busy(self) -> Literal["wait", "skip"]:
+        return self._when_busy
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """The patterns of what is left out; empty if nothing is."""
+        return self._exclude
 
     @property
     def on_error(self) -> Literal["raise", "warn", "retry"]:
@@ -197,7 +234,6 @@ class Checkpointing:
         """
         key = self._key_for("memory", key)
         snapshot = state if isinstance(state, states.MemorySnapshot) else states.capture(state)
-        snapshot.seal()
         return self._enter(key, snapshot)
 
     def record_disk(self, key: Key, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:
@@ -282,6 +318,14 @@ class Checkpointing:
             config["durability"] = self._durability
         if not self._background:
             config["background"] = False
+        if self._snapshot != "copy":
+            config["snapshot"] = self._snapshot
+        if self._snapshot_check:
+            config["snapshot_check"] = True
+        if self._when_busy != "wait":
+            config["when_busy"] = self._when_busy
+        if self._exclude:
+            config["exclude"] = list(self._exclude)
         if self._on_error != "raise":
             config["on_error"] = self._on_error
         if self._share_with:
@@ -337,6 +381,7 @@ class Checkpointing:
 _CONFIG_KEYS = (
     *("mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"),
     *("durability", "background", "on_error", "share_with"),
+    *("snapshot", "snapshot_check", "when_busy", "exclude"),
 )
 
 

@@ -193,7 +193,7 @@ class Execution:
         self._pending = [(reason, moment) for _, reason in due]
         for session, reason in due:
             self._pending.pop(0)
-            session.save(moment, self.capture, reason=reason, metrics=_numbers(metrics))
+            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -234,10 +234,6 @@ class Execution:
             self.graph.unfreeze(*(label for label in froze if label in self.graph.frozen))
 
     # --- state ------------------------------------------------------------------------------------
-
-    def capture(self, buffers: state.Buffers | None = None) -> state.MemorySnapshot:
-        """The state of everything that decides what comes next, copied."""
-        return state.capture(self.parts(), buffers=buffers)
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
@@ -344,7 +340,7 @@ class Execution:
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
+                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={})
 
 
 def _digests(streams: Mapping[str, Any]) -> dict[str, str]:

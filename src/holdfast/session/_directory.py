@@ -24,9 +24,9 @@ from ..errors import (
     SaveError,
 )
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
-from ..state import Buffers
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._taking import Taking
 
 logger = logging.getLogger("holdfast")
 
@@ -40,6 +40,8 @@ class Accounting:
     Attributes:
         saves: checkpoints committed.
         failures: saves that failed and were only warned of.
+        dropped: saves given up because a lazy snapshot was torn.
+        skipped: saves not begun because the one before was still being written.
         blocked_s: seconds for which training stood still: waiting for the save before, and copying.
         commit_s: seconds that writing and committing took, beside training if in the background.
         bytes_captured, bytes_written, bytes_shared: of the states, to the disk, and not needed to be.
@@ -47,6 +49,8 @@ class Accounting:
 
     saves: int = 0
     failures: int = 0
+    dropped: int = 0
+    skipped: int = 0
     blocked_s: float = 0.0
     commit_s: float = 0.0
     bytes_captured: int = 0
@@ -90,7 +94,7 @@ class ExperimentDirectory:
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
         self.accounting = Accounting()
         self.resumed_from: CheckpointRecord | None = None
-        self.buffers = Buffers()
+        self.taking = Taking()
         self.writer = BackgroundWriter()
         self._sharing = bundle.Sharing()
         self._parent: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
@@ -45,6 +45,14 @@ class Live(Protocol):
 
     def stamp(self) -> Hashable:
         """Changes whenever somebody writes the array in a way that leaves a trace; None if nothing does."""
+        ...
+
+
+class Gate(Protocol):
+    """Who alone writes some arrays, and lets others know before it does."""
+
+    def before(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have `call` called before each write, until what this returns is called."""
         ...
 
 

@@ -15,28 +15,31 @@ from ._walk import Walk
 _SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
 
 
-def capture(value: Any, *, path: str = "", buffers: Buffers | None = None) -> MemorySnapshot:
+def capture(
+    value: Any, *, path: str = "", buffers: Buffers | None = None, exclude: Sequence[str] = ()
+) -> MemorySnapshot:
     """Copy the whole state of `value`, usually a dict of live objects by name.
 
     Arrays are copied into host memory, one block for all of them, by several threads; live objects may change
     as soon as this returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
+    What stands at a path that one of the glob patterns `exclude` matches is left out.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
         MemoryError: there is no memory for the copy.
     """
-    walk = Walk()
+    walk = Walk(exclude)
     tree = walk.run(value, path)
     return MemorySnapshot(tree, walk.arrays, buffers)
 
 
-def look(value: Any, *, path: str = "") -> LiveSnapshot:
+def look(value: Any, *, path: str = "", exclude: Sequence[str] = ()) -> LiveSnapshot:
     """The state of `value` without a copy: for as long as nobody changes it.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
     """
-    walk = Walk()
+    walk = Walk(exclude)
     tree = walk.run(value, path)
     return LiveSnapshot(tree, walk.arrays)
 

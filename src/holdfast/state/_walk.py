@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NoReturn
 
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
 from ..records import Alias, Leaf, Node
-from ._live import Live
+from ._exclude import is_excluded, left_out
+from ._live import Gate, Live
 from ._names import Later, Names
 from ._registry import adapter_of
 
@@ -17,14 +18,20 @@ _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up 
 
 
 class Walk:
-    """One walk over live objects. `arrays` has the live array of each leaf, and keeps it alive.
+    """One walk over live objects; what matches one of the patterns `exclude` is left out.
+
+    `arrays` has the live array of each leaf, and keeps it alive; `tied` has those that were met again.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
     `later` for what needs the names of objects that may come later in the walk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exclude: Sequence[str] = ()) -> None:
         self.arrays: list[tuple[Leaf, Live]] = []
+        self.tied: list[Live] = []
+        self.gates: dict[int, Gate | None] = {}  # by the id of an array's owner; None: it has several
+        self._owners: list[Any] = []  # kept alive, so that ids stay their own
+        self._exclude = exclude
         self.names = Names()
         self.later = Later()
         self._open: set[int] = set()
@@ -44,6 +51,8 @@ class Walk:
             UnsupportedStateError: it, or something in it, cannot be saved.
         """
         kind = type(value)
+        if self._exclude and is_excluded(path, self._exclude):
+            return left_out(type_name(kind))
         if kind in _SCALARS:
             return value
         adapter = adapter_of(kind)
@@ -80,12 +89,18 @@ class Walk:
         if identity is not None and leaf.size_bytes:
             first = self._memory.setdefault((kind, dtype, shape, identity), path)
             if first != path:
+                self.tied.append(live)
                 return Alias(first)
         if path in self._taken:
             self.refuse(path, "second entry of the same name")
         self._taken.add(path)
         self.arrays.append((leaf, live))
         return leaf
+
+    def gate(self, owner: Any, gate: Gate) -> None:
+        """Nobody but who keeps this gate writes the array that `owner` is."""
+        self._owners.append(owner)
+        self.gates[id(owner)] = gate if self.gates.get(id(owner), gate) is gate else None
 
     def dtype_name(self, dtype: Any, path: str) -> str:
         """The name of a NumPy element type; refuses one that has none."""

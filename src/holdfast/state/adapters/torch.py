@@ -79,8 +79,8 @@ class LiveTensor:
         return Span(str(self._rows.device), start, start + storage.nbytes())
 
     def stamp(self) -> Hashable:
-        """The version that autograd counts, and where the memory is."""
-        if self.owner.is_inference():
+        """The version that autograd counts, and where the memory is; None where nobody counts, or on a device."""
+        if self.owner.is_inference() or self.owner.device.type != "cpu":
             return None
         return self.owner._version, self.owner.data_ptr()
 
