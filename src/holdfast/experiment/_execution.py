@@ -235,6 +235,12 @@ class Execution:
 
     # --- state ------------------------------------------------------------------------------------
 
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """What the rules of this run leave out of its checkpoints: patterns of state paths."""
+        patterns = (pattern for session in self._sessions.values() for pattern in session.rule.exclude)
+        return tuple(dict.fromkeys(patterns))
+
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
         parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}

@@ -78,7 +78,7 @@ def load(
             with bundle.Bundle(directory.disk, listed.path, expected_id=_id(listed)) as opened:
                 # The next older one overwrites what damage leaves half-filled; one that was asked for has none.
                 verify = "streaming" if resume is True else "first"
-                saved = _load(execution, opened, units, plan, graph, override, verify)
+                saved, kept = _load(execution, opened, units, plan, graph, override, verify)
                 directory.go_on_from(opened)
         except (DamagedError, RestoreIncompleteError, CheckpointNotFoundError) as err:
             if resume is not True:
@@ -88,6 +88,7 @@ def load(
             continue
         record = opened.record
         report = ResumeReport(listed.path, record, set_aside)
+        report.differences += [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
         report.differences += fingerprint.differences(record.versions, fingerprint.versions())
         report.differences += fingerprint.differences(record.environment, fingerprint.environment())
         return report, saved
@@ -152,19 +153,22 @@ def _load(
     graph: ModelGraph | None,
     override: Sequence[str],
     verify: Literal["first", "streaming"],
-) -> Mapping[str, Any]:
+) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """What was saved, but for the graph, and the paths of what was left out of it."""
     saved = read(opened)
+    kept: Sequence[str] = ()
     _check(execution, opened, saved, units, plan)
     if graph is not None:
         if "model_graph" not in opened.tree:
             raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
         script = graph.options
-        state.restore(opened, {"model_graph": graph}, verify=verify)
+        restored = state.restore(opened, {"model_graph": graph}, verify=verify, keep=execution.excluded)
+        kept = restored.kept
         _options.settle(graph, saved["run"]["options"], override)
         execution.options = _options.merged(saved["run"]["options"], script, override)
     execution.set_state(saved)
     _reopen(execution, units)
-    return saved
+    return saved, kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:
@@ -177,6 +181,11 @@ def read(opened: bundle.Bundle) -> Mapping[str, Any]:
     tree = opened.tree
     if not isinstance(tree, dict) or not tree.keys() >= _PARTS:
         raise PlanMismatchError([f"{opened.path} holds no experiment"])
+    lacking = [path for path in state.all_left_out(tree) if not path.startswith("model_graph/")]
+    if lacking:
+        raise PlanMismatchError(
+            [f"{opened.path} leaves out {path!r}, and no run goes on without it" for path in lacking]
+        )
     # One rebuild for all parts, so that arrays that were one stay one.
     return state.rebuild(opened, {name: node for name, node in tree.items() if name in _PARTS})
 

@@ -12,8 +12,8 @@ _ADAPTER = "excluded"
 
 
 def is_excluded(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern matches the whole state path; `*` matches `/` too."""
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
+    """Whether a pattern matches this state path or one that leads to it; `*` matches `/` too."""
+    return any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*") for pattern in patterns)
 
 
 def left_out(type_name: str) -> Object:

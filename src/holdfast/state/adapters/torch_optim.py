@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ... import paths
 from ...records import Node, Object
+from .._exclude import is_left_out
 from .._fit import Fit, Make
 from .._names import Names
 from .._walk import Walk, type_name
@@ -213,7 +215,13 @@ def _paired(
 def _plan_state(
     there: Mapping[str, Any], saved: Mapping[str, Node], place: _Place, fit: Fit
 ) -> dict[str, Make]:
-    """What is known of one parameter: tensors that are there are filled, others made where they belong."""
+    """What is known of one parameter: tensors that are there are filled, others made where they belong.
+
+    Of a parameter whose state was left out, or a part of it, all stays as it is.
+    """
+    if is_left_out(saved) or any(map(is_left_out, saved.values())):
+        stay = fit.left_out(dict(there), place.path)
+        return {name: partial(lambda name: stay()[name], name) for name in there}
     return {
         name: fit.into(there[name], node, paths.child(place.path, name))
         if isinstance(there.get(name), torch.Tensor)
