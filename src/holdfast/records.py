@@ -88,6 +88,11 @@ class Snapshot(Source, Protocol):
         """Whether bytes come from live memory: then who reads them twice must look if they are the same."""
         ...
 
+    @property
+    def in_place(self) -> bool:
+        """Whether all pieces are views; else some are made anew when asked for, and few should be held at once."""
+        ...
+
     def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
         """`size` bytes from byte `start` of the leaf on, to be read only."""
         ...

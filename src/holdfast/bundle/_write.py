@@ -219,7 +219,7 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
     if sum(cut.size for cut in pieces) < _THREADED_BYTES:
         yield from _digest_batch(snapshot, pieces)
         return
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS if snapshot.in_place else 1) as pool:
         ahead: deque[Future[list[Digested]]] = deque()
         try:
             for batch in _batches(pieces):

@@ -15,7 +15,7 @@ from ..records import Bytes, Leaf, Node, Object, Source
 from ._exclude import is_excluded, is_left_out
 from ._names import Later, Names
 from ._rebuild import Rebuilder
-from ._registry import adapter_named, adapter_of
+from ._registry import adapter_named, adapter_of, introduce
 from ._tree import contents
 from ._walk import type_name
 
@@ -157,6 +157,7 @@ class Fit:
 
     def left_out(self, live: Any, path: str) -> Make:
         """Plan for what the checkpoint leaves out: `live` stays, and that is a problem unless it is wanted."""
+        introduce(live, self.names, path)
         if is_excluded(path, self._keep):
             self.kept.append(path)
             return self.keep(live)

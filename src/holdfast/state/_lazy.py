@@ -54,6 +54,7 @@ class LazySnapshot:
     """
 
     is_live = False
+    in_place = True
 
     def __init__(self, tree: Node, walk: Walk, buffers: Buffers | None, *, check: bool) -> None:
         self.tree: Node = tree

@@ -70,11 +70,16 @@ class LiveArray:
         return self._rows.reshape(-1).view(np.uint8)
 
     def fill(self, out: Bytes, start: int) -> None:
-        size = self._rows.dtype.itemsize
-        first, offset = divmod(start, size)
-        items = np.zeros(-(-(offset + len(out)) // size), self._rows.dtype)
-        copy_run(self._rows, first, items)
-        out[:] = items.view(np.uint8)[offset : offset + len(out)]
+        dtype = self._rows.dtype
+        first, offset = divmod(start, dtype.itemsize)
+        if offset or len(out) % dtype.itemsize:  # a part of an item that is longer than a piece
+            items = np.empty(-(-(offset + len(out)) // dtype.itemsize) * dtype.itemsize, np.uint8)
+            self.fill(items, first * dtype.itemsize)
+            out[:] = items[offset : offset + len(out)]
+            return
+        if dtype.names:
+            out[:] = 0  # the gaps between fields are not copied, and must not vary
+        copy_run(self._rows, first, out.view(dtype))
 
     def span(self) -> Span:
         array = self.owner

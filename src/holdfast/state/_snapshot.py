@@ -48,6 +48,7 @@ class MemorySnapshot:
     """The state tree and the bytes of its leaves; a `records.Snapshot`."""
 
     is_live = False
+    in_place = True
 
     def __init__(
         self, tree: Node, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None = None
@@ -99,6 +100,7 @@ class LiveSnapshot:
 
     def __init__(self, tree: Node, arrays: Sequence[tuple[Leaf, Live]]) -> None:
         self.tree: Node = tree
+        self.in_place = all(live.view() is not None for _, live in arrays)
         self._arrays = {leaf.path: (leaf, live) for leaf, live in arrays}
 
     def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:

@@ -11,7 +11,7 @@ from ..records import Alias, Leaf, Node
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later, Names
-from ._registry import adapter_of
+from ._registry import adapter_of, introduce
 
 _SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
 _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there
@@ -52,6 +52,7 @@ class Walk:
         """
         kind = type(value)
         if self._exclude and is_excluded(path, self._exclude):
+            introduce(value, self.names, path)
             return left_out(type_name(kind))
         if kind in _SCALARS:
             return value

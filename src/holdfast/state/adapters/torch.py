@@ -13,6 +13,7 @@ from ... import dtypes
 from ...records import Bytes, Leaf, Node, Object
 from .._fit import Fit, Make
 from .._live import Span, copy_run
+from .._names import Names
 from .._rebuild import Read
 from .._walk import Walk, type_name
 
@@ -40,6 +41,9 @@ class _Tensor:
             live=LiveTensor(value, order),
             identity=_identity(tensor),
         )
+
+    def introduce(self, value: torch.Tensor, names: Names, path: str) -> None:
+        names.add(value, path)
 
     def plan(self, live: torch.Tensor, node: Node, fit: Fit, path: str) -> Make:
         why = _obstacle(live)
