@@ -76,6 +76,29 @@ def test_arrays_that_training_changes_at_full_speed_are_saved_as_they_were_at_th
     assert all_verify(tmp_path)
 
 
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+def test_a_save_in_the_foreground_whose_arrays_another_thread_changes_fails_as_the_rule_says(
+    tmp_path, on_error
+):
+    values = np.zeros(100)
+
+    class MeddlingDisk(SlowDisk):
+        def around(self, operation, do):
+            if operation.kind == "create" and operation.path.endswith(".safetensors"):
+                values[:] += 1
+            return do()
+
+    with ExperimentDirectory(tmp_path, RUN, disk=MeddlingDisk(0)) as directory:
+        saver = saver_in(directory, background=False, on_error=on_error)
+        if on_error == "raise":
+            with pytest.raises(SaveError, match=r"train_epoch0.*torn at 'values/0'"):
+                save(saver, [values], 0)
+        else:
+            save(saver, [values], 0)
+        assert directory.accounting.failures == (on_error == "warn")
+    assert holdfast.scan(tmp_path) == []
+
+
 def test_a_save_that_waits_for_the_one_before_counts_the_wait_as_blocked(tmp_path):
     with ExperimentDirectory(tmp_path, RUN, disk=SlowDisk(0.2)) as directory:
         saver = saver_in(directory)

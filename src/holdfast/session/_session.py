@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -130,23 +129,29 @@ class Session:
     ) -> None:
         try:
             if isinstance(taken, LazySnapshot):
-                taken.seal()
+                try:
+                    taken.seal()
+                except SnapshotTornError as err:
+                    self._give_up(directory, draft, err)
+                    return
                 draft = replace(draft, blocked_s=draft.blocked_s + taken.blocked_s)
                 if taken.breach is not None:
                     directory.taking.stop_being_lazy(taken.breach)
             if not self._write(directory, draft, taken):
                 return
-        except SnapshotTornError as err:
-            # What it was at that moment is gone, and what it is now never was at a hook: there is nothing to save.
-            logger.warning("gave up saving %s: %s", draft.name, err)
-            directory.taking.stop_being_lazy(str(err))
-            directory.accounting.dropped += 1
-            self._owes = True
-            return
         finally:
             taken.release()
         self._going += self.rule.record_disk(key, self._path(draft.name))
         self._delete_evicted(directory)
+
+    def _give_up(
+        self, directory: ExperimentDirectory, draft: CheckpointRecord, why: SnapshotTornError
+    ) -> None:
+        """What the state was at that moment is gone, and what it is now never was at a hook: nothing is saved."""
+        logger.warning("gave up saving %s: %s", draft.name, why)
+        directory.taking.stop_being_lazy(f"{why.leaf!r} was changed before it was copied")
+        directory.accounting.dropped += 1
+        self._owes = True
 
     def _write(self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot) -> bool:
         """Whether it was committed; if not, the rule is content with a warning."""
@@ -154,8 +159,7 @@ class Session:
         patience_s = list(_RETRY_AFTER_S) if self.rule.on_error == "retry" else []
         while True:
             try:
-                with _no_memory_is_no_save(self._path(draft.name)):
-                    directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
+                directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
                 return True
             except SaveError as err:
                 if patience_s:
@@ -234,16 +238,3 @@ class Session:
     def _unit(self, moment: Moment) -> str:
         """The label of the phase or group around which an experiment's hook is."""
         return moment.phase.rpartition("/")[2] if moment.phase else self.label
-
-
-@contextmanager
-def _no_memory_is_no_save(path: str) -> Iterator[None]:
-    """What goes wrong here for want of memory is a save that failed, so the rule decides what becomes of it."""
-    try:
-        yield
-    except MemoryError as err:
-        raise SaveError(path, "there was not enough memory to write it") from err
-    except RuntimeError as err:
-        if "can't start new thread" not in str(err):
-            raise
-        raise SaveError(path, "there was not enough memory to start a thread that writes it") from err
