@@ -101,6 +101,77 @@ def test_a_copy_that_fails_gives_its_memory_back_and_says_why(monkeypatch):
     assert buffers._free == []
 
 
+class SlowDevice:
+    """An accelerator of plain memory: what was sent arrives when it is waited for, and not before."""
+
+    def __init__(self) -> None:
+        self.queue, self.began, self.made = [], 0, []
+
+    def empty(self, size):
+        self.made.append(np.empty(size, np.uint8))
+        return self.made[-1]
+
+    def begin(self):
+        self.began += 1
+
+    def wait(self):
+        while self.queue:
+            out, data = self.queue.pop()
+            out[:] = data
+
+
+class Remote:
+    """An array on that device."""
+
+    def __init__(self, device: SlowDevice, values: np.ndarray) -> None:
+        self.home, self.owner = device, values
+
+    def device(self):
+        return self.home
+
+    def send(self, out):
+        assert self.home.began
+        self.home.queue.append((out, self.owner.view(np.uint8).copy()))
+
+    def view(self):
+        return None
+
+
+class OfDevice:
+    """The adapter of such arrays."""
+
+    name = "test.Remote"
+
+    def claims(self, kind):
+        return kind is Remote
+
+    def capture(self, value, walk, path):
+        shape = value.owner.shape
+        return walk.array(path, dtype="float64", shape=shape, live=value, kind="numpy")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_arrays_of_a_device_are_there_when_the_copy_is_said_to_be_done_in_memory_of_the_device(
+    kept, monkeypatch
+):
+    monkeypatch.setattr("holdfast.state._registry._registered", [OfDevice()])
+    monkeypatch.setattr("holdfast.state._registry._by_type", {})
+    device, buffers = SlowDevice(), Buffers() if kept else None
+    near = np.arange(3 * MIB, dtype=float)
+    for number in range(3):
+        values = {"near": near, "far": [Remote(device, np.full(10_000, float(n + number))) for n in range(3)]}
+        snapshot = capture(values, buffers=buffers)
+        assert device.queue == []
+        assert device.began == number + 1
+        for n, leaf in enumerate(snapshot.tree["far"]):
+            assert (snapshot.piece(leaf, 0, leaf.size_bytes).view(float) == n + number).all()
+        leaf = snapshot.tree["near"]
+        assert np.array_equal(snapshot.piece(leaf, 0, leaf.size_bytes).view(float), near)
+        assert np.shares_memory(snapshot.piece(leaf, 0, leaf.size_bytes), device.made[-1])
+        snapshot.release()
+    assert len(device.made) == (1 if kept else 3)
+
+
 class Meddling(LocalDisk):
     """A disk; once the first pack is created, somebody changes what is being saved."""
 

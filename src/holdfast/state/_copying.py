@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..records import Bytes
-from ._live import Live
+from ._live import Device, Live
 
 THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that wait for the memory, not for each other
 _CHUNK_BYTES = 16 << 20
@@ -28,7 +28,10 @@ class Copying:
     """Copies each array into its buffer. Nothing is copied before `begin` or `finish`."""
 
     def __init__(self, jobs: Iterable[tuple[Bytes, Live]]) -> None:
-        self._left = deque(_chunks(jobs))
+        jobs = [job for job in jobs if len(job[0])]
+        self._left = deque(_chunks(job for job in jobs if job[1].device() is None))
+        self._sent = [(device, out, live) for out, live in jobs if (device := live.device()) is not None]
+        self._devices: list[Device] = []
         self._under_way = 0
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -36,16 +39,24 @@ class Copying:
     @property
     def is_done(self) -> bool:
         """Whether everything has been copied."""
-        return not self._left and not self._under_way and self._error is None
+        return not self._sent and not self._left and not self._under_way and self._error is None
 
     def begin(self, threads: int = 1) -> None:
-        """Let this many threads copy in the background."""
+        """Let devices copy their arrays, and this many threads those of the host, in the background."""
+        devices = list(dict.fromkeys(device for device, _, _ in self._sent))
+        for device in devices:
+            device.begin()
+        self._devices += devices
+        for _, out, live in self._sent:
+            live.send(out)
+        self._sent = []
         for _ in range(min(threads, len(self._left))):
             # A daemon: who needs the copy when the process ends calls `finish`.
             threading.Thread(target=self._help, name="holdfast-copy", daemon=True).start()
 
     def finish(self) -> None:
         """Copy what nobody has begun, and return when all is copied; raises what a thread has raised."""
+        self.begin(0)
         self._help()
         self._wait()
         if self._error is not None:
@@ -59,6 +70,8 @@ class Copying:
     def _wait(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)
+        while self._devices:
+            self._devices.pop().wait()
 
     def _help(self) -> None:
         while True:

@@ -66,7 +66,7 @@ class LazySnapshot:
         self._lock, self._sealed = threading.Lock(), threading.Event()
         gates = _gated(walk)
         self._watched = [(leaf, live, live.stamp()) for leaf, live in walk.arrays if leaf.path in gates]
-        self._block = block = Block([leaf for leaf, _ in walk.arrays], buffers)
+        self._block = block = Block(walk.arrays, buffers)
         at_once = [(leaf, live) for leaf, live in walk.arrays if check or leaf.path not in gates]
         later = [] if check else [(leaf, live) for leaf, live, _ in self._watched]
         copying = Copying((block.room(leaf), live) for leaf, live in at_once)

@@ -39,12 +39,36 @@ class Live(Protocol):
         """Copy bytes into `out`, from byte `start` of the array on."""
         ...
 
+    def device(self) -> Device | None:
+        """Where it is, if that copies by itself; then `send` is for whole arrays what `fill` is."""
+        ...
+
+    def send(self, out: Bytes) -> None:
+        """Have the device copy all bytes into `out`, where they are after its `wait`."""
+        ...
+
     def span(self) -> Span:
         """All the memory that it is a part of."""
         ...
 
     def stamp(self) -> Hashable:
         """Changes whenever somebody writes the array in a way that leaves a trace; None if nothing does."""
+        ...
+
+
+class Device(Protocol):
+    """An accelerator that copies to the host by itself, while others go on."""
+
+    def empty(self, size: int) -> Bytes:
+        """New host memory into which it does, `(size,)`."""
+        ...
+
+    def begin(self) -> None:
+        """From now on arrays are sent, as they are after all that has been asked of the device so far."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all that was sent is there."""
         ...
 
 
@@ -80,6 +104,12 @@ class LiveArray:
         if dtype.names:
             out[:] = 0  # the gaps between fields are not copied, and must not vary
         copy_run(self._rows, first, out.view(dtype))
+
+    def device(self) -> Device | None:
+        return None
+
+    def send(self, out: Bytes) -> None:
+        self.fill(out, 0)
 
     def span(self) -> Span:
         array = self.owner

@@ -54,7 +54,7 @@ class MemorySnapshot:
         self, tree: Node, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None = None
     ) -> None:
         self.tree: Node = tree
-        self._block = Block([leaf for leaf, _ in arrays], buffers)
+        self._block = Block(arrays, buffers)
         copying = Copying((self._block.room(leaf), live) for leaf, live in arrays)
         try:
             copying.begin(THREADS - 1)
@@ -135,10 +135,12 @@ class Block:
         MemoryError: there is not so much memory.
     """
 
-    def __init__(self, leaves: Sequence[Leaf], buffers: Buffers | None) -> None:
+    def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
         self._buffers = buffers
+        leaves = [leaf for leaf, _ in arrays]
         size, starts = _lay_out(leaves)
-        self._memory: Bytes | None = aligned(size) if buffers is None else buffers.take(size)
+        device = next((device for _, live in arrays if (device := live.device()) is not None), None)
+        self._memory: Bytes | None = aligned(size, device) if buffers is None else buffers.take(size, device)
         self._rooms = {
             leaf.path: self._memory[start : start + leaf.size_bytes]
             for leaf, start in zip(leaves, starts, strict=True)

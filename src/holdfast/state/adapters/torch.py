@@ -16,6 +16,7 @@ from .._live import Span, copy_run
 from .._names import Names
 from .._rebuild import Read
 from .._walk import Walk, type_name
+from .torch_device import DeviceCopies, copies_from
 
 
 class _Tensor:
@@ -76,6 +77,14 @@ class LiveTensor:
     def fill(self, out: Bytes, start: int) -> None:
         first = start // self._rows.element_size()
         copy_run(self._rows, first, torch.from_numpy(out).view(self._rows.dtype))
+
+    def device(self) -> DeviceCopies | None:
+        return copies_from(self._rows.device)
+
+    def send(self, out: Bytes) -> None:
+        device = self.device()
+        assert device is not None
+        device.send(self._rows, torch.from_numpy(out).view(self._rows.dtype).reshape(self._rows.shape))
 
     def span(self) -> Span:
         storage = self._rows.untyped_storage()
