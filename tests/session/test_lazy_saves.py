@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -457,6 +458,37 @@ def test_a_process_that_just_ends_commits_what_it_accepted(tmp_path):
     (listed,) = holdfast.scan(tmp_path)
     with holdfast.open(listed) as checkpoint:
         assert checkpoint.verify(deep=True) == []
+
+
+def test_weights_that_a_callback_puts_back_at_the_end_of_a_phase_cost_no_save(tmp_path):
+    from small_runs import At, experiment, graph, on_disk, train
+
+    def put_zeros(context):
+        with torch.no_grad():
+            for parameter in context.graph.parameters():
+                parameter.zero_()
+
+    rule = on_disk(snapshot="lazy")
+    phase = train(n_epochs=4, checkpointing=rule, callbacks=[At("phase_end", do=put_zeros)])
+    made = experiment(tmp_path, phase, graph=graph(width=20_000))
+    made.run(progress=False)
+    assert made.accounting.saves == 4
+    assert made.accounting.dropped == 0
+    with holdfast.open(tmp_path / "train/train_epoch3.ckpt.mml") as checkpoint:
+        assert torch.as_tensor(checkpoint["model_graph/body/0.weight"]).any()
+
+
+def test_a_hook_seals_what_is_copied_already_so_that_later_writes_do_no_harm(tmp_path):
+    loop = Loop(tmp_path)
+    loop.step()
+    loop.save()
+    taken = loop.directory.writer
+    while not taken._needs.__self__._copying.is_done:
+        time.sleep(0.01)
+    taken.prepare(wait=False)
+    in_place(loop)
+    assert loop.end() == {0}
+    assert loop.is_lazy
 
 
 def test_two_savers_at_one_hook_both_hold_its_state(tmp_path):

@@ -79,6 +79,19 @@ def test_if_even_that_fails_the_rule_decides(tmp_path, on_error, error, monkeypa
     assert [listed.record.name for listed in holdfast.scan(tmp_path)] == ["train_epoch1"]
 
 
+@pytest.mark.parametrize("snapshot", ["copy", "lazy"])
+def test_without_memory_for_a_thread_the_save_is_committed_in_the_foreground(tmp_path, snapshot, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with ExperimentDirectory(tmp_path, RUN) as directory:
+        with monkeypatch.context() as patch:
+            patch.setattr("threading.Thread.start", refuse)
+            save(saver_in(directory, snapshot=snapshot), np.zeros(1000), 0)
+        directory.writer.check()
+        assert directory.accounting.saves == 1
+
+
 LIMITED = """
 import resource, sys
 sys.path.insert(0, {here!r})

@@ -175,6 +175,9 @@ class Execution:
     def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
         """Call this hook of the experiment's callbacks and these, in their order."""
         self.moment_now = context.moment
+        if self.directory is not None:
+            # Callbacks may write weights (at a phase's end, put the best ones back): a lazy save must be sealed by then.
+            self.directory.writer.prepare(wait=hook == "phase_end")
         for callback in in_order([*self._experiment.callbacks, *callbacks]):
             getattr(callback, f"on_{hook}")(context)
 

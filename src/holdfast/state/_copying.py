@@ -52,7 +52,10 @@ class Copying:
         self._sent = []
         for _ in range(min(threads, len(self._left))):
             # A daemon: who needs the copy when the process ends calls `finish`.
-            threading.Thread(target=self._help, name="holdfast-copy", daemon=True).start()
+            try:
+                threading.Thread(target=self._help, name="holdfast-copy", daemon=True).start()
+            except RuntimeError:  # there is no memory for a thread; `finish` needs none
+                return
 
     def finish(self) -> None:
         """Copy what nobody has begun, and return when all is copied; raises what a thread has raised."""

@@ -100,10 +100,14 @@ class LazySnapshot:
         for leaf in leaves:
             self._block.bytes(leaf)
 
-    def finish(self) -> None:
-        """Copy what is left and seal, or find it torn. To be called by the thread that trains, at the latest
-        when it waits for the save; raises nothing of its own."""
+    def finish(self, *, wait: bool = True) -> None:
+        """Copy what is left and seal, or find it torn; with `wait=False` only if all is copied, and need not be watched.
+
+        To be called by the thread that trains: at the latest when it waits for the save. Raises nothing of its own.
+        """
         if os.getpid() != self._process:  # a fork has our hooks, but not our threads
+            return
+        if not wait and (self._check or not self._copying.is_done):
             return
         with self._lock:
             if self._sealed.is_set():
