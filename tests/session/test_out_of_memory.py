@@ -25,7 +25,7 @@ RUN = "f" * 32
 class NoBuffers(Buffers):
     """Has no memory for anything; the seam at which a real `malloc` fails."""
 
-    def take(self, size: int):
+    def take(self, size: int, device=None):
         raise MemoryError(size)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..records import Bytes
 from ._live import Device, Live
 
-THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that wait for the memory, not for each other
+_THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that wait for the memory, not for each other
 _CHUNK_BYTES = 16 << 20
 
 Chunk = list[tuple[Bytes, Live, int]]
@@ -25,7 +25,7 @@ Chunk = list[tuple[Bytes, Live, int]]
 
 
 class Copying:
-    """Copies each array into its buffer. Nothing is copied before `begin` or `finish`."""
+    """Copies each array into its buffer: now, by `run`, or in the background, by `begin` and at last `finish`."""
 
     def __init__(self, jobs: Iterable[tuple[Bytes, Live]]) -> None:
         jobs = [job for job in jobs if len(job[0])]
@@ -40,6 +40,12 @@ class Copying:
     def is_done(self) -> bool:
         """Whether everything has been copied."""
         return not self._sent and not self._left and not self._under_way and self._error is None
+
+    def run(self) -> None:
+        """Copy all now, by several threads; raises what one of them has raised."""
+        # To start a thread may take longer than to copy one chunk; this thread copies, too.
+        self.begin(min(_THREADS, len(self._left)) - 1)
+        self.finish()
 
     def begin(self, threads: int = 1) -> None:
         """Let devices copy their arrays, and this many threads those of the host, in the background."""

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import SnapshotTornError
 from ..records import Bytes, Leaf, Node
 from ._buffers import Buffers
-from ._copying import THREADS, Copying
+from ._copying import Copying
 from ._live import Gate, Live, Span, piece
 from ._snapshot import Block
 from ._walk import Walk
@@ -72,8 +72,7 @@ class LazySnapshot:
         copying = Copying((block.room(leaf), live) for leaf, live in at_once)
         self._copying = Copying((block.room(leaf), live) for leaf, live in later)
         try:
-            copying.begin(THREADS - 1)
-            copying.finish()
+            copying.run()
         except BaseException:
             copying.stop()
             self.release()

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
 from ._buffers import PAGE_BYTES, Buffers, aligned
-from ._copying import THREADS, Copying
+from ._copying import Copying
 from ._live import Live, piece
 from ._walk import Walk
 
@@ -57,8 +57,7 @@ class MemorySnapshot:
         self._block = Block(arrays, buffers)
         copying = Copying((self._block.room(leaf), live) for leaf, live in arrays)
         try:
-            copying.begin(THREADS - 1)
-            copying.finish()
+            copying.run()
         except BaseException:
             copying.stop()
             self.release()
