@@ -14,6 +14,7 @@ Grouped by what the caller would do next:
     │   └── PieceDamagedError                  stored bytes have another digest than was recorded
     ├── FormatVersionError                 install a newer Holdfast
     ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
     └── RestoreError
@@ -152,6 +153,17 @@ class CheckpointReplacedError(HoldfastError):
     def __str__(self) -> str:
         now = f"{self.found[:12]}" if self.found else "nothing"
         return f"{self.place} held checkpoint {self.expected[:12]} and now holds {now}. Open it again."
+
+
+class SnapshotTornError(HoldfastError):
+    """An array was changed by somebody before it was safe in the snapshot, so the save was given up."""
+
+    def __init__(self, leaf: str, why: str) -> None:
+        super().__init__(leaf, why)
+        self.leaf, self.why = leaf, why
+
+    def __str__(self) -> str:
+        return f"the snapshot is torn at {self.leaf!r}: {self.why}"
 
 
 class SaveError(HoldfastError, OSError):

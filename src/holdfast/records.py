@@ -81,10 +81,20 @@ class Source(Protocol):
 
 
 class Snapshot(Source, Protocol):
-    """A state in host memory that nobody else can change, once it is sealed."""
+    """A state that is not changed any more, once it is sealed."""
 
-    def ready(self, leaf: Leaf) -> Bytes:
-        """The leaf's bytes, read-only; waits until they have been copied."""
+    @property
+    def is_live(self) -> bool:
+        """Whether bytes come from live memory: then who reads them twice must look if they are the same."""
+        ...
+
+    @property
+    def in_place(self) -> bool:
+        """Whether all pieces are views; else some are made anew when asked for, and few should be held at once."""
+        ...
+
+    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
+        """`size` bytes from byte `start` of the leaf on, to be read only."""
         ...
 
     def seal(self) -> None:

@@ -18,6 +18,7 @@ from itertools import chain, count
 from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
+from ..errors import SnapshotTornError
 from ..records import FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
 from ._names import pack_file, tree_file
@@ -71,6 +72,7 @@ class FileWriter:
 
         Raises:
             OSError: the disk refused something.
+            SnapshotTornError: the snapshot is live, and was changed.
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
@@ -178,7 +180,10 @@ class FileWriter:
         try:
             pack = PackWriter(file, room)
             for piece in chain((first,), pieces):
-                pack.add(piece.cut, _bytes(snapshot, piece.cut))
+                data = _bytes(snapshot, piece.cut)
+                if snapshot.is_live and xxh3_128_hexdigest(data) != piece.xxh3:
+                    raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")
+                pack.add(piece.cut, data)
                 known = sharing.find(piece)
                 born = known.born if known else seq
                 self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
@@ -214,7 +219,7 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
     if sum(cut.size for cut in pieces) < _THREADED_BYTES:
         yield from _digest_batch(snapshot, pieces)
         return
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS if snapshot.in_place else 1) as pool:
         ahead: deque[Future[list[Digested]]] = deque()
         try:
             for batch in _batches(pieces):
@@ -250,4 +255,4 @@ def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[Digested]:
 
 
 def _bytes(snapshot: Snapshot, cut: Cut) -> memoryview:
-    return snapshot.ready(cut.leaf).data[cut.start : cut.start + cut.size]
+    return snapshot.piece(cut.leaf, cut.start, cut.size).data

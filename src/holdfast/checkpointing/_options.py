@@ -23,12 +23,20 @@ class Options:
 
     durability: Durability = "full"
     background: bool = True
+    snapshot: Literal["copy", "lazy"] = "copy"
+    snapshot_check: bool = False
+    when_busy: Literal["wait", "skip"] = "wait"
+    exclude: tuple[str, ...] = ()
     on_error: OnError = "raise"
     share_with: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         _values.one_of("durability", self.durability, ("full", "process"))
         _values.flag("background", self.background)
+        _values.one_of("snapshot", self.snapshot, ("copy", "lazy"))
+        _values.flag("snapshot_check", self.snapshot_check)
+        _values.one_of("when_busy", self.when_busy, ("wait", "skip"))
+        object.__setattr__(self, "exclude", _values.patterns("exclude", self.exclude))
         _values.one_of("on_error", self.on_error, ("raise", "warn", "retry"))
         object.__setattr__(self, "share_with", _values.directory_paths("share_with", self.share_with))
 

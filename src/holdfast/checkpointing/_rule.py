@@ -38,6 +38,14 @@ class Checkpointing:
         overwrite: whether a checkpoint may replace one of the same name on disk.
         durability: `"full"` waits until a save would survive a power cut, `"process"` only the process.
         background: whether training goes on while a save is written; a failure surfaces at the next hook.
+        snapshot: `"copy"` copies the state before training goes on. `"lazy"` (mode="disk", background=True)
+            copies what torch optimizers alone write while training goes on, under the contract of
+            `docs/snapshots.md`.
+        snapshot_check: with `"lazy"`, hold every save to that contract by comparing bytes, not only the first two.
+        when_busy: what a save at an epoch or batch does while the one before is still being written: `"wait"`
+            or `"skip"`. Saves at the ends of phases and of the experiment always wait.
+        exclude: glob patterns over state paths, one or a list; what they match is left out of checkpoints, and
+            a run that goes on with the same patterns keeps its own. `*` matches `/` too.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
 
@@ -62,6 +70,10 @@ class Checkpointing:
         overwrite: bool = True,
         durability: Durability = "full",
         background: bool = True,
+        snapshot: Literal["copy", "lazy"] = "copy",
+        snapshot_check: bool = False,
+        when_busy: Literal["wait", "skip"] = "wait",
+        exclude: str | list[str] | tuple[str, ...] = (),
         on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
     ) -> None:
@@ -76,9 +88,17 @@ class Checkpointing:
         self._options = Options(
             durability=durability,
             background=background,
+            snapshot=snapshot,
+            snapshot_check=snapshot_check,
+            when_busy=when_busy,
+            exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
             on_error=on_error,
             share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
         )
+        if snapshot == "lazy" and (mode != "disk" or not background):
+            raise UsageError(
+                "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
+            )
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
         self._entries: dict[Key, Path | Snapshot] = {}  # in order of age: replacing a value keeps its place
@@ -184,7 +204,6 @@ class Checkpointing:
         """
         key = self._key_for("memory", key)
         snapshot = state if isinstance(state, states.MemorySnapshot) else states.capture(state)
-        snapshot.seal()
         return self._enter(key, snapshot)
 
     def record_disk(self, key: Key, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import rng, state
+from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
@@ -175,6 +175,9 @@ class Execution:
     def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
         """Call this hook of the experiment's callbacks and these, in their order."""
         self.moment_now = context.moment
+        if self.directory is not None:
+            # Callbacks may write weights (at a phase's end, put the best ones back): a lazy save must be sealed by then.
+            self.directory.writer.prepare(wait=hook == "phase_end")
         for callback in in_order([*self._experiment.callbacks, *callbacks]):
             getattr(callback, f"on_{hook}")(context)
 
@@ -193,7 +196,7 @@ class Execution:
         self._pending = [(reason, moment) for _, reason in due]
         for session, reason in due:
             self._pending.pop(0)
-            session.save(moment, self.capture, reason=reason, metrics=_numbers(metrics))
+            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -235,9 +238,13 @@ class Execution:
 
     # --- state ------------------------------------------------------------------------------------
 
-    def capture(self, buffers: state.Buffers | None = None) -> state.MemorySnapshot:
-        """The state of everything that decides what comes next, copied."""
-        return state.capture(self.parts(), buffers=buffers)
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """What the rules of this run leave out of its checkpoints: patterns of state paths."""
+        patterns = (
+            pattern for session in self._sessions.values() for pattern in session.rule.options.exclude
+        )
+        return tuple(dict.fromkeys(patterns))
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
@@ -340,7 +347,7 @@ class Execution:
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
+                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={})
 
 
 def _prefixes(path: str) -> list[str]:

@@ -299,7 +299,7 @@ class Experiment:
                 reason="asked for by hand",
                 blocked_s=0.0,
             )
-            directory.save(str(self.directory), draft, execution.capture(), overwrite=overwrite)
+            directory.save(str(self.directory), draft, state.look(execution.parts()), overwrite=overwrite)
         return Path(bundle.bundle_path(str(self.directory), name))
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:

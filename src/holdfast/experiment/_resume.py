@@ -51,21 +51,24 @@ def _load(
     graph: ModelGraph | None,
     override: Sequence[str],
     verify: Literal["first", "streaming"],
-) -> Mapping[str, Any]:
+) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """What was saved, but for the graph, and the paths of what was left out of it."""
     saved = read(opened)
+    kept: Sequence[str] = ()
     _check(execution, opened, saved, units, plan)
     if graph is not None:
         if "model_graph" not in opened.tree:
             raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
         script = graph.options
-        state.restore(opened, {"model_graph": graph}, verify=verify)
+        restored = state.restore(opened, {"model_graph": graph}, verify=verify, keep=execution.excluded)
+        kept = restored.kept
         then = saved["run"]["options"]
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         settle(graph.optimizers, schedulers, then=then, script=script, override=override)
         execution.options = merged(then, script, override)
     execution.set_state(saved)
     _reopen(execution, units)
-    return saved
+    return saved, kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:
@@ -78,6 +81,11 @@ def read(opened: bundle.Bundle) -> Mapping[str, Any]:
     tree = opened.tree
     if not isinstance(tree, dict) or not tree.keys() >= _PARTS:
         raise PlanMismatchError([f"{opened.path} holds no experiment"])
+    lacking = [path for path in state.all_left_out(tree) if not path.startswith("model_graph/")]
+    if lacking:
+        raise PlanMismatchError(
+            [f"{opened.path} leaves out {path!r}, and no run goes on without it" for path in lacking]
+        )
     # One rebuild for all parts, so that arrays that were one stay one.
     return state.rebuild(opened, {name: node for name, node in tree.items() if name in _PARTS})
 

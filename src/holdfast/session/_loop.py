@@ -118,10 +118,17 @@ class Loop:
 
     def _load(
         self, opened: bundle.Bundle, verify: Literal["first", "streaming"], strict: bool
-    ) -> Mapping[str, Any]:
+    ) -> tuple[Mapping[str, Any], Sequence[str]]:
         tree = opened.tree
         if not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}:
             raise PlanMismatchError([f"{opened.path} holds no run of a loop"])
+        differences = [
+            f"{path!r} was left out, and no run goes on without it"
+            for path in state.all_left_out(tree)
+            if path.partition("/")[0] in RESERVED
+        ]
+        if differences:
+            raise PlanMismatchError(differences)
         differences = [f"{name!r} was saved and is not here now" for name in tree if not self._knows(name)]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and strict:
@@ -131,10 +138,12 @@ class Loop:
             raise PlanMismatchError(
                 [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
             )
-        restored = state.restore(opened, dict(self.objects), strict=strict, verify=verify)
+        restored = state.restore(
+            opened, dict(self.objects), strict=strict, verify=verify, keep=self.rule.options.exclude
+        )
         self.objects.update(restored.value)
         self._settle_options(saved["run"]["options"])
-        return saved
+        return saved, restored.kept
 
     def _settle_options(self, then: Sequence[Mapping[str, Any]]) -> None:
         script, schedulers = (
@@ -173,10 +182,11 @@ class Loop:
             SaveError: an earlier save in the background has failed, or this one did.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
+        self._directory.writer.prepare(wait=hook == "phase_end")
         self._directory.writer.check()
         reason = self._session.due(self.moment)
         if reason is not None:
-            self._session.save(self.moment, self._capture, reason=reason, metrics=metrics or {})
+            self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
@@ -189,7 +199,7 @@ class Loop:
         check_name(name)
         self._directory.writer.settle()
         began_s = time.perf_counter()
-        snapshot = self._capture(None)
+        snapshot = state.capture(self._parts(), exclude=self.rule.options.exclude)
         draft = self._directory.draft(
             name,
             kind="train",
@@ -202,23 +212,21 @@ class Loop:
         self._directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
         return Path(bundle.bundle_path(str(self._folder), name))
 
-    def _capture(self, buffers: state.Buffers | None) -> state.MemorySnapshot:
-        return state.capture(
-            {
-                **self.objects,
-                "run": {
-                    "id": self.run,
-                    "label": self.label,
-                    "position": self._position(),
-                    "counters": self.rule.get_counters(),
-                    "streams_at_start": self._streams_at_start,
-                    "options": self._options,
-                },
-                "results": self.results.get_state(),
-                "random": rng.capture_state(),
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint of this loop holds, by name; live."""
+        return {
+            **self.objects,
+            "run": {
+                "id": self.run,
+                "label": self.label,
+                "position": self._position(),
+                "counters": self.rule.get_counters(),
+                "streams_at_start": self._streams_at_start,
+                "options": self._options,
             },
-            buffers=buffers,
-        )
+            "results": self.results.get_state(),
+            "random": rng.capture_state(),
+        }
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -51,13 +51,13 @@ class ResumeReport:
 def go_on(
     directory: ExperimentDirectory,
     wanted: Wanted,
-    load: Callable[[bundle.Bundle, Literal["first", "streaming"]], Loaded],
+    load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
 ) -> tuple[ResumeReport, Loaded] | None:
     """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
-    damage leaves half-filled, "first" for one that was asked for by name. The directory's run then goes on
-    from it. None if `wanted` is True and there is no checkpoint at all.
+    damage leaves half-filled, "first" for one that was asked for by name; it answers with what it loaded and
+    the paths of what had been left out and was kept as it is. The directory's run then goes on from it. None if `wanted` is True and there is no checkpoint at all.
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
@@ -70,7 +70,7 @@ def go_on(
                 raise listed.problem
             expected = listed.record.id if listed.record else None
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
-                loaded = load(opened, "streaming" if wanted is True else "first")
+                loaded, kept = load(opened, "streaming" if wanted is True else "first")
                 directory.go_on_from(opened)
         except (DamagedError, RestoreIncompleteError, CheckpointNotFoundError) as err:
             if wanted is not True:
@@ -80,6 +80,7 @@ def go_on(
             continue
         record = opened.record
         report = ResumeReport(listed.path, record, set_aside)
+        report.differences += [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
         report.differences += fingerprint.differences(record.versions, fingerprint.versions())
         report.differences += fingerprint.differences(record.environment, fingerprint.environment())
         return report, loaded

@@ -12,9 +12,10 @@ import numpy as np
 from .. import dtypes
 from ..errors import DamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source
+from ._exclude import is_excluded, is_left_out
 from ._names import Later, Names
 from ._rebuild import Rebuilder
-from ._registry import adapter_named, adapter_of
+from ._registry import adapter_named, adapter_of, introduce
 from ._tree import contents
 from ._walk import type_name
 
@@ -26,15 +27,18 @@ class Fit:
     """One restore. Adapters compare with its help while planning; the `Make`s they return act.
 
     `needed` are the leaves that the acts will read, `problems` one sentence for each thing that does
-    not fit. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
+    not fit. What the checkpoint left out is a problem, too, unless one of the patterns `keep` matches its path:
+    then it stays as it is, and `kept` has the path. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
     loader will take them unseen.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, keep: Sequence[str] = ()) -> None:
         self.names = Names()
         self.later = Later()
         self.typed = self.exact = False
         self.problems: list[str] = []
+        self.kept: list[str] = []
+        self._keep = keep
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
@@ -49,6 +53,8 @@ class Fit:
 
     def into(self, live: Any, node: Node, path: str) -> Make:
         """Plan to put `node` into `live`, which stands at `path`."""
+        if is_left_out(node):
+            return self.left_out(live, path)
         adapter = adapter_of(type(live))
         if adapter is None:
             return self.misfit(
@@ -67,6 +73,8 @@ class Fit:
 
     def replace(self, live: Any, node: Node, path: str) -> Make:
         """Plan to put a new value in the place of `live`, which is plain data."""
+        if is_left_out(node):
+            return self.left_out(live, path)
         lost = next(unmakeable(node), None)
         if lost is not None:
             return self.misfit(live, path, f"a {lost.type} was saved, and only a live one can take it back")
@@ -146,6 +154,16 @@ class Fit:
         """`problem` and `keep` in one."""
         self.problem(path, what)
         return self.keep(live)
+
+    def left_out(self, live: Any, path: str) -> Make:
+        """Plan for what the checkpoint leaves out: `live` stays, and that is a problem unless it is wanted."""
+        introduce(live, self.names, path)
+        if is_excluded(path, self._keep):
+            self.kept.append(path)
+            return self.keep(live)
+        return self.misfit(
+            live, path, "the checkpoint leaves it out (exclude=), so there is nothing to restore"
+        )
 
     def keep(self, live: Any) -> Make:
         """Plan to leave `live` as it is."""

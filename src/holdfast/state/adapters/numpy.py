@@ -9,6 +9,7 @@ import numpy as np
 from ... import dtypes
 from ...records import Leaf, Node
 from .._fit import Fit, Make
+from .._live import LiveArray
 from .._rebuild import Read, array_bytes, new_array
 from .._walk import Walk
 
@@ -21,18 +22,13 @@ class _Array:
 
     def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
         order = memory_order(value)
-
-        def copy(out: np.ndarray) -> None:
-            rows = value.T if order == "F" else value
-            out.view(value.dtype).reshape(rows.shape)[...] = rows
-
         return walk.array(
             path,
             dtype=walk.dtype_name(value.dtype, path),
             shape=value.shape,
             order=order,
             kind="numpy",
-            copy=copy,
+            live=LiveArray(value, order),
             identity=_identity(value),
         )
 
@@ -59,12 +55,8 @@ class _Scalar:
 
     def capture(self, value: np.generic, walk: Walk, path: str) -> Node:
         dtype = walk.dtype_name(value.dtype, path)
-        data = np.frombuffer(np.asarray(value).tobytes(), np.uint8)
-
-        def copy(out: np.ndarray) -> None:
-            out[:] = data
-
-        return walk.array(path, dtype=dtype, shape=(), kind="scalar", copy=copy)
+        live = LiveArray(np.frombuffer(np.asarray(value).tobytes(), np.uint8))
+        return walk.array(path, dtype=dtype, shape=(), kind="scalar", live=live)
 
     def plan(self, live: np.generic, node: Node, fit: Fit, path: str) -> Make:
         return fit.replace(live, node, path)
