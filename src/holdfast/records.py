@@ -22,6 +22,9 @@ from . import dtypes
 Node: TypeAlias = Any
 """A node of a state tree (see the module's docstring)."""
 
+PLAIN: frozenset[type] = frozenset((type(None), bool, int, float, str))
+"""Types of nodes that are what they say, and hold no other: most of a tree."""
+
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 """Raw bytes: one-dimensional, C-contiguous uint8."""
 
@@ -106,17 +109,17 @@ class Parts(Protocol):
 
 def leaves(tree: Node) -> Iterator[Leaf]:
     """Every leaf of a state, in the order of the tree."""
-    match tree:
-        case Leaf():
-            yield tree
-        case Object():
-            yield from leaves(tree.state)
-        case dict():
-            for value in tree.values():
-                yield from leaves(value)
-        case list() | tuple():
-            for value in tree:
-                yield from leaves(value)
+    waiting = [tree]  # a stack: generators within generators would cost each leaf its depth
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Leaf):
+            yield node
+        elif isinstance(node, Object):
+            waiting.append(node.state)
+        elif isinstance(node, dict):
+            waiting += [value for value in reversed(node.values()) if type(value) not in PLAIN]
+        elif isinstance(node, list | tuple):
+            waiting += [value for value in reversed(node) if type(value) not in PLAIN]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

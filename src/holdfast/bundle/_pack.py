@@ -100,7 +100,7 @@ def parse_header(header: bytes, file_size: int) -> Mapping[str, tuple[int, int]]
     Raises:
         ValueError: the header breaks the safetensors format, or does not cover the file exactly.
     """
-    table = _json.decode(header[8:])
+    table = _json.decode(header[8:].rstrip(b" "))
     if type(table) is not dict:
         raise ValueError("its header is no table")
     if "__metadata__" in table:

@@ -16,6 +16,7 @@ from threading import local
 from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
+from .. import collector
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -26,7 +27,7 @@ from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..storage import Directory, ReadFile, Storage
 from ._names import RECORD
 from ._pack import parse_header, read_header
-from ._pieces import LARGE_PIECE_BYTES, Cut, Piece, cuts
+from ._pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._record import MAX_RECORD_BYTES, decode_record
 from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 
@@ -121,21 +122,22 @@ class Bundle:
             raise CheckpointDamagedError(
                 self.path, f"its state tree {entry.name} has another digest than recorded"
             )
-        stored = decode_tree(data, self.path)
-        for leaf in leaves(stored.tree):
-            self._check_pieces(leaf, stored.pieces[leaf.path])
+        with collector.paused():
+            stored = decode_tree(data, self.path)
+            for leaf in leaves(stored.tree):
+                self._check_pieces(leaf, stored.pieces[leaf.path])
         return stored
 
     def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece]) -> None:
         """The pieces' places must add up to the leaf, before memory is taken for it."""
         plausible = leaf.size_bytes <= len(pieces) * LARGE_PIECE_BYTES  # else counting could take forever
-        if not plausible or len(pieces) != sum(1 for _ in cuts(leaf)):
+        if not plausible or len(pieces) != len(wanted := sizes(leaf)):
             raise CheckpointDamagedError(
                 self.path, f"leaf {leaf.path!r} does not have the pieces of its shape"
             )
-        for cut, piece in zip(cuts(leaf), pieces, strict=True):
+        for size, piece in zip(wanted, pieces, strict=True):
             start, end = self._spans(piece.file).get(piece.key, (0, -1))
-            if end - start != cut.size:
+            if end - start != size:
                 raise CheckpointDamagedError(
                     self.path, f"leaf {leaf.path!r}: no piece {piece.key!r} of its size"
                 )
@@ -164,9 +166,12 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
         target = out.data
-        parts = [(leaf, piece, target[cut.start : cut.start + cut.size]) for cut, piece in self._pieces(leaf)]
-        run = self._pool.map if leaf.size_bytes >= _THREADED_BYTES else map
-        for _ in run(lambda part: self._read_piece(*part), parts):
+        pieces = self.stored.pieces[leaf.path]
+        if len(pieces) == 1:  # as of thousands of small ones: no detour
+            self._read_piece(leaf, pieces[0], target)
+            return
+        parts = [(piece, target[start : start + size]) for start, size, piece in self._pieces(leaf)]
+        for _ in self._pool.map(lambda part: self._read_piece(leaf, *part), parts):
             pass
 
     def check(self, wanted: Sequence[Leaf]) -> None:
@@ -179,9 +184,9 @@ class Bundle:
     ) -> Iterator[PieceDamagedError]:
         """The damaged pieces of these leaves (default: all). `deep` compares BLAKE3 too, not only XXH3."""
         jobs = [
-            (leaf, cut.size, piece)
+            (leaf, size, piece)
             for leaf in (leaves(self.tree) if wanted is None else wanted)
-            for cut, piece in self._pieces(leaf)
+            for _, size, piece in self._pieces(leaf)
         ]
         scratch = local()
 
@@ -198,8 +203,12 @@ class Bundle:
         run = self._pool.map if sum(size for _, size, _ in jobs) >= _THREADED_BYTES else map
         yield from filter(None, run(check, jobs))
 
-    def _pieces(self, leaf: Leaf) -> Iterator[tuple[Cut, Piece]]:
-        return zip(cuts(leaf), self.stored.pieces[leaf.path], strict=True)
+    def _pieces(self, leaf: Leaf) -> Iterator[tuple[int, int, Piece]]:
+        """Where in the leaf each piece begins, its size, and where it is."""
+        start = 0
+        for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
+            yield start, size, piece
+            start += size
 
     def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview, *, deep: bool = False) -> None:
         start, _ = self._spans(piece.file)[piece.key]

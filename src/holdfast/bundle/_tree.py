@@ -28,7 +28,8 @@ MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
 MAX_RANK = 64
 MAX_KEY = 65536
-_HEX = re.compile(r"[0-9a-f]+")
+_DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{32}")
+_NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -178,14 +179,17 @@ class _Decoder:
 
     def node(self, path: str, value: Any) -> Node:
         if type(value) is list:
-            return [self.node(paths.item(path, index), item) for index, item in enumerate(value)]
+            return self._items(path, value)
         if type(value) is not dict:
             return value  # null, boolean, integer, float, string
         if len(value) != 1:
             raise ValueError(f"{path!r} is no node")
         [(tag, content)] = value.items()
         if tag == "map":
-            return {_key(key): self.node(paths.child(path, key), item) for key, item in content.items()}
+            return {
+                _key(key): self.node(paths.child(path, key), item) if type(item) in _NESTED else item
+                for key, item in content.items()
+            }
         if tag == "dict":
             return self._dict(path, content)
         if tag == "array":
@@ -193,9 +197,7 @@ class _Decoder:
         if tag == "object":
             return self._object(path, content)
         if tag == "tuple":
-            return tuple(
-                self.node(paths.item(path, index), item) for index, item in enumerate(_list(content))
-            )
+            return tuple(self._items(path, _list(content)))
         if tag == "alias":
             if content not in self._finished:
                 raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
@@ -205,6 +207,12 @@ class _Decoder:
         if tag not in _SCALARS:
             raise ValueError(f"{path!r} has the unknown kind {tag!r}")
         return _SCALARS[tag](content)
+
+    def _items(self, path: str, items: list[Any]) -> list[Node]:
+        return [
+            self.node(paths.item(path, index), item) if type(item) in _NESTED else item
+            for index, item in enumerate(items)
+        ]
 
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
@@ -267,7 +275,7 @@ class _Decoder:
         file, key, blake3, xxh3, born = content
         if type(file) is not int or not 0 <= file < len(self._files) or type(born) is not int or born < 0:
             raise ValueError("a piece is in no file")
-        if type(key) is not str or not _is_hex(blake3, 64) or not _is_hex(xxh3, 32):
+        if not type(key) is type(blake3) is type(xxh3) is str or not _DIGESTS.fullmatch(f"{blake3} {xxh3}"):
             raise ValueError("a piece has no key or digest")
         return Piece(self._files[file], key, blake3, xxh3, born)
 
@@ -290,10 +298,6 @@ def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
     if len(found) != len(items):
         raise ValueError("a set has the same member twice")
     return found
-
-
-def _is_hex(text: Any, length: int) -> bool:
-    return type(text) is str and len(text) == length and _HEX.fullmatch(text) is not None
 
 
 def _text(content: Any) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .. import collector
 from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError
 from ..records import Node, Source
 from ._fit import Fit
@@ -46,8 +47,14 @@ def restore(
         DamagedError: damage was found before anything was changed.
         RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
     """
+    with collector.paused():
+        return _restore(source, into, strict, verify, source.tree if tree is None else tree)
+
+
+def _restore(
+    source: Source, into: Any, strict: bool, verify: Literal["first", "streaming"], root: Node
+) -> Restored:
     fit = Fit(source)
-    root = source.tree if tree is None else tree
     with _planning():
         entries = contents(root)
         if isinstance(into, dict) and isinstance(entries, dict):
