@@ -78,6 +78,13 @@ class Source(Protocol):
         """Fill `out` (`leaf.size_bytes` long) with the leaf's bytes, checked against their digests."""
         ...
 
+    def parts(self, leaf: Leaf, /) -> Iterator[tuple[int, Bytes]]:
+        """The leaf's bytes in order, checked, a bounded part at a time: where it begins, and its bytes.
+
+        A part is whole items, unless one is larger than 4 MiB, and is the caller's until the next is asked for.
+        """
+        ...
+
     def check(self, leaves: Sequence[Leaf], /) -> None:
         """Read and check every byte of these leaves, and hand none out."""
         ...

@@ -7,14 +7,17 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
+from itertools import cycle
 from threading import local
 
+import numpy as np
 from blake3 import blake3
-from xxhash import xxh3_128_hexdigest
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from .. import collector
 from ..errors import (
@@ -33,7 +36,9 @@ from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 
 _OPEN_ATTEMPTS = 5
 _THREADS = 4
-_THREADED_BYTES = 4 << 20  # a leaf of more than one piece
+_THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
+_SCRATCH_BYTES = 32 << 20  # of all pieces that are read ahead of somebody who takes them one by one
+_CHECKED_BYTES = 512 << 10  # a part of a piece that stays in the cache while it is read and digested
 
 
 def read_record(directory: Directory, place: str) -> CheckpointRecord:
@@ -174,6 +179,32 @@ class Bundle:
         for _ in self._pool.map(lambda part: self._read_piece(leaf, *part), parts):
             pass
 
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        """The leaf's bytes piece by piece, checked; threads read a few pieces ahead, in kept memory.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved; those before were handed out.
+        """
+        pieces = [*self._pieces(leaf)]
+        largest = max((size for _, size, _ in pieces), default=0)
+        ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
+        scratch = cycle([np.empty(largest, np.uint8) for _ in range(ahead)])
+        under_way: deque[tuple[int, Bytes, Future[None]]] = deque()
+
+        def oldest() -> tuple[int, Bytes]:
+            start, data, reading = under_way.popleft()
+            reading.result()
+            return start, data
+
+        for start, size, piece in pieces:
+            if len(under_way) == ahead:
+                yield oldest()  # its memory is the next in turn
+            data = next(scratch)[:size]
+            reading = self._pool.submit(self._read_piece, leaf, piece, data.data)
+            under_way.append((start, data, reading))
+        while under_way:
+            yield oldest()
+
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""
         for problem in self.problems(wanted):
@@ -191,11 +222,10 @@ class Bundle:
         scratch = local()
 
         def check(job: tuple[Leaf, int, Piece]) -> PieceDamagedError | None:
-            leaf, size, piece = job
-            if not hasattr(scratch, "buffer") or len(scratch.buffer) < size:
-                scratch.buffer = memoryview(bytearray(size))
+            if not hasattr(scratch, "buffer"):
+                scratch.buffer = memoryview(bytearray(_CHECKED_BYTES))
             try:
-                self._read_piece(leaf, piece, scratch.buffer[:size], deep=deep)
+                self._check_piece(*job, scratch.buffer, deep=deep)
             except PieceDamagedError as err:
                 return err
             return None
@@ -210,19 +240,36 @@ class Bundle:
             yield start, size, piece
             start += size
 
-    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview, *, deep: bool = False) -> None:
-        start, _ = self._spans(piece.file)[piece.key]
+    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
+        self._read(leaf, piece, 0, out)
+        self._compare(leaf, piece, piece.xxh3, xxh3_128_hexdigest(out))
+
+    def _check_piece(self, leaf: Leaf, size: int, piece: Piece, scratch: memoryview, *, deep: bool) -> None:
+        """Read the piece part by part through `scratch`, which stays in the processor's cache."""
+        fast, strong = xxh3_128(), blake3()
+        for start in range(0, size, len(scratch)):
+            part = scratch[: min(len(scratch), size - start)]
+            self._read(leaf, piece, start, part)
+            fast.update(part)
+            if deep:
+                strong.update(part)
+        self._compare(leaf, piece, piece.xxh3, fast.hexdigest())
+        if deep:
+            self._compare(leaf, piece, piece.blake3, strong.hexdigest())
+
+    def _read(self, leaf: Leaf, piece: Piece, start: int, out: memoryview) -> None:
+        """Bytes of the piece from `start` on, unchecked."""
+        begin, _ = self._spans(piece.file)[piece.key]
         try:
-            self._files[piece.file].read_into(start, out)
+            self._files[piece.file].read_into(begin + start, out)
         except (EOFError, OSError) as err:
             raise PieceDamagedError(
                 self.path, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
             ) from err
-        found = xxh3_128_hexdigest(out)
-        if found != piece.xxh3:
-            raise PieceDamagedError(self.path, leaf.path, piece.file, piece.xxh3, found)
-        if deep and blake3(out).hexdigest() != piece.blake3:
-            raise PieceDamagedError(self.path, leaf.path, piece.file, piece.blake3, blake3(out).hexdigest())
+
+    def _compare(self, leaf: Leaf, piece: Piece, expected: str, found: str) -> None:
+        if found != expected:
+            raise PieceDamagedError(self.path, leaf.path, piece.file, expected, found)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -180,6 +180,17 @@ class Fit:
         except DamagedError as err:
             raise RestoreIncompleteError(leaf.path, str(err)) from err
 
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        """As `Source.parts`: for live memory that `read` cannot fill, so that no second array is needed.
+
+        Raises:
+            RestoreIncompleteError: as `read`.
+        """
+        try:
+            yield from self._source.parts(leaf)
+        except DamagedError as err:
+            raise RestoreIncompleteError(leaf.path, str(err)) from err
+
     def _need_all(self, node: Node) -> None:
         match self.resolve(node):
             case Leaf() as leaf:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .. import dtypes
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
 from ._buffers import PAGE_BYTES, Buffers, aligned
 from ._walk import Copier, Walk
 
 _SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
+_PART_BYTES = 4 << 20
 
 
 def capture(value: Any, *, path: str = "", buffers: Buffers | None = None) -> MemorySnapshot:
@@ -71,6 +73,12 @@ class MemorySnapshot:
 
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
         out[:] = self.ready(leaf)
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        data, item_bytes = self.ready(leaf), dtypes.item_size(leaf.dtype)
+        step = max(1, _PART_BYTES // item_bytes) * item_bytes
+        for start in range(0, leaf.size_bytes, step):
+            yield start, data[start : start + step].copy()  # which torch may take: the snapshot is read-only
 
     def check(self, leaves: Sequence[Leaf]) -> None:
         """Memory is trusted; only that every leaf is there is checked."""

@@ -10,7 +10,10 @@ from ... import dtypes
 from ...records import Leaf, Node
 from .._fit import Fit, Make
 from .._rebuild import Read, array_bytes, new_array
+from .._runs import put_run
 from .._walk import Walk
+
+_LARGE_ITEM_BYTES = 4 << 20  # of a structured type; no part need hold a whole one
 
 
 class _Array:
@@ -44,8 +47,12 @@ class _Array:
             if live.flags.c_contiguous if leaf.order == "C" else live.flags.f_contiguous:
                 if live.nbytes:
                     fit.read(leaf, array_bytes(live, leaf.order))
-            else:
+            elif live.itemsize > _LARGE_ITEM_BYTES:
                 live[...] = new_array(leaf, fit.read)
+            else:
+                rows = live.T if leaf.order == "F" else live
+                for start, data in fit.parts(leaf):
+                    put_run(rows, start // live.itemsize, data.view(live.dtype))
 
         dtype, shape = _dtype_name(live), live.shape
         return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(live), fill=fill)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
@@ -12,6 +11,7 @@ from ... import dtypes
 from ...records import Bytes, Leaf, Node, Object
 from .._fit import Fit, Make
 from .._rebuild import Read
+from .._runs import put_run
 from .._walk import Walk, type_name
 
 
@@ -54,7 +54,7 @@ class _Tensor:
 
         def fill(leaf: Leaf) -> None:
             if leaf.size_bytes:
-                _fill(tensor, leaf, fit.read)
+                _fill(tensor, leaf, fit)
 
         dtype, shape = dtype_name(live), tuple(live.shape)
         return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(tensor), fill=fill)
@@ -142,16 +142,15 @@ def _as_tensor(data: Bytes, dtype: torch.dtype, shape: Any) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _fill(tensor: torch.Tensor, leaf: Leaf, read: Read) -> None:
+def _fill(tensor: torch.Tensor, leaf: Leaf, fit: Fit) -> None:
     rows = tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
     if rows.device.type == "cpu" and rows.is_contiguous() and not rows.is_conj() and not rows.is_neg():
-        read(leaf, rows.reshape(-1).view(torch.uint8).numpy())
+        fit.read(leaf, rows.reshape(-1).view(torch.uint8).numpy())
         if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
             torch.autograd.graph.increment_version(tensor)
     else:
-        data = np.empty(leaf.size_bytes, np.uint8)
-        read(leaf, data)
-        rows.copy_(_as_tensor(data, rows.dtype, rows.shape))
+        for start, data in fit.parts(leaf):
+            put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
 
 
 def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
