@@ -80,6 +80,12 @@ class PackWriter:
             self._waiting = bytearray()
 
 
+def alignment_of(dtype: str) -> int:
+    """Bytes of which the places of items are multiples: 12-byte items need (and keep) multiples of 4."""
+    items = item_size(dtype)
+    return items & -items
+
+
 def read_header(file: ReadFile) -> bytes:
     """The header's bytes with their length prefix; ValueError if the file cannot hold it."""
     prefix = bytearray(8)
@@ -139,6 +145,4 @@ def _entry(cut: Cut, offset: int) -> dict[str, Any]:
 
 
 def _place(cut: Cut) -> tuple[bool, int]:
-    items = item_size(cut.leaf.dtype)
-    alignment = items & -items  # 12-byte items need (and keep) multiples of 4
-    return cut.size % ALIGNMENT != 0, -alignment
+    return cut.size % ALIGNMENT != 0, -alignment_of(cut.leaf.dtype)

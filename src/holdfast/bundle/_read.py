@@ -6,9 +6,10 @@ when its name goes or is overwritten; two versions are never mixed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
@@ -17,7 +18,6 @@ from threading import local
 
 import numpy as np
 from blake3 import blake3
-from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from .. import collector
 from ..errors import (
@@ -29,7 +29,7 @@ from ..errors import (
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..storage import Directory, ReadFile, Storage
 from ._names import RECORD
-from ._pack import parse_header, read_header
+from ._packs import Packs
 from ._pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._record import MAX_RECORD_BYTES, decode_record
 from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
@@ -72,6 +72,7 @@ class Bundle:
         self.path = path
         self._files: dict[str, ReadFile] = {}
         self.record = self._open(disk, expected_id)
+        self._packs = Packs(path, self._files, self.record)
 
     def _open(self, disk: Storage, expected_id: str | None) -> CheckpointRecord:
         lacking = ""
@@ -122,7 +123,7 @@ class Bundle:
     def stored(self) -> StoredTree:
         """The tree with the places of its pieces, checked against the record's digest."""
         entry = self.record.tree
-        data = _read_whole(self._files[entry.name], MAX_TREE_BYTES, self.path, "state tree")
+        data = _read_whole(self._packs.file(entry.name), MAX_TREE_BYTES, self.path, "state tree")
         if blake3(data).hexdigest() != entry.digest:
             raise CheckpointDamagedError(
                 self.path, f"its state tree {entry.name} has another digest than recorded"
@@ -141,28 +142,11 @@ class Bundle:
                 self.path, f"leaf {leaf.path!r} does not have the pieces of its shape"
             )
         for size, piece in zip(wanted, pieces, strict=True):
-            start, end = self._spans(piece.file).get(piece.key, (0, -1))
+            start, end = self._packs.spans(piece.file).get(piece.key, (0, -1))
             if end - start != size:
                 raise CheckpointDamagedError(
                     self.path, f"leaf {leaf.path!r}: no piece {piece.key!r} of its size"
                 )
-
-    def _spans(self, pack: str) -> Mapping[str, tuple[int, int]]:
-        """Where each piece of a pack is; read and checked at first use."""
-        if pack not in self._headers:
-            digests = {entry.name: entry.digest for entry in self.record.packs}
-            try:
-                header = read_header(self._files[pack])
-                if blake3(header).hexdigest() != digests[pack]:
-                    raise ValueError("its header has another digest than recorded")
-                self._headers[pack] = parse_header(header, self._files[pack].size)
-            except (ValueError, KeyError, EOFError) as err:
-                raise CheckpointDamagedError(self.path, f"{pack}: {err}") from None
-        return self._headers[pack]
-
-    @cached_property
-    def _headers(self) -> dict[str, Mapping[str, tuple[int, int]]]:
-        return {}
 
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` (`(leaf.size_bytes,)` uint8) with the leaf's bytes, checked.
@@ -173,10 +157,10 @@ class Bundle:
         target = out.data
         pieces = self.stored.pieces[leaf.path]
         if len(pieces) == 1:  # as of thousands of small ones: no detour
-            self._read_piece(leaf, pieces[0], target)
+            self._packs.read(leaf, pieces[0], target)
             return
         parts = [(piece, target[start : start + size]) for start, size, piece in self._pieces(leaf)]
-        for _ in self._pool.map(lambda part: self._read_piece(leaf, *part), parts):
+        for _ in self._pool.map(lambda part: self._packs.read(leaf, *part), parts):
             pass
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
@@ -200,10 +184,30 @@ class Bundle:
             if len(under_way) == ahead:
                 yield oldest()  # its memory is the next in turn
             data = next(scratch)[:size]
-            reading = self._pool.submit(self._read_piece, leaf, piece, data.data)
+            reading = self._pool.submit(self._packs.read, leaf, piece, data.data)
             under_way.append((start, data, reading))
         while under_way:
             yield oldest()
+
+    def view(self, leaf: Leaf) -> Bytes:
+        """The leaf's bytes, checked, as read-only memory that outlives this bundle's closing.
+
+        It is the pack's own, mapped, if its pieces stand one behind the other in one pack and its items are
+        aligned there; else, and where the disk cannot map, a copy.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved.
+        """
+        run = self._packs.run(leaf, self.stored.pieces[leaf.path])
+        if run is not None:
+            # Checked by reading, not through the map: a disk that fails is then an error, not a signal.
+            self.check([leaf])
+            with contextlib.suppress(OSError):
+                return np.frombuffer(self._packs.map(run.pack), np.uint8, leaf.size_bytes, run.start)
+        data = np.empty(leaf.size_bytes, np.uint8)
+        self.read_into(leaf, data)
+        data.flags.writeable = False
+        return data
 
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""
@@ -225,7 +229,7 @@ class Bundle:
             if not hasattr(scratch, "buffer"):
                 scratch.buffer = memoryview(bytearray(_CHECKED_BYTES))
             try:
-                self._check_piece(*job, scratch.buffer, deep=deep)
+                self._packs.check(*job, scratch.buffer, deep=deep)
             except PieceDamagedError as err:
                 return err
             return None
@@ -239,37 +243,6 @@ class Bundle:
         for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
             yield start, size, piece
             start += size
-
-    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
-        self._read(leaf, piece, 0, out)
-        self._compare(leaf, piece, piece.xxh3, xxh3_128_hexdigest(out))
-
-    def _check_piece(self, leaf: Leaf, size: int, piece: Piece, scratch: memoryview, *, deep: bool) -> None:
-        """Read the piece part by part through `scratch`, which stays in the processor's cache."""
-        fast, strong = xxh3_128(), blake3()
-        for start in range(0, size, len(scratch)):
-            part = scratch[: min(len(scratch), size - start)]
-            self._read(leaf, piece, start, part)
-            fast.update(part)
-            if deep:
-                strong.update(part)
-        self._compare(leaf, piece, piece.xxh3, fast.hexdigest())
-        if deep:
-            self._compare(leaf, piece, piece.blake3, strong.hexdigest())
-
-    def _read(self, leaf: Leaf, piece: Piece, start: int, out: memoryview) -> None:
-        """Bytes of the piece from `start` on, unchecked."""
-        begin, _ = self._spans(piece.file)[piece.key]
-        try:
-            self._files[piece.file].read_into(begin + start, out)
-        except (EOFError, OSError) as err:
-            raise PieceDamagedError(
-                self.path, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
-            ) from err
-
-    def _compare(self, leaf: Leaf, piece: Piece, expected: str, found: str) -> None:
-        if found != expected:
-            raise PieceDamagedError(self.path, leaf.path, piece.file, expected, found)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

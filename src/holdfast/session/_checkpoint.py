@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from .. import bundle, state
 from ..errors import DamagedError
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
+from ._mapped import MappedArrays
 
 
 class Checkpoint:
@@ -60,9 +61,20 @@ class Checkpoint:
         """
         return state.rebuild(self._bundle, state.find(self._bundle.tree, path))
 
-    def load(self) -> Any:
-        """The whole state as new values: containers as they were, arrays, objects as their plain state."""
-        return state.rebuild(self._bundle)
+    @overload
+    def load(self, *, mmap: Literal[False] = False) -> Any: ...
+    @overload
+    def load(self, *, mmap: Literal[True]) -> MappedArrays: ...
+    def load(self, *, mmap: bool = False) -> Any:
+        """The whole state as new values: containers as they were, arrays, objects as their plain state.
+
+        With `mmap` instead its arrays by path, read-only, in memory that is mapped from the packs: nothing
+        is read or copied until one is asked for (see `MappedArrays`).
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved.
+        """
+        return MappedArrays(self._bundle) if mmap else state.rebuild(self._bundle)
 
     def restore(
         self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
