@@ -25,6 +25,7 @@ if _TYPE_CHECKING:
     from .experiment import PhaseGroup as PhaseGroup
     from .experiment import TrainPhase as TrainPhase
     from .session import Checkpoint as Checkpoint
+    from .session import archive as archive
     from .session import open as open
     from .session import scan as scan
     from .state import capture as capture
@@ -38,7 +39,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "session": ("Checkpoint", "open", "scan"),
+    "session": ("Checkpoint", "archive", "open", "scan"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

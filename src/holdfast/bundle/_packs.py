@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from blake3 import blake3
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from ..errors import CheckpointDamagedError, PieceDamagedError, UsageError
 from ..records import CheckpointRecord, Leaf
 from ..storage import ReadFile
+from ._codec import decompress
 from ._pack import alignment_of, parse_header, read_header
 from ._pieces import Piece
 
@@ -58,21 +60,32 @@ class Packs:
                 raise CheckpointDamagedError(self._place, f"{pack}: {err}") from None
         return self._headers[pack]
 
-    def read(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
-        """Fill `out` with the piece.
+    def read(self, leaf: Leaf, piece: Piece, out: memoryview, codec: str | None = None) -> None:
+        """Fill `out` with the piece, decompressed if there is a `codec`.
 
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        self._read(leaf, piece, 0, out)
+        if codec is None:
+            self._read(leaf, piece, 0, out)
+        else:
+            self._decompress(leaf, piece, out)
         self._compare(leaf, piece, piece.xxh3, xxh3_128_hexdigest(out))
 
-    def check(self, leaf: Leaf, size: int, piece: Piece, scratch: memoryview, *, deep: bool) -> None:
-        """Read the piece part by part through `scratch`, which stays in the processor's cache.
+    def check(
+        self, leaf: Leaf, size: int, piece: Piece, scratch: memoryview, codec: str | None, *, deep: bool
+    ) -> None:
+        """Read the piece, part by part through `scratch`, which stays in the processor's cache, if it is plain.
 
         Raises:
             PieceDamagedError: bytes are not what was saved. `deep` compares BLAKE3 too, not only XXH3.
         """
+        if codec is not None:
+            whole = memoryview(bytearray(size))
+            self.read(leaf, piece, whole, codec)
+            if deep:
+                self._compare(leaf, piece, piece.blake3, blake3(whole).hexdigest())
+            return
         fast, strong = xxh3_128(), blake3()
         for start in range(0, size, len(scratch)):
             part = scratch[: min(len(scratch), size - start)]
@@ -109,6 +122,17 @@ class Packs:
             raise PieceDamagedError(
                 self._place, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
             ) from err
+
+    def _decompress(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
+        begin, end = self.spans(piece.file)[piece.key]
+        frame = np.empty(end - begin, np.uint8)
+        self._read(leaf, piece, 0, frame.data)
+        try:
+            decompress(frame, leaf.dtype, out)
+        except ValueError as err:
+            raise PieceDamagedError(
+                self._place, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
+            ) from None
 
     def _compare(self, leaf: Leaf, piece: Piece, expected: str, found: str) -> None:
         if found != expected:

@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..storage import Directory, ReadFile, Storage
+from ._codec import max_stored_bytes
 from ._names import RECORD
 from ._packs import Packs
 from ._pieces import LARGE_PIECE_BYTES, Piece, sizes
@@ -131,10 +132,10 @@ class Bundle:
         with collector.paused():
             stored = decode_tree(data, self.path)
             for leaf in leaves(stored.tree):
-                self._check_pieces(leaf, stored.pieces[leaf.path])
+                self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
         return stored
 
-    def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece]) -> None:
+    def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece], is_compressed: bool) -> None:
         """The pieces' places must add up to the leaf, before memory is taken for it."""
         plausible = leaf.size_bytes <= len(pieces) * LARGE_PIECE_BYTES  # else counting could take forever
         if not plausible or len(pieces) != len(wanted := sizes(leaf)):
@@ -143,7 +144,8 @@ class Bundle:
             )
         for size, piece in zip(wanted, pieces, strict=True):
             start, end = self._packs.spans(piece.file).get(piece.key, (0, -1))
-            if end - start != size:
+            is_right = 0 < end - start <= max_stored_bytes(size) if is_compressed else end - start == size
+            if not is_right:
                 raise CheckpointDamagedError(
                     self.path, f"leaf {leaf.path!r}: no piece {piece.key!r} of its size"
                 )
@@ -155,12 +157,12 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
         target = out.data
-        pieces = self.stored.pieces[leaf.path]
+        pieces, codec = self.stored.pieces[leaf.path], self.stored.codecs.get(leaf.path)
         if len(pieces) == 1:  # as of thousands of small ones: no detour
-            self._packs.read(leaf, pieces[0], target)
+            self._packs.read(leaf, pieces[0], target, codec)
             return
         parts = [(piece, target[start : start + size]) for start, size, piece in self._pieces(leaf)]
-        for _ in self._pool.map(lambda part: self._packs.read(leaf, *part), parts):
+        for _ in self._pool.map(lambda part: self._packs.read(leaf, part[0], part[1], codec), parts):
             pass
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
@@ -169,7 +171,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; those before were handed out.
         """
-        pieces = [*self._pieces(leaf)]
+        pieces, codec = [*self._pieces(leaf)], self.stored.codecs.get(leaf.path)
         largest = max((size for _, size, _ in pieces), default=0)
         ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
         scratch = cycle([np.empty(largest, np.uint8) for _ in range(ahead)])
@@ -184,21 +186,32 @@ class Bundle:
             if len(under_way) == ahead:
                 yield oldest()  # its memory is the next in turn
             data = next(scratch)[:size]
-            reading = self._pool.submit(self._packs.read, leaf, piece, data.data)
+            reading = self._pool.submit(self._packs.read, leaf, piece, data.data, codec)
             under_way.append((start, data, reading))
         while under_way:
             yield oldest()
+
+    def read_piece(self, leaf: Leaf, size: int, piece: Piece) -> Bytes:
+        """One piece of a leaf, checked, in memory of its own.
+
+        Raises:
+            PieceDamagedError: its bytes are not what was saved.
+        """
+        data = np.empty(size, np.uint8)
+        self._packs.read(leaf, piece, data.data, self.stored.codecs.get(leaf.path))
+        return data
 
     def view(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, checked, as read-only memory that outlives this bundle's closing.
 
         It is the pack's own, mapped, if its pieces stand one behind the other in one pack and its items are
-        aligned there; else, and where the disk cannot map, a copy.
+        aligned there; else, if it is compressed, and where the disk cannot map, a copy.
 
         Raises:
             PieceDamagedError: bytes are not what was saved.
         """
-        run = self._packs.run(leaf, self.stored.pieces[leaf.path])
+        is_plain = leaf.path not in self.stored.codecs
+        run = self._packs.run(leaf, self.stored.pieces[leaf.path]) if is_plain else None
         if run is not None:
             # Checked by reading, not through the map: a disk that fails is then an error, not a signal.
             self.check([leaf])
@@ -229,7 +242,8 @@ class Bundle:
             if not hasattr(scratch, "buffer"):
                 scratch.buffer = memoryview(bytearray(_CHECKED_BYTES))
             try:
-                self._packs.check(*job, scratch.buffer, deep=deep)
+                codec = self.stored.codecs.get(job[0].path)
+                self._packs.check(*job, scratch.buffer, codec, deep=deep)
             except PieceDamagedError as err:
                 return err
             return None

@@ -11,7 +11,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,6 +20,7 @@ from .. import dtypes, paths
 from ..errors import CheckpointDamagedError
 from ..records import Alias, Leaf, Node, Object
 from . import _json
+from ._codec import PLANES_ZSTD
 from ._names import is_data_file
 from ._numbers import decode_integer, encode_float, encode_integer, from_bits
 from ._pieces import Piece
@@ -40,6 +41,9 @@ class StoredTree:
     tree: Node
     pieces: Mapping[str, Sequence[Piece]]
     links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
+    codecs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # path: how its pieces are kept, if not as they are
 
 
 def encode_tree(stored: StoredTree) -> bytes:
@@ -52,7 +56,7 @@ def encode_tree(stored: StoredTree) -> bytes:
     content = {
         "format": 1,
         "files": [[name, links] for name, links in stored.links.items()],
-        "tree": _Encoder(files, stored.pieces).node(stored.tree),
+        "tree": _Encoder(files, stored).node(stored.tree),
     }
     data = _json.encode(content)
     _json.check_depth(data)
@@ -80,7 +84,7 @@ def decode_tree(data: bytes, place: str) -> StoredTree:
         links = _files(content["files"])
         decoder = _Decoder(list(links))
         tree = decoder.node("", content["tree"])
-        return StoredTree(tree, decoder.pieces, links)
+        return StoredTree(tree, decoder.pieces, links, decoder.codecs)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
@@ -95,8 +99,8 @@ def _files(content: Any) -> dict[str, int]:
 
 
 class _Encoder:
-    def __init__(self, files: Mapping[str, int], pieces: Mapping[str, Sequence[Piece]]) -> None:
-        self._files, self._pieces = files, pieces
+    def __init__(self, files: Mapping[str, int], stored: StoredTree) -> None:
+        self._files, self._pieces, self._codecs = files, stored.pieces, stored.codecs
 
     def node(self, value: Node) -> Any:
         match value:
@@ -150,6 +154,8 @@ class _Encoder:
         content: dict[str, Any] = {"dtype": leaf.dtype, "shape": list(leaf.shape), "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
+        if leaf.path in self._codecs:
+            content["codec"] = self._codecs[leaf.path]
         content["pieces"] = [
             [self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born]
             for piece in self._pieces[leaf.path]
@@ -175,6 +181,7 @@ class _Decoder:
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
         self.pieces: dict[str, Sequence[Piece]] = {}
+        self.codecs: dict[str, str] = {}
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
@@ -250,7 +257,7 @@ class _Decoder:
         if (
             not {"dtype", "shape", "kind", "pieces"}
             <= content.keys()
-            <= {"dtype", "shape", "kind", "order", "pieces"}
+            <= {"dtype", "shape", "kind", "order", "codec", "pieces"}
         ):
             raise ValueError(f"{path!r} is no array")
         shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
@@ -268,6 +275,10 @@ class _Decoder:
         if path in self.pieces or len(self.pieces) >= MAX_LEAVES:
             raise ValueError(f"{path!r} stands twice, or there are too many arrays")
         self.pieces[path] = tuple(self._piece(piece) for piece in _list(content["pieces"]))
+        if "codec" in content:
+            if content["codec"] != PLANES_ZSTD:
+                raise ValueError(f"{path!r} is compressed in an unknown way")
+            self.codecs[path] = PLANES_ZSTD
         self._finished.add(path)
         return Leaf(path, dtype, tuple(shape), "F" if "order" in content else "C", kind)
 

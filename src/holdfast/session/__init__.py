@@ -1,10 +1,12 @@
 """Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
 
 from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import archive as archive
 from ._checkpoint import open as open
 from ._checkpoint import scan as scan
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._mapped import MappedArrays as MappedArrays
 from ._remove import removable as removable
 from ._remove import remove as remove
 from ._session import Session as Session
