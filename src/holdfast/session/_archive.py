@@ -27,7 +27,7 @@ def write_archive(
 def _destination(disk: Storage, to: str, name: str) -> tuple[str, str]:
     """The folder and the name of the copy."""
     path = to.rstrip("/") or "/"
-    if not path.endswith(bundle.SUFFIX) and _is_folder(disk, path):
+    if not path.endswith(bundle.SUFFIX) and (to.endswith("/") or _is_folder(disk, path)):
         return path, name
     folder, _, last = path.removesuffix(bundle.SUFFIX).rpartition("/")
     if not last:

@@ -163,8 +163,8 @@ def archive(
     """Write a complete copy of the checkpoint at `place` and return where it is.
 
     Args:
-        to: the copy's path; `.ckpt.mml` is added if it lacks. What is a folder already gets the copy inside,
-            under the checkpoint's own name.
+        to: the copy's path; `.ckpt.mml` is added if it lacks. A folder, or what ends with `/`, gets the
+            copy inside, under the checkpoint's own name.
         compress: keep arrays as byte planes in Zstandard frames where that saves 3 % or more. Such a copy is
             opened, verified and restored like any other where `zstandard` is installed, but cannot be mapped,
             and safetensors alone does not read it. With False, compressed arrays become plain ones again.
