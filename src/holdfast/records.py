@@ -78,6 +78,10 @@ class Source(Protocol):
         """Fill `out` (`leaf.size_bytes` long) with the leaf's bytes, checked against their digests."""
         ...
 
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]], /) -> None:
+        """`read_into` for many leaves, in any order; nothing is written to them any more when this returns."""
+        ...
+
     def parts(self, leaf: Leaf, /) -> Iterator[tuple[int, Bytes]]:
         """The leaf's bytes in order, checked, a bounded part at a time: where it begins, and its bytes.
 

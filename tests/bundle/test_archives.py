@@ -76,7 +76,7 @@ def test_where_an_archive_goes_is_said_as_for_cp(disk, runs):
     for to, wanted in (
         ("folder", "folder/best"),
         ("folder/", "folder/best"),
-            ("fresh/", "fresh/best"),
+        ("fresh/", "fresh/best"),
         ("new", "new"),
         ("b.ckpt.mml", "b"),
     ):

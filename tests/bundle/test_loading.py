@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -92,3 +93,20 @@ def test_damage_in_a_later_piece_is_named_where_live_memory_has_strides(tmp_path
         assert not live.any()
         with pytest.raises(RestoreIncompleteError, match="leaf 'array'"):
             restore(opened, {"array": live}, verify="streaming")
+
+
+def test_after_a_restore_that_met_damage_nobody_writes_to_live_memory_any_more(tmp_path):
+    state = {f"array{index}": np.full(600_000, index + 1.0) for index in range(12)}
+    record = save(disk := LocalDisk(), str(tmp_path), state)
+    pack = Path(place(str(tmp_path)), record.packs[0].name)
+    data = bytearray(pack.read_bytes())
+    data[4096] ^= 1  # of the first array, so that many reads are still to come when it is found
+    pack.write_bytes(data)
+    live = {key: np.zeros_like(value) for key, value in state.items()}
+    with bundle.Bundle(disk, place(str(tmp_path))) as opened:
+        with pytest.raises(RestoreIncompleteError, match="'array0'"):
+            restore(opened, live, verify="streaming")
+        for array in live.values():
+            array.fill(-1)
+        time.sleep(0.05)
+        assert all((array == -1).all() for array in live.values())

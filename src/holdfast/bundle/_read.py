@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import cached_property
 from itertools import cycle
@@ -38,6 +38,7 @@ from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 _OPEN_ATTEMPTS = 5
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
+_BATCH_BYTES = 1 << 20  # what a thread reads at a time, at least
 _SCRATCH_BYTES = 32 << 20  # of all pieces that are read ahead of somebody who takes them one by one
 _CHECKED_BYTES = 512 << 10  # a part of a piece that stays in the cache while it is read and digested
 
@@ -156,14 +157,46 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        target = out.data
         pieces, codec = self.stored.pieces[leaf.path], self.stored.codecs.get(leaf.path)
         if len(pieces) == 1:  # as of thousands of small ones: no detour
-            self._packs.read(leaf, pieces[0], target, codec)
-            return
-        parts = [(piece, target[start : start + size]) for start, size, piece in self._pieces(leaf)]
-        for _ in self._pool.map(lambda part: self._packs.read(leaf, part[0], part[1], codec), parts):
-            pass
+            self._packs.read(leaf, pieces[0], out.data, codec)
+        else:
+            self.read_all([(leaf, out)])
+
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> None:
+        """Fill many leaves at once, checked: threads read pieces, whichever leaf they belong to.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved; what was wanted may hold some of them.
+        """
+        jobs = [self._pool.submit(self._read_batch, batch) for batch in self._batches(wanted)]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+            wait(jobs)  # or a thread could still write into memory that is about to be filled anew
+
+    def _batches(
+        self, wanted: Sequence[tuple[Leaf, Bytes]]
+    ) -> Iterator[list[tuple[Leaf, Piece, memoryview]]]:
+        """All pieces, in runs that are worth a thread's while."""
+        batch: list[tuple[Leaf, Piece, memoryview]] = []
+        batch_bytes = 0
+        for leaf, out in wanted:
+            for start, size, piece in self._pieces(leaf):
+                batch.append((leaf, piece, out.data[start : start + size]))
+                batch_bytes += size
+                if batch_bytes >= _BATCH_BYTES:
+                    yield batch
+                    batch, batch_bytes = [], 0
+        if batch:
+            yield batch
+
+    def _read_batch(self, batch: Sequence[tuple[Leaf, Piece, memoryview]]) -> None:
+        for leaf, piece, out in batch:
+            self._packs.read(leaf, piece, out, self.stored.codecs.get(leaf.path))
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
         """The leaf's bytes piece by piece, checked; threads read a few pieces ahead, in kept memory.

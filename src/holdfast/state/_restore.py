@@ -68,6 +68,8 @@ def _restore(
     if verify == "first":
         source.check(fit.needed)
     with _acting():
+        if not fit.problems:  # an adapter that met one may have planned what it will not do
+            fit.read_ahead()
         return Restored(make(), tuple(fit.problems))
 
 

@@ -74,6 +74,10 @@ class MemorySnapshot:
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
         out[:] = self.ready(leaf)
 
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> None:
+        for leaf, out in wanted:
+            self.read_into(leaf, out)
+
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
         data, item_bytes = self.ready(leaf), dtypes.item_size(leaf.dtype)
         step = max(1, _PART_BYTES // item_bytes) * item_bytes

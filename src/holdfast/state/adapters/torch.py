@@ -56,8 +56,16 @@ class _Tensor:
             if leaf.size_bytes:
                 _fill(tensor, leaf, fit)
 
-        dtype, shape = dtype_name(live), tuple(live.shape)
-        return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(tensor), fill=fill)
+        return fit.array(
+            live,
+            node,
+            path,
+            dtype=dtype_name(live),
+            shape=tuple(live.shape),
+            identity=_identity(tensor),
+            fill=fill,
+            memory=lambda leaf: _memory(tensor, leaf),
+        )
 
 
 class _Generator:
@@ -141,16 +149,30 @@ def _as_tensor(data: Bytes, dtype: torch.dtype, shape: Any) -> torch.Tensor:
     return torch.from_numpy(data).view(dtype).reshape(shape)
 
 
+def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
+    """The tensor with its axes in the order in which the leaf's bytes run."""
+    return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+
+
+def _memory(tensor: torch.Tensor, leaf: Leaf) -> Bytes | None:
+    """The tensor's own bytes, if they lie in host memory as the leaf's do."""
+    rows = _rows(tensor, leaf)
+    if rows.device.type != "cpu" or not rows.is_contiguous() or rows.is_conj() or rows.is_neg():
+        return None
+    return rows.reshape(-1).view(torch.uint8).numpy()
+
+
 @torch.no_grad()
 def _fill(tensor: torch.Tensor, leaf: Leaf, fit: Fit) -> None:
-    rows = tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
-    if rows.device.type == "cpu" and rows.is_contiguous() and not rows.is_conj() and not rows.is_neg():
-        fit.read(leaf, rows.reshape(-1).view(torch.uint8).numpy())
+    memory = _memory(tensor, leaf)
+    if memory is not None:
+        fit.read(leaf, memory)
         if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
             torch.autograd.graph.increment_version(tensor)
-    else:
-        for start, data in fit.parts(leaf):
-            put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
+        return
+    rows = _rows(tensor, leaf)
+    for start, data in fit.parts(leaf):
+        put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
 
 
 def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
