@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 
 _ESCAPED = re.compile("[%/\\[\\]\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _RESERVED = "__metadata__"  # safetensors keeps this key for itself
@@ -35,7 +36,7 @@ def item(parent: str, index: int) -> str:
 def _element(key: Hashable) -> str:
     match key:
         case str():
-            return _ESCAPED.sub(_percent, key) or "%"
+            return _escaped(key) if len(key) <= 64 else _escape(key)
         case None:
             return "%n:"
         case bool():
@@ -50,6 +51,15 @@ def _element(key: Hashable) -> str:
             return "%t:" + ",".join(_element(part).replace(",", "%2C") for part in key)
         case _:
             raise TypeError(f"a {type(key).__name__} is not a plain key")
+
+
+@lru_cache(maxsize=4096)  # a state repeats few keys many times
+def _escaped(key: str) -> str:
+    return _escape(key)
+
+
+def _escape(key: str) -> str:
+    return _ESCAPED.sub(_percent, key) or "%"
 
 
 def _percent(match: re.Match[str]) -> str:

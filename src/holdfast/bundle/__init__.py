@@ -1,5 +1,6 @@
 """Bundles: checkpoints on disk, each a plain directory that is complete in itself."""
 
+from ._archive import archive as archive
 from ._commit import commit as commit
 from ._commit import make_directories as make_directories
 from ._delete import delete as delete

@@ -80,6 +80,12 @@ class PackWriter:
             self._waiting = bytearray()
 
 
+def alignment_of(dtype: str) -> int:
+    """Bytes of which the places of items are multiples: 12-byte items need (and keep) multiples of 4."""
+    items = item_size(dtype)
+    return items & -items
+
+
 def read_header(file: ReadFile) -> bytes:
     """The header's bytes with their length prefix; ValueError if the file cannot hold it."""
     prefix = bytearray(8)
@@ -100,7 +106,7 @@ def parse_header(header: bytes, file_size: int) -> Mapping[str, tuple[int, int]]
     Raises:
         ValueError: the header breaks the safetensors format, or does not cover the file exactly.
     """
-    table = _json.decode(header[8:])
+    table = _json.decode(header[8:].rstrip(b" "))
     if type(table) is not dict:
         raise ValueError("its header is no table")
     if "__metadata__" in table:
@@ -139,6 +145,4 @@ def _entry(cut: Cut, offset: int) -> dict[str, Any]:
 
 
 def _place(cut: Cut) -> tuple[bool, int]:
-    items = item_size(cut.leaf.dtype)
-    alignment = items & -items  # 12-byte items need (and keep) multiples of 4
-    return cut.size % ALIGNMENT != 0, -alignment
+    return cut.size % ALIGNMENT != 0, -alignment_of(cut.leaf.dtype)

@@ -44,6 +44,12 @@ class Cut:
     shape: tuple[int, ...]
 
 
+def sizes(leaf: Leaf) -> list[int]:
+    """The sizes of its pieces in bytes; at once for a leaf of one piece, as most are."""
+    size = leaf.size_bytes
+    return [size] if 0 < size <= PIECE_BYTES else [cut.size for cut in cuts(leaf)]
+
+
 def cuts(leaf: Leaf) -> Iterator[Cut]:
     """The pieces of a leaf in the order of its bytes; none for an empty array."""
     size = leaf.size_bytes

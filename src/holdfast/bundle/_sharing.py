@@ -79,6 +79,8 @@ class Sharing:
             pack.durable |= fresh.durable
             pack.homes = [home for home in pack.homes if home != bundle] + [bundle]
         for leaf in leaves(stored.tree):
+            if leaf.path in stored.codecs:
+                continue  # its bytes are not in the pack as they are
             for cut, piece in zip(cuts(leaf), stored.pieces[leaf.path], strict=True):
                 if cut.size >= MIN_SHARED_BYTES:
                     self._pieces[piece.blake3] = Known(self._packs[piece.file], piece.key, piece.born)

@@ -11,7 +11,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,6 +20,7 @@ from .. import dtypes, paths
 from ..errors import CheckpointDamagedError
 from ..records import Alias, Leaf, Node, Object
 from . import _json
+from ._codec import PLANES_ZSTD
 from ._names import is_data_file
 from ._numbers import decode_integer, encode_float, encode_integer, from_bits
 from ._pieces import Piece
@@ -28,7 +29,8 @@ MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
 MAX_RANK = 64
 MAX_KEY = 65536
-_HEX = re.compile(r"[0-9a-f]+")
+_DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{32}")
+_NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -39,6 +41,9 @@ class StoredTree:
     tree: Node
     pieces: Mapping[str, Sequence[Piece]]
     links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
+    codecs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # path: how its pieces are kept, if not as they are
 
 
 def encode_tree(stored: StoredTree) -> bytes:
@@ -51,7 +56,7 @@ def encode_tree(stored: StoredTree) -> bytes:
     content = {
         "format": 1,
         "files": [[name, links] for name, links in stored.links.items()],
-        "tree": _Encoder(files, stored.pieces).node(stored.tree),
+        "tree": _Encoder(files, stored).node(stored.tree),
     }
     data = _json.encode(content)
     _json.check_depth(data)
@@ -79,7 +84,7 @@ def decode_tree(data: bytes, place: str) -> StoredTree:
         links = _files(content["files"])
         decoder = _Decoder(list(links))
         tree = decoder.node("", content["tree"])
-        return StoredTree(tree, decoder.pieces, links)
+        return StoredTree(tree, decoder.pieces, links, decoder.codecs)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
@@ -94,8 +99,8 @@ def _files(content: Any) -> dict[str, int]:
 
 
 class _Encoder:
-    def __init__(self, files: Mapping[str, int], pieces: Mapping[str, Sequence[Piece]]) -> None:
-        self._files, self._pieces = files, pieces
+    def __init__(self, files: Mapping[str, int], stored: StoredTree) -> None:
+        self._files, self._pieces, self._codecs = files, stored.pieces, stored.codecs
 
     def node(self, value: Node) -> Any:
         match value:
@@ -149,6 +154,8 @@ class _Encoder:
         content: dict[str, Any] = {"dtype": leaf.dtype, "shape": list(leaf.shape), "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
+        if leaf.path in self._codecs:
+            content["codec"] = self._codecs[leaf.path]
         content["pieces"] = [
             [self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born]
             for piece in self._pieces[leaf.path]
@@ -174,18 +181,22 @@ class _Decoder:
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
         self.pieces: dict[str, Sequence[Piece]] = {}
+        self.codecs: dict[str, str] = {}
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
         if type(value) is list:
-            return [self.node(paths.item(path, index), item) for index, item in enumerate(value)]
+            return self._items(path, value)
         if type(value) is not dict:
             return value  # null, boolean, integer, float, string
         if len(value) != 1:
             raise ValueError(f"{path!r} is no node")
         [(tag, content)] = value.items()
         if tag == "map":
-            return {_key(key): self.node(paths.child(path, key), item) for key, item in content.items()}
+            return {
+                _key(key): self.node(paths.child(path, key), item) if type(item) in _NESTED else item
+                for key, item in content.items()
+            }
         if tag == "dict":
             return self._dict(path, content)
         if tag == "array":
@@ -193,9 +204,7 @@ class _Decoder:
         if tag == "object":
             return self._object(path, content)
         if tag == "tuple":
-            return tuple(
-                self.node(paths.item(path, index), item) for index, item in enumerate(_list(content))
-            )
+            return tuple(self._items(path, _list(content)))
         if tag == "alias":
             if content not in self._finished:
                 raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
@@ -205,6 +214,12 @@ class _Decoder:
         if tag not in _SCALARS:
             raise ValueError(f"{path!r} has the unknown kind {tag!r}")
         return _SCALARS[tag](content)
+
+    def _items(self, path: str, items: list[Any]) -> list[Node]:
+        return [
+            self.node(paths.item(path, index), item) if type(item) in _NESTED else item
+            for index, item in enumerate(items)
+        ]
 
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
@@ -242,7 +257,7 @@ class _Decoder:
         if (
             not {"dtype", "shape", "kind", "pieces"}
             <= content.keys()
-            <= {"dtype", "shape", "kind", "order", "pieces"}
+            <= {"dtype", "shape", "kind", "order", "codec", "pieces"}
         ):
             raise ValueError(f"{path!r} is no array")
         shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
@@ -260,6 +275,10 @@ class _Decoder:
         if path in self.pieces or len(self.pieces) >= MAX_LEAVES:
             raise ValueError(f"{path!r} stands twice, or there are too many arrays")
         self.pieces[path] = tuple(self._piece(piece) for piece in _list(content["pieces"]))
+        if "codec" in content:
+            if content["codec"] != PLANES_ZSTD:
+                raise ValueError(f"{path!r} is compressed in an unknown way")
+            self.codecs[path] = PLANES_ZSTD
         self._finished.add(path)
         return Leaf(path, dtype, tuple(shape), "F" if "order" in content else "C", kind)
 
@@ -267,7 +286,7 @@ class _Decoder:
         file, key, blake3, xxh3, born = content
         if type(file) is not int or not 0 <= file < len(self._files) or type(born) is not int or born < 0:
             raise ValueError("a piece is in no file")
-        if type(key) is not str or not _is_hex(blake3, 64) or not _is_hex(xxh3, 32):
+        if not type(key) is type(blake3) is type(xxh3) is str or not _DIGESTS.fullmatch(f"{blake3} {xxh3}"):
             raise ValueError("a piece has no key or digest")
         return Piece(self._files[file], key, blake3, xxh3, born)
 
@@ -290,10 +309,6 @@ def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
     if len(found) != len(items):
         raise ValueError("a set has the same member twice")
     return found
-
-
-def _is_hex(text: Any, length: int) -> bool:
-    return type(text) is str and len(text) == length and _HEX.fullmatch(text) is not None
 
 
 def _text(content: Any) -> str:

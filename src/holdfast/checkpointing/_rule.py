@@ -13,7 +13,6 @@ from typing import Any, Literal, final
 
 from .. import state as states
 from ..errors import UsageError
-from ..records import Snapshot
 from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
@@ -101,7 +100,9 @@ class Checkpointing:
             )
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
-        self._entries: dict[Key, Path | Snapshot] = {}  # in order of age: replacing a value keeps its place
+        self._entries: dict[
+            Key, Path | states.MemorySnapshot
+        ] = {}  # in order of age: replacing a value keeps its place
         self.name_template = name_template
         _values.warn_if_used(self._directory, stacklevel=2)
 
@@ -229,7 +230,7 @@ class Checkpointing:
         snapshot = self.get_snapshot(key)
         return None if snapshot is None else states.rebuild(snapshot)
 
-    def get_snapshot(self, key: Key) -> Snapshot | None:
+    def get_snapshot(self, key: Key) -> states.MemorySnapshot | None:
         """The immutable snapshot under `key`, to restore live objects from; None in disk mode."""
         entry = self._entries.get(key)
         return None if isinstance(entry, Path) else entry
@@ -322,7 +323,7 @@ class Checkpointing:
             )
         return check_key(key)
 
-    def _enter(self, key: Key, entry: Path | Snapshot) -> tuple[Evicted, ...]:
+    def _enter(self, key: Key, entry: Path | states.MemorySnapshot) -> tuple[Evicted, ...]:
         self._entries[key] = entry
         going = plan(tuple(self._entries), self._max_to_keep)
         evicted = tuple(Evicted(old, self.get_path(old)) for old in going)

@@ -1,12 +1,14 @@
 """Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
 
 from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import archive as archive
 from ._checkpoint import open as open
 from ._checkpoint import scan as scan
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
+from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from .. import bundle, state
 from ..errors import DamagedError
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
+from ._archive import write_archive
+from ._mapped import MappedArrays
 
 
 class Checkpoint:
@@ -18,8 +20,9 @@ class Checkpoint:
     Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
     """
 
-    def __init__(self, opened: bundle.Bundle) -> None:
+    def __init__(self, opened: bundle.Bundle, disk: Storage | None = None) -> None:
         self._bundle = opened
+        self._disk = disk or LocalDisk()
 
     @property
     def path(self) -> str:
@@ -60,9 +63,20 @@ class Checkpoint:
         """
         return state.rebuild(self._bundle, state.find(self._bundle.tree, path))
 
-    def load(self) -> Any:
-        """The whole state as new values: containers as they were, arrays, objects as their plain state."""
-        return state.rebuild(self._bundle)
+    @overload
+    def load(self, *, mmap: Literal[False] = False) -> Any: ...
+    @overload
+    def load(self, *, mmap: Literal[True]) -> MappedArrays: ...
+    def load(self, *, mmap: bool = False) -> Any:
+        """The whole state as new values: containers as they were, arrays, objects as their plain state.
+
+        With `mmap` instead its arrays by path, read-only, in memory that is mapped from the packs: nothing
+        is read or copied until one is asked for (see `MappedArrays`).
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved.
+        """
+        return MappedArrays(self._bundle) if mmap else state.rebuild(self._bundle)
 
     def restore(
         self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
@@ -85,6 +99,12 @@ class Checkpoint:
             return list(self._bundle.problems(deep=deep))
         except DamagedError as err:
             return [err]
+
+    def archive(
+        self, to: str | os.PathLike[str], *, compress: bool = True, overwrite: bool = False
+    ) -> bundle.Listed:
+        """Write a complete copy of this checkpoint; as `holdfast.archive`."""
+        return write_archive(self._bundle, self._disk, to, compress=compress, overwrite=overwrite)
 
     @property
     def source(self) -> bundle.Bundle:
@@ -113,17 +133,50 @@ def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None 
         CheckpointReplacedError: it is not the listed one any more.
         FormatVersionError: a newer Holdfast wrote it.
     """
-    disk = disk or LocalDisk()
+    return _open(place, disk or LocalDisk())
+
+
+def _open(place: str | os.PathLike[str] | bundle.Listed, disk: Storage) -> Checkpoint:
     if isinstance(place, bundle.Listed):
         if place.problem:
             raise place.problem
         return Checkpoint(
-            bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None)
+            bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None), disk
         )
-    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")))
+    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk)
 
 
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
     """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others."""
     found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
     return sorted(found, key=bundle.by_age)
+
+
+def archive(
+    place: str | os.PathLike[str] | bundle.Listed,
+    to: str | os.PathLike[str],
+    *,
+    compress: bool = True,
+    overwrite: bool = False,
+    disk: Storage | None = None,
+) -> bundle.Listed:
+    """Write a complete copy of the checkpoint at `place` and return where it is.
+
+    Args:
+        to: the copy's path; `.ckpt.mml` is added if it lacks. A folder, or what ends with `/`, gets the
+            copy inside, under the checkpoint's own name.
+        compress: keep arrays as byte planes in Zstandard frames where that saves 3 % or more. Such a copy is
+            opened, verified and restored like any other where `zstandard` is installed, but cannot be mapped,
+            and safetensors alone does not read it. With False, compressed arrays become plain ones again.
+        overwrite: replace what has that name.
+
+    Every byte is checked while it is copied, and the copy is durable when this returns.
+
+    Raises:
+        CheckpointExistsError: the name is taken.
+        CheckpointNotFoundError, DamagedError: there is no such checkpoint, or it is not what was saved.
+        UsageError: `zstandard` is not installed, or the name cannot be one of a checkpoint.
+        SaveError: the disk refused.
+    """
+    with _open(place, disk or LocalDisk()) as checkpoint:
+        return checkpoint.archive(to, compress=compress, overwrite=overwrite)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import dtypes
-from ..errors import DamagedError, RestoreIncompleteError
+from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source
 from ._exclude import is_excluded, is_left_out
 from ._names import Later, Names
@@ -44,6 +44,8 @@ class Fit:
         self._rebuilder = Rebuilder(source.tree, self.read)
         self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
+        self._direct: dict[str, tuple[Leaf, Bytes]] = {}
+        self._filled: dict[str, int] = {}  # path: the address that its bytes have been read to
 
     @property
     def needed(self) -> Sequence[Leaf]:
@@ -92,21 +94,28 @@ class Fit:
         shape: tuple[int, ...],
         identity: Hashable,
         fill: Callable[[Leaf], None],
+        memory: Callable[[Leaf], Bytes | None] = lambda leaf: None,
     ) -> Make:
-        """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory."""
+        """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory.
+
+        `memory` gives the live bytes themselves where the leaf's can be read straight into them, as `fill` then
+        does by `read`: those of all arrays are read at once, before the first act.
+        """
         if not isinstance(node, Leaf):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
         if (dtype, shape) != (node.dtype, node.shape):
             return self.misfit(live, path, f"{said(node)} was saved, the live array is {dtype} {list(shape)}")
-        memory = (identity, dtype, shape)
-        if node.size_bytes and memory in self._targets:
-            first = self._targets[memory]
+        target = (identity, dtype, shape)
+        if node.size_bytes and target in self._targets:
+            first = self._targets[target]
             if first.path != node.path and not self._equal_bytes(first, node):
                 what = f"the live array is tied to {first.path!r}, and the saved values of the two differ"
                 return self.misfit(live, path, what)
             return self.keep(live)
-        self._targets[memory] = node
+        self._targets[target] = node
         self.need(node)
+        if node.size_bytes and node.path not in self._direct and (live_bytes := memory(node)) is not None:
+            self._direct[node.path] = node, live_bytes
 
         def act() -> Any:
             fill(node)
@@ -187,14 +196,40 @@ class Fit:
 
     # Acting
 
+    def read_ahead(self) -> None:
+        """Read at once what goes straight into live memory. Not if anything is to be kept as it is.
+
+        Raises:
+            RestoreIncompleteError: as `read`.
+        """
+        direct = [*self._direct.values()]
+        try:
+            self._source.read_all(direct)
+        except PieceDamagedError as err:
+            raise RestoreIncompleteError(err.leaf, str(err)) from err
+        self._filled = {leaf.path: out.ctypes.data for leaf, out in direct}
+
     def read(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` with the leaf's bytes.
 
         Raises:
             RestoreIncompleteError: they are damaged; what came before is filled already.
         """
+        if self._filled and self._filled.get(leaf.path) == out.ctypes.data:
+            return
         try:
             self._source.read_into(leaf, out)
+        except DamagedError as err:
+            raise RestoreIncompleteError(leaf.path, str(err)) from err
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        """As `Source.parts`: for live memory that `read` cannot fill, so that no second array is needed.
+
+        Raises:
+            RestoreIncompleteError: as `read`.
+        """
+        try:
+            yield from self._source.parts(leaf)
         except DamagedError as err:
             raise RestoreIncompleteError(leaf.path, str(err)) from err
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ..records import Bytes
+from ._runs import copy_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +130,3 @@ def piece(live: Live, start: int, size: int) -> Bytes:
     out = np.empty(size, np.uint8)
     live.fill(out, start)
     return out
-
-
-def copy_run(rows: Any, first: int, out: Any) -> None:
-    """Fill the flat array `out` with items of `rows`, counted in C order from item `first` on.
-
-    Both are of one framework (NumPy, torch). Only what is needed is touched, so an array of any strides
-    can be copied piece by piece.
-    """
-    if not rows.shape:
-        rows = rows.reshape(1)
-    shape = tuple(rows.shape[1:])
-    row, done = prod(shape), 0
-    while done < len(out):
-        index, offset = divmod(first + done, row)
-        whole = 0 if offset else (len(out) - done) // row
-        if whole:
-            out[done : done + whole * row].reshape(whole, *shape)[...] = rows[index : index + whole]
-            done += whole * row
-        else:
-            part = min(row - offset, len(out) - done)
-            copy_run(rows[index], offset, out[done : done + part])
-            done += part

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .. import collector
 from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError
 from ..records import Node, Source
 from ._fit import Fit
@@ -50,8 +51,19 @@ def restore(
         DamagedError: damage was found before anything was changed.
         RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
     """
+    with collector.paused():
+        return _restore(source, into, strict, verify, keep, source.tree if tree is None else tree)
+
+
+def _restore(
+    source: Source,
+    into: Any,
+    strict: bool,
+    verify: Literal["first", "streaming"],
+    keep: Sequence[str],
+    root: Node,
+) -> Restored:
     fit = Fit(source, keep)
-    root = source.tree if tree is None else tree
     with _planning():
         entries = contents(root)
         if isinstance(into, dict) and isinstance(entries, dict):
@@ -65,6 +77,8 @@ def restore(
     if verify == "first":
         source.check(fit.needed)
     with _acting():
+        if not fit.problems:  # an adapter that met one may have planned what it will not do
+            fit.read_ahead()
         return Restored(make(), tuple(fit.problems), tuple(fit.kept))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .. import dtypes
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
 from ._buffers import PAGE_BYTES, Buffers, aligned
@@ -13,6 +14,7 @@ from ._live import Live, piece
 from ._walk import Walk
 
 _SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
+_PART_BYTES = 4 << 20
 
 
 def capture(
@@ -45,7 +47,7 @@ def look(value: Any, *, path: str = "", exclude: Sequence[str] = ()) -> LiveSnap
 
 
 class MemorySnapshot:
-    """The state tree and the bytes of its leaves; a `records.Snapshot`."""
+    """The state tree and the bytes of its leaves; a `records.Snapshot`, and a `Source` to restore from."""
 
     is_live = False
     in_place = True
@@ -77,6 +79,16 @@ class MemorySnapshot:
 
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
         out[:] = self._block.bytes(leaf)
+
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> None:
+        for leaf, out in wanted:
+            self.read_into(leaf, out)
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        data, item_bytes = self._block.bytes(leaf), dtypes.item_size(leaf.dtype)
+        step = max(1, _PART_BYTES // item_bytes) * item_bytes
+        for start in range(0, leaf.size_bytes, step):
+            yield start, data[start : start + step].copy()  # which torch may take: the snapshot is read-only
 
     def check(self, leaves: Sequence[Leaf]) -> None:
         """Memory is trusted; only that every leaf is there is checked."""

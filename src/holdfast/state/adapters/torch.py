@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
 from ... import dtypes
 from ...records import Bytes, Leaf, Node, Object
 from .._fit import Fit, Make
-from .._live import Span, copy_run
+from .._live import Span
 from .._names import Names
 from .._rebuild import Read
+from .._runs import copy_run, put_run
 from .._walk import Walk, type_name
 from .torch_device import DeviceCopies, copies_from
 
@@ -57,10 +57,18 @@ class _Tensor:
 
         def fill(leaf: Leaf) -> None:
             if leaf.size_bytes:
-                _fill(tensor, leaf, fit.read)
+                _fill(tensor, leaf, fit)
 
-        dtype, shape = dtype_name(live), tuple(live.shape)
-        return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(tensor), fill=fill)
+        return fit.array(
+            live,
+            node,
+            path,
+            dtype=dtype_name(live),
+            shape=tuple(live.shape),
+            identity=_identity(tensor),
+            fill=fill,
+            memory=lambda leaf: _memory(tensor, leaf),
+        )
 
 
 class LiveTensor:
@@ -189,17 +197,28 @@ def _bytes(rows: torch.Tensor) -> Bytes:
     return rows.reshape(-1).view(torch.uint8).numpy()
 
 
+def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
+    """The tensor with its axes in the order in which the leaf's bytes run."""
+    return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+
+
+def _memory(tensor: torch.Tensor, leaf: Leaf) -> Bytes | None:
+    """The tensor's own bytes, if they lie in host memory as the leaf's do."""
+    rows = _rows(tensor, leaf)
+    return _bytes(rows) if _is_plain(rows) else None
+
+
 @torch.no_grad()
-def _fill(tensor: torch.Tensor, leaf: Leaf, read: Read) -> None:
-    rows = tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
-    if _is_plain(rows):
-        read(leaf, _bytes(rows))
+def _fill(tensor: torch.Tensor, leaf: Leaf, fit: Fit) -> None:
+    memory = _memory(tensor, leaf)
+    if memory is not None:
+        fit.read(leaf, memory)
         if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
             torch.autograd.graph.increment_version(tensor)
-    else:
-        data = np.empty(leaf.size_bytes, np.uint8)
-        read(leaf, data)
-        rows.copy_(_as_tensor(data, rows.dtype, rows.shape))
+        return
+    rows = _rows(tensor, leaf)
+    for start, data in fit.parts(leaf):
+        put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
 
 
 def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
