@@ -106,17 +106,17 @@ class Parts(Protocol):
 
 def leaves(tree: Node) -> Iterator[Leaf]:
     """Every leaf of a state, in the order of the tree."""
-    match tree:
-        case Leaf():
-            yield tree
-        case Object():
-            yield from leaves(tree.state)
-        case dict():
-            for value in tree.values():
-                yield from leaves(value)
-        case list() | tuple():
-            for value in tree:
-                yield from leaves(value)
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        while isinstance(node, Object):
+            node = node.state
+        if isinstance(node, Leaf):
+            yield node
+        elif isinstance(node, dict):
+            waiting.extend(reversed(node.values()))
+        elif isinstance(node, list | tuple):
+            waiting.extend(reversed(node))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
