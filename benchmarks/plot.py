@@ -30,8 +30,8 @@ def plot(samples: Samples) -> str:
     shapes = [_text(10, 20, "Time as a ratio: shorter is faster; the axis is logarithmic", "normal")]
     shapes.append(_text(10, 38, "Bar: median of the rounds; line: from the least to the greatest", "normal"))
     for index, (colour, meaning) in enumerate(_LEGEND):
-        shapes.append(f'<rect x="{430 + 135 * index}" y="11" width="11" height="11" fill="{colour}"/>')
-        shapes.append(_text(446 + 135 * index, 21, meaning, "normal"))
+        shapes.append(f'<rect x="{390 + 140 * index}" y="11" width="11" height="11" fill="{colour}"/>')
+        shapes.append(_text(406 + 140 * index, 21, meaning, "normal"))
     y = 46
     for what, reference in PANELS:
         rows = [
