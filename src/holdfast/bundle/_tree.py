@@ -10,9 +10,10 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -53,12 +54,8 @@ def encode_tree(stored: StoredTree) -> bytes:
         ValueError: it would be nested too deeply, or larger than readers accept.
     """
     files = {name: index for index, name in enumerate(stored.links)}
-    content = {
-        "format": 1,
-        "files": [[name, links] for name, links in stored.links.items()],
-        "tree": _Encoder(files, stored).node(stored.tree),
-    }
-    data = _json.encode(content)
+    table = _json.encode([[name, links] for name, links in stored.links.items()])
+    data = b'{"format":1,"files":%b,"tree":%b}' % (table, _Encoder(files, stored).node(stored.tree))
     _json.check_depth(data)
     if len(data) > MAX_TREE_BYTES:
         raise ValueError(
@@ -99,80 +96,103 @@ def _files(content: Any) -> dict[str, int]:
 
 
 class _Encoder:
+    """Each node as its JSON text, at once: a second tree of lists and dicts would keep the garbage collector busy."""
+
     def __init__(self, files: Mapping[str, int], stored: StoredTree) -> None:
         self._files, self._pieces, self._codecs = files, stored.pieces, stored.codecs
+        # By exact type, as a state may have very many nodes; anything else is looked at more closely.
+        self._usual: dict[type, Callable[[Any], bytes]] = {
+            str: lambda value: _json.encode(_encode_text(value)),
+            float: lambda value: _json.encode(encode_float(value)),
+            int: lambda value: _json.encode(encode_integer(value)),
+            bool: _json.encode,
+            type(None): _json.encode,
+            dict: self._dict,
+            list: self._list,
+            Leaf: self._leaf,
+            Object: self._object,
+        }
 
-    def node(self, value: Node) -> Any:
+    def node(self, value: Node) -> bytes:
+        encode = self._usual.get(type(value))
+        if encode is not None:
+            return encode(value)
         match value:
-            case None | bool():
-                return value
-            case str():
-                return _encode_text(value)
-            case int():
-                return encode_integer(value)
-            case float():
-                return encode_float(value)
-            case list():
-                return [self.node(item) for item in value]
-            case dict():
-                return self._dict(value)
             case tuple():
-                return {"tuple": [self.node(item) for item in value]}
+                return b'{"tuple":%b}' % self._list(value)
             case set() | frozenset():
-                items = [self.node(item) for item in value]
-                return {type(value).__name__: sorted(items, key=_json.encode)}
-            case Leaf():
-                return {"array": self._leaf(value)}
-            case Alias():
-                return {"alias": value.path}
-            case Object():
-                return {"object": self._object(value)}
-            case bytes():
-                return {"bytes": base64.b64encode(value).decode()}
-            case complex():
-                return {"complex": [encode_float(value.real), encode_float(value.imag)]}
-            case datetime():
-                return {"datetime": value.isoformat()}
-            case date():
-                return {"date": value.isoformat()}
-            case time():
-                return {"time": value.isoformat()}
-            case timedelta():
-                return {"timedelta": [value.days, value.seconds, value.microseconds]}
-            case PurePath():
-                return {"path": _encode_text(value.as_posix())}
-        raise ValueError(f"a {type(value).__name__} is no part of a state tree")
+                members = b",".join(sorted(map(self.node, value)))
+                return b'{"%b":[%b]}' % (type(value).__name__.encode(), members)
+        for kind in (str, int, float, list, dict):  # a subclass's value is kept
+            if isinstance(value, kind):
+                return self._usual[kind](value)
+        return _json.encode(_encode_scalar(value))
 
-    def _dict(self, value: dict[Any, Node]) -> Any:
-        if all(type(key) is str and type(_encode_text(key)) is str for key in value):
-            return {"map": {_key(key): self.node(item) for key, item in value.items()}}
-        return {"dict": [[self.node(_key(key)), self.node(item)] for key, item in value.items()]}
+    def _list(self, items: Iterable[Node]) -> bytes:
+        return b"[%b]" % b",".join([self.node(item) for item in items])
 
-    def _leaf(self, leaf: Leaf) -> Any:
-        if len(leaf.dtype) > MAX_KEY or not _KIND.fullmatch(leaf.kind):
+    def _dict(self, value: dict[Any, Node]) -> bytes:
+        if set(map(type, value)) <= {str} and type(_encode_text("".join(value))) is str:
+            entries = [b"%b:%b" % (_json.encode(_key(key)), self.node(item)) for key, item in value.items()]
+            return b'{"map":{%b}}' % b",".join(entries)
+        entries = [b"[%b,%b]" % (self.node(_key(key)), self.node(item)) for key, item in value.items()]
+        return b'{"dict":[%b]}' % b",".join(entries)
+
+    def _leaf(self, leaf: Leaf) -> bytes:
+        if len(leaf.dtype) > MAX_KEY or not _is_kind(leaf.kind):
             raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
-        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": list(leaf.shape), "kind": leaf.kind}
+        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
         if leaf.path in self._codecs:
             content["codec"] = self._codecs[leaf.path]
         content["pieces"] = [
-            [self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born]
+            (self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born)
             for piece in self._pieces[leaf.path]
         ]
-        return content
+        return b'{"array":%b}' % _json.encode(content)
 
-    def _object(self, value: Object) -> Any:
-        content = {"adapter": value.adapter, "type": value.type, "state": self.node(value.state)}
-        return content | ({"about": dict(value.about)} if value.about else {})
+    def _object(self, value: Object) -> bytes:
+        adapter, kind = _json.encode(value.adapter), _json.encode(value.type)
+        about = b',"about":%b' % _json.encode(dict(value.about)) if value.about else b""
+        state = self.node(value.state)
+        return b'{"object":{"adapter":%b,"type":%b,"state":%b%b}}' % (adapter, kind, state, about)
+
+
+def _encode_scalar(value: Any) -> dict[str, Any]:
+    """What there is in JSON no word for, and may have no parts but numbers."""
+    match value:
+        case Alias():
+            return {"alias": value.path}
+        case bytes():
+            return {"bytes": base64.b64encode(value).decode()}
+        case complex():
+            return {"complex": [encode_float(value.real), encode_float(value.imag)]}
+        case datetime():
+            return {"datetime": value.isoformat()}
+        case date():
+            return {"date": value.isoformat()}
+        case time():
+            return {"time": value.isoformat()}
+        case timedelta():
+            return {"timedelta": [value.days, value.seconds, value.microseconds]}
+        case PurePath():
+            return {"path": _encode_text(value.as_posix())}
+    raise ValueError(f"a {type(value).__name__} is no part of a state tree")
 
 
 def _encode_text(value: str) -> str | dict[str, str]:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # lone surrogates have no UTF-8
-        return {"s": value.encode("utf-8", "surrogatepass").hex()}
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # lone surrogates have no UTF-8
+            return {"s": value.encode("utf-8", "surrogatepass").hex()}
     return str(value)
+
+
+@lru_cache(maxsize=256)
+def _is_kind(kind: str) -> bool:
+    return _KIND.fullmatch(kind) is not None
 
 
 class _Decoder:
@@ -267,7 +287,7 @@ class _Decoder:
             or not all(type(n) is int and n >= 0 for n in shape)
         ):
             raise ValueError(f"{path!r} has no shape")
-        if content.get("order", "F") != "F" or type(kind) is not str or not _KIND.fullmatch(kind):
+        if content.get("order", "F") != "F" or type(kind) is not str or not _is_kind(kind):
             raise ValueError(f"{path!r} has no order or kind")
         if type(dtype) is not str or len(dtype) > MAX_KEY:
             raise ValueError(f"{path!r} has no element type")

@@ -10,9 +10,10 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, count
 
 from blake3 import blake3
@@ -30,7 +31,7 @@ from ._tree import StoredTree, encode_tree
 logger = logging.getLogger("holdfast")
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
-_THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
+_SMALL_BYTES = 64 << 10  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
 _AHEAD = 4 * _THREADS  # batches digested before the disk has asked for them
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
@@ -216,20 +217,23 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
 
 def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
     """Each piece with its digests, in order; threads run a bounded distance ahead of who asks."""
-    if sum(cut.size for cut in pieces) < _THREADED_BYTES:
-        yield from _digest_batch(snapshot, pieces)
-        return
     with ThreadPoolExecutor(_THREADS if snapshot.in_place else 1) as pool:
-        ahead: deque[Future[list[Digested]]] = deque()
+        ahead: deque[Callable[[], list[Digested]]] = deque()
+        jobs: list[Future[list[Digested]]] = []
         try:
             for batch in _batches(pieces):
-                ahead.append(pool.submit(_digest_batch, snapshot, batch))
+                if batch[0].size < _SMALL_BYTES:
+                    # The interpreter lock is held for these: threads would only quarrel over it.
+                    ahead.append(partial(_digest_batch, snapshot, batch))
+                else:
+                    jobs.append(pool.submit(_digest_batch, snapshot, batch))
+                    ahead.append(jobs[-1].result)
                 if len(ahead) >= _AHEAD:
-                    yield from ahead.popleft().result()
+                    yield from ahead.popleft()()
             while ahead:
-                yield from ahead.popleft().result()
+                yield from ahead.popleft()()
         finally:
-            for job in ahead:
+            for job in jobs:
                 job.cancel()
 
 
@@ -237,11 +241,11 @@ def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
     batch: list[Cut] = []
     size = 0
     for cut in pieces:
-        batch.append(cut)
-        size += cut.size
-        if size >= _BATCH_BYTES:
+        if batch and (size >= _BATCH_BYTES or (cut.size < _SMALL_BYTES) != (batch[-1].size < _SMALL_BYTES)):
             yield batch
             batch, size = [], 0
+        batch.append(cut)
+        size += cut.size
     if batch:
         yield batch
 
