@@ -11,6 +11,7 @@ from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from .checkpointing import Checkpointing as Checkpointing
+    from .compare import diff as diff
     from .data import Dataset as Dataset
     from .experiment import Callback as Callback
     from .experiment import EarlyStopping as EarlyStopping
@@ -33,6 +34,7 @@ if _TYPE_CHECKING:
 
 _HOMES = {
     "checkpointing": ("Checkpointing",),
+    "compare": ("diff",),
     "data": ("Dataset",),
     "experiment": (
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),

@@ -9,6 +9,7 @@ from ._names import bundle_path as bundle_path
 from ._names import new_id as new_id
 from ._names import part_path as part_path
 from ._read import Bundle as Bundle
+from ._read import StoredPiece as StoredPiece
 from ._read import read_record as read_record
 from ._save import save as save
 from ._scan import Listed as Listed

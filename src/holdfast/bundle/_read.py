@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from threading import local
 
@@ -33,6 +34,16 @@ from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 _OPEN_ATTEMPTS = 5
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # a leaf of more than one piece
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """One piece of a leaf: bytes `start` to `start + size`. Equal BLAKE3 digests mean equal bytes."""
+
+    start: int
+    size: int
+    digest: str
+    place: Piece
 
 
 def read_record(directory: Directory, place: str) -> CheckpointRecord:
@@ -168,6 +179,18 @@ class Bundle:
         run = self._pool.map if leaf.size_bytes >= _THREADED_BYTES else map
         for _ in run(lambda part: self._read_piece(*part), parts):
             pass
+
+    def pieces(self, leaf: Leaf) -> list[StoredPiece]:
+        """The leaf's bytes in order, for who wants no more of them in memory at a time than a piece."""
+        return [StoredPiece(cut.start, cut.size, piece.blake3, piece) for cut, piece in self._pieces(leaf)]
+
+    def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
+        """Fill `out` (`piece.size` bytes) with a piece of the leaf, checked.
+
+        Raises:
+            PieceDamagedError: its bytes are not what was saved.
+        """
+        self._read_piece(leaf, piece.place, out)
 
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""

@@ -1,0 +1,8 @@
+"""Checkpoints beside each other: what differs, since when, and their average. Nothing of them runs."""
+
+from ._arrays import ArrayChange as ArrayChange
+from ._diff import ABSENT as ABSENT
+from ._diff import Diff as Diff
+from ._diff import Entry as Entry
+from ._diff import ValueChange as ValueChange
+from ._diff import diff as diff
