@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 
 _ESCAPED = re.compile("[%/\\[\\]\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _RESERVED = "__metadata__"  # safetensors keeps this key for itself
@@ -30,6 +31,21 @@ def child(parent: str, key: Hashable) -> str:
 def item(parent: str, index: int) -> str:
     """The path of the item at `index` of a list or tuple."""
     return f"{parent}/{index}" if parent else str(index)
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether `pattern` means `path`: `*` and `?` stay within an element, `**` crosses them; the rest is itself.
+
+    A pattern also means everything below the places that it names.
+    """
+    return _compiled(pattern).fullmatch(path) is not None
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*|\?)", pattern.rstrip("/"))
+    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(wild.get(part) or re.escape(part) for part in parts) + "(/.*)?", re.DOTALL)
 
 
 def _element(key: Hashable) -> str:
