@@ -11,6 +11,7 @@ from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from .checkpointing import Checkpointing as Checkpointing
+    from .compare import average as average
     from .compare import diff as diff
     from .data import Dataset as Dataset
     from .experiment import Callback as Callback
@@ -34,7 +35,7 @@ if _TYPE_CHECKING:
 
 _HOMES = {
     "checkpointing": ("Checkpointing",),
-    "compare": ("diff",),
+    "compare": ("average", "diff"),
     "data": ("Dataset",),
     "experiment": (
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),

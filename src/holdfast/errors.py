@@ -18,6 +18,7 @@ Grouped by what the caller would do next:
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
     └── RestoreError
         ├── StateMismatchError (ValueError)    what is saved does not fit the live object; nothing changed
+        │   └── StatesDifferError                  states that were to be combined do not fit each other
         ├── RestoreIncompleteError             damage was met half-way; the live object is a mixture
         └── PlanMismatchError (ValueError)     the experiment is not the one that was saved
 
@@ -196,6 +197,19 @@ class StateMismatchError(RestoreError, ValueError):
         return (
             f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{lines}\n"
             "Build the objects as they were when saved, or pass strict=False to skip what does not fit."
+        )
+
+
+class StatesDifferError(StateMismatchError):
+    """Checkpoints that were to be combined hold other arrays, shapes or dtypes; nothing was written."""
+
+    def __str__(self) -> str:
+        shown = self.problems[:10]
+        more = len(self.problems) - len(shown)
+        lines = "\n".join(f"  {problem}" for problem in shown) + (f"\n  … and {more} more" if more else "")
+        return (
+            f"the states do not fit each other, nothing was written:\n{lines}\n"
+            "`holdfast diff` shows all that differs; `--only` chooses what is combined."
         )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,15 @@ class Snapshot(Source, Protocol):
 
     def seal(self) -> None:
         """Return when every byte has been copied; nothing unsealed is ever committed."""
+        ...
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A snapshot that need not be in memory whole: asked for a part, it makes just that, each time anew."""
+
+    def part(self, leaf: Leaf, start: int, size: int, /) -> memoryview:
+        """`size` bytes of the leaf from `start` on, a piece as `bundle` cuts it. Called by several threads."""
         ...
 
 

@@ -18,7 +18,7 @@ from itertools import chain, count
 from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
-from ..records import FileEntry, Snapshot, leaves
+from ..records import FileEntry, Snapshot, Streamed, leaves
 from ..storage import Directory, Storage
 from ._names import pack_file, tree_file
 from ._pack import PackWriter, in_pack_order
@@ -250,4 +250,6 @@ def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[Digested]:
 
 
 def _bytes(snapshot: Snapshot, cut: Cut) -> memoryview:
+    if isinstance(snapshot, Streamed):
+        return snapshot.part(cut.leaf, cut.start, cut.size)
     return snapshot.ready(cut.leaf).data[cut.start : cut.start + cut.size]

@@ -1,6 +1,8 @@
 """Checkpoints beside each other: what differs, since when, and their average. Nothing of them runs."""
 
 from ._arrays import ArrayChange as ArrayChange
+from ._average import Averaged as Averaged
+from ._average import average as average
 from ._diff import ABSENT as ABSENT
 from ._diff import Diff as Diff
 from ._diff import Entry as Entry

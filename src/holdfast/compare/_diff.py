@@ -89,11 +89,12 @@ def diff(a: Place, b: Place) -> Diff:
         CheckpointNotFoundError, DamagedError, FormatVersionError: one of them cannot be read.
     """
     with contextlib.ExitStack() as opened:
-        one, other = (_source(place, opened) for place in (a, b))
+        one, other = (source_of(place, opened) for place in (a, b))
         return _compare(one, other)
 
 
-def _source(place: Place, opened: contextlib.ExitStack) -> Bundle:
+def source_of(place: Place, opened: contextlib.ExitStack) -> Bundle:
+    """The opened bundle at `place`; `opened` closes it, if it was not open."""
     if isinstance(place, session.Checkpoint):
         return place.source
     return opened.enter_context(session.open(place)).source

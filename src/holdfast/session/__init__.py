@@ -1,5 +1,7 @@
 """Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
 
+from ._alone import StreamedSnapshot as StreamedSnapshot
+from ._alone import save_alone as save_alone
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import open as open
 from ._checkpoint import scan as scan
