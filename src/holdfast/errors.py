@@ -8,6 +8,8 @@ Grouped by what the caller would do next:
     │   └── UnsupportedStateError (TypeError)  a value that cannot be saved safely; names its path
     ├── CheckpointNotFoundError (FileNotFoundError)   look elsewhere, or start from scratch
     ├── CheckpointExistsError (FileExistsError)       choose another name, or overwrite=True
+    │   └── OutputExistsError                  the same, of a file that is no checkpoint
+    ├── ForeignFileError (ValueError)      a file of another format that cannot be read, or not safely
     ├── RunActiveError                     another live run uses this directory
     ├── DamagedError                       use another checkpoint; this one is not what was saved
     │   ├── CheckpointDamagedError             a file is missing, cut, foreign or malformed
@@ -83,6 +85,24 @@ class CheckpointExistsError(HoldfastError, FileExistsError):
 
     def __str__(self) -> str:
         return f"checkpoint {self.place!r} exists already. Choose another name or pass overwrite=True."
+
+
+class OutputExistsError(CheckpointExistsError):
+    """A file of this name is there already and `overwrite=False`."""
+
+    def __str__(self) -> str:
+        return f"{self.place} exists already. Choose another name, or pass overwrite=True (--overwrite)."
+
+
+class ForeignFileError(HoldfastError, ValueError):
+    """A file of another format that cannot be imported: it is not what its name says, or is not safe to read."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return f"{self.place} cannot be imported: {self.why}"
 
 
 class RunActiveError(HoldfastError):

@@ -94,7 +94,7 @@ class Snapshot(Source, Protocol):
 
 @runtime_checkable
 class Streamed(Protocol):
-    """A snapshot that need not be in memory whole: asked for a part, it makes just that, each time anew."""
+    """A snapshot that need not be in memory whole: asked for a part, it makes just that."""
 
     def part(self, leaf: Leaf, start: int, size: int, /) -> memoryview:
         """`size` bytes of the leaf from `start` on, a piece as `bundle` cuts it. Called by several threads."""

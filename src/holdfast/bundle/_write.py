@@ -80,11 +80,12 @@ class FileWriter:
         digests: dict[Cut, Digested] = {}
         known: list[Digested] = []
         size = self._write_group(
-            self._new_ones(snapshot, order, sharing, digests, known), order, snapshot, sharing, seq
+            self._new_ones(snapshot, order, sharing, digests, known), order, sharing, seq
         )
         shared = self._link_known(known, sharing, seq)
         for group in shared.rest:
-            size += self._write_group(group, [piece.cut for piece in group], snapshot, sharing, seq)
+            ready = ((piece, _bytes(snapshot, piece.cut)) for piece in group)
+            size += self._write_group(ready, [piece.cut for piece in group], sharing, seq)
         placed = {path: [self._place(digests[cut]) for cut in those] for path, those in pieces.items()}
         stored = StoredTree(snapshot.tree, placed, self._links)
         data = encode_tree(stored)
@@ -105,17 +106,17 @@ class FileWriter:
         sharing: Sharing,
         digests: dict[Cut, Digested],
         known: list[Digested],
-    ) -> Iterator[Digested]:
+    ) -> Iterator[tuple[Digested, memoryview]]:
         """Each distinct piece that no known pack has, as soon as it is digested; the others go to `known`."""
         seen: set[str] = set()
-        for piece in _digest(snapshot, order):
+        for piece, data in _digest(snapshot, order):
             digests[piece.cut] = piece
             if piece.blake3 not in seen:
                 seen.add(piece.blake3)
                 if sharing.find(piece):
                     known.append(piece)
                 else:
-                    yield piece
+                    yield piece, data
 
     def _place(self, piece: Digested) -> Piece:
         return self._placed[piece.blake3]
@@ -166,7 +167,7 @@ class FileWriter:
         return False
 
     def _write_group(
-        self, group: Iterable[Digested], room: Sequence[Cut], snapshot: Snapshot, sharing: Sharing, seq: int
+        self, group: Iterable[tuple[Digested, memoryview]], room: Sequence[Cut], sharing: Sharing, seq: int
     ) -> int:
         """Write one new pack, unless `group` is empty; returns its size in bytes."""
         pieces = iter(group)
@@ -177,8 +178,8 @@ class FileWriter:
         file = self._directory.create(name, expected_size=sum(cut.size for cut in room))
         try:
             pack = PackWriter(file, room)
-            for piece in chain((first,), pieces):
-                pack.add(piece.cut, _bytes(snapshot, piece.cut))
+            for piece, data in chain((first,), pieces):
+                pack.add(piece.cut, data)  # the very bytes that were digested
                 known = sharing.find(piece)
                 born = known.born if known else seq
                 self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
@@ -209,13 +210,13 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
         file.close()
 
 
-def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
-    """Each piece with its digests, in order; threads run a bounded distance ahead of who asks."""
+def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[tuple[Digested, memoryview]]:
+    """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of who asks."""
     if sum(cut.size for cut in pieces) < _THREADED_BYTES:
         yield from _digest_batch(snapshot, pieces)
         return
     with ThreadPoolExecutor(_THREADS) as pool:
-        ahead: deque[Future[list[Digested]]] = deque()
+        ahead: deque[Future[list[tuple[Digested, memoryview]]]] = deque()
         try:
             for batch in _batches(pieces):
                 ahead.append(pool.submit(_digest_batch, snapshot, batch))
@@ -241,11 +242,11 @@ def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
         yield batch
 
 
-def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[Digested]:
+def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[tuple[Digested, memoryview]]:
     digested = []
     for cut in batch:
         data = _bytes(snapshot, cut)
-        digested.append(Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data)))
+        digested.append((Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data)), data))
     return digested
 
 

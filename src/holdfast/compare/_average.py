@@ -21,8 +21,8 @@ from ..dtypes import item_size
 from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
 from ..records import CheckpointRecord, Leaf, Node, Object, leaves
+from ..session import Place, source_of
 from ..state import entries
-from ._diff import Place, source_of
 from ._scope import floating
 
 _BLOCK_ITEMS = 1 << 16

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from .. import session
-from ..bundle import Bundle, Listed
+from ..bundle import Bundle
 from ..records import CheckpointRecord, Leaf, Node, Object
+from ..session import Place, source_of
 from ..state import entries
 from ._arrays import ArrayChange, compare
-
-Place = str | os.PathLike[str] | Listed | session.Checkpoint
-"""A checkpoint by its path, as it was listed, or opened."""
 
 
 class _Absent(Enum):
@@ -91,13 +87,6 @@ def diff(a: Place, b: Place) -> Diff:
     with contextlib.ExitStack() as opened:
         one, other = (source_of(place, opened) for place in (a, b))
         return _compare(one, other)
-
-
-def source_of(place: Place, opened: contextlib.ExitStack) -> Bundle:
-    """The opened bundle at `place`; `opened` closes it, if it was not open."""
-    if isinstance(place, session.Checkpoint):
-        return place.source
-    return opened.enter_context(session.open(place)).source
 
 
 def _compare(a: Bundle, b: Bundle) -> Diff:

@@ -3,8 +3,10 @@
 from ._alone import StreamedSnapshot as StreamedSnapshot
 from ._alone import save_alone as save_alone
 from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import Place as Place
 from ._checkpoint import open as open
 from ._checkpoint import scan as scan
+from ._checkpoint import source_of as source_of
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
 from ._remove import removable as removable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -121,6 +122,20 @@ def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None 
             bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None)
         )
     return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")))
+
+
+Place = str | os.PathLike[str] | bundle.Listed | Checkpoint
+"""A checkpoint by its path, as it was listed, or opened."""
+
+
+def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
+    """The opened bundle at `place`; `closing` will close it, unless it was open before.
+
+    Raises: as `open`.
+    """
+    if isinstance(place, Checkpoint):
+        return place.source
+    return closing.enter_context(open(place)).source
 
 
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
