@@ -55,14 +55,17 @@ def test_safetensors_come_in_bit_for_bit(tmp_path):
 
 
 def test_pt_comes_in_with_its_structure_and_its_ties(tmp_path):
-    value = {"model": TENSORS | {"tied": TENSORS["layer.weight"]}, "epoch": 3, "rates": [0.1, None]}
+    tensors = {
+        name: tensor for name, tensor in TENSORS.items() if name != "eight"
+    }  # too young for the old format
+    value = {"model": tensors | {"tied": tensors["layer.weight"]}, "epoch": 3, "rates": [0.1, None]}
     for name, options in (("new.pt", {}), ("old.pt", {"_use_new_zipfile_serialization": False})):
         torch.save(value, tmp_path / name, **options)
         holdfast.import_checkpoint(tmp_path / name, tmp_path / name)
         state = load(tmp_path / f"{name}.ckpt.mml")
         assert state["epoch"] == 3
         assert state["rates"] == [0.1, None]
-        for key, tensor in TENSORS.items():
+        for key, tensor in tensors.items():
             assert state["model"][key].dtype == tensor.dtype
             assert bits(state["model"][key]) == bits(tensor)
         assert state["model"]["tied"] is state["model"]["layer.weight"]
@@ -132,7 +135,7 @@ def test_shards_come_in_together_and_tied_names_come_back(save, tmp_path):
     index = json.loads((tmp_path / "m.safetensors.index.json").read_text())
     index["weight_map"]["a"] = "../../outside.safetensors"
     (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ForeignFileError, match="no .safetensors file beside it"):
+    with pytest.raises(ForeignFileError, match=r"no \.safetensors file beside it"):
         holdfast.import_checkpoint(tmp_path, tmp_path / "back", overwrite=True)
 
 
@@ -203,7 +206,7 @@ def test_a_dcp_directory_comes_in_if_it_is_trusted(tmp_path):
         "model": {"weight": torch.arange(6.0).reshape(2, 3), "half": torch.ones(3).bfloat16()},
         "epoch": 3,
     }
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="single process"):
         dcp.save(state, checkpoint_id=tmp_path / "dcp")
     with pytest.raises(UsageError, match="--trusted"):
         holdfast.import_checkpoint(tmp_path / "dcp", tmp_path / "a")

@@ -166,7 +166,7 @@ class _Average:
 
     def part(self, leaf: Leaf, start: int, size: int) -> memoryview:
         if leaf.path not in self._averaged:
-            return memoryview(_read(self._newest, leaf, start, size))
+            return _read(self._newest, leaf, start, size).data
         total = fsum(self._shares)
         pieces = [_read(source, leaf, start, size) for source in self._sources]
         out = np.empty(size, np.uint8)
@@ -179,11 +179,11 @@ class _Average:
                     for share, piece in zip(self._shares, pieces, strict=True)
                 )
                 out[block] = narrow(np.asarray(mean / total), leaf.dtype)
-        return memoryview(out)
+        return out.data
 
 
 def _read(source: Bundle, leaf: Leaf, start: int, size: int) -> np.ndarray:
     piece = next(piece for piece in source.pieces(leaf) if (piece.start, piece.size) == (start, size))
     out = np.empty(size, np.uint8)
-    source.read_piece(leaf, piece, memoryview(out))
+    source.read_piece(leaf, piece, out.data)
     return out

@@ -55,7 +55,8 @@ def first_bad(number: int, check: Callable[[int], Verdict]) -> Search:
     if verdicts[bad] == "good":
         return Search(None, bad, verdicts)
     while candidates := [index for index in range(good + 1, bad) if index not in verdicts]:
-        middle = min(candidates, key=lambda index: abs(2 * index - good - bad))
+        ends = good + bad
+        middle = min(candidates, key=lambda index: abs(2 * index - ends))
         match judge(middle):
             case "good":
                 good = middle

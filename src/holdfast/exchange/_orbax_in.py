@@ -24,8 +24,8 @@ def is_orbax(directory: str) -> bool:
 def opened(place: str) -> Iterator[tuple[Node, Part]]:
     """The tree that was saved there; of a composite checkpoint that of its item `default` or `state`."""
     try:
-        import jax
-        from orbax import checkpoint as orbax
+        import jax  # type: ignore[import-not-found]
+        from orbax import checkpoint as orbax  # type: ignore[import-not-found]
     except ImportError:
         raise UsageError("this needs Orbax: pip install orbax-checkpoint.") from None
     try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import dtypes
 from ..bundle import Bundle
-from ..errors import OutputExistsError, SaveError, UsageError
+from ..errors import HoldfastError, OutputExistsError, SaveError, UsageError
 from ..records import Leaf
 from ..storage import LocalDisk, NewFiles
 
@@ -63,9 +63,11 @@ class OutputFiles:
     def __enter__(self) -> NewFiles:
         return self._files.__enter__()
 
-    def __exit__(self, kind: object, *details: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            self._files.__exit__(kind, *details)
+            self._files.__exit__(kind, error, trace)
+            if isinstance(error, OSError) and not isinstance(error, HoldfastError):
+                raise error
         except FileExistsError as err:
             raise OutputExistsError(os.path.join(self._folder, str(err.filename or ""))) from None
         except OSError as err:

@@ -43,20 +43,21 @@ def opened_dcp(place: str, trusted: bool) -> Iterator[tuple[Node, Part]]:
             "If you know who wrote it, pass trusted=True (--trusted)."
         )
     torch = _torch()
-    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is but one process is what we want
-            known = dcp.FileSystemReader(place).read_metadata().state_dict_metadata
+            known = FileSystemReader(place).read_metadata().state_dict_metadata
             state: dict[str, Any] = {
                 name: torch.empty(about.size, dtype=about.properties.dtype)
                 if isinstance(about, TensorStorageMetadata)
                 else None
                 for name, about in known.items()
             }
-            dcp.load(state, checkpoint_id=place)
+            load(state, checkpoint_id=place)
     except Exception as err:
         raise ForeignFileError(place, f"torch cannot read it: {err}.") from err
     yield of_value(state)

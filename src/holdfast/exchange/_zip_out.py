@@ -20,9 +20,11 @@ class _Sink:
     def __init__(self, file: WriteFile) -> None:
         self._file = file
         self.size = 0
+        self.is_abandoned = False
 
     def write(self, data: bytes | memoryview) -> int:
-        self._file.write(data)
+        if not self.is_abandoned:
+            self._file.write(data)
         self.size += len(data)
         return len(data)
 
@@ -51,10 +53,19 @@ class ZipWriter:
     def close(self) -> None:
         self._zip.close()
 
+    def abandon(self) -> None:
+        """Write nothing any more: `zipfile` would still finish the archive when it is collected."""
+        self._sink.is_abandoned = True
+        self._zip.close()
+
 
 @contextmanager
 def zip_file(file: WriteFile, alignment: int = 1) -> Iterator[ZipWriter]:
     """An archive that is finished when the block ends without an error."""
     writer = ZipWriter(file, alignment)
-    yield writer
+    try:
+        yield writer
+    except BaseException:
+        writer.abandon()
+        raise
     writer.close()
