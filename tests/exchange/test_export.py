@@ -124,6 +124,8 @@ def test_an_encoder_of_a_real_run_loads_into_the_module_it_came_from(tmp_path):
     newest = f"{tmp_path}/train/{bundles(tmp_path / 'train')[-1]}.ckpt.mml"
     for name in ("body.safetensors", "body.pt"):
         holdfast.export(newest, tmp_path / name, prefix="model_graph/body")
+    done = holdfast.export(newest, tmp_path / "all.safetensors")
+    assert done.arrays == ("body.0.weight", "body.0.bias", "head.weight", "head.bias")
     fresh = graph(seed=9)["body"].model
     safetensors.torch.load_model(fresh, tmp_path / "body.safetensors")
     other = graph(seed=9)["body"].model

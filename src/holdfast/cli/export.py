@@ -55,7 +55,7 @@ def export(
         console.say(f"wrote {_text.printable(file)}: {_text.size(os.path.getsize(file))}")
     for name, kept in done.tied.items():
         console.say(f"{_text.printable(name)} is {_text.printable(kept)}, which is written once", "dim")
-    left_out = f"; left out: {_text.count(done.left_out, 'plain value')}" if done.left_out else ""
+    left_out = f"; left out: {_text.count(done.left_out, 'other value')}" if done.left_out else ""
     console.say(f"{_text.count(len(done.arrays), 'array')}{left_out}", "bold")
 
 

@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum, isfinite
-from typing import Final
 
 import numpy as np
 
@@ -20,14 +19,12 @@ from ..bundle import SUFFIX, Bundle
 from ..dtypes import item_size
 from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
-from ..records import CheckpointRecord, Leaf, Node, Object, leaves
+from ..records import CheckpointRecord, Leaf, Node, leaves
 from ..session import Place, source_of
-from ..state import entries
+from ..state import in_optimizers
 from ._scope import floating
 
 _BLOCK_ITEMS = 1 << 16
-_NO_WEIGHTS: Final = ("torch.optim.Optimizer",)
-"""Adapters of objects whose arrays are no weights: moments of Adam are not averaged with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +113,7 @@ def _age(source: Bundle, sources: Sequence[Bundle]) -> tuple[object, ...]:
 def _averaged(tree: Node, only: str | None) -> list[Leaf]:
     if only is not None:
         return [*floating(tree, only)]
-    of_optimizers = {
-        leaf.path
-        for _, node in entries(tree)
-        if isinstance(node, Object) and node.adapter in _NO_WEIGHTS
-        for leaf in leaves(node)
-    }
+    of_optimizers = in_optimizers(tree)
     found = [leaf for leaf in floating(tree, None) if leaf.path not in of_optimizers]
     if not found:
         raise UsageError("there is no floating array to average.")

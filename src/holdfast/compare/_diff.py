@@ -147,5 +147,13 @@ def _facts(record: CheckpointRecord) -> dict[str, Any]:
     facts |= {f"moment.{name}": getattr(moment, name) for name in ("hook", "phase", "epoch", "batch", "step")}
     facts |= {"reason": record.reason, "durability": record.durability, "commit": record.commit}
     for group in ("metrics", "versions", "environment", "details"):
-        facts |= {f"{group}.{name}": value for name, value in getattr(record, group).items()}
+        facts |= _flat(group, getattr(record, group))
     return facts
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {
+        path: each for key, inner in value.items() for path, each in _flat(f"{name}.{key}", inner).items()
+    }

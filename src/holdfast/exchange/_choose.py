@@ -9,14 +9,16 @@ from typing import Literal
 from ..errors import UsageError
 from ..paths import matches, plain_name
 from ..records import Alias, Leaf, Node, leaves
-from ..state import entries
+from ..state import entries, in_optimizers
+
+_MODELS = "model_graph"
 
 Names = Literal["dots", "slashes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Arrays by name. `tied`: further names of arrays that are in `arrays`. `left_out`: values that are no arrays."""
+    """Arrays by name. `tied`: further names of arrays that are in `arrays`. `left_out`: how many values are not."""
 
     arrays: Mapping[str, Leaf]
     tied: Mapping[str, str]
@@ -26,10 +28,15 @@ class Chosen:
 def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen:
     """The arrays below `prefix` that `only` means, under names relative to `prefix`.
 
+    If neither is given: of a model graph its models without their optimizers; of another state every array.
+
     Raises:
         UsageError: there are none, or two would have one name.
     """
     prefix = prefix.strip("/")
+    skipped: frozenset[str] = frozenset()
+    if not prefix and only is None and isinstance(tree, dict) and _MODELS in tree:
+        prefix, skipped = _MODELS, in_optimizers(tree)
     arrays: dict[str, Leaf] = {}
     tied: dict[str, str] = {}
     first_names: dict[str, str] = {}
@@ -39,7 +46,7 @@ def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen
             only and not matches(path, only)
         ):
             continue
-        if leaf is None:
+        if leaf is None or leaf.path in skipped:
             left_out += 1
             continue
         name = _name(path, prefix, names)

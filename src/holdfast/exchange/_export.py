@@ -23,7 +23,7 @@ class Exported:
     Attributes:
         files: their paths; of a sharded export the index comes last.
         arrays: the names of the arrays in them. tied: further names of some of these.
-        left_out: how many plain values such files have no place for.
+        left_out: how many values below `prefix` are not: plain ones, and an optimizer's if the models were exported.
     """
 
     files: tuple[str, ...]
@@ -43,6 +43,9 @@ def export(
     overwrite: bool = False,
 ) -> Exported:
     """Write the arrays of a checkpoint to `out`: `.safetensors`, `.npz` or `.pt`, by its ending.
+
+    Of an experiment these are the models (parameters and buffers), called as in a `state_dict` of the graph; of a
+    state without a model graph every array. `prefix` or `only` choose others; `only="**"` means all.
 
     Each file appears whole or not at all. Bytes are checked as they are read, and streamed: in memory is a
     piece at a time, or one array if it is in F order. A `.pt` is for `torch.load(weights_only=True)`.

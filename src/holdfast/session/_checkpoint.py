@@ -114,7 +114,10 @@ def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None 
         CheckpointReplacedError: it is not the listed one any more.
         FormatVersionError: a newer Holdfast wrote it.
     """
-    disk = disk or LocalDisk()
+    return _opened(place, disk or LocalDisk())
+
+
+def _opened(place: str | os.PathLike[str] | bundle.Listed, disk: Storage) -> Checkpoint:
     if isinstance(place, bundle.Listed):
         if place.problem:
             raise place.problem
@@ -135,7 +138,7 @@ def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
     """
     if isinstance(place, Checkpoint):
         return place.source
-    return closing.enter_context(open(place)).source
+    return closing.enter_context(_opened(place, LocalDisk())).source
 
 
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
