@@ -18,7 +18,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (DAMAGED, "a checkpoint is damaged", (errors.DamagedError,)),
     (
         2,
-        "wrong usage, or there is no such checkpoint",
+        "wrong usage, or there is no such checkpoint, or one too many",
         (errors.UsageError, errors.CheckpointNotFoundError, errors.CheckpointExistsError),
     ),
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
