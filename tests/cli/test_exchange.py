@@ -17,6 +17,13 @@ def test_a_checkpoint_goes_out_and_comes_back(experiment, holdfast, tmp_path):
     assert "import of a.safetensors" in holdfast("show", tmp_path / "b").stdout
 
 
+def test_restore_is_export_by_another_name(experiment, holdfast, tmp_path):
+    place = experiment.save("a", {"w": np.arange(3.0)})
+    assert holdfast("restore", place, tmp_path / "a.npz").exit_code == 0
+    assert list(np.load(tmp_path / "a.npz")["w"]) == [0, 1, 2]
+    assert "checkpoint.restore()" in holdfast("restore", "--help", env={"COLUMNS": "200"}).stdout
+
+
 def test_json_names_what_was_written(experiment, holdfast, tmp_path):
     place = experiment.save("a", {f"w{index}": np.zeros(1000) for index in range(3)} | {"lr": 1})
     options = ("--shard-size", "10KB", "--json")

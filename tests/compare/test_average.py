@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import holdfast
+import peak_memory
 from holdfast.errors import CheckpointExistsError, PieceDamagedError, StatesDifferError, UsageError
 from small_runs import bundles, experiment, graph, on_disk, train
 
@@ -114,3 +115,28 @@ def test_damage_and_wrong_use_leave_nothing_behind(save, tmp_path):
     with pytest.raises(PieceDamagedError):
         holdfast.average([a, b], tmp_path / "soup")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+def test_every_piece_is_read_once_so_what_was_digested_is_what_is_written(save, tmp_path, monkeypatch):
+    places = [
+        save(name, {"w": np.full(2_100_000, value, np.float32)}) for name, value in (("a", 1), ("b", 3))
+    ]
+    read = []
+    original = holdfast.bundle.Bundle.read_piece
+    monkeypatch.setattr(
+        holdfast.bundle.Bundle, "read_piece", lambda *args: (read.append(args[2].start), original(*args))
+    )
+    holdfast.average(places, tmp_path / "soup")
+    assert sorted(read) == sorted([0, 4 << 20, 8 << 20] * 2)
+
+
+@pytest.mark.slow
+def test_large_states_are_averaged_in_little_memory(save, tmp_path):
+    value = np.random.default_rng(0).normal(size=1_000_003).astype(np.float32)
+    places = [save(name, {"w": np.resize(value * step, 50_000_000)}) for step, name in enumerate("abc")]
+    [grown] = peak_memory.run(
+        "import holdfast, holdfast.compare\n"
+        "before = peak_bytes(); holdfast.average(sys.argv[1:4], sys.argv[4]); print(peak_bytes() - before)",
+        *(*places, tmp_path / "soup"),
+    )
+    assert 0 < grown < 200 << 20  # of 600 MB

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import ml_dtypes
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import holdfast
+import peak_memory
 from holdfast import bundle
 from holdfast.compare import ABSENT, ArrayChange, _arrays
 from holdfast.errors import CheckpointNotFoundError, PieceDamagedError
@@ -238,18 +237,12 @@ def test_two_states_of_200_mb_are_compared_in_less_than_64_mib(save):
     old["half"][::1000] = 0
     old["single"] += np.float32(0.5)
     b = save("b", old)
-    code = (
-        "import resource, sys, holdfast, holdfast.compare\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before = peak(); found = holdfast.diff(*sys.argv[1:])\n"
-        "print(peak() - before, *(change.changed for change in found.arrays))"
+    grown, single, half = peak_memory.run(
+        "import holdfast, holdfast.compare\n"
+        "before = peak_bytes(); found = holdfast.diff(*sys.argv[1:])\n"
+        "print(peak_bytes() - before, *(change.changed for change in found.arrays))",
+        *(a, b),
     )
-    # ru_maxrss of a child begins with that of its parent at the fork, so the child is started from a small one.
-    shell = 'exec "$0" -c "$1" "$2" "$3"'
-    done = subprocess.run(
-        ["sh", "-c", shell, sys.executable, code, a, b], capture_output=True, text=True, check=True
-    )
-    grown_kib, single, half = map(int, done.stdout.split())
-    assert grown_kib < 64 << 10
+    assert 0 < grown < 64 << 20
     assert single == 25_000_000
     assert 49_000 < half <= 50_000

@@ -14,11 +14,13 @@ from . import _json, _text
 from ._console import Console
 from ._places import find_one
 
+_RESTORE = "The same as export: arrays to a plain file. Into live objects only Python restores: checkpoint.restore()."
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
 def register(app: typer.Typer) -> None:
     app.command("export")(export)
+    app.command("restore", help=_RESTORE)(export)
 
 
 def export(

@@ -26,7 +26,8 @@ def one_at_a_time(fill: Callable[[Leaf, Bytes], None]) -> Part:
                 data = np.empty(leaf.size_bytes, np.uint8)
                 fill(leaf, data)
                 last = leaf.path, data
-            return last[1][start : start + size].data
+            # A copy: a slice would keep the whole leaf in memory for as long as it waits to be written.
+            return last[1][start : start + size].copy().data
 
     return part
 
