@@ -11,7 +11,11 @@ from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from .checkpointing import Checkpointing as Checkpointing
+    from .compare import average as average
+    from .compare import diff as diff
     from .data import Dataset as Dataset
+    from .exchange import export as export
+    from .exchange import import_checkpoint as import_checkpoint
     from .experiment import Callback as Callback
     from .experiment import EarlyStopping as EarlyStopping
     from .experiment import EvalPhase as EvalPhase
@@ -35,7 +39,9 @@ if _TYPE_CHECKING:
 
 _HOMES = {
     "checkpointing": ("Checkpointing",),
+    "compare": ("average", "diff"),
     "data": ("Dataset",),
+    "exchange": ("export", "import_checkpoint"),
     "experiment": (
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),

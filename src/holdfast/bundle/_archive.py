@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from blake3 import blake3
 
@@ -105,7 +106,7 @@ class _Pack:
                 # One frame serves two arrays only if their bytes are taken apart alike.
                 same = (piece.blake3, num_planes(leaf.dtype) if self.is_compressed else 1)
                 if same not in known:
-                    known[same] = replace(piece, file=self.name, key=cut.key)
+                    known[same] = msgspec.structs.replace(piece, file=self.name, key=cut.key)
                     new.append((cut, piece))
                 placed[leaf.path].append(known[same])
         pieces = dict(new)
@@ -126,7 +127,7 @@ class _Pack:
         """What is to be written, in order; threads read and compress a few pieces ahead."""
 
         def prepare(cut: Cut) -> memoryview:
-            data = self.opened.read_piece(cut.leaf, cut.size, pieces[cut])
+            data = self.opened.piece_bytes(cut.leaf, cut.size, pieces[cut])
             return memoryview(compress(data, cut.leaf.dtype)) if self.is_compressed else data.data
 
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -150,9 +151,9 @@ def _shrinks(opened: Bundle, leaf: Leaf) -> bool:
     if leaf.size_bytes < _MIN_BYTES:
         return False
     cut = next(cuts(leaf))
-    data: Bytes = opened.read_piece(leaf, cut.size, opened.stored.pieces[leaf.path][0])
+    data: Bytes = opened.piece_bytes(leaf, cut.size, opened.stored.pieces[leaf.path][0])
     return len(compress(data, leaf.dtype)) <= _WORTHWHILE * cut.size
 
 
 def _frame(cut: Cut, size: int) -> Cut:
-    return replace(cut, size=size, dtype="U8", shape=(size,))
+    return msgspec.structs.replace(cut, size=size, dtype="U8", shape=(size,))

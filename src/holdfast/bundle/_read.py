@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
 from threading import local
@@ -41,6 +42,16 @@ _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread reads at a time, at least
 _SCRATCH_BYTES = 32 << 20  # of all pieces that are read ahead of somebody who takes them one by one
 _CHECKED_BYTES = 512 << 10  # a part of a piece that stays in the cache while it is read and digested
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """One piece of a leaf: bytes `start` to `start + size`. Equal BLAKE3 digests mean equal bytes."""
+
+    start: int
+    size: int
+    digest: str
+    place: Piece
 
 
 def read_record(directory: Directory, place: str) -> CheckpointRecord:
@@ -224,7 +235,7 @@ class Bundle:
         while under_way:
             yield oldest()
 
-    def read_piece(self, leaf: Leaf, size: int, piece: Piece) -> Bytes:
+    def piece_bytes(self, leaf: Leaf, size: int, piece: Piece) -> Bytes:
         """One piece of a leaf, checked, in memory of its own.
 
         Raises:
@@ -254,6 +265,18 @@ class Bundle:
         self.read_into(leaf, data)
         data.flags.writeable = False
         return data
+
+    def pieces(self, leaf: Leaf) -> list[StoredPiece]:
+        """The leaf's bytes in order, for who wants no more of them in memory at a time than a piece."""
+        return [StoredPiece(start, size, piece.blake3, piece) for start, size, piece in self._pieces(leaf)]
+
+    def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
+        """Fill `out` (`piece.size` bytes) with a piece of the leaf, checked.
+
+        Raises:
+            PieceDamagedError: its bytes are not what was saved.
+        """
+        self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
 
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""

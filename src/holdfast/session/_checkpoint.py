@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
@@ -133,10 +134,10 @@ def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None 
         CheckpointReplacedError: it is not the listed one any more.
         FormatVersionError: a newer Holdfast wrote it.
     """
-    return _open(place, disk or LocalDisk())
+    return _opened(place, disk or LocalDisk())
 
 
-def _open(place: str | os.PathLike[str] | bundle.Listed, disk: Storage) -> Checkpoint:
+def _opened(place: str | os.PathLike[str] | bundle.Listed, disk: Storage) -> Checkpoint:
     if isinstance(place, bundle.Listed):
         if place.problem:
             raise place.problem
@@ -144,6 +145,20 @@ def _open(place: str | os.PathLike[str] | bundle.Listed, disk: Storage) -> Check
             bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None), disk
         )
     return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk)
+
+
+Place = str | os.PathLike[str] | bundle.Listed | Checkpoint
+"""A checkpoint by its path, as it was listed, or opened."""
+
+
+def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
+    """The opened bundle at `place`; `closing` will close it, unless it was open before.
+
+    Raises: as `open`.
+    """
+    if isinstance(place, Checkpoint):
+        return place.source
+    return closing.enter_context(_opened(place, LocalDisk())).source
 
 
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
@@ -178,5 +193,5 @@ def archive(
         UsageError: `zstandard` is not installed, or the name cannot be one of a checkpoint.
         SaveError: the disk refused.
     """
-    with _open(place, disk or LocalDisk()) as checkpoint:
+    with _opened(place, disk or LocalDisk()) as checkpoint:
         return checkpoint.archive(to, compress=compress, overwrite=overwrite)

@@ -20,4 +20,5 @@ from ._snapshot import capture as capture
 from ._snapshot import look as look
 from ._tree import entries as entries
 from ._tree import find as find
+from ._tree import in_optimizers as in_optimizers
 from ._walk import Walk as Walk

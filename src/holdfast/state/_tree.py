@@ -12,6 +12,20 @@ COLLECTION: Final = "collection"
 """The adapter of OrderedDicts, deques and their like; their states are plain dicts and lists."""
 
 
+OPTIMIZER: Final = "torch.optim.Optimizer"
+"""The adapter of optimizers, whose arrays (moments, steps) are no weights."""
+
+
+def in_optimizers(tree: Node) -> frozenset[str]:
+    """The paths of the arrays of optimizers."""
+    return frozenset(
+        leaf.path
+        for _, node in entries(tree)
+        if isinstance(node, Object) and node.adapter == OPTIMIZER
+        for leaf in leaves(node)
+    )
+
+
 def find(tree: Node, path: str) -> Node:
     """The node at a state path such as `model_graph/encoder/0.weight`; of an alias its target.
 
