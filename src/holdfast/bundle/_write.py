@@ -218,7 +218,7 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
         ahead: deque[Future[list[Digested]]] = deque()
         try:
             for batch in _batches(pieces):
-                ahead.append(pool.submit(_digest_batch, snapshot, batch))
+                ahead.append(_begin(pool, snapshot, batch))
                 if len(ahead) >= _AHEAD:
                     yield from ahead.popleft().result()
             while ahead:
@@ -226,6 +226,15 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
         finally:
             for job in ahead:
                 job.cancel()
+
+
+def _begin(pool: ThreadPoolExecutor, snapshot: Snapshot, batch: list[Cut]) -> Future[list[Digested]]:
+    try:
+        return pool.submit(_digest_batch, snapshot, batch)
+    except RuntimeError:  # a background save while the interpreter ends, or there are no more threads
+        done: Future[list[Digested]] = Future()
+        done.set_result(_digest_batch(snapshot, batch))
+        return done
 
 
 def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:

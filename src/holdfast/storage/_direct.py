@@ -37,7 +37,7 @@ class DirectWriter:
         self._buffers = [np.frombuffer(mmap.mmap(-1, BUFFER_BYTES), np.uint8) for _ in range(2)]
         self._used = 0
         self._offset = 0  # in the file, of the buffer being filled
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="holdfast-disk")
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="holdfast-disk")
         self._under_way: Future[None] | None = None
 
     def skip(self, size: int) -> None:
@@ -71,7 +71,8 @@ class DirectWriter:
 
     def stop(self) -> None:
         """Return once nothing is under way, whatever became of it."""
-        self._pool.shutdown(wait=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
 
     def _send_buffer(self, size: int) -> None:
         self._send(self._buffers[0].data[:size])
@@ -80,8 +81,16 @@ class DirectWriter:
 
     def _send(self, data: memoryview) -> None:
         self._wait()
-        self._under_way = self._pool.submit(write_all, self._descriptor, data, self._offset)
-        self._offset += len(data)
+        offset, self._offset = self._offset, self._offset + len(data)
+        try:
+            if self._pool is not None:
+                self._under_way = self._pool.submit(write_all, self._descriptor, data, offset)
+                return
+        except RuntimeError:  # the interpreter is ending, or there are no more threads
+            # It may have queued the job, and a thread that came later would write what the buffer has by then.
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        write_all(self._descriptor, data, offset)
 
     def _wait(self) -> None:
         if self._under_way is not None:
