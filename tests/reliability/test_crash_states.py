@@ -1,0 +1,33 @@
+"""Once a save has returned, no power cut loses it; before that, the old checkpoint is still there.
+
+Every state that a file system may leave is made of what was recorded, and judged (see `crash_checker`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from random import Random
+
+import pytest
+from crash_checker import Checker
+from lives import DEATHS, evict, lives, lives_after_a_death, save_best, sweep_after_a_day, train
+
+
+def test_a_power_cut_at_any_time_loses_nothing_that_was_promised(record_property):
+    checker = Checker(cap=32, random=Random(0), second=0.02)
+    for steps in [(train,), *lives(2), *((save_best, death, sweep_after_a_day) for death in DEATHS)]:
+        checker.check_life(steps)
+    record_property("figures", checker.figures)
+    assert checker.states >= 10_000
+    assert checker.distinct >= 1_000
+
+
+@pytest.mark.slow
+def test_100_000_crash_states_and_not_one_checkpoint_lost(record_property):
+    checker = Checker(cap=24, random=Random(1), second=0.04)
+    for steps in itertools.chain([(train,), (save_best, evict, train)], lives(3), lives_after_a_death()):
+        checker.check_life(steps)
+    print(checker.figures)
+    record_property("figures", checker.figures)
+    assert checker.states >= 100_000
+    assert checker.distinct >= 10_000
