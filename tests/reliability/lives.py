@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +30,7 @@ BEST, LAST = (bundle.bundle_path(FOLDER, name) for name in ("best", "last"))
 AFTER_A_DAY_S = 1e6  # whatever was written at 0 is old by then
 FROZEN = np.random.default_rng(0).integers(0, 256, 64 << 10, np.uint8)  # large enough to be shared
 
+ANYTHING = -1  # may be there: also a damaged checkpoint
 Held = dict[str, int | None]
 """Which state each checkpoint's place holds, by path; None: there is none."""
 MayHold = dict[str, frozenset[int | None]]
@@ -65,7 +66,7 @@ def read_file(inside: Directory, name: str) -> bytes:
     return bytes(data)
 
 
-def draft(name: str, seq: int) -> CheckpointRecord:
+def draft(name: str, seq: int, **facts: Any) -> CheckpointRecord:
     return CheckpointRecord(
         id="0" * 32,
         name=name,
@@ -75,7 +76,12 @@ def draft(name: str, seq: int) -> CheckpointRecord:
         created="2026-01-02T03:04:05.000006+00:00",
         tree=FileEntry("", 0, ""),
         packs=(),
+        **facts,
     )
+
+
+class NothingThereError(Exception):
+    """A step has no meaning: what it deletes is not there."""
 
 
 class Saver:
@@ -85,21 +91,25 @@ class Saver:
         self.disk = disk
         self.sharing = bundle.Sharing()
 
-    def learn_all(self) -> None:
-        """As after a resume that verified everything."""
-        for each in bundle.scan(self.disk, FOLDER):
-            with bundle.Bundle(self.disk, each.path) as opened:
-                self.sharing.learn(each.path, opened.record, opened.stored)
+    def learn_all(self, paths: Iterable[str] | None = None) -> None:
+        """As after a resume that verified these, by default all."""
+        for path in (
+            [each.path for each in bundle.scan(self.disk, FOLDER)] if paths is None else sorted(paths)
+        ):
+            with bundle.Bundle(self.disk, path) as opened:
+                self.sharing.learn(path, opened.record, opened.stored)
 
-    def save(self, number: int, path: str = BEST, disk: Storage | None = None) -> str:
+    def save(self, number: int, path: str = BEST, disk: Storage | None = None, **facts: Any) -> str:
         folder, _, name = path.removesuffix(bundle.SUFFIX).rpartition("/")
-        return bundle.save(disk or self.disk, folder, draft(name, number), snapshot(number), self.sharing).id
+        record = draft(name, number, **facts)
+        return bundle.save(disk or self.disk, folder, record, snapshot(number), self.sharing).id
 
     def evict(self, path: str = BEST, disk: Storage | None = None) -> None:
         """As retention deletes: this checkpoint and no other."""
         listed = bundle.look(self.disk, path)
-        assert listed is not None
-        assert listed.record is not None
+        if listed is None:
+            raise NothingThereError(path)
+        assert listed.record is not None, listed.problem
         bundle.delete(disk or self.disk, path, expected_id=listed.record.id)
         self.sharing.forget(path)
 
@@ -135,6 +145,8 @@ class Life:
             self.saver.evict(path, on)
 
     def delete(self, path: str = BEST) -> None:
+        if bundle.look(self.disk, path) is None:
+            raise NothingThereError(path)
         with self.promises(path, None):
             bundle.delete(self.disk, path)
         self.saver.sharing.forget(path)
@@ -187,6 +199,13 @@ def save_last(life: Life) -> None:
 def save_knowing_nothing(life: Life) -> None:
     life.restart(knowing=False)
     life.save()
+
+
+def save_sharing_with_one_that_is_not_durable(life: Life) -> None:
+    loose = bundle.bundle_path(FOLDER, "loose")
+    life.disk.mark((loose, ANYTHING, "begun"))
+    life.saver.save(next(life.numbers), loose, durability="process")
+    life.save(LAST)
 
 
 def save_deep(life: Life) -> None:
@@ -267,9 +286,21 @@ def lives(length: int) -> Iterator[tuple[Step, ...]]:
 
 
 def lives_after_a_death() -> Iterator[tuple[Step, ...]]:
-    """A process dies in the middle of something; another one goes on in each way."""
+    """A process dies in the middle of something; another one goes on, at once or after a day."""
     for death, last in itertools.product(DEATHS, (sweep_after_a_day, save_best, save_last, evict)):
         yield save_best, death, last
+    for death in DEATHS:
+        yield save_best, death, sweep_after_a_day, save_best
+
+
+def short_lives() -> Iterator[tuple[Step, ...]]:
+    """Those that find nearly everything, the quickest first."""
+    yield from ((save_best,), (save_best, save_best), (save_best, evict), (save_best, remove), (train,))
+    yield (save_sharing_with_one_that_is_not_durable,)
+    for death in DEATHS:
+        yield save_best, death, sweep_after_a_day
+        yield save_best, death, sweep_after_a_day, save_best
+    yield from lives(2)
 
 
 def may_be_held(past: Sequence[Event], before: MayHold) -> MayHold:

@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 from crash_checker import Checker
-from lives import DEATHS, evict, lives, lives_after_a_death, save_best, sweep_after_a_day, train
+from lives import evict, lives, lives_after_a_death, save_best, short_lives, train
 
 
 def test_a_power_cut_at_any_time_loses_nothing_that_was_promised(record_property):
-    checker = Checker(cap=32, random=Random(0), second=0.02)
-    for steps in [(train,), *lives(2), *((save_best, death, sweep_after_a_day) for death in DEATHS)]:
+    checker = Checker(cap=16, random=Random(0), second=0.01)
+    for steps in short_lives():
         checker.check_life(steps)
     record_property("figures", checker.figures)
     assert checker.states >= 10_000
@@ -25,7 +25,7 @@ def test_a_power_cut_at_any_time_loses_nothing_that_was_promised(record_property
 @pytest.mark.slow
 def test_100_000_crash_states_and_not_one_checkpoint_lost(record_property):
     checker = Checker(cap=24, random=Random(1), second=0.04)
-    for steps in itertools.chain([(train,), (save_best, evict, train)], lives(3), lives_after_a_death()):
+    for steps in itertools.chain([(save_best, evict, train)], short_lives(), lives(3), lives_after_a_death()):
         checker.check_life(steps)
     print(checker.figures)
     record_property("figures", checker.figures)
