@@ -7,7 +7,7 @@ never saved, recovery raises nothing and twice does what once does, and saving a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -59,6 +59,10 @@ class Checker:
     _seen: set[Hashable] = field(default_factory=set)
     _reader: Reader = field(default_factory=Reader)
     _gone_on: set[Hashable] = field(default_factory=set)
+
+    def check_lives(self, lives: Iterable[Sequence[Step]]) -> None:
+        for steps in lives:
+            self.check_life(steps)
 
     def check_life(self, steps: Sequence[Step]) -> bool:
         """Judge every crash in the last step; False if the steps make no sense in this order."""

@@ -34,7 +34,8 @@ def check_damage(stride: int) -> int:
     record, files = _saved()
     assert not _is_found(files, deep=True)
     judged = 0
-    for judged, damaged in enumerate(_flips(files, stride), 1):
+    for damaged in _flips(files, stride):
+        judged += 1
         assert _is_found(damaged)
     for damaged in _cut_or_gone(files):
         judged += 1

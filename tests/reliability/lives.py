@@ -238,24 +238,35 @@ def die_sweeping(after: int) -> Step:
     return lambda life: life.dies(after, life.sweep)
 
 
-def train(life: Life) -> None:
-    """An experiment's directory and a rule at work in it: three epochs, of which the last two are kept."""
-    life.restart(knowing=False)
-    with ExperimentDirectory(FOLDER, "a" * 32, disk=life.disk) as directory:
+@contextlib.contextmanager
+def training(disk: Storage) -> Iterator[Callable[[int, int], None]]:
+    """An experiment's directory and a rule at work in it, which keeps two; yields what saves (epoch, number)."""
+    with ExperimentDirectory(FOLDER, "a" * 32, disk=disk) as directory:
         rule = attach_to_training(Checkpointing(mode="disk", max_to_keep=2, background=False))
         session = Session(rule, "train", "train", directory, Path(FOLDER, "train"))
+
+        def save(epoch: int, number: int) -> None:
+            session.save(
+                Moment(run="a" * 32, hook="epoch_end", phase="train", epoch=epoch),
+                lambda buffers: capture(state(number), buffers=buffers),
+                reason="an epoch ended",
+                metrics={},
+            )
+
+        yield save
+
+
+def train(life: Life) -> None:
+    """Three epochs, of which the last two are kept."""
+    life.restart(knowing=False)
+    with training(life.disk) as save:
         for epoch in range(3):
             number = next(life.numbers)
             with contextlib.ExitStack() as promised:
                 if epoch == 2:
                     promised.enter_context(life.promises(_epoch_path(0), None))
                 promised.enter_context(life.promises(_epoch_path(epoch), number))
-                session.save(
-                    Moment(run="a" * 32, hook="epoch_end", phase="train", epoch=epoch),
-                    lambda buffers, number=number: capture(state(number), buffers=buffers),
-                    reason="an epoch ended",
-                    metrics={},
-                )
+                save(epoch, number)
 
 
 def _epoch_path(epoch: int) -> str:

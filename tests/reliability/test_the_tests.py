@@ -166,10 +166,8 @@ BEHIND_ANOTHER = {
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", [*SYNCS, *ORDERS], ids=lambda mutant: mutant.name)
 def test_the_crash_states_show_that_a_step_is_missing_or_too_late(mutant: Mutant):
-    checker = Checker(cap=32, random=Random(0), second=0.02)
     with at_work(mutant), pytest.raises(Violation):
-        for steps in short_lives():
-            checker.check_life(steps)
+        Checker(cap=32, random=Random(0)).check_lives(short_lives())
 
 
 @pytest.mark.slow
