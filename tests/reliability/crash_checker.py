@@ -166,6 +166,13 @@ class Checker:
             with _told(f"and after {happened} events of another process"):
                 self._check_new(again, may_be_held(life.events[:happened], before), may_crash=False)
 
+    def forget_if_large(self) -> None:
+        """For long campaigns: what is remembered of equal states takes memory."""
+        if len(self._seen) > 50_000:
+            self._seen.clear()
+            self._gone_on.clear()
+            self._reader = Reader()
+
     @property
     def figures(self) -> str:
         return (

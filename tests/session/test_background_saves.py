@@ -185,12 +185,13 @@ import numpy as np
 import test_background_saves as here
 
 class SlowDisk(here.LocalDisk):
-    at_work = threading.Event()
+    at_work, go_on = threading.Event(), threading.Event()
+    patience_s = 0.5
 
     def mkdir(self, path):
         if path.endswith(".part") and "probe" not in path:
             self.at_work.set()
-            time.sleep(0.5)
+            self.go_on.wait(self.patience_s)
         super().mkdir(path)
 
 directory = here.ExperimentDirectory(sys.argv[1], here.RUN, disk=SlowDisk())
@@ -233,9 +234,11 @@ def test_a_failure_after_the_last_hook_is_told_on_standard_error(tmp_path):
     done = run_script(
         tmp_path,
         """
+        SlowDisk.patience_s = 20
         here.save(saver, np.ones(10), 0)
         SlowDisk.at_work.wait(20)
         os.rmdir(sys.argv[1] + "/train")
+        SlowDisk.go_on.set()
         """,
     )
     assert "a save in the background failed" in done.stderr
@@ -269,6 +272,7 @@ def test_a_fork_while_a_save_is_under_way_neither_breaks_nor_repeats_it(tmp_path
     done = run_script(
         tmp_path,
         """
+        SlowDisk.patience_s = 20
         here.save(saver, np.ones(10), 0)
         SlowDisk.at_work.wait(20)
         child = os.fork()
@@ -279,6 +283,7 @@ def test_a_fork_while_a_save_is_under_way_neither_breaks_nor_repeats_it(tmp_path
             sys.exit(5)  # unlike most workers: with all that the interpreter does at its end
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
         assert directory.writer.is_busy, "the child was meant to end first"
+        SlowDisk.go_on.set()
         directory.writer.wait()
         print(directory.accounting.saves)
         """,
