@@ -34,7 +34,9 @@ def faults(seconds: float, seed: int) -> str:
     """Every kind of fault at operations drawn at random."""
     random = Random(seed)
     trouble = Trouble()
-    kinds = [(fault, True) for _, fault in refusals()] + [(fault, False) for _, fault in interruptions()]
+    kinds = [(fault, True) for name, fault in refusals() if "done" not in name] + [
+        (fault, False) for _, fault in interruptions()
+    ]
     for _ in _until(seconds):
         fault, told = random.choice(kinds)
         task = random.choice([*TASKS.values()])

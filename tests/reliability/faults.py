@@ -195,7 +195,9 @@ Fault = Callable[..., FaultyDisk]
 
 
 def refusals() -> Iterator[tuple[str, Fault]]:
-    """Every errno and short write, once and from then on."""
+    """Every errno and short write, once and from then on; and refusals of what is done all the same."""
+    for code in (errno.EIO, errno.ESTALE):
+        yield f"{errno.errorcode[code]} but done", functools.partial(FaultyDisk, error=code, lying=True)
     for lasting in (False, True):
         when = "from then on" if lasting else "once"
         for code in ERRNOS:

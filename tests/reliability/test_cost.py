@@ -28,7 +28,9 @@ COLUMNS = {
 
 def documented() -> dict[str, dict[str, int]]:
     [table] = re.findall(r"\| what is done \|.*?\n\n", DESIGN.read_text(), re.DOTALL)
-    header, _, *rows = [[cell.strip() for cell in row.strip("| ").split("|")] for row in table.split("\n") if row]
+    header, _, *rows = [
+        [cell.strip() for cell in row.strip("| ").split("|")] for row in table.split("\n") if row
+    ]
     return {row[0]: dict(zip(header[1:], map(int, row[1:]), strict=True)) for row in rows}
 
 

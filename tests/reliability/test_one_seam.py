@@ -16,7 +16,19 @@ METHODS = {
     *("mkdir", "rename", "unlink", "rmdir", "link", "touch", "chmod", "write_text", "write_bytes", "tofile"),
     *("symlink_to", "hardlink_to", "open", "fdopen", "ftruncate", "truncate", "makedirs", "removedirs"),
 }
-OS = {"write", "pwrite", "writev", "pwritev", "replace", "remove", "renames", "symlink", "mkfifo", "mknod", "sendfile"}
+OS = {
+    "write",
+    "pwrite",
+    "writev",
+    "pwritev",
+    "replace",
+    "remove",
+    "renames",
+    "symlink",
+    "mkfifo",
+    "mknod",
+    "sendfile",
+}
 LIBRARIES = {"np", "numpy", "torch", "joblib", "safetensors"}
 SAVING = {"save", "savez", "savez_compressed", "savetxt", "memmap", "save_file", "dump"}
 ALLOWED = {

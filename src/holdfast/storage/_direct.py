@@ -82,14 +82,14 @@ class DirectWriter:
     def _send(self, data: memoryview) -> None:
         self._wait()
         offset, self._offset = self._offset, self._offset + len(data)
-        try:
-            if self._pool is not None:
+        if self._pool is not None:
+            try:
                 self._under_way = self._pool.submit(write_all, self._descriptor, data, offset)
                 return
-        except RuntimeError:  # the interpreter is ending, or there are no more threads
-            # It may have queued the job, and a thread that came later would write what the buffer has by then.
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+            except RuntimeError:  # the interpreter is ending, or there are no more threads
+                # It may have queued the job; a thread that came later would write what the buffer has by then.
+                self._pool.shutdown(cancel_futures=True)
+                self._pool = None
         write_all(self._descriptor, data, offset)
 
     def _wait(self) -> None:
