@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_at_an_operation(tmp_path, number):
-    check_kills(tmp_path, 75, seed=int(number), number=number)
+    check_kills(tmp_path, 50, seed=int(number), number=number)
 
 
 @pytest.mark.slow
