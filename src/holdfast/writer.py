@@ -1,15 +1,19 @@
 """Saves that are committed while training goes on, one after another.
 
-Each job runs in a thread of its own that is no daemon: whatever way the interpreter ends, short of being
-killed, it first waits for the job. So a save that was accepted is committed, or its failure is known.
+Each job runs in a thread of its own that is no daemon: whatever way the interpreter ends, it first waits for
+the job. SIGTERM would end it without: while a job is under way, and if nobody else handles that signal, it
+ends the process only after the job. So short of SIGKILL, a save that was accepted is committed, or its failure
+is known.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,44 +37,48 @@ class BackgroundWriter:
         self._thread: threading.Thread | None = None
         self._needs: Needs | None = None
         self._failures: list[BaseException] = []
-        self._process = os.getpid()
+        _writers.add(self)
 
     @property
     def is_busy(self) -> bool:
         """Whether a job is under way in this process."""
-        return self._thread is not None and self._thread.is_alive() and self._process == os.getpid()
+        return self._thread is not None and self._thread.is_alive()
 
     def settle(self) -> float:
         """Return once no job is under way; the seconds that took. Raises nothing."""
         began_s = time.perf_counter()
-        if self._process != os.getpid():  # a fork has our memory, but not our thread
-            self._thread, self._needs, self._process = None, None, os.getpid()
         if self._thread is not None:
             self.prepare(wait=True)
             self._thread.join()
-        self._thread = self._needs = None
+            self._thread = None
+        self._needs = None
+        _end_at_once_on_sigterm()
         return time.perf_counter() - began_s
 
     def submit(self, job: Callable[[], None], *, needs: Needs | None = None) -> None:
         """Run `job` in the background, once the one before has ended. `needs`: what it will wait for."""
         self.settle()
         self._needs = needs
-        self._thread = threading.Thread(target=self._run, args=(job,), name="holdfast-writer", daemon=False)
+        _finish_first_on_sigterm()
+        thread = threading.Thread(target=self._run, args=(job,), name="holdfast-writer", daemon=False)
+        self._thread = thread
         try:
-            self._thread.start()
-        except RuntimeError as err:  # there is no memory for a thread
-            logger.warning("the save is committed in the foreground: %s", err)
+            thread.start()
+        except RuntimeError as err:  # no more threads: by a limit, or because the interpreter is ending
+            logger.warning("saving without a thread: %s", err)
             self._thread = None
             self.prepare(wait=True)
             self._run(job)
 
     def prepare(self, *, wait: bool) -> None:
         """Do what the job under way needs of this thread; with `wait=False` only if that takes no time."""
-        if self._needs is not None and self._process == os.getpid():
+        if self._needs is not None:
             self._needs(wait=wait)
 
     def check(self) -> None:
         """Raise what an ended job has raised."""
+        if not self.is_busy:
+            _end_at_once_on_sigterm()
         if self._failures:
             raise self._failures.pop(0)
 
@@ -85,3 +93,46 @@ class BackgroundWriter:
         except BaseException as err:
             logger.error("a save in the background failed: %s", err)
             self._failures.append(err)
+
+    def _forget(self) -> None:
+        self._thread = self._needs = None
+        self._failures.clear()
+
+
+_writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
+
+
+def _finish_first_on_sigterm() -> None:
+    if _is_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end_after_saving)
+
+
+def _end_at_once_on_sigterm() -> None:
+    """Give the signal back, so that it ends the process even where no Python code runs."""
+    ours = signal.getsignal(signal.SIGTERM) is _end_after_saving
+    if ours and _is_main_thread() and not any(writer.is_busy for writer in _writers):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_after_saving(number: int, frame: object) -> None:
+    for writer in list(_writers):
+        if writer.is_busy:
+            logger.warning("told to end (SIGTERM): finishing the save that is under way first")
+            writer.settle()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _begin_as_child() -> None:
+    # A fork has our memory, but not our thread: what is under way, and its failures, are the parent's.
+    for writer in list(_writers):
+        writer._forget()
+    _end_at_once_on_sigterm()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_as_child)

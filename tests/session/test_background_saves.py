@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -175,24 +176,150 @@ def test_without_a_background_the_save_itself_fails(tmp_path):
             save(saver, np.zeros(10), 0)
 
 
-@pytest.mark.parametrize("ending", ["pass", "sys.exit(3)", "raise RuntimeError"])
-def test_a_process_that_ends_first_commits_what_it_has_accepted(tmp_path, ending):
-    script = f"""
-    import sys, time
-    sys.path.insert(0, {str(os.path.dirname(__file__))!r})
-    import test_background_saves as here
-    import numpy as np
+SCRIPT = f"""
+import os, signal, sys, threading, time
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import numpy as np
+import test_background_saves as here
 
-    class SlowDisk(here.LocalDisk):
-        def rename(self, old, new):
-            time.sleep(0.5)
-            super().rename(old, new)
+class SlowDisk(here.LocalDisk):
+    at_work, go_on = threading.Event(), threading.Event()
+    patience_s = 0.5
 
-    directory = here.ExperimentDirectory({str(tmp_path)!r}, here.RUN, disk=SlowDisk())
-    here.save(here.session(directory), np.ones(10), 0)
-    {ending}
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=60, check=False
+    def mkdir(self, path):
+        if path.endswith(".part") and "probe" not in path:
+            self.at_work.set()
+            self.go_on.wait(self.patience_s)
+        super().mkdir(path)
+
+directory = here.ExperimentDirectory(sys.argv[1], here.RUN, disk=SlowDisk())
+saver = here.session(directory)
+"""
+
+
+def run_script(root: Path, code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT + textwrap.dedent(code), str(root)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("pass", 0),
+        pytest.param("sys.exit(3)", 3, marks=pytest.mark.slow),
+        pytest.param("raise RuntimeError", 1, marks=pytest.mark.slow),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_process_that_ends_first_commits_what_it_has_accepted(tmp_path, ending, code):
+    # 24 MB: enough for threads that digest and threads that write, when the interpreter starts none any more.
+    done = run_script(tmp_path, f"here.save(saver, np.ones(3_000_000), 0); {ending}")
+    assert done.returncode == code
     assert (saved(tmp_path, "train", 0) == 1).all()
+    assert "could not" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_failure_after_the_last_hook_is_told_on_standard_error(tmp_path):
+    done = run_script(
+        tmp_path,
+        """
+        SlowDisk.patience_s = 20
+        here.save(saver, np.ones(10), 0)
+        SlowDisk.at_work.wait(20)
+        os.rmdir(sys.argv[1] + "/train")
+        SlowDisk.go_on.set()
+        """,
+    )
+    assert "a save in the background failed" in done.stderr
+    assert "train_epoch0" in done.stderr
+
+
+def test_a_handler_of_the_users_for_sigterm_is_left_alone(tmp_path):
+    done = run_script(
+        tmp_path,
+        """
+        mine = lambda *_: sys.exit(7)
+        signal.signal(signal.SIGTERM, mine)
+        here.save(saver, np.ones(10), 0)
+        assert signal.getsignal(signal.SIGTERM) is mine
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+        """,
+    )
+    assert done.returncode == 7, done.stderr
+    assert (saved(tmp_path, "train", 0) == 1).all()
+
+
+def test_with_nothing_under_way_sigterm_ends_the_process_as_ever(tmp_path):
+    with ExperimentDirectory(tmp_path, RUN) as directory:
+        save(session(directory), np.ones(10), 0)
+        directory.writer.wait()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_fork_while_a_save_is_under_way_neither_breaks_nor_repeats_it(tmp_path):
+    done = run_script(
+        tmp_path,
+        """
+        SlowDisk.patience_s = 20
+        here.save(saver, np.ones(10), 0)
+        SlowDisk.at_work.wait(20)
+        child = os.fork()
+        if not child:  # as a worker of a DataLoader, that the parent ends by SIGTERM
+            assert not directory.writer.is_busy
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            directory.writer.wait()
+            sys.exit(5)  # unlike most workers: with all that the interpreter does at its end
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        assert directory.writer.is_busy, "the child was meant to end first"
+        SlowDisk.go_on.set()
+        directory.writer.wait()
+        print(directory.accounting.saves)
+        """,
+    )
+    assert done.stdout == "1\n", done.stderr
+    assert (saved(tmp_path, "train", 0) == 1).all()
+    assert os.listdir(tmp_path / "train") == ["train_epoch0.ckpt.mml"]
+
+
+@pytest.mark.slow
+def test_a_loader_with_forked_workers_reads_on_while_a_save_is_under_way(tmp_path):
+    done = run_script(
+        tmp_path,
+        """
+        import torch
+        from torch.utils.data import DataLoader
+        data = torch.arange(64)
+        for epoch in range(3):
+            here.save(saver, np.full(3_000_000, epoch), epoch)
+            loader = DataLoader(data, 8, num_workers=2, multiprocessing_context="fork")
+            assert torch.cat(list(loader)).equal(data)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for epoch in range(3):
+        assert (saved(tmp_path, "train", epoch) == epoch).all()
+
+
+def test_where_no_thread_can_be_started_the_save_is_made_all_the_same(tmp_path, monkeypatch, caplog):
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ExperimentDirectory(tmp_path, RUN) as directory:
+        saver = session(directory)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        save(saver, np.arange(3_000_000), 0)
+        monkeypatch.undo()
+        directory.writer.wait()
+    assert (saved(tmp_path, "train", 0) == np.arange(3_000_000)).all()
+    assert "without a thread" in caplog.text

@@ -35,7 +35,12 @@ GRACE_WITHOUT_LOCKS_S = 24 * 3600.0
 def sweep(disk: Storage, directory: str, now_s: float) -> list[str]:
     """Remove the leftovers in `directory`; returns their paths. `now_s` is by the disk's clock."""
     removed = []
-    for entry in disk.folders(directory):
+    try:
+        entries = disk.folders(directory)
+    except OSError as err:
+        logger.warning("%s cannot be searched for leftovers: %s", directory, err)
+        return []
+    for entry in entries:
         found = in_progress(entry)
         if found is None:
             continue

@@ -22,11 +22,17 @@ class Listed:
 
 
 def scan(disk: Storage, directory: str, *, depth: int = 16) -> Iterator[Listed]:
-    """Every bundle below `directory`, in no order. Hidden folders and symbolic links are not followed."""
+    """Every bundle below `directory`, in no order. Hidden folders and symbolic links are not followed.
+
+    Raises:
+        CheckpointDamagedError: the disk fails to list a directory, so there may be more than can be seen.
+    """
     try:
         folders = disk.folders(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
+    except OSError as err:
+        raise CheckpointDamagedError(directory, f"it cannot be listed ({err.strerror})") from err
     for name in folders:
         path = f"{directory}/{name}"
         if name.endswith(SUFFIX):

@@ -10,8 +10,9 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
@@ -85,9 +86,9 @@ class FileWriter:
         order = in_pack_order(cut for those in pieces.values() for cut in those)
         digests: dict[Cut, Digested] = {}
         known: list[Digested] = []
-        size = self._write_group(
-            self._new_ones(snapshot, order, sharing, digests, known), order, sharing, seq
-        )
+        # Closed here, whatever happens: left to the garbage collector, it would wait for its threads in any thread.
+        with closing(self._new_ones(snapshot, order, sharing, digests, known)) as new:
+            size = self._write_group(new, order, sharing, seq)
         shared = self._link_known(known, sharing, seq)
         for group in shared.rest:
             ready = ((piece, _bytes(snapshot, piece.cut)) for piece in group)
@@ -112,17 +113,18 @@ class FileWriter:
         sharing: Sharing,
         digests: dict[Cut, Digested],
         known: list[Digested],
-    ) -> Iterator[tuple[Digested, memoryview]]:
+    ) -> Generator[tuple[Digested, memoryview], None, None]:
         """Each distinct piece that no known pack has, as soon as it is digested; the others go to `known`."""
         seen: set[str] = set()
-        for piece, data in _digest(snapshot, order):
-            digests[piece.cut] = piece
-            if piece.blake3 not in seen:
-                seen.add(piece.blake3)
-                if sharing.find(piece):
-                    known.append(piece)
-                else:
-                    yield piece, data
+        with closing(_digest(snapshot, order)) as digested:
+            for piece, data in digested:
+                digests[piece.cut] = piece
+                if piece.blake3 not in seen:
+                    seen.add(piece.blake3)
+                    if sharing.find(piece):
+                        known.append(piece)
+                    else:
+                        yield piece, data
 
     def _place(self, piece: Digested) -> Piece:
         return self._placed[piece.blake3]
@@ -219,7 +221,7 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
         file.close()
 
 
-def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[tuple[Digested, memoryview]]:
+def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Generator[tuple[Digested, memoryview], None, None]:
     """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of who asks."""
     threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
     with ThreadPoolExecutor(threads) as pool:
@@ -231,7 +233,7 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[tuple[Digeste
                     # The interpreter lock is held for these: threads would only quarrel over it.
                     ahead.append(partial(_digest_batch, snapshot, batch))
                 else:
-                    jobs.append(pool.submit(_digest_batch, snapshot, batch))
+                    jobs.append(_begin(pool, snapshot, batch))
                     ahead.append(jobs[-1].result)
                 if len(ahead) >= most:
                     yield from ahead.popleft()()
@@ -240,6 +242,17 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[tuple[Digeste
         finally:
             for job in jobs:
                 job.cancel()
+
+
+def _begin(
+    pool: ThreadPoolExecutor, snapshot: Snapshot, batch: list[Cut]
+) -> Future[list[tuple[Digested, memoryview]]]:
+    try:
+        return pool.submit(_digest_batch, snapshot, batch)
+    except RuntimeError:  # a background save while the interpreter ends, or there are no more threads
+        done: Future[list[tuple[Digested, memoryview]]] = Future()
+        done.set_result(_digest_batch(snapshot, batch))
+        return done
 
 
 def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:

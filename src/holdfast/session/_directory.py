@@ -102,7 +102,13 @@ class ExperimentDirectory:
         self._parent: str | None = None
         self._closed = False
         self._lock = self._claim(share)
-        self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)
+        try:
+            if self._lock is not None:
+                self._clear_leftovers()
+            self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)
+        except BaseException:
+            self.close()
+            raise
 
     def _try_out(self, folder: str) -> None:
         """Fail now, and not after hours of training, if nothing can be saved to this folder."""
@@ -124,20 +130,29 @@ class ExperimentDirectory:
 
     def _claim(self, share: bool) -> Held | None:
         me = f"{socket.gethostname()} {os.getpid()}"
-        try:
+        with self._needed():
             self._make(self.path)
             with self.disk.open_directory(self.path) as here:
                 held = here.claim(_LOCK, me.encode())
                 if held is None and not share:
                     raise RunActiveError(self.path, *self._holder())
-                now_s = here.status(_LOCK).modified_s
+        return held
+
+    def _clear_leftovers(self) -> None:
+        with self._needed(), self.disk.open_directory(self.path) as here:
+            now_s = here.status(_LOCK).modified_s
+            folders = [*self._folders()]
+        for folder in folders:
+            bundle.sweep(self.disk, folder, now_s)
+
+    @contextmanager
+    def _needed(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as err:
             raise SaveError(
                 self.path, f"it cannot be used as an experiment's directory: {err.strerror}"
             ) from err
-        for folder in self._folders() if held else ():
-            bundle.sweep(self.disk, folder, now_s)
-        return held
 
     def _holder(self) -> tuple[str, int]:
         with self.disk.open_directory(self.path) as here:

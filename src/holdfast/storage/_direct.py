@@ -41,7 +41,9 @@ class DirectWriter:
         )  # the first is being filled
         self._used = 0
         self._offset = 0  # in the file, of the buffer being filled
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="holdfast-disk")
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(
+            _AT_ONCE, thread_name_prefix="holdfast-disk"
+        )
         self._under_way: deque[Future[None]] = deque()
 
     def skip(self, size: int) -> None:
@@ -75,7 +77,8 @@ class DirectWriter:
 
     def stop(self) -> None:
         """Return once nothing is under way, whatever became of it."""
-        self._pool.shutdown(wait=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
 
     def _send_buffer(self, size: int) -> None:
         self._used = 0
@@ -86,8 +89,16 @@ class DirectWriter:
 
     def _send(self, data: memoryview) -> None:
         self._wait(until=_AT_ONCE - 1)
-        self._under_way.append(self._pool.submit(write_all, self._descriptor, data, self._offset))
-        self._offset += len(data)
+        offset, self._offset = self._offset, self._offset + len(data)
+        if self._pool is not None:
+            try:
+                self._under_way.append(self._pool.submit(write_all, self._descriptor, data, offset))
+                return
+            except RuntimeError:  # the interpreter is ending, or there are no more threads
+                # It may have queued the job; a thread that came later would write what the buffer has by then.
+                self._pool.shutdown(cancel_futures=True)
+                self._pool = None
+        write_all(self._descriptor, data, offset)
 
     def _wait(self, *, until: int) -> None:
         while len(self._under_way) > until:

@@ -205,6 +205,8 @@ class _ReadFile(_Descriptor):
 
 
 class _Held(_Descriptor):
+    _identity = (-1, -1)
+
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
         about = os.fstat(descriptor)
@@ -217,8 +219,12 @@ class _Held(_Descriptor):
 
     def release(self) -> None:
         """Let go of the lock (the file stays)."""
-        _held_here.discard(self._identity)
         self.close()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:  # else somebody else may hold it by now
+            _held_here.discard(self._identity)
+        super().close()
 
 
 def _lock(held: _Held, *, wait: bool = False) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,3 +39,18 @@ class CrashingDisk(TappedDisk):
         if operation.kind in ("hold", "claim") and result is not None:
             self._held.append(result)
         return result
+
+
+class KillingDisk(TappedDisk):
+    """Does `after` operations that change the disk; at the next it sends this process a real signal."""
+
+    def __init__(self, disk: Storage, after: int, number: int = signal.SIGKILL) -> None:
+        super().__init__(disk)
+        self._left, self._number = after, number
+
+    def around(self, operation: Operation, do: Callable[[], Result]) -> Result:
+        if operation.changes:
+            if self._left == 0:
+                os.kill(os.getpid(), self._number)
+            self._left -= 1
+        return do()

@@ -1,9 +1,9 @@
-"""A disk that refuses: one operation, or all from one on, with an errno of your choice."""
+"""A disk that refuses: one operation, or all from one on, with an error of your choice."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ..storage import Storage
@@ -13,25 +13,27 @@ Result = TypeVar("Result")
 
 
 class FaultyDisk(TappedDisk):
-    """Fails at operation number `at` (from 0; reads count) with `error`.
+    """Fails at operation number `at` (from 0; reads count) with `error`: an errno, or what is to be raised.
 
     `lasting`: and at every later one. `lying`: the operation is done all the same, as when the answer of
-    a file server is lost. `kinds`: only these count. `failed` is the operation that did.
+    a file server is lost. `short`: each write is done in two, the first of so many bytes, so that a disk that gets
+    full has taken these and no more. `kinds`: only these count. `failed` is the operation that did.
     """
 
     def __init__(
         self,
         disk: Storage,
         at: int,
-        error: int,
+        error: int | BaseException,
         *,
         lasting: bool = False,
         lying: bool = False,
+        short: int | None = None,
         kinds: frozenset[str] | None = None,
     ) -> None:
         super().__init__(disk)
         self._left, self._error, self._lasting, self._lying = at, error, lasting, lying
-        self._kinds = kinds
+        self._short, self._kinds = short, kinds
         self.failed: Operation | None = None
 
     def around(self, operation: Operation, do: Callable[[], Result]) -> Result:
@@ -44,4 +46,12 @@ class FaultyDisk(TappedDisk):
         self.failed = self.failed or operation
         if self._lying or operation.kind == "close":
             do()
+        if isinstance(self._error, BaseException):
+            raise self._error
         raise OSError(self._error, os.strerror(self._error), operation.path)
+
+    def parts(self, view: memoryview) -> Iterator[memoryview]:
+        if self._short is None:
+            yield from super().parts(view)
+        else:
+            yield from filter(None, (view[: self._short], view[self._short :]))

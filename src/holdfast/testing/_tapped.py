@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
@@ -44,7 +44,7 @@ class Operation:
 
 
 class TappedDisk(ABC):
-    """A disk that does what another one does, as far as `around` lets it. Each write counts as two."""
+    """A disk that does what another one does, as far as `around` lets it."""
 
     def __init__(self, disk: Storage) -> None:
         self._disk = disk
@@ -53,6 +53,10 @@ class TappedDisk(ABC):
     @abstractmethod
     def around(self, operation: Operation, do: Callable[[], Result]) -> Result:
         """Called in place of every operation: may `do` it, fail, or wait. A `close` has to be done."""
+
+    def parts(self, view: memoryview) -> Iterator[memoryview]:
+        """How one write is done: in halves, so that what comes between leaves it torn."""
+        yield from filter(None, (view[: len(view) // 2], view[len(view) // 2 :]))
 
     def mkdir(self, path: str) -> None:
         self.around(Operation("mkdir", path), lambda: self._disk.mkdir(path))
@@ -143,10 +147,8 @@ class _TappedWriteFile:
         self._tap, self._path, self._file, self._inner = tap, path, file, inner
 
     def write(self, data: Buffer) -> None:
-        view = memoryview(data).cast("B")
-        for part in (view[: len(view) // 2], view[len(view) // 2 :]):  # what comes between leaves it torn
-            if part:
-                self._around("write", lambda part=part: self._inner.write(part), part)
+        for part in self._tap.parts(memoryview(data).cast("B")):
+            self._around("write", lambda part=part: self._inner.write(part), part)
 
     def skip(self, size: int) -> None:
         self._around("skip", lambda: self._inner.skip(size), bytes(size))

@@ -1,0 +1,198 @@
+"""The tests of crashes and damage can fail: with any one guard taken out of the library, they do."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from crash_checker import Checker, Violation
+from damage_checker import check_damage
+from lives import short_lives
+from mutants import Mutant, at_work, without_each_check, without_each_sync
+
+from holdfast.errors import DamagedError
+
+COMMIT, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
+    f"holdfast.bundle.{name}"
+    for name in ("_commit", "_leftovers", "_write", "_read", "_packs", "_pack", "_record")
+)
+
+SYNCS = [
+    mutant
+    for module in (COMMIT, LEFTOVERS, WRITE, "holdfast.bundle._delete", "holdfast.session._directory")
+    for mutant in without_each_sync(module)
+]
+ORDERS = [
+    Mutant(
+        "a new bundle gets its name before its directory is durable",
+        COMMIT,
+        """\
+            if durable:
+                inside.sync()
+        try:
+            disk.rename(part, place)
+""",
+        """\
+        try:
+            disk.rename(part, place)
+            with disk.open_directory(place) as late:
+                late.sync()
+""",
+    ),
+    Mutant(
+        "the names above are made durable before the new one is there",
+        COMMIT,
+        """\
+        try:
+            disk.rename(part, place)
+""",
+        """\
+        _sync_names(disk, directory, created)
+        durable = False
+        try:
+            disk.rename(part, place)
+""",
+    ),
+    Mutant(
+        "the new record is in place before its files are durable",
+        COMMIT,
+        """\
+        if durable:
+            inside.sync()
+        replaced = _record_in(inside, place)
+    except BaseException:
+        _discard(inside, id)
+        raise
+    try:
+        inside.rename(new_record(id), RECORD)
+""",
+        """\
+        replaced = _record_in(inside, place)
+    except BaseException:
+        _discard(inside, id)
+        raise
+    try:
+        inside.rename(new_record(id), RECORD)
+        inside.sync()
+""",
+    ),
+    Mutant(
+        "the replaced files go before the new record is durable",
+        COMMIT,
+        """\
+    if durable:
+        with _uncertain(place):
+            inside.sync()
+    _unlink_replaced(inside, place, id, replaced)
+""",
+        """\
+    _unlink_replaced(inside, place, id, replaced)
+    with _uncertain(place):
+        inside.sync()
+""",
+    ),
+    Mutant(
+        "the replaced files go before the new record is in place",
+        COMMIT,
+        """\
+        replaced = _record_in(inside, place)
+    except""",
+        """\
+        replaced = _record_in(inside, place)
+        for entry in replaced.packs:
+            inside.unlink(entry.name)
+    except""",
+    ),
+    Mutant(
+        "a file is made durable before it is written",
+        WRITE,
+        """\
+        file.write(data)
+        if durable:
+            file.sync()
+""",
+        """\
+        file.sync()
+        file.write(data)
+""",
+    ),
+    Mutant(
+        "a pack is made durable before it is finished",
+        WRITE,
+        """\
+            header, size = pack.finish()
+            if self._durable:
+                file.sync()
+""",
+        """\
+            file.sync()
+            header, size = pack.finish()
+""",
+    ),
+    Mutant(
+        "a deleted bundle is emptied before its new name is durable",
+        LEFTOVERS,
+        """\
+    with contextlib.suppress(PermissionError), disk.open_directory(directory) as above:
+        above.sync()  # else a power cut could bring the old name back, and its files not
+    with contextlib.suppress(FileNotFoundError):  # others may be removing it too
+        with disk.open_directory(path) as inside:
+""",
+        """\
+    with contextlib.suppress(FileNotFoundError):  # others may be removing it too
+        with disk.open_directory(path) as inside, disk.open_directory(directory) as above:
+            for entry in inside.names():
+                inside.unlink(entry)
+            above.sync()
+""",
+    ),
+]
+CHECKS = [
+    *(
+        mutant
+        for module in (READ, PACKS, PACK, RECORD)
+        for mutant in without_each_check(module, r"digest(?!s)|size(?!s)|xxh3|blake3|found !=|is_right")
+    ),
+    Mutant("a pack that was cut is linked", WRITE, "found.is_file and found.size == pack.entry.size", "True"),
+]
+# Guards behind another guard: what they would find by themselves only somebody can make who also forges digests.
+BEHIND_ANOTHER = {
+    "_read._read_whole without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
+    "_read._check_pieces without `if not is_right`": "the digest of the pack's header tells first",
+    "_pack.read_header without `if file.size < 8`": "the pack's size was compared with the record",
+    "_pack.parse_header without `if len(header) + expected != file_size`": "its size and its header's digest were compared",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", [*SYNCS, *ORDERS], ids=lambda mutant: mutant.name)
+def test_the_crash_states_show_that_a_step_is_missing_or_too_late(mutant: Mutant):
+    with at_work(mutant), pytest.raises(Violation):
+        Checker(cap=32, random=Random(0)).check_lives(short_lives())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", CHECKS, ids=lambda mutant: mutant.name)
+def test_the_damage_shows_that_a_check_is_missing(mutant: Mutant):
+    with at_work(mutant):
+        if mutant.name in BEHIND_ANOTHER:
+            check_damage(stride=11)
+        else:
+            with pytest.raises((AssertionError, MemoryError, DamagedError)):
+                check_damage(stride=11)
+
+
+def test_with_all_its_guards_the_library_passes():
+    assert check_damage(stride=11) > 500
+
+
+def test_the_mutants_are_all_there_and_leave_no_trace():
+    assert len(SYNCS) >= 12
+    assert len(CHECKS) >= 10
+    assert {mutant.name for mutant in CHECKS} >= BEHIND_ANOTHER.keys()
+    one = SYNCS[0]
+    with at_work(one):
+        pass
+    checker = Checker(cap=4, random=Random(0))
+    checker.check_life(next(short_lives()))
+    assert checker.states > 50
