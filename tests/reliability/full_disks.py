@@ -37,11 +37,8 @@ class FullDisk:
         self._ballast = volume.path / "ballast"
         self._ballast.mkdir()
         self._numbers = count(1)
-        self._linking = Saver(self.directory)
-        for name in ("first", "second", "old", "rolling"):  # from the third on, what is frozen is linked
-            self._linking.save(next(self._numbers), name, 128 << 10)
-        for name in ("first", "second"):
-            self._linking.delete(name)
+        for name in ("old", "rolling"):
+            Saver(self.directory).save(next(self._numbers), name, 128 << 10)
 
     def need(self, save: Save) -> tuple[int, int]:
         """Bytes and inodes that such a save takes."""
@@ -49,7 +46,7 @@ class FullDisk:
         self._save("a new name" if save == "an overwrite" else save)
         _sync(self.volume)
         after = self.volume.free_bytes, self.volume.free_inodes
-        self._linking.delete("new")
+        Saver(self.directory).delete("new")
         return before[0] - after[0], before[1] - after[1]
 
     def try_with(
@@ -72,11 +69,13 @@ class FullDisk:
                 assert not hidden, f"a failed save left {hidden}"
                 _sync(self.volume)
                 assert self.volume.free_bytes >= room - _SLACK_BYTES, "a failed save kept room"
+        if worked and name == "new":
+            Saver(self.directory).delete("new")
         number, worked_again, _ = self._save(save)
         assert worked_again, "with room again, the next save failed"
         assert held(self.directory) == before | {name: number}
         if name == "new":
-            self._linking.delete("new")
+            Saver(self.directory).delete("new")
         figures.cases += 1
         figures.refused += not worked
         return worked
@@ -84,7 +83,9 @@ class FullDisk:
     def _save(self, save: Save) -> tuple[int, bool, bool]:
         """Its number, whether it worked, and whether it says that it does not know."""
         number = next(self._numbers)
-        saver = self._linking if save == "one that links" else Saver(self.directory)
+        saver = Saver(self.directory)
+        if save == "one that links":
+            saver.learn_all()
         try:
             record = saver.save(number, "rolling" if save == "an overwrite" else "new", self.size_bytes)
         except SaveError as err:

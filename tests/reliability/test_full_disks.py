@@ -35,7 +35,6 @@ def test_a_save_with_room_for_any_part_of_it_fails_clean_or_works(save: Save, vo
 
 @pytest.mark.slow
 def test_a_save_around_the_page_cache_fails_clean_or_works(volume: Volume):
-    _by_bytes(volume, "a new name", range(0, 120, 10), LARGE - (4 << 20))
     assert _by_bytes(volume, "a new name", range(0, 120, 10), LARGE).cases == 12
 
 
