@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,17 @@ from holdfast.storage import LocalDisk
 DAY_S = 24 * 3600.0
 
 
-def kill(savers: Savers, directory: Path, told: Told, draw: random.Random) -> None:
+def one_operation_s(savers: Savers, directory: Path, told: Told) -> float:
+    """How long a save or deletion takes here and now; the directory is not empty afterwards."""
+    began_s = time.perf_counter()
+    savers.run(Job(str(directory), told.last + 1, operations=10), told)
+    return (time.perf_counter() - began_s) / 10
+
+
+def kill(savers: Savers, directory: Path, told: Told, draw: random.Random, operation_s: float) -> None:
     """One life of a saving process, ended at a random instant; what it had promised is there, and whole."""
     job = Job(str(directory), told.last + 1, draw.randrange(1 << 30), sweep=False)
-    savers.run_for(job, told, draw.expovariate(1 / 0.01))
+    savers.run_for(job, told, draw.uniform(0, 3 * operation_s))
     told.check(held(directory))
 
 

@@ -14,6 +14,7 @@ from leftovers import (
     kill,
     let_a_day_pass,
     now_by_disk_s,
+    one_operation_s,
     save_each_again,
 )
 from numbered import Saver, held
@@ -35,8 +36,9 @@ def savers() -> Iterator[Savers]:
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_what_kills_leave_is_gone_after_the_next_saves(kills: int, savers: Savers, tmp_path: Path):
     directory, draw, told = tmp_path / "runs", random.Random(19), Told()
+    operation_s = one_operation_s(savers, directory, told)
     for _ in range(kills):
-        kill(savers, directory, told, draw)
+        kill(savers, directory, told, draw, operation_s)
     referenced, there = bytes_referenced(directory), bytes_there(directory)
     assert referenced < there <= referenced + kills * ONE_SAVE_BYTES, "at most one save's worth for each kill"
     save_each_again(directory, told)

@@ -29,7 +29,7 @@ def fingerprint(directory: Path) -> str:
     found = hashlib.sha256()
     for path in sorted([directory, *directory.rglob("*")]):
         about = path.lstat()
-        facts = (about.st_mode, about.st_uid, about.st_nlink, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        facts = (about.st_mode, about.st_uid, about.st_nlink, about.st_size, about.st_mtime_ns)
         found.update(repr((str(path), facts)).encode())
         if path.is_file():
             found.update(path.read_bytes())

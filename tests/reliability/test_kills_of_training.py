@@ -1,0 +1,21 @@
+"""A training that is killed at any instant, and killed again, ends as one in peace, and never goes back behind a save."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from kills_of_training import Killer, Nursery
+
+KILLS = 50
+
+
+@pytest.mark.slow
+def test_trainings_killed_at_fifty_random_instants_end_as_in_peace(tmp_path: Path):
+    with Nursery() as nursery:
+        killer = Killer(nursery, tmp_path, random.Random(6))
+        while killer.figures.kills < KILLS:
+            killer.kill_one_run()
+    assert killer.figures.runs > 3
+    assert killer.figures.saves > KILLS
