@@ -89,8 +89,8 @@ class FullDisk:
         try:
             record = saver.save(number, "rolling" if save == "an overwrite" else "new", self.size_bytes)
         except SaveError as err:
-            assert isinstance(err.__cause__, OSError)
-            assert err.__cause__.errno == errno.ENOSPC, err
+            if not isinstance(err.__cause__, OSError) or err.__cause__.errno != errno.ENOSPC:
+                raise
             return number, False, isinstance(err, CommitUncertainError)
         _check_links(save, record)
         return number, True, False

@@ -212,9 +212,7 @@ def _work(job: Job) -> None:
         power_cut(job.cut)
 
 
-def _operations(
-    job: Job, names: list[str], draw: random.Random
-) -> Iterator[tuple[str, str, int | None]]:
+def _operations(job: Job, names: list[str], draw: random.Random) -> Iterator[tuple[str, str, int | None]]:
     """A rolling name, new names, and the deletion of the oldest of those once there are three."""
     others = sorted((name for name in names if name != "rolling"), key=lambda name: int(name[5:]))
     for number in range(job.first, job.first + job.operations):

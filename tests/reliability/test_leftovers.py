@@ -77,7 +77,9 @@ def test_a_damaged_bundle_is_never_a_leftover(tmp_path: Path):
     saver = Saver(tmp_path)
     for number, name in enumerate(("cut", "empty", "without")):
         saver.save(number, name)
-    cut, empty, without = (tmp_path / f"{name}.ckpt.mml/checkpoint.json" for name in ("cut", "empty", "without"))
+    cut, empty, without = (
+        tmp_path / f"{name}.ckpt.mml/checkpoint.json" for name in ("cut", "empty", "without")
+    )
     cut.write_bytes(cut.read_bytes()[:-100])
     empty.write_bytes(b"")
     without.unlink()

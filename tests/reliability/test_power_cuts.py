@@ -48,13 +48,11 @@ def test_fifty_power_cuts_lose_nothing_that_was_acknowledged(savers: Savers, vol
 @pytest.mark.slow
 @pytest.mark.parametrize("forgotten", FORGOTTEN)
 def test_these_cuts_catch_a_writer_that_leaves_out_a_sync(forgotten: str, savers: Savers, volume: Volume):
-    with pytest.raises(AssertionError, match="half-visible|and may hold"):
+    with pytest.raises(AssertionError, match=r"half-visible|and may hold"):
         _cut(savers, volume, cuts=30, seed=3, forget=FORGOTTEN[forgotten])
 
 
-def _cut(
-    savers: Savers, volume: Volume, cuts: int, seed: int, forget: tuple[str, ...] = ()
-) -> Figures:
+def _cut(savers: Savers, volume: Volume, cuts: int, seed: int, forget: tuple[str, ...] = ()) -> Figures:
     draw, told, figures = random.Random(seed), Told(), Figures()
     while figures.cuts < cuts:
         cut_once(savers, volume, told, draw, figures, forget=forget)
