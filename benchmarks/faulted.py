@@ -61,6 +61,7 @@ class Worker:
             stderr=subprocess.DEVNULL,  # libraries print the errors that they raise, and more
             text=True,
             env=environment,
+            cwd=Path(__file__).parents[1],
         )
         self._hear()  # "ready"
 

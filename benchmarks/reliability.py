@@ -35,7 +35,7 @@ Each = Callable[[], Iterator[Worker]]
 def kills(each: Each, rounds: int, draw: random.Random, size_bytes: int = 32 * MIB) -> Tally:
     """SIGKILL at a random instant of a save over an existing name; then: what is there?"""
     tally: Tally = defaultdict(Counter)
-    with tempfile.TemporaryDirectory(dir=".", prefix="runs-reliability-") as folder:
+    with _folder() as folder:
         save_s: dict[str, float] = {}
         number: Counter[str] = Counter()
         for round in range(rounds + 1):
@@ -106,7 +106,7 @@ def disk_full(each: Each, rounds: int, size_bytes: int = 8 * MIB) -> Tally:
 def damage(each: Each, flips: int, draw: random.Random, size_bytes: int = MIB // 2) -> Tally:
     """One bit flipped anywhere; one within 4 KiB of a file's ends; a file cut short. Then: what does a load say?"""
     tally: Tally = defaultdict(Counter)
-    with tempfile.TemporaryDirectory(dir=".", prefix="runs-reliability-") as folder:
+    with _folder() as folder:
         for worker in each():
             worker.save(_root(folder, worker), "best", OLD, size_bytes)
             found = worker.load(_root(folder, worker), "best", size_bytes)
@@ -170,6 +170,13 @@ def power_cuts(each: Each, kind: Kind, rounds: int, size_bytes: int = 2 * MIB) -
                     found["old gone too"] += old not in (OLD, NEW)
                     shutil.rmtree(root, ignore_errors=True)
     return tally
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """On the disk that the project is on: the usual place may be in memory."""
+    runs = Path("runs")
+    runs.mkdir(exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=runs.absolute(), prefix="reliability-")
 
 
 def _root(folder: str | Path, worker: Worker) -> Path:
@@ -251,6 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 notes.append(f"{peer.name}: left out, it cannot be imported")
     draw, results = random.Random(options.seed), {}
 
+    facts = machine.describe(Path("."))
+    versions = f"{facts['kernel']}, {facts['file system']}, Python {facts['Python']}; {facts['packages']}."
+
     def attempt(test: str, run: Callable[[], Tally], kind: Kind | None = None) -> None:
         why = lacking(kind) if kind is not None else None
         if why is not None:
@@ -259,6 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         began_s = time.monotonic()
         results[test] = run()
         print(f"{test}: {time.monotonic() - began_s:.0f} s", *results[test].items(), sep="\n  ", flush=True)
+        if options.report is not None:  # also what an end that comes too early would lose
+            lines = [table(results, [worker.peer.name for worker in workers]), "", versions, *notes]
+            _write(options.report, "\n".join(lines))
 
     def each() -> Iterator[Worker]:
         return iter(workers)
@@ -272,15 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         for worker in workers:
             worker.close()
-    facts = machine.describe(Path("."))
-    lines = [table(results, [worker.peer.name for worker in workers]), ""]
-    lines += [
-        f"{facts['kernel']}, {facts['file system']}, Python {facts['Python']}; {facts['packages']}.",
-        *notes,
-    ]
-    print("\n".join(lines))
-    if options.report is not None:
-        _write(options.report, "\n".join(lines))
+    print(table(results, [worker.peer.name for worker in workers]), *notes, sep="\n")
 
 
 def _write(path: Path, measured: str) -> None:

@@ -58,11 +58,21 @@ def run(budget_s: float, seed: int) -> str:
         with disk.open("wb") as file:
             file.truncate(_DISK_BYTES)
         command = f"{sys.executable} -W error {_INSIDE} {budget_s} {seed}"
-        environment = f"PYTHONPATH={os.environ.get('PYTHONPATH', '')} PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1"
+        environment = (
+            f"PYTHONPATH={os.environ.get('PYTHONPATH', '')} PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1"
+        )
         init.write_text(_INIT.format(modules=_MODULES, command=command, environment=environment))
         init.chmod(0o755)
         kernel = [
-            *("linux.uml", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "mem=1G", f"ubda={disk}"),
+            *(
+                "linux.uml",
+                "root=/dev/root",
+                "rootfstype=hostfs",
+                "rootflags=/",
+                "rw",
+                "mem=1G",
+                f"ubda={disk}",
+            ),
             *(f"init={init}", "quiet", "con=null", "con0=null,fd:1", "ssl=null"),
         ]
         environment_of_kernel = os.environ | {"TMPDIR": folder}

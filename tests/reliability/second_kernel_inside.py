@@ -27,7 +27,11 @@ from holdfast.testing import Operation, TappedDisk
 
 DEVICE, MOUNT = "/dev/ubda", Path("/mnt/disk")
 FLAKY = "/dev/mapper/flaky"
-MAKE = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
+MAKE = {
+    "ext4": ("mkfs.ext4", "-q", "-F"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+    "btrfs": ("mkfs.btrfs", "-q", "-f"),
+}
 SYNCS = ("sync", "sync_directory", "sync_file")
 
 
@@ -80,7 +84,9 @@ class FailingFrom(TappedDisk):
             raise
 
 
-def one_round(device: FlakyDevice, kind: str, draw: random.Random, figures: Counter[str], numbers: Any) -> None:
+def one_round(
+    device: FlakyDevice, kind: str, draw: random.Random, figures: Counter[str], numbers: Any
+) -> None:
     device.become("")
     run(*MAKE[kind], FLAKY)
     mount(kind)

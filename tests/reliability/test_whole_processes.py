@@ -48,7 +48,16 @@ def _strace() -> None:
 def save_under(injection: str, directory: Path, number: int) -> subprocess.CompletedProcess[str]:
     calls, _, _ = injection.partition(":")
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={injection}"]
-    script = [sys.executable, "-W", "error", "-c", SCRIPT, str(Path(__file__).parent), str(directory), str(number)]
+    script = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        SCRIPT,
+        str(Path(__file__).parent),
+        str(directory),
+        str(number),
+    ]
     return subprocess.run([*strace, *script], capture_output=True, text=True, timeout=120)
 
 
