@@ -26,7 +26,7 @@ from leftovers import (
     save_each_again,
 )
 from saver import Savers, Told
-from volumes import SMALL_EXT4, SMALL_TMPFS, TO_CUT, Kind, Volume, lacking
+from volumes import SMALL_EXT4, SMALL_TMPFS, TO_CUT, XFS, Kind, Volume, lacking
 
 
 def cut_power(budget_s: float, seed: int) -> str:
@@ -60,6 +60,24 @@ def kill_trainings(budget_s: float, seed: int) -> str:
     return (
         f"{figures.kills} kills of {figures.runs} trainings, {figures.saves} saves acknowledged: "
         "0 lost, every end the same to the bit"
+    )
+
+
+def cut_power_of_trainings(budget_s: float, seed: int) -> str:
+    from kills_of_training import Killer, Nursery
+
+    if why := lacking(XFS):
+        return f"skipped: {why}"
+    with tempfile.TemporaryDirectory() as folder, Volume(XFS) as volume, Nursery() as nursery:
+        killer = Killer(nursery, Path(folder), random.Random(seed), volume)
+        killer.kill_one_run()
+        until_s = time.monotonic() + budget_s
+        while time.monotonic() < until_s:
+            killer.kill_one_run()
+    figures = killer.figures
+    return (
+        f"{figures.kills + figures.runs} power cuts on xfs during {figures.runs} trainings, {figures.saves} saves "
+        "acknowledged: 0 lost, every end the same to the bit"
     )
 
 
@@ -128,6 +146,7 @@ def _line(notes: list[str], done: list[str], verdict: str) -> str:
 CAMPAIGNS: dict[str, Callable[[float, int], str]] = {
     "power cuts": cut_power,
     "kills of training": kill_trainings,
+    "power cuts of training": cut_power_of_trainings,
     "disk full": fill_disks,
     "leftovers": leave_behind,
     "second kernel": second_kernel.campaign,

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
 
 import plans
 from nursery import Kill, Nursery
+from volumes import Volume, power_cut
 
 import holdfast
 
@@ -26,10 +27,15 @@ class Figures:
 
 
 class Killer:
-    """Knows what each plan ends with when it is left in peace, and how long that takes."""
+    """Knows what each plan ends with when it is left in peace, and how long that takes.
 
-    def __init__(self, nursery: Nursery, folder: Path, draw: random.Random) -> None:
-        self._nursery, self._folder, self._draw = nursery, folder, draw
+    `volume`: the runs are on it, and whenever one has ended its power is cut.
+    """
+
+    def __init__(
+        self, nursery: Nursery, folder: Path, draw: random.Random, volume: Volume | None = None
+    ) -> None:
+        self._nursery, self._folder, self._draw, self._volume = nursery, folder, draw, volume
         self.figures = Figures()
         self._peace = {plan: nursery.run(plan, folder / f"peace of {plan}", saving=SAVING) for plan in PLANS}
 
@@ -40,7 +46,7 @@ class Killer:
         acknowledged save, or if a checkpoint is damaged.
         """
         plan = PLANS[self.figures.runs % len(PLANS)]
-        directory = self._folder / f"run {self.figures.runs}"
+        directory = (self._volume.path if self._volume else self._folder) / f"run {self.figures.runs}"
         self.figures.runs += 1
         peace = self._peace[plan]
         assert peace.digest is not None, peace.error
@@ -49,6 +55,9 @@ class Killer:
             log = self._folder / f"log {self.figures.runs} {self.figures.kills}"
             kill = Kill(after_s=self._draw.uniform(0.0, 0.7 * peace.seconds))
             outcome = self._nursery.run(plan, directory, kill, saving=SAVING, log=log)
+            if self._volume is not None:
+                power_cut(self._volume.path)
+                self._volume.mount_again()
             newest = self._check_life(log, directory, newest)
             if not outcome.was_killed:
                 break

@@ -89,13 +89,14 @@ def held(directory: Path, *, read: bool = True) -> dict[str, int]:
         assert listed.record is not None, f"half-visible: {listed.problem}"
         number = listed.record.moment.step
         if read:
-            assert _number(listed.path) == number, f"{listed.path} does not hold what its record says"
+            assert number_in(listed.path) == number, f"{listed.path} does not hold what its record says"
         found[listed.record.name] = number
     return found
 
 
-def _number(path: str) -> int:
-    with bundle.Bundle(LocalDisk(), path) as opened:
+def number_in(path: str | Path) -> int:
+    """Of the state that a bundle holds; every byte has been compared."""
+    with bundle.Bundle(LocalDisk(), str(path)) as opened:
         assert not (problems := list(opened.problems(deep=True))), problems
         content = state.rebuild(opened)
     expected = numbered(content["number"], content["size"])

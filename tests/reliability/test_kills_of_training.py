@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from kills_of_training import Killer, Nursery
+from volumes import XFS, Volume, lacking
 
-KILLS = 50
+KILLS, CUTS = 50, 12
 
 
 @pytest.mark.slow
@@ -19,3 +20,14 @@ def test_trainings_killed_at_fifty_random_instants_end_as_in_peace(tmp_path: Pat
             killer.kill_one_run()
     assert killer.figures.runs > 3
     assert killer.figures.saves > KILLS
+
+
+@pytest.mark.slow
+def test_trainings_whose_power_is_cut_end_as_in_peace(tmp_path: Path):
+    if why := lacking(XFS):
+        pytest.skip(f"no real power cuts on {why}")
+    with Volume(XFS) as volume, Nursery() as nursery:
+        killer = Killer(nursery, tmp_path, random.Random(7), volume)
+        while killer.figures.kills < CUTS:
+            killer.kill_one_run()
+    assert killer.figures.saves > CUTS

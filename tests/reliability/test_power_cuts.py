@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from numbered import Saver, number_in
 from power_cuts import Figures, cut_once
 from saver import Savers, Told
-from volumes import TO_CUT, Kind, Volume, lacking
+from volumes import TO_CUT, Kind, Volume, lacking, power_cut
 
 CUTS = 50  # on each of the four file systems
 FORGOTTEN = {
@@ -36,6 +37,16 @@ def volume(request: pytest.FixtureRequest) -> Iterator[Volume]:
 def test_a_power_cut_loses_nothing_that_was_acknowledged(savers: Savers, volume: Volume):
     """A few cuts, for every run of the tests."""
     _cut(savers, volume, cuts=2, seed=1)
+
+
+def test_a_durable_save_does_not_lean_on_one_that_a_power_cut_may_take(volume: Volume):
+    """What it links of a checkpoint with less durability is made durable first."""
+    saver = Saver(volume.path / "runs")
+    saver.save(1, "loose", durability="process")
+    assert saver.save(2, "firm").bytes_shared > 0
+    power_cut(volume.path)
+    volume.mount_again()
+    assert number_in(volume.path / "runs" / "firm.ckpt.mml") == 2
 
 
 @pytest.mark.slow

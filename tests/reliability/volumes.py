@@ -15,6 +15,7 @@ import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN of <linux/fs.h>: _IOR('X', 125, __u32)
@@ -43,6 +44,7 @@ SMALL_EXT4 = Kind("ext4 of 32 MiB", (*_EXT4, "-N", "256"), size_bytes=32 * MIB)
 SMALL_TMPFS = Kind("tmpfs of 32 MiB", options=f"size={32 * MIB},nr_inodes=256")
 
 
+@cache
 def lacking(kind: Kind) -> str | None:
     """Why this file system cannot be had here; None if it can."""
     if os.uname().sysname != "Linux":
