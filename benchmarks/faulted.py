@@ -74,16 +74,22 @@ class Worker:
         said, value = self._do("load", root, name, 0, size_bytes)
         return value if said == "done" else str(value)
 
-    def kill_amid_save(self, root: Path, name: str, number: int, size_bytes: int, after_s: float) -> None:
+    def kill_amid_save(self, root: Path, name: str, number: int, size_bytes: int, after_s: float) -> bool:
+        """False if the save had returned before the kill came."""
         began = self._begin("save", root, name, number, size_bytes)
         time.sleep(after_s)
         os.kill(began, signal.SIGKILL)
-        if self.peer.forks:
-            while self._hear()[0] != "ended":
-                pass
-            self._tell({})
-        else:
+        had_returned = False
+        try:
+            while (said := self._hear())[0] != "ended":
+                had_returned |= said[0] in ("done", "failed")
+        except EOFError:  # it worked in the process itself
             self.restart()
+        else:
+            self._tell({})
+            if not self.peer.forks:
+                self.restart()
+        return not had_returned
 
     def restart(self) -> None:
         self.close()

@@ -34,7 +34,8 @@ def test_flipped_bits_are_silent_for_one_and_found_by_the_other(workers: list[Wo
 def test_kills_leave_one_state_or_the_other(workers: list[Worker], tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tally = kills(lambda: iter(workers[:1]), 3, random.Random(0), size_bytes=4 << 20)[HOLDFAST]
-    assert tally["old"] + tally["new"] == 3
+    assert tally["old"] + tally["new"] + tally["too late"] == 3
+    assert tally["none"] == 0
     assert tally["left MB"] == 0
 
 
