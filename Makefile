@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints-dev.txt)
 
-.PHONY: demo test test-all lint format bench bench-quick setup clean
+.PHONY: demo test test-all lint format bench bench-quick bench-reliability setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and goes on, bit for bit
 	$(BIN)/holdfast demo
@@ -29,6 +29,9 @@ bench: .venv-bench/.ready  ## speed against the peers and the machine's limits, 
 
 bench-quick: .venv-bench/.ready  ## the same with smaller states, under 5 minutes, into runs/
 	.venv-bench/bin/python -m benchmarks --quick --report runs/performance-quick.md
+
+bench-reliability: .venv-bench/.ready  ## kills, full disks, flipped bits and power cuts, for the peers too; about 10 minutes, as root
+	.venv-bench/bin/python -m benchmarks.reliability --report docs/reliability.md
 
 setup: .venv/.ready
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -66,15 +67,19 @@ class Nursery(AbstractContextManager["Nursery"]):
         kill: Kill | None = None,
         *,
         saving: dict[str, Any] | None = None,
+        log: Path | None = None,
         **options: Any,
     ) -> Outcome:
         """`Experiment.run(resume=True, **options)` of a plan in a new process; `saving`: see `plans.Saving`.
 
-        Without a directory it runs from the beginning and is not saved.
+        Without a directory it runs from the beginning and is not saved. To `log` it adds a line at once when it
+        knows where it goes on from (`from SEQ`, 0 if from the beginning), and one for each save that is
+        acknowledged (`saved`).
         """
         place = {} if directory is None else {"directory": str(directory)}
         options = {"resume": directory is not None, **options}
         job = {"plan": plan, "saving": {**place, **(saving or {})}, "options": options}
+        job["log"] = None if log is None else str(log)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({**job, "kill": asdict(kill or Kill())}) + "\n")
@@ -131,6 +136,8 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     changes = _count_changes(job["kill"]["at_change"])
     try:
         made = plans.build(job["plan"], plans.Saving(**job["saving"]))
+        if job["log"] is not None:
+            _keep_log(job["log"], made)
         made.run(progress=False, **job["options"])
     except Exception as err:
         return {"error": f"{type(err).__name__}: {err}"}
@@ -142,6 +149,25 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         "batches": plans.batches_trained(made),
         "changes": changes[0],
     }
+
+
+def _keep_log(path: str, made: Any) -> None:
+    import plans
+
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    class Saved(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg.startswith("saved "):
+                os.write(descriptor, b"saved\n")
+
+    def begins() -> None:
+        os.write(descriptor, b"from %d\n" % (made.last_resume.record.seq if made.last_resume else 0))
+
+    logger = logging.getLogger("holdfast")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Saved())
+    plans.watch(made).at_first = begins
 
 
 def _count_changes(last: int | None) -> list[int]:

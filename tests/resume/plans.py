@@ -139,8 +139,11 @@ class Watch(Callback):
     def __init__(self) -> None:
         self.moments: list[Any] = []
         self.crash_at: int | None = None  # which hook, counted from 1
+        self.at_first: Callable[[], None] | None = None  # called at the first hook
 
     def _note(self, context: Any) -> None:
+        if self.at_first is not None and not self.moments:
+            self.at_first()
         self.moments.append(context.moment)
         if len(self.moments) == self.crash_at:
             raise Crashed
