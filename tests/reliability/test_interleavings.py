@@ -28,6 +28,7 @@ from holdfast import bundle
 from holdfast.bundle import _commit, _delete, _leftovers, _read
 from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
 from holdfast.storage import MemoryDisk
+from holdfast.testing import TappedDisk
 
 __all__ = ["own_ids"]  # a fixture
 
@@ -273,6 +274,25 @@ def test_three_at_once_lose_nothing_either(trio: str, times: int):
     scene, acts, judge = trios()[trio]
     for world in some_orders(scene.begin, acts, times, seed=len(trio)):
         judge(world)
+
+
+class DeletedAndSavedAnew(TappedDisk):
+    """Before a record is opened for the first time, its bundle is deleted and another saved under its name."""
+
+    is_done = False
+
+    def around(self, operation, do):
+        if operation.kind == "open" and not self.is_done:
+            self.is_done = True
+            bundle.delete(self._disk, place("runs"))
+            Writer(self._disk).save(1)
+        return do()
+
+
+def test_a_checkpoint_saved_in_place_of_one_that_is_being_deleted_is_not_listed_as_damaged():
+    scene = Scene()
+    [found] = bundle.scan(DeletedAndSavedAnew(scene.begin()), "runs")
+    assert found.problem is None
 
 
 # The tests are tested: each of these wrong protocols loses something, and must be found out.
