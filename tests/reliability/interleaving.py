@@ -118,6 +118,10 @@ _current = threading.local()
 @pytest.fixture
 def own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random ids become a function of the actor and of how many it drew before."""
+    use_own_ids(monkeypatch)
+
+
+def use_own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     others = count(1 << 20)
 
     def token_hex(size: int) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from bundle_cases import content, content_of, draft, noise
+from rotting import History
 
 import holdfast
+from holdfast.bundle import Sharing
 from holdfast.bundle._sharing import MAX_LINKS, PROVEN_FOR_S
 from holdfast.records import CheckpointRecord
 from holdfast.session import ExperimentDirectory
@@ -184,3 +186,22 @@ def test_rot_in_one_copy_leaves_the_checkpoints_of_the_other_whole(run: Run, rot
     rot(old if rotten == "old" else new)
     sound = [name for name in names if run.is_sound(name)]
     assert sound == (names[-3:] if rotten == "old" else names[:-3])
+
+
+def run_histories(number: int) -> list[History]:
+    histories = [History(seed) for seed in range(number)]
+    for history in histories:
+        history.run(60)
+    return histories
+
+
+def test_in_any_history_what_is_saved_an_hour_after_a_bit_flipped_is_sound():
+    histories = run_histories(12)
+    assert sum(history.flips for history in histories) > 30
+    assert sum(history.found for history in histories), "some were saved within the hour"
+
+
+def test_without_reading_again_a_history_is_found_in_which_rot_spreads(monkeypatch):
+    monkeypatch.setattr(Sharing, "unproven", lambda self, pieces, now_s: {})
+    with pytest.raises(AssertionError, match="bits of its packs flipped"):
+        run_histories(40)

@@ -1,27 +1,16 @@
-"""Two processes at one name, in every order: no committed checkpoint is lost, and none is ever half there.
+"""A small model of the protocol, run through all interleavings: no committed checkpoint is lost or half there.
 
-First a small model of the protocol, run through all interleavings. Then the real code, stopped before every
-operation on a disk in memory, in all schedules with at most two changes from one process to the other.
+The real code is interleaved in `test_interleavings`.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from disks import WatchedDisk
-from holdfast import bundle
-from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError
-from holdfast.storage import MemoryDisk
-from test_commit_crashes import read, save
-
-# --- the model ------------------------------------------------------------------------------------------
-#
 # A directory has a number of its own and holds files; a record is the id that it names, whose one data file
 # has the id's name. A process is a place in its program and what it remembers; a step is one operation.
 
@@ -169,134 +158,3 @@ def test_the_model_can_fail_unlinking_what_is_current_breaks_a_checkpoint():
 
     with pytest.raises(AssertionError, match="file is missing"):
         endings(again)
-
-
-# --- the real code --------------------------------------------------------------------------------------
-
-
-class Turns:
-    """Lets one of two threads run at a time, and changes over before the given operations."""
-
-    def __init__(self, first: int, changes: tuple[int, ...]) -> None:
-        self._turn, self._changes = first, set(changes)
-        self._ended: set[int] = set()
-        self._moved = threading.Condition()
-        self.operations = 0
-
-    def watch(self, mine: int) -> Callable[[str], None]:
-        def wait(operation: str) -> None:
-            with self._moved:
-                self._moved.wait_for(lambda: self._turn == mine, timeout=20)
-                if self.operations in self._changes and 1 - mine not in self._ended:
-                    self._changes.discard(self.operations)
-                    self._turn = 1 - mine
-                    self._moved.notify_all()
-                    self._moved.wait_for(lambda: self._turn == mine, timeout=20)
-                self.operations += 1
-
-        return wait
-
-    def end(self, mine: int) -> None:
-        with self._moved:
-            self._ended.add(mine)
-            self._turn = 1 - mine
-            self._moved.notify_all()
-
-
-def run(
-    disk: MemoryDisk, programs: tuple[Callable[[Any], Any], ...], first: int, changes: tuple[int, ...]
-) -> tuple[list[Any], int]:
-    """What the programs returned (or raised), and how many operations there were."""
-    turns = Turns(first, changes)
-    outcomes: list[Any] = [None, None]
-
-    def act(mine: int) -> None:
-        try:
-            outcomes[mine] = programs[mine](WatchedDisk(disk, turns.watch(mine)))
-        except Exception as err:
-            outcomes[mine] = err
-        finally:
-            turns.end(mine)
-
-    threads = [threading.Thread(target=act, args=(mine,)) for mine in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return outcomes, turns.operations
-
-
-def schedules(
-    disk: Callable[[], Any], programs: Callable[[Any], tuple[Callable[[Any], Any], ...]], step: int
-) -> Iterator[tuple[Any, list[Any]]]:
-    """Every schedule with at most two changes, the second of a pair at every `step`-th operation."""
-    for first in (0, 1):
-        prepared = disk()
-        _, count = run(prepared[0], programs(prepared), first, ())
-        single = [(), *((at,) for at in range(count))]
-        pairs = [(a, b) for a, b in itertools.combinations(range(count + 10), 2) if not (a + b) % step]
-        for changes in [*single, *pairs]:
-            prepared = disk()
-            outcomes, _ = run(prepared[0], programs(prepared), first, changes)
-            yield prepared, outcomes
-
-
-def prepared_with(name: str) -> tuple[MemoryDisk, bundle.Sharing, str]:
-    disk, sharing = MemoryDisk(), bundle.Sharing()
-    save(disk, name, 1, sharing)
-    with bundle.Bundle(disk, bundle.bundle_path("runs", name)) as opened:
-        return disk, sharing, opened.record.id
-
-
-def test_two_real_overwriters_of_one_name():
-    def programs(prepared: Any) -> tuple[Callable[[Any], Any], ...]:
-        return (lambda disk: save(disk, "best", 2), lambda disk: save(disk, "best", 3))
-
-    ends = set()
-    for (disk, _, _), outcomes in schedules(lambda: prepared_with("best"), programs, step=17):
-        assert outcomes == [None, None]
-        ends.add(read(disk, "best"))
-    assert ends == {2, 3}
-
-
-def test_a_real_deleter_and_an_overwriter_of_one_name():
-    def programs(prepared: Any) -> tuple[Callable[[Any], Any], ...]:
-        path = bundle.bundle_path("runs", "best")
-        return (
-            lambda disk: save(disk, "best", 2),
-            lambda disk: bundle.delete(disk, path, expected_id=prepared[2]),
-        )
-
-    for (disk, _, _), outcomes in schedules(lambda: prepared_with("best"), programs, step=7):
-        assert outcomes[0] is None
-        assert outcomes[1] is None or isinstance(
-            outcomes[1], CheckpointReplacedError | CheckpointNotFoundError
-        )
-        assert read(disk, "best") == 2
-
-
-def test_a_real_deleter_and_a_writer_that_links_to_what_is_deleted():
-    def programs(prepared: Any) -> tuple[Callable[[Any], Any], ...]:
-        path = bundle.bundle_path("runs", "first")
-        return (
-            lambda disk: save(disk, "best", 2, prepared[1]),
-            lambda disk: bundle.delete(disk, path, expected_id=prepared[2]),
-        )
-
-    for (disk, _, _), outcomes in schedules(lambda: prepared_with("first"), programs, step=7):
-        assert outcomes == [None, None]
-        assert read(disk, "best") == 2
-        assert read(disk, "first") is None
-
-
-def test_a_real_reader_of_a_name_that_is_being_overwritten():
-    def programs(prepared: Any) -> tuple[Callable[[Any], Any], ...]:
-        return (lambda disk: save(disk, "best", 2), lambda disk: read(disk, "best"))
-
-    seen = set()
-    for (disk, _, _), outcomes in schedules(lambda: prepared_with("best"), programs, step=7):
-        assert outcomes[0] is None
-        assert outcomes[1] in (1, 2), outcomes[1]
-        seen.add(outcomes[1])
-        assert read(disk, "best") == 2
-    assert seen == {1, 2}
