@@ -33,6 +33,7 @@ WRITERS, READERS, DELETERS = 8, 2, 1
 _KEPT = 4  # checkpoints that a writer keeps under names of their own
 _FROZEN = [noise(100 << 10, seed) for seed in range(2)]  # large enough to be shared
 _HOUR_S = 3600
+_PATIENCE_S = 60.0  # for what a process has begun when the time is up
 
 
 @dataclass
@@ -217,7 +218,7 @@ def race(directory: Path, seconds: float, seed: int) -> Figures:
         victim.life += 1
         _start(victim, runs, log, seed, until_s)
     for child in children:
-        _bury(child, log)
+        _end(child, log, until_s + _PATIENCE_S)
     return _judge(runs, read(log.lines()), seconds, seed)
 
 
@@ -234,6 +235,17 @@ def _start(child: Child, runs: Path, log: Log, seed: int, until_s: float) -> Non
         log.say(child.who, "violation", text=traceback.format_exc()[-3000:])
     finally:
         os._exit(code)
+
+
+def _end(child: Child, log: Log, deadline_s: float) -> None:
+    """Wait until it leaves by itself; one that never does is as wrong as one that loses something."""
+    while not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if time.monotonic() > deadline_s:
+            log.say(child.who, "violation", text="it hangs")
+            os.kill(child.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    _bury(child, log)
 
 
 def _bury(child: Child, log: Log) -> None:

@@ -25,9 +25,10 @@ def rot_in(directory: Directory, pack: FileEntry, expected: Mapping[str, str]) -
             if blake3(header).hexdigest() != pack.digest:
                 return "its header has another digest than recorded"
             spans = parse_header(header, file.size)
+            scratch = memoryview(bytearray(max(spans[key][1] - spans[key][0] for key in expected)))
             for key, digest in expected.items():
                 start, end = spans[key]
-                data = memoryview(bytearray(end - start))
+                data = scratch[: end - start]
                 file.read_into(start, data)
                 if xxh3_128_hexdigest(data) != digest:
                     return f"{key} has another digest than recorded"
