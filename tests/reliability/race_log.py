@@ -64,11 +64,7 @@ class Book:
             deletions = [each for each in mine if each.what == "delete"]
             looks = [each for each in mine if each.what == "look" and each.acknowledged]
             looks.append(Done("the end", "look", name, final.get(name), inf, inf))
-            found += [
-                f"{look.who} found {look.value} under {name!r} (lines {look.began} to {look.ended})"
-                for look in looks
-                if not _is_possible(look, saves, deletions)
-            ]
+            found += [_tell(look, mine) for look in looks if not _is_possible(look, saves, deletions)]
         return found
 
     def count(self, what: str) -> int:
@@ -98,6 +94,15 @@ def read(lines: list[dict[str, Any]]) -> Book:
     return book
 
 
+def _tell(look: Done, done: list[Done]) -> str:
+    before = [each for each in done if each.what != "look" and each.began < look.ended][-8:]
+    history = ", ".join(
+        f"{each.who} {each.what} {each.value} {each.began}-{each.ended}{'' if each.acknowledged else ' unheard'}"
+        for each in before
+    )
+    return f"{look.who} found {look.value} under {look.name!r} {look.began}-{look.ended}, after {history}"
+
+
 def _is_possible(look: Done, saves: list[Done], deletions: list[Done]) -> bool:
     """Whether the name may have held `look.value` at some instant of the look."""
     before = [save.began for save in saves if save.acknowledged and save.ended < look.began]
@@ -108,5 +113,11 @@ def _is_possible(look: Done, saves: list[Done], deletions: list[Done]) -> bool:
     if look.value is None:
         deleted = {deletion.value for deletion in deletions if deletion.began < look.ended}
         return not before or not deleted.isdisjoint(candidates)
-    gone = {each.value for each in deletions if each.acknowledged and each.ended < look.began}
+    # A save that is deleted before it has returned is made again: who saves is not told of a deletion.
+    saved_by = {save.value: save.ended for save in saves}
+    gone = {
+        each.value
+        for each in deletions
+        if each.acknowledged and each.ended < look.began and each.began > saved_by.get(each.value, -1)
+    }
     return look.value in candidates and look.value not in gone

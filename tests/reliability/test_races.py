@@ -90,6 +90,7 @@ def deletion(value, began: float, ended: float, *, acknowledged: bool = True) ->
         ([save(A, 0, 1), deletion(A, 2, 3, acknowledged=False)], A, True),
         ([save(A, 0, 1), deletion(A, 2, 3), save(B, 4, 5)], None, False),
         ([save(A, 0, 1), deletion(A, 3, 5), save(B, 2, 4)], None, False),
+        ([save(A, 0, 3), deletion(A, 1, 2)], A, True),
         ([save(A, 0, 1)], B, False),
     ],
 )
