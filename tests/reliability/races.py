@@ -302,7 +302,7 @@ def _clear(runs: Path, names: list[str]) -> list[str]:
             if entry.is_dir() and entry.name.startswith(".")
         ]
         for name in sorted(listed):
-            record = directory.save(str(runs), draft(name, metrics={"writer": 0.0}), capture(state_of(0, 0)))
+            record = directory.save(str(runs), draft(name, durability="process"), capture(state_of(0, 0)))
             there = {entry.name for entry in (runs / f"{name}.ckpt.mml").iterdir()}
             strays = there - {"checkpoint.json", record.tree.name, *(pack.name for pack in record.packs)}
             problems += [f"{stray} stays in {name}" for stray in strays]
