@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints-dev.txt)
 
-.PHONY: demo test test-all lint format bench bench-quick bench-reliability setup clean
+MINUTES ?= 10
+
+.PHONY: demo test test-all torture lint format bench bench-quick bench-reliability setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and goes on, bit for bit
 	$(BIN)/holdfast demo
@@ -13,6 +15,9 @@ test: setup            ## everything but the slow tests
 
 test-all: setup        ## all tests
 	$(BIN)/python -m pytest -q -n 2
+
+torture: setup         ## long campaigns of kills, power cuts, damage and races: make torture MINUTES=10
+	$(BIN)/python -m tests.reliability.torture --minutes $(MINUTES)
 
 lint: setup            ## style, format, types, and the direction of imports
 	$(BIN)/ruff check .

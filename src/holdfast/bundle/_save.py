@@ -21,11 +21,14 @@ class _Filling:
     snapshot: Snapshot
     sharing: Sharing
     draft: CheckpointRecord
+    now_s: float
     written: Written | None = None
 
     def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
         durable = self.draft.durability == "full"
-        files = FileWriter(self.disk, directory, id, durable=durable, rename_links=rename_links)
+        files = FileWriter(
+            self.disk, directory, id, durable=durable, rename_links=rename_links, now_s=self.now_s
+        )
         try:
             written = self.written = files.write(self.snapshot, self.sharing, self.draft.seq)
         except ValueError as err:
@@ -49,17 +52,21 @@ def save(
     sharing: Sharing,
     *,
     overwrite: bool = True,
+    now_s: float = 0.0,
 ) -> CheckpointRecord:
     """Commit `snapshot` as `directory/draft.name.ckpt.mml`; `draft` says all but id, files and bytes.
 
+    `now_s`: seconds, by the clock by which `sharing` has learned; on one that stands still nothing grows old,
+    and no pack is read again before it is linked.
+
     Raises: as `commit`; UsageError if the state's structure is too deep or too large.
     """
-    fill = _Filling(disk, snapshot, sharing, draft)
+    fill = _Filling(disk, snapshot, sharing, draft, now_s)
     record = commit(
         disk, directory, draft.name, fill, overwrite=overwrite, durable=draft.durability == "full"
     )
     assert fill.written is not None
     place = bundle_path(directory, draft.name)
     sharing.forget(place)
-    sharing.learn(place, record, fill.written.stored)
+    sharing.learn(place, record, fill.written.stored, now_s=now_s, proven_s=fill.written.proven_s)
     return record

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import CheckpointRecord
-from ..storage import Storage
+from ..storage import Directory, Storage
 from ._names import SUFFIX
 from ._read import read_record
+
+_LOOKS = 5  # each is in vain only if a bundle of this name was deleted meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,27 @@ def by_age(listed: Listed) -> tuple[tuple[int, str, str], str]:
 
 def look(disk: Storage, path: str) -> Listed | None:
     """What the bundle at `path` says of itself; None if it is not there."""
-    try:
-        with disk.open_directory(path) as inside:
-            return Listed(path, read_record(inside, path))
-    except FileNotFoundError:
-        return _without_record(disk, path)
-    except HoldfastError as err:
-        return Listed(path, None, err)
-    except OSError as err:
-        return Listed(path, None, CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})"))
+    for _ in range(_LOOKS):
+        try:
+            with disk.open_directory(path) as inside:
+                try:
+                    return Listed(path, read_record(inside, path))
+                except FileNotFoundError:
+                    if _is_at(disk, path, inside):
+                        return Listed(path, None, CheckpointDamagedError(path, "it has no record"))
+                    # It is being deleted; by now another may have been saved under its name.
+        except FileNotFoundError:
+            return None
+        except HoldfastError as err:
+            return Listed(path, None, err)
+        except OSError as err:
+            return Listed(path, None, CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})"))
+    return None
 
 
-def _without_record(disk: Storage, path: str) -> Listed | None:
+def _is_at(disk: Storage, path: str, inside: Directory) -> bool:
     try:
-        disk.open_directory(path).close()
+        with disk.open_directory(path) as now:
+            return now.identity == inside.identity
     except OSError:
-        return None
-    return Listed(path, None, CheckpointDamagedError(path, "it has no record"))
+        return False

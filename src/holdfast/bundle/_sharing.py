@@ -6,12 +6,17 @@ Unchanged pieces that are in no such pack are rewritten, apart from what changed
 floor(log2(saves survived)). So the files of a bundle never exceed twice its live bytes, and what never
 changes is rewritten about log2(saves) times. After generational garbage collection: H. Lieberman and
 C. Hewitt, CACM 26(6), 1983, pp. 419-429.
+
+Bytes rot on the medium after they were written. What was last written or compared over an hour ago has to be
+read and compared before it is linked again; a pack that fails is linked no more, and its pieces are written
+afresh from the live state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,6 +27,7 @@ from ._tree import StoredTree
 MIN_SHARED_BYTES = 64 << 10
 MAX_LINKED_PACKS = 64
 MAX_LINKS = 32
+PROVEN_FOR_S = 3600.0  # one reading an hour costs next to nothing, and bounds how far rot can spread
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +47,7 @@ class Known:
     pack: KnownPack
     key: str
     born: int
+    proven_s: float  # when they were last written, or read and compared, by the savers' clock
 
 
 class Digested(msgspec.Struct, frozen=True, gc=False):
@@ -70,8 +77,20 @@ class Sharing:
         """Where the bytes of `piece` are; None if unknown or too small to be worth sharing."""
         return self._pieces.get(piece.blake3) if piece.cut.size >= MIN_SHARED_BYTES else None
 
-    def learn(self, bundle: str, record: CheckpointRecord, stored: StoredTree) -> None:
-        """The committed `bundle` holds what `record` and `stored` say; the caller wrote or verified it."""
+    def learn(
+        self,
+        bundle: str,
+        record: CheckpointRecord,
+        stored: StoredTree,
+        *,
+        now_s: float = 0.0,
+        proven_s: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """The committed `bundle` holds what `record` and `stored` say; the caller wrote or verified it.
+
+        `now_s`: by the caller's clock. `proven_s`: for pieces (by BLAKE3) that were only linked now, when they
+        were last written or compared.
+        """
         for entry in record.packs:
             # A pack's name holds its writer's random id, so one name is one content everywhere.
             fresh = KnownPack(entry, stored.links.get(entry.name, 0), record.durability == "full")
@@ -84,7 +103,8 @@ class Sharing:
                 continue  # too small, or its bytes are not in the pack as they are
             for cut, piece in zip(cuts(leaf), stored.pieces[leaf.path], strict=True):
                 if cut.size >= MIN_SHARED_BYTES:
-                    self._pieces[piece.blake3] = Known(self._packs[piece.file], piece.key, piece.born)
+                    seen_s = proven_s.get(piece.blake3, now_s)
+                    self._pieces[piece.blake3] = Known(self._packs[piece.file], piece.key, piece.born, seen_s)
 
     def forget(self, bundle: str) -> None:
         """`bundle` is gone; what was only there is no longer known."""
@@ -94,6 +114,18 @@ class Sharing:
             pack.homes = [home for home in pack.homes if home != bundle]
         self._packs = {name: pack for name, pack in self._packs.items() if pack.homes}
         self._pieces = {digest: known for digest, known in self._pieces.items() if known.pack.homes}
+
+    def unproven(self, pieces: Sequence[Digested], now_s: float) -> dict[str, str]:
+        """Of these known pieces, those to be compared before they are linked: their XXH3 by key in the pack."""
+        return {
+            known.key: piece.xxh3
+            for piece in pieces
+            if (known := self.find(piece)) and now_s - known.proven_s > PROVEN_FOR_S
+        }
+
+    def distrust(self, pack: KnownPack) -> None:
+        """This pack has rotted: until somebody verifies a bundle that holds it, it is linked no more."""
+        pack.homes.clear()
 
     def plan(self, pieces: Sequence[Digested], seq: int, unlinkable: Set[KnownPack] = frozenset()) -> Plan:
         """Decide for the state of checkpoint `seq`; `unlinkable` packs have been tried in vain."""

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from ..storage import Directory, Storage
 from ._names import pack_file, tree_file
 from ._pack import PackWriter, in_pack_order
 from ._pieces import Cut, Piece, cuts
+from ._proof import rot_in
 from ._sharing import Digested, KnownPack, Sharing
 from ._tree import StoredTree, encode_tree
 
@@ -51,25 +52,34 @@ class Written:
     bytes_captured: int
     bytes_written: int
     bytes_shared: int
+    proven_s: Mapping[str, float]  # for pieces that were linked, by BLAKE3: when last written or compared
 
 
 class FileWriter:
     """Writes one snapshot's files into one directory, under one id.
 
     `durable`: sync each file. `rename_links`: packs get names of the new id even when linked, because
-    the old names will be removed with the record that is being replaced.
+    the old names will be removed with the record that is being replaced. `now_s`: see `save`.
     """
 
     def __init__(
-        self, disk: Storage, directory: Directory, id: str, *, durable: bool, rename_links: bool
+        self,
+        disk: Storage,
+        directory: Directory,
+        id: str,
+        *,
+        durable: bool,
+        rename_links: bool,
+        now_s: float = 0.0,
     ) -> None:
         self._disk, self._directory, self._id = disk, directory, id
-        self._durable, self._rename_links = durable, rename_links
+        self._durable, self._rename_links, self._now_s = durable, rename_links, now_s
         self._is_live = False
         self._numbers = count()
         self._placed: dict[str, Piece] = {}  # by BLAKE3
         self._packs: list[FileEntry] = []
         self._links: dict[str, int] = {}
+        self._proven_s: dict[str, float] = {}
 
     def write(self, snapshot: Snapshot, sharing: Sharing, seq: int) -> Written:
         """Write packs, then the tree. `seq` is the new checkpoint's.
@@ -104,6 +114,7 @@ class FileWriter:
             bytes_captured=sum(leaf.size_bytes for leaf in state),
             bytes_written=size + len(data),
             bytes_shared=shared.size_bytes,
+            proven_s=self._proven_s,
         )
 
     def _new_ones(
@@ -135,7 +146,11 @@ class FileWriter:
         linked: dict[KnownPack, str] = {}
         while True:
             plan = sharing.plan(pieces, seq, refused)
-            failed = [pack for pack in plan.linked if pack not in linked and not self._link(pack, linked)]
+            failed = [
+                pack
+                for pack, served in plan.linked.items()
+                if pack not in linked and not self._link(pack, served, sharing, linked)
+            ]
             if not failed:
                 break
             refused.update(failed)
@@ -153,8 +168,10 @@ class FileWriter:
             plan.written, sum(piece.cut.size for served in plan.linked.values() for piece in served)
         )
 
-    def _link(self, pack: KnownPack, linked: dict[KnownPack, str]) -> bool:
-        """Give the pack a name here, from any bundle that still has it."""
+    def _link(
+        self, pack: KnownPack, served: Sequence[Digested], sharing: Sharing, linked: dict[KnownPack, str]
+    ) -> bool:
+        """Give the pack a name here, from any bundle that still has it, unless it is found to have rotted."""
         name = pack_file(self._id, next(self._numbers)) if self._rename_links else pack.entry.name
         for home in reversed(pack.homes):
             source = f"{home}/{pack.entry.name}"
@@ -167,12 +184,32 @@ class FileWriter:
                     raise
                 logger.debug("cannot link %s: %s", source, err)
                 continue
-            found = self._directory.status(name)
-            if found.is_file and found.size == pack.entry.size:
+            rot = self._rot(pack, name, served, sharing)
+            if rot is None:
                 linked[pack] = name
                 return True
-            self._directory.unlink(name)  # cut since it was written: not ours to spread
+            self._directory.unlink(name)  # not ours to spread
+            sharing.distrust(pack)
+            logger.warning(
+                "%s has rotted on the disk: %s. What it holds of the live state is written afresh; "
+                "`holdfast verify` says which checkpoints it harms.", source, rot
+            )  # fmt: skip
+            return False
         return False
+
+    def _rot(self, pack: KnownPack, name: str, served: Sequence[Digested], sharing: Sharing) -> str | None:
+        """What is wrong with the pack's size, or with `served` if nobody has looked for long; None if nothing."""
+        found = self._directory.status(name)
+        if not found.is_file or found.size != pack.entry.size:
+            return f"it has {found.size} bytes instead of {pack.entry.size}"
+        unproven = sharing.unproven(served, self._now_s)
+        if unproven and (rot := rot_in(self._directory, replace(pack.entry, name=name), unproven)):
+            return rot
+        for piece in served:
+            known = sharing.find(piece)
+            assert known is not None
+            self._proven_s[piece.blake3] = self._now_s if known.key in unproven else known.proven_s
+        return None
 
     def _write_group(
         self, group: Iterable[tuple[Digested, memoryview]], room: Sequence[Cut], sharing: Sharing, seq: int

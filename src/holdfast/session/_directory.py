@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -71,7 +71,8 @@ class Accounting:
 class ExperimentDirectory:
     """The directory of an experiment, held for one run. Use it as a context manager, or `close()` it.
 
-    `also`: directories, below or elsewhere, to which the experiment saves too.
+    `also`: directories, below or elsewhere, to which the experiment saves too. `clock`: seconds, by which
+    packs grow old that have to be read again before they are linked.
 
     Raises (on construction):
         RunActiveError: a live process runs an experiment here, and `share` is False.
@@ -86,10 +87,12 @@ class ExperimentDirectory:
         also: Iterable[str | os.PathLike[str]] = (),
         share: bool = False,
         disk: Storage | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = os.fspath(path).rstrip("/") or "/"
         self.run = run
         self.disk = disk or LocalDisk()
+        self._clock = clock
         folders = list(dict.fromkeys(os.fspath(path) for path in also))
         for folder in folders:
             self._try_out(folder)
@@ -210,7 +213,9 @@ class ExperimentDirectory:
         draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
         began_s = time.perf_counter()
         with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
-            record = bundle.save(self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite)
+            record = bundle.save(
+                self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite, now_s=self._clock()
+            )
         self._seq = record.seq
         self._parent = record.id
         self.accounting.add(record, time.perf_counter() - began_s)
@@ -249,7 +254,7 @@ class ExperimentDirectory:
 
     def trust(self, opened: bundle.Bundle) -> None:
         """Packs of this bundle, whose live pieces the caller has verified, may be linked into new checkpoints."""
-        self._sharing.learn(opened.path, opened.record, opened.stored)
+        self._sharing.learn(opened.path, opened.record, opened.stored, now_s=self._clock())
 
     def scan(self) -> list[bundle.Listed]:
         """Every checkpoint of the experiment, oldest first, whatever run saved it; damaged ones before."""

@@ -75,14 +75,14 @@ class _Directory(_Descriptor):
     def names(self) -> list[str]:
         return os.listdir(self._descriptor)
 
-    def open(self, name: str) -> _ReadFile:
+    def open(self, name: str, *, fresh: bool = False) -> _ReadFile:
         # O_NONBLOCK: a FIFO must not make us wait for its writer.
         descriptor = os.open(name, _READ | os.O_NONBLOCK, dir_fd=self._descriptor)
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", name)
-        return _ReadFile(descriptor, about.st_size)
+        return _ReadFile(descriptor, about.st_size, fresh=fresh)
 
     def status(self, name: str) -> Status:
         found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
@@ -185,9 +185,19 @@ class _WriteFile(_Descriptor):
 
 
 class _ReadFile(_Descriptor):
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, *, fresh: bool = False) -> None:
         super().__init__(descriptor)
         self.size = size
+        self._fresh = fresh
+        self._forget_cached()
+
+    def close(self) -> None:
+        self._forget_cached()  # and what was read only to be compared does not crowd out what is in use
+        super().close()
+
+    def _forget_cached(self) -> None:
+        if self._fresh and self._descriptor >= 0 and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def read_into(self, offset: int, out: memoryview) -> None:
         rest = out

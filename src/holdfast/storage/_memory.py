@@ -104,7 +104,7 @@ class _Directory:
     def names(self) -> list[str]:
         return list(self._folder.entries)
 
-    def open(self, name: str) -> _ReadFile:
+    def open(self, name: str, *, fresh: bool = False) -> _ReadFile:
         return _ReadFile(_file_in(self._folder, name))
 
     def status(self, name: str) -> Status:

@@ -76,8 +76,11 @@ class Directory(Protocol):
         """The names in it, in no order."""
         ...
 
-    def open(self, name: str) -> ReadFile:
-        """Open a regular file; OSError for links, devices and the like (ELOOP, EINVAL)."""
+    def open(self, name: str, *, fresh: bool = False) -> ReadFile:
+        """Open a regular file; OSError for links, devices and the like (ELOOP, EINVAL).
+
+        `fresh`: what is read comes from the medium where the system can do that, not from its memory.
+        """
         ...
 
     def status(self, name: str) -> Status:

@@ -89,8 +89,8 @@ class _TappedDirectory:
     def names(self) -> list[str]:
         return self._around("names", "", self._directory.names)
 
-    def open(self, name: str) -> ReadFile:
-        opened = self._around("open", name, lambda: self._directory.open(name))
+    def open(self, name: str, *, fresh: bool = False) -> ReadFile:
+        opened = self._around("open", name, lambda: self._directory.open(name, fresh=fresh))
         return _TappedReadFile(self._tap, f"{self._path}/{name}", opened)
 
     def status(self, name: str) -> Status:

@@ -118,6 +118,10 @@ _current = threading.local()
 @pytest.fixture
 def own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random ids become a function of the actor and of how many it drew before."""
+    use_own_ids(monkeypatch)
+
+
+def use_own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     others = count(1 << 20)
 
     def token_hex(size: int) -> str:
@@ -160,6 +164,45 @@ def every_order(begin: Begin, acts: Sequence[Act]) -> Iterator[World]:
         world = _run(begin, acts, choose)
         if world is not None:
             yield world
+
+
+def every_pair(begin: Begin, acts: Sequence[Act]) -> Iterator[World]:
+    """For every two operations of two actors: a world in which both stand before them at the same time.
+
+    One goes on to its operation, then the other; then the first runs to its end, and the other after it.
+    Either is the first once. So each operation of the one happens right between two of the other.
+    """
+    for first in (0, 1):
+        for stop in count():
+            for other_stop in count():
+                reached = [0, 0]
+
+                def choose(
+                    world: World,
+                    movable: Sequence[_Actor],
+                    first=first,
+                    stops=(stop, other_stop),
+                    reached=reached,
+                ) -> int:
+                    numbers = [actor.number for actor in movable]
+                    for actor, end in zip((first, 1 - first), stops, strict=True):
+                        if actor in numbers and reached[actor] < end:
+                            reached[actor] += 1
+                            return actor
+                    return first if first in numbers else 1 - first
+
+                world = _run(begin, acts, choose)
+                assert world is not None
+                if reached[1 - first] < other_stop:
+                    break  # the other ends before
+                yield world
+            if reached[first] < stop:
+                break
+
+
+def hours_apart() -> Callable[[], float]:
+    """A clock by which each actor lives two hours after the one before."""
+    return lambda: 7200.0 * getattr(getattr(_current, "actor", None), "number", 0)
 
 
 def some_orders(begin: Begin, acts: Sequence[Act], times: int, seed: int) -> Iterator[World]:
