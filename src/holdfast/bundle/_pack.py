@@ -80,7 +80,7 @@ class PackWriter:
             self._waiting = bytearray()
 
 
-def read_header(file: ReadFile) -> bytes:
+def read_header(file: ReadFile) -> bytearray:
     """The header's bytes with their length prefix; ValueError if the file cannot hold it."""
     prefix = bytearray(8)
     if file.size < 8:
@@ -89,18 +89,18 @@ def read_header(file: ReadFile) -> bytes:
     length = int.from_bytes(prefix, "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, file.size - 8):
         raise ValueError(f"its header would be {length} bytes long")
-    header = bytearray(length)
-    file.read_into(8, memoryview(header))
-    return bytes(prefix + header)
+    header = bytearray(8 + length)
+    file.read_into(0, memoryview(header))
+    return header
 
 
-def parse_header(header: bytes, file_size: int) -> Mapping[str, tuple[int, int]]:
+def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
     """For each key where its bytes begin and end in the file.
 
     Raises:
         ValueError: the header breaks the safetensors format, or does not cover the file exactly.
     """
-    table = _json.decode(header[8:])
+    table = _json.decode(memoryview(header)[8:])
     if type(table) is not dict:
         raise ValueError("its header is no table")
     if "__metadata__" in table:

@@ -20,6 +20,7 @@ from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
     CheckpointReplacedError,
+    HoldfastError,
     PieceDamagedError,
 )
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
@@ -28,6 +29,7 @@ from ._names import RECORD
 from ._pack import parse_header, read_header
 from ._pieces import LARGE_PIECE_BYTES, Cut, Piece, cuts
 from ._record import MAX_RECORD_BYTES, decode_record
+from ._rot import distrust
 from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 
 _OPEN_ATTEMPTS = 5
@@ -49,7 +51,7 @@ def read_record(directory: Directory, place: str) -> CheckpointRecord:
     except OSError as err:
         raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
     with closing(file):
-        return decode_record(_read_whole(file, MAX_RECORD_BYTES, place, "record"), place)
+        return decode_record(bytes(_read_whole(file, MAX_RECORD_BYTES, place, "record")), place)
 
 
 class Bundle:
@@ -83,6 +85,12 @@ class Bundle:
             except FileNotFoundError:
                 lacking = ""  # it is being deleted, or is gone
                 continue
+            except ValueError:  # NUL in the path
+                raise CheckpointNotFoundError(self.path, "this is no path") from None
+            except HoldfastError:
+                raise
+            except OSError as err:
+                raise CheckpointDamagedError(self.path, f"it cannot be opened ({err.strerror})") from err
             if missing is None:
                 return record
             lacking = missing
@@ -149,7 +157,10 @@ class Bundle:
                 if blake3(header).hexdigest() != digests[pack]:
                     raise ValueError("its header has another digest than recorded")
                 self._headers[pack] = parse_header(header, self._files[pack].size)
-            except (ValueError, KeyError, EOFError) as err:
+            except KeyError:
+                raise CheckpointDamagedError(self.path, f"{pack} is no pack of its record") from None
+            except (ValueError, EOFError, OSError) as err:
+                distrust(pack, digests[pack])
                 raise CheckpointDamagedError(self.path, f"{pack}: {err}") from None
         return self._headers[pack]
 
@@ -178,42 +189,60 @@ class Bundle:
         self, wanted: Sequence[Leaf] | None = None, *, deep: bool = False
     ) -> Iterator[PieceDamagedError]:
         """The damaged pieces of these leaves (default: all). `deep` compares BLAKE3 too, not only XXH3."""
-        jobs = [
-            (leaf, cut.size, piece)
-            for leaf in (leaves(self.tree) if wanted is None else wanted)
-            for cut, piece in self._pieces(leaf)
-        ]
+        # Any number of leaves may be made of the same bytes, which are read once.
+        jobs: dict[tuple[str, str], list[tuple[Leaf, Piece]]] = {}
+        size_bytes = 0
+        for leaf in leaves(self.tree) if wanted is None else wanted:
+            for cut, piece in self._pieces(leaf):
+                same = jobs.setdefault((piece.file, piece.key), [])
+                size_bytes += 0 if same else cut.size
+                same.append((leaf, piece))
         scratch = local()
 
-        def check(job: tuple[Leaf, int, Piece]) -> PieceDamagedError | None:
-            leaf, size, piece = job
-            if not hasattr(scratch, "buffer") or len(scratch.buffer) < size:
-                scratch.buffer = memoryview(bytearray(size))
+        def check(same: Sequence[tuple[Leaf, Piece]]) -> list[PieceDamagedError]:
+            leaf, piece = same[0]
+            start, end = self._spans(piece.file)[piece.key]
+            if not hasattr(scratch, "buffer") or len(scratch.buffer) < end - start:
+                scratch.buffer = memoryview(bytearray(end - start))
+            data = scratch.buffer[: end - start]
             try:
-                self._read_piece(leaf, piece, scratch.buffer[:size], deep=deep)
+                self._read_span(leaf, piece, data)
             except PieceDamagedError as err:
-                return err
-            return None
+                return [err]
+            found = xxh3_128_hexdigest(data), blake3(data).hexdigest() if deep else ""
+            return [err for each in same if (err := self._difference(*each, *found))]
 
-        run = self._pool.map if sum(size for _, size, _ in jobs) >= _THREADED_BYTES else map
-        yield from filter(None, run(check, jobs))
+        run = self._pool.map if size_bytes >= _THREADED_BYTES else map
+        for found in run(check, jobs.values()):
+            yield from found
 
     def _pieces(self, leaf: Leaf) -> Iterator[tuple[Cut, Piece]]:
         return zip(cuts(leaf), self.stored.pieces[leaf.path], strict=True)
 
-    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview, *, deep: bool = False) -> None:
+    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
+        self._read_span(leaf, piece, out)
+        if err := self._difference(leaf, piece, xxh3_128_hexdigest(out)):
+            raise err
+
+    def _read_span(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
         start, _ = self._spans(piece.file)[piece.key]
         try:
             self._files[piece.file].read_into(start, out)
         except (EOFError, OSError) as err:
+            distrust(piece.file, piece.blake3)
             raise PieceDamagedError(
                 self.path, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
             ) from err
-        found = xxh3_128_hexdigest(out)
-        if found != piece.xxh3:
-            raise PieceDamagedError(self.path, leaf.path, piece.file, piece.xxh3, found)
-        if deep and blake3(out).hexdigest() != piece.blake3:
-            raise PieceDamagedError(self.path, leaf.path, piece.file, piece.blake3, blake3(out).hexdigest())
+
+    def _difference(
+        self, leaf: Leaf, piece: Piece, found_xxh3: str, found_blake3: str = ""
+    ) -> PieceDamagedError | None:
+        """What is wrong with bytes of these digests in the place of `piece`; None if nothing is."""
+        for expected, found in ((piece.xxh3, found_xxh3), (piece.blake3, found_blake3)):
+            if found and found != expected:
+                distrust(piece.file, piece.blake3)
+                return PieceDamagedError(self.path, leaf.path, piece.file, expected, found)
+        return None
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -235,7 +264,7 @@ class Bundle:
         self.close()
 
 
-def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytes:
+def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytearray:
     if file.size > limit:
         raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
     data = bytearray(file.size)
@@ -243,4 +272,4 @@ def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytes:
         file.read_into(0, memoryview(data))
     except (EOFError, OSError) as err:
         raise CheckpointDamagedError(place, f"its {what} cannot be read ({err})") from err
-    return bytes(data)
+    return data

@@ -17,7 +17,7 @@ from blake3 import blake3
 from ..errors import CheckpointDamagedError, FormatVersionError, UsageError
 from ..records import CheckpointRecord, FileEntry, Moment
 from . import _json
-from ._names import is_data_file, is_id
+from ._names import is_data_file, is_id, is_name
 from ._numbers import decode_float, encode_float
 
 FORMAT_VERSION = 1
@@ -114,7 +114,7 @@ def _build(content: dict[str, Any]) -> CheckpointRecord:
     moment = _Taker(take("moment", dict))
     record = CheckpointRecord(
         id=take("id", str, is_id),
-        name=take("name", str, bool),
+        name=take("name", str, is_name),
         kind=take("kind", str, lambda kind: kind in ("train", "experiment")),
         moment=Moment(
             run=take("run", str),

@@ -10,7 +10,8 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
@@ -21,13 +22,16 @@ from ..errors import CheckpointDamagedError
 from ..records import Alias, Leaf, Node, Object
 from . import _json
 from ._names import is_data_file
-from ._numbers import decode_integer, encode_float, encode_integer, from_bits
+from ._numbers import CHUNK_DIGITS, decode_integer, encode_float, encode_integer, from_bits
 from ._pieces import Piece
 
 MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
 MAX_RANK = 64
 MAX_KEY = 65536
+MAX_LONG_DIGITS = 1_000_000  # in all integers that are more than a few thousand digits long
+MAX_EQUAL_HASHES = 64
+_BRANCHES = (dict, list)  # everything else in JSON is a node without a path of its own
 _HEX = re.compile(r"[0-9a-f]+")
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -55,6 +59,8 @@ def encode_tree(stored: StoredTree) -> bytes:
     }
     data = _json.encode(content)
     _json.check_depth(data)
+    if sum(map(len, stored.pieces)) > _room_for_paths(data):
+        raise ValueError("the paths of its arrays are too long; take shorter keys")
     if len(data) > MAX_TREE_BYTES:
         raise ValueError(
             f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays"
@@ -62,7 +68,7 @@ def encode_tree(stored: StoredTree) -> bytes:
     return data
 
 
-def decode_tree(data: bytes, place: str) -> StoredTree:
+def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
     """The tree in `data`; `place` is named in errors.
 
     Raises:
@@ -77,11 +83,16 @@ def decode_tree(data: bytes, place: str) -> StoredTree:
         ):
             raise ValueError("not a tree of format 1")
         links = _files(content["files"])
-        decoder = _Decoder(list(links))
+        decoder = _Decoder(list(links), _room_for_paths(data))
         tree = decoder.node("", content["tree"])
         return StoredTree(tree, decoder.pieces, links)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
+
+
+def _room_for_paths(data: bytes | bytearray) -> int:
+    """How long all paths of a tree together may be: a long key above many nodes is in each of their paths."""
+    return (32 << 20) + 16 * len(data)
 
 
 def _files(content: Any) -> dict[str, int]:
@@ -114,6 +125,7 @@ class _Encoder:
             case tuple():
                 return {"tuple": [self.node(item) for item in value]}
             case set() | frozenset():
+                _check_hashes(value)
                 items = [self.node(item) for item in value]
                 return {type(value).__name__: sorted(items, key=_json.encode)}
             case Leaf():
@@ -141,6 +153,7 @@ class _Encoder:
     def _dict(self, value: dict[Any, Node]) -> Any:
         if all(type(key) is str and type(_encode_text(key)) is str for key in value):
             return {"map": {_key(key): self.node(item) for key, item in value.items()}}
+        _check_hashes(value)
         return {"dict": [[self.node(_key(key)), self.node(item)] for key, item in value.items()]}
 
     def _leaf(self, leaf: Leaf) -> Any:
@@ -171,21 +184,28 @@ def _encode_text(value: str) -> str | dict[str, str]:
 class _Decoder:
     """Rebuilds nodes, checking everything that JSON itself cannot promise."""
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], room_for_paths: int) -> None:
         self._files = files
+        self._room_for_paths, self._room_for_digits = room_for_paths, MAX_LONG_DIGITS
         self.pieces: dict[str, Sequence[Piece]] = {}
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
         if type(value) is list:
-            return [self.node(paths.item(path, index), item) for index, item in enumerate(value)]
+            return self._items(path, value)
         if type(value) is not dict:
             return value  # null, boolean, integer, float, string
         if len(value) != 1:
             raise ValueError(f"{path!r} is no node")
+        self._room_for_paths -= len(path)
+        if self._room_for_paths < 0:
+            raise ValueError("its paths would take more memory than it deserves")
         [(tag, content)] = value.items()
         if tag == "map":
-            return {_key(key): self.node(paths.child(path, key), item) for key, item in content.items()}
+            return {
+                _key(key): self.node(paths.child(path, key), item) if type(item) in _BRANCHES else item
+                for key, item in content.items()
+            }
         if tag == "dict":
             return self._dict(path, content)
         if tag == "array":
@@ -193,9 +213,7 @@ class _Decoder:
         if tag == "object":
             return self._object(path, content)
         if tag == "tuple":
-            return tuple(
-                self.node(paths.item(path, index), item) for index, item in enumerate(_list(content))
-            )
+            return tuple(self._items(path, _list(content)))
         if tag == "alias":
             if content not in self._finished:
                 raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
@@ -204,7 +222,18 @@ class _Decoder:
             return _set(tag, [self._plain(item) for item in _list(content)])
         if tag not in _SCALARS:
             raise ValueError(f"{path!r} has the unknown kind {tag!r}")
+        if tag == "i" and len(content) > CHUNK_DIGITS:
+            self._room_for_digits -= len(content)
+            if self._room_for_digits < 0:
+                raise ValueError("its integers have too many digits")
         return _SCALARS[tag](content)
+
+    def _items(self, path: str, items: list[Any]) -> list[Node]:
+        self._room_for_paths -= len(path)
+        return [
+            self.node(paths.item(path, index), item) if type(item) in _BRANCHES else item
+            for index, item in enumerate(items)
+        ]
 
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
@@ -217,10 +246,11 @@ class _Decoder:
         return self.node("", value)
 
     def _dict(self, path: str, content: Any) -> dict[Any, Node]:
-        decoded = {}
-        for key_node, item in _list(content):
-            key = _key(self._plain(key_node))
-            decoded[key] = self.node(paths.child(path, key), item)
+        keys = [_key(self._plain(key_node)) for key_node, _ in _list(content)]
+        _check_hashes(keys)
+        decoded = {
+            key: self.node(paths.child(path, key), item) for key, (_, item) in zip(keys, content, strict=True)
+        }
         if len(decoded) != len(content):
             raise ValueError(f"{path!r} has the same key twice")
         return decoded
@@ -284,7 +314,17 @@ def _key(key: Any) -> Any:
     return key
 
 
+def _check_hashes(keys: Collection[Any]) -> None:
+    """ValueError if too many keys collide: each would be compared with all before it, which can take hours.
+
+    Texts and bytes are hashed with a secret; numbers, and what is made of them, are not.
+    """
+    if len(keys) > MAX_EQUAL_HASHES and max(Counter(map(hash, keys)).values()) > MAX_EQUAL_HASHES:
+        raise ValueError("too many keys or members have the same hash")
+
+
 def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
+    _check_hashes(items)
     found = set(items) if tag == "set" else frozenset(items)
     # NaN members are distinct objects, so they never make this differ.
     if len(found) != len(items):

@@ -74,6 +74,7 @@ class FileWriter:
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
+        sharing.refresh()
         state = [*leaves(snapshot.tree)]
         pieces = {leaf.path: [*cuts(leaf)] for leaf in state}
         order = in_pack_order(cut for those in pieces.values() for cut in those)

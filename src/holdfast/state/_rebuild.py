@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..errors import CheckpointDamagedError
+from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves
 from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
@@ -88,9 +88,19 @@ def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any
 
 
 def make_leaf(leaf: Leaf, read: Read) -> Any:
-    """The array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind."""
+    """The array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind.
+
+    Raises:
+        CheckpointDamagedError: there is no such array; no writer could have saved it.
+    """
     maker = maker_of(leaf.kind)
-    return new_array(leaf, read) if maker is None else maker(leaf, read)
+    try:
+        return new_array(leaf, read) if maker is None else maker(leaf, read)
+    except HoldfastError:
+        raise
+    except (*SENSELESS, RuntimeError) as err:
+        what = f"leaf {leaf.path!r} cannot be made ({type(err).__name__}: {err})"
+        raise CheckpointDamagedError("the state tree", what) from err
 
 
 def new_array(leaf: Leaf, read: Read) -> np.ndarray:
