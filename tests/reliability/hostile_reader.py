@@ -1,7 +1,7 @@
 """A script: does to a bundle all that can be done, under watch, and tells what happened. `hostile_reader.py PRACTICE`.
 
 Reads paths of bundles from its input, and answers each with a line of JSON. Every bundle is read in a process
-of its own (a fork), which has an audit hook, its peak of memory measured, and 10 seconds to live.
+of its own (a fork), which has an audit hook, its peak of memory measured, and little time for each question.
 `PRACTICE` is read first, unwatched, so that everything that is imported late has been.
 """
 
@@ -14,6 +14,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,21 +22,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
+from click.testing import CliRunner, Result
+from rich.cells import cell_len
+from typer.main import get_command
 
 import holdfast
 from holdfast.cli import app
 from holdfast.errors import HoldfastError
-from holdfast.state import digest
 
-TIMEOUT_S = 10
+CPU_S, WAITING_S = 5, 60  # for each thing asked: what computes without end ends, and what waits without end
+MAX_BYTES = 32 << 20  # of new arrays
 FORBIDDEN = (
     *("import", "exec", "compile", "code.", "marshal.", "pickle.", "ctypes.", "cpython.run", "subprocess."),
     *("os.system", "os.exec", "os.fork", "os.spawn", "os.posix_spawn", "os.kill", "socket.", "urllib.", "http."),
     *("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"),
     *("os.chown", "os.utime", "os.setxattr", "os.removexattr", "shutil.", "tempfile.", "webbrowser.", "mmap."),
 )
+COMMAND = get_command(app)  # built once: Typer evaluates its own annotations
 OURS = re.compile("\x1b\\[[0-9;]*m")  # the colours of the command, on a terminal
 
 
@@ -80,19 +83,18 @@ def asked(path: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "scan", lambda: [str(each.problem) for each in holdfast.scan(os.path.dirname(path))]
     with contextlib.ExitStack() as stack:
         opened: list[holdfast.Checkpoint] = []
-        yield "open", lambda: opened.append(stack.enter_context(holdfast.open(path)))
+        yield "open", lambda: opened.append(stack.enter_context(holdfast.open(path, max_bytes=MAX_BYTES)))
         for checkpoint in opened:
             yield "tree", lambda: (checkpoint.tree(), list(checkpoint.leaves()), repr(checkpoint))
             yield "[path]", lambda: [checkpoint[leaf.path] for leaf in list(checkpoint.leaves())[:100]]
             yield "verify", lambda: raised(checkpoint.verify())
             yield "verify deep", lambda: raised(checkpoint.verify(deep=True))
             yield "load", lambda: used(checkpoint.load())
-            yield "digest", lambda: digest(checkpoint.source)
             for mode in ("first", "streaming"):
                 yield f"restore {mode}", lambda mode=mode: used(checkpoint.restore(verify=mode, **live()).value)
             yield "restore what fits", lambda: used(checkpoint.restore(strict=False, **live()).value)
     for command in (["ls"], ["ls", "--json"], ["show"], ["show", "--all"], ["show", "--json"], ["verify"], ["verify", "--json"]):
-        yield " ".join(command), lambda command=command: shown(CliRunner().invoke(app, [*command, path]))
+        yield " ".join(command), lambda command=command: shown(CliRunner().invoke(COMMAND, [*command, path]))
 
 
 def used(value: Any) -> None:
@@ -129,6 +131,8 @@ def answer(path: str, watch: Watch) -> dict[str, Any]:
     before = status("VmRSS")
     watch.bundle = path
     for name, ask in asked(path):
+        faulthandler.dump_traceback_later(WAITING_S, exit=True)
+        signal.setitimer(signal.ITIMER_PROF, CPU_S)  # by default its signal ends the process
         try:
             ask()
             outcomes[name] = "ok"
@@ -154,7 +158,6 @@ def in_a_process(path: str, watch: Watch) -> str:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
         os.close(reading)
         with open(writing, "w") as out:
             out.write(json.dumps(answer(path, watch)))
@@ -169,6 +172,8 @@ def in_a_process(path: str, watch: Watch) -> str:
 def main(practice: str) -> None:
     faulthandler.enable()
     torch.set_num_threads(1)
+    cell_len("ｂ\u200d")  # rich looks up its tables when it first needs them, Python its codecs
+    "\x1b".encode("unicode_escape")
     watch = Watch()
     sys.addaudithook(watch)
     for path in (practice, f"{practice}/nowhere"):  # errors import things too

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forging import Files, content_of, files_of_state
+from forging import Files, files_of_state
 from hostile_cases import LEGAL, PLANTED, REFUSED, state
 
 HERE = Path(__file__).resolve().parent
 EXTRA_BYTES = 64 << 20
-READS = ("load", "digest", "verify", "verify deep", "[path]", "tree", "open")
+READS = ("load", "verify", "verify deep", "[path]", "tree", "open")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 

@@ -8,6 +8,7 @@ of keys, which must be the number that the decoded value holds.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,15 +26,19 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode(data: bytes | bytearray | memoryview) -> Any:
+def decode(data: bytes | bytearray | memoryview, *, accept: Callable[[int, int], bool] | None = None) -> Any:
     """The value that `data` holds.
 
+    `accept` is told the numbers of objects and of keys, and can refuse them before memory is taken.
+
     Raises:
-        ValueError: not JSON, deeper than 256, a key twice in one object, a number out of range.
+        ValueError: not JSON, deeper than 256, a key twice in one object, a number out of range, not accepted.
     """
     bones = check_depth(data)
     if b'"' in bones:
         raise ValueError("a string does not end")
+    if accept and not accept(bones.count(b"{"), bones.count(b":")):
+        raise ValueError("it has too many keys")
     try:
         value = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:

@@ -100,7 +100,10 @@ def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tupl
     Raises:
         ValueError: the header breaks the safetensors format, or does not cover the file exactly.
     """
-    table = _json.decode(memoryview(header)[8:])
+    room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
+    table = _json.decode(
+        memoryview(header)[8:], accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
+    )
     if type(table) is not dict:
         raise ValueError("its header is no table")
     if "__metadata__" in table:

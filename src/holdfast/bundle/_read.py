@@ -151,16 +151,16 @@ class Bundle:
     def _spans(self, pack: str) -> Mapping[str, tuple[int, int]]:
         """Where each piece of a pack is; read and checked at first use."""
         if pack not in self._headers:
-            digests = {entry.name: entry.digest for entry in self.record.packs}
+            recorded = next((entry.digest for entry in self.record.packs if entry.name == pack), None)
+            if recorded is None:
+                raise CheckpointDamagedError(self.path, f"{pack} is no pack of its record")
             try:
                 header = read_header(self._files[pack])
-                if blake3(header).hexdigest() != digests[pack]:
+                if blake3(header).hexdigest() != recorded:
                     raise ValueError("its header has another digest than recorded")
                 self._headers[pack] = parse_header(header, self._files[pack].size)
-            except KeyError:
-                raise CheckpointDamagedError(self.path, f"{pack} is no pack of its record") from None
             except (ValueError, EOFError, OSError) as err:
-                distrust(pack, digests[pack])
+                distrust(pack, recorded)
                 raise CheckpointDamagedError(self.path, f"{pack}: {err}") from None
         return self._headers[pack]
 

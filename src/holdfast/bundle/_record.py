@@ -23,6 +23,7 @@ from ._numbers import decode_float, encode_float
 FORMAT_VERSION = 1
 MAX_RECORD_BYTES = 16 << 20
 MAX_FILES = 4096
+MAX_KEYS = 50_000  # four thousand packs have three each
 _DIGEST = re.compile(rb',"digest":"([0-9a-f]{64})"\}\Z')
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_TEXT = 65536
@@ -94,7 +95,7 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
     if blake3(data[: found.start()]).hexdigest().encode() != found[1]:
         raise CheckpointDamagedError(place, "its record has another digest than it says")
     try:
-        content = _json.decode(data)
+        content = _json.decode(data, accept=lambda _, keys: keys <= MAX_KEYS)
         version = content.get("format")
         if type(version) is int and version > FORMAT_VERSION:
             raise FormatVersionError(place, version, FORMAT_VERSION)

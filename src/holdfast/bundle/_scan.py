@@ -50,7 +50,8 @@ def look(disk: Storage, path: str) -> Listed | None:
     except FileNotFoundError:
         return _without_record(disk, path)
     except HoldfastError as err:
-        return Listed(path, None, err)
+        err.__context__ = None  # a list of problems must not keep alive what was read to find them
+        return Listed(path, None, err.with_traceback(None))
     except OSError as err:
         return Listed(path, None, CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})"))
 

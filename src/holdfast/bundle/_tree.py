@@ -29,7 +29,7 @@ MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
 MAX_RANK = 64
 MAX_KEY = 65536
-MAX_LONG_DIGITS = 1_000_000  # in all integers that are more than a few thousand digits long
+MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
 _BRANCHES = (dict, list)  # everything else in JSON is a node without a path of its own
 _HEX = re.compile(r"[0-9a-f]+")
@@ -197,9 +197,7 @@ class _Decoder:
             return value  # null, boolean, integer, float, string
         if len(value) != 1:
             raise ValueError(f"{path!r} is no node")
-        self._room_for_paths -= len(path)
-        if self._room_for_paths < 0:
-            raise ValueError("its paths would take more memory than it deserves")
+        self._spend(path)
         [(tag, content)] = value.items()
         if tag == "map":
             return {
@@ -228,8 +226,13 @@ class _Decoder:
                 raise ValueError("its integers have too many digits")
         return _SCALARS[tag](content)
 
-    def _items(self, path: str, items: list[Any]) -> list[Node]:
+    def _spend(self, path: str) -> None:
         self._room_for_paths -= len(path)
+        if self._room_for_paths < 0:
+            raise ValueError("its paths are too long: they would take far more memory than the tree")
+
+    def _items(self, path: str, items: list[Any]) -> list[Node]:
+        self._spend(path)
         return [
             self.node(paths.item(path, index), item) if type(item) in _BRANCHES else item
             for index, item in enumerate(items)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from .. import bundle, state
-from ..errors import DamagedError
+from ..errors import DamagedError, UsageError
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
 
@@ -18,8 +18,9 @@ class Checkpoint:
     Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
     """
 
-    def __init__(self, opened: bundle.Bundle) -> None:
+    def __init__(self, opened: bundle.Bundle, *, max_bytes: int | None = None) -> None:
         self._bundle = opened
+        self._max_bytes = max_bytes
 
     @property
     def path(self) -> str:
@@ -57,12 +58,30 @@ class Checkpoint:
         Raises:
             KeyError: there is nothing of this path.
             PieceDamagedError: its bytes are not what was saved.
+            UsageError: its arrays would take more than `max_bytes`.
         """
-        return state.rebuild(self._bundle, state.find(self._bundle.tree, path))
+        return self._rebuilt(state.find(self._bundle.tree, path))
 
     def load(self) -> Any:
-        """The whole state as new values: containers as they were, arrays, objects as their plain state."""
-        return state.rebuild(self._bundle)
+        """The whole state as new values: containers as they were, arrays, objects as their plain state.
+
+        Raises:
+            DamagedError: bytes are not what was saved.
+            UsageError: its arrays would take more than `max_bytes`.
+        """
+        return self._rebuilt(self._bundle.tree)
+
+    def _rebuilt(self, node: Node) -> Any:
+        """`node` as a new value. Equal bytes are stored once, so a small file may hold any number of arrays."""
+        limit = _memory_bytes() if self._max_bytes is None else self._max_bytes
+        size = sum(leaf.size_bytes for leaf in leaves(node))
+        if size > limit:
+            raise UsageError(
+                f"{self.path}: the arrays would take {size:,} bytes, more than {limit:,} "
+                f"({'the memory of this machine' if self._max_bytes is None else 'max_bytes'}). "
+                "Read parts of it by their paths, or restore into live objects."
+            )
+        return state.rebuild(self._bundle, node)
 
     def restore(
         self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
@@ -104,8 +123,16 @@ class Checkpoint:
         return f"<Checkpoint {self.name} of run {self.record.run[:8]}, {self.moment.hook}, step {self.moment.step}>"
 
 
-def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None = None) -> Checkpoint:
+def open(
+    place: str | os.PathLike[str] | bundle.Listed,
+    *,
+    disk: Storage | None = None,
+    max_bytes: int | None = None,
+) -> Checkpoint:
     """Open the checkpoint at a path (`….ckpt.mml`), or one that `scan` listed.
+
+    `max_bytes`: new arrays of more bytes in all are refused before memory is taken for them; by default more
+    than the machine has. Give it for checkpoints from people whom you do not trust.
 
     Raises:
         CheckpointNotFoundError: there is none.
@@ -117,10 +144,13 @@ def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None 
     if isinstance(place, bundle.Listed):
         if place.problem:
             raise place.problem
-        return Checkpoint(
-            bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None)
-        )
-    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")))
+        expected_id = place.record.id if place.record else None
+        return Checkpoint(bundle.Bundle(disk, place.path, expected_id=expected_id), max_bytes=max_bytes)
+    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), max_bytes=max_bytes)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
