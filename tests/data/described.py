@@ -15,7 +15,9 @@ def described(value: Any) -> Any:
     """Types, order, bits of floats, and SHA-256 of arrays' bytes in C order."""
     match value:
         case None | bool() | str():
-            return value if not isinstance(value, str) else {"str": value.encode("utf-8", "surrogatepass").hex()}
+            return (
+                value if not isinstance(value, str) else {"str": value.encode("utf-8", "surrogatepass").hex()}
+            )
         case int():
             return {"int": hex(value)}
         case float() if not isinstance(value, np.generic):

@@ -21,7 +21,17 @@ import numpy as np
 import torch
 from described import described
 
-from holdfast import Checkpointing, Dataset, Experiment, Loss, ModelGraph, ModelNode, TrainPhase, bundle, state
+from holdfast import (
+    Checkpointing,
+    Dataset,
+    Experiment,
+    Loss,
+    ModelGraph,
+    ModelNode,
+    TrainPhase,
+    bundle,
+    state,
+)
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 from holdfast.storage import LocalDisk
 
@@ -72,12 +82,32 @@ def dtypes() -> dict[str, Any]:
     bits = np.random.default_rng(0).integers(0, 256, 96, np.uint8)
     names = ["i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16"]
     names += [">i4", ">f8", ">c8", "<M8[ns]", "<m8[s]", ">M8[D]", "<U3", ">U2", "S5", "V3", "<f16"]
-    arrays = {name: bits.view(name) if 96 % np.dtype(name).itemsize == 0 else np.zeros(3, name) for name in names}
+    arrays = {
+        name: bits.view(name) if 96 % np.dtype(name).itemsize == 0 else np.zeros(3, name) for name in names
+    }
     arrays["<f16"] = np.array([0.1, -2], np.longdouble)  # its padding has no meaning
     arrays["<U3"], arrays[">U2"] = np.array(["abc", "é", ""]), np.array(["ab", "c"], ">U2")
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"):
+    for name in (
+        "bfloat16",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "float8_e4m3fnuz",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+    ):
         arrays[name] = bits.view(getattr(ml_dtypes, name))
-    for name in ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float16", "bfloat16"):
+    for name in (
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "bfloat16",
+    ):
         arrays[f"torch {name}"] = torch.from_numpy(bits.copy()).view(getattr(torch, name))
     for name in ("float32", "float64", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"):
         arrays[f"torch {name}"] = torch.from_numpy(bits.copy()).view(getattr(torch, name))
@@ -132,7 +162,10 @@ def experiment(directory: str, seed: int = 0, n_epochs: int = 3) -> Experiment:
     rows = np.arange(64, dtype=np.float32).reshape(16, 4) / 64
     data = Dataset(pixels=rows, digit=np.arange(16) % 3)
     graph = ModelGraph(
-        [ModelNode("body", torch.nn.Linear(4, 5), "pixels"), ModelNode("head", torch.nn.Linear(5, 3), "body")],
+        [
+            ModelNode("body", torch.nn.Linear(4, 5), "pixels"),
+            ModelNode("head", torch.nn.Linear(5, 3), "body"),
+        ],
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.05),
     )
     loss = Loss("loss", torch.nn.functional.cross_entropy, output="head", target="digit")

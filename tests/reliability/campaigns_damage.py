@@ -11,7 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from forging import RECORD, Files, content_of, files_of, files_of_state, flipped, noise, place, put, save, told
+from forging import (
+    RECORD,
+    Files,
+    content_of,
+    files_of,
+    files_of_state,
+    flipped,
+    noise,
+    place,
+    put,
+    save,
+    told,
+)
 from mutations import Fuzzer
 
 from holdfast import bundle
@@ -40,7 +52,9 @@ def regions(files: Files) -> dict[str, list[tuple[str, int, int]]]:
         found["record"].append((RECORD, 0, len(files[RECORD])))
         found["tree"].append((opened.record.tree.name, 0, opened.record.tree.size))
         used = {
-            (piece.file, piece.key) for leaf in leaves(opened.tree) for piece in opened.stored.pieces[leaf.path]
+            (piece.file, piece.key)
+            for leaf in leaves(opened.tree)
+            for piece in opened.stored.pieces[leaf.path]
         }
         for pack in opened.record.packs:
             data = files[pack.name]
@@ -56,7 +70,9 @@ def regions(files: Files) -> dict[str, list[tuple[str, int, int]]]:
 def check_flip(files: Files, content: str, region: str, name: str, at: int, bit: int) -> None:
     said = told(files | {name: flipped(files[name], at, bit)}, content)
     # Of dead bytes nobody says anything, and what is read is right all the same; `told` has compared it.
-    assert bool(said) == (region != "dead"), f"bit {bit} of byte {at} of {name} ({region}): {said or 'not found'}"
+    assert bool(said) == (region != "dead"), (
+        f"bit {bit} of byte {at} of {name} ({region}): {said or 'not found'}"
+    )
     if said and region != "record":
         assert place("runs") in said, said
         assert name in said or region == "tree", said

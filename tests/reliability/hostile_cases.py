@@ -129,7 +129,7 @@ def tree_of(inner: str) -> bytes:
 
 def long_paths() -> Any:
     """Few bytes, but the long key is in the path of every node below, at every level anew."""
-    below: Any = [[] for _ in range(2000)]
+    below: Any = [[] for _ in range(1500)]
     for _ in range(8):
         below = {"map": {"k" * 8000: below}}
     return below
@@ -141,14 +141,16 @@ def many_pieces(f: Forgery) -> None:
     end = len(f.data)
     f.header["zeros"] = {"dtype": "U8", "shape": [4 << 20], "data_offsets": [end - (4 << 20), end]}
     part = [0, "zeros", *ZEROS, 1]
-    f.state["x"] = {"array": {"dtype": "uint8", "shape": [(4 << 20) * 1900], "kind": "numpy", "pieces": [part] * 1900}}
+    f.state["x"] = {
+        "array": {"dtype": "uint8", "shape": [(4 << 20) * 1900], "kind": "numpy", "pieces": [part] * 1900}
+    }
 
 
 def many_leaves(f: Forgery) -> None:
     many_pieces(f)
     content = f.state.pop("x")["array"] | {"shape": [4 << 20]}
     content["pieces"] = content["pieces"][:1]
-    f.state["x"] = [{"array": content} for _ in range(2000)]
+    f.state["x"] = [{"array": content} for _ in range(500)]
 
 
 ZEROS = blake3(bytes(4 << 20)).hexdigest(), xxh3_128_hexdigest(bytes(4 << 20))
@@ -202,7 +204,7 @@ JSON: dict[str, Callable[[], Files]] = {
     "a header 100,000 deep": text("header", b"[" * 100_000 + b"]" * 100_000),
     "an integer of a million digits": text("tree", tree_of("9" * 1_000_000)),
     "an integer of a million digits, marked": node({"i": "9" * 1_000_000}),
-    "many integers of 200,000 digits": node([{"i": "9" * 200_000}] * 3),
+    "many integers of 150,000 digits": node([{"i": "9" * 150_000}] * 3),
     "a float of a million digits": text("tree", tree_of("1." + "0" * 1_000_000 + "e400")),
     "NaN": text("tree", tree_of("NaN")),
     "minus Infinity": text("tree", tree_of("-Infinity")),
@@ -219,9 +221,9 @@ JSON: dict[str, Callable[[], Files]] = {
     "two values": sealed(lambda f: f.text.update(tree=json.dumps(f.tree).encode() * 2)),
     "a NUL after the tree": sealed(lambda f: f.text.update(tree=json.dumps(f.tree).encode() + b"\0")),
     "a string that does not end": text("tree", tree_of('"abc')),
-    "colliding keys": node({"dict": [[{"i": str(MERSENNE * n)}, 0] for n in range(8, 6000)]}),
-    "colliding members": node({"set": [{"i": str(MERSENNE * n)} for n in range(8, 6000)]}),
-    "colliding keys in tuples": node({"dict": [[{"tuple": [{"i": str(MERSENNE * n)}]}, 0] for n in range(8, 6000)]}),
+    "colliding keys": node({"dict": [[{"i": str(MERSENNE * n)}, 0] for n in range(8, 2000)]}),
+    "colliding members": node({"set": [{"i": str(MERSENNE * n)} for n in range(8, 2000)]}),
+    "colliding keys in tuples": node({"dict": [[{"tuple": [{"i": str(MERSENNE * n)}]}, 0] for n in range(8, 2000)]}),
     "a key of a mebibyte": node({"map": {"k" * (1 << 20): 0}}),
     "long keys above many nodes": node(long_paths()),
 }  # fmt: skip
@@ -310,10 +312,10 @@ TABLES: dict[str, Callable[[], Files]] = {
     "a tensor of texts": node(empty("<U5", [0], "torch")),
     "a tensor of a structure": node(empty('[["a","<f4"]]', [0], "torch")),
     "a scalar with a shape": array("bias", kind="scalar"),
-    "an array of what NumPy lacks": node(empty("complex32", [0])),
+    "an array of what NumPy lacks": node(empty("float4_e2m1fn_x2", [0])),
     "no pieces": array("bias", pieces=[]),
     "an array of one piece, 1,900 times": sealed(many_pieces),
-    "two thousand arrays of one piece": sealed(many_leaves),
+    "five hundred arrays of one piece": sealed(many_leaves),
     "a piece in a file that is not listed": piece(0, 7),
     "a piece in file -1": piece(0, -1),
     "a piece in file true": piece(0, True),
@@ -367,7 +369,7 @@ LEGAL: dict[str, Callable[[], Files]] = {
     "a leaf of an unknown kind": array("bias", kind="os.system"),
     "keys that lead out": node({"map": {"../../x": 1, "/etc/passwd": {"map": {"..": 2}}, "": 3, "a\0b": 4}}),
     "keys with escapes": node({"map": {ESCAPES: {"map": {ESCAPES: ESCAPES}}}}),
-    "keys that differ by their form only": node({"map": {"é": 1, "é": 2}}),
+    "keys that differ by their form only": node({"map": {"\u00e9": 1, "e\u0301": 2}}),
     "a key of 4,096 bytes": node({"map": {"k" * 4096: 1}}),
     "texts with HTML": record(reason="<img src=x onerror=alert(1)>", environment={"<b>": "</b>"}),
     "texts with escapes": record(reason=ESCAPES, run=ESCAPES, created=ESCAPES, commit=ESCAPES, versions={ESCAPES: ESCAPES}),

@@ -34,9 +34,28 @@ CPU_S, WAITING_S = 5, 60  # for each thing asked: what computes without end ends
 MAX_BYTES = 32 << 20  # of new arrays
 FORBIDDEN = (
     *("import", "exec", "compile", "code.", "marshal.", "pickle.", "ctypes.", "cpython.run", "subprocess."),
-    *("os.system", "os.exec", "os.fork", "os.spawn", "os.posix_spawn", "os.kill", "socket.", "urllib.", "http."),
+    *(
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.spawn",
+        "os.posix_spawn",
+        "os.kill",
+        "socket.",
+        "urllib.",
+        "http.",
+    ),
     *("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"),
-    *("os.chown", "os.utime", "os.setxattr", "os.removexattr", "shutil.", "tempfile.", "webbrowser.", "mmap."),
+    *(
+        "os.chown",
+        "os.utime",
+        "os.setxattr",
+        "os.removexattr",
+        "shutil.",
+        "tempfile.",
+        "webbrowser.",
+        "mmap.",
+    ),
 )
 COMMAND = get_command(app)  # built once: Typer evaluates its own annotations
 OURS = re.compile("\x1b\\[[0-9;]*m")  # the colours of the command, on a terminal
@@ -57,7 +76,9 @@ class Watch:
         """Whether a directory on the way to the bundle, or a bare name relative to it, is opened for reading."""
         path, _, flags = args
         to_read = not (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        return to_read and (path in (self.bundle, os.path.dirname(self.bundle)) or os.path.basename(path) == path)
+        return to_read and (
+            path in (self.bundle, os.path.dirname(self.bundle)) or os.path.basename(path) == path
+        )
 
 
 def live() -> dict[str, Any]:
@@ -84,17 +105,30 @@ def asked(path: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     with contextlib.ExitStack() as stack:
         opened: list[holdfast.Checkpoint] = []
         yield "open", lambda: opened.append(stack.enter_context(holdfast.open(path, max_bytes=MAX_BYTES)))
-        for checkpoint in opened:
-            yield "tree", lambda: (checkpoint.tree(), list(checkpoint.leaves()), repr(checkpoint))
-            yield "[path]", lambda: [None for leaf in list(checkpoint.leaves())[:20] if checkpoint[leaf.path] is None]
-            yield "verify", lambda: raised(checkpoint.verify())
-            yield "verify deep", lambda: raised(checkpoint.verify(deep=True))
-            yield "load", lambda: used(checkpoint.load())
-            for mode in ("first", "streaming"):
-                yield f"restore {mode}", lambda mode=mode: used(checkpoint.restore(verify=mode, **live()).value)
-            yield "restore what fits", lambda: used(checkpoint.restore(strict=False, **live()).value)
-    for command in (["ls"], ["ls", "--json"], ["show"], ["show", "--all"], ["show", "--json"], ["verify"], ["verify", "--json"]):
-        yield " ".join(command), lambda command=command: shown(CliRunner().invoke(COMMAND, [*command, path]))
+        if opened:
+            yield from asked_of(opened[0])
+    for command in (["ls", "--wide"], ["show", "--all"], ["show", "--json"], ["verify", "--deep"]):
+        yield (
+            " ".join(["holdfast", *command]),
+            lambda command=command: shown(CliRunner().invoke(COMMAND, [*command, path])),
+        )
+
+
+def asked_of(checkpoint: holdfast.Checkpoint) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Everything that can be asked of an opened checkpoint."""
+    yield "tree", lambda: (checkpoint.tree(), list(checkpoint.leaves()), repr(checkpoint))
+    yield "[path]", lambda: some_arrays(checkpoint)
+    yield "verify", lambda: raised(checkpoint.verify())
+    yield "verify deep", lambda: raised(checkpoint.verify(deep=True))
+    yield "load", lambda: used(checkpoint.load())
+    yield "restore", lambda: used(checkpoint.restore(**live()).value)
+    yield "restore streaming", lambda: used(checkpoint.restore(verify="streaming", **live()).value)
+    yield "restore what fits", lambda: used(checkpoint.restore(strict=False, **live()).value)
+
+
+def some_arrays(checkpoint: holdfast.Checkpoint) -> None:
+    for leaf in list(checkpoint.leaves())[:20]:
+        checkpoint[leaf.path]
 
 
 def used(value: Any) -> None:

@@ -107,9 +107,17 @@ def leaves(value: Any, path: str = "") -> dict[str, bytes]:
     """The bytes of every array (in C order) and long text of bytes below `value`, by where they are."""
     match value:
         case dict():
-            return {key: data for name, below in value.items() for key, data in leaves(below, f"{path}/{name!r}").items()}
+            return {
+                key: data
+                for name, below in value.items()
+                for key, data in leaves(below, f"{path}/{name!r}").items()
+            }
         case list() | tuple():
-            return {key: data for at, below in enumerate(value) for key, data in leaves(below, f"{path}/{at}").items()}
+            return {
+                key: data
+                for at, below in enumerate(value)
+                for key, data in leaves(below, f"{path}/{at}").items()
+            }
         case torch.Tensor():
             return {path: value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()}
         case np.ndarray() | np.generic():

@@ -40,7 +40,9 @@ def _below(node: Node, guide: str, depth: int | None, longest: int | None) -> It
 
 
 def _row(guide: str, name: Hashable, node: Node, *, is_open: bool) -> Row:
-    label = guide + _shortened(_text.printable(name[: _MAX_NAME + 1] if isinstance(name, str) else _value(name)))
+    label = guide + _shortened(
+        _text.printable(name[: _MAX_NAME + 1] if isinstance(name, str) else _value(name))
+    )
     type_name = ""
     if isinstance(node, Object):
         type_name, node = _text.printable(node.type.rpartition(".")[2]), node.state
