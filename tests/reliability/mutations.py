@@ -219,7 +219,7 @@ def _mutated(value: Any, draw: random.Random) -> Any:
         case 4:
             found.insert(key, _nasty(draw))
         case 5 if isinstance(found, dict):  # another name for the same
-            found[_perturbed(key, draw)] = found.pop(key)
+            found[str(_perturbed(key, draw))] = found.pop(key)
         case 5:
             found += found[: draw.randrange(1, 4)]
         case 6:

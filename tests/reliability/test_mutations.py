@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import enum
+from collections import deque
+
+import numpy as np
 import pytest
+from forging import files_of_state, place, put
 from mutations import Fuzzer
+
+import holdfast
+from holdfast.storage import MemoryDisk
 
 
 @pytest.mark.parametrize("number", [500, pytest.param(5000, marks=pytest.mark.slow)])
@@ -24,3 +32,15 @@ def test_the_fuzzer_tells_what_it_finds(monkeypatch):
     monkeypatch.setattr("holdfast.bundle._read.decode_tree", lambda data, place: {}[place])
     with pytest.raises(AssertionError, match=r"bundle \d+ of seed 3: KeyError"):
         Fuzzer(3).run(0, 50)
+
+
+class Held(enum.Enum):
+    QUEUE = deque([np.arange(3)])
+
+
+def test_an_array_in_an_object_that_is_the_state_of_another_is_found_by_its_path():
+    """What the fuzzer found: `checkpoint[path]` knew no array of that path."""
+    disk = put(MemoryDisk(), place("runs"), files_of_state({"held": Held.QUEUE}))
+    with holdfast.open(place("runs"), disk=disk) as checkpoint:
+        (leaf,) = checkpoint.leaves()
+        assert checkpoint[leaf.path].tolist() == [0, 1, 2]

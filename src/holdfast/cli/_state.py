@@ -63,7 +63,7 @@ def _row(guide: str, name: Hashable, node: Node, *, is_open: bool) -> Row:
 
 def _items(node: Node) -> Sequence[tuple[Hashable, Node]]:
     """What has rows of its own below `node`; a list of nothing but small values is a value itself."""
-    if isinstance(node, Object):
+    while isinstance(node, Object):
         node = node.state
     if isinstance(node, dict):
         return list(node.items())
