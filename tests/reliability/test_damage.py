@@ -8,7 +8,19 @@ import logging
 import campaigns_damage
 import numpy as np
 import pytest
-from forging import RECORD, Files, content_of, files_of, files_of_state, noise, place, put, save, told
+from forging import (
+    RECORD,
+    Files,
+    content_of,
+    files_of,
+    files_of_state,
+    flipped,
+    noise,
+    place,
+    put,
+    save,
+    told,
+)
 
 from holdfast import bundle, state
 from holdfast.errors import CheckpointDamagedError, DamagedError, PieceDamagedError
@@ -39,6 +51,15 @@ def test_two_thousand_flipped_bits_in_every_region_are_found_or_do_no_harm():
     flips = campaigns_damage.flip_bits(seed=0, number=2000)
     assert flips.keys() == {*campaigns_damage.REGIONS}
     assert min(flips.values()) >= 250
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_any_byte_is_found(saved):
+    for name, data in saved[1].items():
+        for at in range(len(data)):
+            assert found_wrong(saved[1] | {name: flipped(data, at, at % 8)}), (
+                f"bit {at % 8} of byte {at} of {name}"
+            )
 
 
 @pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])

@@ -34,8 +34,7 @@ def test_the_fuzzer_tells_what_it_finds(monkeypatch):
         Fuzzer(3).run(0, 50)
 
 
-class Held(enum.Enum):
-    QUEUE = deque([np.arange(3)])
+Held = enum.Enum("Held", {"QUEUE": deque([np.arange(3)])})
 
 
 def test_an_array_in_an_object_that_is_the_state_of_another_is_found_by_its_path():
