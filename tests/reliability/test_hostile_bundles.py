@@ -26,6 +26,27 @@ READS = ("load", "verify", "verify deep", "[path]", "tree", "open")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 
 
+COSTLY = {
+    *("many integers of 150,000 digits", "an integer of a million digits, marked", "a key of a mebibyte"),
+    *(
+        "colliding keys in tuples",
+        "colliding members",
+        "sixty thousand entries in a header",
+        "ten thousand small nodes",
+    ),
+    *(
+        "a record 100,000 deep",
+        "an integer of a million digits",
+        "a reason of a mebibyte",
+        "five thousand packs",
+    ),
+}
+
+
+def slow_if_costly(case: str) -> Any:
+    return pytest.param(case, marks=pytest.mark.slow) if case in COSTLY else case
+
+
 class Reader:
     """The watched process that reads bundles; see `hostile_reader`."""
 
@@ -103,7 +124,7 @@ def test_the_watch_sees_what_it_should(reader):
     assert set(practice["outcomes"].values()) == {"ok"}
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", [slow_if_costly(case) for case in REFUSED])
 def test_a_hostile_bundle_is_refused(case, reader, tmp_path):
     outcomes = read(reader, written(tmp_path, REFUSED[case]()))
     assert outcomes.get("load", "refused") != "ok"
@@ -118,7 +139,7 @@ def test_what_is_no_file_is_not_read_as_one(case, reader, tmp_path):
     assert set(outcomes) & set(READS) == {"open"}
 
 
-@pytest.mark.parametrize("case", LEGAL)
+@pytest.mark.parametrize("case", [slow_if_costly(case) for case in LEGAL])
 def test_an_odd_bundle_is_read(case, reader, tmp_path):
     outcomes = read(reader, written(tmp_path, LEGAL[case]()))
     assert [outcomes[name] for name in READS] == ["ok"] * len(READS)
