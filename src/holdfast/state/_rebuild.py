@@ -105,7 +105,8 @@ def make_leaf(leaf: Leaf, read: Read) -> Any:
 
 def new_array(leaf: Leaf, read: Read) -> np.ndarray:
     """A new array of the leaf's dtype, shape and memory order, filled."""
-    array = np.empty(leaf.shape, dtypes.to_numpy(leaf.dtype), leaf.order)
+    # `np.empty` would make the items of `<U0` four bytes long, and so a large array of what takes no bytes.
+    array = np.ndarray(leaf.shape, dtypes.to_numpy(leaf.dtype), order=leaf.order)
     if leaf.size_bytes:
         read(leaf, array_bytes(array, leaf.order))
     return array
