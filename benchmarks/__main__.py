@@ -7,11 +7,11 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import machine, states
-from .contenders import Loading, Saving, gather
+from .contenders import NOT_INSTALLED, Loading, Saving, gather
 from .goals import goals
 from .measure import Bench
 from .plot import plot
@@ -49,10 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shutil.rmtree(options.folder, ignore_errors=True)
     bench = Bench(options.folder, _SCALES[options.scale])
     conditions: dict[str, str] = {}
+    again = {*options.only, NOT_INSTALLED}  # is found out anew
     if options.add and options.report and _raw(options.report).exists():
         earlier = json.loads(_raw(options.report).read_text())
         bench.samples.load(earlier["values"])
         conditions |= earlier["conditions"]
+        bench.notes += [note for note in earlier.get("notes", ()) if note.split()[0].strip(":") not in again]
     savings, loadings, skipped = gather(options.contenders)
     for line in skipped:
         bench.note(line)
@@ -65,29 +67,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
             bench.note(f"{name} ended early: {type(err).__name__}: {err}")
         took_s = time.monotonic() - began_s
         conditions[name] = f"{neighbours.share():.0%} in {took_s:.0f} s"
-    facts = machine.describe(options.folder) | {
-        "rounds": f"{bench.scale.repeats}, after one that is not counted",
-        "used of the cores by other processes": "; ".join(f"{k} {v}" for k, v in conditions.items()),
-    }
+        facts = _facts(options.folder, bench, conditions)
+        if options.report is not None:  # after each, so that a crash costs one scenario
+            _write(options.report, bench, facts, conditions)
     shutil.rmtree(options.folder, ignore_errors=True)
-    if options.report is not None:
-        _write(options.report, bench, facts, conditions)
     print("\n".join(["", *(f"{key}: {value}" for key, value in facts.items()), "", *bench.notes, ""]))
     print("\n".join(verdicts(bench.samples, goals(bench.scale))))
 
 
-def _write(path: Path, bench: Bench, facts: dict[str, str], conditions: dict[str, str]) -> None:
+def _facts(folder: Path, bench: Bench, conditions: Mapping[str, str]) -> dict[str, str]:
+    return machine.describe(folder) | {
+        "rounds": f"{bench.scale.repeats}, after one that is not counted",
+        "used of the cores by other processes": "; ".join(f"{k} {v}" for k, v in conditions.items()),
+    }
+
+
+def _write(path: Path, bench: Bench, facts: Mapping[str, str], conditions: Mapping[str, str]) -> None:
     """Replace what is between the marks (or begin the file), and write plot and raw values beside it."""
-    measured = report(bench.samples, goals(bench.scale), facts, bench.notes, bench.scale.name)
+    tables = report(bench.samples, goals(bench.scale), facts, bench.notes, bench.scale.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     before, after = "# Performance\n\n", ""
     if path.exists() and BEGIN in (old := path.read_text()):
         before, after = old.partition(BEGIN)[0], old.partition(END)[2]
     picture = f"![Ratios to torch.save and torch.load]({path.stem}.svg)"
-    path.write_text(f"{before}{BEGIN}\n{picture}\n\n{measured}{END}{after or chr(10)}")
+    path.write_text(f"{before}{BEGIN}\n{picture}\n\n{tables}{END}{after or chr(10)}")
     path.with_suffix(".svg").write_text(plot(bench.samples))
     _raw(path).parent.mkdir(exist_ok=True)
-    _raw(path).write_text(json.dumps({"conditions": conditions, "values": bench.samples.values}, indent=1))
+    measured = {"conditions": conditions, "notes": bench.notes, "values": bench.samples.values}
+    _raw(path).write_text(json.dumps(measured, indent=1))
 
 
 def _raw(report: Path) -> Path:

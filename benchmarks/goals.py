@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .measure import REFERENCE, Samples, Summary
 from .states import MiB, Scale
 
-COPY = "Holdfast (copy)"
+COPY, LAZY = "Holdfast (copy)", "Holdfast (lazy)"
 STREAMING, FIRST = "Holdfast (streaming)", "Holdfast (first)"
 DURABLE = "torch.save + fsync + rename"
 LOAD = "torch.load"
@@ -38,9 +38,13 @@ def goals(scale: Scale) -> list[Goal]:
     rows = [
         Goal("S1 blocked, copy", s1, COPY, 0.20, REFERENCE, known="DCP with a kept stager 0.20, limit 0.16"),
         Goal("S1 blocked, copy, to the limit", s1, COPY, 1.2, "limit: copy into kept buffers"),
+        Goal("S5 blocked, lazy", "S5 blocked", LAZY, 0.02, REFERENCE, known="DCP async 0.058"),
+        Goal("S5 blocked, lazy, never worse than copy", "S5 blocked", LAZY, 1.0, COPY),
         Goal("S5 added a save, copy", s5, COPY, 0.6, DURABLE),
+        Goal("S5 added a save, lazy", s5, LAZY, 0.3, DURABLE),
         *(
-            Goal("S5 added a save, copy", s5, COPY, 1.0, f"DCP async ({how})")
+            Goal(f"S5 added a save, {mode}", s5, who, 1.0, f"DCP async ({how})")
+            for who, mode in ((COPY, "copy"), (LAZY, "lazy"))
             for how in ("thread", "process", "kept stager")
         ),
         Goal("S1 durable", "S1 durable", COPY, 0.75, DURABLE, known="safetensors 0.71, no digests"),

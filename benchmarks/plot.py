@@ -16,16 +16,23 @@ PANELS: Sequence[tuple[str, str]] = (
     ("S1 restore, cold", LOAD),
     ("S2 durable", REFERENCE),
     ("S3 seconds", DURABLE),
+    ("S5 blocked", REFERENCE),
     ("S5 added", DURABLE),
 )
 _WIDTH, _LABEL, _BAR, _ROW = 860, 240, 500, 18
-_LEAST, _GREATEST = 0.01, 10.0  # of the logarithmic axis
+_LEAST, _GREATEST = 0.001, 10.0  # of the logarithmic axis
+_OURS, _LIMIT, _PEER = "#1b7f79", "#c9c9c9", "#7a8ca3"
+_LEGEND = ((_OURS, "Holdfast"), (_PEER, "other libraries"), (_LIMIT, "what the machine allows"))
 
 
 def plot(samples: Samples) -> str:
     """One panel for each measurement that was made."""
-    shapes: list[str] = []
-    y = 10
+    shapes = [_text(10, 20, "Time as a ratio: shorter is faster; the axis is logarithmic", "normal")]
+    shapes.append(_text(10, 38, "Bar: median of the rounds; line: from the least to the greatest", "normal"))
+    for index, (colour, meaning) in enumerate(_LEGEND):
+        shapes.append(f'<rect x="{390 + 140 * index}" y="11" width="11" height="11" fill="{colour}"/>')
+        shapes.append(_text(406 + 140 * index, 21, meaning, "normal"))
+    y = 46
     for what, reference in PANELS:
         rows = [
             (who, ratio)
@@ -39,7 +46,7 @@ def plot(samples: Samples) -> str:
         top = y + 6
         for who, ratio in sorted(rows, key=lambda row: row[1].median):
             y += _ROW
-            colour = "#1b7f79" if who.startswith("Holdfast") else "#b9b9b9" if "limit" in who else "#7a8ca3"
+            colour = _OURS if who.startswith("Holdfast") else _LIMIT if "limit" in who else _PEER
             end, least, greatest = (_x(value) for value in (ratio.median, ratio.least, ratio.greatest))
             shapes.append(_text(_LABEL - 6, y, who, "normal", "end"))
             shapes.append(
@@ -49,7 +56,7 @@ def plot(samples: Samples) -> str:
                 f'<path d="M{least:.1f} {y - 4.5}H{greatest:.1f}" stroke="#222" stroke-width="1.2"/>'
             )
             shapes.append(_text(_LABEL + _BAR + 50, y, f"{ratio.median:.3f}", "normal", "end"))
-        for value in (0.01, 0.1, 1.0, 10.0):
+        for value in (0.001, 0.01, 0.1, 1.0, 10.0):
             dash = "none" if value == 1.0 else "2 3"
             shapes.append(
                 f'<path d="M{_x(value):.1f} {top}V{y + 6}" stroke="#999" stroke-dasharray="{dash}" stroke-width="0.7"/>'

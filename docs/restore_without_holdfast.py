@@ -1,7 +1,7 @@
 """Rebuilds the state of a bundle with nothing but json, numpy and safetensors.
 
-`load("runs/digits/head.ckpt.mml")` returns it as dicts, lists, scalars and NumPy arrays; element types that NumPy
-lacks (bfloat16, float8) come as unsigned integers of that width. docs/format.md says what is read here.
+`load("runs/digits/head.ckpt.mml")` returns it as dicts, lists, scalars and NumPy arrays; element types that NumPy lacks
+(bfloat16, float8) come as unsigned integers of that width. What is read: docs/format.md, but for compressed arrays.
 """
 
 import json
@@ -52,6 +52,8 @@ def load(path):
         return integer(content) if kind == "i" else content  # dates, times and paths stay texts
 
     def array(content):
+        if "codec" in content:
+            raise ValueError("compressed arrays: read a copy that `holdfast archive BUNDLE TO` makes")
         data = b"".join(bytes(packs[stored["files"][file][0]][key]) for file, key, *_ in content["pieces"])
         if content["kind"] == "bytes":
             return data
@@ -63,8 +65,7 @@ def load(path):
     return node("", stored["tree"])
 
 
-def fields(described):
-    # NumPy's tuples from the JSON form of a structured element type.
+def fields(described):  # NumPy's tuples from the JSON form of a structured element type
     def field(name, kind, *shape):
         named = tuple(name) if isinstance(name, list) else name
         return named, kind if isinstance(kind, str) else fields(kind), *map(tuple, shape)
@@ -72,8 +73,7 @@ def fields(described):
     return [field(*each) for each in described]
 
 
-def integer(digits):
-    """What int() says, but for its limit on long texts."""
+def integer(digits):  # what int() says, but for its limit on long texts
     if digits[0] == "-":
         return -integer(digits[1:])
     return integer(digits[:-4000]) * 10**4000 + int(digits[-4000:]) if digits[4000:] else int(digits)

@@ -74,4 +74,4 @@ def test_the_round_that_warms_up_is_not_counted():
 def test_a_missing_library_is_skipped_with_a_line():
     savings, _, skipped = gather(["torch_save", "not_there"])
     assert savings
-    assert skipped[0].startswith("not_there")
+    assert skipped[0].startswith("skipped: not_there")

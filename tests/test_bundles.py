@@ -160,7 +160,7 @@ def test_safetensors_alone_opens_any_pack_and_every_piece_is_aligned(tmp_path):
     with bundle.Bundle(LocalDisk(), saver.path("save1")) as stored:
         for leaf in holdfast.Checkpoint(stored).leaves():
             for piece in stored.stored.pieces[leaf.path]:
-                start, _ = stored._spans(piece.file)[piece.key]
+                start, _ = stored._packs.spans(piece.file)[piece.key]
                 item = value[leaf.path].dtype.itemsize
                 assert start % (item & -item) == 0, leaf.path
 

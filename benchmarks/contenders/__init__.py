@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 
+from ._contender import BlocksLater as BlocksLater
 from ._contender import Loading as Loading
 from ._contender import Saver as Saver
 from ._contender import Saving as Saving
 
+NOT_INSTALLED = "skipped"
+
 _FILES = (
-    *("torch_save", "holdfast", "safetensors", "dcp", "torch_checkpointing"),
+    *("torch_save", "holdfast", "holdfast_lazy", "safetensors", "dcp", "torch_checkpointing"),
     *("orbax", "joblib", "numpy_savez", "modularml", "limits"),
 )
 
@@ -27,7 +30,7 @@ def gather(only: Iterable[str] = ()) -> tuple[list[Saving], list[Loading], list[
         try:
             module = import_module(f"{__name__}.{file}")
         except ImportError as err:
-            skipped.append(f"{file}: not installed ({err})")
+            skipped.append(f"{NOT_INSTALLED}: {file} ({err})")
             continue
         savings += module.SAVINGS
         loadings += module.LOADINGS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..states import State
 
@@ -26,6 +26,16 @@ class Saver(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class BlocksLater(Protocol):
+    """A saver that makes training wait after `save` has returned, too."""
+
+    @property
+    def blocked_s(self) -> float:
+        """How long training has been blocked since `begin`, in all; known when all is finished."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

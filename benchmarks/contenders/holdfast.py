@@ -9,7 +9,7 @@ import holdfast
 from holdfast import bundle
 from holdfast.records import CheckpointRecord, Moment
 from holdfast.session import ExperimentDirectory
-from holdfast.state import Buffers, capture
+from holdfast.state import Buffers, capture, capture_lazily
 
 from ..states import State
 from ._contender import ALL, Loading, Saving
@@ -17,8 +17,11 @@ from ._contender import ALL, Loading, Saving
 _RUN = "0" * 32
 
 
-class _Copy:
-    def __init__(self) -> None:
+class _Holdfast:
+    """`lazy`: what the optimizer writes is copied while training goes on; the check of the first two saves is left out."""
+
+    def __init__(self, *, lazy: bool) -> None:
+        self._lazy = lazy
         self._buffers = Buffers()
         self._directory: ExperimentDirectory | None = None
 
@@ -26,13 +29,17 @@ class _Copy:
         # A new experiment: nothing to share with, so that every byte is written.
         self.close()
         self._directory = ExperimentDirectory(root, _RUN)
-        self._directory.buffers = self._buffers
 
     def save(self, state: State, name: str) -> None:
         directory = self._directory
         assert directory is not None
         directory.writer.settle()
-        snapshot = capture(state, buffers=self._buffers)
+        needs = None
+        if self._lazy:
+            snapshot = capture_lazily(state, buffers=self._buffers, check=False)
+            needs = snapshot.finish
+        else:
+            snapshot = capture(state, buffers=self._buffers)
         draft = draft_of(directory, name)
 
         def commit() -> None:
@@ -41,7 +48,7 @@ class _Copy:
             finally:
                 snapshot.release()
 
-        directory.writer.submit(commit)
+        directory.writer.submit(commit, needs=needs)
 
     def finish(self) -> None:
         assert self._directory is not None
@@ -76,7 +83,16 @@ def _one(root: Path, name: str, path: str) -> Any:
         return checkpoint[path]
 
 
-SAVINGS = (Saving("Holdfast (copy)", _Copy, durable=True, scenarios=ALL, wants_objects=True),)
+SAVINGS = (
+    Saving("Holdfast (copy)", lambda: _Holdfast(lazy=False), durable=True, scenarios=ALL, wants_objects=True),
+    Saving(
+        "Holdfast (lazy)",
+        lambda: _Holdfast(lazy=True),
+        durable=True,
+        scenarios=frozenset({"S5"}),
+        wants_objects=True,
+    ),
+)
 LOADINGS = (
     Loading(
         "Holdfast (streaming)",

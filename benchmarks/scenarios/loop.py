@@ -9,7 +9,7 @@ from statistics import mean
 
 import torch
 
-from ..contenders import Saver, Saving
+from ..contenders import BlocksLater, Saver, Saving
 from ..measure import Bench, timed
 from ..states import Language
 from .whole import start
@@ -75,7 +75,9 @@ def run(bench: Bench, savings: Sequence[Saving]) -> None:
                 without_s[round] = loop_s
                 bench.samples.add("S5 step", who.name, round, loop_s / (_STEPS_BETWEEN * (_SAVES + 1)))
                 return
-            bench.samples.add("S5 blocked", who.name, round, mean(blocked_s))
+            saver = savers[who.name]
+            later_s = saver.blocked_s / _SAVES if isinstance(saver, BlocksLater) else 0.0
+            bench.samples.add("S5 blocked", who.name, round, max(mean(blocked_s), later_s))
             bench.samples.add("S5 added", who.name, round, (loop_s - without_s[round]) / _SAVES)
 
         bench.rounds("S5", [_Nothing(), *(saving for saving in savings if saving.name in savers)], turn)

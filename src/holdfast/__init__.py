@@ -11,7 +11,11 @@ from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from .checkpointing import Checkpointing as Checkpointing
+    from .compare import average as average
+    from .compare import diff as diff
     from .data import Dataset as Dataset
+    from .exchange import export as export
+    from .exchange import import_checkpoint as import_checkpoint
     from .experiment import Callback as Callback
     from .experiment import EarlyStopping as EarlyStopping
     from .experiment import EvalPhase as EvalPhase
@@ -24,7 +28,9 @@ if _TYPE_CHECKING:
     from .experiment import ModelNode as ModelNode
     from .experiment import PhaseGroup as PhaseGroup
     from .experiment import TrainPhase as TrainPhase
+    from .integrations.loop import Run as Run
     from .session import Checkpoint as Checkpoint
+    from .session import archive as archive
     from .session import open as open
     from .session import scan as scan
     from .state import capture as capture
@@ -33,12 +39,15 @@ if _TYPE_CHECKING:
 
 _HOMES = {
     "checkpointing": ("Checkpointing",),
+    "compare": ("average", "diff"),
     "data": ("Dataset",),
+    "exchange": ("export", "import_checkpoint"),
     "experiment": (
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "session": ("Checkpoint", "open", "scan"),
+    "integrations.loop": ("Run",),
+    "session": ("Checkpoint", "archive", "open", "scan"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

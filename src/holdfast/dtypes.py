@@ -63,6 +63,11 @@ def item_size(dtype: str) -> int:
     return _PLAIN[dtype][0] if dtype in _PLAIN else to_numpy(dtype).itemsize
 
 
+def plain_names() -> tuple[str, ...]:
+    """All names that are no descriptions of NumPy's."""
+    return tuple(_PLAIN)
+
+
 def safetensors_name(dtype: str) -> str | None:
     """What the safetensors format calls `dtype`; None if it has no name for it."""
     return _PLAIN[dtype][1] if dtype in _PLAIN else None

@@ -8,16 +8,20 @@ Grouped by what the caller would do next:
     │   └── UnsupportedStateError (TypeError)  a value that cannot be saved safely; names its path
     ├── CheckpointNotFoundError (FileNotFoundError)   look elsewhere, or start from scratch
     ├── CheckpointExistsError (FileExistsError)       choose another name, or overwrite=True
+    │   └── OutputExistsError                  the same, of a file that is no checkpoint
+    ├── ForeignFileError (ValueError)      a file of another format that cannot be read, or not safely
     ├── RunActiveError                     another live run uses this directory
     ├── DamagedError                       use another checkpoint; this one is not what was saved
     │   ├── CheckpointDamagedError             a file is missing, cut, foreign or malformed
     │   └── PieceDamagedError                  stored bytes have another digest than was recorded
     ├── FormatVersionError                 install a newer Holdfast
     ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
     └── RestoreError
         ├── StateMismatchError (ValueError)    what is saved does not fit the live object; nothing changed
+        │   └── StatesDifferError                  states that were to be combined do not fit each other
         ├── RestoreIncompleteError             damage was met half-way; the live object is a mixture
         └── PlanMismatchError (ValueError)     the experiment is not the one that was saved
 
@@ -82,6 +86,24 @@ class CheckpointExistsError(HoldfastError, FileExistsError):
 
     def __str__(self) -> str:
         return f"checkpoint {self.place!r} exists already. Choose another name or pass overwrite=True."
+
+
+class OutputExistsError(CheckpointExistsError):
+    """A file of this name is there already and `overwrite=False`."""
+
+    def __str__(self) -> str:
+        return f"{self.place} exists already. Choose another name, or pass overwrite=True (--overwrite)."
+
+
+class ForeignFileError(HoldfastError, ValueError):
+    """A file of another format that cannot be imported: it is not what its name says, or is not safe to read."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return f"{self.place} cannot be imported: {self.why}"
 
 
 class RunActiveError(HoldfastError):
@@ -154,6 +176,17 @@ class CheckpointReplacedError(HoldfastError):
         return f"{self.place} held checkpoint {self.expected[:12]} and now holds {now}. Open it again."
 
 
+class SnapshotTornError(HoldfastError):
+    """An array was changed by somebody before it was safe in the snapshot, so the save was given up."""
+
+    def __init__(self, leaf: str, why: str) -> None:
+        super().__init__(leaf, why)
+        self.leaf, self.why = leaf, why
+
+    def __str__(self) -> str:
+        return f"the snapshot is torn at {self.leaf!r}: {self.why}"
+
+
 class SaveError(HoldfastError, OSError):
     """A save failed; every earlier checkpoint is as it was."""
 
@@ -196,6 +229,19 @@ class StateMismatchError(RestoreError, ValueError):
         return (
             f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{lines}\n"
             "Build the objects as they were when saved, or pass strict=False to skip what does not fit."
+        )
+
+
+class StatesDifferError(StateMismatchError):
+    """Checkpoints that were to be combined hold other arrays, shapes or dtypes; nothing was written."""
+
+    def __str__(self) -> str:
+        shown = self.problems[:10]
+        more = len(self.problems) - len(shown)
+        lines = "\n".join(f"  {problem}" for problem in shown) + (f"\n  … and {more} more" if more else "")
+        return (
+            f"the states do not fit each other, nothing was written:\n{lines}\n"
+            "`holdfast diff` shows all that differs; `--only` chooses what is combined."
         )
 
 

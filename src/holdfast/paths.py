@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 
 _ESCAPED = re.compile("[%/\\[\\]\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_ESCAPES = re.compile("(?:%[0-9A-F]{2})+")
 _RESERVED = "__metadata__"  # safetensors keeps this key for itself
 
 
@@ -32,10 +34,30 @@ def item(parent: str, index: int) -> str:
     return f"{parent}/{index}" if parent else str(index)
 
 
+def plain_name(path: str) -> list[str]:
+    """The elements of a path as they were before they were escaped; keys that are no strings without their mark."""
+    return [_plain_element(element) for element in path.split("/")]
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether `pattern` means `path`: `*` and `?` stay within an element, `**` crosses them; the rest is itself.
+
+    A pattern also means everything below the places that it names.
+    """
+    return _compiled(pattern).fullmatch(path) is not None
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*|\?)", pattern.rstrip("/"))
+    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(wild.get(part) or re.escape(part) for part in parts) + "(/.*)?", re.DOTALL)
+
+
 def _element(key: Hashable) -> str:
     match key:
         case str():
-            return _ESCAPED.sub(_percent, key) or "%"
+            return _escaped(key) if len(key) <= 64 else _escape(key)
         case None:
             return "%n:"
         case bool():
@@ -50,6 +72,22 @@ def _element(key: Hashable) -> str:
             return "%t:" + ",".join(_element(part).replace(",", "%2C") for part in key)
         case _:
             raise TypeError(f"a {type(key).__name__} is not a plain key")
+
+
+@lru_cache(maxsize=4096)  # a state repeats few keys many times
+def _escaped(key: str) -> str:
+    return _escape(key)
+
+
+def _escape(key: str) -> str:
+    return _ESCAPED.sub(_percent, key) or "%"
+
+
+def _plain_element(element: str) -> str:
+    text = "" if element == "%" else re.sub(r"\A%[a-z]:", "", element)
+    return _ESCAPES.sub(
+        lambda match: bytes.fromhex(match.group().replace("%", "")).decode("utf-8", "surrogatepass"), text
+    )
 
 
 def _percent(match: re.Match[str]) -> str:

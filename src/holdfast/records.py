@@ -22,6 +22,9 @@ from . import dtypes
 Node: TypeAlias = Any
 """A node of a state tree (see the module's docstring)."""
 
+PLAIN: frozenset[type] = frozenset((type(None), bool, int, float, str))
+"""Types of nodes that are what they say, and hold no other: most of a tree."""
+
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 """Raw bytes: one-dimensional, C-contiguous uint8."""
 
@@ -75,16 +78,40 @@ class Source(Protocol):
         """Fill `out` (`leaf.size_bytes` long) with the leaf's bytes, checked against their digests."""
         ...
 
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]], /) -> None:
+        """`read_into` for many leaves, in any order; nothing is written to them any more when this returns."""
+        ...
+
+    def parts(self, leaf: Leaf, /) -> Iterator[tuple[int, Bytes]]:
+        """The leaf's bytes in order, checked, a bounded part at a time: where it begins, and its bytes.
+
+        A part is whole items, unless one is larger than 4 MiB, and is the caller's until the next is asked for.
+        """
+        ...
+
     def check(self, leaves: Sequence[Leaf], /) -> None:
         """Read and check every byte of these leaves, and hand none out."""
         ...
 
 
-class Snapshot(Source, Protocol):
-    """A state in host memory that nobody else can change, once it is sealed."""
+class Snapshot(Protocol):
+    """A state to be saved, that is not changed any more once it is sealed."""
 
-    def ready(self, leaf: Leaf) -> Bytes:
-        """The leaf's bytes, read-only; waits until they have been copied."""
+    @property
+    def tree(self) -> Node: ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether bytes come from live memory: then who reads them twice must look if they are the same."""
+        ...
+
+    @property
+    def in_place(self) -> bool:
+        """Whether all pieces are views; else some are made anew when asked for, and few should be held at once."""
+        ...
+
+    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
+        """`size` bytes from byte `start` of the leaf on, to be read only."""
         ...
 
     def seal(self) -> None:
@@ -106,17 +133,17 @@ class Parts(Protocol):
 
 def leaves(tree: Node) -> Iterator[Leaf]:
     """Every leaf of a state, in the order of the tree."""
-    match tree:
-        case Leaf():
-            yield tree
-        case Object():
-            yield from leaves(tree.state)
-        case dict():
-            for value in tree.values():
-                yield from leaves(value)
-        case list() | tuple():
-            for value in tree:
-                yield from leaves(value)
+    waiting = [tree]  # a stack: generators within generators would cost each leaf its depth
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Leaf):
+            yield node
+        elif isinstance(node, Object):
+            waiting.append(node.state)
+        elif isinstance(node, dict):
+            waiting += [value for value in reversed(node.values()) if type(value) not in PLAIN]
+        elif isinstance(node, list | tuple):
+            waiting += [value for value in reversed(node) if type(value) not in PLAIN]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +190,8 @@ class CheckpointRecord:
     bytes_captured: int = 0
     bytes_written: int = 0
     bytes_shared: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Facts that a reader may ignore, by name: texts, numbers, booleans, None, and lists and dicts of these."""
 
     @property
     def run(self) -> str:

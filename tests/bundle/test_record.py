@@ -50,6 +50,14 @@ records = st.builds(
     commit=st.none() | texts,
     blocked_s=st.floats(0, 1e9),
     bytes_captured=counts,
+    details=st.dictionaries(
+        texts,
+        st.recursive(
+            st.none() | st.booleans() | counts | st.floats() | texts,
+            lambda facts: st.lists(facts) | st.dictionaries(texts.filter(lambda key: key != "f"), facts),
+            max_leaves=8,
+        ),
+    ),
 )
 
 

@@ -29,7 +29,7 @@ def test_the_defaults_are_those_of_the_contract():
         "max_to_keep": None,
         "overwrite": True,
     }
-    assert (rule.durability, rule.share_with, rule.saved_keys) == ("full", (), [])
+    assert (rule.options.durability, rule.options.share_with, rule.saved_keys) == ("full", (), [])
 
 
 def test_every_argument_is_keyword_only():
@@ -143,8 +143,8 @@ def test_a_directory_becomes_a_path():
 
 
 def test_share_with_takes_one_path_or_several():
-    assert Checkpointing(share_with="base").share_with == (Path("base"),)
-    assert Checkpointing(share_with=["a", Path("b")]).share_with == (Path("a"), Path("b"))
+    assert Checkpointing(share_with="base").options.share_with == (Path("base"),)
+    assert Checkpointing(share_with=["a", Path("b")]).options.share_with == (Path("a"), Path("b"))
 
 
 # When it saves

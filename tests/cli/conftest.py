@@ -60,7 +60,7 @@ class Experiment:
         """Flip one bit of that leaf's data on the disk."""
         with bundle.Bundle(LocalDisk(), str(place)) as opened:
             piece = opened.stored.pieces[leaf][0]
-            start, _ = opened._spans(piece.file)[piece.key]
+            start, _ = opened._packs.spans(piece.file)[piece.key]
         with (place / piece.file).open("r+b") as data:
             data.seek(start)
             [byte] = data.read(1)

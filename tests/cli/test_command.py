@@ -43,7 +43,7 @@ def every_error() -> list[errors.HoldfastError]:
 @pytest.mark.parametrize("err", every_error(), ids=lambda err: type(err).__name__)
 def test_every_error_of_ours_has_an_exit_code_that_help_tells(err, holdfast):
     code = _exit.exit_code(err)
-    assert code in range(1, 7)
+    assert code in range(1, 8)
     assert f"{code} " in " ".join(holdfast("--help").stdout.split())
 
 
@@ -80,7 +80,23 @@ def test_hostile_text_reaches_no_terminal(experiment, holdfast, monkeypatch):
     runs = [holdfast("show", place, "--all"), holdfast("show", place, "--json")]
     experiment.rot(place, path)
     listings = (("ls", "--wide"), ("ls", "--json"), ("verify",), ("verify", "--json"))
-    runs += [holdfast(*arguments, experiment.directory) for arguments in listings]
+    runs += [
+        holdfast(*arguments, experiment.directory) for arguments in (*listings, ("du",), ("du", "--json"))
+    ]
+    other = experiment.save("other", {"x": np.zeros(3)}, metrics={HOSTILE + "2": 1.0})
+    runs += [
+        holdfast("diff", *pair, *how)
+        for pair in ((place, other), (other, place))
+        for how in ((), ("--json",))
+    ]
+    runs += [
+        holdfast("bisect", experiment.directory, "--run", HOSTILE[:3], *how)
+        for how in (("--nan",), ("--nan", "--json"))
+    ]
+    runs += [
+        holdfast("export", place, experiment.directory / "a.npz", "--overwrite", *how)
+        for how in ((), ("--json",))
+    ]
     (place / "checkpoint.json").write_bytes(b"")
     runs += [holdfast("ls", experiment.directory), holdfast("show", place), holdfast("rm", place, "--yes")]
     for shown in runs:
@@ -89,7 +105,7 @@ def test_hostile_text_reaches_no_terminal(experiment, holdfast, monkeypatch):
             "\x1b[0m",
             "\x1b[1m",
             "\x1b[2m",
-            *(f"\x1b[{color}m" for color in ("31", "32", "35", "36", "1;31")),
+            *(f"\x1b[{color}m" for color in ("31", "32", "33", "35", "36", "1;31")),
         ):
             text = text.replace(ours, "")
         assert "skull" in text
@@ -243,6 +259,11 @@ def test_the_command_starts_fast_and_imports_no_framework(experiment):
 def test_a_command_is_a_file_of_the_folder():
     commands = {info.callback.__name__ for info in cli.app.registered_commands if info.callback}
     assert {"ls", "show", "verify", "rm"} <= commands
+
+
+def test_every_command_has_json(holdfast):
+    for info in cli.app.registered_commands:
+        assert "--json" in holdfast(info.name, "--help", env={"COLUMNS": "200"}).stdout, info.name
 
 
 def test_a_console_writes_lines_of_any_length_whole():

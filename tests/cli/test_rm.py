@@ -1,5 +1,6 @@
 """`holdfast rm` deletes what it is told to, nothing else, and says what that has freed."""
 
+import json
 import os
 import pty
 import signal
@@ -145,3 +146,13 @@ def test_files_of_strangers_are_never_deleted(experiment, holdfast):
     holdfast("rm", place, "--yes")
     assert not place.exists()
     assert [path.read_text() for path in experiment.directory.rglob("notes.txt")] == ["mine"]
+
+
+def test_json_says_what_each_deletion_has_freed(experiment, holdfast):
+    first, second = experiment.save("a"), experiment.save("b")
+    shown = holdfast("rm", first, second, "--yes", "--json")
+    one, other = map(json.loads, shown.stdout.splitlines())
+    assert one["path"] == str(first)
+    assert one["kept_bytes"] > 240_000
+    assert (other["path"], other["kept_bytes"]) == (str(second), 0)
+    assert other["freed_bytes"] > 240_000

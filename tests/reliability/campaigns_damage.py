@@ -62,7 +62,7 @@ def regions(files: Files) -> dict[str, list[tuple[str, int, int]]]:
             text = len(data[:start].rstrip(b" "))
             found["header"].append((pack.name, 0, text))
             found["padding"].append((pack.name, text, start))
-            for key, (first, end) in opened._spans(pack.name).items():
+            for key, (first, end) in opened._packs.spans(pack.name).items():
                 found["data" if (pack.name, key) in used else "dead"].append((pack.name, first, end))
     return found
 

@@ -225,7 +225,7 @@ def rot(directory: str, name: str, leaf: str) -> str:
     """Flip a bit of a leaf where the disk has it, for all who link it; returns the pack's name."""
     with bundle.Bundle(LocalDisk(), place(directory, name)) as opened:
         piece = opened.stored.pieces[leaf][0]
-        start, _ = opened._spans(piece.file)[piece.key]
+        start, _ = opened._packs.spans(piece.file)[piece.key]
     with open(f"{place(directory, name)}/{piece.file}", "r+b") as file:
         file.seek(start + 5)
         [byte] = file.read(1)

@@ -14,6 +14,8 @@ import plans
 import pytest
 from nursery import Kill
 
+from holdfast import scan
+
 NUM_KILLS = 40
 
 
@@ -64,12 +66,12 @@ def test_a_newly_started_script_goes_on_after_a_kill(plan, tmp_path):
 
     peace = run(tmp_path / "peace")
     directory = tmp_path / "killed"
-    process = subprocess.Popen([*script, directory], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(directory.rglob("*.ckpt.mml")):
-        assert process.poll() is None, "it ended before it had saved anything"
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*script, directory], stdout=quiet, stderr=quiet) as process:
+        while not scan(directory):
+            assert process.poll() is None, "it ended before it had saved anything"
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
     moved = tmp_path / "elsewhere" / "moved"
     moved.parent.mkdir()
     shutil.move(directory, moved)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, state
+from holdfast import Checkpointing
 from holdfast.checkpointing import attach_to_training
 from holdfast.errors import SaveError
 from holdfast.records import Moment
@@ -57,9 +57,7 @@ def session(directory: ExperimentDirectory, label: str = "train", **rule) -> Ses
 
 def save(saver: Session, values: np.ndarray, epoch: int) -> None:
     moment = Moment(run=RUN, hook="epoch_end", phase=saver.label, epoch=epoch)
-    saver.save(
-        moment, lambda buffers: state.capture({"values": values}, buffers=buffers), reason="test", metrics={}
-    )
+    saver.save(moment, lambda: {"values": values}, reason="test", metrics={})
 
 
 def saved(root, label: str, epoch: int) -> np.ndarray:

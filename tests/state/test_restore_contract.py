@@ -6,7 +6,7 @@ import io
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,6 +184,15 @@ class Damaged:
         if leaf.path == self._path:
             raise PieceDamagedError("memory", leaf.path, "none", "0" * 64, "1" * 64)
         self._snapshot.read_into(leaf, out)
+
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> None:
+        for leaf, out in wanted:
+            self.read_into(leaf, out)
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        out = np.empty(leaf.size_bytes, np.uint8)
+        self.read_into(leaf, out)
+        yield 0, out
 
     def check(self, leaves: Sequence[Leaf]) -> None:
         if self._checked and any(leaf.path == self._path for leaf in leaves):

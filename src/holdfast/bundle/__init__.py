@@ -1,14 +1,17 @@
 """Bundles: checkpoints on disk, each a plain directory that is complete in itself."""
 
+from ._archive import archive as archive
 from ._commit import commit as commit
 from ._commit import make_directories as make_directories
 from ._delete import delete as delete
+from ._json import decode as decode_json  # noqa: F401
 from ._leftovers import sweep as sweep
 from ._names import SUFFIX as SUFFIX
 from ._names import bundle_path as bundle_path
 from ._names import new_id as new_id
 from ._names import part_path as part_path
 from ._read import Bundle as Bundle
+from ._read import StoredPiece as StoredPiece
 from ._read import read_record as read_record
 from ._save import save as save
 from ._scan import Listed as Listed

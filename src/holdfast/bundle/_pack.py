@@ -80,6 +80,12 @@ class PackWriter:
             self._waiting = bytearray()
 
 
+def alignment_of(dtype: str) -> int:
+    """Bytes of which the places of items are multiples: 12-byte items need (and keep) multiples of 4."""
+    items = item_size(dtype)
+    return items & -items
+
+
 def read_header(file: ReadFile) -> bytearray:
     """The header's bytes with their length prefix; ValueError if the file cannot hold it."""
     prefix = bytearray(8)
@@ -100,10 +106,9 @@ def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tupl
     Raises:
         ValueError: the header breaks the safetensors format, or does not cover the file exactly.
     """
+    text = memoryview(header)[8 : len(header.rstrip(b" "))]
     room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
-    table = _json.decode(
-        memoryview(header)[8:], accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
-    )
+    table = _json.decode(text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1))
     if type(table) is not dict:
         raise ValueError("its header is no table")
     if "__metadata__" in table:
@@ -142,6 +147,4 @@ def _entry(cut: Cut, offset: int) -> dict[str, Any]:
 
 
 def _place(cut: Cut) -> tuple[bool, int]:
-    items = item_size(cut.leaf.dtype)
-    alignment = items & -items  # 12-byte items need (and keep) multiples of 4
-    return cut.size % ALIGNMENT != 0, -alignment
+    return cut.size % ALIGNMENT != 0, -alignment_of(cut.leaf.dtype)

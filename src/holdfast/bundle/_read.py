@@ -6,16 +6,21 @@ when its name goes or is overwritten; two versions are never mixed.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 from threading import local
 
+import numpy as np
 from blake3 import blake3
-from xxhash import xxh3_128_hexdigest
 
+from .. import collector
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -25,16 +30,29 @@ from ..errors import (
 )
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..storage import Directory, ReadFile, Storage
+from ._codec import max_stored_bytes
 from ._names import RECORD
-from ._pack import parse_header, read_header
-from ._pieces import LARGE_PIECE_BYTES, Cut, Piece, cuts
+from ._packs import Packs, Run
+from ._pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._record import MAX_RECORD_BYTES, decode_record
-from ._rot import distrust
 from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 
 _OPEN_ATTEMPTS = 5
 _THREADS = 4
-_THREADED_BYTES = 4 << 20  # a leaf of more than one piece
+_THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
+_BATCH_BYTES = 1 << 20  # what a thread reads at a time, at least
+_SCRATCH_BYTES = 32 << 20  # of all pieces that are read ahead of somebody who takes them one by one
+_CHECKED_BYTES = 512 << 10  # a part of a piece that stays in the cache while it is read and digested
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPiece:
+    """One piece of a leaf: bytes `start` to `start + size`. Equal BLAKE3 digests mean equal bytes."""
+
+    start: int
+    size: int
+    digest: str
+    place: Piece
 
 
 def read_record(directory: Directory, place: str) -> CheckpointRecord:
@@ -68,6 +86,7 @@ class Bundle:
         self.path = path
         self._files: dict[str, ReadFile] = {}
         self.record = self._open(disk, expected_id)
+        self._packs = Packs(path, self._files, self.record)
 
     def _open(self, disk: Storage, expected_id: str | None) -> CheckpointRecord:
         lacking = ""
@@ -124,49 +143,31 @@ class Bundle:
     def stored(self) -> StoredTree:
         """The tree with the places of its pieces, checked against the record's digest."""
         entry = self.record.tree
-        data = _read_whole(self._files[entry.name], MAX_TREE_BYTES, self.path, "state tree")
+        data = _read_whole(self._packs.file(entry.name), MAX_TREE_BYTES, self.path, "state tree")
         if blake3(data).hexdigest() != entry.digest:
             raise CheckpointDamagedError(
                 self.path, f"its state tree {entry.name} has another digest than recorded"
             )
-        stored = decode_tree(data, self.path)
-        for leaf in leaves(stored.tree):
-            self._check_pieces(leaf, stored.pieces[leaf.path])
+        with collector.paused():
+            stored = decode_tree(data, self.path)
+            for leaf in leaves(stored.tree):
+                self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
         return stored
 
-    def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece]) -> None:
+    def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece], is_compressed: bool) -> None:
         """The pieces' places must add up to the leaf, before memory is taken for it."""
         plausible = leaf.size_bytes <= len(pieces) * LARGE_PIECE_BYTES  # else counting could take forever
-        if not plausible or len(pieces) != sum(1 for _ in cuts(leaf)):
+        if not plausible or len(pieces) != len(wanted := sizes(leaf)):
             raise CheckpointDamagedError(
                 self.path, f"leaf {leaf.path!r} does not have the pieces of its shape"
             )
-        for cut, piece in zip(cuts(leaf), pieces, strict=True):
-            start, end = self._spans(piece.file).get(piece.key, (0, -1))
-            if end - start != cut.size:
+        for size, piece in zip(wanted, pieces, strict=True):
+            start, end = self._packs.spans(piece.file).get(piece.key, (0, -1))
+            is_right = 0 < end - start <= max_stored_bytes(size) if is_compressed else end - start == size
+            if not is_right:
                 raise CheckpointDamagedError(
                     self.path, f"leaf {leaf.path!r}: no piece {piece.key!r} of its size"
                 )
-
-    def _spans(self, pack: str) -> Mapping[str, tuple[int, int]]:
-        """Where each piece of a pack is; read and checked at first use."""
-        if pack not in self._headers:
-            recorded = next((entry.digest for entry in self.record.packs if entry.name == pack), None)
-            if recorded is None:
-                raise CheckpointDamagedError(self.path, f"{pack} is no pack of its record")
-            try:
-                header = read_header(self._files[pack])
-                if blake3(header).hexdigest() != recorded:
-                    raise ValueError("its header has another digest than recorded")
-                self._headers[pack] = parse_header(header, self._files[pack].size)
-            except (ValueError, EOFError, OSError) as err:
-                distrust(pack, recorded)
-                raise CheckpointDamagedError(self.path, f"{pack}: {err}") from None
-        return self._headers[pack]
-
-    @cached_property
-    def _headers(self) -> dict[str, Mapping[str, tuple[int, int]]]:
-        return {}
 
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` (`(leaf.size_bytes,)` uint8) with the leaf's bytes, checked.
@@ -174,11 +175,123 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        target = out.data
-        parts = [(leaf, piece, target[cut.start : cut.start + cut.size]) for cut, piece in self._pieces(leaf)]
-        run = self._pool.map if leaf.size_bytes >= _THREADED_BYTES else map
-        for _ in run(lambda part: self._read_piece(*part), parts):
-            pass
+        pieces, codec = self.stored.pieces[leaf.path], self.stored.codecs.get(leaf.path)
+        if len(pieces) == 1:  # as of thousands of small ones: no detour
+            self._packs.read(leaf, pieces[0], out.data, codec)
+        else:
+            self.read_all([(leaf, out)])
+
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> None:
+        """Fill many leaves at once, checked: threads read pieces, whichever leaf they belong to.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved; what was wanted may hold some of them.
+        """
+        jobs = [self._pool.submit(self._read_batch, batch) for batch in self._batches(wanted)]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+            wait(jobs)  # or a thread could still write into memory that is about to be filled anew
+
+    def _batches(
+        self, wanted: Sequence[tuple[Leaf, Bytes]]
+    ) -> Iterator[list[tuple[Leaf, Piece, memoryview]]]:
+        """All pieces, in runs that are worth a thread's while."""
+        batch: list[tuple[Leaf, Piece, memoryview]] = []
+        batch_bytes = 0
+        for leaf, out in wanted:
+            for start, size, piece in self._pieces(leaf):
+                batch.append((leaf, piece, out.data[start : start + size]))
+                batch_bytes += size
+                if batch_bytes >= _BATCH_BYTES:
+                    yield batch
+                    batch, batch_bytes = [], 0
+        if batch:
+            yield batch
+
+    def _read_batch(self, batch: Sequence[tuple[Leaf, Piece, memoryview]]) -> None:
+        for leaf, piece, out in batch:
+            self._packs.read(leaf, piece, out, self.stored.codecs.get(leaf.path))
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        """The leaf's bytes piece by piece, checked; threads read a few pieces ahead, in kept memory.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved; those before were handed out.
+        """
+        pieces, codec = [*self._pieces(leaf)], self.stored.codecs.get(leaf.path)
+        largest = max((size for _, size, _ in pieces), default=0)
+        ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
+        scratch = cycle([np.empty(largest, np.uint8) for _ in range(ahead)])
+        under_way: deque[tuple[int, Bytes, Future[None]]] = deque()
+
+        def oldest() -> tuple[int, Bytes]:
+            start, data, reading = under_way.popleft()
+            reading.result()
+            return start, data
+
+        for start, size, piece in pieces:
+            if len(under_way) == ahead:
+                yield oldest()  # its memory is the next in turn
+            data = next(scratch)[:size]
+            reading = self._pool.submit(self._packs.read, leaf, piece, data.data, codec)
+            under_way.append((start, data, reading))
+        while under_way:
+            yield oldest()
+
+    def piece_bytes(self, leaf: Leaf, size: int, piece: Piece) -> Bytes:
+        """One piece of a leaf, checked, in memory of its own.
+
+        Raises:
+            PieceDamagedError: its bytes are not what was saved.
+        """
+        data = np.empty(size, np.uint8)
+        self._packs.read(leaf, piece, data.data, self.stored.codecs.get(leaf.path))
+        return data
+
+    def view(self, leaf: Leaf) -> Bytes:
+        """The leaf's bytes, checked, as read-only memory that outlives this bundle's closing.
+
+        It is the pack's own, mapped, if its pieces stand one behind the other in one pack and its items are
+        aligned there; else, if it is compressed, and where the disk cannot map, a copy.
+
+        Raises:
+            PieceDamagedError: bytes are not what was saved.
+        """
+        run = self._run(leaf)
+        if run is not None:
+            # Checked by reading, not through the map: a disk that fails is then an error, not a signal.
+            self.check([leaf])
+            with contextlib.suppress(OSError):
+                return np.frombuffer(self._packs.map(run.pack), np.uint8, leaf.size_bytes, run.start)
+        data = np.empty(leaf.size_bytes, np.uint8)
+        self.read_into(leaf, data)
+        data.flags.writeable = False
+        return data
+
+    def can_map(self, leaf: Leaf) -> bool:
+        """Whether `view` makes no copy of the leaf, if the disk can map at all."""
+        return self._run(leaf) is not None
+
+    def _run(self, leaf: Leaf) -> Run | None:
+        return (
+            None if leaf.path in self.stored.codecs else self._packs.run(leaf, self.stored.pieces[leaf.path])
+        )
+
+    def pieces(self, leaf: Leaf) -> list[StoredPiece]:
+        """The leaf's bytes in order, for who wants no more of them in memory at a time than a piece."""
+        return [StoredPiece(start, size, piece.blake3, piece) for start, size, piece in self._pieces(leaf)]
+
+    def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
+        """Fill `out` (`piece.size` bytes) with a piece of the leaf, checked.
+
+        Raises:
+            PieceDamagedError: its bytes are not what was saved.
+        """
+        self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
 
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""
@@ -190,59 +303,31 @@ class Bundle:
     ) -> Iterator[PieceDamagedError]:
         """The damaged pieces of these leaves (default: all). `deep` compares BLAKE3 too, not only XXH3."""
         # Any number of leaves may be made of the same bytes, which are read once.
-        jobs: dict[tuple[str, str], list[tuple[Leaf, Piece]]] = {}
+        jobs: dict[tuple[str, str, str | None], list[tuple[Leaf, int, Piece]]] = {}
         size_bytes = 0
         for leaf in leaves(self.tree) if wanted is None else wanted:
-            for cut, piece in self._pieces(leaf):
-                same = jobs.setdefault((piece.file, piece.key), [])
-                size_bytes += 0 if same else cut.size
-                same.append((leaf, piece))
+            codec = self.stored.codecs.get(leaf.path)
+            for _, size, piece in self._pieces(leaf):
+                same = jobs.setdefault((piece.file, piece.key, codec), [])
+                size_bytes += 0 if same else size
+                same.append((leaf, size, piece))
         scratch = local()
 
-        def check(same: Sequence[tuple[Leaf, Piece]]) -> list[PieceDamagedError]:
-            leaf, piece = same[0]
-            start, end = self._spans(piece.file)[piece.key]
-            if not hasattr(scratch, "buffer") or len(scratch.buffer) < end - start:
-                scratch.buffer = memoryview(bytearray(end - start))
-            data = scratch.buffer[: end - start]
-            try:
-                self._read_span(leaf, piece, data)
-            except PieceDamagedError as err:
-                return [err]
-            found = xxh3_128_hexdigest(data), blake3(data).hexdigest() if deep else ""
-            return [err for each in same if (err := self._difference(*each, *found))]
+        def check(codec: str | None, same: Sequence[tuple[Leaf, int, Piece]]) -> list[PieceDamagedError]:
+            if not hasattr(scratch, "buffer"):
+                scratch.buffer = memoryview(bytearray(_CHECKED_BYTES))
+            return self._packs.check(same, scratch.buffer, codec, deep=deep)
 
         run = self._pool.map if size_bytes >= _THREADED_BYTES else map
-        for found in run(check, jobs.values()):
+        for found in run(check, (codec for _, _, codec in jobs), jobs.values()):
             yield from found
 
-    def _pieces(self, leaf: Leaf) -> Iterator[tuple[Cut, Piece]]:
-        return zip(cuts(leaf), self.stored.pieces[leaf.path], strict=True)
-
-    def _read_piece(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
-        self._read_span(leaf, piece, out)
-        if err := self._difference(leaf, piece, xxh3_128_hexdigest(out)):
-            raise err
-
-    def _read_span(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
-        start, _ = self._spans(piece.file)[piece.key]
-        try:
-            self._files[piece.file].read_into(start, out)
-        except (EOFError, OSError) as err:
-            distrust(piece.file, piece.blake3)
-            raise PieceDamagedError(
-                self.path, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
-            ) from err
-
-    def _difference(
-        self, leaf: Leaf, piece: Piece, found_xxh3: str, found_blake3: str = ""
-    ) -> PieceDamagedError | None:
-        """What is wrong with bytes of these digests in the place of `piece`; None if nothing is."""
-        for expected, found in ((piece.xxh3, found_xxh3), (piece.blake3, found_blake3)):
-            if found and found != expected:
-                distrust(piece.file, piece.blake3)
-                return PieceDamagedError(self.path, leaf.path, piece.file, expected, found)
-        return None
+    def _pieces(self, leaf: Leaf) -> Iterator[tuple[int, int, Piece]]:
+        """Where in the leaf each piece begins, its size, and where it is."""
+        start = 0
+        for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
+            yield start, size, piece
+            start += size
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

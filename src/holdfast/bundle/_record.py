@@ -7,7 +7,7 @@ newer format version is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from math import isfinite
 from typing import Any
@@ -18,7 +18,7 @@ from ..errors import CheckpointDamagedError, FormatVersionError, UsageError
 from ..records import CheckpointRecord, FileEntry, Moment
 from . import _json
 from ._names import is_data_file, is_id, is_name
-from ._numbers import decode_float, encode_float
+from ._numbers import decode_float, encode_float, from_bits
 
 FORMAT_VERSION = 1
 MAX_RECORD_BYTES = 16 << 20
@@ -73,6 +73,8 @@ def _encode(record: CheckpointRecord) -> bytes:
         "tree": _encode_file(record.tree),
         "packs": [_encode_file(pack) for pack in record.packs],
     }
+    if record.details:
+        content["details"] = _encode_plain(record.details)
     body = _json.encode(content)[:-1]
     return body + b',"digest":"%s"}' % blake3(body).hexdigest().encode()
 
@@ -143,6 +145,7 @@ def _build(content: dict[str, Any]) -> CheckpointRecord:
             _file(pack, suffix=".safetensors")
             for pack in take("packs", list, lambda packs: len(packs) <= MAX_FILES)
         ),
+        details=_decode_plain(take("details", dict)) if "details" in content else {},
     )
     moment.finish()
     take("digest", str)
@@ -168,6 +171,32 @@ def _texts(content: dict[str, Any]) -> dict[str, str]:
     if not all(type(value) is str for value in content.values()):
         raise ValueError("a text was expected")
     return content
+
+
+def _encode_plain(value: Any) -> Any:
+    match value:
+        case float():
+            return encode_float(value)
+        case list() | tuple():
+            return [_encode_plain(each) for each in value]
+        case Mapping():
+            return {key: _encode_plain(each) for key, each in value.items()}
+        case None | bool() | int() | str():
+            return value
+        case _:
+            raise TypeError(f"details hold a {type(value).__name__}, which is no plain data")
+
+
+def _decode_plain(content: Any) -> Any:
+    match content:
+        case {"f": bits} if len(content) == 1:
+            return from_bits(bits)
+        case dict():
+            return {key: _decode_plain(each) for key, each in content.items()}
+        case list():
+            return [_decode_plain(each) for each in content]
+        case _:
+            return content
 
 
 def _is_count(value: int | None) -> bool:

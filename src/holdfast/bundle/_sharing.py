@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..records import CheckpointRecord, FileEntry, leaves
 from ._pieces import Cut, cuts
 from ._rot import distrusted_since
@@ -42,8 +44,7 @@ class Known:
     born: int
 
 
-@dataclass(frozen=True, slots=True)
-class Digested:
+class Digested(msgspec.Struct, frozen=True, gc=False):
     """A piece of the state being saved."""
 
     cut: Cut
@@ -92,6 +93,8 @@ class Sharing:
             pack.durable |= fresh.durable
             pack.homes = [home for home in pack.homes if home != bundle] + [bundle]
         for leaf in leaves(stored.tree):
+            if leaf.size_bytes < MIN_SHARED_BYTES or leaf.path in stored.codecs:
+                continue  # too small, or its bytes are not in the pack as they are
             for cut, piece in zip(cuts(leaf), stored.pieces[leaf.path], strict=True):
                 if cut.size >= MIN_SHARED_BYTES:
                     self._pieces[piece.blake3] = Known(self._packs[piece.file], piece.key, piece.born)

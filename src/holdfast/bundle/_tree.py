@@ -11,9 +11,10 @@ import binascii
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +22,7 @@ from .. import dtypes, paths
 from ..errors import CheckpointDamagedError
 from ..records import Alias, Leaf, Node, Object
 from . import _json
+from ._codec import PLANES_ZSTD
 from ._names import is_data_file
 from ._numbers import CHUNK_DIGITS, decode_integer, encode_float, encode_integer, from_bits
 from ._pieces import Piece
@@ -31,8 +33,8 @@ MAX_RANK = 64
 MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
-_BRANCHES = (dict, list)  # everything else in JSON is a node without a path of its own
-_HEX = re.compile(r"[0-9a-f]+")
+_DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{32}")
+_NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -43,6 +45,9 @@ class StoredTree:
     tree: Node
     pieces: Mapping[str, Sequence[Piece]]
     links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
+    codecs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # path: how its pieces are kept, if not as they are
 
 
 def encode_tree(stored: StoredTree) -> bytes:
@@ -52,12 +57,8 @@ def encode_tree(stored: StoredTree) -> bytes:
         ValueError: it would be nested too deeply, or larger than readers accept.
     """
     files = {name: index for index, name in enumerate(stored.links)}
-    content = {
-        "format": 1,
-        "files": [[name, links] for name, links in stored.links.items()],
-        "tree": _Encoder(files, stored.pieces).node(stored.tree),
-    }
-    data = _json.encode(content)
+    table = _json.encode([[name, links] for name, links in stored.links.items()])
+    data = b'{"format":1,"files":%b,"tree":%b}' % (table, _Encoder(files, stored).node(stored.tree))
     _json.check_depth(data)
     if sum(map(len, stored.pieces)) > _room_for_paths(data):
         raise ValueError("the paths of its arrays are too long; take shorter keys")
@@ -85,7 +86,7 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
         links = _files(content["files"])
         decoder = _Decoder(list(links), _room_for_paths(data))
         tree = decoder.node("", content["tree"])
-        return StoredTree(tree, decoder.pieces, links)
+        return StoredTree(tree, decoder.pieces, links, decoder.codecs)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
@@ -105,80 +106,105 @@ def _files(content: Any) -> dict[str, int]:
 
 
 class _Encoder:
-    def __init__(self, files: Mapping[str, int], pieces: Mapping[str, Sequence[Piece]]) -> None:
-        self._files, self._pieces = files, pieces
+    """Each node as its JSON text, at once: a second tree of lists and dicts would keep the garbage collector busy."""
 
-    def node(self, value: Node) -> Any:
+    def __init__(self, files: Mapping[str, int], stored: StoredTree) -> None:
+        self._files, self._pieces, self._codecs = files, stored.pieces, stored.codecs
+        # By exact type, as a state may have very many nodes; anything else is looked at more closely.
+        self._usual: dict[type, Callable[[Any], bytes]] = {
+            str: lambda value: _json.encode(_encode_text(value)),
+            float: lambda value: _json.encode(encode_float(value)),
+            int: lambda value: _json.encode(encode_integer(value)),
+            bool: _json.encode,
+            type(None): _json.encode,
+            dict: self._dict,
+            list: self._list,
+            Leaf: self._leaf,
+            Object: self._object,
+        }
+
+    def node(self, value: Node) -> bytes:
+        encode = self._usual.get(type(value))
+        if encode is not None:
+            return encode(value)
         match value:
-            case None | bool():
-                return value
-            case str():
-                return _encode_text(value)
-            case int():
-                return encode_integer(value)
-            case float():
-                return encode_float(value)
-            case list():
-                return [self.node(item) for item in value]
-            case dict():
-                return self._dict(value)
             case tuple():
-                return {"tuple": [self.node(item) for item in value]}
+                return b'{"tuple":%b}' % self._list(value)
             case set() | frozenset():
                 _check_hashes(value)
-                items = [self.node(item) for item in value]
-                return {type(value).__name__: sorted(items, key=_json.encode)}
-            case Leaf():
-                return {"array": self._leaf(value)}
-            case Alias():
-                return {"alias": value.path}
-            case Object():
-                return {"object": self._object(value)}
-            case bytes():
-                return {"bytes": base64.b64encode(value).decode()}
-            case complex():
-                return {"complex": [encode_float(value.real), encode_float(value.imag)]}
-            case datetime():
-                return {"datetime": value.isoformat()}
-            case date():
-                return {"date": value.isoformat()}
-            case time():
-                return {"time": value.isoformat()}
-            case timedelta():
-                return {"timedelta": [value.days, value.seconds, value.microseconds]}
-            case PurePath():
-                return {"path": _encode_text(value.as_posix())}
-        raise ValueError(f"a {type(value).__name__} is no part of a state tree")
+                members = b",".join(sorted(map(self.node, value)))
+                return b'{"%b":[%b]}' % (type(value).__name__.encode(), members)
+        for kind in (str, int, float, list, dict):  # a subclass's value is kept
+            if isinstance(value, kind):
+                return self._usual[kind](value)
+        return _json.encode(_encode_scalar(value))
 
-    def _dict(self, value: dict[Any, Node]) -> Any:
-        if all(type(key) is str and type(_encode_text(key)) is str for key in value):
-            return {"map": {_key(key): self.node(item) for key, item in value.items()}}
+    def _list(self, items: Iterable[Node]) -> bytes:
+        return b"[%b]" % b",".join([self.node(item) for item in items])
+
+    def _dict(self, value: dict[Any, Node]) -> bytes:
+        if set(map(type, value)) <= {str} and type(_encode_text("".join(value))) is str:
+            entries = [b"%b:%b" % (_json.encode(_key(key)), self.node(item)) for key, item in value.items()]
+            return b'{"map":{%b}}' % b",".join(entries)
         _check_hashes(value)
-        return {"dict": [[self.node(_key(key)), self.node(item)] for key, item in value.items()]}
+        entries = [b"[%b,%b]" % (self.node(_key(key)), self.node(item)) for key, item in value.items()]
+        return b'{"dict":[%b]}' % b",".join(entries)
 
-    def _leaf(self, leaf: Leaf) -> Any:
-        if len(leaf.dtype) > MAX_KEY or not _KIND.fullmatch(leaf.kind):
+    def _leaf(self, leaf: Leaf) -> bytes:
+        if len(leaf.dtype) > MAX_KEY or not _is_kind(leaf.kind):
             raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
-        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": list(leaf.shape), "kind": leaf.kind}
+        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
+        if leaf.path in self._codecs:
+            content["codec"] = self._codecs[leaf.path]
         content["pieces"] = [
-            [self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born]
+            (self._files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born)
             for piece in self._pieces[leaf.path]
         ]
-        return content
+        return b'{"array":%b}' % _json.encode(content)
 
-    def _object(self, value: Object) -> Any:
-        content = {"adapter": value.adapter, "type": value.type, "state": self.node(value.state)}
-        return content | ({"about": dict(value.about)} if value.about else {})
+    def _object(self, value: Object) -> bytes:
+        adapter, kind = _json.encode(value.adapter), _json.encode(value.type)
+        about = b',"about":%b' % _json.encode(dict(value.about)) if value.about else b""
+        state = self.node(value.state)
+        return b'{"object":{"adapter":%b,"type":%b,"state":%b%b}}' % (adapter, kind, state, about)
+
+
+def _encode_scalar(value: Any) -> dict[str, Any]:
+    """What there is in JSON no word for, and may have no parts but numbers."""
+    match value:
+        case Alias():
+            return {"alias": value.path}
+        case bytes():
+            return {"bytes": base64.b64encode(value).decode()}
+        case complex():
+            return {"complex": [encode_float(value.real), encode_float(value.imag)]}
+        case datetime():
+            return {"datetime": value.isoformat()}
+        case date():
+            return {"date": value.isoformat()}
+        case time():
+            return {"time": value.isoformat()}
+        case timedelta():
+            return {"timedelta": [value.days, value.seconds, value.microseconds]}
+        case PurePath():
+            return {"path": _encode_text(value.as_posix())}
+    raise ValueError(f"a {type(value).__name__} is no part of a state tree")
 
 
 def _encode_text(value: str) -> str | dict[str, str]:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # lone surrogates have no UTF-8
-        return {"s": value.encode("utf-8", "surrogatepass").hex()}
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # lone surrogates have no UTF-8
+            return {"s": value.encode("utf-8", "surrogatepass").hex()}
     return str(value)
+
+
+@lru_cache(maxsize=256)
+def _is_kind(kind: str) -> bool:
+    return _KIND.fullmatch(kind) is not None
 
 
 class _Decoder:
@@ -188,6 +214,7 @@ class _Decoder:
         self._files = files
         self._room_for_paths, self._room_for_digits = room_for_paths, MAX_LONG_DIGITS
         self.pieces: dict[str, Sequence[Piece]] = {}
+        self.codecs: dict[str, str] = {}
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
@@ -201,7 +228,7 @@ class _Decoder:
         [(tag, content)] = value.items()
         if tag == "map":
             return {
-                _key(key): self.node(paths.child(path, key), item) if type(item) in _BRANCHES else item
+                _key(key): self.node(paths.child(path, key), item) if type(item) in _NESTED else item
                 for key, item in content.items()
             }
         if tag == "dict":
@@ -234,7 +261,7 @@ class _Decoder:
     def _items(self, path: str, items: list[Any]) -> list[Node]:
         self._spend(path)
         return [
-            self.node(paths.item(path, index), item) if type(item) in _BRANCHES else item
+            self.node(paths.item(path, index), item) if type(item) in _NESTED else item
             for index, item in enumerate(items)
         ]
 
@@ -275,7 +302,7 @@ class _Decoder:
         if (
             not {"dtype", "shape", "kind", "pieces"}
             <= content.keys()
-            <= {"dtype", "shape", "kind", "order", "pieces"}
+            <= {"dtype", "shape", "kind", "order", "codec", "pieces"}
         ):
             raise ValueError(f"{path!r} is no array")
         shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
@@ -285,7 +312,7 @@ class _Decoder:
             or not all(type(n) is int and n >= 0 for n in shape)
         ):
             raise ValueError(f"{path!r} has no shape")
-        if content.get("order", "F") != "F" or type(kind) is not str or not _KIND.fullmatch(kind):
+        if content.get("order", "F") != "F" or type(kind) is not str or not _is_kind(kind):
             raise ValueError(f"{path!r} has no order or kind")
         if type(dtype) is not str or len(dtype) > MAX_KEY:
             raise ValueError(f"{path!r} has no element type")
@@ -293,6 +320,10 @@ class _Decoder:
         if path in self.pieces or len(self.pieces) >= MAX_LEAVES:
             raise ValueError(f"{path!r} stands twice, or there are too many arrays")
         self.pieces[path] = tuple(self._piece(piece) for piece in _list(content["pieces"]))
+        if "codec" in content:
+            if content["codec"] != PLANES_ZSTD:
+                raise ValueError(f"{path!r} is compressed in an unknown way")
+            self.codecs[path] = PLANES_ZSTD
         self._finished.add(path)
         return Leaf(path, dtype, tuple(shape), "F" if "order" in content else "C", kind)
 
@@ -300,7 +331,7 @@ class _Decoder:
         file, key, blake3, xxh3, born = content
         if type(file) is not int or not 0 <= file < len(self._files) or type(born) is not int or born < 0:
             raise ValueError("a piece is in no file")
-        if type(key) is not str or not _is_hex(blake3, 64) or not _is_hex(xxh3, 32):
+        if not type(key) is type(blake3) is type(xxh3) is str or not _DIGESTS.fullmatch(f"{blake3} {xxh3}"):
             raise ValueError("a piece has no key or digest")
         return Piece(self._files[file], key, blake3, xxh3, born)
 
@@ -333,10 +364,6 @@ def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
     if len(found) != len(items):
         raise ValueError("a set has the same member twice")
     return found
-
-
-def _is_hex(text: Any, length: int) -> bool:
-    return type(text) is str and len(text) == length and _HEX.fullmatch(text) is not None
 
 
 def _text(content: Any) -> str:

@@ -10,14 +10,16 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, count
 
 from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
+from ..errors import SnapshotTornError
 from ..records import FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
 from ._names import pack_file, tree_file
@@ -29,9 +31,10 @@ from ._tree import StoredTree, encode_tree
 logger = logging.getLogger("holdfast")
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
-_THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
+_SMALL_BYTES = 64 << 10  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
 _AHEAD = 4 * _THREADS  # batches digested before the disk has asked for them
+_FEW = 1  # the same, where their bytes are made for it
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,
                errno.ENOSYS, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ESTALE}  # fmt: skip
@@ -61,6 +64,7 @@ class FileWriter:
     ) -> None:
         self._disk, self._directory, self._id = disk, directory, id
         self._durable, self._rename_links = durable, rename_links
+        self._is_live = False
         self._numbers = count()
         self._placed: dict[str, Piece] = {}  # by BLAKE3
         self._packs: list[FileEntry] = []
@@ -71,21 +75,24 @@ class FileWriter:
 
         Raises:
             OSError: the disk refused something.
+            SnapshotTornError: the snapshot is live, and was changed.
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
         sharing.refresh()
+        self._is_live = snapshot.is_live
         state = [*leaves(snapshot.tree)]
         pieces = {leaf.path: [*cuts(leaf)] for leaf in state}
         order = in_pack_order(cut for those in pieces.values() for cut in those)
         digests: dict[Cut, Digested] = {}
         known: list[Digested] = []
         size = self._write_group(
-            self._new_ones(snapshot, order, sharing, digests, known), order, snapshot, sharing, seq
+            self._new_ones(snapshot, order, sharing, digests, known), order, sharing, seq
         )
         shared = self._link_known(known, sharing, seq)
         for group in shared.rest:
-            size += self._write_group(group, [piece.cut for piece in group], snapshot, sharing, seq)
+            ready = ((piece, _bytes(snapshot, piece.cut)) for piece in group)
+            size += self._write_group(ready, [piece.cut for piece in group], sharing, seq)
         placed = {path: [self._place(digests[cut]) for cut in those] for path, those in pieces.items()}
         stored = StoredTree(snapshot.tree, placed, self._links)
         data = encode_tree(stored)
@@ -106,17 +113,17 @@ class FileWriter:
         sharing: Sharing,
         digests: dict[Cut, Digested],
         known: list[Digested],
-    ) -> Iterator[Digested]:
+    ) -> Iterator[tuple[Digested, memoryview]]:
         """Each distinct piece that no known pack has, as soon as it is digested; the others go to `known`."""
         seen: set[str] = set()
-        for piece in _digest(snapshot, order):
+        for piece, data in _digest(snapshot, order):
             digests[piece.cut] = piece
             if piece.blake3 not in seen:
                 seen.add(piece.blake3)
                 if sharing.find(piece):
                     known.append(piece)
                 else:
-                    yield piece
+                    yield piece, data
 
     def _place(self, piece: Digested) -> Piece:
         return self._placed[piece.blake3]
@@ -167,7 +174,7 @@ class FileWriter:
         return False
 
     def _write_group(
-        self, group: Iterable[Digested], room: Sequence[Cut], snapshot: Snapshot, sharing: Sharing, seq: int
+        self, group: Iterable[tuple[Digested, memoryview]], room: Sequence[Cut], sharing: Sharing, seq: int
     ) -> int:
         """Write one new pack, unless `group` is empty; returns its size in bytes."""
         pieces = iter(group)
@@ -178,8 +185,11 @@ class FileWriter:
         file = self._directory.create(name, expected_size=sum(cut.size for cut in room))
         try:
             pack = PackWriter(file, room)
-            for piece in chain((first,), pieces):
-                pack.add(piece.cut, _bytes(snapshot, piece.cut))
+            for piece, data in chain((first,), pieces):
+                # What is written are the very bytes that were digested, unless somebody writes to live memory.
+                if self._is_live and xxh3_128_hexdigest(data) != piece.xxh3:
+                    raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")
+                pack.add(piece.cut, data)
                 known = sharing.find(piece)
                 born = known.born if known else seq
                 self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
@@ -210,22 +220,26 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
         file.close()
 
 
-def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[Digested]:
-    """Each piece with its digests, in order; threads run a bounded distance ahead of who asks."""
-    if sum(cut.size for cut in pieces) < _THREADED_BYTES:
-        yield from _digest_batch(snapshot, pieces)
-        return
-    with ThreadPoolExecutor(_THREADS) as pool:
-        ahead: deque[Future[list[Digested]]] = deque()
+def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Iterator[tuple[Digested, memoryview]]:
+    """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of who asks."""
+    threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Callable[[], list[tuple[Digested, memoryview]]]] = deque()
+        jobs: list[Future[list[tuple[Digested, memoryview]]]] = []
         try:
             for batch in _batches(pieces):
-                ahead.append(pool.submit(_digest_batch, snapshot, batch))
-                if len(ahead) >= _AHEAD:
-                    yield from ahead.popleft().result()
+                if batch[0].size < _SMALL_BYTES:
+                    # The interpreter lock is held for these: threads would only quarrel over it.
+                    ahead.append(partial(_digest_batch, snapshot, batch))
+                else:
+                    jobs.append(pool.submit(_digest_batch, snapshot, batch))
+                    ahead.append(jobs[-1].result)
+                if len(ahead) >= most:
+                    yield from ahead.popleft()()
             while ahead:
-                yield from ahead.popleft().result()
+                yield from ahead.popleft()()
         finally:
-            for job in ahead:
+            for job in jobs:
                 job.cancel()
 
 
@@ -233,22 +247,22 @@ def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
     batch: list[Cut] = []
     size = 0
     for cut in pieces:
-        batch.append(cut)
-        size += cut.size
-        if size >= _BATCH_BYTES:
+        if batch and (size >= _BATCH_BYTES or (cut.size < _SMALL_BYTES) != (batch[-1].size < _SMALL_BYTES)):
             yield batch
             batch, size = [], 0
+        batch.append(cut)
+        size += cut.size
     if batch:
         yield batch
 
 
-def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[Digested]:
+def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[tuple[Digested, memoryview]]:
     digested = []
     for cut in batch:
         data = _bytes(snapshot, cut)
-        digested.append(Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data)))
+        digested.append((Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data)), data))
     return digested
 
 
 def _bytes(snapshot: Snapshot, cut: Cut) -> memoryview:
-    return snapshot.ready(cut.leaf).data[cut.start : cut.start + cut.size]
+    return snapshot.piece(cut.leaf, cut.start, cut.size).data

@@ -16,5 +16,6 @@ from ._names import experiment_key as experiment_key
 from ._names import experiment_name as experiment_name
 from ._names import training_key as training_key
 from ._names import training_name as training_name
+from ._options import Options as Options
 from ._retention import Evicted as Evicted
 from ._rule import Checkpointing as Checkpointing

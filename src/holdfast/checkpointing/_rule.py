@@ -13,11 +13,11 @@ from typing import Any, Literal, final
 
 from .. import state as states
 from ..errors import UsageError
-from ..records import Snapshot
 from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
+from ._options import OPTION_NAMES, Durability, OnError, Options
 from ._retention import Evicted, plan
 
 
@@ -37,6 +37,14 @@ class Checkpointing:
         overwrite: whether a checkpoint may replace one of the same name on disk.
         durability: `"full"` waits until a save would survive a power cut, `"process"` only the process.
         background: whether training goes on while a save is written; a failure surfaces at the next hook.
+        snapshot: `"copy"` copies the state before training goes on. `"lazy"` (mode="disk", background=True)
+            copies what torch optimizers alone write while training goes on, under the contract of
+            `docs/snapshots.md`.
+        snapshot_check: with `"lazy"`, hold every save to that contract by comparing bytes, not only the first two.
+        when_busy: what a save at an epoch or batch does while the one before is still being written: `"wait"`
+            or `"skip"`. Saves at the ends of phases and of the experiment always wait.
+        exclude: glob patterns over state paths, one or a list; what they match is left out of checkpoints, and
+            a run that goes on with the same patterns keeps its own. `*` matches `/` too.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
 
@@ -59,9 +67,13 @@ class Checkpointing:
         name_template: str | None = None,
         max_to_keep: int | None = None,
         overwrite: bool = True,
-        durability: Literal["full", "process"] = "full",
+        durability: Durability = "full",
         background: bool = True,
-        on_error: Literal["raise", "warn", "retry"] = "raise",
+        snapshot: Literal["copy", "lazy"] = "copy",
+        snapshot_check: bool = False,
+        when_busy: Literal["wait", "skip"] = "wait",
+        exclude: str | list[str] | tuple[str, ...] = (),
+        on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
@@ -72,17 +84,25 @@ class Checkpointing:
             None if max_to_keep is None else _values.positive_integer("max_to_keep", max_to_keep)
         )
         self._overwrite = _values.flag("overwrite", overwrite)
-        self._durability: Literal["full", "process"] = _values.one_of(
-            "durability", durability, ("full", "process")
+        self._options = Options(
+            durability=durability,
+            background=background,
+            snapshot=snapshot,
+            snapshot_check=snapshot_check,
+            when_busy=when_busy,
+            exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
+            on_error=on_error,
+            share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
         )
-        self._background = _values.flag("background", background)
-        self._on_error: Literal["raise", "warn", "retry"] = _values.one_of(
-            "on_error", on_error, ("raise", "warn", "retry")
-        )
-        self._share_with = _values.directory_paths("share_with", share_with)
+        if snapshot == "lazy" and (mode != "disk" or not background):
+            raise UsageError(
+                "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
+            )
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
-        self._entries: dict[Key, Path | Snapshot] = {}  # in order of age: replacing a value keeps its place
+        self._entries: dict[
+            Key, Path | states.MemorySnapshot
+        ] = {}  # in order of age: replacing a value keeps its place
         self.name_template = name_template
         _values.warn_if_used(self._directory, stacklevel=2)
 
@@ -129,21 +149,9 @@ class Checkpointing:
         return self._overwrite
 
     @property
-    def durability(self) -> Literal["full", "process"]:
-        return self._durability
-
-    @property
-    def background(self) -> bool:
-        return self._background
-
-    @property
-    def on_error(self) -> Literal["raise", "warn", "retry"]:
-        return self._on_error
-
-    @property
-    def share_with(self) -> tuple[Path, ...]:
-        """Directories of trusted bundles; empty if none."""
-        return self._share_with
+    def options(self) -> Options:
+        """How it saves: all arguments that are additions to the plain contract."""
+        return self._options
 
     def should_save(self, hook: str) -> bool:
         """Count this hook and say whether to save now; False and uncounted if the rule does not name it."""
@@ -197,7 +205,6 @@ class Checkpointing:
         """
         key = self._key_for("memory", key)
         snapshot = state if isinstance(state, states.MemorySnapshot) else states.capture(state)
-        snapshot.seal()
         return self._enter(key, snapshot)
 
     def record_disk(self, key: Key, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:
@@ -223,7 +230,7 @@ class Checkpointing:
         snapshot = self.get_snapshot(key)
         return None if snapshot is None else states.rebuild(snapshot)
 
-    def get_snapshot(self, key: Key) -> Snapshot | None:
+    def get_snapshot(self, key: Key) -> states.MemorySnapshot | None:
         """The immutable snapshot under `key`, to restore live objects from; None in disk mode."""
         entry = self._entries.get(key)
         return None if isinstance(entry, Path) else entry
@@ -269,7 +276,7 @@ class Checkpointing:
 
     def get_config(self) -> dict[str, Any]:
         """The rule as plain data, without the ledger; our additions only if not at their default."""
-        config: dict[str, Any] = {
+        return {
             "mode": self._mode,
             "save_on": list(self._save_on),
             "every_n": self._every_n,
@@ -277,16 +284,7 @@ class Checkpointing:
             "name_template": self._name_template,
             "max_to_keep": self._max_to_keep,
             "overwrite": self._overwrite,
-        }
-        if self._durability != "full":
-            config["durability"] = self._durability
-        if not self._background:
-            config["background"] = False
-        if self._on_error != "raise":
-            config["on_error"] = self._on_error
-        if self._share_with:
-            config["share_with"] = [str(path) for path in self._share_with]
-        return config
+        } | self._options.get_config()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Checkpointing:
@@ -325,7 +323,7 @@ class Checkpointing:
             )
         return check_key(key)
 
-    def _enter(self, key: Key, entry: Path | Snapshot) -> tuple[Evicted, ...]:
+    def _enter(self, key: Key, entry: Path | states.MemorySnapshot) -> tuple[Evicted, ...]:
         self._entries[key] = entry
         going = plan(tuple(self._entries), self._max_to_keep)
         evicted = tuple(Evicted(old, self.get_path(old)) for old in going)
@@ -336,7 +334,7 @@ class Checkpointing:
 
 _CONFIG_KEYS = (
     *("mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"),
-    *("durability", "background", "on_error", "share_with"),
+    *OPTION_NAMES,
 )
 
 

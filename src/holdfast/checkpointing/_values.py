@@ -70,6 +70,16 @@ def directory_paths(name: str, value: Any) -> tuple[Path, ...]:
     return tuple(directory_path(name, one) for one in several)
 
 
+def patterns(name: str, value: Any) -> tuple[str, ...]:
+    """Glob patterns, one or several."""
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list | tuple) or not all(isinstance(each, str) and each for each in several):
+        raise UsageError(
+            f"{name} must be a pattern such as 'model_graph/encoder/*' or a list of them, not {value!r}."
+        )
+    return tuple(dict.fromkeys(several))
+
+
 def hook_counts(value: Any) -> dict[str, int]:
     if not isinstance(value, Mapping):
         raise UsageError(f"counters are a dict of hooks and counts, not {value!r}.")

@@ -69,7 +69,7 @@ def _holdfast(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Look at, verify and delete the checkpoints of machine-learning experiments."""
+    """Look at, compare, verify, convert and delete the checkpoints of machine-learning experiments."""
 
 
 def _register_all() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -37,6 +38,49 @@ def usage(bundles: Iterable[str]) -> Usage:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What some bundles take among others.
+
+    `size`: all their files, each once; `unique`: files that none of the other bundles has; `shared`: the rest;
+    `frees`: files that have no other name anywhere, which deleting them gives back.
+    """
+
+    size: int
+    unique: int
+    shared: int
+    frees: int
+
+
+class Sharing:
+    """Who has which files, of all bundles that were looked at; each file is known by its inode."""
+
+    def __init__(self, bundles: Iterable[str]) -> None:
+        files = {path: list(_files(path)) for path in bundles}
+        self._names = {path: [_key(found) for found in those] for path, those in files.items()}
+        self._about = {_key(found): found for those in files.values() for found in those}
+        self._known = Counter(key for keys in self._names.values() for key in keys)
+
+    def of(self, bundles: Iterable[str]) -> Share:
+        """Of these bundles together, which are among those looked at."""
+        names = Counter(key for path in bundles for key in self._names[path])
+        sizes = {key: self._about[key].st_size for key in names}
+        unique = sum(sizes[key] for key, number in names.items() if number == self._known[key])
+        size = sum(sizes.values())
+        frees = sum(sizes[key] for key, number in names.items() if number == self._about[key].st_nlink)
+        return Share(size, unique, size - unique, frees)
+
+    @property
+    def copies(self) -> int:
+        """Bytes that complete copies would take."""
+        return sum(self._about[key].st_size * number for key, number in self._known.items())
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the disk's blocks that hold all files."""
+        return sum(found.st_blocks * 512 for found in self._about.values())
+
+
 class Watched:
     """The files of a bundle, held open to see which of them a deletion has really freed."""
 
@@ -58,6 +102,10 @@ class Watched:
         self._descriptors.clear()
         freed = sum(status.st_size for status in found.values() if status.st_nlink == 0)
         return freed, sum(status.st_size for status in found.values()) - freed
+
+
+def _key(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _files(path: str) -> Iterable[os.stat_result]:

@@ -18,13 +18,14 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (DAMAGED, "a checkpoint is damaged", (errors.DamagedError,)),
     (
         2,
-        "wrong usage, or there is no such checkpoint",
+        "wrong usage, or there is no such checkpoint, or one too many",
         (errors.UsageError, errors.CheckpointNotFoundError, errors.CheckpointExistsError),
     ),
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
     (4, "another process is at work there", (errors.RunActiveError, errors.CheckpointReplacedError)),
-    (5, "the disk refused", (errors.SaveError,)),
+    (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
     (6, "a state does not fit", (errors.RestoreError,)),
+    (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
 )
 
 

@@ -61,6 +61,19 @@ def _row(guide: str, name: Hashable, node: Node, *, is_open: bool) -> Row:
     return [(label, "bold"), (about, style), ("", ""), (_text.size(sum(sizes)) if sizes else "", "dim")]
 
 
+def node_text(node: Node) -> str:
+    """What stands at one place of a state, in a few words of one line."""
+    match node:
+        case Leaf():
+            shape = " × ".join(map(str, node.shape)) or "scalar"
+            return f"{_text.printable(node.dtype)} {shape}, {_text.size(node.size_bytes)}"
+        case Alias():
+            return f"same as {_text.printable(node.path)}"
+        case Object():
+            return _text.printable(node.type.rpartition(".")[2])
+    return _value(node)
+
+
 def _items(node: Node) -> Sequence[tuple[Hashable, Node]]:
     """What has rows of its own below `node`; a list of nothing but small values is a value itself."""
     while isinstance(node, Object):

@@ -7,13 +7,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ..errors import HoldfastError, UsageError
-from . import _text
+from . import _json, _text
 from ._console import Console
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def demo(
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the checkpoints in this new directory.")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Both runs as one JSON object at the end.")] = False,
 ) -> None:
     """Train a digit classifier in two phases, once in peace and once killed at random; compare every bit."""
     lacking = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
@@ -41,7 +43,7 @@ def demo(
         )
     from ..demo.killing import run_in_peace, run_killed
 
-    console = Console()
+    console = Console(stderr=json)  # what goes on is for people
     seed = secrets.randbelow(10_000) if seed is None else seed
     place = tempfile.mkdtemp(prefix="holdfast-demo-") if keep is None else keep
     try:
@@ -56,8 +58,14 @@ def demo(
             seed=seed,
             tell=lambda line: console.say(f"  {line}"),
         )
-        console.say()
-        console.print(_table(peace, killed))
+        if json:
+            runs = {"peace": asdict(peace), "killed": asdict(killed)}
+            Console().plain_lines(
+                [_json.dumps({"seed": seed, "same": peace.digest == killed.digest, **runs})]
+            )
+        else:
+            console.say()
+            console.print(_table(peace, killed))
         if peace.digest != killed.digest:
             raise HoldfastError("the two runs ended in different states")
         console.say("Both runs ended in the same state, bit for bit.", "bold green")

@@ -11,7 +11,7 @@ import typer
 from ..bundle import Listed
 from ..errors import UsageError
 from ..session import removable, remove
-from . import _text
+from . import _json, _text
 from ._console import Cell, Console
 from ._disk import Watched, usage
 
@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
 def rm(
     bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="By their full names.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line for each that is gone.")
+    ] = False,
 ) -> None:
     """Delete checkpoints. What others share with them stays; only those that were looked at are deleted."""
     doomed = [removable(place) for place in _distinct(bundles)]  # refuses before anything is deleted
@@ -36,6 +39,10 @@ def rm(
             remove(listed)
         finally:
             freed, kept = files.release()
+        if json:
+            fields = {"path": listed.path, "freed_bytes": freed, "kept_bytes": kept}
+            console.plain_lines([_json.dumps(fields)])
+            continue
         name = _text.printable(listed.path)
         cells: list[Cell] = [(f"deleted {name}: {_text.size(freed)} freed", "")]
         if kept:

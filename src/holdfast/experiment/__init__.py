@@ -1,5 +1,7 @@
 """Experiments: model graphs, the phases that train, measure and fit them, and runs that go on exactly."""
 
+from ..session import ResumeReport as ResumeReport
+from ..session import Table as Table
 from ._callbacks import Callback as Callback
 from ._callbacks import Context as Context
 from ._callbacks import EarlyStopping as EarlyStopping
@@ -18,5 +20,3 @@ from ._phases import TrainPhase as TrainPhase
 from ._progress import Progress as Progress
 from ._results import PhaseResult as PhaseResult
 from ._results import RunResults as RunResults
-from ._results import Table as Table
-from ._resume import ResumeReport as ResumeReport

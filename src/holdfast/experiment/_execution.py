@@ -11,11 +11,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import rng, state
+from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import ExperimentDirectory, Session
+from ..session import ExperimentDirectory, Session, stream_digests, streams_used
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
@@ -65,7 +65,7 @@ class Execution:
         self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
         self.differences: list[str] = []  # why going on was not exact
-        self._streams_at_start = _digests(rng.capture_state())
+        self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
         self._reopened: str | None = None  # a phase that was finished, and goes on
@@ -175,6 +175,9 @@ class Execution:
     def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
         """Call this hook of the experiment's callbacks and these, in their order."""
         self.moment_now = context.moment
+        if self.directory is not None:
+            # Callbacks may write weights (at a phase's end, put the best ones back): a lazy save must be sealed by then.
+            self.directory.writer.prepare(wait=hook == "phase_end")
         for callback in in_order([*self._experiment.callbacks, *callbacks]):
             getattr(callback, f"on_{hook}")(context)
 
@@ -193,7 +196,7 @@ class Execution:
         self._pending = [(reason, moment) for _, reason in due]
         for session, reason in due:
             self._pending.pop(0)
-            session.save(moment, self.capture, reason=reason, metrics=_numbers(metrics))
+            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -235,9 +238,13 @@ class Execution:
 
     # --- state ------------------------------------------------------------------------------------
 
-    def capture(self, buffers: state.Buffers | None = None) -> state.MemorySnapshot:
-        """The state of everything that decides what comes next, copied."""
-        return state.capture(self.parts(), buffers=buffers)
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """What the rules of this run leave out of its checkpoints: patterns of state paths."""
+        patterns = (
+            pattern for session in self._sessions.values() for pattern in session.rule.options.exclude
+        )
+        return tuple(dict.fromkeys(patterns))
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
@@ -271,16 +278,12 @@ class Execution:
 
         Random streams that nobody has drawn from are left out too: they may begin anywhere.
         """
-        streams = rng.capture_state()
-        used = {
-            name for name, digest in _digests(streams).items() if digest != self._streams_at_start.get(name)
-        }
         parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
         return parts | {
             "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step},
             "results": self.results.get_state(timings=False),
             "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
-            "random": {name: stream for name, stream in streams.items() if name in used},
+            "random": streams_used(rng.capture_state(), self._streams_at_start),
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
@@ -344,11 +347,7 @@ class Execution:
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.capture, reason=reason, metrics={})
-
-
-def _digests(streams: Mapping[str, Any]) -> dict[str, str]:
-    return {name: state.digest(state.capture(stream)) for name, stream in streams.items()}
+                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={})
 
 
 def _prefixes(path: str) -> list[str]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name
 from ..data import BatchSource
 from ..errors import UsageError
-from ..session import Accounting, Checkpoint, ExperimentDirectory, Session, scan
+from ..session import Accounting, Checkpoint, ExperimentDirectory, ResumeReport, Session, Wanted, find, scan
 from ..session import open as open_checkpoint
 from . import _plan, _resume, _saving
 from ._callbacks import Callback
@@ -25,7 +25,6 @@ from ._phases import Phase, PhaseGroup, Unit, walk
 from ._preview import kept_as_it_is
 from ._progress import Progress
 from ._results import PhaseResult, RunResults
-from ._resume import ResumeReport
 
 
 class Experiment:
@@ -232,7 +231,7 @@ class Experiment:
         self,
         execution: Execution,
         sessions: Mapping[str, Session],
-        resume: Literal[True] | str | os.PathLike[str],
+        resume: Wanted,
         override: Sequence[str],
     ) -> HistoryEntry | None:
         directory = execution.directory
@@ -300,7 +299,7 @@ class Experiment:
                 reason="asked for by hand",
                 blocked_s=0.0,
             )
-            directory.save(str(self.directory), draft, execution.capture(), overwrite=overwrite)
+            directory.save(str(self.directory), draft, state.look(execution.parts()), overwrite=overwrite)
         return Path(bundle.bundle_path(str(self.directory), name))
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
@@ -315,7 +314,7 @@ class Experiment:
         """
         execution = self._fresh_execution()
         place = str(self.directory or ".")
-        listed = _resume.find(scan(place) if self.directory else [], place, os.fspath(name))
+        listed = find(scan(place) if self.directory else [], place, os.fspath(name))
         opened = open_checkpoint(listed)
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import GraphError
+from ..session import options_of
 from ._freezing import Freezing
 from ._nodes import ModelNode, Node, OptimizerFactory, about_node, ancestors, by_label, running_order
 from ._plain import put_state, take_state
@@ -175,11 +176,7 @@ class ModelGraph:
     @cached_property
     def options(self) -> list[dict[str, Any]]:
         """The optimizers' numeric options by group as the script set them: as they are when this is first asked."""
-        return [
-            {name: value for name, value in group.items() if isinstance(value, int | float | bool | tuple)}
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-        ]
+        return options_of(self.optimizers)
 
     def require_optimizer(self) -> None:
         """Raises GraphError if there is nothing that could train the graph."""

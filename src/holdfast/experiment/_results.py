@@ -1,12 +1,7 @@
-"""What a run has measured so far: tables that only grow, so that checkpoints can share them.
-
-A column is saved in segments of `SEGMENT_ROWS` rows. A full segment never changes again, so the next
-checkpoint finds its bytes already stored.
-"""
+"""What a run has measured so far: a table for each of its phases."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,87 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..session import Table
 from ._callbacks import Direction
 
 if TYPE_CHECKING:
     import pandas
 
-SEGMENT_ROWS = 8192
-
 Status = Literal["running", "complete", "stopped early", "failed"]
-
-
-class Table:
-    """Rows of named numbers, appended and never changed. A row without some name has NaN there."""
-
-    def __init__(self) -> None:
-        self._num_rows = 0
-        self._segments: dict[str, list[npt.NDArray[np.float64]]] = {}
-
-    def append(self, row: Mapping[str, float]) -> None:
-        """Add a row; names that were not there before become columns."""
-        for name in row:
-            if name not in self._segments:
-                num_segments = -(-self._num_rows // SEGMENT_ROWS)
-                self._segments[name] = [_empty_segment() for _ in range(num_segments)]
-        index, offset = divmod(self._num_rows, SEGMENT_ROWS)
-        for name, segments in self._segments.items():
-            if index == len(segments):
-                segments.append(_empty_segment())
-            segments[index][offset] = row.get(name, math.nan)
-        self._num_rows += 1
-
-    def __len__(self) -> int:
-        return self._num_rows
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._segments
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns' names, in the order in which they first came."""
-        return tuple(self._segments)
-
-    def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
-        """A copy of a column, `(rows,)` float64.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
-        if name not in self._segments:
-            raise KeyError(
-                f"there is no {name!r} among the results; there are {', '.join(self.columns) or 'none'}"
-            )
-        return np.concatenate([np.empty(0), *self._segments[name]])[: self._num_rows]
-
-    def row(self, index: int) -> dict[str, float]:
-        """One row by name; negative indices count from the end.
-
-        Raises:
-            IndexError: there is no such row.
-        """
-        at = range(self._num_rows)[index]
-        return {
-            name: float(parts[at // SEGMENT_ROWS][at % SEGMENT_ROWS])
-            for name, parts in self._segments.items()
-        }
-
-    def get_state(self) -> dict[str, Any]:
-        """Plain data: the number of rows, and each column's segments, cut to the rows there are."""
-        cut = [min(SEGMENT_ROWS, self._num_rows - at) for at in range(0, self._num_rows, SEGMENT_ROWS)]
-        return {
-            "rows": self._num_rows,
-            "columns": {
-                name: [part[:size].copy() for part, size in zip(segments, cut, strict=True)]
-                for name, segments in self._segments.items()
-            },
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self._num_rows = int(state["rows"])
-        self._segments = {
-            name: [_segment(part) for part in parts] for name, parts in state["columns"].items()
-        }
 
 
 class PhaseResult:
@@ -249,16 +170,6 @@ class RunResults(Mapping[str, PhaseResult]):
         self._phases = {}
         for path, saved in state["phases"].items():
             self.begin(path, saved["kind"]).set_state(saved)
-
-
-def _empty_segment() -> npt.NDArray[np.float64]:
-    return np.full(SEGMENT_ROWS, math.nan)
-
-
-def _segment(part: Any) -> npt.NDArray[np.float64]:
-    segment = _empty_segment()
-    segment[: len(part)] = part
-    return segment
 
 
 def _pandas() -> Any:

@@ -61,7 +61,7 @@ def sessions(
     if whole is not None:
         made[WHOLE] = Session(whole, "experiment", label, directory, folder)
     if directory is not None:
-        trusted = [place for session in made.values() for place in session.rule.share_with]
+        trusted = [place for session in made.values() for place in session.rule.options.share_with]
         directory.share_with(dict.fromkeys(trusted))
     return made
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from .. import bundle, state
 from ..errors import DamagedError, UsageError
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
+from ._archive import write_archive
+from ._mapped import MappedArrays
 
 
 class Checkpoint:
@@ -18,8 +21,11 @@ class Checkpoint:
     Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
     """
 
-    def __init__(self, opened: bundle.Bundle, *, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, opened: bundle.Bundle, disk: Storage | None = None, *, max_bytes: int | None = None
+    ) -> None:
         self._bundle = opened
+        self._disk = disk or LocalDisk()
         self._max_bytes = max_bytes
 
     @property
@@ -62,26 +68,38 @@ class Checkpoint:
         """
         return self._rebuilt(state.find(self._bundle.tree, path))
 
-    def load(self) -> Any:
+    @overload
+    def load(self, *, mmap: Literal[False] = False) -> Any: ...
+    @overload
+    def load(self, *, mmap: Literal[True]) -> MappedArrays: ...
+    def load(self, *, mmap: bool = False) -> Any:
         """The whole state as new values: containers as they were, arrays, objects as their plain state.
+
+        With `mmap` instead its arrays by path, read-only, in memory that is mapped from the packs: nothing
+        is read or copied until one is asked for (see `MappedArrays`).
 
         Raises:
             DamagedError: bytes are not what was saved.
             UsageError: its arrays would take more than `max_bytes`.
         """
+        if mmap:
+            return MappedArrays(self._bundle, self._check_memory)
         return self._rebuilt(self._bundle.tree)
 
     def _rebuilt(self, node: Node) -> Any:
         """`node` as a new value. Equal bytes are stored once, so a small file may hold any number of arrays."""
+        self._check_memory(sum(leaf.size_bytes for leaf in leaves(node)))
+        return state.rebuild(self._bundle, node)
+
+    def _check_memory(self, size: int) -> None:
+        """UsageError if new arrays of `size` bytes are too many."""
         limit = _memory_bytes() if self._max_bytes is None else self._max_bytes
-        size = sum(leaf.size_bytes for leaf in leaves(node))
         if size > limit:
             raise UsageError(
                 f"{self.path}: the arrays would take {size:,} bytes, more than {limit:,} "
                 f"({'the memory of this machine' if self._max_bytes is None else 'max_bytes'}). "
                 "Read parts of it by their paths, or restore into live objects."
             )
-        return state.rebuild(self._bundle, node)
 
     def restore(
         self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
@@ -104,6 +122,12 @@ class Checkpoint:
             return list(self._bundle.problems(deep=deep))
         except DamagedError as err:
             return [err]
+
+    def archive(
+        self, to: str | os.PathLike[str], *, compress: bool = True, overwrite: bool = False
+    ) -> bundle.Listed:
+        """Write a complete copy of this checkpoint; as `holdfast.archive`."""
+        return write_archive(self._bundle, self._disk, to, compress=compress, overwrite=overwrite)
 
     @property
     def source(self) -> bundle.Bundle:
@@ -140,20 +164,69 @@ def open(
         CheckpointReplacedError: it is not the listed one any more.
         FormatVersionError: a newer Holdfast wrote it.
     """
-    disk = disk or LocalDisk()
+    return _opened(place, disk or LocalDisk(), max_bytes)
+
+
+def _opened(
+    place: str | os.PathLike[str] | bundle.Listed, disk: Storage, max_bytes: int | None = None
+) -> Checkpoint:
     if isinstance(place, bundle.Listed):
         if place.problem:
             raise place.problem
         expected_id = place.record.id if place.record else None
-        return Checkpoint(bundle.Bundle(disk, place.path, expected_id=expected_id), max_bytes=max_bytes)
-    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), max_bytes=max_bytes)
+        return Checkpoint(bundle.Bundle(disk, place.path, expected_id=expected_id), disk, max_bytes=max_bytes)
+    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk, max_bytes=max_bytes)
 
 
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+Place = str | os.PathLike[str] | bundle.Listed | Checkpoint
+"""A checkpoint by its path, as it was listed, or opened."""
+
+
+def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
+    """The opened bundle at `place`; `closing` will close it, unless it was open before.
+
+    Raises: as `open`.
+    """
+    if isinstance(place, Checkpoint):
+        return place.source
+    return closing.enter_context(_opened(place, LocalDisk())).source
+
+
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
     """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others."""
     found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
     return sorted(found, key=bundle.by_age)
+
+
+def archive(
+    place: str | os.PathLike[str] | bundle.Listed,
+    to: str | os.PathLike[str],
+    *,
+    compress: bool = True,
+    overwrite: bool = False,
+    disk: Storage | None = None,
+) -> bundle.Listed:
+    """Write a complete copy of the checkpoint at `place` and return where it is.
+
+    Args:
+        to: the copy's path; `.ckpt.mml` is added if it lacks. A folder, or what ends with `/`, gets the
+            copy inside, under the checkpoint's own name.
+        compress: keep arrays as byte planes in Zstandard frames where that saves 3 % or more. Such a copy is
+            opened, verified and restored like any other where `zstandard` is installed, but cannot be mapped,
+            and safetensors alone does not read it. With False, compressed arrays become plain ones again.
+        overwrite: replace what has that name.
+
+    Every byte is checked while it is copied, and the copy is durable when this returns.
+
+    Raises:
+        CheckpointExistsError: the name is taken.
+        CheckpointNotFoundError, DamagedError: there is no such checkpoint, or it is not what was saved.
+        UsageError: `zstandard` is not installed, or the name cannot be one of a checkpoint.
+        SaveError: the disk refused.
+    """
+    with _opened(place, disk or LocalDisk()) as checkpoint:
+        return checkpoint.archive(to, compress=compress, overwrite=overwrite)

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -22,11 +23,12 @@ from ..errors import (
     HoldfastError,
     RunActiveError,
     SaveError,
+    SnapshotTornError,
 )
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
-from ..state import Buffers
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._taking import Taking
 
 logger = logging.getLogger("holdfast")
 
@@ -40,6 +42,8 @@ class Accounting:
     Attributes:
         saves: checkpoints committed.
         failures: saves that failed and were only warned of.
+        dropped: saves given up because a lazy snapshot was torn.
+        skipped: saves not begun because the one before was still being written.
         blocked_s: seconds for which training stood still: waiting for the save before, and copying.
         commit_s: seconds that writing and committing took, beside training if in the background.
         bytes_captured, bytes_written, bytes_shared: of the states, to the disk, and not needed to be.
@@ -47,6 +51,8 @@ class Accounting:
 
     saves: int = 0
     failures: int = 0
+    dropped: int = 0
+    skipped: int = 0
     blocked_s: float = 0.0
     commit_s: float = 0.0
     bytes_captured: int = 0
@@ -90,7 +96,7 @@ class ExperimentDirectory:
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
         self.accounting = Accounting()
         self.resumed_from: CheckpointRecord | None = None
-        self.buffers = Buffers()
+        self.taking = Taking()
         self.writer = BackgroundWriter()
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
@@ -183,11 +189,13 @@ class ExperimentDirectory:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
 
         Raises:
-            CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`.
+            CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
+                is not enough memory, or a live snapshot was changed meanwhile.
         """
         draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
         began_s = time.perf_counter()
-        record = bundle.save(self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite)
+        with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
+            record = bundle.save(self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite)
         self._seq = record.seq
         self._parent = record.id
         self.accounting.add(record, time.perf_counter() - began_s)
@@ -281,6 +289,21 @@ class ExperimentDirectory:
 
     def __exit__(self, *details: object) -> None:
         self.close()
+
+
+@contextmanager
+def _failing_as_a_save(path: str) -> Iterator[None]:
+    """Let what a save fails of, besides the disk, be a failed save: the rule knows what to do then."""
+    try:
+        yield
+    except SnapshotTornError as err:
+        raise SaveError(path, str(err)) from err
+    except MemoryError as err:
+        raise SaveError(path, "there was not enough memory to write it") from err
+    except RuntimeError as err:
+        if "can't start new thread" not in str(err):
+            raise
+        raise SaveError(path, "there was not enough memory to start a thread that writes it") from err
 
 
 def _is_below(place: str, above: str) -> bool:

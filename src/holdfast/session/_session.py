@@ -6,10 +6,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .. import bundle
+from .. import state as states
 from ..checkpointing import (
     Checkpointing,
     Evicted,
@@ -19,16 +21,19 @@ from ..checkpointing import (
     training_key,
     training_name,
 )
-from ..errors import CheckpointExistsError, DamagedError, SaveError, UsageError
-from ..records import CheckpointRecord, Moment
-from ..state import Buffers, MemorySnapshot
+from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
+from ..records import CheckpointRecord, Moment, Snapshot
+from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
 
 Kind = Literal["train", "experiment"]
 _ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
+_COME_AGAIN = ("epoch_start", "epoch_end", "batch_start", "batch_end")
 _RETRY_AFTER_S = (0.2, 2.0)
+
+Taken = MemorySnapshot | LazySnapshot | LiveSnapshot
 
 
 class Session:
@@ -59,24 +64,33 @@ class Session:
         self._directory, self._folder = directory, folder
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
+        self._owes = False  # a save was given up, so the next hook makes up for it
         self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
 
     def due(self, moment: Moment) -> str | None:
         """Count this hook; the reason to save now, or None."""
         reason = self.rule.explain(moment.hook)
-        return reason if self.rule.should_save(moment.hook) else None
+        if self.rule.should_save(moment.hook):
+            self._owes = False
+            return reason
+        if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
+            self._owes = False
+            return f"{moment.hook}, in place of one that was given up"
+        return None
 
     def save(
         self,
         moment: Moment,
-        capture: Callable[[Buffers | None], MemorySnapshot],
+        state: Callable[[], Any],
         *,
         reason: str,
         metrics: Mapping[str, float],
     ) -> None:
-        """Capture and keep a checkpoint; on disk it is committed in the background if the rule says so.
+        """Take what `state` gives (live objects by name) and keep it as a checkpoint.
 
-        Once it is committed, what the rule gives up for it is deleted.
+        On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
+        up for it is deleted. Nothing is done if another save is still being written, this hook will come again,
+        and the rule says to skip then.
 
         Raises:
             SaveError: the disk refused, and nothing was to be done in the background.
@@ -84,12 +98,16 @@ class Session:
         """
         key, name = self._key(moment), self._name(moment)
         if self._directory is None or self.rule.mode == "memory":
-            self.rule.record_memory(key, capture(None))
+            self.rule.record_memory(key, states.capture(state(), exclude=self.rule.options.exclude))
             return
         directory = self._directory
+        if self.rule.options.when_busy == "skip" and directory.writer.is_busy and moment.hook in _COME_AGAIN:
+            logger.info("skipped %s: the save before is still being written", name)
+            directory.accounting.skipped += 1
+            return
         began_s = time.perf_counter()
         directory.writer.settle()
-        snapshot = capture(directory.buffers)
+        snapshot = directory.taking.take(state(), self.rule)
         draft = directory.draft(
             name,
             kind=self.kind,
@@ -97,38 +115,62 @@ class Session:
             metrics=metrics,
             reason=reason,
             blocked_s=time.perf_counter() - began_s,
-            durability=self.rule.durability,
+            durability=self.rule.options.durability,
         )
-        if self.rule.background:
-            directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot))
-        else:
+        if snapshot.is_live:
             self._commit(directory, key, draft, snapshot)
             directory.accounting.blocked_s += time.perf_counter() - began_s - draft.blocked_s
+        else:
+            needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
+            directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot), needs=needs)
 
     def _commit(
-        self, directory: ExperimentDirectory, key: Key, draft: CheckpointRecord, snapshot: MemorySnapshot
+        self, directory: ExperimentDirectory, key: Key, draft: CheckpointRecord, taken: Taken
     ) -> None:
-        overwrite = self.rule.overwrite or draft.name in self._replaceable
-        patience_s = list(_RETRY_AFTER_S) if self.rule.on_error == "retry" else []
         try:
-            while True:
+            if isinstance(taken, LazySnapshot):
                 try:
-                    directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
-                    break
-                except SaveError as err:
-                    if patience_s:
-                        logger.warning("%s Trying again.", err)
-                        time.sleep(patience_s.pop(0))
-                    elif self.rule.on_error == "warn":
-                        logger.warning("%s Training goes on without it.", err)
-                        directory.accounting.failures += 1
-                        return
-                    else:
-                        raise
+                    taken.seal()
+                except SnapshotTornError as err:
+                    self._give_up(directory, draft, err)
+                    return
+                draft = replace(draft, blocked_s=draft.blocked_s + taken.blocked_s)
+                if taken.breach is not None:
+                    directory.taking.stop_being_lazy(taken.breach)
+            if not self._write(directory, draft, taken):
+                return
         finally:
-            snapshot.release()
+            taken.release()
         self._going += self.rule.record_disk(key, self._path(draft.name))
         self._delete_evicted(directory)
+
+    def _give_up(
+        self, directory: ExperimentDirectory, draft: CheckpointRecord, why: SnapshotTornError
+    ) -> None:
+        """What the state was at that moment is gone, and what it is now never was at a hook: nothing is saved."""
+        logger.warning("gave up saving %s: %s", draft.name, why)
+        directory.taking.stop_being_lazy(f"{why.leaf!r} was changed before it was copied")
+        directory.accounting.dropped += 1
+        self._owes = True
+
+    def _write(self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot) -> bool:
+        """Whether it was committed; if not, the rule is content with a warning."""
+        overwrite = self.rule.overwrite or draft.name in self._replaceable
+        patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
+        while True:
+            try:
+                directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
+                return True
+            except SaveError as err:
+                if patience_s:
+                    logger.warning("%s Trying again.", err)
+                    time.sleep(patience_s.pop(0))
+                elif self.rule.options.on_error == "warn":
+                    logger.warning("%s Training goes on without it.", err)
+                    directory.accounting.failures += 1
+                    return False
+                else:
+                    raise
 
     def refuse_taken(self, moments: Iterable[Moment]) -> None:
         """Before training: fail if the rule must not overwrite and one of these saves would have to.

@@ -2,15 +2,23 @@
 
 from ._buffers import Buffers as Buffers
 from ._digest import digest as digest
+from ._exclude import all_left_out as all_left_out
 from ._fit import Fit as Fit
 from ._fit import Make as Make
+from ._lazy import LazySnapshot as LazySnapshot
+from ._lazy import capture_lazily as capture_lazily
+from ._live import Gate as Gate
+from ._live import Live as Live
 from ._rebuild import rebuild as rebuild
 from ._registry import Adapter as Adapter
 from ._registry import register_adapter as register_adapter
 from ._restore import Restored as Restored
 from ._restore import restore as restore
+from ._snapshot import LiveSnapshot as LiveSnapshot
 from ._snapshot import MemorySnapshot as MemorySnapshot
 from ._snapshot import capture as capture
+from ._snapshot import look as look
 from ._tree import entries as entries
 from ._tree import find as find
+from ._tree import in_optimizers as in_optimizers
 from ._walk import Walk as Walk

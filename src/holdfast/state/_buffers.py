@@ -11,6 +11,7 @@ from threading import Lock
 import numpy as np
 
 from ..records import Bytes
+from ._live import Device
 
 PAGE_BYTES = 4096
 
@@ -22,14 +23,17 @@ class Buffers:
         self._free: list[Bytes] = []
         self._lock = Lock()
 
-    def take(self, size: int) -> Bytes:
-        """A page-aligned buffer of at least `size` bytes, with anything in it."""
+    def take(self, size: int, device: Device | None = None) -> Bytes:
+        """A buffer of at least `size` bytes, page-aligned, with anything in it.
+
+        If it has to be made it is made by `device`, which copies faster into memory of its own.
+        """
         with self._lock:
             for index, buffer in enumerate(self._free):
                 if len(buffer) >= size:
                     return self._free.pop(index)
             self._free.clear()  # too small for this state, so for the next one too
-        return aligned(size)
+        return aligned(size, device)
 
     def give_back(self, buffer: Bytes) -> None:
         """`buffer` may be overwritten from now on."""
@@ -37,8 +41,8 @@ class Buffers:
             self._free.append(buffer)
 
 
-def aligned(size: int) -> Bytes:
-    """New memory that begins at a page, `(size,)`."""
-    raw = np.empty(size + PAGE_BYTES, np.uint8)
+def aligned(size: int, device: Device | None = None) -> Bytes:
+    """New memory that begins at a page, `(size,)`, of the device if there is one."""
+    raw = np.empty(size + PAGE_BYTES, np.uint8) if device is None else device.empty(size + PAGE_BYTES)
     start = -raw.ctypes.data % PAGE_BYTES
     return raw[start : start + size]

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import dtypes
-from ..errors import DamagedError, RestoreIncompleteError
+from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source
+from ._exclude import is_excluded, is_left_out
 from ._names import Later, Names
 from ._rebuild import Rebuilder
-from ._registry import adapter_named, adapter_of
+from ._registry import adapter_named, adapter_of, introduce
 from ._tree import contents
 from ._walk import type_name
 
@@ -26,20 +27,25 @@ class Fit:
     """One restore. Adapters compare with its help while planning; the `Make`s they return act.
 
     `needed` are the leaves that the acts will read, `problems` one sentence for each thing that does
-    not fit. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
+    not fit. What the checkpoint left out is a problem, too, unless one of the patterns `keep` matches its path:
+    then it stays as it is, and `kept` has the path. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
     loader will take them unseen.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, keep: Sequence[str] = ()) -> None:
         self.names = Names()
         self.later = Later()
         self.typed = self.exact = False
         self.problems: list[str] = []
+        self.kept: list[str] = []
+        self._keep = keep
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
         self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
+        self._direct: dict[str, tuple[Leaf, Bytes]] = {}
+        self._filled: dict[str, int] = {}  # path: the address that its bytes have been read to
 
     @property
     def needed(self) -> Sequence[Leaf]:
@@ -49,6 +55,8 @@ class Fit:
 
     def into(self, live: Any, node: Node, path: str) -> Make:
         """Plan to put `node` into `live`, which stands at `path`."""
+        if is_left_out(node):
+            return self.left_out(live, path)
         adapter = adapter_of(type(live))
         if adapter is None:
             return self.misfit(
@@ -67,6 +75,8 @@ class Fit:
 
     def replace(self, live: Any, node: Node, path: str) -> Make:
         """Plan to put a new value in the place of `live`, which is plain data."""
+        if is_left_out(node):
+            return self.left_out(live, path)
         lost = next(unmakeable(node), None)
         if lost is not None:
             return self.misfit(live, path, f"a {lost.type} was saved, and only a live one can take it back")
@@ -84,21 +94,28 @@ class Fit:
         shape: tuple[int, ...],
         identity: Hashable,
         fill: Callable[[Leaf], None],
+        memory: Callable[[Leaf], Bytes | None] = lambda leaf: None,
     ) -> Make:
-        """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory."""
+        """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory.
+
+        `memory` gives the live bytes themselves where the leaf's can be read straight into them, as `fill` then
+        does by `read`: those of all arrays are read at once, before the first act.
+        """
         if not isinstance(node, Leaf):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
         if (dtype, shape) != (node.dtype, node.shape):
             return self.misfit(live, path, f"{said(node)} was saved, the live array is {dtype} {list(shape)}")
-        memory = (identity, dtype, shape)
-        if node.size_bytes and memory in self._targets:
-            first = self._targets[memory]
+        target = (identity, dtype, shape)
+        if node.size_bytes and target in self._targets:
+            first = self._targets[target]
             if first.path != node.path and not self._equal_bytes(first, node):
                 what = f"the live array is tied to {first.path!r}, and the saved values of the two differ"
                 return self.misfit(live, path, what)
             return self.keep(live)
-        self._targets[memory] = node
+        self._targets[target] = node
         self.need(node)
+        if node.size_bytes and node.path not in self._direct and (live_bytes := memory(node)) is not None:
+            self._direct[node.path] = node, live_bytes
 
         def act() -> Any:
             fill(node)
@@ -147,6 +164,16 @@ class Fit:
         self.problem(path, what)
         return self.keep(live)
 
+    def left_out(self, live: Any, path: str) -> Make:
+        """Plan for what the checkpoint leaves out: `live` stays, and that is a problem unless it is wanted."""
+        introduce(live, self.names, path)
+        if is_excluded(path, self._keep):
+            self.kept.append(path)
+            return self.keep(live)
+        return self.misfit(
+            live, path, "the checkpoint leaves it out (exclude=), so there is nothing to restore"
+        )
+
     def keep(self, live: Any) -> Make:
         """Plan to leave `live` as it is."""
         return lambda: live
@@ -169,14 +196,40 @@ class Fit:
 
     # Acting
 
+    def read_ahead(self) -> None:
+        """Read at once what goes straight into live memory. Not if anything is to be kept as it is.
+
+        Raises:
+            RestoreIncompleteError: as `read`.
+        """
+        direct = [*self._direct.values()]
+        try:
+            self._source.read_all(direct)
+        except PieceDamagedError as err:
+            raise RestoreIncompleteError(err.leaf, str(err)) from err
+        self._filled = {leaf.path: out.ctypes.data for leaf, out in direct}
+
     def read(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` with the leaf's bytes.
 
         Raises:
             RestoreIncompleteError: they are damaged; what came before is filled already.
         """
+        if self._filled and self._filled.get(leaf.path) == out.ctypes.data:
+            return
         try:
             self._source.read_into(leaf, out)
+        except DamagedError as err:
+            raise RestoreIncompleteError(leaf.path, str(err)) from err
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        """As `Source.parts`: for live memory that `read` cannot fill, so that no second array is needed.
+
+        Raises:
+            RestoreIncompleteError: as `read`.
+        """
+        try:
+            yield from self._source.parts(leaf)
         except DamagedError as err:
             raise RestoreIncompleteError(leaf.path, str(err)) from err
 

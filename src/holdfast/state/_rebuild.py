@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import collector, dtypes
 from ..errors import CheckpointDamagedError, HoldfastError
-from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves
+from ..records import PLAIN, Alias, Bytes, Leaf, Node, Object, Source, leaves
 from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
 
@@ -30,24 +31,32 @@ def rebuild(source: Source, node: Node = _WHOLE) -> Any:
         DamagedError: bytes are not what was saved.
     """
     tree = source.tree
-    return Rebuilder(tree, source.read_into).value(tree if node is _WHOLE else node)
+    with collector.paused():
+        return Rebuilder(tree, source.read_into).value(tree if node is _WHOLE else node)
 
 
 class Rebuilder:
     """Makes values; an array that is met again is the same object again."""
 
     def __init__(self, tree: Node, read: Read) -> None:
-        self._read = read
-        self._leaves = {leaf.path: leaf for leaf in leaves(tree)}
-        self._tied = set(aliased(tree))
+        self._tree, self._read = tree, read
         self._made: dict[str, Any] = {}
+        self._makers: dict[str, Callable[[Leaf, Read], Any]] = {}
+
+    @cached_property
+    def _leaves(self) -> Mapping[str, Leaf]:
+        return {leaf.path: leaf for leaf in leaves(self._tree)}
+
+    @cached_property
+    def _tied(self) -> Set[str]:
+        return set(aliased(self._tree))
 
     def value(self, node: Node) -> Any:
         match self.resolve(node):
             case Leaf() as leaf:
                 if leaf.path in self._made:
                     return self._made[leaf.path]
-                made = make_leaf(leaf, self._read)
+                made = self._array(leaf)
                 if leaf.path in self._tied:  # others are let go as soon as the caller does
                     self._made[leaf.path] = made
                 return made
@@ -56,11 +65,13 @@ class Rebuilder:
                 fresh = getattr(adapter_named(taken.adapter), "fresh", None)
                 return state if fresh is None else _made(fresh, state, taken)
             case dict() as entries:
-                return {key: self.value(entry) for key, entry in entries.items()}
-            case list() as items:
-                return [self.value(entry) for entry in items]
-            case tuple() as items:
-                return tuple(self.value(entry) for entry in items)
+                return {
+                    key: entry if type(entry) in PLAIN else self.value(entry)
+                    for key, entry in entries.items()
+                }
+            case list() | tuple() as items:
+                made = [entry if type(entry) in PLAIN else self.value(entry) for entry in items]
+                return made if isinstance(items, list) else tuple(made)
             case set() as items:
                 return set(items)
             case plain:
@@ -78,28 +89,27 @@ class Rebuilder:
             raise CheckpointDamagedError("the state tree", f"an alias of {node.path!r} leads nowhere")
         return self._leaves[node.path]
 
+    def _array(self, leaf: Leaf) -> Any:
+        try:
+            return self._maker(leaf.kind)(leaf, self._read)
+        except HoldfastError:
+            raise
+        except (*SENSELESS, RuntimeError) as err:  # no writer could have saved it
+            what = f"leaf {leaf.path!r} cannot be made ({type(err).__name__}: {err})"
+            raise CheckpointDamagedError("the state tree", what) from err
+
+    def _maker(self, kind: str) -> Callable[[Leaf, Read], Any]:
+        """What makes the array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind."""
+        if kind not in self._makers:
+            self._makers[kind] = maker_of(kind) or new_array
+        return self._makers[kind]
+
 
 def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any:
     try:
         return fresh(state, taken)
     except (*SENSELESS, RuntimeError) as err:  # torch says most things by RuntimeError
         what = f"what was saved as a {taken.type} is none ({type(err).__name__}: {err})"
-        raise CheckpointDamagedError("the state tree", what) from err
-
-
-def make_leaf(leaf: Leaf, read: Read) -> Any:
-    """The array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind.
-
-    Raises:
-        CheckpointDamagedError: there is no such array; no writer could have saved it.
-    """
-    maker = maker_of(leaf.kind)
-    try:
-        return new_array(leaf, read) if maker is None else maker(leaf, read)
-    except HoldfastError:
-        raise
-    except (*SENSELESS, RuntimeError) as err:
-        what = f"leaf {leaf.path!r} cannot be made ({type(err).__name__}: {err})"
         raise CheckpointDamagedError("the state tree", what) from err
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from ._fit import Fit, Make
+    from ._names import Names
     from ._walk import Walk
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
@@ -34,7 +35,10 @@ Read = Callable[[Leaf, Any], None]
 
 
 class Adapter(Protocol):
-    """Takes objects of some types apart, and puts a state back into a live one."""
+    """Takes objects of some types apart, and puts a state back into a live one.
+
+    One whose objects others may refer to has `introduce(value, names, path)` too, which names these.
+    """
 
     @property
     def name(self) -> str:
@@ -81,6 +85,13 @@ def adapter_of(kind: type) -> Adapter | None:
         if found is not None:  # a framework may still come and claim the others
             _by_type[kind] = found
     return found
+
+
+def introduce(value: Any, names: Names, path: str) -> None:
+    """Name what is in a value that is left out: others, such as an optimizer, may refer to it all the same."""
+    named = getattr(adapter_of(type(value)), "introduce", None)
+    if named is not None:
+        named(value, names, path)
 
 
 def adapter_named(name: str) -> Adapter | None:

@@ -1,88 +1,194 @@
-"""A state in host memory that nobody else can change."""
+"""A state in host memory that nobody else can change, and one that stands where it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .. import dtypes
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
 from ._buffers import PAGE_BYTES, Buffers, aligned
-from ._walk import Copier, Walk
+from ._copying import Copying
+from ._live import Live, piece
+from ._walk import Walk
 
 _SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
+_PART_BYTES = 4 << 20
 
 
-def capture(value: Any, *, path: str = "", buffers: Buffers | None = None) -> MemorySnapshot:
+def capture(
+    value: Any, *, path: str = "", buffers: Buffers | None = None, exclude: Sequence[str] = ()
+) -> MemorySnapshot:
     """Copy the whole state of `value`, usually a dict of live objects by name.
 
-    Arrays are copied into host memory, one block for all of them; live objects may change as soon as this
-    returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
+    Arrays are copied into host memory, one block for all of them, by several threads; live objects may change
+    as soon as this returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
+    What stands at a path that one of the glob patterns `exclude` matches is left out.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
         MemoryError: there is no memory for the copy.
     """
-    walk = Walk()
+    walk = Walk(exclude)
     tree = walk.run(value, path)
-    return MemorySnapshot(tree, walk.copies, buffers)
+    return MemorySnapshot(tree, walk.arrays, buffers)
+
+
+def look(value: Any, *, path: str = "", exclude: Sequence[str] = ()) -> LiveSnapshot:
+    """The state of `value` without a copy: for as long as nobody changes it.
+
+    Raises:
+        UnsupportedStateError: something in it cannot be saved; it names the path and the type.
+    """
+    walk = Walk(exclude)
+    tree = walk.run(value, path)
+    return LiveSnapshot(tree, walk.arrays)
 
 
 class MemorySnapshot:
-    """The state tree and the bytes of its leaves; a `records.Snapshot`."""
+    """The state tree and the bytes of its leaves; a `records.Snapshot`, and a `Source` to restore from."""
+
+    is_live = False
+    in_place = True
 
     def __init__(
-        self, tree: Node, copies: Sequence[tuple[Leaf, Copier]], buffers: Buffers | None = None
+        self, tree: Node, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None = None
     ) -> None:
-        self._tree = tree
-        self._buffers = buffers
-        size, starts = _lay_out([leaf for leaf, _ in copies])
-        self._block: Bytes | None = aligned(size) if buffers is None else buffers.take(size)
-        self._bytes: dict[str, Bytes] = {}
-        for (leaf, copy), start in zip(copies, starts, strict=True):
-            data = self._block[start : start + leaf.size_bytes]
-            if leaf.dtype.startswith("["):
-                data[:] = 0  # the gaps between fields are not copied, and must not vary
-            if data.nbytes:
-                copy(data)
-            data.flags.writeable = False
-            self._bytes[leaf.path] = data
-
-    @property
-    def tree(self) -> Node:
-        return self._tree
+        self.tree: Node = tree
+        self._block = Block(arrays, buffers)
+        copying = Copying((self._block.room(leaf), live) for leaf, live in arrays)
+        try:
+            copying.run()
+        except BaseException:
+            copying.stop()
+            self.release()
+            raise
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all arrays; a tied one counts once."""
-        return sum(data.nbytes for data in self._bytes.values())
+        return self._block.size_bytes
 
-    def ready(self, leaf: Leaf) -> Bytes:
-        """The leaf's bytes, read-only."""
-        data = self._bytes.get(leaf.path)
-        if data is None or data.nbytes != leaf.size_bytes:
-            raise CheckpointDamagedError(
-                "the snapshot in memory", f"it has no leaf {leaf.path!r} of this size"
-            )
-        return data
+    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
+        """Bytes of the leaf, read-only."""
+        return self._block.bytes(leaf)[start : start + size]
 
     def seal(self) -> None:
         """Every byte was copied when the snapshot was made."""
 
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
-        out[:] = self.ready(leaf)
+        out[:] = self._block.bytes(leaf)
+
+    def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> None:
+        for leaf, out in wanted:
+            self.read_into(leaf, out)
+
+    def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
+        data, item_bytes = self._block.bytes(leaf), dtypes.item_size(leaf.dtype)
+        step = max(1, _PART_BYTES // item_bytes) * item_bytes
+        for start in range(0, leaf.size_bytes, step):
+            yield start, data[start : start + step].copy()  # which torch may take: the snapshot is read-only
 
     def check(self, leaves: Sequence[Leaf]) -> None:
         """Memory is trusted; only that every leaf is there is checked."""
         for leaf in leaves:
-            self.ready(leaf)
+            self._block.bytes(leaf)
 
     def release(self) -> None:
         """Give the memory back to whoever lent it; the snapshot has no bytes any more."""
-        self._bytes = {}
-        if self._block is not None and self._buffers is not None:
-            self._buffers.give_back(self._block)
-        self._block = None
+        self._block.release()
+
+
+class LiveSnapshot:
+    """The state tree, and the live arrays that its leaves stand for; a `records.Snapshot`.
+
+    Nothing is copied as a whole: who saves it reads the arrays where they are, and those that do not lie in a
+    row in host memory piece by piece. So they must not change before the save is committed.
+    """
+
+    is_live = True
+
+    def __init__(self, tree: Node, arrays: Sequence[tuple[Leaf, Live]]) -> None:
+        self.tree: Node = tree
+        self.in_place = all(live.view() is not None for _, live in arrays)
+        self._arrays = {leaf.path: (leaf, live) for leaf, live in arrays}
+
+    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
+        """Bytes of the leaf, to be read at once: a view of live memory where that can be."""
+        return piece(self._array(leaf), start, size)
+
+    def seal(self) -> None:
+        """There is nothing to wait for."""
+
+    def read_into(self, leaf: Leaf, out: Bytes) -> None:
+        out[:] = self.piece(leaf, 0, leaf.size_bytes)
+
+    def check(self, leaves: Sequence[Leaf]) -> None:
+        for leaf in leaves:
+            self._array(leaf)
+
+    def release(self) -> None:
+        """Let the live arrays go."""
+        self._arrays = {}
+
+    def _array(self, leaf: Leaf) -> Live:
+        found = self._arrays.get(leaf.path)
+        if found is None or found[0].size_bytes != leaf.size_bytes:
+            raise _missing(leaf)
+        return found[1]
+
+
+class Block:
+    """One piece of memory with room for each leaf, lent by `buffers` if there are any.
+
+    Raises (on construction):
+        MemoryError: there is not so much memory.
+    """
+
+    def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
+        self._buffers = buffers
+        leaves = [leaf for leaf, _ in arrays]
+        size, starts = _lay_out(leaves)
+        device = next((device for _, live in arrays if (device := live.device()) is not None), None)
+        self._memory: Bytes | None = aligned(size, device) if buffers is None else buffers.take(size, device)
+        self._rooms = {
+            leaf.path: self._memory[start : start + leaf.size_bytes]
+            for leaf, start in zip(leaves, starts, strict=True)
+        }
+        self._bytes = {path: _read_only(room) for path, room in self._rooms.items()}
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(room.nbytes for room in self._bytes.values())
+
+    def room(self, leaf: Leaf) -> Bytes:
+        """Where the leaf's bytes are to be put."""
+        return self._rooms[leaf.path]
+
+    def bytes(self, leaf: Leaf) -> Bytes:
+        """The leaf's bytes, read-only."""
+        data = self._bytes.get(leaf.path)
+        if data is None or data.nbytes != leaf.size_bytes:
+            raise _missing(leaf)
+        return data
+
+    def release(self) -> None:
+        """The memory goes back to who lent it: from now on it may be lent to the next snapshot."""
+        self._rooms, self._bytes = {}, {}
+        if self._memory is not None and self._buffers is not None:
+            self._buffers.give_back(self._memory)
+        self._memory = None
+
+
+def _read_only(room: Bytes) -> Bytes:
+    data = room.view()
+    data.flags.writeable = False
+    return data
+
+
+def _missing(leaf: Leaf) -> CheckpointDamagedError:
+    return CheckpointDamagedError("the snapshot in memory", f"it has no leaf {leaf.path!r} of this size")
 
 
 def _lay_out(leaves: Sequence[Leaf]) -> tuple[int, list[int]]:

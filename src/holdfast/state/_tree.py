@@ -6,10 +6,24 @@ from collections.abc import Hashable, Iterator
 from typing import Final
 
 from .. import paths
-from ..records import Alias, Node, Object, leaves
+from ..records import PLAIN, Alias, Node, Object, leaves
 
 COLLECTION: Final = "collection"
 """The adapter of OrderedDicts, deques and their like; their states are plain dicts and lists."""
+
+
+OPTIMIZER: Final = "torch.optim.Optimizer"
+"""The adapter of optimizers, whose arrays (moments, steps) are no weights."""
+
+
+def in_optimizers(tree: Node) -> frozenset[str]:
+    """The paths of the arrays of optimizers."""
+    return frozenset(
+        leaf.path
+        for _, node in entries(tree)
+        if isinstance(node, Object) and node.adapter == OPTIMIZER
+        for leaf in leaves(node)
+    )
 
 
 def find(tree: Node, path: str) -> Node:
@@ -53,10 +67,17 @@ def contents(node: Node) -> Node:
 
 def aliased(node: Node) -> Iterator[str]:
     """The paths that the aliases in `node` lead to."""
-    if isinstance(node, Alias):
-        yield node.path
-    for _, value in _children(node, ""):
-        yield from aliased(value)
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Alias):
+            yield found.path
+        elif isinstance(found, Object):
+            waiting.append(found.state)
+        elif isinstance(found, dict):
+            waiting += [value for value in found.values() if type(value) not in PLAIN]
+        elif isinstance(found, list | tuple):
+            waiting += [value for value in found if type(value) not in PLAIN]
 
 
 def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NoReturn
 
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
-from ..records import Alias, Bytes, Leaf, Node
+from ..records import Alias, Leaf, Node
+from ._exclude import is_excluded, left_out
+from ._live import Gate, Live
 from ._names import Later, Names
-from ._registry import adapter_of
-
-Copier = Callable[[Bytes], None]
-"""Fills a buffer of `leaf.size_bytes` with the bytes that the live array has now."""
+from ._registry import adapter_of, introduce
 
 _SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
 _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there
 
 
 class Walk:
-    """One walk over live objects. `copies` is what is left to do; it keeps the live arrays alive.
+    """One walk over live objects; what matches one of the patterns `exclude` is left out.
+
+    `arrays` has the live array of each leaf, and keeps it alive; `tied` has those that were met again.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
     `later` for what needs the names of objects that may come later in the walk.
     """
 
-    def __init__(self) -> None:
-        self.copies: list[tuple[Leaf, Copier]] = []
+    def __init__(self, exclude: Sequence[str] = ()) -> None:
+        self.arrays: list[tuple[Leaf, Live]] = []
+        self.tied: list[Live] = []
+        self.gates: dict[int, Gate | None] = {}  # by the id of an array's owner; None: it has several
+        self._owners: list[Any] = []  # kept alive, so that ids stay their own
+        self._exclude = exclude
         self.names = Names()
         self.later = Later()
         self._open: set[int] = set()
@@ -46,6 +51,9 @@ class Walk:
             UnsupportedStateError: it, or something in it, cannot be saved.
         """
         kind = type(value)
+        if self._exclude and is_excluded(path, self._exclude):
+            introduce(value, self.names, path)
+            return left_out(type_name(kind))
         if kind in _SCALARS:
             return value
         adapter = adapter_of(kind)
@@ -72,22 +80,28 @@ class Walk:
         *,
         dtype: str,
         shape: tuple[int, ...],
-        copy: Copier,
+        live: Live,
         kind: str,
         order: Literal["C", "F"] = "C",
         identity: Hashable = None,
     ) -> Leaf | Alias:
-        """A leaf for live memory that `copy` will read. Equal `identity` means: the very same memory."""
+        """A leaf for the array `live`. Equal `identity` means: the very same memory."""
         leaf = Leaf(path, dtype, shape, order, kind)
         if identity is not None and leaf.size_bytes:
             first = self._memory.setdefault((kind, dtype, shape, identity), path)
             if first != path:
+                self.tied.append(live)
                 return Alias(first)
         if path in self._taken:
             self.refuse(path, "second entry of the same name")
         self._taken.add(path)
-        self.copies.append((leaf, copy))
+        self.arrays.append((leaf, live))
         return leaf
+
+    def gate(self, owner: Any, gate: Gate) -> None:
+        """Nobody but who keeps this gate writes the array that `owner` is."""
+        self._owners.append(owner)
+        self.gates[id(owner)] = gate if self.gates.get(id(owner), gate) is gate else None
 
     def dtype_name(self, dtype: Any, path: str) -> str:
         """The name of a NumPy element type; refuses one that has none."""

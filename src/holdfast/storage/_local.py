@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import stat
 import sys
@@ -195,6 +196,12 @@ class _ReadFile(_Descriptor):
             if count == 0:
                 raise EOFError(f"the file ends at {offset}, {len(rest)} bytes too early")
             rest, offset = rest[count:], offset + count
+
+    def map(self) -> memoryview:
+        try:
+            return memoryview(mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ))
+        except ValueError as err:  # it is empty, or shorter than when it was opened
+            raise OSError(errno.EINVAL, str(err)) from None
 
 
 class _Held(_Descriptor):

@@ -200,6 +200,9 @@ class _ReadFile:
             raise EOFError(f"the file ends at {len(self._file.data)}")
         out[:] = found
 
+    def map(self) -> memoryview:
+        raise OSError(errno.ENODEV, "files in memory are not mapped")
+
     def close(self) -> None: ...
 
 

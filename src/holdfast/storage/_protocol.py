@@ -54,6 +54,13 @@ class ReadFile(Protocol):
         """Fill `out` from `offset` on; EOFError if the file is shorter. Thread-safe."""
         ...
 
+    def map(self) -> memoryview:
+        """Its `size` bytes as read-only memory that outlives the file's closing; OSError where that cannot be.
+
+        Touching it where the file has been cut since ends the process (SIGBUS).
+        """
+        ...
+
     def close(self) -> None: ...
 
 

@@ -175,5 +175,8 @@ class _TappedReadFile:
     def read_into(self, offset: int, out: memoryview) -> None:
         self._tap.around(Operation("read", self._path), lambda: self._inner.read_into(offset, out))
 
+    def map(self) -> memoryview:
+        return self._inner.map()
+
     def close(self) -> None:
         self._inner.close()

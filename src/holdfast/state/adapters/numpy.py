@@ -7,10 +7,14 @@ from typing import Any, Literal
 import numpy as np
 
 from ... import dtypes
-from ...records import Leaf, Node
+from ...records import Bytes, Leaf, Node
 from .._fit import Fit, Make
+from .._live import LiveArray
 from .._rebuild import Read, array_bytes, new_array
+from .._runs import put_run
 from .._walk import Walk
+
+_LARGE_ITEM_BYTES = 4 << 20  # of a structured type; no part need hold a whole one
 
 
 class _Array:
@@ -21,18 +25,13 @@ class _Array:
 
     def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
         order = memory_order(value)
-
-        def copy(out: np.ndarray) -> None:
-            rows = value.T if order == "F" else value
-            out.view(value.dtype).reshape(rows.shape)[...] = rows
-
         return walk.array(
             path,
             dtype=walk.dtype_name(value.dtype, path),
             shape=value.shape,
             order=order,
             kind="numpy",
-            copy=copy,
+            live=LiveArray(value, order),
             identity=_identity(value),
         )
 
@@ -40,15 +39,32 @@ class _Array:
         if not live.flags.writeable:
             return fit.misfit(live, path, "the live array is read-only")
 
-        def fill(leaf: Leaf) -> None:
-            if live.flags.c_contiguous if leaf.order == "C" else live.flags.f_contiguous:
-                if live.nbytes:
-                    fit.read(leaf, array_bytes(live, leaf.order))
-            else:
-                live[...] = new_array(leaf, fit.read)
+        def memory(leaf: Leaf) -> Bytes | None:
+            is_alike = live.flags.c_contiguous if leaf.order == "C" else live.flags.f_contiguous
+            return array_bytes(live, leaf.order) if is_alike else None
 
-        dtype, shape = _dtype_name(live), live.shape
-        return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(live), fill=fill)
+        def fill(leaf: Leaf) -> None:
+            live_bytes = memory(leaf)
+            if live_bytes is not None:
+                if live.nbytes:
+                    fit.read(leaf, live_bytes)
+            elif live.itemsize > _LARGE_ITEM_BYTES:
+                live[...] = new_array(leaf, fit.read)
+            else:
+                rows = live.T if leaf.order == "F" else live
+                for start, data in fit.parts(leaf):
+                    put_run(rows, start // live.itemsize, data.view(live.dtype))
+
+        return fit.array(
+            live,
+            node,
+            path,
+            dtype=_dtype_name(live),
+            shape=live.shape,
+            identity=_identity(live),
+            fill=fill,
+            memory=memory,
+        )
 
 
 class _Scalar:
@@ -59,12 +75,8 @@ class _Scalar:
 
     def capture(self, value: np.generic, walk: Walk, path: str) -> Node:
         dtype = walk.dtype_name(value.dtype, path)
-        data = np.frombuffer(np.asarray(value).tobytes(), np.uint8)
-
-        def copy(out: np.ndarray) -> None:
-            out[:] = data
-
-        return walk.array(path, dtype=dtype, shape=(), kind="scalar", copy=copy)
+        live = LiveArray(np.frombuffer(np.asarray(value).tobytes(), np.uint8))
+        return walk.array(path, dtype=dtype, shape=(), kind="scalar", live=live)
 
     def plan(self, live: np.generic, node: Node, fit: Fit, path: str) -> Make:
         return fit.replace(live, node, path)

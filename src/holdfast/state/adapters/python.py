@@ -15,6 +15,7 @@ import numpy as np
 from ... import paths
 from ...records import Leaf, Node, Object
 from .._fit import Fit, Make, said
+from .._live import LiveArray
 from .._rebuild import Read
 from .._registry import adapter_of
 from .._tree import contents
@@ -47,11 +48,8 @@ class _Bytes(_Scalar):
     def capture(self, value: bytes, walk: Walk, path: str) -> Node:
         if len(value) < _INLINE_BYTES:
             return value
-
-        def copy(out: np.ndarray) -> None:
-            out[:] = np.frombuffer(value, np.uint8)
-
-        return walk.array(path, dtype="uint8", shape=(len(value),), kind="bytes", copy=copy)
+        live = LiveArray(np.frombuffer(value, np.uint8))
+        return walk.array(path, dtype="uint8", shape=(len(value),), kind="bytes", live=live)
 
 
 class _Dict:

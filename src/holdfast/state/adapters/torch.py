@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
 from ... import dtypes
 from ...records import Bytes, Leaf, Node, Object
 from .._fit import Fit, Make
+from .._live import Span
+from .._names import Names
 from .._rebuild import Read
+from .._runs import copy_run, put_run
 from .._walk import Walk, type_name
+from .torch_device import DeviceCopies, copies_from
 
 
 class _Tensor:
@@ -29,19 +33,18 @@ class _Tensor:
         tensor = value.detach()
         order = _memory_order(tensor)
 
-        def copy(out: Bytes) -> None:
-            rows = tensor.permute(*reversed(range(tensor.ndim))) if order == "F" else tensor
-            _as_tensor(out, rows.dtype, rows.shape).copy_(rows)
-
         return walk.array(
             path,
             dtype=dtype,
             shape=tuple(value.shape),
             order=order,
             kind="torch",
-            copy=copy,
+            live=LiveTensor(value, order),
             identity=_identity(tensor),
         )
+
+    def introduce(self, value: torch.Tensor, names: Names, path: str) -> None:
+        names.add(value, path)
 
     def plan(self, live: torch.Tensor, node: Node, fit: Fit, path: str) -> Make:
         why = _obstacle(live)
@@ -54,10 +57,53 @@ class _Tensor:
 
         def fill(leaf: Leaf) -> None:
             if leaf.size_bytes:
-                _fill(tensor, leaf, fit.read)
+                _fill(tensor, leaf, fit)
 
-        dtype, shape = dtype_name(live), tuple(live.shape)
-        return fit.array(live, node, path, dtype=dtype, shape=shape, identity=_identity(tensor), fill=fill)
+        return fit.array(
+            live,
+            node,
+            path,
+            dtype=dtype_name(live),
+            shape=tuple(live.shape),
+            identity=_identity(tensor),
+            fill=fill,
+            memory=lambda leaf: _memory(tensor, leaf),
+        )
+
+
+class LiveTensor:
+    """The memory of a tensor, its bytes in this order."""
+
+    def __init__(self, tensor: torch.Tensor, order: str = "C") -> None:
+        self.owner = tensor
+        tensor = tensor.detach()
+        self._rows = tensor.permute(*reversed(range(tensor.ndim))) if order == "F" else tensor
+
+    def view(self) -> Bytes | None:
+        return _bytes(self._rows) if _is_plain(self._rows) else None
+
+    def fill(self, out: Bytes, start: int) -> None:
+        first = start // self._rows.element_size()
+        copy_run(self._rows, first, torch.from_numpy(out).view(self._rows.dtype))
+
+    def device(self) -> DeviceCopies | None:
+        return copies_from(self._rows.device)
+
+    def send(self, out: Bytes) -> None:
+        device = self.device()
+        assert device is not None
+        device.send(self._rows, torch.from_numpy(out).view(self._rows.dtype).reshape(self._rows.shape))
+
+    def span(self) -> Span:
+        storage = self._rows.untyped_storage()
+        start = storage.data_ptr()
+        return Span(str(self._rows.device), start, start + storage.nbytes())
+
+    def stamp(self) -> Hashable:
+        """The version that autograd counts, and where the memory is; None where nobody counts, or on a device."""
+        if self.owner.is_inference() or self.owner.device.type != "cpu":
+            return None
+        return self.owner._version, self.owner.data_ptr()
 
 
 class _Generator:
@@ -141,17 +187,38 @@ def _as_tensor(data: Bytes, dtype: torch.dtype, shape: Any) -> torch.Tensor:
     return torch.from_numpy(data).view(dtype).reshape(shape)
 
 
+def _is_plain(rows: torch.Tensor) -> bool:
+    """Whether its bytes lie in a row in host memory."""
+    return rows.device.type == "cpu" and rows.is_contiguous() and not rows.is_conj() and not rows.is_neg()
+
+
+def _bytes(rows: torch.Tensor) -> Bytes:
+    """The bytes of a plain tensor, where they are."""
+    return rows.reshape(-1).view(torch.uint8).numpy()
+
+
+def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
+    """The tensor with its axes in the order in which the leaf's bytes run."""
+    return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+
+
+def _memory(tensor: torch.Tensor, leaf: Leaf) -> Bytes | None:
+    """The tensor's own bytes, if they lie in host memory as the leaf's do."""
+    rows = _rows(tensor, leaf)
+    return _bytes(rows) if _is_plain(rows) else None
+
+
 @torch.no_grad()
-def _fill(tensor: torch.Tensor, leaf: Leaf, read: Read) -> None:
-    rows = tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
-    if rows.device.type == "cpu" and rows.is_contiguous() and not rows.is_conj() and not rows.is_neg():
-        read(leaf, rows.reshape(-1).view(torch.uint8).numpy())
+def _fill(tensor: torch.Tensor, leaf: Leaf, fit: Fit) -> None:
+    memory = _memory(tensor, leaf)
+    if memory is not None:
+        fit.read(leaf, memory)
         if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
             torch.autograd.graph.increment_version(tensor)
-    else:
-        data = np.empty(leaf.size_bytes, np.uint8)
-        read(leaf, data)
-        rows.copy_(_as_tensor(data, rows.dtype, rows.shape))
+        return
+    rows = _rows(tensor, leaf)
+    for start, data in fit.parts(leaf):
+        put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
 
 
 def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 from ... import paths
 from ...records import Node, Object
 from .._fit import Fit, Make
+from .._names import Names
 from .._walk import Walk, type_name
 
 _log = logging.getLogger("holdfast")
@@ -34,6 +35,10 @@ class _Module:
         _list_unsaved(module)
         state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module)}
         return Object(self.name, type_name(type(module)), state, _flags(module))
+
+    def introduce(self, value: nn.Module, names: Names, path: str) -> None:
+        for name, _, entry in _entries(unwrapped(value)):
+            names.add(entry, paths.child(path, name))
 
     def plan(self, live: nn.Module, node: Node, fit: Fit, path: str) -> Make:
         module = unwrapped(live)

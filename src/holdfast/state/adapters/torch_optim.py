@@ -6,9 +6,11 @@ matched by name and comes back bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.optim import Optimizer
@@ -16,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ... import paths
 from ...records import Node, Object
+from .._exclude import is_left_out
 from .._fit import Fit, Make
 from .._names import Names
 from .._walk import Walk, type_name
@@ -53,6 +56,9 @@ class _Optimizer:
             for group in value.param_groups
         ]
         state["param_groups"] = walk.node(groups, walk.child(path, "param_groups"))
+        if (gate := step_gate(value)) is not None:
+            for tensor in (*names, *_tensors(list(value.state.values()))):
+                walk.gate(tensor, gate)
         about["shapes"] = {name: list(parameter.shape) for parameter, name in names.items()}
 
     def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:
@@ -100,6 +106,58 @@ class _Optimizer:
             return live
 
         return act
+
+
+class _StepGate:
+    """Calls whoever asked for it before an optimizer steps. Its hook stays on the optimizer: hooks must not
+    be removed while they are run."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._calls: list[Callable[[], None]] = []
+        self.handle = optimizer.register_step_pre_hook(self._before_step)
+        hooks: Any = optimizer._optimizer_step_pre_hooks
+        hooks.move_to_end(
+            self.handle.id, last=False
+        )  # before the hooks of others, which may write parameters
+
+    def before(self, call: Callable[[], None]) -> Callable[[], None]:
+        self._calls.append(call)
+        return lambda: self._calls.remove(call)
+
+    def _before_step(self, *_: Any) -> None:
+        for call in tuple(self._calls):
+            call()
+
+
+_gates: WeakKeyDictionary[Optimizer, _StepGate] = WeakKeyDictionary()
+_HOOKED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
+
+
+def step_gate(optimizer: Optimizer) -> _StepGate | None:
+    """The gate of this optimizer's step; None if it can step without calling its hooks."""
+    step = vars(optimizer).get("step")  # schedules wrap it, and note that; others may do anything
+    if step is not None and getattr(step, "__wrapped__", None) is not type(optimizer).step:
+        return None
+    if getattr(type(optimizer).step, "__code__", None) is not _HOOKED:
+        return None  # a wrapper around an optimizer, or compiled
+    if any(group.get("capturable") for group in optimizer.param_groups):
+        return None  # may be part of a captured graph, which calls nobody
+    gate = _gates.get(optimizer)
+    if gate is None or gate.handle.id not in optimizer._optimizer_step_pre_hooks:
+        gate = _gates[optimizer] = _StepGate(optimizer)
+    return gate
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    match value:
+        case torch.Tensor():
+            yield value
+        case dict():
+            for entry in value.values():
+                yield from _tensors(entry)
+        case list() | tuple():
+            for entry in value:
+                yield from _tensors(entry)
 
 
 def _parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torch.Tensor, str]:
@@ -157,7 +215,13 @@ def _paired(
 def _plan_state(
     there: Mapping[str, Any], saved: Mapping[str, Node], place: _Place, fit: Fit
 ) -> dict[str, Make]:
-    """What is known of one parameter: tensors that are there are filled, others made where they belong."""
+    """What is known of one parameter: tensors that are there are filled, others made where they belong.
+
+    Of a parameter whose state was left out, or a part of it, all stays as it is.
+    """
+    if is_left_out(saved) or any(map(is_left_out, saved.values())):
+        stay = fit.left_out(dict(there), place.path)
+        return {name: partial(lambda name: stay()[name], name) for name in there}
     return {
         name: fit.into(there[name], node, paths.child(place.path, name))
         if isinstance(there.get(name), torch.Tensor)

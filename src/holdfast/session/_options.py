@@ -6,28 +6,45 @@ checkpoint: schedules move learning rates, betas and momentum, and that is no ch
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ._graph import ModelGraph
+Options = Sequence[Mapping[str, Any]]
+"""Of each group of each optimizer, in order."""
 
 
-def settle(graph: ModelGraph, then: Sequence[Mapping[str, Any]], override: Sequence[str]) -> None:
+def options_of(optimizers: Sequence[Any]) -> list[dict[str, Any]]:
+    """The numeric options of torch's optimizers (whatever has `param_groups`) as they are now."""
+    return [
+        {name: value for name, value in group.items() if isinstance(value, int | float | bool | tuple)}
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+    ]
+
+
+def settle(
+    optimizers: Sequence[Any],
+    schedulers: Sequence[Any],
+    *,
+    then: Options,
+    script: Options,
+    override: Sequence[str],
+) -> None:
     """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
 
-    `then`: the script's options when the run began; those of `graph` are the script's now.
+    `then`: the script's options when the run began; `script`: those it has set now, before the restore.
     """
     kept = []
-    groups = [group for optimizer in graph.optimizers for group in optimizer.param_groups]
-    for index, (group, before, now) in enumerate(zip(groups, then, graph.options, strict=True)):
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for index, (group, before, now) in enumerate(zip(groups, then, script, strict=True)):
         for name in before.keys() & now.keys():
             if before[name] == now[name] or (name == "lr" and "initial_lr" in now):
                 continue
             option = "lr" if name == "initial_lr" else name
             if option in override:
-                _override(graph, group, index, name, before[name], now[name])
+                _override(schedulers, group, index, name, before[name], now[name])
             else:
                 kept.append((option, before[name], now[name]))
     if kept:
@@ -36,7 +53,7 @@ def settle(graph: ModelGraph, then: Sequence[Mapping[str, Any]], override: Seque
         warnings.warn(
             f"the checkpoint's hyperparameters are used: {said}. Pass resume_override=({names},) to keep the script's.",
             UserWarning,
-            stacklevel=6,  # the caller of `run`
+            stacklevel=_outside(),
         )
 
 
@@ -51,12 +68,14 @@ def merged(
     ]
 
 
-def _override(graph: ModelGraph, group: dict[str, Any], index: int, name: str, before: Any, now: Any) -> None:
+def _override(
+    schedulers: Sequence[Any], group: dict[str, Any], index: int, name: str, before: Any, now: Any
+) -> None:
     if name in ("lr", "initial_lr") and before:
         # As far along its schedule as it was.
         group["lr"] = now if group["lr"] == before else group["lr"] * (now / before)
     if name == "initial_lr":
-        for scheduler in _schedulers(graph.scheduler):
+        for scheduler in _with_inner(schedulers):
             base = getattr(scheduler, "base_lrs", None)
             if base is not None and index < len(base):
                 base[index] = now
@@ -64,9 +83,16 @@ def _override(graph: ModelGraph, group: dict[str, Any], index: int, name: str, b
         group[name] = now
 
 
-def _schedulers(scheduler: Any) -> Iterator[Any]:
-    """A schedule and those inside it."""
-    if scheduler is not None:
+def _with_inner(schedulers: Sequence[Any]) -> Iterator[Any]:
+    """Schedules and those inside them."""
+    for scheduler in schedulers:
         yield scheduler
-        for inner in getattr(scheduler, "_schedulers", ()):
-            yield from _schedulers(inner)
+        yield from _with_inner(getattr(scheduler, "_schedulers", ()))
+
+
+def _outside() -> int:
+    """The `stacklevel` with which a warning given by our caller points at the first line outside of this library."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("holdfast."):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,99 @@
+"""`holdfast du`: what checkpoints really take on the disk, where files that they share count once."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from . import _json, _text
+from ._columns import Column, Row, layout
+from ._console import Cell, Console
+from ._disk import Share, Sharing
+from ._places import find_all, name_in
+
+_COLUMNS = (
+    Column("name", floor=24, keep_end=True),
+    Column("size", right=True),
+    Column("unique", right=True),
+    Column("shared", right=True),
+    Column("frees", right=True),
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("du")(du)
+
+
+def du(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="With all folders below it.")] = ".",
+    json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+) -> None:
+    """Show what checkpoints take on the disk, by folder: alone, shared, and what deleting them would free."""
+    paths, console = [listed.path for listed in find_all(directory)], Console()
+    sharing = Sharing(paths)
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folders.setdefault(os.path.dirname(path), []).append(path)
+    if json:
+        console.plain_lines([_json.dumps(_as_json(directory, sharing, paths, folders))])
+        return
+    if not paths:
+        Console(stderr=True).say(f"There are no checkpoints in {_text.printable(directory)}.")
+        return
+    rows: list[Row] = []
+    for folder, inside in folders.items():
+        about = f"  {_text.count(len(inside), 'checkpoint')}"
+        rows.append(_row(f"{name_in(directory, folder) or '.'}/{about}", sharing.of(inside), "bold"))
+        rows += [
+            _row("  " + os.path.basename(name_in(directory, path)), sharing.of([path])) for path in inside
+        ]
+    console.lines([*layout(_COLUMNS, rows, console.limit)[0], [], *_summary(sharing, paths)])
+
+
+def _row(name: str, share: Share, style: str = "") -> Row:
+    sizes: list[Cell] = [
+        (_text.size(number), style) for number in (share.size, share.unique, share.shared, share.frees)
+    ]
+    return [(_text.printable(name), style), *sizes]
+
+
+def _summary(sharing: Sharing, paths: list[str]) -> list[list[Cell]]:
+    total = sharing.of(paths)
+    text = f"{_text.count(len(paths), 'checkpoint')} · {_text.size(total.size)} in files"
+    text += f", {_text.size(sharing.allocated)} of disk blocks"
+    if total.size < sharing.copies:
+        text += f"; complete copies would take {_text.size(sharing.copies)}"
+    lines: list[list[Cell]] = [[(text, "bold")]]
+    if total.frees < total.size:
+        elsewhere = _text.size(total.size - total.frees)
+        lines.append(
+            [(f"{elsewhere} have names elsewhere too, and would stay if all of these were deleted.", "")]
+        )
+    return lines
+
+
+def _as_json(
+    directory: str, sharing: Sharing, paths: list[str], folders: dict[str, list[str]]
+) -> dict[str, object]:
+    return {
+        "path": directory,
+        **_fields(sharing.of(paths)),
+        "allocated_bytes": sharing.allocated,
+        "copies_bytes": sharing.copies,
+        "folders": [
+            {"path": folder, "checkpoints": len(inside), **_fields(sharing.of(inside))}
+            for folder, inside in folders.items()
+        ],
+        "checkpoints": [{"path": path, **_fields(sharing.of([path]))} for path in paths],
+    }
+
+
+def _fields(share: Share) -> dict[str, object]:
+    return {
+        "size_bytes": share.size,
+        "unique_bytes": share.unique,
+        "shared_bytes": share.shared,
+        "frees_bytes": share.frees,
+    }

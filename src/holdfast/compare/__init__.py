@@ -1,0 +1,15 @@
+"""Checkpoints beside each other: what differs, since when, and their average. Nothing of them runs."""
+
+from ._arrays import ArrayChange as ArrayChange
+from ._average import Averaged as Averaged
+from ._average import average as average
+from ._diff import ABSENT as ABSENT
+from ._diff import Diff as Diff
+from ._diff import Entry as Entry
+from ._diff import ValueChange as ValueChange
+from ._diff import diff as diff
+from ._health import Health as Health
+from ._health import Sick as Sick
+from ._search import Search as Search
+from ._search import Verdict as Verdict
+from ._search import first_bad as first_bad

@@ -1,0 +1,159 @@
+"""What differs between two checkpoints: facts of their records, structure, plain values, arrays."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from ..bundle import Bundle
+from ..records import CheckpointRecord, Leaf, Node, Object
+from ..session import Place, source_of
+from ..state import entries
+from ._arrays import ArrayChange, compare
+
+
+class _Absent(Enum):
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Final = _Absent.ABSENT
+"""Stands for a value where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A fact or plain value that differs; `ABSENT` where one side has none."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that only one of the states has: a `Leaf`, an `Alias`, an `Object` or a plain value."""
+
+    path: str
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """The difference from checkpoint `a` to checkpoint `b`.
+
+    Attributes:
+        a, b: paths of the checkpoints.
+        facts: what their records say differently: run, moment, reason, metrics, versions, environment, …
+        arrays: all arrays that both have, what changed most first, those that are the same last.
+        values: plain values that differ (hyperparameters among them), in the order of the state; also
+            where one has an array and the other has not, or another kind of object.
+        only_in_a, only_in_b: what the other state has nothing for.
+    """
+
+    a: str
+    b: str
+    facts: tuple[ValueChange, ...]
+    arrays: tuple[ArrayChange, ...]
+    values: tuple[ValueChange, ...]
+    only_in_a: tuple[Entry, ...]
+    only_in_b: tuple[Entry, ...]
+
+    @property
+    def changed(self) -> tuple[ArrayChange, ...]:
+        """The arrays that differ in a bit, in dtype, or in shape."""
+        return tuple(change for change in self.arrays if not change.is_same)
+
+    @property
+    def same_state(self) -> bool:
+        """Whether both states are equal, to the bit."""
+        return not (self.changed or self.values or self.only_in_a or self.only_in_b)
+
+
+def diff(a: Place, b: Place) -> Diff:
+    """What differs from checkpoint `a` to checkpoint `b`.
+
+    Arrays are streamed, a piece at a time; those whose digests are equal are not read at all. Sums are in
+    float64, whatever the element type.
+
+    Raises:
+        CheckpointNotFoundError, DamagedError, FormatVersionError: one of them cannot be read.
+    """
+    with contextlib.ExitStack() as opened:
+        one, other = (source_of(place, opened) for place in (a, b))
+        return _compare(one, other)
+
+
+def _compare(a: Bundle, b: Bundle) -> Diff:
+    old, new = dict(_nodes(a.tree)), dict(_nodes(b.tree))
+    arrays: list[ArrayChange] = []
+    values: list[ValueChange] = []
+    for path, was in old.items():
+        if path not in new:
+            continue
+        now = new[path]
+        if isinstance(was, Leaf) and isinstance(now, Leaf):
+            arrays.append(compare(a, was, b, now))
+        elif not _is_same(was, now):
+            values.append(ValueChange(path, was, now))
+    return Diff(
+        a.path,
+        b.path,
+        facts=tuple(_differences(_facts(a.record), _facts(b.record))),
+        arrays=tuple(
+            sorted(arrays, key=lambda change: (not change.is_same, *change.most, change.size), reverse=True)
+        ),
+        values=tuple(values),
+        only_in_a=tuple(Entry(path, node) for path, node in old.items() if path not in new),
+        only_in_b=tuple(Entry(path, node) for path, node in new.items() if path not in old),
+    )
+
+
+def _nodes(tree: Node) -> Iterator[tuple[str, Node]]:
+    for path, node in entries(tree):
+        # Of an object only what it is: its parts have entries of their own.
+        yield path, Object(node.adapter, node.type, None, node.about) if isinstance(node, Object) else node
+
+
+def _is_same(was: Any, now: Any) -> bool:
+    if type(was) is not type(now):
+        return False
+    if isinstance(was, float):
+        return was.hex() == now.hex()  # NaN is NaN, and -0.0 is not 0.0
+    if isinstance(was, complex):
+        return _is_same(was.real, now.real) and _is_same(was.imag, now.imag)
+    if isinstance(was, tuple | list):
+        return len(was) == len(now) and all(map(_is_same, was, now))
+    if isinstance(was, dict):
+        return was.keys() == now.keys() and all(_is_same(value, now[key]) for key, value in was.items())
+    return was == now
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[ValueChange]:
+    for name in {**old, **new}:
+        was, now = old.get(name, ABSENT), new.get(name, ABSENT)
+        if not _is_same(was, now):
+            yield ValueChange(name, was, now)
+
+
+def _facts(record: CheckpointRecord) -> dict[str, Any]:
+    moment = record.moment
+    facts: dict[str, Any] = {"kind": record.kind, "run": record.run}
+    facts |= {f"moment.{name}": getattr(moment, name) for name in ("hook", "phase", "epoch", "batch", "step")}
+    facts |= {"reason": record.reason, "durability": record.durability, "commit": record.commit}
+    for group in ("metrics", "versions", "environment", "details"):
+        facts |= _flat(group, getattr(record, group))
+    return facts
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {
+        path: each for key, inner in value.items() for path, each in _flat(f"{name}.{key}", inner).items()
+    }

@@ -1,0 +1,92 @@
+"""Which arrays of a state are exported, and what they are called outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import UsageError
+from ..paths import matches, plain_name
+from ..records import Alias, Leaf, Node, leaves
+from ..state import entries, in_optimizers
+
+_MODELS = "model_graph"
+
+Names = Literal["dots", "slashes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Arrays by name. `tied`: further names of arrays that are in `arrays`. `left_out`: how many values are not."""
+
+    arrays: Mapping[str, Leaf]
+    tied: Mapping[str, str]
+    left_out: int
+
+
+def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen:
+    """The arrays below `prefix` that `only` means, under names relative to `prefix`.
+
+    If neither is given: of a model graph its models without their optimizers; of another state every array.
+
+    Raises:
+        UsageError: there are none, or two would have one name.
+    """
+    prefix = prefix.strip("/")
+    skipped: frozenset[str] = frozenset()
+    if not prefix and only is None and isinstance(tree, dict) and _MODELS in tree:
+        prefix, skipped = _MODELS, in_optimizers(tree)
+    arrays: dict[str, Leaf] = {}
+    tied: dict[str, str] = {}
+    first_names: dict[str, str] = {}
+    left_out = 0
+    for path, leaf in _arrays(tree):
+        if (prefix and path != prefix and not path.startswith(f"{prefix}/")) or (
+            only and not matches(path, only)
+        ):
+            continue
+        if leaf is None or leaf.path in skipped:
+            left_out += 1
+            continue
+        name = _name(path, prefix, names)
+        if name in arrays or name in tied:
+            raise UsageError(
+                f"two arrays would be called {name!r}, one of them {path!r}: pass names='slashes'."
+            )
+        if leaf.path in first_names:
+            tied[name] = first_names[leaf.path]
+        else:
+            first_names[leaf.path] = name
+            arrays[name] = leaf
+    if not arrays:
+        meant = (
+            " ".join(filter(None, [prefix and f"below {prefix!r}", only and f"meant by {only!r}"])) or "in it"
+        )
+        raise UsageError(f"there is no array {meant}. `holdfast show BUNDLE --all` names them.")
+    return Chosen(arrays, tied, left_out)
+
+
+def _arrays(tree: Node) -> Iterator[tuple[str, Leaf | None]]:
+    """Every place of an array, aliases included; None for a plain value."""
+    known = {leaf.path: leaf for leaf in leaves(tree)}
+    for path, node in entries(tree):
+        match node:
+            case Leaf():
+                yield path, node
+            case Alias() if node.path in known:
+                yield path, known[node.path]
+            case Alias():  # of an object: all that is in it once more
+                below = f"{node.path}/"
+                yield from (
+                    (path + place[len(node.path) :], leaf)
+                    for place, leaf in known.items()
+                    if place.startswith(below)
+                )
+            case None | bool() | int() | float() | complex() | str() | bytes():
+                yield path, None
+
+
+def _name(path: str, prefix: str, names: Names) -> str:
+    below = path[len(prefix) :].lstrip("/") if path != prefix else path.rpartition("/")[2]
+    return below if names == "slashes" else ".".join(plain_name(below))

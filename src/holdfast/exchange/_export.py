@@ -1,0 +1,90 @@
+"""`export`: a checkpoint's arrays as a plain file of another format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import get_args
+
+from ..errors import OutputExistsError, UsageError
+from ..session import Place, source_of
+from . import _npz_out, _safetensors_out, _torch_out
+from ._choose import Names, choose
+from ._stream import OutputFiles
+
+_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".pt": "pt", ".pth": "pt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        files: their paths; of a sharded export the index comes last.
+        arrays: the names of the arrays in them. tied: further names of some of these.
+        left_out: how many values below `prefix` are not: plain ones, and an optimizer's if the models were exported.
+    """
+
+    files: tuple[str, ...]
+    arrays: tuple[str, ...]
+    tied: dict[str, str]
+    left_out: int
+
+
+def export(
+    checkpoint: Place,
+    out: str | os.PathLike[str],
+    *,
+    prefix: str = "",
+    only: str | None = None,
+    names: Names = "dots",
+    shard_bytes: int | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write the arrays of a checkpoint to `out`: `.safetensors`, `.npz` or `.pt`, by its ending.
+
+    Of an experiment these are the models (parameters and buffers), called as in a `state_dict` of the graph; of a
+    state without a model graph every array. `prefix` or `only` choose others; `only="**"` means all.
+
+    Each file appears whole or not at all. Bytes are checked as they are read, and streamed: in memory is a
+    piece at a time, or one array if it is in F order. A `.pt` is for `torch.load(weights_only=True)`.
+
+    Args:
+        prefix: only what is below this path; names are relative to it.
+        only: a pattern of paths (`model_graph/*/**`, see `holdfast.paths.matches`).
+        names: "dots" as in a `state_dict`, or "slashes" for the paths themselves.
+        shard_bytes: of `.safetensors`, write files of at most this size (a larger array gets one of its own)
+            and `….safetensors.index.json`.
+
+    Raises:
+        UsageError: nothing to export, one name for two arrays, an unknown ending, or a dtype that the format lacks.
+        OutputExistsError: a file is there, and `overwrite` is False.
+        DamagedError: bytes are not what was saved; nothing was written.
+        SaveError: the disk refused; nothing was written.
+    """
+    place = os.fspath(out)
+    folder, name = os.path.split(place)
+    kind = _FORMATS.get(os.path.splitext(name)[1])
+    if kind is None:
+        raise UsageError(f"{place!r}: the ending says the format, and must be one of {', '.join(_FORMATS)}.")
+    if names not in get_args(Names):
+        raise UsageError(f"names={names!r}: it must be 'dots' or 'slashes'.")
+    if shard_bytes is not None and (shard_bytes < 1 or kind != "safetensors"):
+        raise UsageError("shards are of .safetensors files, and hold at least one byte.")
+    if not overwrite and os.path.lexists(place):
+        raise OutputExistsError(place)  # before hours of work; that it still holds is seen to at the end
+    with contextlib.ExitStack() as closing:
+        source = source_of(checkpoint, closing)
+        chosen = choose(source.tree, prefix=prefix, only=only, names=names)
+        with OutputFiles(folder, overwrite) as files:
+            if kind == "safetensors":
+                written = _safetensors_out.write(source, chosen, files, name, shard_bytes)
+            else:
+                written = (_npz_out if kind == "npz" else _torch_out).write(source, chosen, files, name)
+    return Exported(
+        tuple(os.path.join(folder, each) for each in written),
+        tuple(chosen.arrays),
+        dict(chosen.tied),
+        chosen.left_out,
+    )

@@ -1,0 +1,64 @@
+"""Writing `.npz`, for `numpy.load(allow_pickle=False)`. Floats that NumPy lacks become float32, which holds them all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..bundle import Bundle
+from ..errors import UsageError
+from ..numerics import is_number, widen
+from ..records import Leaf
+from ..storage import NewFiles
+from ._choose import Chosen
+from ._stream import runs
+from ._zip_out import zip_file
+
+
+def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str) -> list[str]:
+    """Write one file; returns its name. Of tied arrays only the first name is in it."""
+    for array, leaf in chosen.arrays.items():
+        if leaf.dtype == "float4_e2m1fn_x2" or (_foreign(leaf) and not is_number(leaf.dtype)):
+            raise UsageError(
+                f"{array!r} is {leaf.dtype}, which NumPy does not know: leave it out with only=."
+            )
+    with zip_file(files.create(name)) as archive:
+        for array, leaf in chosen.arrays.items():
+            archive.add(f"{array}.npy", _member(source, leaf))
+    return [name]
+
+
+def _foreign(leaf: Leaf) -> bool:
+    return leaf.dtype.startswith(("bfloat", "float8", "float4", "complex32"))
+
+
+def _member(source: Bundle, leaf: Leaf) -> Iterator[bytes | memoryview]:
+    foreign = _foreign(leaf)
+    wider = np.dtype("<c8" if leaf.dtype == "complex32" else "<f4")
+    dtype = wider if foreign else dtypes.to_numpy(leaf.dtype)
+    fields: dict[str, Any] = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": leaf.order == "F",
+        "shape": leaf.shape,
+    }
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, fields)
+    yield header.getvalue()
+    for run in (
+        runs(source, leaf, keep_order=True) if not leaf.dtype.startswith(">") else _as_they_are(source, leaf)
+    ):
+        if foreign:
+            yield widen(np.frombuffer(run, np.uint8), leaf.dtype).astype(wider).view(np.uint8).data
+        else:
+            yield run
+
+
+def _as_they_are(source: Bundle, leaf: Leaf) -> Iterator[memoryview]:
+    for piece in source.pieces(leaf):
+        run = memoryview(bytearray(piece.size))
+        source.read_piece(leaf, piece, run)
+        yield run

@@ -1,0 +1,74 @@
+"""An array's bytes as other programs expect them: in C order, little-endian, piece by piece where that is possible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import dtypes
+from ..bundle import Bundle
+from ..errors import HoldfastError, OutputExistsError, SaveError, UsageError
+from ..records import Leaf
+from ..storage import LocalDisk, NewFiles
+
+
+def plain_dtype(leaf: Leaf) -> str:
+    """The leaf's dtype, little-endian; `float32` for `>f4`."""
+    if leaf.dtype.startswith(">"):
+        return dtypes.name_of(dtypes.to_numpy(leaf.dtype).newbyteorder("<"))
+    return leaf.dtype
+
+
+def runs(source: Bundle, leaf: Leaf, *, keep_order: bool = False) -> Iterator[memoryview]:
+    """The bytes one after the other, checked; of an F-ordered array at once, unless its order is kept.
+
+    Raises:
+        PieceDamagedError: they are not what was saved.
+    """
+    swap = dtypes.to_numpy(leaf.dtype).itemsize if leaf.dtype.startswith(">") else 0
+    if leaf.order == "F" and not keep_order:
+        raw = np.empty(leaf.size_bytes, np.uint8)
+        source.read_into(leaf, raw)
+        items = raw.reshape(*leaf.shape[::-1], dtypes.item_size(leaf.dtype))
+        rows = np.ascontiguousarray(np.moveaxis(items, -1, 0).T).reshape(-1)
+        yield _swapped(rows, leaf) if swap else rows.data
+        return
+    for piece in source.pieces(leaf):
+        run = np.empty(piece.size, np.uint8)
+        source.read_piece(leaf, piece, run.data)
+        yield _swapped(run, leaf) if swap else run.data
+
+
+def _swapped(raw: np.ndarray, leaf: Leaf) -> memoryview:
+    return raw.view(dtypes.to_numpy(leaf.dtype)).byteswap().view(np.uint8).data
+
+
+class OutputFiles:
+    """New files of one folder, atomic; failures are errors of ours. Use it as a context manager.
+
+    Raises: OutputExistsError, SaveError, UsageError (there is no such folder).
+    """
+
+    def __init__(self, folder: str, overwrite: bool) -> None:
+        self._folder = folder or "."
+        try:
+            self._files = NewFiles(LocalDisk(), self._folder, overwrite=overwrite)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(f"{self._folder}: there is no such directory.") from None
+        except OSError as err:
+            raise SaveError(self._folder, err.strerror or str(err)) from err
+
+    def __enter__(self) -> NewFiles:
+        return self._files.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._files.__exit__(kind, error, trace)
+            if isinstance(error, OSError) and not isinstance(error, HoldfastError):
+                raise error
+        except FileExistsError as err:
+            raise OutputExistsError(os.path.join(self._folder, str(err.filename or ""))) from None
+        except OSError as err:
+            raise SaveError(self._folder, err.strerror or str(err)) from err

@@ -1,0 +1,42 @@
+"""Arrays that a library hands out whole: kept as long as the one in hand is needed, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ..records import Bytes, Leaf, Node
+from ..session import Part
+from ..state import look
+
+
+def one_at_a_time(fill: Callable[[Leaf, Bytes], None]) -> Part:
+    """A `Part` that makes whole leaves by `fill`, and remembers the last one."""
+    lock = Lock()
+    last: tuple[str, Bytes] | None = None
+
+    def part(leaf: Leaf, start: int, size: int) -> memoryview:
+        nonlocal last
+        with lock:
+            if last is None or last[0] != leaf.path:
+                last = None  # two at a time would be twice the memory
+                data = np.empty(leaf.size_bytes, np.uint8)
+                fill(leaf, data)
+                last = leaf.path, data
+            # A copy: a slice would keep the whole leaf in memory for as long as it waits to be written.
+            return last[1][start : start + size].copy().data
+
+    return part
+
+
+def of_value(value: Any) -> tuple[Node, Part]:
+    """The tree of a value that is in memory or mapped into it.
+
+    Raises:
+        UnsupportedStateError: something in it cannot be saved.
+    """
+    taken = look(value)
+    return taken.tree, lambda leaf, start, size: taken.piece(leaf, start, size).data

@@ -1,0 +1,1 @@
+"""Other people's training loops, one file each; a person's own is `loop`."""

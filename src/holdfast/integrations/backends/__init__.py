@@ -1,0 +1,1 @@
+"""What only a framework can tell about the objects of a loop; one file each."""

@@ -1,0 +1,133 @@
+"""Raw items as numbers and back: every element type in float64, those that NumPy lacks included.
+
+`widen` loses nothing but digits of integers beyond 2**53 and of extended floats; `narrow` rounds once, to the
+nearest, ties to even. Neither needs `ml_dtypes` or a framework: the formats are decoded from their bits.
+
+Source of the eight-bit formats: P. Micikevicius et al., "FP8 Formats for Deep Learning", arXiv:2209.05433;
+of the `fnuz` variants: B. Noune et al., arXiv:2206.02915; of e8m0 and e2m1: the OCP Microscaling specification.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import dtypes
+
+Values = npt.NDArray[Any]
+"""float64 or complex128, one-dimensional."""
+
+# Of the formats with a sign bit: (bits of the exponent, of the mantissa, bias, what has no plain value).
+_SMALL_FLOATS = {
+    "float8_e4m3fn": (4, 3, 7, "last is nan"),
+    "float8_e5m2": (5, 2, 15, "ieee"),
+    "float8_e4m3fnuz": (4, 3, 8, "minus zero is nan"),
+    "float8_e5m2fnuz": (5, 2, 16, "minus zero is nan"),
+}
+_IN_A_TABLE = (*_SMALL_FLOATS, "float8_e8m0fnu", "float4_e2m1fn_x2")
+
+
+def is_number(dtype: str) -> bool:
+    """Whether items of that name are numbers (booleans too), so that `widen` takes them."""
+    return dtype in _IN_A_TABLE or dtype in ("bfloat16", "complex32") or _kind(dtype) in "biufc"
+
+
+def is_floating(dtype: str) -> bool:
+    """Whether they are real or complex floating numbers, which `narrow` makes."""
+    if dtype in ("float8_e8m0fnu", "float4_e2m1fn_x2"):
+        return False  # parts of a block format: scales, and pairs of codes, mean nothing alone
+    return dtype in (*_SMALL_FLOATS, "bfloat16", "complex32") or _kind(dtype) in "fc"
+
+
+def widen(raw: npt.NDArray[np.uint8], dtype: str) -> Values:
+    """The items in `raw` as float64 or complex128, `(items,)`; two for each byte of `float4_e2m1fn_x2`."""
+    with np.errstate(all="ignore"):
+        if dtype == "bfloat16":
+            return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        if dtype in _IN_A_TABLE:
+            return _table(dtype)[raw].reshape(-1)
+        if dtype == "complex32":
+            return raw.view("<f2").astype(np.float64).view(np.complex128)
+        items = raw.view(dtypes.to_numpy(dtype))
+        return items.astype(np.complex128 if items.dtype.kind == "c" else np.float64)
+
+
+def narrow(values: Values, dtype: str) -> npt.NDArray[np.uint8]:
+    """The bytes of `values` (float64 or complex128) as items of a floating type, each rounded once.
+
+    An eight-bit float that would be too large becomes the largest.
+    """
+    with np.errstate(all="ignore"):
+        if dtype == "bfloat16":
+            return _to_bfloat16(values).view(np.uint8)
+        if dtype in _SMALL_FLOATS:
+            return _nearest(values, dtype)
+        if dtype == "complex32":
+            return values.astype(np.complex128).view(np.float64).astype("<f2").view(np.uint8)
+        return values.astype(dtypes.to_numpy(dtype)).view(np.uint8)
+
+
+def _kind(dtype: str) -> str:
+    try:
+        return dtypes.to_numpy(dtype).kind
+    except ValueError:
+        return "?"
+
+
+@cache
+def _table(dtype: str) -> Values:
+    """What each byte stands for."""
+    code = np.arange(256)
+    if dtype == "float8_e8m0fnu":
+        return np.where(code == 255, np.nan, 2.0 ** (code - 127.0))
+    if dtype == "float4_e2m1fn_x2":
+        half = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+        nibble = np.concatenate([half, -half])
+        return np.stack([nibble[code & 15], nibble[code >> 4]], axis=1)
+    exponent_bits, mantissa_bits, bias, special = _SMALL_FLOATS[dtype]
+    exponent = (code >> mantissa_bits) & (2**exponent_bits - 1)
+    mantissa = (code & (2**mantissa_bits - 1)) / 2**mantissa_bits
+    size = np.where(
+        exponent == 0, mantissa * 2.0 ** (1 - bias), (1 + mantissa) * 2.0 ** (exponent - float(bias))
+    )
+    if special == "last is nan":
+        size[code & 127 == 127] = np.nan
+    elif special == "ieee":
+        top = exponent == 2**exponent_bits - 1
+        size[top] = np.where(mantissa[top] == 0, np.inf, np.nan)
+    values = np.where(code >= 128, -size, size)
+    if special == "minus zero is nan":
+        values[128] = np.nan
+    return values
+
+
+def _nearest(values: Values, dtype: str) -> npt.NDArray[np.uint8]:
+    sizes = _table(dtype)[:128]
+    finite = sizes[np.isfinite(sizes)]
+    size = np.abs(values)
+    above = np.clip(np.searchsorted(finite, size), 1, len(finite) - 1)
+    low, high = size - finite[above - 1], finite[above] - size
+    code = np.where((low < high) | ((low == high) & (above % 2 == 1)), above - 1, above)
+    if np.isinf(sizes).any():
+        code[np.isinf(values)] = np.flatnonzero(np.isinf(sizes))[0]
+    negative = np.signbit(values)
+    if dtype.endswith("fnuz"):
+        negative &= code > 0
+    code = np.where(negative, code + 128, code)
+    code[np.isnan(values)] = np.flatnonzero(np.isnan(_table(dtype)))[0]
+    return code.astype(np.uint8)
+
+
+def _to_bfloat16(values: Values) -> npt.NDArray[np.uint16]:
+    # By way of a float32 that is rounded to odd, so that the second rounding cannot add to the first
+    # (S. Boldo and G. Melquiond, IEEE Trans. Computers 57(4), 2008).
+    single = values.astype(np.float32)
+    too_large = np.abs(single) > np.abs(values)
+    toward_zero = np.where(too_large, np.nextafter(single, np.float32(0)), single)
+    bits = toward_zero.view(np.uint32)
+    bits = bits | (toward_zero.astype(np.float64) != values).astype(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(values), 0x7FC0, rounded).astype("<u2")

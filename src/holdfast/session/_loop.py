@@ -1,0 +1,262 @@
+"""`Loop`: what somebody else's training loop needs to be killed at any instant and to go on.
+
+The loop announces its hooks; a rule says when to save; live objects, the loop's own position, what was
+logged and the random streams are one checkpoint. Every integration stands on this.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, final
+
+from .. import bundle, rng, state
+from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
+from ..errors import PlanMismatchError, UsageError
+from ..records import Moment
+from ._directory import Accounting, ExperimentDirectory
+from ._options import merged, options_of, settle
+from ._resume import ResumeReport, Wanted, go_on
+from ._session import Session
+from ._streams import stream_digests, streams_used
+from ._table import Table
+
+RESERVED = ("run", "results", "random")
+"""Names in a loop's checkpoints that are the library's own."""
+
+Position = Mapping[str, Any]
+"""Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
+
+
+@final
+class Loop:
+    """A loop's hold on its directory, its rule, and the live objects that it trains.
+
+    Args:
+        directory: where checkpoints go, unless the rule has a directory of its own.
+        checkpointing: when to save, to disk; a copy of it if it has a parent already.
+        objects: live objects and plain values by name: all that decides what comes next. A value that is
+            not changed in place (a number, a JAX array) is replaced in this dict by a restore, and has to be
+            replaced in it by the loop.
+        position: asked at each save where the loop is.
+        label: the name that stands in for the phase in moments and names.
+        share_directory: run although another live run uses the directory.
+        resume_override: optimizer options for which the script's values win over the checkpoint's.
+
+    Attributes:
+        run: the run's id; that of the checkpoint, once it goes on from one.
+        results: what was logged: a table that only grows.
+        last_resume: from where it went on, and how exactly; None if from the beginning.
+
+    Raises:
+        UsageError: the rule cannot work, or an object has a name of the library's own.
+        RunActiveError: another live run uses the directory.
+        SaveError: the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        checkpointing: Checkpointing,
+        *,
+        objects: dict[str, Any],
+        position: Callable[[], Position],
+        label: str = "train",
+        share_directory: bool = False,
+        resume_override: Sequence[str] = (),
+    ) -> None:
+        self.label = check_label(label)
+        self.rule = attach_to_training(checkpointing)
+        if self.rule.mode != "disk":
+            raise UsageError("a loop of one's own saves to disk: pass Checkpointing(mode='disk', …)")
+        taken = [name for name in objects if name in RESERVED]
+        if taken:
+            raise UsageError(f"{taken[0]!r} is a name of the library's own: call the object something else")
+        self.objects = objects
+        self.run = secrets.token_hex(16)
+        self.results = Table()
+        self.last_resume: ResumeReport | None = None
+        self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
+        self._position = position
+        self._override = resume_override
+        self._options = options_of(self._optimizers)
+        self._streams_at_start = stream_digests(rng.capture_state())
+        folder = self.rule.directory or Path(directory)
+        self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
+        self._session = Session(self.rule, "train", self.label, self._directory, folder)
+        self._folder = folder
+        self.rule.reset()
+        self._directory.share_with(self.rule.options.share_with)
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def go_on(self, wanted: Wanted, *, strict: bool = True) -> Mapping[str, Any] | None:
+        """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
+
+        The global random streams are *not* set: the loop does so with `restore_streams`, once it has
+        built its data again, which may draw from them.
+
+        Raises:
+            StateMismatchError: it does not fit the objects; nothing was changed.
+            PlanMismatchError: it is of another loop, or holds other objects.
+            CheckpointNotFoundError, DamagedError: as `go_on` of the session.
+        """
+        found = go_on(self._directory, wanted, lambda opened, how: self._load(opened, how, strict))
+        if found is None:
+            return None
+        self.last_resume, saved = found
+        self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
+        self.run = saved["run"]["id"]
+        self._streams_at_start = dict(saved["run"]["streams_at_start"])
+        self._streams = saved["random"]
+        self.results.set_state(saved["results"])
+        return saved["run"]["position"]
+
+    def _load(
+        self, opened: bundle.Bundle, verify: Literal["first", "streaming"], strict: bool
+    ) -> tuple[Mapping[str, Any], Sequence[str]]:
+        tree = opened.tree
+        if not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}:
+            raise PlanMismatchError([f"{opened.path} holds no run of a loop"])
+        differences = [
+            f"{path!r} was left out, and no run goes on without it"
+            for path in state.all_left_out(tree)
+            if path.partition("/")[0] in RESERVED
+        ]
+        if differences:
+            raise PlanMismatchError(differences)
+        differences = [f"{name!r} was saved and is not here now" for name in tree if not self._knows(name)]
+        differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
+        if differences and strict:
+            raise PlanMismatchError(differences)
+        saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
+        if saved["run"]["label"] != self.label:
+            raise PlanMismatchError(
+                [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
+            )
+        restored = state.restore(
+            opened, dict(self.objects), strict=strict, verify=verify, keep=self.rule.options.exclude
+        )
+        self.objects.update(restored.value)
+        self._settle_options(saved["run"]["options"])
+        return saved, restored.kept
+
+    def _settle_options(self, then: Sequence[Mapping[str, Any]]) -> None:
+        script, schedulers = (
+            self._options,
+            [each for each in self.objects.values() if hasattr(each, "base_lrs")],
+        )
+        if len(then) == len(script):  # else strict=False has let another optimizer pass
+            settle(self._optimizers, schedulers, then=then, script=script, override=self._override)
+            self._options = merged(then, script, self._override)
+
+    @property
+    def _optimizers(self) -> list[Any]:
+        return [each for each in self.objects.values() if hasattr(each, "param_groups")]
+
+    def _knows(self, name: str) -> bool:
+        return name in self.objects or name in RESERVED
+
+    def restore_streams(self) -> None:
+        """Set the global random streams as they were in the checkpoint: the last act of going on."""
+        rng.restore_state(dict(self._streams))
+
+    # --- hooks and saves --------------------------------------------------------------------------
+
+    def announce(
+        self,
+        hook: str,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """The loop is at this hook, everything that belongs to it done: count it, and save if the rule says so.
+
+        Raises:
+            SaveError: an earlier save in the background has failed, or this one did.
+        """
+        self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
+        self._directory.writer.prepare(wait=hook == "phase_end")
+        self._directory.writer.check()
+        reason = self._session.due(self.moment)
+        if reason is not None:
+            self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
+
+    def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
+        """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
+
+        Raises:
+            UsageError: the name cannot be one.
+            CheckpointExistsError: it is taken and `overwrite` is False.
+            SaveError: the disk refused.
+        """
+        check_name(name)
+        self._directory.writer.settle()
+        began_s = time.perf_counter()
+        snapshot = state.capture(self._parts(), exclude=self.rule.options.exclude)
+        draft = self._directory.draft(
+            name,
+            kind="train",
+            moment=self.moment,
+            metrics=metrics or {},
+            reason="asked for by hand",
+            blocked_s=time.perf_counter() - began_s,
+            durability=self.rule.options.durability,
+        )
+        self._directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
+        return Path(bundle.bundle_path(str(self._folder), name))
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint of this loop holds, by name; live."""
+        return {
+            **self.objects,
+            "run": {
+                "id": self.run,
+                "label": self.label,
+                "position": self._position(),
+                "counters": self.rule.get_counters(),
+                "streams_at_start": self._streams_at_start,
+                "options": self._options,
+            },
+            "results": self.results.get_state(),
+            "random": rng.capture_state(),
+        }
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    @property
+    def accounting(self) -> Accounting:
+        """What saving has cost so far."""
+        return self._directory.accounting
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
+        return state.digest(
+            state.capture(
+                {
+                    **self.objects,
+                    "position": self._position(),
+                    "results": self.results.get_state(),
+                    "random": streams_used(rng.capture_state(), self._streams_at_start),
+                }
+            )
+        )
+
+    def wait(self) -> None:
+        """Return once everything is committed; raises what a save in the background has raised."""
+        self._directory.writer.wait()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
+        try:
+            yield
+            self.wait()
+        finally:
+            self._directory.close()

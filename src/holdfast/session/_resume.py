@@ -1,0 +1,131 @@
+"""Which checkpoint to go on from: the one asked for, or the newest whole one, and what was set aside on the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypeVar
+
+from .. import bundle, fingerprint
+from ..errors import (
+    CheckpointDamagedError,
+    CheckpointNotFoundError,
+    DamagedError,
+    RestoreIncompleteError,
+)
+from ..records import CheckpointRecord
+from ..storage import LocalDisk
+from ._directory import ExperimentDirectory
+
+logger = logging.getLogger("holdfast")
+
+Wanted: TypeAlias = Literal[True] | str | os.PathLike[str]
+"""True: the newest whole checkpoint. Else a path, or a name such as `pretrain/pretrain_epoch2`."""
+
+Loaded = TypeVar("Loaded")
+
+
+@dataclass(slots=True)
+class ResumeReport:
+    """From where a run went on, and how exactly.
+
+    Attributes:
+        path, record: the checkpoint.
+        set_aside: newer checkpoints that could not be used, or whose age nobody knows, and why.
+        differences: what keeps the rest of the run from being exact, one sentence each.
+    """
+
+    path: str
+    record: CheckpointRecord
+    set_aside: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """`"exact"`, or the first thing that differs."""
+        return f"not exact: {self.differences[0]}" if self.differences else "exact"
+
+
+def go_on(
+    directory: ExperimentDirectory,
+    wanted: Wanted,
+    load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
+) -> tuple[ResumeReport, Loaded] | None:
+    """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
+
+    `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
+    damage leaves half-filled, "first" for one that was asked for by name; it answers with what it loaded and
+    the paths of what had been left out and was kept as it is. The directory's run then goes on from it. None if `wanted` is True and there is no checkpoint at all.
+
+    Raises:
+        CheckpointNotFoundError: the one asked for is not there.
+        DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
+    """
+    set_aside: list[str] = []
+    for listed in _candidates(directory, wanted):
+        try:
+            if listed.problem:
+                raise listed.problem
+            expected = listed.record.id if listed.record else None
+            with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
+                loaded, kept = load(opened, "streaming" if wanted is True else "first")
+                directory.go_on_from(opened)
+        except (DamagedError, RestoreIncompleteError, CheckpointNotFoundError) as err:
+            if wanted is not True:
+                raise
+            logger.warning("set aside %s: %s", listed.path, err)
+            set_aside.append(f"{listed.path}: {err}")
+            continue
+        record = opened.record
+        report = ResumeReport(listed.path, record, set_aside)
+        report.differences += [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
+        report.differences += fingerprint.differences(record.versions, fingerprint.versions())
+        report.differences += fingerprint.differences(record.environment, fingerprint.environment())
+        return report, loaded
+    if set_aside:
+        raise CheckpointDamagedError(
+            directory.path, "none of its checkpoints can be used; " + "; ".join(set_aside[:3])
+        )
+    return None
+
+
+def _candidates(directory: ExperimentDirectory, wanted: Wanted) -> Iterator[bundle.Listed]:
+    if wanted is True:
+        newest_first = directory.scan()[::-1]
+        # Without a record nobody knows how old one is, so a damaged one is always worth a word.
+        yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
+        yield from (listed for listed in newest_first if not isinstance(listed.problem, DamagedError))
+    else:
+        yield find(directory.scan(), directory.path, os.fspath(wanted))
+
+
+def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.Listed:
+    """The checkpoint at a path, or of a name such as `pretrain/pretrain_epoch2` or `pretrain_epoch2`.
+
+    An absolute path may lack its suffix: so are those elsewhere named in `available_checkpoints`.
+
+    Raises:
+        CheckpointNotFoundError: there is none.
+    """
+    given, name = name, name.rstrip("/")
+    if name.endswith(bundle.SUFFIX):
+        there = bundle.look(LocalDisk(), name)
+        if there is not None:
+            return there
+        name = name.removesuffix(bundle.SUFFIX)
+    wanted = f"{directory}/{name}{bundle.SUFFIX}"
+    for each in listed:
+        if each.path == wanted:
+            return each
+    same_name = [each for each in listed if os.path.basename(each.path) == f"{name}{bundle.SUFFIX}"]
+    if (
+        not same_name
+        and os.path.isabs(name)
+        and (there := bundle.look(LocalDisk(), f"{name}{bundle.SUFFIX}"))
+    ):
+        return there
+    if not same_name:
+        raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
+    return same_name[-1]

@@ -1,0 +1,124 @@
+"""Many arrays on their way into host memory, by as many threads as help.
+
+The interpreter lock is released while a chunk is copied. Measured on two cores, 1 GiB in 171 arrays into
+kept memory: 1.0 of one large `memcpy` by one thread, 0.6 by two with chunks of 16 MiB, 0.9 with chunks of 4
+MiB; torch's own `copy_`, whose threads wait for each other, took 5 times as long on a busy machine.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..records import Bytes
+from ._live import Device, Live
+
+_THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that wait for the memory, not for each other
+_CHUNK_BYTES = 16 << 20
+
+Chunk = list[tuple[Bytes, Live, int]]
+"""What to fill, from which array, from which of its bytes on."""
+
+
+class Copying:
+    """Copies each array into its buffer: now, by `run`, or in the background, by `begin` and at last `finish`."""
+
+    def __init__(self, jobs: Iterable[tuple[Bytes, Live]]) -> None:
+        jobs = [job for job in jobs if len(job[0])]
+        self._left = deque(_chunks(job for job in jobs if job[1].device() is None))
+        self._sent = [(device, out, live) for out, live in jobs if (device := live.device()) is not None]
+        self._devices: list[Device] = []
+        self._under_way = 0
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything has been copied."""
+        return not self._sent and not self._left and not self._under_way and self._error is None
+
+    def run(self) -> None:
+        """Copy all now, by several threads; raises what one of them has raised."""
+        # To start a thread may take longer than to copy one chunk; this thread copies, too.
+        self.begin(min(_THREADS, len(self._left)) - 1)
+        self.finish()
+
+    def begin(self, threads: int = 1) -> None:
+        """Let devices copy their arrays, and this many threads those of the host, in the background."""
+        devices = list(dict.fromkeys(device for device, _, _ in self._sent))
+        for device in devices:
+            device.begin()
+        self._devices += devices
+        for _, out, live in self._sent:
+            live.send(out)
+        self._sent = []
+        for _ in range(min(threads, len(self._left))):
+            # A daemon: who needs the copy when the process ends calls `finish`.
+            try:
+                threading.Thread(target=self._help, name="holdfast-copy", daemon=True).start()
+            except RuntimeError:  # there is no memory for a thread; `finish` needs none
+                return
+
+    def finish(self) -> None:
+        """Copy what nobody has begun, and return when all is copied; raises what a thread has raised."""
+        self.begin(0)
+        self._help()
+        self._wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Begin nothing more, and return when nobody writes to the buffers any more."""
+        self._left.clear()
+        self._wait()
+
+    def _wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way)
+        while self._devices:
+            self._devices.pop().wait()
+
+    def _help(self) -> None:
+        while True:
+            with self._changed:
+                if not self._left:
+                    return
+                chunk = self._left.popleft()
+                self._under_way += 1
+            try:
+                for out, live, start in chunk:
+                    _copy(out, live, start)
+            except BaseException as err:
+                self._error = err
+                self._left.clear()
+            finally:
+                with self._changed:
+                    self._under_way -= 1
+                    self._changed.notify_all()
+
+
+def _copy(out: Bytes, live: Live, start: int) -> None:
+    view = live.view()
+    if view is None:
+        live.fill(out, start)
+    else:
+        np.copyto(out, view[start : start + len(out)])
+
+
+def _chunks(jobs: Iterable[tuple[Bytes, Live]]) -> Iterator[Chunk]:
+    chunk: Chunk = []
+    size = 0
+    for out, live in jobs:
+        for start in range(0, len(out), _CHUNK_BYTES):
+            part = out[start : start + _CHUNK_BYTES]
+            chunk.append((part, live, start))
+            size += len(part)
+            if size >= _CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,45 @@
+"""Two readers must never see two things in one file: JSON is read strictly, by the fast way and by the careful one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from holdfast.bundle import _json
+
+LONG = "x" * 5000  # what is longer than this is taken apart by arrays, not by an expression
+
+
+@pytest.mark.parametrize("filler", ["", LONG, LONG + "\\\\", LONG + '\\"', "é" + LONG])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a":1,"b":{"c":1,"c":2}}', "same key twice"),
+        ('{"a":1,"a":1}', "same key twice"),
+        ('{"a:":1,"b":[":::",{":":1,":":1}]}', "same key twice"),
+        ("[" * 257 + "]" * 257, "nested"),
+        (f"[{1 << 63}]", "beyond 63 bits"),
+        (f"[{-(1 << 63) - 1}]", "."),
+        ('["a', "."),
+        ('["a"]"', "."),
+    ],
+)
+def test_json_that_two_readers_could_understand_differently_is_refused_however_long(filler, text, why):
+    with pytest.raises(ValueError, match=why):
+        _json.decode(f'["{filler}",{text}]'.encode())
+
+
+@pytest.mark.parametrize("filler", ["", LONG, LONG + "\\\\", LONG + '\\"', LONG + "{[:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"b":{"a":2}}',
+        "[0.12345678901234567891, 1e3, -0.5]",
+        f"[{(1 << 63) - 1}]",
+        '{"]]]":"[{["}',
+        " [ ] ",
+    ],
+)
+def test_json_that_has_one_meaning_is_read_however_it_was_written(filler, text):
+    assert _json.decode(f'["{filler}",{text}]'.encode()) == json.loads(f'["{filler}",{text}]')
