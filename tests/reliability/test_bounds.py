@@ -86,3 +86,13 @@ def test_a_generator_is_never_set_beyond_its_words(kind, position):
 
 
 _PLACES = {np.random.MT19937: "pos", np.random.Philox: "buffer_pos"}
+
+
+def test_mapped_arrays_are_bounded_where_they_are_copies():
+    """What consists of the same bytes twice stands nowhere as one run, so nothing can map it."""
+    state = {"twice": np.tile(noise(4 << 20, 1), 2), "once": noise(5000, 2)}
+    with opened(state, max_bytes=(8 << 20) - 1) as checkpoint:
+        arrays = checkpoint.load(mmap=True)
+        assert arrays["once"].tobytes() == state["once"].tobytes()
+        with pytest.raises(UsageError, match="max_bytes"):
+            arrays["twice"]
