@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import UsageError
+
 # name: (bytes of an item, the name safetensors has for it or None)
 _PLAIN: dict[str, tuple[int, str | None]] = {
     "bool": (1, "BOOL"),
@@ -93,7 +95,8 @@ def to_numpy(dtype: str) -> np.dtype[Any]:
     """The NumPy element type of that name.
 
     Raises:
-        ValueError: no such name; or NumPy has it only through `ml_dtypes`, which is not installed.
+        ValueError: no such name.
+        UsageError: NumPy has it only through `ml_dtypes`, which is not installed, or not at all.
     """
     if dtype in _NOT_IN_NUMPY:
         return _from_ml_dtypes(dtype)
@@ -110,19 +113,19 @@ def _from_ml_dtypes(dtype: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ImportError:
-        raise ValueError(
+        raise UsageError(
             f"NumPy has no {dtype}: `pip install ml_dtypes`, or restore into a framework"
         ) from None
     found = getattr(ml_dtypes, dtype, None)
     if found is None:
-        raise ValueError(f"NumPy has no {dtype}; restore it into the framework that it came from")
+        raise UsageError(f"NumPy has no {dtype}; restore it into the framework that it came from")
     return np.dtype(found)
 
 
 def _checked(description: Any) -> np.dtype[Any]:
     try:
         return np.dtype(description)
-    except (TypeError, ValueError, OverflowError) as err:
+    except (ArithmeticError, TypeError, ValueError) as err:
         raise ValueError(f"{str(description)[:80]!r} is not an element type: {err}") from None
 
 
@@ -130,7 +133,7 @@ def _structured(text: str) -> np.dtype[Any]:
     try:
         fields = _fields(json.loads(text), depth=0)
         return np.lib.format.descr_to_dtype(fields)
-    except (TypeError, ValueError, OverflowError, RecursionError) as err:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as err:
         raise ValueError(f"{text[:80]!r} is not a structured type: {err}") from None
 
 

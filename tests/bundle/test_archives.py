@@ -176,6 +176,19 @@ def test_every_flipped_bit_of_a_frame_is_found(compressed):
             assert [*opened.problems()], f"byte {at}"
 
 
+def test_the_damage_of_a_frame_is_named_for_each_array_that_it_serves(compressed):
+    disk, listed = compressed
+    contents = files(disk, listed.path)
+    name = listed.record.packs[1].name
+    with bundle.Bundle(disk, listed.path) as opened:
+        piece = opened.stored.pieces["weights"][0]
+        start, _ = opened._packs.spans(name)[piece.key]
+    broken = contents[name][: start + 100] + b"rot" + contents[name][start + 103 :]
+    with bundle.Bundle(disk_of(contents | {name: broken}), place("runs")) as opened:
+        found = {problem.leaf for problem in opened.problems()}
+    assert found == {"weights", "same bytes", "same bytes, other items"}
+
+
 def disk_of(contents: dict[str, bytes]) -> MemoryDisk:
     disk = MemoryDisk()
     bundle.make_directories(disk, place("runs"))

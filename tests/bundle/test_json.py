@@ -42,4 +42,13 @@ def test_json_that_two_readers_could_understand_differently_is_refused_however_l
     ],
 )
 def test_json_that_has_one_meaning_is_read_however_it_was_written(filler, text):
-    assert _json.decode(f'["{filler}",{text}]'.encode()) == json.loads(f'["{filler}",{text}]')
+    data = f'["{filler}",{text}]'
+    assert _json.decode(data.encode()) == _json.decode(memoryview(data.encode())) == json.loads(data)
+
+
+@pytest.mark.parametrize("length", range((1 << 20) - 12, (1 << 20) + 4))
+def test_strings_are_strings_wherever_the_scan_pauses(length):
+    text = json.dumps({"a" * length: "]{:", "b": ["[", {"c": ":"}]})
+    assert _json.decode(text.encode()) == json.loads(text)
+    with pytest.raises(ValueError, match="same key twice"):
+        _json.decode((text[:-1] + ',"b":1}').encode())

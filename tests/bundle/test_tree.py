@@ -249,6 +249,8 @@ def test_a_structure_that_readers_would_refuse_is_not_written():
         (["x" * (1 << 20)] * 65, "put large texts and lists into arrays"),
         ({"k" * 70_000: 1}, "a key is too long"),
         (np.zeros(1, [(f"{'f' * 1000}{number}", "i1") for number in range(70)]), "element type"),
+        (10**200_001, "more than 200,000 digits"),
+        ({(number + 1) * (2**61 - 1): 0 for number in range(100)}, "the same hash"),
     ):
         disk = MemoryDisk()
         with pytest.raises(UsageError, match=why):

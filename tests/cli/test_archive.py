@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,12 @@ def test_compressed_copies_are_smaller_and_read_by_every_command(experiment, hol
         assert np.array_equal(small["frozen"], large["frozen"])
     assert holdfast("verify", f"{copy}.ckpt.mml", "--deep").exit_code == 0
     assert holdfast("show", copy).exit_code == 0
+
+
+def test_json_says_where_the_copy_is_and_how_large(experiment, holdfast):
+    place = experiment.save("epoch1")
+    said = json.loads(holdfast("archive", str(place), str(experiment.directory / "kept"), "--json").stdout)
+    with open_checkpoint(said["path"]) as copy:
+        assert said["id"] == copy.record.id
+        assert said["size_bytes"] == copy.record.size_bytes
+        assert said["array_bytes"] == sum(array.nbytes for array in copy.load().values())

@@ -65,7 +65,7 @@ def test_hostile_text_reaches_no_terminal(experiment, holdfast, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "400")
     place = experiment.save(
-        f"{HOSTILE.replace('/', '')}/name{HOSTILE.replace('/', '')}",
+        f"{HOSTILE.replace('/', '')}/name\u202e\u200b[red]skull[]",  # a record's name holds no controls
         {HOSTILE: {"deep": np.zeros(3)}, "text": HOSTILE, "bytes": HOSTILE.encode(), "list": [HOSTILE, 1]},
         moment=Moment(run=HOSTILE, hook=HOSTILE, phase=HOSTILE),
         created=HOSTILE,
@@ -75,6 +75,7 @@ def test_hostile_text_reaches_no_terminal(experiment, holdfast, monkeypatch):
         environment={HOSTILE: HOSTILE},
         commit=HOSTILE,
     )
+    place = place.rename(place.with_name(f"name{HOSTILE.replace('/', '')}.ckpt.mml"))
     path = next(leaf["path"] for leaf in json.loads(holdfast("show", place, "--json").stdout)["arrays"])
     runs = [holdfast("show", place, "--all"), holdfast("show", place, "--json")]
     experiment.rot(place, path)

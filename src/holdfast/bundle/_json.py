@@ -9,12 +9,14 @@ again, as all does that we wrote ourselves, need not be counted: a repeated key 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 
 MAX_DEPTH = 256
+_SCAN = 1 << 20  # bytes looked at together: arrays of all of them would take too much memory
 _SHORT = 4096  # bytes; an expression is faster on these, arrays on longer ones
 _LONG_INTEGER = re.compile(rb"(?<![.\d])\d{19}")  # what has fewer digits fits 63 bits
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -27,45 +29,57 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes | bytearray | memoryview, *, accept: Callable[[int, int], bool] | None = None) -> Any:
     """The value that `data` holds.
 
+    `accept` is told the numbers of objects and of keys, and can refuse them before memory is taken.
+
     Raises:
-        ValueError: not JSON, deeper than 256, a key twice in one object, a number out of range.
+        ValueError: not JSON, deeper than 256, a key twice in one object, a number out of range, not accepted.
     """
     bones = check_depth(data)
     if b'"' in bones:
         raise ValueError("a string does not end")
+    if accept and not accept(bones.count(b"{"), bones.count(b":")):
+        raise ValueError("it has too many keys")
     try:
         value = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise ValueError(f"not JSON: {err}") from None
-    if encode(value) == data and not _LONG_INTEGER.search(bones):
+    if encode(value) == bytes(data) and not _LONG_INTEGER.search(bones):
         return value
     if _count_keys(value) != bones.count(b":"):
         raise ValueError("an object has the same key twice")
     return value
 
 
-def check_depth(data: bytes) -> bytes:
+def check_depth(data: bytes | bytearray | memoryview) -> bytes:
     """ValueError if `data` is deeper than 256; else what is left of it without the strings."""
     bones = _without_strings(data)
     steps = np.frombuffer(bones.translate(_STEPS), np.int8)
-    depth = int(np.cumsum(steps, dtype=np.int64).max(initial=0))
-    if depth > MAX_DEPTH:
-        raise ValueError(f"nested {depth} deep, more than {MAX_DEPTH}")
+    depth = deepest = 0
+    for first in range(0, len(steps), _SCAN):
+        depths = depth + np.cumsum(steps[first : first + _SCAN], dtype=np.int64)
+        depth, deepest = int(depths[-1]), max(deepest, int(depths.max()))
+    if deepest > MAX_DEPTH:
+        raise ValueError(f"nested {deepest} deep, more than {MAX_DEPTH}")
     return bones
 
 
-def _without_strings(data: bytes) -> bytes:
-    if len(data) < _SHORT:
-        return _STRING.sub(b"", data)
+def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
     characters = np.frombuffer(data, np.uint8)
-    quotes = characters == ord('"')
-    is_inside = np.bitwise_xor.accumulate(quotes)  # from each opening quote to before the closing one
-    if b"\\" in data or is_inside[-1:].any():  # a quote that is none, or a string without end
-        return _STRING.sub(b"", data)
-    return characters[~(is_inside | quotes)].tobytes()
+    if len(data) < _SHORT or (characters == ord("\\")).any():  # a quote may be none
+        return bytes(_STRING.sub(b"", data))
+    bones, is_open = [], np.False_
+    for first in range(0, len(data), _SCAN):
+        part = characters[first : first + _SCAN]
+        quotes = part == ord('"')
+        is_inside = is_open ^ np.bitwise_xor.accumulate(
+            quotes
+        )  # from each opening quote to before the closing one
+        is_open = is_inside[-1]
+        bones.append(part[~(is_inside | quotes)].tobytes())
+    return bytes(_STRING.sub(b"", data)) if is_open else b"".join(bones)
 
 
 def _count_keys(value: Any) -> int:

@@ -11,6 +11,8 @@ OWNER = "owner"
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _DATA_FILE = re.compile(r"[0-9a-f]{32}(\.\d{1,9})?\.(json|safetensors)")
+_NAME = re.compile("[^/\\\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_MAX_NAME_BYTES = 200
 _IN_PROGRESS = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{32})\.(?P<kind>part|aside|trash)")
 # What an overwrite of `id` puts into a bundle before (or beside) the files that its record names.
 _OVERWRITE = re.compile(
@@ -26,6 +28,11 @@ def new_id() -> str:
 
 def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a record may say that its checkpoint is called so: what a directory can be called, on one line."""
+    return _NAME.fullmatch(text) is not None and len(text.encode()) <= _MAX_NAME_BYTES
 
 
 def is_data_file(name: str) -> bool:

@@ -86,7 +86,7 @@ def alignment_of(dtype: str) -> int:
     return items & -items
 
 
-def read_header(file: ReadFile) -> bytes:
+def read_header(file: ReadFile) -> bytearray:
     """The header's bytes with their length prefix; ValueError if the file cannot hold it."""
     prefix = bytearray(8)
     if file.size < 8:
@@ -95,18 +95,20 @@ def read_header(file: ReadFile) -> bytes:
     length = int.from_bytes(prefix, "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, file.size - 8):
         raise ValueError(f"its header would be {length} bytes long")
-    header = bytearray(length)
-    file.read_into(8, memoryview(header))
-    return bytes(prefix + header)
+    header = bytearray(8 + length)
+    file.read_into(0, memoryview(header))
+    return header
 
 
-def parse_header(header: bytes, file_size: int) -> Mapping[str, tuple[int, int]]:
+def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
     """For each key where its bytes begin and end in the file.
 
     Raises:
         ValueError: the header breaks the safetensors format, or does not cover the file exactly.
     """
-    table = _json.decode(header[8:].rstrip(b" "))
+    text = memoryview(header)[8 : len(header.rstrip(b" "))]
+    room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
+    table = _json.decode(text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1))
     if type(table) is not dict:
         raise ValueError("its header is no table")
     if "__metadata__" in table:

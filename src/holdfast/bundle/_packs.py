@@ -11,11 +11,12 @@ from blake3 import blake3
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from ..errors import CheckpointDamagedError, PieceDamagedError, UsageError
-from ..records import CheckpointRecord, Leaf
+from ..records import Bytes, CheckpointRecord, Leaf
 from ..storage import ReadFile
-from ._codec import decompress
+from ._codec import decompress, num_planes
 from ._pack import alignment_of, parse_header, read_header
 from ._pieces import Piece
+from ._rot import distrust
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Packs:
                 if blake3(header).hexdigest() != self._digests[pack]:
                     raise ValueError("its header has another digest than recorded")
                 self._headers[pack] = parse_header(header, file.size)
-            except (ValueError, EOFError) as err:
+            except (ValueError, EOFError, OSError) as err:
+                distrust(pack, self._digests[pack])
                 raise CheckpointDamagedError(self._place, f"{pack}: {err}") from None
         return self._headers[pack]
 
@@ -66,36 +68,37 @@ class Packs:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        if codec is None:
-            self._read(leaf, piece, 0, out)
-        else:
-            self._decompress(leaf, piece, out)
-        self._compare(leaf, piece, piece.xxh3, xxh3_128_hexdigest(out))
+        try:
+            if codec is None:
+                self._read(piece, 0, out)
+                found = xxh3_128_hexdigest(out)
+            else:
+                found, _ = _inside(self._frame(piece), leaf, out, deep=False)
+        except (EOFError, OSError) as err:
+            found = f"unreadable: {err}"
+        if damage := self._difference(leaf, piece, found):
+            raise damage
 
     def check(
-        self, leaf: Leaf, size: int, piece: Piece, scratch: memoryview, codec: str | None, *, deep: bool
-    ) -> None:
-        """Read the piece, part by part through `scratch`, which stays in the processor's cache, if it is plain.
+        self, same: Sequence[tuple[Leaf, int, Piece]], scratch: memoryview, codec: str | None, *, deep: bool
+    ) -> list[PieceDamagedError]:
+        """What is wrong with each of these pieces, `(leaf, size, piece)`, that are the same bytes of the same pack.
 
-        Raises:
-            PieceDamagedError: bytes are not what was saved. `deep` compares BLAKE3 too, not only XXH3.
+        They are read once: if plain, part by part through `scratch`, which stays in the processor's cache.
+        `deep` compares BLAKE3 too, not only XXH3.
         """
-        if codec is not None:
-            whole = memoryview(bytearray(size))
-            self.read(leaf, piece, whole, codec)
-            if deep:
-                self._compare(leaf, piece, piece.blake3, blake3(whole).hexdigest())
-            return
-        fast, strong = xxh3_128(), blake3()
-        for start in range(0, size, len(scratch)):
-            part = scratch[: min(len(scratch), size - start)]
-            self._read(leaf, piece, start, part)
-            fast.update(part)
-            if deep:
-                strong.update(part)
-        self._compare(leaf, piece, piece.xxh3, fast.hexdigest())
-        if deep:
-            self._compare(leaf, piece, piece.blake3, strong.hexdigest())
+        _, size, piece = same[0]
+        try:
+            if codec is None:
+                found = [self._read_digests(piece, size, scratch, deep=deep)] * len(same)
+            else:
+                found = _inside_for_each(self._frame(piece), same, deep=deep)
+        except (EOFError, OSError) as err:
+            found = [(f"unreadable: {err}", "")] * len(same)
+        differences = (
+            self._difference(leaf, piece, *each) for (leaf, _, piece), each in zip(same, found, strict=True)
+        )
+        return [damage for damage in differences if damage]
 
     def run(self, leaf: Leaf, pieces: Sequence[Piece]) -> Run | None:
         """Where the leaf is one run of bytes in one pack, its items aligned; None if it is not."""
@@ -113,27 +116,58 @@ class Packs:
             self._maps[pack] = self.file(pack).map()
         return self._maps[pack]
 
-    def _read(self, leaf: Leaf, piece: Piece, start: int, out: memoryview) -> None:
+    def _read(self, piece: Piece, start: int, out: memoryview) -> None:
         """Bytes of the piece from `start` on, unchecked."""
         begin, _ = self.spans(piece.file)[piece.key]
-        try:
-            self.file(piece.file).read_into(begin + start, out)
-        except (EOFError, OSError) as err:
-            raise PieceDamagedError(
-                self._place, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
-            ) from err
+        self.file(piece.file).read_into(begin + start, out)
 
-    def _decompress(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
+    def _frame(self, piece: Piece) -> Bytes:
         begin, end = self.spans(piece.file)[piece.key]
         frame = np.empty(end - begin, np.uint8)
-        self._read(leaf, piece, 0, frame.data)
-        try:
-            decompress(frame, leaf.dtype, out)
-        except ValueError as err:
-            raise PieceDamagedError(
-                self._place, leaf.path, piece.file, piece.xxh3, f"unreadable: {err}"
-            ) from None
+        self._read(piece, 0, frame.data)
+        return frame
 
-    def _compare(self, leaf: Leaf, piece: Piece, expected: str, found: str) -> None:
-        if found != expected:
-            raise PieceDamagedError(self._place, leaf.path, piece.file, expected, found)
+    def _read_digests(self, piece: Piece, size: int, scratch: memoryview, *, deep: bool) -> tuple[str, str]:
+        fast, strong = xxh3_128(), blake3()
+        for start in range(0, size, len(scratch)):
+            part = scratch[: min(len(scratch), size - start)]
+            self._read(piece, start, part)
+            fast.update(part)
+            if deep:
+                strong.update(part)
+        return fast.hexdigest(), strong.hexdigest() if deep else ""
+
+    def _difference(
+        self, leaf: Leaf, piece: Piece, found_xxh3: str, found_blake3: str = ""
+    ) -> PieceDamagedError | None:
+        """What is wrong with bytes of these digests in the place of `piece`; None if nothing is."""
+        for expected, found in ((piece.xxh3, found_xxh3), (piece.blake3, found_blake3)):
+            if found and found != expected:
+                distrust(piece.file, piece.blake3)
+                return PieceDamagedError(self._place, leaf.path, piece.file, expected, found)
+        return None
+
+
+def _inside_for_each(
+    frame: Bytes, same: Sequence[tuple[Leaf, int, Piece]], *, deep: bool
+) -> list[tuple[str, str]]:
+    """The digests of what the frame holds, decompressed once for all that take it apart alike."""
+    known: dict[tuple[int, int], tuple[str, str]] = {}
+    found = []
+    for leaf, size, _ in same:
+        layout = (size, num_planes(leaf.dtype))
+        if layout not in known:
+            known[layout] = _inside(frame, leaf, memoryview(bytearray(size)), deep=deep)
+        found.append(known[layout])
+    return found
+
+
+def _inside(frame: Bytes, leaf: Leaf, out: memoryview, *, deep: bool) -> tuple[str, str]:
+    """Fill `out` with what the frame holds if it is a piece of the leaf; its digests, or why there are none."""
+    try:
+        decompress(frame, leaf.dtype, out)
+    except UsageError:  # zstandard is lacking, which says nothing of the bytes
+        raise
+    except ValueError as err:
+        return f"unreadable: {err}", ""
+    return xxh3_128_hexdigest(out), blake3(out).hexdigest() if deep else ""

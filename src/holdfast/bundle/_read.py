@@ -25,13 +25,14 @@ from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
     CheckpointReplacedError,
+    HoldfastError,
     PieceDamagedError,
 )
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..storage import Directory, ReadFile, Storage
 from ._codec import max_stored_bytes
 from ._names import RECORD
-from ._packs import Packs
+from ._packs import Packs, Run
 from ._pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._record import MAX_RECORD_BYTES, decode_record
 from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
@@ -68,7 +69,7 @@ def read_record(directory: Directory, place: str) -> CheckpointRecord:
     except OSError as err:
         raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
     with closing(file):
-        return decode_record(_read_whole(file, MAX_RECORD_BYTES, place, "record"), place)
+        return decode_record(bytes(_read_whole(file, MAX_RECORD_BYTES, place, "record")), place)
 
 
 class Bundle:
@@ -103,6 +104,12 @@ class Bundle:
             except FileNotFoundError:
                 lacking = ""  # it is being deleted, or is gone
                 continue
+            except ValueError:  # NUL in the path
+                raise CheckpointNotFoundError(self.path, "this is no path") from None
+            except HoldfastError:
+                raise
+            except OSError as err:
+                raise CheckpointDamagedError(self.path, f"it cannot be opened ({err.strerror})") from err
             if missing is None:
                 return record
             lacking = missing
@@ -254,8 +261,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved.
         """
-        is_plain = leaf.path not in self.stored.codecs
-        run = self._packs.run(leaf, self.stored.pieces[leaf.path]) if is_plain else None
+        run = self._run(leaf)
         if run is not None:
             # Checked by reading, not through the map: a disk that fails is then an error, not a signal.
             self.check([leaf])
@@ -265,6 +271,15 @@ class Bundle:
         self.read_into(leaf, data)
         data.flags.writeable = False
         return data
+
+    def can_map(self, leaf: Leaf) -> bool:
+        """Whether `view` makes no copy of the leaf, if the disk can map at all."""
+        return self._run(leaf) is not None
+
+    def _run(self, leaf: Leaf) -> Run | None:
+        return (
+            None if leaf.path in self.stored.codecs else self._packs.run(leaf, self.stored.pieces[leaf.path])
+        )
 
     def pieces(self, leaf: Leaf) -> list[StoredPiece]:
         """The leaf's bytes in order, for who wants no more of them in memory at a time than a piece."""
@@ -287,25 +302,25 @@ class Bundle:
         self, wanted: Sequence[Leaf] | None = None, *, deep: bool = False
     ) -> Iterator[PieceDamagedError]:
         """The damaged pieces of these leaves (default: all). `deep` compares BLAKE3 too, not only XXH3."""
-        jobs = [
-            (leaf, size, piece)
-            for leaf in (leaves(self.tree) if wanted is None else wanted)
-            for _, size, piece in self._pieces(leaf)
-        ]
+        # Any number of leaves may be made of the same bytes, which are read once.
+        jobs: dict[tuple[str, str, str | None], list[tuple[Leaf, int, Piece]]] = {}
+        size_bytes = 0
+        for leaf in leaves(self.tree) if wanted is None else wanted:
+            codec = self.stored.codecs.get(leaf.path)
+            for _, size, piece in self._pieces(leaf):
+                same = jobs.setdefault((piece.file, piece.key, codec), [])
+                size_bytes += 0 if same else size
+                same.append((leaf, size, piece))
         scratch = local()
 
-        def check(job: tuple[Leaf, int, Piece]) -> PieceDamagedError | None:
+        def check(codec: str | None, same: Sequence[tuple[Leaf, int, Piece]]) -> list[PieceDamagedError]:
             if not hasattr(scratch, "buffer"):
                 scratch.buffer = memoryview(bytearray(_CHECKED_BYTES))
-            try:
-                codec = self.stored.codecs.get(job[0].path)
-                self._packs.check(*job, scratch.buffer, codec, deep=deep)
-            except PieceDamagedError as err:
-                return err
-            return None
+            return self._packs.check(same, scratch.buffer, codec, deep=deep)
 
-        run = self._pool.map if sum(size for _, size, _ in jobs) >= _THREADED_BYTES else map
-        yield from filter(None, run(check, jobs))
+        run = self._pool.map if size_bytes >= _THREADED_BYTES else map
+        for found in run(check, (codec for _, _, codec in jobs), jobs.values()):
+            yield from found
 
     def _pieces(self, leaf: Leaf) -> Iterator[tuple[int, int, Piece]]:
         """Where in the leaf each piece begins, its size, and where it is."""
@@ -334,7 +349,7 @@ class Bundle:
         self.close()
 
 
-def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytes:
+def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytearray:
     if file.size > limit:
         raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
     data = bytearray(file.size)
@@ -342,4 +357,4 @@ def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytes:
         file.read_into(0, memoryview(data))
     except (EOFError, OSError) as err:
         raise CheckpointDamagedError(place, f"its {what} cannot be read ({err})") from err
-    return bytes(data)
+    return data

@@ -17,12 +17,13 @@ from blake3 import blake3
 from ..errors import CheckpointDamagedError, FormatVersionError, UsageError
 from ..records import CheckpointRecord, FileEntry, Moment
 from . import _json
-from ._names import is_data_file, is_id
+from ._names import is_data_file, is_id, is_name
 from ._numbers import decode_float, encode_float, from_bits
 
 FORMAT_VERSION = 1
 MAX_RECORD_BYTES = 16 << 20
 MAX_FILES = 4096
+MAX_KEYS = 50_000  # four thousand packs have three each
 _DIGEST = re.compile(rb',"digest":"([0-9a-f]{64})"\}\Z')
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_TEXT = 65536
@@ -96,7 +97,7 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
     if blake3(data[: found.start()]).hexdigest().encode() != found[1]:
         raise CheckpointDamagedError(place, "its record has another digest than it says")
     try:
-        content = _json.decode(data)
+        content = _json.decode(data, accept=lambda _, keys: keys <= MAX_KEYS)
         version = content.get("format")
         if type(version) is int and version > FORMAT_VERSION:
             raise FormatVersionError(place, version, FORMAT_VERSION)
@@ -116,7 +117,7 @@ def _build(content: dict[str, Any]) -> CheckpointRecord:
     moment = _Taker(take("moment", dict))
     record = CheckpointRecord(
         id=take("id", str, is_id),
-        name=take("name", str, bool),
+        name=take("name", str, is_name),
         kind=take("kind", str, lambda kind: kind in ("train", "experiment")),
         moment=Moment(
             run=take("run", str),

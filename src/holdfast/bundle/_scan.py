@@ -64,7 +64,8 @@ def look(disk: Storage, path: str) -> Listed | None:
         except FileNotFoundError:
             return None
         except HoldfastError as err:
-            return Listed(path, None, err)
+            err.__context__ = None  # a list of problems must not keep alive what was read to find them
+            return Listed(path, None, err.with_traceback(None))
         except OSError as err:
             return Listed(path, None, CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})"))
     return None

@@ -22,6 +22,7 @@ import msgspec
 
 from ..records import CheckpointRecord, FileEntry, leaves
 from ._pieces import Cut, cuts
+from ._rot import distrusted_since
 from ._tree import StoredTree
 
 MIN_SHARED_BYTES = 64 << 10
@@ -72,6 +73,18 @@ class Sharing:
     def __init__(self) -> None:
         self._pieces: dict[str, Known] = {}
         self._packs: dict[str, KnownPack] = {}
+        self._num_rotten = len(distrusted_since(0))  # what was found before concerns no pack of ours
+
+    def refresh(self) -> None:
+        """Forget the packs in which rot has been found since: their pieces are written afresh, all of them."""
+        rotten = distrusted_since(self._num_rotten)
+        self._num_rotten += len(rotten)
+        bad = {self._packs[name] for name, _ in rotten if name in self._packs}
+        # An overwrite links packs under new names; their pieces tell that they are the same.
+        bad |= {self._pieces[digest].pack for _, digest in rotten if digest in self._pieces}
+        if bad:
+            self._packs = {name: pack for name, pack in self._packs.items() if pack not in bad}
+            self._pieces = {digest: known for digest, known in self._pieces.items() if known.pack not in bad}
 
     def find(self, piece: Digested) -> Known | None:
         """Where the bytes of `piece` are; None if unknown or too small to be worth sharing."""

@@ -10,7 +10,8 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -23,13 +24,15 @@ from ..records import Alias, Leaf, Node, Object
 from . import _json
 from ._codec import PLANES_ZSTD
 from ._names import is_data_file
-from ._numbers import decode_integer, encode_float, encode_integer, from_bits
+from ._numbers import CHUNK_DIGITS, decode_integer, encode_float, encode_integer, from_bits
 from ._pieces import Piece
 
 MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
 MAX_RANK = 64
 MAX_KEY = 65536
+MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
+MAX_EQUAL_HASHES = 64
 _DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{32}")
 _NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -57,6 +60,8 @@ def encode_tree(stored: StoredTree) -> bytes:
     table = _json.encode([[name, links] for name, links in stored.links.items()])
     data = b'{"format":1,"files":%b,"tree":%b}' % (table, _Encoder(files, stored).node(stored.tree))
     _json.check_depth(data)
+    if sum(map(len, stored.pieces)) > _room_for_paths(data):
+        raise ValueError("the paths of its arrays are too long; take shorter keys")
     if len(data) > MAX_TREE_BYTES:
         raise ValueError(
             f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays"
@@ -64,7 +69,7 @@ def encode_tree(stored: StoredTree) -> bytes:
     return data
 
 
-def decode_tree(data: bytes, place: str) -> StoredTree:
+def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
     """The tree in `data`; `place` is named in errors.
 
     Raises:
@@ -79,11 +84,16 @@ def decode_tree(data: bytes, place: str) -> StoredTree:
         ):
             raise ValueError("not a tree of format 1")
         links = _files(content["files"])
-        decoder = _Decoder(list(links))
+        decoder = _Decoder(list(links), _room_for_paths(data))
         tree = decoder.node("", content["tree"])
         return StoredTree(tree, decoder.pieces, links, decoder.codecs)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
+
+
+def _room_for_paths(data: bytes | bytearray) -> int:
+    """How long all paths of a tree together may be: a long key above many nodes is in each of their paths."""
+    return (32 << 20) + 16 * len(data)
 
 
 def _files(content: Any) -> dict[str, int]:
@@ -121,6 +131,7 @@ class _Encoder:
             case tuple():
                 return b'{"tuple":%b}' % self._list(value)
             case set() | frozenset():
+                _check_hashes(value)
                 members = b",".join(sorted(map(self.node, value)))
                 return b'{"%b":[%b]}' % (type(value).__name__.encode(), members)
         for kind in (str, int, float, list, dict):  # a subclass's value is kept
@@ -135,6 +146,7 @@ class _Encoder:
         if set(map(type, value)) <= {str} and type(_encode_text("".join(value))) is str:
             entries = [b"%b:%b" % (_json.encode(_key(key)), self.node(item)) for key, item in value.items()]
             return b'{"map":{%b}}' % b",".join(entries)
+        _check_hashes(value)
         entries = [b"[%b,%b]" % (self.node(_key(key)), self.node(item)) for key, item in value.items()]
         return b'{"dict":[%b]}' % b",".join(entries)
 
@@ -198,8 +210,9 @@ def _is_kind(kind: str) -> bool:
 class _Decoder:
     """Rebuilds nodes, checking everything that JSON itself cannot promise."""
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], room_for_paths: int) -> None:
         self._files = files
+        self._room_for_paths, self._room_for_digits = room_for_paths, MAX_LONG_DIGITS
         self.pieces: dict[str, Sequence[Piece]] = {}
         self.codecs: dict[str, str] = {}
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
@@ -211,6 +224,7 @@ class _Decoder:
             return value  # null, boolean, integer, float, string
         if len(value) != 1:
             raise ValueError(f"{path!r} is no node")
+        self._spend(path)
         [(tag, content)] = value.items()
         if tag == "map":
             return {
@@ -233,9 +247,19 @@ class _Decoder:
             return _set(tag, [self._plain(item) for item in _list(content)])
         if tag not in _SCALARS:
             raise ValueError(f"{path!r} has the unknown kind {tag!r}")
+        if tag == "i" and len(content) > CHUNK_DIGITS:
+            self._room_for_digits -= len(content)
+            if self._room_for_digits < 0:
+                raise ValueError("its integers have too many digits")
         return _SCALARS[tag](content)
 
+    def _spend(self, path: str) -> None:
+        self._room_for_paths -= len(path)
+        if self._room_for_paths < 0:
+            raise ValueError("its paths are too long: they would take far more memory than the tree")
+
     def _items(self, path: str, items: list[Any]) -> list[Node]:
+        self._spend(path)
         return [
             self.node(paths.item(path, index), item) if type(item) in _NESTED else item
             for index, item in enumerate(items)
@@ -252,10 +276,11 @@ class _Decoder:
         return self.node("", value)
 
     def _dict(self, path: str, content: Any) -> dict[Any, Node]:
-        decoded = {}
-        for key_node, item in _list(content):
-            key = _key(self._plain(key_node))
-            decoded[key] = self.node(paths.child(path, key), item)
+        keys = [_key(self._plain(key_node)) for key_node, _ in _list(content)]
+        _check_hashes(keys)
+        decoded = {
+            key: self.node(paths.child(path, key), item) for key, (_, item) in zip(keys, content, strict=True)
+        }
         if len(decoded) != len(content):
             raise ValueError(f"{path!r} has the same key twice")
         return decoded
@@ -323,7 +348,17 @@ def _key(key: Any) -> Any:
     return key
 
 
+def _check_hashes(keys: Collection[Any]) -> None:
+    """ValueError if too many keys collide: each would be compared with all before it, which can take hours.
+
+    Texts and bytes are hashed with a secret; numbers, and what is made of them, are not.
+    """
+    if len(keys) > MAX_EQUAL_HASHES and max(Counter(map(hash, keys)).values()) > MAX_EQUAL_HASHES:
+        raise ValueError("too many keys or members have the same hash")
+
+
 def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
+    _check_hashes(items)
     found = set(items) if tag == "set" else frozenset(items)
     # NaN members are distinct objects, so they never make this differ.
     if len(found) != len(items):

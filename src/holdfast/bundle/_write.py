@@ -90,6 +90,7 @@ class FileWriter:
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
+        sharing.refresh()
         self._is_live = snapshot.is_live
         state = [*leaves(snapshot.tree)]
         pieces = {leaf.path: [*cuts(leaf)] for leaf in state}

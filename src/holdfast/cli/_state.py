@@ -17,6 +17,7 @@ STATE_COLUMNS = (
     Column("size", right=True),
 )
 _NOT_PLAIN = (Leaf, Alias, Object, dict, list)
+_MAX_NAME = 200  # every row is as wide as the longest name
 _MAX_VALUE = 48  # characters of a value, or of a list of values in one row
 
 
@@ -39,7 +40,9 @@ def _below(node: Node, guide: str, depth: int | None, longest: int | None) -> It
 
 
 def _row(guide: str, name: Hashable, node: Node, *, is_open: bool) -> Row:
-    label = guide + _text.printable(name if isinstance(name, str) else _value(name))
+    label = guide + _shortened(
+        _text.printable(name[: _MAX_NAME + 1] if isinstance(name, str) else _value(name))
+    )
     type_name = ""
     if isinstance(node, Object):
         type_name, node = _text.printable(node.type.rpartition(".")[2]), node.state
@@ -73,13 +76,17 @@ def node_text(node: Node) -> str:
 
 def _items(node: Node) -> Sequence[tuple[Hashable, Node]]:
     """What has rows of its own below `node`; a list of nothing but small values is a value itself."""
-    if isinstance(node, Object):
+    while isinstance(node, Object):
         node = node.state
     if isinstance(node, dict):
         return list(node.items())
     if isinstance(node, list | tuple) and any(isinstance(item, _NOT_PLAIN) for item in node):
         return list(enumerate(node))
     return ()
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
 
 
 def _value(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..session import archive as write_archive
-from . import _text
+from . import _json, _text
 from ._console import Console
 from ._places import find_one
 
@@ -24,11 +24,16 @@ def archive(
         bool, typer.Option("--compress", "-z", help="Compress arrays that shrink (needs zstandard).")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has that name.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="What was written, as one JSON object.")] = False,
 ) -> None:
     """Copy a checkpoint, checking every byte: complete, shared with nothing, durable when this returns."""
     began_s = time.perf_counter()
     listed = write_archive(find_one(bundle), to, compress=compress, overwrite=overwrite)
     assert listed.record is not None
+    if json:
+        sizes = {"size_bytes": listed.record.size_bytes, "array_bytes": listed.record.bytes_captured}
+        Console().plain_lines([_json.dumps({"path": listed.path, "id": listed.record.id} | sizes)])
+        return
     size, captured = _text.size(listed.record.size_bytes), _text.size(listed.record.bytes_captured)
     took = f"{time.perf_counter() - began_s:.1f} s"
     Console().lines([[(f"{_text.printable(listed.path)}: {size} for {captured} of arrays, in {took}", "")]])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
 
 from .. import bundle, state
-from ..errors import DamagedError
+from ..errors import DamagedError, UsageError
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
 from ._archive import write_archive
@@ -21,9 +21,12 @@ class Checkpoint:
     Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
     """
 
-    def __init__(self, opened: bundle.Bundle, disk: Storage | None = None) -> None:
+    def __init__(
+        self, opened: bundle.Bundle, disk: Storage | None = None, *, max_bytes: int | None = None
+    ) -> None:
         self._bundle = opened
         self._disk = disk or LocalDisk()
+        self._max_bytes = max_bytes
 
     @property
     def path(self) -> str:
@@ -61,8 +64,9 @@ class Checkpoint:
         Raises:
             KeyError: there is nothing of this path.
             PieceDamagedError: its bytes are not what was saved.
+            UsageError: its arrays would take more than `max_bytes`.
         """
-        return state.rebuild(self._bundle, state.find(self._bundle.tree, path))
+        return self._rebuilt(state.find(self._bundle.tree, path))
 
     @overload
     def load(self, *, mmap: Literal[False] = False) -> Any: ...
@@ -75,9 +79,27 @@ class Checkpoint:
         is read or copied until one is asked for (see `MappedArrays`).
 
         Raises:
-            PieceDamagedError: bytes are not what was saved.
+            DamagedError: bytes are not what was saved.
+            UsageError: its arrays would take more than `max_bytes`.
         """
-        return MappedArrays(self._bundle) if mmap else state.rebuild(self._bundle)
+        if mmap:
+            return MappedArrays(self._bundle, self._check_memory)
+        return self._rebuilt(self._bundle.tree)
+
+    def _rebuilt(self, node: Node) -> Any:
+        """`node` as a new value. Equal bytes are stored once, so a small file may hold any number of arrays."""
+        self._check_memory(sum(leaf.size_bytes for leaf in leaves(node)))
+        return state.rebuild(self._bundle, node)
+
+    def _check_memory(self, size: int) -> None:
+        """UsageError if new arrays of `size` bytes are too many."""
+        limit = _memory_bytes() if self._max_bytes is None else self._max_bytes
+        if size > limit:
+            raise UsageError(
+                f"{self.path}: the arrays would take {size:,} bytes, more than {limit:,} "
+                f"({'the memory of this machine' if self._max_bytes is None else 'max_bytes'}). "
+                "Read parts of it by their paths, or restore into live objects."
+            )
 
     def restore(
         self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
@@ -125,8 +147,16 @@ class Checkpoint:
         return f"<Checkpoint {self.name} of run {self.record.run[:8]}, {self.moment.hook}, step {self.moment.step}>"
 
 
-def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None = None) -> Checkpoint:
+def open(
+    place: str | os.PathLike[str] | bundle.Listed,
+    *,
+    disk: Storage | None = None,
+    max_bytes: int | None = None,
+) -> Checkpoint:
     """Open the checkpoint at a path (`….ckpt.mml`), or one that `scan` listed.
+
+    `max_bytes`: new arrays of more bytes in all are refused before memory is taken for them; by default more
+    than the machine has. Give it for checkpoints from people whom you do not trust.
 
     Raises:
         CheckpointNotFoundError: there is none.
@@ -134,17 +164,22 @@ def open(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None 
         CheckpointReplacedError: it is not the listed one any more.
         FormatVersionError: a newer Holdfast wrote it.
     """
-    return _opened(place, disk or LocalDisk())
+    return _opened(place, disk or LocalDisk(), max_bytes)
 
 
-def _opened(place: str | os.PathLike[str] | bundle.Listed, disk: Storage) -> Checkpoint:
+def _opened(
+    place: str | os.PathLike[str] | bundle.Listed, disk: Storage, max_bytes: int | None = None
+) -> Checkpoint:
     if isinstance(place, bundle.Listed):
         if place.problem:
             raise place.problem
-        return Checkpoint(
-            bundle.Bundle(disk, place.path, expected_id=place.record.id if place.record else None), disk
-        )
-    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk)
+        expected_id = place.record.id if place.record else None
+        return Checkpoint(bundle.Bundle(disk, place.path, expected_id=expected_id), disk, max_bytes=max_bytes)
+    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk, max_bytes=max_bytes)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 Place = str | os.PathLike[str] | bundle.Listed | Checkpoint

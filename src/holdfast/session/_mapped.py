@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -26,12 +26,14 @@ class MappedArrays(Mapping[str, np.ndarray]):
     Raises (when an array is asked for):
         KeyError: there is no array of this path.
         PieceDamagedError: its bytes are not what was saved.
-        UsageError: it was never asked for, and the checkpoint has been closed.
+        UsageError: it was never asked for, and the checkpoint has been closed; or the copies would take more
+            than `max_bytes`.
         ValueError: NumPy has no such element type.
     """
 
-    def __init__(self, opened: bundle.Bundle) -> None:
-        self._bundle = opened
+    def __init__(self, opened: bundle.Bundle, check_memory: Callable[[int], None]) -> None:
+        self._bundle, self._check_memory = opened, check_memory
+        self._copied_bytes = 0
         tree = opened.tree
         own = {leaf.path: leaf for leaf in leaves(tree)}
         tied = {
@@ -46,6 +48,9 @@ class MappedArrays(Mapping[str, np.ndarray]):
         leaf = self._leaves[path]
         if leaf.path not in self._arrays:
             dtype = dtypes.to_numpy(leaf.dtype)
+            if not self._bundle.can_map(leaf):
+                self._check_memory(self._copied_bytes + leaf.size_bytes)
+                self._copied_bytes += leaf.size_bytes
             items = self._bundle.view(leaf).view(dtype)
             array = items.reshape(leaf.shape[::-1]).T if leaf.order == "F" else items.reshape(leaf.shape)
             self._arrays[leaf.path] = array

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import collector, dtypes
-from ..errors import CheckpointDamagedError
+from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import PLAIN, Alias, Bytes, Leaf, Node, Object, Source, leaves
 from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
@@ -56,7 +56,7 @@ class Rebuilder:
             case Leaf() as leaf:
                 if leaf.path in self._made:
                     return self._made[leaf.path]
-                made = self._maker(leaf.kind)(leaf, self._read)
+                made = self._array(leaf)
                 if leaf.path in self._tied:  # others are let go as soon as the caller does
                     self._made[leaf.path] = made
                 return made
@@ -89,6 +89,15 @@ class Rebuilder:
             raise CheckpointDamagedError("the state tree", f"an alias of {node.path!r} leads nowhere")
         return self._leaves[node.path]
 
+    def _array(self, leaf: Leaf) -> Any:
+        try:
+            return self._maker(leaf.kind)(leaf, self._read)
+        except HoldfastError:
+            raise
+        except (*SENSELESS, RuntimeError) as err:  # no writer could have saved it
+            what = f"leaf {leaf.path!r} cannot be made ({type(err).__name__}: {err})"
+            raise CheckpointDamagedError("the state tree", what) from err
+
     def _maker(self, kind: str) -> Callable[[Leaf, Read], Any]:
         """What makes the array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind."""
         if kind not in self._makers:
@@ -106,7 +115,8 @@ def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any
 
 def new_array(leaf: Leaf, read: Read) -> np.ndarray:
     """A new array of the leaf's dtype, shape and memory order, filled."""
-    array = np.empty(leaf.shape, dtypes.to_numpy(leaf.dtype), leaf.order)
+    # `np.empty` would make the items of `<U0` four bytes long, and so a large array of what takes no bytes.
+    array = np.ndarray(leaf.shape, dtypes.to_numpy(leaf.dtype), order=leaf.order)
     if leaf.size_bytes:
         read(leaf, array_bytes(array, leaf.order))
     return array

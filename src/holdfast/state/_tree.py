@@ -88,7 +88,7 @@ def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
 
 
 def _children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    if isinstance(node, Object):
+    while isinstance(node, Object):  # an enum's value may be an object itself
         node = node.state
     if isinstance(node, dict):
         key: Hashable

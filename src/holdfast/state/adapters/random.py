@@ -102,11 +102,20 @@ def _state(value: Any) -> dict[str, Any]:
 
 
 def _set_state(value: Any, state: dict[str, Any]) -> None:
+    _check_position(state)
     if isinstance(value, np.random.RandomState):
         value.set_state(state)
     else:
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
         bits.state = state
+
+
+def _check_position(state: dict[str, Any]) -> None:
+    """NumPy takes the place of the next word in its buffer unseen, and would read beyond it."""
+    places = {"MT19937": (state["state"].get("pos"), 624), "Philox": (state.get("buffer_pos"), 4)}
+    place, end = places.get(state["bit_generator"], (0, 0))
+    if not 0 <= place <= end:
+        raise ValueError(f"word {place} of {end} is to be next")
 
 
 ADAPTERS = (_PythonRandom(), _NumpyRandom())

@@ -30,12 +30,18 @@ class Value:
         return self._make(state)
 
 
+def _bytearray(data: Any) -> bytearray:
+    if type(data) is not bytes:  # a number would be its length
+        raise TypeError("a bytearray is made of bytes")
+    return bytearray(data)
+
+
 def _bounds(value: Any) -> list[Any]:
     return [value.start, value.stop, value.step]
 
 
 ADAPTERS = (
-    Value(bytearray, bytes, bytearray),
+    Value(bytearray, bytes, _bytearray),
     Value(range, _bounds, lambda bounds: range(*bounds)),
     Value(slice, _bounds, lambda bounds: slice(*bounds)),
 )
