@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from unittest import mock
 
 from lives import FOLDER, Held, read, read_file
@@ -50,6 +50,11 @@ def files(disk: Storage, path: str) -> tuple[tuple[str, bytes], ...]:
 @contextlib.contextmanager
 def quick_decoding() -> Iterator[None]:
     """What the bytes of a record or tree say is decoded once, not thousands of times."""
-    decoders = {name: functools.cache(getattr(_read, name)) for name in ("decode_record", "decode_tree")}
+
+    def once(name: str) -> Callable[[bytes | bytearray, str], object]:
+        cached = functools.cache(getattr(_read, name))
+        return lambda data, place: cached(bytes(data), place)
+
+    decoders = {name: once(name) for name in ("decode_record", "decode_tree")}
     with mock.patch.multiple(_read, **decoders):
         yield

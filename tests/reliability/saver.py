@@ -162,6 +162,8 @@ def serve() -> None:
             _say(os.getpid())
             status = 1
             try:
+                if job.pause_at is not None:  # before there are threads, which would not block it
+                    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
                 _work(job)
                 status = 0
             except BaseException:
@@ -235,7 +237,6 @@ def _disk(job: Job) -> Any:
         def around(self, operation: Operation, do: Callable[[], Any]) -> Any:
             self.changes += operation.changes
             if operation.changes and self.changes == job.pause_at:
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
                 _say(("paused", "", None))
                 signal.sigwait({signal.SIGUSR1})
             return None if operation.kind in job.forget else do()

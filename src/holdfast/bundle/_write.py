@@ -10,11 +10,10 @@ import errno
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain, count
 
 from blake3 import blake3
@@ -263,34 +262,41 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Generator[tuple[Digest
     """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of who asks."""
     threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Callable[[], list[tuple[Digested, memoryview]]]] = deque()
-        jobs: list[Future[list[tuple[Digested, memoryview]]]] = []
+        ahead: deque[_Job | Future[list[tuple[Digested, memoryview]]]] = deque()
         try:
             for batch in _batches(pieces):
-                if batch[0].size < _SMALL_BYTES:
-                    # The interpreter lock is held for these: threads would only quarrel over it.
-                    ahead.append(partial(_digest_batch, snapshot, batch))
-                else:
-                    jobs.append(_begin(pool, snapshot, batch))
-                    ahead.append(jobs[-1].result)
+                # The interpreter lock is held for small pieces: threads would only quarrel over it.
+                is_small = batch[0].size < _SMALL_BYTES
+                ahead.append(_Job(snapshot, batch) if is_small else _begin(pool, snapshot, batch))
                 if len(ahead) >= most:
-                    yield from ahead.popleft()()
+                    yield from ahead.popleft().result()
             while ahead:
-                yield from ahead.popleft()()
+                yield from ahead.popleft().result()
         finally:
-            for job in jobs:
+            for job in ahead:
                 job.cancel()
+
+
+class _Job:
+    """A batch that is digested by who asks for it: what a `Future` is, without a thread."""
+
+    def __init__(self, snapshot: Snapshot, batch: list[Cut]) -> None:
+        self._snapshot, self._batch = snapshot, batch
+
+    def result(self) -> list[tuple[Digested, memoryview]]:
+        return _digest_batch(self._snapshot, self._batch)
+
+    def cancel(self) -> object:
+        return None
 
 
 def _begin(
     pool: ThreadPoolExecutor, snapshot: Snapshot, batch: list[Cut]
-) -> Future[list[tuple[Digested, memoryview]]]:
+) -> Future[list[tuple[Digested, memoryview]]] | _Job:
     try:
         return pool.submit(_digest_batch, snapshot, batch)
     except RuntimeError:  # a background save while the interpreter ends, or there are no more threads
-        done: Future[list[tuple[Digested, memoryview]]] = Future()
-        done.set_result(_digest_batch(snapshot, batch))
-        return done
+        return _Job(snapshot, batch)
 
 
 def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
