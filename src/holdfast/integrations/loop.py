@@ -314,8 +314,7 @@ class Run:
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
         if self._updates is not None:
-            self._updates.count = saved["updates"]
-            self._updates.set_pending(saved["gradients"])
+            self._updates.go_on(saved["updates"], saved["gradients"])
         self._saved_data, self._is_behind = saved["data"], True
         self._saved_next = saved["exactness"], saved["next_batch"]
 

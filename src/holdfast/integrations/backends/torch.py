@@ -28,11 +28,13 @@ class Updates:
             torch.Tensor, tuple[int, int]
         ] = {}  # by parameter: its gradient's address and version
         self._parameters = dict(_parameters(objects))
-        optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
-        self.is_counting = bool(optimizers)
+        self._optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
+        self.is_counting = bool(self._optimizers)
         self._hooks = [
-            each.register_step_post_hook(functools.partial(self._after_step, counts=each is optimizers[0]))
-            for each in optimizers
+            each.register_step_post_hook(
+                functools.partial(self._after_step, counts=each is self._optimizers[0])
+            )
+            for each in self._optimizers
         ]
 
     def _after_step(self, optimizer: Optimizer, *details: object, counts: bool) -> None:
@@ -41,6 +43,18 @@ class Updates:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._used[parameter] = _version(parameter.grad)
+
+    def go_on(self, count: int, pending: Mapping[str, Any]) -> None:
+        """Continue from what another process had counted, with the gradients that waited there.
+
+        Raises:
+            StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
+        """
+        self._set_pending(pending)
+        self.count = count
+        for optimizer in self._optimizers if count else ():
+            # Else a schedule whose epoch has no update left would warn that it moves before the first one.
+            optimizer._opt_called = True  # type: ignore[attr-defined]
 
     @property
     def pending(self) -> dict[str, torch.Tensor]:
@@ -51,12 +65,7 @@ class Updates:
             if parameter.grad is not None and self._used.get(parameter) != _version(parameter.grad)
         }
 
-    def set_pending(self, saved: Mapping[str, Any]) -> None:
-        """Put saved gradients back; parameters that are not named have none afterwards.
-
-        Raises:
-            StateMismatchError: one belongs to no parameter here; nothing was changed.
-        """
+    def _set_pending(self, saved: Mapping[str, Any]) -> None:
         problems = [
             f"there is no parameter {path!r} of shape {list(gradient.shape)} for the saved gradient"
             for path, gradient in saved.items()

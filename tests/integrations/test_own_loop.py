@@ -1,0 +1,141 @@
+"""A loop of one's own, stopped anywhere, goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from own_loop import N_BATCHES, N_EPOCHS, Crash, rule, train
+
+import holdfast
+from holdfast import Checkpointing, Run, errors
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("peace"))[0]
+
+
+def crash_at(batch: int):
+    def crash(number: int) -> None:
+        if number == batch:
+            raise Crash
+
+    return crash
+
+
+@pytest.mark.parametrize("batch", range(1, N_EPOCHS * N_BATCHES))
+def test_a_loop_that_crashes_in_any_batch_ends_as_one_in_peace(batch, peace, tmp_path):
+    with pytest.raises(Crash):
+        train(tmp_path, at_batch=crash_at(batch))
+    digest, run = train(tmp_path)
+    assert run.last_resume is not None
+    assert (run.last_resume.verdict, digest) == ("exact", peace)
+    assert len(run.results) == N_EPOCHS * N_BATCHES
+    assert run.step == N_EPOCHS * N_BATCHES // 3
+
+
+@pytest.mark.parametrize("hook", ["epoch_start", "epoch_end", "batch_start", "batch_end"])
+def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
+    with pytest.raises(Crash):
+        train(tmp_path, rule(save_on=hook), at_batch=crash_at(2 * N_BATCHES + 3))
+    assert train(tmp_path, rule(save_on=hook))[0] == peace
+
+
+@pytest.mark.slow
+def test_a_loop_that_is_killed_goes_on_in_a_new_process(peace, tmp_path):
+    script = [sys.executable, str(rule.__code__.co_filename), str(tmp_path)]
+    for batch in sorted(random.Random(0).sample(range(2, N_EPOCHS * N_BATCHES), 3)):
+        killed = subprocess.run([*script, str(batch)], capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == peace
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(peace, tmp_path):
+    with pytest.raises(Crash):
+        train(tmp_path, at_batch=crash_at(13))
+    newest = holdfast.scan(tmp_path)[-1]
+    assert newest.record is not None
+    with open(f"{newest.path}/{newest.record.packs[0].name}", "r+b") as pack:
+        pack.seek(-40, 2)
+        pack.write(b"\xff" * 40)
+    digest, run = train(tmp_path)
+    assert run.last_resume is not None
+    assert digest == peace
+    assert newest.path in run.last_resume.set_aside[0]
+
+
+def test_a_finished_loop_trains_nothing_when_run_again_and_more_epochs_go_on(peace, tmp_path):
+    assert train(tmp_path)[0] == peace
+    saves = {listed.path for listed in holdfast.scan(tmp_path)}
+    assert train(tmp_path, at_batch=crash_at(-1))[0] == peace
+    assert {listed.path for listed in holdfast.scan(tmp_path)} == saves
+    longer = train(tmp_path, n_epochs=N_EPOCHS + 1)[0]
+    assert longer == train(tmp_path / "at once", n_epochs=N_EPOCHS + 1)[0]
+
+
+def test_only_the_newest_are_kept_also_across_a_restart(tmp_path):
+    with pytest.raises(Crash):
+        train(tmp_path, at_batch=crash_at(10))
+    _, run = train(tmp_path)
+    assert run.last_resume is not None
+    kept = {listed.record.name for listed in holdfast.scan(tmp_path) if listed.record}
+    assert len(kept - {run.last_resume.record.name}) == 3
+
+
+def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
+    def short(directory) -> int:
+        weights, trained = np.zeros(3), 0
+        with Run(directory, checkpointing=rule(), weights=weights) as run:
+            for epoch in run.epochs(9):
+                trained += 1
+                weights += epoch
+                if epoch == 2:
+                    break
+        return trained
+
+    assert short(tmp_path) == 3
+    assert short(tmp_path) == 0
+
+
+def test_steps_without_epochs_and_values_that_are_replaced_go_on(tmp_path):
+    def walk(directory, stop: int = -1) -> float:
+        random.seed(3)
+        with Run(directory, checkpointing=rule(every_n=2), place=0.0) as run:
+            for step in run.steps(10):
+                if step == stop:
+                    raise Crash
+                run["place"] = run["place"] * 0.5 + random.random()
+            return run["place"]
+
+    wanted = walk(tmp_path / "peace")
+    with pytest.raises(Crash):
+        walk(tmp_path / "crashed", stop=7)
+    assert walk(tmp_path / "crashed") == wanted
+
+
+def test_what_cannot_work_is_refused_early(tmp_path):
+    disk = Checkpointing(mode="disk")
+    with pytest.raises(errors.UsageError, match="saves to disk"):
+        Run(tmp_path, checkpointing=Checkpointing(), x=1)
+    with pytest.raises(errors.UsageError, match="'random' is a name of the library's own"):
+        Run(tmp_path, checkpointing=disk, random=1)
+    with Run(tmp_path / "a", checkpointing=disk, model=torch.nn.Linear(2, 2)) as run:
+        with pytest.raises(errors.UsageError, match="inside `for epoch in"):
+            next(run.batches([1]))
+        with pytest.raises(errors.UsageError, match="there is no object 'other'"):
+            run["other"] = 1
+        with pytest.raises(errors.UsageError, match="n_epochs is a number"):
+            next(run.epochs(-1))
+        for _ in run.epochs(1):
+            list(run.batches([1, 2]))
+    with pytest.raises(errors.PlanMismatchError, match="'model' was saved and is not here now"):
+        Run(tmp_path / "a", checkpointing=disk, net=torch.nn.Linear(2, 2)).__enter__()
+    with pytest.raises(errors.StateMismatchError, match="model/weight"):
+        Run(tmp_path / "a", checkpointing=disk, model=torch.nn.Linear(3, 2)).__enter__()
