@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = sorted(page for page in DOCS.glob("*.md") if "\n```python\n" in page.read_text())
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "\n```python\n" in page.read_text())
 
 
 def blocks(page: Path, language: str) -> str:
