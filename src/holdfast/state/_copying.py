@@ -32,14 +32,14 @@ class Copying:
         self._left = deque(_chunks(job for job in jobs if job[1].device() is None))
         self._sent = [(device, out, live) for out, live in jobs if (device := live.device()) is not None]
         self._devices: list[Device] = []
-        self._under_way = 0
+        self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
-        self._changed = threading.Condition()
 
     @property
     def is_done(self) -> bool:
         """Whether everything has been copied."""
-        return not self._sent and not self._left and not self._under_way and self._error is None
+        is_copied = not self._sent and not self._left and not any(each.is_alive() for each in self._threads)
+        return is_copied and self._error is None
 
     def run(self) -> None:
         """Copy all now, by several threads; raises what one of them has raised."""
@@ -58,8 +58,10 @@ class Copying:
         self._sent = []
         for _ in range(min(threads, len(self._left))):
             # A daemon: who needs the copy when the process ends calls `finish`.
+            thread = threading.Thread(target=self._help_on, name="holdfast-copy", daemon=True)
+            self._threads.append(thread)
             try:
-                threading.Thread(target=self._help, name="holdfast-copy", daemon=True).start()
+                thread.start()
             except RuntimeError:  # there is no memory for a thread; `finish` needs none
                 return
 
@@ -77,28 +79,29 @@ class Copying:
         self._wait()
 
     def _wait(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._under_way)
+        # Whatever interrupts this thread, and wherever: the others end by themselves once nothing is left.
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
         while self._devices:
             self._devices.pop().wait()
 
     def _help(self) -> None:
         while True:
-            with self._changed:
-                if not self._left:
-                    return
-                chunk = self._left.popleft()
-                self._under_way += 1
             try:
-                for out, live, start in chunk:
-                    _copy(out, live, start)
-            except BaseException as err:
-                self._error = err
-                self._left.clear()
-            finally:
-                with self._changed:
-                    self._under_way -= 1
-                    self._changed.notify_all()
+                chunk = self._left.popleft()
+            except IndexError:
+                return
+            for out, live, start in chunk:
+                _copy(out, live, start)
+
+    def _help_on(self) -> None:
+        """As a thread of its own, which hands over what it raises."""
+        try:
+            self._help()
+        except BaseException as err:
+            self._error = err
+            self._left.clear()
 
 
 def _copy(out: Bytes, live: Live, start: int) -> None:
