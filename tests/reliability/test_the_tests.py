@@ -153,7 +153,9 @@ CHECKS = [
         for module in (READ, PACKS, PACK, RECORD)
         for mutant in without_each_check(module, r"digest(?!s)|size(?!s)|xxh3|blake3|found !=|is_right")
     ),
-    Mutant("a pack that was cut is linked", WRITE, "found.is_file and found.size == pack.entry.size", "True"),
+    Mutant(
+        "a pack that was cut is linked", WRITE, "not found.is_file or found.size != pack.entry.size", "False"
+    ),
 ]
 # Guards behind another guard: what they would find by themselves only somebody can make who also forges digests.
 BEHIND_ANOTHER = {

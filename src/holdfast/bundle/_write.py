@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
@@ -183,6 +183,8 @@ class FileWriter:
                 if err.errno not in _UNLINKABLE:
                     raise
                 logger.debug("cannot link %s: %s", source, err)
+                with suppress(OSError):  # a file server may report an error for what it has done
+                    self._directory.unlink(name)
                 continue
             rot = self._rot(pack, name, served, sharing)
             if rot is None:
