@@ -3,7 +3,8 @@
 The model is weaker than any real local file system. Data of a file are durable only after a sync of that
 file; of unsynced data each write may be there, missing, zeros, or half there. A change of names (create,
 mkdir, link, rename, unlink) is durable only after a sync of every directory it touches; of the others
-each may be there or not, whatever became of the ones before it.
+each may be there or not, whatever became of the ones before it, but that no file system gives a directory
+two names: if of two moves of one only the second is there, it is where that one took it.
 
 Every combination is tried where there are few; else, as small changes find most faults (J. Mohan et al.,
 "Finding Crash-Consistency Bugs with Bounded Black-Box Crash Testing", OSDI 2018): all kept, all lost, each

@@ -88,9 +88,13 @@ def image_of(disk: Storage) -> Image:
 
 
 def apply(entries: dict[int, dict[str, int]], changes: Sequence[Change]) -> None:
-    """Do these changes of names."""
+    """Do these changes of names. A directory has one name: where the move before is lost, it is moved all the same."""
     for folder, name, inode in changes:
         if inode is None:
             entries.setdefault(folder, {}).pop(name, None)
-        else:
-            entries.setdefault(folder, {})[name] = inode
+            continue
+        if inode in entries:
+            for names in entries.values():
+                for other in [each for each, meant in names.items() if meant == inode]:
+                    del names[other]
+        entries.setdefault(folder, {})[name] = inode
