@@ -32,10 +32,10 @@ SCENARIOS: dict[str, Scenario] = {
 _SCALES = {scale.name: scale for scale in (states.FULL, states.QUICK, states.TINY)}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def arguments_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_const", const="quick", dest="scale", help="smaller states")
-    parser.add_argument("--scale", choices=_SCALES, default="full")
+    parser.add_argument("--scale", choices=_SCALES)
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
     parser.add_argument("--contenders", nargs="+", default=(), metavar="FILE", help="files of contenders/")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="works here; is emptied")
@@ -43,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--add", action="store_true", help="keep what the report's last run measured of other scenarios"
     )
-    options = parser.parse_args(arguments)
+    parser.set_defaults(scale="full")  # here, as two arguments set it
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = arguments_parser().parse_args(arguments)
     warnings.simplefilter("ignore")  # other libraries' own
 
     shutil.rmtree(options.folder, ignore_errors=True)

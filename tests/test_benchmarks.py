@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import states
+from benchmarks.__main__ import arguments_parser, main
 from benchmarks.contenders import gather
 from benchmarks.goals import Goal, goals
 from benchmarks.measure import Bench, Samples
@@ -75,3 +76,22 @@ def test_a_missing_library_is_skipped_with_a_line():
     savings, _, skipped = gather(["torch_save", "not_there"])
     assert savings
     assert skipped[0].startswith("skipped: not_there")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scale"), [([], "full"), (["--quick"], "quick"), (["--scale", "tiny"], "tiny")]
+)
+def test_the_command_measures_at_full_size_unless_told_otherwise(arguments: list[str], scale: str):
+    assert arguments_parser().parse_args(arguments).scale == scale
+
+
+def test_a_scenario_that_is_added_leaves_the_others_in_the_report(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ["--scale", "tiny", "--contenders", "torch_save", "holdfast", "--report", "report.md", "--only"]
+    main([*run, "scan"])
+    main([*run, "growth", "--add"])
+    text = Path("report.md").read_text()
+    assert "**scan**" in text
+    assert "**growth, save**" in text
+    main([*run, "growth"])
+    assert "**scan**" not in Path("report.md").read_text()
