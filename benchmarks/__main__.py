@@ -57,9 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     again = {*options.only, NOT_INSTALLED}  # is found out anew
     if options.add and options.report and _raw(options.report).exists():
         earlier = json.loads(_raw(options.report).read_text())
-        bench.samples.load(earlier["values"])
+        # Ratios are taken within a round of one run: who was measured before against whom is now would be none.
+        others = {what: by for what, by in earlier["values"].items() if _first_word(what) not in again}
+        bench.samples.load(others)
         conditions |= earlier["conditions"]
-        bench.notes += [note for note in earlier.get("notes", ()) if note.split()[0].strip(":") not in again]
+        bench.notes += [note for note in earlier.get("notes", ()) if _first_word(note) not in again]
     savings, loadings, skipped = gather(options.contenders)
     for line in skipped:
         bench.note(line)
@@ -100,6 +102,11 @@ def _write(path: Path, bench: Bench, facts: Mapping[str, str], conditions: Mappi
     _raw(path).parent.mkdir(exist_ok=True)
     measured = {"conditions": conditions, "notes": bench.notes, "values": bench.samples.values}
     _raw(path).write_text(json.dumps(measured, indent=1))
+
+
+def _first_word(text: str) -> str:
+    """Of a measurement ("S1 blocked", "growth, save") or a note: its scenario."""
+    return text.split()[0].rstrip(":,")
 
 
 def _raw(report: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,15 @@ def test_a_scenario_that_is_added_leaves_the_others_in_the_report(tmp_path: Path
     assert "**growth, save**" in text
     main([*run, "growth"])
     assert "**scan**" not in Path("report.md").read_text()
+
+
+def test_a_scenario_that_is_measured_again_is_not_mixed_with_what_it_gave_before(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ["--scale", "tiny", "--contenders", "torch_save", "holdfast", "--report", "report.md", "--only"]
+    main([*run, "growth"])
+    raw = Path("runs/report.json")
+    measured = json.loads(raw.read_text())
+    measured["values"]["growth, save"]["of another day"] = {"0": 1.0}
+    raw.write_text(json.dumps(measured))
+    main([*run, "growth", "--add"])
+    assert "of another day" not in Path("report.md").read_text()
