@@ -6,13 +6,12 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import bundle_cases
 import numpy as np
 import pytest
 import torch
 
 import holdfast
-from holdfast import bundle, state
-from holdfast.records import CheckpointRecord, FileEntry, Moment
 from holdfast.storage import LocalDisk
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "restore_without_holdfast.py"
@@ -29,17 +28,7 @@ def script():
 
 
 def saved(path: Path, value) -> str:
-    draft = CheckpointRecord(
-        id="0" * 32,
-        name="all",
-        kind="train",
-        moment=Moment(run="r", hook="epoch_end"),
-        seq=1,
-        created="2026-01-01T00:00:00.000000+00:00",
-        tree=FileEntry("", 0, ""),
-        packs=(),
-    )
-    bundle.save(LocalDisk(), str(path), draft, state.capture(value), bundle.Sharing())
+    bundle_cases.save(LocalDisk(), str(path), value, name="all")
     return str(path / "all.ckpt.mml")
 
 

@@ -52,10 +52,7 @@ def kill_trainings(budget_s: float, seed: int) -> str:
 
     with tempfile.TemporaryDirectory() as folder, Nursery() as nursery:
         killer = Killer(nursery, Path(folder), random.Random(seed))
-        killer.kill_one_run()
-        until_s = time.monotonic() + budget_s
-        while time.monotonic() < until_s:
-            killer.kill_one_run()
+        killer.kill_for(budget_s)
     figures = killer.figures
     return (
         f"{figures.kills} kills of {figures.runs} trainings, {figures.saves} saves acknowledged: "
@@ -70,10 +67,7 @@ def cut_power_of_trainings(budget_s: float, seed: int) -> str:
         return f"skipped: {why}"
     with tempfile.TemporaryDirectory() as folder, Volume(XFS) as volume, Nursery() as nursery:
         killer = Killer(nursery, Path(folder), random.Random(seed), volume)
-        killer.kill_one_run()
-        until_s = time.monotonic() + budget_s
-        while time.monotonic() < until_s:
-            killer.kill_one_run()
+        killer.kill_for(budget_s)
     figures = killer.figures
     return (
         f"{figures.kills + figures.runs} power cuts on xfs during {figures.runs} trainings, {figures.saves} saves "

@@ -11,19 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from forging import (
-    RECORD,
-    Files,
-    content_of,
-    files_of,
-    files_of_state,
-    flipped,
-    noise,
-    place,
-    put,
-    save,
-    told,
-)
+from bundle_cases import content_of, noise, place
+from forging import RECORD, Files, files_of, files_of_state, flipped, put, save, told
 from mutations import Fuzzer
 
 from holdfast import bundle

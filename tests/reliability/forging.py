@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
+import bundle_cases
 from blake3 import blake3
+from bundle_cases import files as files_of
+from bundle_cases import place
 
 from holdfast import bundle
 from holdfast.errors import CheckpointNotFoundError, DamagedError
-from holdfast.records import CheckpointRecord, FileEntry, Moment
-from holdfast.state import capture, digest
+from holdfast.state import digest
 from holdfast.storage import MemoryDisk, Storage
 
 RECORD = "checkpoint.json"
@@ -20,44 +22,7 @@ Files = dict[str, bytes]
 """The files of a bundle by name."""
 
 
-def save(
-    disk: Storage,
-    directory: str,
-    state: Any,
-    *,
-    name: str = "best",
-    seq: int = 1,
-    sharing: bundle.Sharing | None = None,
-) -> CheckpointRecord:
-    """Commit `state` as a session would."""
-    draft = CheckpointRecord(
-        id="0" * 32,
-        name=name,
-        kind="train",
-        moment=Moment(run="run-1", hook="epoch_end", phase="pretrain", epoch=seq, step=seq),
-        seq=seq,
-        created="2026-01-02T03:04:05.000006+00:00",
-        tree=FileEntry("", 0, ""),
-        packs=(),
-        metrics={"loss": 0.25},
-    )
-    return bundle.save(disk, directory, draft, capture(state), sharing or bundle.Sharing())
-
-
-def place(directory: str, name: str = "best") -> str:
-    return bundle.bundle_path(directory, name)
-
-
-def files_of(disk: Storage, path: str) -> Files:
-    found = {}
-    with disk.open_directory(path) as inside:
-        for name in sorted(inside.names()):
-            file = inside.open(name)
-            data = bytearray(file.size)
-            file.read_into(0, memoryview(data))
-            file.close()
-            found[name] = bytes(data)
-    return found
+save = functools.partial(bundle_cases.save, metrics={"loss": 0.25})
 
 
 def files_of_state(state: Any, **options: Any) -> Files:
@@ -87,14 +52,6 @@ def told(files: Files, content: str, *, deep: bool = False) -> str:
     except (DamagedError, CheckpointNotFoundError) as err:
         return str(err)
     return ""
-
-
-def content_of(state: Any) -> str:
-    return digest(capture(state))
-
-
-def noise(size_bytes: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, size_bytes, np.uint8)
 
 
 def flipped(data: bytes, at: int, bit: int) -> bytes:

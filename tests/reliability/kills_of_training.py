@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,13 @@ class Killer:
         self._nursery, self._folder, self._draw, self._volume = nursery, folder, draw, volume
         self.figures = Figures()
         self._peace = {plan: nursery.run(plan, folder / f"peace of {plan}", saving=SAVING) for plan in PLANS}
+
+    def kill_for(self, budget_s: float) -> None:
+        """Kill one run after another for that long, one at least."""
+        self.kill_one_run()
+        until_s = time.monotonic() + budget_s
+        while time.monotonic() < until_s:
+            self.kill_one_run()
 
     def kill_one_run(self) -> None:
         """Kill a run and each of its resumes, until one gets through.

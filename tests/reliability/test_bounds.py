@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from forging import Forgery, files_of_state, noise, place, put
+from bundle_cases import noise, place
+from forging import Forgery, files_of_state, put
 
 import holdfast
 from holdfast import bundle

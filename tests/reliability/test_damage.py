@@ -8,19 +8,8 @@ import logging
 import campaigns_damage
 import numpy as np
 import pytest
-from forging import (
-    RECORD,
-    Files,
-    content_of,
-    files_of,
-    files_of_state,
-    flipped,
-    noise,
-    place,
-    put,
-    save,
-    told,
-)
+from bundle_cases import content_of, noise, place
+from forging import RECORD, Files, files_of, files_of_state, flipped, put, save, told
 
 from holdfast import bundle, state
 from holdfast.errors import CheckpointDamagedError, DamagedError, PieceDamagedError

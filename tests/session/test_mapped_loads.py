@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+import bundle_cases
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,6 @@ import torch
 import holdfast
 from holdfast import bundle
 from holdfast.errors import PieceDamagedError, UsageError
-from holdfast.records import CheckpointRecord, FileEntry, Moment
-from holdfast.state import capture
 from holdfast.storage import LocalDisk
 
 NOISE = np.random.default_rng(0)
@@ -33,17 +32,7 @@ STATE = {
 
 
 def save(directory: Path, state, sharing: bundle.Sharing | None = None, name: str = "best") -> Path:
-    draft = CheckpointRecord(
-        id="0" * 32,
-        name=name,
-        kind="train",
-        moment=Moment(run="r", hook="epoch_end"),
-        seq=1,
-        created="2026-01-01T00:00:00.000000+00:00",
-        tree=FileEntry("", 0, ""),
-        packs=(),
-    )
-    bundle.save(LocalDisk(), str(directory), draft, capture(state), sharing or bundle.Sharing())
+    bundle_cases.save(LocalDisk(), str(directory), state, name=name, sharing=sharing)
     return directory / f"{name}.ckpt.mml"
 
 
