@@ -15,7 +15,7 @@ from ..numerics import is_number, widen
 from ..records import Leaf
 from ..storage import NewFiles
 from ._choose import Chosen
-from ._stream import runs
+from ._stream import runs_as_saved
 from ._zip_out import zip_file
 
 
@@ -48,17 +48,5 @@ def _member(source: Bundle, leaf: Leaf) -> Iterator[bytes | memoryview]:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, fields)
     yield header.getvalue()
-    for run in (
-        runs(source, leaf, keep_order=True) if not leaf.dtype.startswith(">") else _as_they_are(source, leaf)
-    ):
-        if foreign:
-            yield widen(np.frombuffer(run, np.uint8), leaf.dtype).astype(wider).view(np.uint8).data
-        else:
-            yield run
-
-
-def _as_they_are(source: Bundle, leaf: Leaf) -> Iterator[memoryview]:
-    for piece in source.pieces(leaf):
-        run = memoryview(bytearray(piece.size))
-        source.read_piece(leaf, piece, run)
-        yield run
+    for run in runs_as_saved(source, leaf):
+        yield widen(run, leaf.dtype).astype(wider).view(np.uint8).data if foreign else run.data

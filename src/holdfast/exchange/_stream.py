@@ -10,7 +10,7 @@ import numpy as np
 from .. import dtypes
 from ..bundle import Bundle
 from ..errors import HoldfastError, OutputExistsError, SaveError, UsageError
-from ..records import Leaf
+from ..records import Bytes, Leaf
 from ..storage import LocalDisk, NewFiles
 
 
@@ -35,13 +35,21 @@ def runs(source: Bundle, leaf: Leaf, *, keep_order: bool = False) -> Iterator[me
         rows = np.ascontiguousarray(np.moveaxis(items, -1, 0).T).reshape(-1)
         yield _swapped(rows, leaf) if swap else rows.data
         return
-    for piece in source.pieces(leaf):
-        run = np.empty(piece.size, np.uint8)
-        source.read_piece(leaf, piece, run.data)
+    for run in runs_as_saved(source, leaf):
         yield _swapped(run, leaf) if swap else run.data
 
 
-def _swapped(raw: np.ndarray, leaf: Leaf) -> memoryview:
+def runs_as_saved(source: Bundle, leaf: Leaf) -> Iterator[Bytes]:
+    """The leaf's bytes piece by piece, checked, in memory of their own.
+
+    Raises:
+        PieceDamagedError: they are not what was saved.
+    """
+    for piece in source.pieces(leaf):
+        yield source.piece_bytes(leaf, piece.size, piece.place)
+
+
+def _swapped(raw: Bytes, leaf: Leaf) -> memoryview:
     return raw.view(dtypes.to_numpy(leaf.dtype)).byteswap().view(np.uint8).data
 
 
