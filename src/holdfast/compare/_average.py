@@ -15,11 +15,11 @@ from math import fsum, isfinite
 import numpy as np
 
 from .. import session
-from ..bundle import SUFFIX, Bundle
+from ..bundle import SUFFIX, Bundle, StoredPiece
 from ..dtypes import item_size
 from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
-from ..records import CheckpointRecord, Leaf, Node, leaves
+from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..session import Place, source_of
 from ..state import in_optimizers
 from ._scope import floating
@@ -155,12 +155,13 @@ class _Average:
         self, sources: Sequence[Bundle], shares: Sequence[float], newest: Bundle, averaged: frozenset[str]
     ) -> None:
         self._sources, self._shares, self._newest, self._averaged = sources, shares, newest, averaged
+        self._pieces: dict[tuple[int, str], dict[int, StoredPiece]] = {}  # by bundle and leaf; then by start
 
     def part(self, leaf: Leaf, start: int, size: int) -> memoryview:
         if leaf.path not in self._averaged:
-            return _read(self._newest, leaf, start, size).data
+            return self._read(self._newest, leaf, start).data
         total = fsum(self._shares)
-        pieces = [_read(source, leaf, start, size) for source in self._sources]
+        pieces = [self._read(source, leaf, start) for source in self._sources]
         out = np.empty(size, np.uint8)
         step = _BLOCK_ITEMS * item_size(leaf.dtype)
         for first in range(0, size, step):
@@ -173,9 +174,12 @@ class _Average:
                 out[block] = narrow(np.asarray(mean / total), leaf.dtype)
         return out.data
 
-
-def _read(source: Bundle, leaf: Leaf, start: int, size: int) -> np.ndarray:
-    piece = next(piece for piece in source.pieces(leaf) if (piece.start, piece.size) == (start, size))
-    out = np.empty(size, np.uint8)
-    source.read_piece(leaf, piece, out.data)
-    return out
+    def _read(self, source: Bundle, leaf: Leaf, start: int) -> Bytes:
+        """The piece of the leaf that begins there."""
+        key = id(source), leaf.path
+        if key not in self._pieces:
+            self._pieces[key] = {piece.start: piece for piece in source.pieces(leaf)}
+        piece = self._pieces[key][start]
+        out = np.empty(piece.size, np.uint8)
+        source.read_piece(leaf, piece, out.data)
+        return out
