@@ -171,6 +171,28 @@ def test_a_checkpoint_says_that_it_was_asked_for_by_hand(tmp_path):
     assert record.durability == "full"
 
 
+def test_a_run_with_a_rule_of_its_own_goes_on_past_a_checkpoint_made_by_hand_and_keeps_it(tmp_path):
+    def plan_of(*callbacks: Callback):
+        phases = [train("first"), train("second", checkpointing=on_disk("epoch_end"))]
+        rule = on_disk("phase_end", max_to_keep=1)
+        return experiment(tmp_path, *phases, checkpointing=rule, callbacks=callbacks)
+
+    class SavesThenFails(Callback):
+        def on_epoch_end(self, context) -> None:
+            if context.phase == "second" and context.moment.epoch == 0:
+                broken.save_checkpoint("mine")
+            elif context.phase == "second":
+                raise RuntimeError
+
+    broken = plan_of(SavesThenFails())
+    with pytest.raises(RuntimeError):
+        broken.run()
+    again = plan_of(Callback())
+    again.run(resume=True)
+    assert again.results.status == "complete"
+    assert bundles(tmp_path) == ["mine", "second"]
+
+
 def test_a_name_is_replaced_unless_that_is_forbidden(tmp_path):
     run = experiment(tmp_path, train(n_epochs=1))
     run.save_checkpoint("mine")

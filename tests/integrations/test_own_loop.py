@@ -89,6 +89,25 @@ def test_only_the_newest_are_kept_also_across_a_restart(tmp_path):
     assert len(kept - {run.last_resume.record.name}) == 3
 
 
+def test_what_was_saved_by_hand_is_never_given_up_for_a_newer_one(tmp_path):
+    def once(crash: bool) -> None:
+        with Run(tmp_path, checkpointing=rule(max_to_keep=1), weights=np.zeros(3)) as run:
+            for epoch in run.epochs(4):
+                list(run.batches([1, 2]))
+                if crash and epoch == 0:
+                    run.save("mine")
+                if crash and epoch == 2:
+                    raise Crash
+
+    with pytest.raises(Crash):
+        once(crash=True)
+    once(crash=False)
+    records = [listed.record for listed in holdfast.scan(tmp_path) if listed.record]
+    assert [(each.moment.hook, each.reason) for each in records if each.name == "mine"] == [
+        ("by_hand", "asked for by hand")
+    ]
+
+
 def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
     def short(directory) -> int:
         weights, trained = np.zeros(3), 0

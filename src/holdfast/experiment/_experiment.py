@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,17 @@ from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name
 from ..data import BatchSource
 from ..errors import UsageError
-from ..session import Accounting, Checkpoint, ExperimentDirectory, ResumeReport, Session, Wanted, find, scan
+from ..session import (
+    Accounting,
+    Checkpoint,
+    ExperimentDirectory,
+    ResumeReport,
+    Session,
+    Wanted,
+    find,
+    save_by_hand,
+    scan,
+)
 from ..session import open as open_checkpoint
 from . import _plan, _resume, _saving
 from ._callbacks import Callback
@@ -290,17 +299,15 @@ class Experiment:
             raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
         execution = self._execution or self._fresh_execution()
         with self._at_hand(execution) as directory:
-            directory.writer.settle()
-            draft = directory.draft(
+            return save_by_hand(
+                directory,
+                str(self.directory),
                 name,
+                execution.parts(),
                 kind="experiment",
-                moment=replace(execution.moment_now, hook="by_hand"),
-                metrics={},
-                reason="asked for by hand",
-                blocked_s=0.0,
+                moment=execution.moment_now,
+                overwrite=overwrite,
             )
-            directory.save(str(self.directory), draft, state.look(execution.parts()), overwrite=overwrite)
-        return Path(bundle.bundle_path(str(self.directory), name))
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
         """Put everything back as it was in a checkpoint: graph, optimizer, random streams, results, history.

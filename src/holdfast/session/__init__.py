@@ -3,6 +3,7 @@
 from ._alone import Part as Part
 from ._alone import StreamedSnapshot as StreamedSnapshot
 from ._alone import save_alone as save_alone
+from ._by_hand import save_by_hand as save_by_hand
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import Place as Place
 from ._checkpoint import archive as archive

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
 from ..errors import PlanMismatchError, UsageError
 from ..records import Moment
+from ._by_hand import save_by_hand
 from ._directory import Accounting, ExperimentDirectory
 from ._options import merged, options_of, settle
 from ._resume import ResumeReport, Wanted, go_on
@@ -197,20 +197,19 @@ class Loop:
             SaveError: the disk refused.
         """
         check_name(name)
-        self._directory.writer.settle()
-        began_s = time.perf_counter()
-        snapshot = state.capture(self._parts(), exclude=self.rule.options.exclude)
-        draft = self._directory.draft(
+        options = self.rule.options
+        return save_by_hand(
+            self._directory,
+            str(self._folder),
             name,
+            self._parts(),
             kind="train",
             moment=self.moment,
-            metrics=metrics or {},
-            reason="asked for by hand",
-            blocked_s=time.perf_counter() - began_s,
-            durability=self.rule.options.durability,
+            metrics=metrics,
+            durability=options.durability,
+            exclude=options.exclude,
+            overwrite=overwrite,
         )
-        self._directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
-        return Path(bundle.bundle_path(str(self._folder), name))
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""

@@ -24,6 +24,7 @@ from ..checkpointing import (
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
 from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
+from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
@@ -214,7 +215,8 @@ class Session:
                 self._replaceable.add(record.name)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
-        return record.kind == self.kind and listed.path == self._path(record.name)
+        saved_by_a_rule = record.moment.hook != BY_HAND
+        return saved_by_a_rule and record.kind == self.kind and listed.path == self._path(record.name)
 
     def _delete_evicted(self, directory: ExperimentDirectory) -> None:
         for evicted in self._going:
