@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from . import _values
 
 Durability = Literal["full", "process"]
 OnError = Literal["raise", "warn", "retry"]
+Taking = Literal["copy", "lazy"]
+WhenBusy = Literal["wait", "skip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +24,9 @@ class Options:
 
     durability: Durability = "full"
     background: bool = True
-    snapshot: Literal["copy", "lazy"] = "copy"
+    snapshot: Taking = "copy"
     snapshot_check: bool = False
-    when_busy: Literal["wait", "skip"] = "wait"
+    when_busy: WhenBusy = "wait"
     exclude: tuple[str, ...] = ()
     on_error: OnError = "raise"
     share_with: tuple[Path, ...] = ()
@@ -58,7 +59,5 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in value]
         case Path():
             return str(value)
-        case Mapping():
-            return {key: _plain(each) for key, each in cast(Mapping[Any, Any], value).items()}
         case _:
             return value

@@ -17,7 +17,7 @@ from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
-from ._options import OPTION_NAMES, Durability, OnError, Options
+from ._options import OPTION_NAMES, Durability, OnError, Options, Taking, WhenBusy
 from ._retention import Evicted, plan
 
 
@@ -69,9 +69,9 @@ class Checkpointing:
         overwrite: bool = True,
         durability: Durability = "full",
         background: bool = True,
-        snapshot: Literal["copy", "lazy"] = "copy",
+        snapshot: Taking = "copy",
         snapshot_check: bool = False,
-        when_busy: Literal["wait", "skip"] = "wait",
+        when_busy: WhenBusy = "wait",
         exclude: str | list[str] | tuple[str, ...] = (),
         on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
@@ -100,9 +100,8 @@ class Checkpointing:
             )
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
-        self._entries: dict[
-            Key, Path | states.MemorySnapshot
-        ] = {}  # in order of age: replacing a value keeps its place
+        # In order of age: replacing a value keeps its place.
+        self._entries: dict[Key, Path | states.MemorySnapshot] = {}
         self.name_template = name_template
         _values.warn_if_used(self._directory, stacklevel=2)
 
