@@ -102,6 +102,11 @@ class BackgroundWriter:
 _writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
 
 
+def is_ours(handler: object) -> bool:
+    """Whether this handler of a signal is the one that finishes a save first, and then ends the process."""
+    return handler is _end_after_saving
+
+
 def _finish_first_on_sigterm() -> None:
     if _is_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end_after_saving)

@@ -8,7 +8,8 @@ done is skipped; one that was entered is entered again without its start hook.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import rng
@@ -186,6 +187,7 @@ class Execution:
         self.moment_now = moment
         if self.directory is not None:
             self.directory.writer.check()
+            self.directory.calls.hear(moment.hook)
         sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
         due = [
             (session, reason)
@@ -197,6 +199,18 @@ class Execution:
         for session, reason in due:
             self._pending.pop(0)
             session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
+        if self.directory is not None:
+            self.directory.calls.obey()
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Note the signals that the rules name while the run lasts; surface what saves have raised at its end."""
+        if self.directory is None:
+            yield
+            return
+        with self.directory.calls.heeding([session.rule for session in self._sessions.values()]):
+            yield
+            self.directory.writer.wait()
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(

@@ -180,13 +180,16 @@ class Loop:
 
         Raises:
             SaveError: an earlier save in the background has failed, or this one did.
+            Preempted: a signal has told the run to leave, and its state is saved.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
         self._directory.writer.prepare(wait=hook == "phase_end")
         self._directory.writer.check()
+        self._directory.calls.hear(hook)
         reason = self._session.due(self.moment)
         if reason is not None:
             self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
+        self._directory.calls.obey()
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
@@ -255,7 +258,8 @@ class Loop:
     def holding(self) -> Iterator[None]:
         """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
         try:
-            yield
-            self.wait()
+            with self._directory.calls.heeding([self.rule]):
+                yield
+                self.wait()
         finally:
             self._directory.close()
