@@ -120,7 +120,9 @@ class SignalWatch:
     def _start_watchdog(self, deadline_s: float, exit_code: int) -> threading.Thread:
         self._pipe = os.pipe()
         arguments = (self._pipe[0], deadline_s, exit_code)
-        thread = threading.Thread(target=_keep_deadline, args=arguments, name="holdfast-deadline", daemon=True)
+        thread = threading.Thread(
+            target=_keep_deadline, args=arguments, name="holdfast-deadline", daemon=True
+        )
         thread.start()
         return thread
 

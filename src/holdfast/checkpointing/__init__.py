@@ -10,7 +10,7 @@ from ._cadence import estimate as estimate
 from ._cadence import interval as interval
 from ._cadence import is_affordable as is_affordable
 from ._cadence import is_timed as is_timed
-from ._cadence import reason as timed_reason
+from ._cadence import timed_reason as timed_reason
 from ._context import EXPERIMENT_HOOKS as EXPERIMENT_HOOKS
 from ._context import EXPERIMENT_NAME_TEMPLATE as EXPERIMENT_NAME_TEMPLATE
 from ._context import EXPERIMENT_PLACEHOLDERS as EXPERIMENT_PLACEHOLDERS

@@ -78,7 +78,7 @@ def is_affordable(wishes: Wishes, spent: Spent) -> bool:
     return spent.blocked_s + spent.cost_s <= wishes.max_overhead * spent.elapsed_s
 
 
-def reason(wishes: Wishes, spent: Spent) -> str | None:
+def timed_reason(wishes: Wishes, spent: Spent) -> str | None:
     """Why to save now, because of the time that has passed; None if not now.
 
     Not while the save before is being written: that one would have to be waited for.

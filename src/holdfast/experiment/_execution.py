@@ -212,6 +212,24 @@ class Execution:
             yield
             self.directory.writer.wait()
 
+    @contextmanager
+    def at_rest(self, loop: Training) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: data are read, or measured on.
+
+        If it raises, and a rule says so, the run is saved as it was before.
+        """
+        sessions = [self._sessions.get(path) for path in (loop.path, WHOLE)]
+        session = next((one for one in sessions if one and one.rule.options.save_on_exception), None)
+        if session is None:
+            yield
+            return
+        kept = {"phase": loop.get_state(), "random": rng.capture_state()}
+        try:
+            yield
+        except Exception as err:
+            session.rescue(self.moment_now, lambda: self.parts() | kept, err)
+            raise
+
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
             experiment=self.label,
@@ -236,6 +254,10 @@ class Execution:
             results=self.results,
             exception=error,
         )
+        if self.directory is not None and any(
+            session.rule.options.save_on_exception for session in self._sessions.values()
+        ):
+            self.directory.tell_loss()
         own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)

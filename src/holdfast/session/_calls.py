@@ -51,7 +51,9 @@ class Calls:
     def heeding(self, rules: Iterable[Checkpointing]) -> Iterator[None]:
         """Note the signals that these rules name, and leave as they say if one came after the last hook."""
         told = [rule.options for rule in rules if rule.options.signals]
-        waits = [options.preemption_deadline_s for options in told if options.preemption_deadline_s is not None]
+        waits = [
+            options.preemption_deadline_s for options in told if options.preemption_deadline_s is not None
+        ]
         self._exit_code = told[0].preemption_exit_code if told else 0
         with self._watch.watching(
             [each for options in told for each in options.signals],
@@ -104,7 +106,8 @@ class Calls:
         if self._clock() < self._looks_again_s:
             return False
         self._looks_again_s = self._clock() + _LOOKS_EVERY_S
-        return any([self._take_file(folder) for folder in self._folders])
+        taken = [self._take_file(folder) for folder in self._folders]  # from all of them
+        return any(taken)
 
     def _take_file(self, folder: str) -> bool:
         try:

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -327,6 +327,15 @@ class ExperimentDirectory:
                 return
         logger.info("forgot %s and left it where it is: %s", path, why)
 
+    def tell_loss(self) -> None:
+        """Say what an exception that came in the middle of a step has cost."""
+        if self.pace.unsaved_steps:
+            logger.warning(
+                "the exception came in the middle of a step, so what it left is not saved: %d steps (%.3g s) since "
+                "the last checkpoint are lost",
+                *(self.pace.unsaved_steps, self.pace.unsaved_s),
+            )
+
     @property
     def is_open(self) -> bool:
         """Whether this run still holds the directory."""
@@ -346,6 +355,23 @@ class ExperimentDirectory:
 
     def __exit__(self, *details: object) -> None:
         self.close()
+
+
+def run_at(bundle_path: str, disk: Storage | None = None) -> tuple[str, bool | None]:
+    """The experiment directory of a bundle, and whether a live process runs there; None if that cannot be known.
+
+    A bundle is in the experiment's directory or in one of its folders; without a trace of a run it is in its own.
+    """
+    disk = disk or LocalDisk()
+    folder = os.path.dirname(bundle_path) or "."
+    for place in (folder, os.path.join(folder, "..")):
+        with suppress(OSError), disk.open_directory(place) as here:
+            here.status(_LOCK)
+            try:
+                return os.path.normpath(place), here.is_held(_LOCK)
+            except OSError:  # not ours to open
+                return os.path.normpath(place), None
+    return os.path.normpath(folder), None
 
 
 @contextmanager

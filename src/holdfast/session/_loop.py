@@ -191,6 +191,24 @@ class Loop:
             self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
         self._directory.calls.obey()
 
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: what is read from data, say.
+
+        If it raises, and the rule says so, the run is saved as it was before.
+        """
+        if not self.rule.options.save_on_exception:
+            yield
+            return
+        position, streams = self._position(), rng.capture_state()
+        try:
+            yield
+        except Exception as err:
+            parts = self._parts()
+            parts["run"]["position"], parts["random"] = position, streams
+            self._session.rescue(self.moment, lambda: parts, err)
+            raise
+
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
 
@@ -261,5 +279,9 @@ class Loop:
             with self._directory.calls.heeding([self.rule]):
                 yield
                 self.wait()
+        except BaseException:
+            if self.rule.options.save_on_exception:
+                self._directory.tell_loss()
+            raise
         finally:
             self._directory.close()

@@ -34,6 +34,7 @@ Kind = Literal["train", "experiment"]
 _ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
 _TIMED = ("batch_end", "epoch_end")
 _COME_AGAIN = ("epoch_start", "epoch_end", "batch_start", "batch_end")
+_LONGEST_REASON = 200
 _RETRY_AFTER_S = (0.2, 2.0)
 
 Taken = MemorySnapshot | LazySnapshot | LiveSnapshot
@@ -163,6 +164,17 @@ class Session:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
             watch.returned_s = time.perf_counter()
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
+
+    def rescue(self, moment: Moment, state: Callable[[], Any], error: BaseException) -> None:
+        """Save the last complete step, because `error` has come after it; a failure of that is only logged."""
+        assert self._directory is not None
+        try:
+            reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
+            self._insists = True
+            self.save(moment, state, reason=reason, metrics={})
+            self._directory.writer.wait()
+        except Exception:  # the run ends by the other one, which says more
+            logger.exception("the last complete step could not be saved")
 
     def _commit(
         self,
