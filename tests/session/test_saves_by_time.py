@@ -267,3 +267,45 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(tmp_path):
 def test_a_rule_in_memory_cannot_save_what_an_exception_ends():
     with pytest.raises(errors.UsageError, match="memory goes with the process"):
         Checkpointing(save_on_exception=True)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_with_a_copy_of_every_step_nothing_that_was_complete_is_lost_wherever_it_fails(whole, tmp_path):
+    def plan(directory, *, fails: bool):
+        def half(context) -> None:
+            if fails:  # after half of the weights have been written
+                context.graph["body"].model[0].weight.data.fill_(9.0)
+                raise RuntimeError("half")
+
+        rule = on_disk("phase_end", save_on_exception="copy")
+        options = {"checkpointing": rule}
+        phase = train(callbacks=[At("batch_start", 1, 2, do=half)], **({} if whole else options))
+        return experiment(directory, phase, **(options if whole else {}))
+
+    wanted = plan(tmp_path / "peace", fails=False)
+    wanted.run()
+    with pytest.raises(RuntimeError, match="half"):
+        plan(tmp_path / "failed", fails=True).run()
+    [saved] = records(tmp_path / "failed")
+    assert (saved.name, saved.reason) == ("train_epoch1_batch1", "before RuntimeError: half")
+    again = plan(tmp_path / "failed", fails=False)
+    again.run(resume=True)
+    assert again.state_digest() == wanted.state_digest()
+
+
+def test_the_body_of_ones_own_loop_may_fail_anywhere_with_a_copy(tmp_path):
+    def walk(directory, stop: int) -> float:
+        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception="copy")
+        with Run(directory, checkpointing=rule, place=np.zeros(1)) as run:
+            for step in run.steps(9):
+                run["place"][:] *= 0.5
+                if step == stop:
+                    raise RuntimeError("stop")
+                run["place"][:] += step
+            return float(run["place"][0])
+
+    wanted = walk(tmp_path / "peace", -1)
+    with pytest.raises(RuntimeError, match="stop"):
+        walk(tmp_path / "failed", 5)
+    assert bundles(tmp_path / "failed") == ["train_epoch0_batch4"]
+    assert walk(tmp_path / "failed", -1) == wanted

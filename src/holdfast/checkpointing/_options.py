@@ -19,6 +19,7 @@ WhenBusy = Literal["wait", "skip"]
 OneSignal = str | int | signal.Signals
 """SIGUSR1 as `signal.SIGUSR1`, "SIGUSR1", "USR1", or its number."""
 OnPreemption = bool | OneSignal | list[OneSignal] | tuple[OneSignal, ...]
+OnException = bool | Literal["copy"]
 OnSaved = Callable[[CheckpointRecord], object]
 
 
@@ -41,7 +42,7 @@ class Options:
     every_seconds: float | None = None
     max_overhead: float | None = None
     mtbf_s: float | None = None
-    save_on_exception: bool = False
+    save_on_exception: OnException = False
     save_on_preemption: tuple[str, ...] = ()
     preemption_deadline_s: float | None = None
     preemption_exit_code: int = 75
@@ -60,7 +61,8 @@ class Options:
             object.__setattr__(self, name, _values.positive_number(name, getattr(self, name)))
         if self.max_overhead is not None and self.max_overhead >= 1:
             raise UsageError(f"max_overhead is a share of the time, such as 0.01, not {self.max_overhead!r}.")
-        _values.flag("save_on_exception", self.save_on_exception)
+        if self.save_on_exception != "copy":
+            _values.flag("save_on_exception", self.save_on_exception)
         signals = _values.signal_names("save_on_preemption", self.save_on_preemption)
         object.__setattr__(self, "save_on_preemption", signals)
         _values.exit_code("preemption_exit_code", self.preemption_exit_code)

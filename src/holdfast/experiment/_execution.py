@@ -16,7 +16,7 @@ from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import ExperimentDirectory, Session, stream_digests, streams_used
+from ..session import ExperimentDirectory, LastStep, Session, stream_digests, streams_used
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
@@ -69,6 +69,7 @@ class Execution:
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
+        self._last_step = LastStep()
         self._reopened: str | None = None  # a phase that was finished, and goes on
 
     @property
@@ -201,6 +202,9 @@ class Execution:
             session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
         if self.directory is not None:
             self.directory.calls.obey()
+            keepers = [session for session in dict.fromkeys(sessions) if session is not None]
+            is_saved = any(session.rule.mode == "disk" for session, _ in due)
+            self._last_step.keep(keepers, moment, self.parts, _numbers(metrics), is_saved=is_saved)
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
@@ -227,7 +231,8 @@ class Execution:
         try:
             yield
         except Exception as err:
-            session.rescue(self.moment_now, lambda: self.parts() | kept, err)
+            self._last_step.forget()
+            session.rescue(self.moment_now, err, lambda: self.parts() | kept, metrics={})
             raise
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
@@ -257,6 +262,7 @@ class Execution:
         if self.directory is not None and any(
             session.rule.options.save_on_exception for session in self._sessions.values()
         ):
+            self._last_step.rescue(error)
             self.directory.tell_loss()
         own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):

@@ -13,6 +13,7 @@ from ._checkpoint import source_of as source_of
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
 from ._directory import run_at as run_at
+from ._last_step import LastStep as LastStep
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
 from ._mapped import MappedArrays as MappedArrays

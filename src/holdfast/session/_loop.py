@@ -19,6 +19,7 @@ from ..errors import PlanMismatchError, UsageError
 from ..records import Moment
 from ._by_hand import save_by_hand
 from ._directory import Accounting, ExperimentDirectory
+from ._last_step import LastStep
 from ._options import merged, options_of, settle
 from ._resume import ResumeReport, Wanted, go_on
 from ._session import Session
@@ -89,6 +90,7 @@ class Loop:
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder)
         self._folder = folder
+        self.last_step = LastStep()
         self.rule.reset()
         self._directory.share_with(self.rule.options.share_with)
 
@@ -190,6 +192,9 @@ class Loop:
         if reason is not None:
             self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
         self._directory.calls.obey()
+        self.last_step.keep(
+            [self._session], self.moment, self._parts, metrics or {}, is_saved=reason is not None
+        )
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -206,7 +211,8 @@ class Loop:
         except Exception as err:
             parts = self._parts()
             parts["run"]["position"], parts["random"] = position, streams
-            self._session.rescue(self.moment, lambda: parts, err)
+            self.last_step.forget()
+            self._session.rescue(self.moment, err, lambda: parts, metrics={})
             raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
@@ -279,8 +285,9 @@ class Loop:
             with self._directory.calls.heeding([self.rule]):
                 yield
                 self.wait()
-        except BaseException:
+        except BaseException as err:
             if self.rule.options.save_on_exception:
+                self.last_step.rescue(err)
                 self._directory.tell_loss()
             raise
         finally:

@@ -123,6 +123,10 @@ class Pace:
         self._blocked_s += watch.blocked_s()
         self._committed_s, self._committed_step = watch.elapsed_s, step
 
+    def paid(self, blocked_s: float) -> None:
+        """Training stood still for so long, and not for a save."""
+        self._blocked_s += blocked_s
+
     def failed(self, watch: Stopwatch) -> None:
         """It cost what it cost all the same; the next attempt comes after as long as the next save would."""
         blocked_s = watch.blocked_s()

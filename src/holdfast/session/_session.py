@@ -117,12 +117,12 @@ class Session:
     def save(
         self,
         moment: Moment,
-        state: Callable[[], Any],
+        state: Callable[[], Any] | MemorySnapshot,
         *,
         reason: str,
         metrics: Mapping[str, float],
     ) -> None:
-        """Take what `state` gives (live objects by name) and keep it as a checkpoint.
+        """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
 
         On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
         up for it is deleted. Nothing is done if another save is still being written, this hook will come again,
@@ -132,10 +132,11 @@ class Session:
             SaveError: the disk refused, and nothing was to be done in the background.
             UnsupportedStateError: something cannot be saved.
         """
-        key, name = self._key(moment), self._name(moment)
+        key, name, exclude = self._key(moment), self._name(moment), self.rule.options.exclude
         if self._directory is None or self.rule.mode == "memory":
             watch = self._pace.begin()
-            self.rule.record_memory(key, states.capture(state(), exclude=self.rule.options.exclude))
+            taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
+            self.rule.record_memory(key, taken)
             self._pace.kept(moment.step, watch)
             return
         directory = self._directory
@@ -146,7 +147,8 @@ class Session:
             return
         watch = self._pace.begin()
         watch.waited_s = directory.writer.settle()
-        snapshot = directory.taking.take(state(), self.rule)
+        is_taken = isinstance(state, MemorySnapshot)
+        snapshot = state if is_taken else directory.taking.take(state(), self.rule)
         draft = directory.draft(
             name,
             kind=self.kind,
@@ -165,13 +167,26 @@ class Session:
             watch.returned_s = time.perf_counter()
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
 
-    def rescue(self, moment: Moment, state: Callable[[], Any], error: BaseException) -> None:
+    def paid(self, seconds: float) -> None:
+        """Training stood still for so long, for the sake of a save that may never come."""
+        self._pace.paid(seconds)
+        if self._directory is not None:
+            self._directory.accounting.blocked_s += seconds
+
+    def rescue(
+        self,
+        moment: Moment,
+        error: BaseException,
+        state: Callable[[], Any] | MemorySnapshot,
+        *,
+        metrics: Mapping[str, float],
+    ) -> None:
         """Save the last complete step, because `error` has come after it; a failure of that is only logged."""
         assert self._directory is not None
         try:
             reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
             self._insists = True
-            self.save(moment, state, reason=reason, metrics={})
+            self.save(moment, state, reason=reason, metrics=metrics)
             self._directory.writer.wait()
         except Exception:  # the run ends by the other one, which says more
             logger.exception("the last complete step could not be saved")
