@@ -201,10 +201,10 @@ class Execution:
             self._pending.pop(0)
             session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
         if self.directory is not None:
-            self.directory.calls.obey()
             keepers = [session for session in dict.fromkeys(sessions) if session is not None]
             is_saved = any(session.rule.mode == "disk" for session, _ in due)
             self._last_step.keep(keepers, moment, self.parts, _numbers(metrics), is_saved=is_saved)
+            self.directory.calls.obey()
 
     @contextmanager
     def heeding(self) -> Iterator[None]:

@@ -10,8 +10,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -29,60 +29,13 @@ from ..errors import (
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._accounting import Accounting
 from ._calls import Calls
 from ._pace import Pace, Stopwatch
+from ._running import LOCK
 from ._taking import Taking
 
 logger = logging.getLogger("holdfast")
-
-_LOCK = ".run.lock"
-
-
-@dataclass(slots=True)
-class Accounting:
-    """What saving has cost a run so far, in this process.
-
-    Attributes:
-        saves: checkpoints committed.
-        failures: saves that failed and were only warned of.
-        dropped: saves given up because a lazy snapshot was torn.
-        skipped: saves not begun because the one before was still being written.
-        blocked_s: seconds for which training stood still: waiting for the save before, and copying.
-        background_s: seconds from there to the writing of the record, beside training.
-        commit_s: seconds that writing and committing took, beside training if in the background.
-        bytes_captured, bytes_written, bytes_shared: of the states, to the disk, and not needed to be.
-    """
-
-    saves: int = 0
-    failures: int = 0
-    dropped: int = 0
-    skipped: int = 0
-    blocked_s: float = 0.0
-    commit_s: float = 0.0
-    bytes_captured: int = 0
-    bytes_written: int = 0
-    bytes_shared: int = 0
-    background_s: float = 0.0
-    pace: Pace | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def unsaved_s(self) -> float:
-        """Seconds of training that would be lost now: those since the last committed checkpoint."""
-        return 0.0 if self.pace is None else self.pace.unsaved_s
-
-    @property
-    def unsaved_steps(self) -> int:
-        """Updates that would be lost now."""
-        return 0 if self.pace is None else self.pace.unsaved_steps
-
-    def add(self, record: CheckpointRecord, commit_s: float) -> None:
-        self.saves += 1
-        self.blocked_s += record.blocked_s
-        self.background_s += record.details.get("background_s", 0.0)
-        self.commit_s += commit_s
-        self.bytes_captured += record.bytes_captured
-        self.bytes_written += record.bytes_written
-        self.bytes_shared += record.bytes_shared
 
 
 class ExperimentDirectory:
@@ -155,14 +108,14 @@ class ExperimentDirectory:
         with self._needed():
             self._make(self.path)
             with self.disk.open_directory(self.path) as here:
-                held = here.claim(_LOCK, me.encode())
+                held = here.claim(LOCK, me.encode())
                 if held is None and not share:
                     raise RunActiveError(self.path, *self._holder())
         return held
 
     def _clear_leftovers(self) -> None:
         with self._needed(), self.disk.open_directory(self.path) as here:
-            now_s = here.status(_LOCK).modified_s
+            now_s = here.status(LOCK).modified_s
             folders = [*self._folders()]
         for folder in folders:
             bundle.sweep(self.disk, folder, now_s)
@@ -178,7 +131,7 @@ class ExperimentDirectory:
 
     def _holder(self) -> tuple[str, int]:
         with self.disk.open_directory(self.path) as here:
-            file = here.open(_LOCK)
+            file = here.open(LOCK)
             note = bytearray(min(file.size, 1024))
             file.read_into(0, memoryview(note))
             file.close()
@@ -355,23 +308,6 @@ class ExperimentDirectory:
 
     def __exit__(self, *details: object) -> None:
         self.close()
-
-
-def run_at(bundle_path: str, disk: Storage | None = None) -> tuple[str, bool | None]:
-    """The experiment directory of a bundle, and whether a live process runs there; None if that cannot be known.
-
-    A bundle is in the experiment's directory or in one of its folders; without a trace of a run it is in its own.
-    """
-    disk = disk or LocalDisk()
-    folder = os.path.dirname(bundle_path) or "."
-    for place in (folder, os.path.join(folder, "..")):
-        with suppress(OSError), disk.open_directory(place) as here:
-            here.status(_LOCK)
-            try:
-                return os.path.normpath(place), here.is_held(_LOCK)
-            except OSError:  # not ours to open
-                return os.path.normpath(place), None
-    return os.path.normpath(folder), None
 
 
 @contextmanager

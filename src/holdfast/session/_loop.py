@@ -17,8 +17,9 @@ from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
 from ..errors import PlanMismatchError, UsageError
 from ..records import Moment
+from ._accounting import Accounting
 from ._by_hand import save_by_hand
-from ._directory import Accounting, ExperimentDirectory
+from ._directory import ExperimentDirectory
 from ._last_step import LastStep
 from ._options import merged, options_of, settle
 from ._resume import ResumeReport, Wanted, go_on
@@ -191,10 +192,10 @@ class Loop:
         reason = self._session.due(self.moment)
         if reason is not None:
             self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
-        self._directory.calls.obey()
         self.last_step.keep(
             [self._session], self.moment, self._parts, metrics or {}, is_saved=reason is not None
         )
+        self._directory.calls.obey()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
