@@ -97,7 +97,7 @@ class SignalWatch:
     def _note(self, number: int, frame: Any) -> None:
         # Runs between two instructions of the main thread, whatever that holds: so no lock and no log here.
         came = signal.Signals(number)
-        if self.told is None:
+        if self.told is None or (self.told is signal.SIGINT and came is not signal.SIGINT):
             self._told_at_s = time.monotonic()
             self.told = came
             if came is not signal.SIGINT:

@@ -360,6 +360,8 @@ class Experiment:
             return
         assert self.directory is not None
         with ExperimentDirectory(self.directory, execution.run) as directory:
+            if execution.directory is not None:
+                directory.pace = execution.directory.pace  # which the run has stopped at its end
             yield directory
 
     def state_digest(self) -> str:

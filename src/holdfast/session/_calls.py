@@ -94,6 +94,8 @@ class Calls:
         self._writer.wait()
         self._watch.stand_down()
         if told is signal.SIGINT:
+            if self._watch.told is told:
+                self._watch.told = None  # whoever catches it may train on
             raise KeyboardInterrupt
         logger.warning(
             "leaving with exit code %d, %.3g s after %s",

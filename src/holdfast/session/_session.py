@@ -160,7 +160,7 @@ class Session:
         )
         if snapshot.is_live:
             record = self._commit(directory, key, draft, snapshot, watch)
-            counted_s = draft.blocked_s if record is None else record.blocked_s
+            counted_s = 0.0 if record is None else record.blocked_s
             directory.accounting.blocked_s += watch.blocked_s() - counted_s
         else:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
