@@ -187,7 +187,7 @@ def test_what_fails_between_steps_is_saved_as_it_was_before(tmp_path):
 
     def walk(directory, *, fails: bool) -> float:
         np.random.seed(0)
-        place, rows = np.zeros(1), Rows([0] * 6)
+        place, rows = np.zeros(1), Rows(range(6))
         rows.fails = fails
         rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
         with Run(directory, checkpointing=rule, allow_reread=True, place=place) as run:

@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.live import Live
-from rich.text import Text
 
 from ..bundle import Listed
 from ..records import CheckpointRecord
@@ -83,6 +81,9 @@ def top(
                 return
             console.file.flush()
             time.sleep(every)
+    from rich.live import Live
+    from rich.text import Text
+
     with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
             lines = _lines(directory, _look(directory), console)

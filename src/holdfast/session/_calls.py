@@ -19,9 +19,7 @@ logger = logging.getLogger("holdfast")
 SAVE_NOW = "save-now"
 """The file's name; whoever wants a save creates it in a directory to which the run saves."""
 
-COMPLETE = frozenset(
-    {"batch_end", "epoch_end", "phase_start", "phase_end", "group_start", "group_end", "experiment_end"}
-)
+COMPLETE = frozenset({"batch_end", "epoch_end", "phase_end", "group_end", "experiment_end"})
 """Hooks at which nothing is half done and at which a call is answered."""
 
 _LOOKS_EVERY_S = 1.0
