@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -38,7 +39,7 @@ class SignalWatch:
         self.told: signal.Signals | None = None
         self._told_at_s = 0.0
         self._before: dict[signal.Signals, Any] = {}
-        self._pipe: tuple[int, int] | None = None
+        self._pipe: tuple[socket.socket, socket.socket] | None = None  # whose second end the watchdog reads
         self._owner = os.getpid()
 
     @contextmanager
@@ -118,8 +119,8 @@ class SignalWatch:
     # --- the deadline -----------------------------------------------------------------------------
 
     def _start_watchdog(self, deadline_s: float, exit_code: int) -> threading.Thread:
-        self._pipe = os.pipe()
-        arguments = (self._pipe[0], deadline_s, exit_code)
+        self._pipe = socket.socketpair()
+        arguments = (self._pipe[1], deadline_s, exit_code)
         thread = threading.Thread(
             target=_keep_deadline, args=arguments, name="holdfast-deadline", daemon=True
         )
@@ -129,12 +130,12 @@ class SignalWatch:
     def _tell_watchdog(self, word: bytes) -> None:
         if self._pipe is not None:
             with contextlib.suppress(OSError):
-                os.write(self._pipe[1], word)
+                self._pipe[0].send(word)
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
             for end in self._pipe:
-                os.close(end)
+                end.close()
             self._pipe = None
 
     def _begin_as_child(self) -> None:
@@ -152,8 +153,8 @@ class SignalWatch:
         self._close_pipe()
 
 
-def _keep_deadline(told: int, deadline_s: float, exit_code: int) -> None:
-    if os.read(told, 1) != b"t":
+def _keep_deadline(told: socket.socket, deadline_s: float, exit_code: int) -> None:
+    if told.recv(1) != b"t":
         return
     done, _, _ = select.select([told], [], [], deadline_s)
     if done:
