@@ -21,6 +21,7 @@ from ..session import (
     Session,
     Wanted,
     find,
+    redirected,
     save_by_hand,
     scan,
 )
@@ -99,9 +100,10 @@ class Experiment:
     @property
     def directory(self) -> Path | None:
         """Where the experiment's checkpoints are."""
-        if self._own_directory is not None or self.checkpointing is None:
-            return self._own_directory
-        return self.checkpointing.directory
+        given = self._own_directory
+        if given is None and self.checkpointing is not None:
+            given = self.checkpointing.directory
+        return None if given is None else redirected(given)
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Save the whole experiment by this rule from the next run on; None: not at all."""

@@ -18,6 +18,8 @@ from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
+from ._redirect import DIRECTORY as DIRECTORY
+from ._redirect import redirected as redirected
 from ._remove import removable as removable
 from ._remove import remove as remove
 from ._resume import ResumeReport as ResumeReport
@@ -29,3 +31,6 @@ from ._streams import stream_digests as stream_digests
 from ._streams import streams_used as streams_used
 from ._table import SEGMENT_ROWS as SEGMENT_ROWS
 from ._table import Table as Table
+from ._watched import STEP_FILE as STEP_FILE
+from ._watched import Seen as Seen
+from ._watched import seen as seen

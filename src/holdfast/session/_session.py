@@ -26,6 +26,7 @@ from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
+from ._watched import tell
 
 logger = logging.getLogger("holdfast")
 
@@ -70,6 +71,7 @@ class Session:
 
     def due(self, moment: Moment) -> str | None:
         """Count this hook; the reason to save now, or None."""
+        tell(moment.step, time.time())
         reason = self.rule.explain(moment.hook)
         if self.rule.should_save(moment.hook):
             self._owes = False
