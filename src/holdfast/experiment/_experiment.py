@@ -259,8 +259,9 @@ class Experiment:
         execution.differences = self.last_resume.differences
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
-        if entry is not None:
-            entry.resumed_from.append(self.last_resume.record.name)
+        if entry is None:  # the first time that a fork runs
+            entry = HistoryEntry(execution.run, "experiment")
+        entry.resumed_from.append(self.last_resume.record.name)
         return entry
 
     def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:
@@ -329,7 +330,7 @@ class Experiment:
         _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
             opened.restore(model_graph=self.graph)
-        execution.set_state(saved)
+        execution.set_state(saved, opened.record.run)
         rng.restore_state(saved["random"])
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         self._execution, self.results = execution, execution.results

@@ -12,6 +12,10 @@ from ._checkpoint import scan as scan
 from ._checkpoint import source_of as source_of
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._fork import FORKED_FROM as FORKED_FROM
+from ._fork import fork as fork
+from ._lineage import Kin as Kin
+from ._lineage import lineage as lineage
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
 from ._mapped import MappedArrays as MappedArrays

@@ -28,6 +28,7 @@ from ..errors import (
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._fork import FORKED_FROM
 from ._taking import Taking
 
 logger = logging.getLogger("holdfast")
@@ -277,6 +278,8 @@ class ExperimentDirectory:
             why = "another run saved it"
         elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
             why = "the run went on from it"
+        elif FORKED_FROM in listed.record.details:
+            why = "the run began with it"
         if why is None:
             assert listed is not None
             assert listed.record is not None

@@ -112,7 +112,7 @@ class Loop:
             return None
         self.last_resume, saved = found
         self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
-        self.run = saved["run"]["id"]
+        self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self._streams = saved["random"]
         self.results.set_state(saved["results"])
