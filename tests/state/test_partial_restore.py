@@ -158,3 +158,24 @@ def test_names_that_mean_nothing_are_refused_and_change_nothing(checkpoint, opti
     with pytest.raises(UsageError, match=said):
         checkpoint.restore(model_graph=fresh, **options)
     assert digest_of(fresh) == before
+
+
+def test_a_model_whose_class_and_parts_were_renamed_takes_its_old_checkpoint():
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.fc = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.classifier = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    old, new = Classifier(), Net()
+    saved = state.capture({"model": old})
+    restored = holdfast.restore(
+        saved, {"model": new}, rename={"model/features": "model/encoder", "model/fc": "model/classifier"}
+    )
+    assert same(new.encoder, old.features)
+    assert same(new.classifier, old.fc)
+    assert (restored.skipped, restored.kept) == ((), ())
