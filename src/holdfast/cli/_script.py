@@ -102,8 +102,8 @@ class Script:
         except BaseException:
             _kill(process)
             raise
-        reader.join(timeout=5.0)
         self.trained_s = time.time() - self._began_s
+        reader.join(timeout=5.0)
         self._seen = seen(self._step_file)
         return process.returncode
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..bundle import Listed
 from ..compare import unlike
-from ..errors import HoldfastError, UsageError
+from ..errors import ExactnessError, UsageError
 from ..records import CheckpointRecord
 from ..session import DIRECTORY
 from ._script import PLACEHOLDER, Injury, Script
@@ -70,6 +70,7 @@ def torture(
 
     Raises:
         UsageError: the script cannot be run, fails in peace, or saves nothing.
+        ExactnessError: it does not go on after it was interrupted.
     """
     draw = random.Random(seed)
     whole = Script(command, f"{directory}/whole")
@@ -147,7 +148,7 @@ def _finish(script: Script, whole: Script, trial: Trial) -> None:
     """Let the script end in peace, and compare where it came to."""
     code = script.run()
     if code:
-        raise HoldfastError(
+        raise ExactnessError(
             f"the script did not go on in {script.directory}, it ended with exit code {code}: {script.last_words}"
         )
     expected, found = whole.newest(), script.newest()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..bundle import make_directories
 from ..errors import ExactnessError, UsageError
+from ..storage import LocalDisk
 from . import _json, _text
 from ._console import Cell, Console
 
@@ -79,6 +81,7 @@ def _scratch(directory: str | None) -> str:
     place = os.path.abspath(directory)
     if os.path.isdir(place) and os.listdir(place):
         raise UsageError(f"{directory} is not empty: the torture needs a new directory.")
+    make_directories(LocalDisk(), place)
     return place
 
 

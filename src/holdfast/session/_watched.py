@@ -24,8 +24,8 @@ class Seen(NamedTuple):
 def tell(step: int, at_s: float) -> None:
     """Note this step, if anybody watches; costs a write to memory."""
     place = os.environ.get(STEP_FILE)
-    if place:
-        _FORM.pack_into(_mapped(place, os.getpid()), 0, step, at_s)
+    if place and (note := _mapped(place, os.getpid())) is not None:
+        _FORM.pack_into(note, 0, step, at_s)
 
 
 def seen(place: str | os.PathLike[str]) -> Seen | None:
@@ -40,7 +40,11 @@ def seen(place: str | os.PathLike[str]) -> Seen | None:
 
 
 @cache
-def _mapped(place: str, pid: int) -> mmap.mmap:
-    with open(place, "w+b") as file:
-        file.truncate(_FORM.size)
-        return mmap.mmap(file.fileno(), _FORM.size)
+def _mapped(place: str, pid: int) -> mmap.mmap | None:
+    """The file's memory, of this process; None if the disk refuses: no run ends because nobody can watch it."""
+    try:
+        with open(place, "w+b") as file:
+            file.truncate(_FORM.size)
+            return mmap.mmap(file.fileno(), _FORM.size)
+    except OSError:
+        return None

@@ -27,8 +27,10 @@ def renamed(tree: Node, rename: Mapping[str, str]) -> Node:
         UsageError: nothing stands at one of the paths, or something stands where it is to go.
     """
     moved: list[_Moved] = []
-    rest = _without(tree, "", rename, moved)
-    for old in rename:
+    rest = _without(tree, "", dict(sorted(rename.items(), key=lambda pair: -len(pair[0]))), moved)
+    for old, new in rename.items():
+        if not old or not new:
+            raise UsageError("rename: the whole state has no name; name what is in it")
         if not any(_is_at(path, old) for path, _ in entries(tree)):
             raise UsageError(f"rename: the checkpoint has nothing at {old!r}")
     for path, node, holder in moved:
@@ -52,7 +54,7 @@ def selected(tree: Node, only: Sequence[str]) -> tuple[Node, Callable[[str], boo
         if path not in above:
             kind = node.type if isinstance(node, Object) else type_name(type(node))
             return left_out(kind)
-        return without_modes(_refilled(node, kept))
+        return _without_mode(_refilled(node, kept))
 
     def is_meant(path: str) -> bool:
         return path in above or any(paths.matches(path, pattern) for pattern in only)
@@ -69,6 +71,10 @@ def without_modes(node: Node) -> Node:
     if below:
         whole = {key: value for key, (_, value) in _keyed(node, "")}
         node = _refilled(node, {**whole, **below})
+    return _without_mode(node)
+
+
+def _without_mode(node: Node) -> Node:
     return replace(node, about={}) if isinstance(node, Object) and node.adapter == _MODULE else node
 
 
@@ -79,7 +85,7 @@ def _holds(node: Node) -> bool:
 def _without(node: Node, path: str, rename: Mapping[str, str], moved: list[_Moved]) -> Node:
     kept: dict[Hashable, Node] = {}
     for key, (below, value) in _keyed(node, path):
-        old = next((old for old in sorted(rename, key=len, reverse=True) if _is_at(below, old)), None)
+        old = next((old for old in rename if _is_at(below, old)), None)  # the longest comes first
         if old is None:
             kept[key] = _without(value, below, rename, moved)
         else:
@@ -90,7 +96,7 @@ def _without(node: Node, path: str, rename: Mapping[str, str], moved: list[_Move
 def _is_at(path: str, prefix: str) -> bool:
     """Whether `prefix` is `path`, or leads to it up to the end of an element or of a part of a dotted name."""
     rest = path.removeprefix(prefix)
-    return path.startswith(prefix) and (not rest or rest[0] in "/." or prefix[-1] in "/.")
+    return path.startswith(prefix) and (not rest or rest[0] in "/." or prefix[-1:] in ("/", "."))
 
 
 def _with(node: Node, here: str, path: str, new: Node, holder: Node) -> Node:
