@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.session import redirected, seen
+from holdfast import Experiment
+from holdfast.session import place, seen
 
 # Numbers alone, so that a start takes a fraction of a second. What is `average` for the second is not saved.
 SCRIPT = """
@@ -33,9 +34,9 @@ with holdfast.Run(DIRECTORY, checkpointing=rule, **parts) as run:
 @pytest.fixture
 def script(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    place = tmp_path / "train.py"
-    place.write_text(SCRIPT.replace("DIRECTORY", "'runs/mine'"))
-    return place
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.replace("DIRECTORY", "'runs/mine'"))
+    return script
 
 
 def test_an_exact_script_is_killed_and_ends_in_the_same_state(script, holdfast, tmp_path):
@@ -64,17 +65,17 @@ def test_an_exact_script_is_killed_and_ends_in_the_same_state(script, holdfast, 
 def test_a_script_that_leaves_something_out_is_found_out_and_what_differs_is_named(
     script, holdfast, tmp_path
 ):
-    place = tmp_path / "kept"
+    kept = tmp_path / "kept"
     done = holdfast(
-        "torture", "--kills", 2, "--seed", 1, "--directory", place, "--", sys.executable, script, "forgets"
+        "torture", "--kills", 2, "--seed", 1, "--directory", kept, "--", sys.executable, script, "forgets"
     )
     assert done.exit_code == 8, done.output
     lines = done.output.splitlines()
     assert any(line.startswith("differs  killed, 2 times; lost ") for line in lines), done.output
     assert "         weights" in lines
     assert any(line.startswith("         first seen in runs/mine/train_epoch0_batch") for line in lines)
-    assert (place / "whole/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
-    assert (place / "killed/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
+    assert (kept / "whole/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
+    assert (kept / "killed/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
 
 
 def test_a_disk_that_refuses_ends_a_save_and_not_the_run(script, holdfast):
@@ -128,12 +129,14 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(holdfast, tmp_path)
 
 def test_runs_are_redirected_only_where_the_environment_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert redirected("runs/a") == Path("runs/a")
-    monkeypatch.setenv("HOLDFAST_DIRECTORY", str(tmp_path / "else"))
-    assert redirected("runs/a") == tmp_path / "else/runs/a"
-    assert redirected(tmp_path / "runs/b") == tmp_path / "else/runs/b"
-    assert redirected("/data/c") == tmp_path / "else/data/c"
-    assert redirected(redirected("runs/a")) == redirected("runs/a")
+    assert place("runs/a") == "runs/a"
+    root = tmp_path / "else"
+    monkeypatch.setenv("HOLDFAST_DIRECTORY", str(root))
+    assert place("runs/a") == f"{root}/runs/a"
+    assert place(tmp_path / "runs/b") == f"{root}/runs/b"
+    assert place("/data/c") == f"{root}/data/c"
+    assert place(place("runs/a")) == place("runs/a")
+    assert Experiment("e", directory="runs/a").directory == root / "runs/a"
 
 
 def test_a_step_that_nobody_told_is_not_seen(tmp_path):

@@ -21,7 +21,7 @@ from ..session import (
     Session,
     Wanted,
     find,
-    redirected,
+    place,
     save_by_hand,
     scan,
 )
@@ -103,7 +103,7 @@ class Experiment:
         given = self._own_directory
         if given is None and self.checkpointing is not None:
             given = self.checkpointing.directory
-        return None if given is None else redirected(given)
+        return None if given is None else Path(place(given))
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Save the whole experiment by this rule from the next run on; None: not at all."""
@@ -323,8 +323,8 @@ class Experiment:
             DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
         """
         execution = self._fresh_execution()
-        place = str(self.directory or ".")
-        listed = find(scan(place) if self.directory else [], place, os.fspath(name))
+        where = str(self.directory or ".")
+        listed = find(scan(where) if self.directory else [], where, os.fspath(name))
         opened = open_checkpoint(listed)
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)
@@ -342,7 +342,7 @@ class Experiment:
         own = self.directory
         places: list[Path] = [own] if own else []
         places += _saving.folders(self._units, own).values()
-        found = {listed.path: listed for place in places for listed in scan(place) if listed.record}
+        found = {listed.path: listed for folder in places for listed in scan(folder) if listed.record}
         paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
         return {self._name_of(path): path for path in paths}
 

@@ -23,7 +23,7 @@ from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
 from ._redirect import DIRECTORY as DIRECTORY
-from ._redirect import redirected as redirected
+from ._redirect import place as place
 from ._remove import removable as removable
 from ._remove import remove as remove
 from ._resume import ResumeReport as ResumeReport

@@ -20,7 +20,7 @@ from ..records import Moment
 from ._by_hand import save_by_hand
 from ._directory import Accounting, ExperimentDirectory
 from ._options import merged, options_of, settle
-from ._redirect import redirected
+from ._redirect import place
 from ._resume import ResumeReport, Wanted, go_on
 from ._session import Session
 from ._streams import stream_digests, streams_used
@@ -86,8 +86,8 @@ class Loop:
         self._override = resume_override
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
-        directory = redirected(directory)
-        folder = redirected(self.rule.directory) if self.rule.directory else directory
+        folder = Path(place(self.rule.directory or directory))
+        directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder)
         self._folder = folder

@@ -6,25 +6,26 @@ So `holdfast torture` and `replay` run a script as it stands, far from the check
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 DIRECTORY = "HOLDFAST_DIRECTORY"
 """The variable of the environment: a directory below which every run of the process saves."""
 
 
-def redirected(path: str | os.PathLike[str]) -> Path:
-    """The directory that stands for `path`: itself, unless the environment sends runs elsewhere.
+def place(path: str | os.PathLike[str]) -> str:
+    """Where a run that is given this directory works: there, unless the environment sends runs elsewhere.
 
     Below that place directories keep their distance: `runs/a` and `runs/b` stay two. What is below it already
     is left alone, so a script that is told the place may use it by itself.
     """
     elsewhere = os.environ.get(DIRECTORY)
     if not elsewhere:
-        return Path(path)
-    root, wanted = Path(elsewhere).absolute(), Path(os.path.abspath(path))
-    if wanted.is_relative_to(root):
+        return os.fspath(path)
+    root, wanted = os.path.abspath(elsewhere), os.path.abspath(path)
+    if _is_below(wanted, root):
         return wanted
-    here = Path.cwd()
-    return root / (
-        wanted.relative_to(here) if wanted.is_relative_to(here) else wanted.relative_to(wanted.anchor)
-    )
+    here = os.getcwd()
+    return os.path.join(root, os.path.relpath(wanted, here if _is_below(wanted, here) else "/"))
+
+
+def _is_below(path: str, above: str) -> bool:
+    return f"{path}/".startswith(f"{above.rstrip('/')}/")
