@@ -62,6 +62,7 @@ def test_an_exact_script_is_killed_and_ends_in_the_same_state(script, holdfast, 
     assert not (tmp_path / "runs").exists(), "the script's own directory was not touched"
 
 
+@pytest.mark.slow
 def test_a_script_that_leaves_something_out_is_found_out_and_what_differs_is_named(
     script, holdfast, tmp_path
 ):
@@ -78,6 +79,7 @@ def test_a_script_that_leaves_something_out_is_found_out_and_what_differs_is_nam
     assert (kept / "killed/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_ends_a_save_and_not_the_run(script, holdfast):
     command = [sys.executable, script, "whole"]
     done = holdfast("torture", "--kills", 0, "--disk-full", 3, "--seed", 5, "--json", "--", *command)
@@ -93,6 +95,7 @@ def test_a_disk_that_refuses_ends_a_save_and_not_the_run(script, holdfast):
         assert injury["damaged"] == []
 
 
+@pytest.mark.slow
 def test_a_script_may_be_told_its_directory_by_its_arguments(holdfast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text(SCRIPT.replace("DIRECTORY", "sys.argv[2]"))

@@ -14,7 +14,7 @@ ROWS = [line.strip("|\n ").split(" | ") for line in PAGE.splitlines() if re.matc
 def test_every_test_on_the_page_exists():
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGE)
     assert len(named) > 25
-    assert [f"{file}::{test}" for file, test in named if test not in tests_in(ROOT / file)] == [
+    assert [f"{file}::{test}" for file, test in named if test not in names_in(ROOT / file)] == [
         "tests/x.py::test_y"
     ]
 
@@ -24,7 +24,7 @@ def test_all_twenty_five_have_an_answer_and_a_test():
     assert [row[0] for row in ROWS if len(row) != 4 or not row[2] or "::test_" not in row[3]] == []
 
 
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     if not file.exists():
         return set()
     return {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}

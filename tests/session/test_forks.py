@@ -83,7 +83,7 @@ def test_a_fork_shares_the_files_of_its_origin_and_outlives_it(tmp_path):
     shutil.rmtree(tmp_path / "a")
     with holdfast.open(forked) as opened:
         assert opened.verify(deep=True) == []
-        assert torch.equal(torch.from_numpy(opened["model/weight"]), model.weight.detach())
+        assert torch.equal(opened["model/weight"], model.weight.detach())
 
 
 def test_no_retention_gives_up_the_checkpoint_that_a_fork_began_with(tmp_path):

@@ -119,12 +119,15 @@ def test_what_is_meant_and_was_not_saved_is_refused_or_reported(checkpoint):
 
 def test_a_new_model_keeps_its_modes_and_what_it_has_frozen(checkpoint):
     fresh = other_head()
-    fresh["body"].model.eval()
-    fresh["body"].model[0].weight.requires_grad_(False)
+    fresh.freeze("body")
     checkpoint.restore(model_graph=fresh, only="model_graph/body")
-    assert not fresh["body"].model.training
-    assert not fresh["body"].model[0].weight.requires_grad
-    assert fresh["body"].model[0].bias.requires_grad
+    assert (fresh.frozen, fresh["body"].model.training) == (("body",), False)
+    assert not any(parameter.requires_grad for parameter in fresh["body"].model.parameters())
+    alone = nn.Sequential(nn.Linear(4, 8)).eval()
+    alone[0].weight.requires_grad_(False)
+    checkpoint.restore(model=alone, only="model", rename={"model_graph/body": "model"})
+    assert not alone.training
+    assert [parameter.requires_grad for parameter in alone.parameters()] == [False, True]
 
 
 def test_damage_in_what_is_not_meant_does_not_matter_and_in_what_is_changes_nothing(checkpoint, tmp_path):
