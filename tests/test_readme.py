@@ -46,7 +46,7 @@ def test_the_experiment_in_the_readme_takes_about_twenty_lines():
 
 @pytest.mark.slow
 def test_the_commands_that_compare_search_and_torture_do_what_the_readme_shows(tmp_path):
-    """Each line after a `$` in its console; what it prints is told by its words, since times and sizes vary."""
+    """Each line after a `$` in its console; what it prints is compared by words, since times and sizes vary."""
     [console] = re.findall(
         r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
@@ -65,7 +65,8 @@ def test_the_commands_that_compare_search_and_torture_do_what_the_readme_shows(t
         )
         assert done.returncode == 0, done.stderr
         assert words(done.stdout)[:2] == words(output)[:2]
-        assert words(done.stdout)[-1] == words(output)[-1]
+        if " diff " not in command:  # of which a part is shown
+            assert words(done.stdout)[-1] == words(output)[-1]
 
 
 def here(command: str) -> str:
