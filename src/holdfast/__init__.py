@@ -31,6 +31,7 @@ if _TYPE_CHECKING:
     from .integrations.loop import Run as Run
     from .session import Checkpoint as Checkpoint
     from .session import archive as archive
+    from .session import fork as fork
     from .session import open as open
     from .session import scan as scan
     from .state import capture as capture
@@ -47,7 +48,7 @@ _HOMES = {
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
     "integrations.loop": ("Run",),
-    "session": ("Checkpoint", "archive", "open", "scan"),
+    "session": ("Checkpoint", "archive", "fork", "open", "scan"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,6 +19,7 @@ Grouped by what the caller would do next:
     ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
+    ├── ExactnessError                     a run did not come to the same state again
     └── RestoreError
         ├── StateMismatchError (ValueError)    what is saved does not fit the live object; nothing changed
         │   └── StatesDifferError                  states that were to be combined do not fit each other
@@ -222,6 +223,10 @@ class CommitUncertainError(SaveError):
             f"{self.place}: the new checkpoint is in place, but making it durable failed ({self.why}). "
             "After a power cut the name may hold the old one or the new one. Nothing was removed."
         )
+
+
+class ExactnessError(HoldfastError):
+    """A run, or a part of it, was repeated and did not come to the same state."""
 
 
 class RestoreError(HoldfastError):

@@ -53,8 +53,8 @@ class Checkpointing:
         snapshot_check: with `"lazy"`, hold every save to that contract by comparing bytes, not only the first two.
         when_busy: what a save at an epoch or batch does while the one before is still being written: `"wait"`
             or `"skip"`. Saves at the ends of phases and of the experiment always wait.
-        exclude: glob patterns over state paths, one or a list; what they match is left out of checkpoints, and
-            a run that goes on with the same patterns keeps its own. `*` matches `/` too.
+        exclude: patterns of state paths, one or a list (see `paths.matches`: `*` stays within an element, `**`
+            does not); what they mean is left out of checkpoints, and a run that goes on with the same patterns keeps its own.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
         every_seconds: save also at the first end of a batch or epoch when so many seconds have passed since

@@ -26,6 +26,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
     (6, "a state does not fit", (errors.RestoreError,)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
+    (8, "a run did not come to the same state again", (errors.ExactnessError,)),
 )
 
 

@@ -328,14 +328,15 @@ class Execution:
             "random": streams_used(rng.capture_state(), self._streams_at_start),
         }
 
-    def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Take over the position of a checkpoint; the graph has been restored by then."""
+    def set_state(self, saved: Mapping[str, Any], id: str) -> None:
+        """Take over the position of a checkpoint of run `id`; the graph has been restored by then."""
         run = saved["run"]
-        self.run, self.step = run["id"], run["step"]
+        self.run, self.step = id, run["step"]  # the id that was saved is of the run before, if this is a fork
         self._streams_at_start = dict(run["streams_at_start"])
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         self.results.set_state(saved["results"])
+        self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():
             kept = saved["callbacks"].get(path, ())
             if len(kept) == len(callbacks):  # a phase that had not begun may have others now

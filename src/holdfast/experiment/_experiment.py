@@ -21,6 +21,7 @@ from ..session import (
     Session,
     Wanted,
     find,
+    place,
     save_by_hand,
     scan,
 )
@@ -100,9 +101,10 @@ class Experiment:
     @property
     def directory(self) -> Path | None:
         """Where the experiment's checkpoints are."""
-        if self._own_directory is not None or self.checkpointing is None:
-            return self._own_directory
-        return self.checkpointing.directory
+        given = self._own_directory
+        if given is None and self.checkpointing is not None:
+            given = self.checkpointing.directory
+        return None if given is None else Path(place(given))
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Save the whole experiment by this rule from the next run on; None: not at all."""
@@ -258,8 +260,9 @@ class Experiment:
         execution.differences = self.last_resume.differences
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
-        if entry is not None:
-            entry.resumed_from.append(self.last_resume.record.name)
+        if entry is None:  # the first time that a fork runs
+            entry = HistoryEntry(execution.run, "experiment")
+        entry.resumed_from.append(self.last_resume.record.name)
         return entry
 
     def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:
@@ -321,14 +324,14 @@ class Experiment:
             DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
         """
         execution = self._fresh_execution()
-        place = str(self.directory or ".")
-        listed = find(scan(place) if self.directory else [], place, os.fspath(name))
+        where = str(self.directory or ".")
+        listed = find(scan(where) if self.directory else [], where, os.fspath(name))
         opened = open_checkpoint(listed)
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
             opened.restore(model_graph=self.graph)
-        execution.set_state(saved)
+        execution.set_state(saved, opened.record.run)
         rng.restore_state(saved["random"])
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         self._execution, self.results = execution, execution.results
@@ -340,7 +343,7 @@ class Experiment:
         own = self.directory
         places: list[Path] = [own] if own else []
         places += _saving.folders(self._units, own).values()
-        found = {listed.path: listed for place in places for listed in scan(place) if listed.record}
+        found = {listed.path: listed for folder in places for listed in scan(folder) if listed.record}
         paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
         return {self._name_of(path): path for path in paths}
 

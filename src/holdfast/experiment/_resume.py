@@ -66,7 +66,7 @@ def _load(
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         settle(graph.optimizers, schedulers, then=then, script=script, override=override)
         execution.options = merged(then, script, override)
-    execution.set_state(saved)
+    execution.set_state(saved, opened.record.run)
     _reopen(execution, units)
     return saved, kept
 

@@ -12,13 +12,19 @@ from ._checkpoint import open as open
 from ._checkpoint import scan as scan
 from ._checkpoint import source_of as source_of
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._fork import FORKED_FROM as FORKED_FROM
+from ._fork import fork as fork
 from ._last_step import LastStep as LastStep
+from ._lineage import Kin as Kin
+from ._lineage import lineage as lineage
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
 from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
+from ._redirect import DIRECTORY as DIRECTORY
+from ._redirect import place as place
 from ._remove import removable as removable
 from ._remove import remove as remove
 from ._resume import ResumeReport as ResumeReport
@@ -31,3 +37,6 @@ from ._streams import stream_digests as stream_digests
 from ._streams import streams_used as streams_used
 from ._table import SEGMENT_ROWS as SEGMENT_ROWS
 from ._table import Table as Table
+from ._watched import STEP_FILE as STEP_FILE
+from ._watched import Seen as Seen
+from ._watched import seen as seen

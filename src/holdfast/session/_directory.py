@@ -31,6 +31,7 @@ from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
 from ._accounting import Accounting
 from ._calls import Calls
+from ._fork import FORKED_FROM
 from ._pace import Pace, Stopwatch
 from ._running import LOCK
 from ._taking import Taking
@@ -266,6 +267,8 @@ class ExperimentDirectory:
             why = "another run saved it"
         elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
             why = "the run went on from it"
+        elif FORKED_FROM in listed.record.details:
+            why = "the run began with it"
         if why is None:
             assert listed is not None
             assert listed.record is not None

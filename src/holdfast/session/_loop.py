@@ -22,6 +22,7 @@ from ._by_hand import save_by_hand
 from ._directory import ExperimentDirectory
 from ._last_step import LastStep
 from ._options import merged, options_of, settle
+from ._redirect import place
 from ._resume import ResumeReport, Wanted, go_on
 from ._session import Session
 from ._streams import stream_digests, streams_used
@@ -87,7 +88,8 @@ class Loop:
         self._override = resume_override
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
-        folder = self.rule.directory or Path(directory)
+        folder = Path(place(self.rule.directory or directory))
+        directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder)
         self._folder = folder
@@ -113,7 +115,7 @@ class Loop:
             return None
         self.last_resume, saved = found
         self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
-        self.run = saved["run"]["id"]
+        self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self._streams = saved["random"]
         self.results.set_state(saved["results"])

@@ -27,6 +27,7 @@ from ._by_hand import BY_HAND
 from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
 from ._pace import Pace, Stopwatch
+from ._watched import tell
 
 logger = logging.getLogger("holdfast")
 
@@ -80,6 +81,7 @@ class Session:
         What somebody asks for comes first, then what the rule says of this hook, then the time that has passed.
         `max_overhead` holds back what the rule says of hooks that come again.
         """
+        tell(moment.step, time.time())
         self._pace.at(moment.step)
         asked, planned = self._asked(moment), self._planned(moment)
         self._insists = asked is not None
