@@ -16,6 +16,7 @@ from ..errors import UsageError
 from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
+from ._keep import Direction, Keep
 from ._labels import check_name
 from ._options import OPTION_NAMES, Durability, OnError, Options, Taking, WhenBusy
 from ._retention import Evicted, plan
@@ -47,6 +48,14 @@ class Checkpointing:
             a run that goes on with the same patterns keeps its own. `*` matches `/` too.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
+        keep: (mode="disk", as all that follow) what to keep, such as `KeepLast(3) | KeepBest(2, "val_loss")`;
+            in place of `max_to_keep`, `keep_best` and `keep_every`. See `docs/keeping.md`.
+        keep_best: keep so many whose metric `monitor` is lowest (`direction="min"`) or highest (`"max"`).
+        monitor: the metric's name, as in the checkpoints' records.
+        direction: `"min"` or `"max"`.
+        keep_every: keep the first after every `"5 epochs"`, `"1000 steps"`, `"6h"`, `"30 min"` or `"2 d"`.
+        max_bytes: bytes that this rule's checkpoints may take on the disk, shared files counted once: a number,
+            or such as `"20 GB"`.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -75,6 +84,12 @@ class Checkpointing:
         exclude: str | list[str] | tuple[str, ...] = (),
         on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
+        keep: Keep | None = None,
+        keep_best: int | None = None,
+        monitor: str | None = None,
+        direction: Direction = "min",
+        keep_every: str | None = None,
+        max_bytes: int | str | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -93,7 +108,20 @@ class Checkpointing:
             exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
             on_error=on_error,
             share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
+            keep=keep,
+            keep_best=keep_best,
+            monitor=monitor,
+            direction=direction,
+            keep_every=keep_every,
+            max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
         )
+        if self._options.judges and mode != "disk":
+            raise UsageError(
+                "keep, keep_best, keep_every and max_bytes choose among bundles: pass mode='disk'. "
+                "In memory there is max_to_keep."
+            )
+        if keep is not None and max_to_keep is not None:
+            raise UsageError("keep= says it all: write KeepLast(n) in it in place of max_to_keep.")
         if snapshot == "lazy" and (mode != "disk" or not background):
             raise UsageError(
                 "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
@@ -239,6 +267,22 @@ class Checkpointing:
         entry = self._entries.get(key)
         return entry if isinstance(entry, Path) else None
 
+    def get_paths(self) -> list[Path]:
+        """The bundles that keys name, each once, in order of age."""
+        return list(dict.fromkeys(entry for entry in self._entries.values() if isinstance(entry, Path)))
+
+    def forget(self, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:
+        """Forget every key that names this bundle, which is to go; returns what was forgotten."""
+        wanted = os.path.abspath(path)
+        going = [
+            Evicted(key, entry)
+            for key, entry in self._entries.items()
+            if isinstance(entry, Path) and os.path.abspath(entry) == wanted
+        ]
+        for each in going:
+            del self._entries[each.key]
+        return tuple(going)
+
     def is_named(self, path: str | os.PathLike[str]) -> bool:
         """Whether a key has this path: then the bundle there must stay."""
         wanted = os.path.abspath(path)
@@ -324,7 +368,8 @@ class Checkpointing:
 
     def _enter(self, key: Key, entry: Path | states.MemorySnapshot) -> tuple[Evicted, ...]:
         self._entries[key] = entry
-        going = plan(tuple(self._entries), self._max_to_keep)
+        # Where records decide too, age alone must not: whoever has the records judges, and calls `forget`.
+        going = plan(tuple(self._entries), None if self._options.judges else self._max_to_keep)
         evicted = tuple(Evicted(old, self.get_path(old)) for old in going)
         for old in going:
             del self._entries[old]
