@@ -8,7 +8,8 @@ unfinished save.
 *Overwriting*: write new files beside the old ones under the new id (packs kept from the old checkpoint
 are linked again under the new id), sync them and the directory; rename the new record over the old; sync
 the directory; **only then** unlink the names of the replaced record that the current record does not
-name. At every instant the name is the old checkpoint or the new one. An error between the rename and
+name. At every instant the name is the old checkpoint or the new one. (A pinned one is never
+replaced: it is renamed to `NAME.pinned-<id>.ckpt.mml` first, and the save is one of a new name.) An error between the rename and
 that sync is a `CommitUncertainError`: nothing is removed.
 
 Every step inside a bundle goes through an open directory, so a bundle that is deleted meanwhile takes
@@ -43,7 +44,9 @@ from ._names import (
     new_record,
     overwrite_owner,
     part_path,
+    pinned_name,
 )
+from ._pin import is_pinned_inside
 from ._read import read_record
 from ._record import encode_record
 from ._write import write_file
@@ -177,6 +180,9 @@ def _commit_over(
         if _is_damaged(inside, place):
             _set_aside(disk, place, id, inside)
             return None
+        if is_pinned_inside(inside):
+            _make_way(disk, directory, name, inside)
+            return None
         sweep_bundle(inside)
         try:
             held = inside.hold(overwrite_owner(id))
@@ -191,6 +197,19 @@ def _commit_over(
             raise
         with _uncertain(place):
             return record if _is_still(disk, place, inside) else None
+
+
+def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:
+    """Rename a pinned bundle, whole and pinned as it is, so that its name is free for the save."""
+    place = bundle_path(directory, name)
+    aside = bundle_path(directory, pinned_name(name, _record_in(inside, place).id))
+    if not _is_still(disk, place, inside):
+        return
+    disk.rename(place, aside)
+    if _is_still(disk, aside, inside):
+        logger.warning("%s is pinned and stays: it is called %s from now on", place, aside)
+    else:  # somebody else has just put another in its place
+        disk.rename(aside, place)
 
 
 def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord:

@@ -24,6 +24,7 @@ from ._names import (
     overwrite_owner,
     trash_path,
 )
+from ._pin import is_pinned
 from ._read import read_record
 
 logger = logging.getLogger("holdfast")
@@ -115,7 +116,9 @@ def record_in(disk: Storage, path: str) -> CheckpointRecord | None:
 def _settle(disk: Storage, aside: str, directory: str, name: str, id: str) -> str | None:
     """Finish or undo what a deleter left in doubt; returns the trash, None if it was undone."""
     record = record_in(disk, aside)
-    if (record is None or record.id != id) and put_back(disk, aside, bundle_path(directory, name)):
+    if (record is None or record.id != id or is_pinned(disk, aside)) and put_back(
+        disk, aside, bundle_path(directory, name)
+    ):
         return None
     trash = trash_path(directory, name, new_id())
     disk.rename(aside, trash)

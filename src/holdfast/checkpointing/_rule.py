@@ -15,8 +15,8 @@ from .. import state as states
 from ..errors import UsageError
 from . import _template, _values
 from ._context import Context
-from ._keys import Key, check_key, natural_order
 from ._keep import Direction, Keep
+from ._keys import Key, check_key, natural_order
 from ._labels import check_name
 from ._options import OPTION_NAMES, Durability, OnError, Options, Taking, WhenBusy
 from ._retention import Evicted, plan

@@ -16,8 +16,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from .. import bundle, fingerprint
+from ..checkpointing import Saved
 from ..errors import (
     CheckpointNotFoundError,
+    CheckpointPinnedError,
     CheckpointReplacedError,
     DamagedError,
     HoldfastError,
@@ -265,6 +267,19 @@ class ExperimentDirectory:
         """This run's checkpoints, oldest first."""
         return [listed for listed in self.scan() if listed.record and listed.record.run == self.run]
 
+    def facts(self, path: str, *, sizes: bool) -> Saved | None:
+        """What is to be known of a bundle of this run before it may go; None if it is gone or damaged."""
+        listed = bundle.look(self.disk, path)
+        if listed is None or listed.record is None:
+            return None
+        protected = None
+        if bundle.is_pinned(self.disk, path):
+            protected = "it is pinned"
+        elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+            protected = "the run went on from it"
+        files = bundle.file_sizes(self.disk, path) if sizes else {}
+        return Saved(path, listed.record, protected, files)
+
     def remove(self, path: str) -> None:
         """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
         listed = bundle.look(self.disk, path)
@@ -284,6 +299,8 @@ class ExperimentDirectory:
                 bundle.delete(self.disk, path, expected_id=listed.record.id)
             except CheckpointReplacedError:
                 why = "it has just been saved anew"
+            except CheckpointPinnedError:
+                why = "it is pinned"
             except HoldfastError as err:
                 why = str(err)
             else:

@@ -26,6 +26,7 @@ from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
+from ._keeping import given_up, spared
 
 logger = logging.getLogger("holdfast")
 
@@ -143,6 +144,7 @@ class Session:
         finally:
             taken.release()
         self._going += self.rule.record_disk(key, self._path(draft.name))
+        self._going += given_up(directory, self.rule)
         self._delete_evicted(directory)
 
     def _give_up(
@@ -219,10 +221,12 @@ class Session:
         return saved_by_a_rule and record.kind == self.kind and listed.path == self._path(record.name)
 
     def _delete_evicted(self, directory: ExperimentDirectory) -> None:
+        spare = spared(directory, self.rule, self._going)
         for evicted in self._going:
-            if evicted.path is not None and not self.rule.is_named(evicted.path):
-                directory.remove(str(evicted.path))
-        self._going.clear()
+            if evicted.path is None or self.rule.is_named(evicted.path) or evicted == spare:
+                continue
+            directory.remove(str(evicted.path))
+        self._going = [] if spare is None else [spare]
 
     def _path(self, name: str) -> str:
         return bundle.bundle_path(str(self._folder), name)

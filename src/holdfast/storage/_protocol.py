@@ -20,6 +20,8 @@ class Status:
     modified_s: float
     links: int
     is_file: bool
+    identity: object
+    """Equal for two names of the same file."""
 
 
 class WriteFile(Protocol):
