@@ -170,7 +170,7 @@ def _sync_names(disk: Storage, directory: str, created: list[str]) -> None:
 def _commit_over(
     disk: Storage, directory: str, name: str, fill: Fill, durable: bool
 ) -> CheckpointRecord | None:
-    """None if the bundle went away meanwhile, or was damaged and has been set aside."""
+    """None if the bundle went away meanwhile, or was damaged or pinned and made way."""
     id, place = new_id(), bundle_path(directory, name)
     try:
         inside = disk.open_directory(place)
@@ -212,7 +212,8 @@ def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> No
         disk.rename(aside, place)
 
 
-def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord:
+def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord | None:
+    """None if it has been pinned meanwhile."""
     try:
         record = fill(inside, id, rename_links=True)
         write_file(inside, new_record(id), encode_record(record), durable=durable)
@@ -222,6 +223,9 @@ def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) 
     except BaseException:
         _discard(inside, id)
         raise
+    if is_pinned_inside(inside):  # since we looked
+        _discard(inside, id)
+        return None
     try:
         inside.rename(new_record(id), RECORD)
     except OSError as err:

@@ -29,8 +29,11 @@ def pin(disk: Storage, path: str) -> bool:
         except FileExistsError:
             return False
         inside.sync()
-        if not _is_at(disk, path, inside):
-            raise CheckpointReplacedError(path, id, None)
+        now = read_record(inside, path).id if _is_at(disk, path, inside) else None
+        if now != id:
+            with contextlib.suppress(FileNotFoundError):
+                inside.unlink(PINNED)  # it is another checkpoint's by now, which nobody meant
+            raise CheckpointReplacedError(path, id, now)
         return True
 
 

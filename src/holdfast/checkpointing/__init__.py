@@ -12,6 +12,7 @@ from ._context import TRAINING_PLACEHOLDERS as TRAINING_PLACEHOLDERS
 from ._judge import Saved as Saved
 from ._judge import Verdict as Verdict
 from ._judge import judge as judge
+from ._judge import to_thin as to_thin
 from ._keep import Keep as Keep
 from ._keep import KeepBest as KeepBest
 from ._keep import KeepEvery as KeepEvery

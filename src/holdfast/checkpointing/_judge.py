@@ -72,6 +72,20 @@ def judge(
     )
 
 
+def to_thin(saved: Sequence[Saved], thin_after: int) -> tuple[Saved, ...]:
+    """Those that give up their optimizers: older than the `thin_after` newest, oldest first.
+
+    Never the newest healthy one, nor what is protected: a run may have to go on from them.
+    """
+    by_age = sorted(saved, key=lambda each: each.record.age_key)
+    must = _must_stay(by_age)
+    return tuple(
+        each
+        for each in by_age[:-thin_after]
+        if each.record.id not in must and not each.record.details.get("thinned")
+    )
+
+
 def _must_stay(by_age: Sequence[Saved]) -> dict[str, str]:
     must = {each.record.id: each.protected for each in by_age if each.protected is not None}
     healthy = [each.record.id for each in by_age if not is_sick(each.record)]

@@ -38,6 +38,7 @@ class Options:
     direction: Direction = "min"
     keep_every: str | None = None
     max_bytes: int | None = None
+    thin_after: int | None = None
 
     def __post_init__(self) -> None:
         _values.one_of("durability", self.durability, ("full", "process"))
@@ -66,6 +67,9 @@ class Options:
             KeepEvery(self.keep_every)
         if self.max_bytes is not None:
             object.__setattr__(self, "max_bytes", _values.num_bytes("max_bytes", self.max_bytes))
+        if self.thin_after is not None:
+            number = _values.positive_integer("thin_after", self.thin_after)
+            object.__setattr__(self, "thin_after", number)
 
     @property
     def judges(self) -> bool:

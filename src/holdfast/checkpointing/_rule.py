@@ -56,6 +56,8 @@ class Checkpointing:
         keep_every: keep the first after every `"5 epochs"`, `"1000 steps"`, `"6h"`, `"30 min"` or `"2 d"`.
         max_bytes: bytes that this rule's checkpoints may take on the disk, shared files counted once: a number,
             or such as `"20 GB"`.
+        thin_after: checkpoints older than so many newest ones give up their optimizers: models can be restored
+            from them, but no run goes on from one.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -90,6 +92,7 @@ class Checkpointing:
         direction: Direction = "min",
         keep_every: str | None = None,
         max_bytes: int | str | None = None,
+        thin_after: int | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -113,11 +116,12 @@ class Checkpointing:
             monitor=monitor,
             direction=direction,
             keep_every=keep_every,
+            thin_after=thin_after,
             max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
         )
-        if self._options.judges and mode != "disk":
+        if (self._options.judges or thin_after is not None) and mode != "disk":
             raise UsageError(
-                "keep, keep_best, keep_every and max_bytes choose among bundles: pass mode='disk'. "
+                "keep, keep_best, keep_every, max_bytes and thin_after are about bundles: pass mode='disk'. "
                 "In memory there is max_to_keep."
             )
         if keep is not None and max_to_keep is not None:

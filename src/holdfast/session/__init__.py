@@ -18,6 +18,8 @@ from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
+from ._prune import plan as plan
+from ._prune import prune as prune
 from ._remove import removable as removable
 from ._remove import remove as remove
 from ._resume import ResumeReport as ResumeReport

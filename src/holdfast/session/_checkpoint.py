@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
@@ -107,14 +108,23 @@ class Checkpoint:
         """Put the state back into live objects, in place: `restore(model_graph=graph)`.
 
         With `verify="first"` every byte is checked before the first one is assigned, so damage changes
-        nothing. With "streaming" each is read only once, and damage leaves a mixture.
+        nothing. With "streaming" each is read only once, and damage leaves a mixture. The optimizers that a
+        thinned checkpoint (`thin_after=`) has given up stay as they are.
 
         Raises:
             StateMismatchError: something does not fit; nothing was changed.
             DamagedError: damage was found before anything was changed.
             RestoreIncompleteError: damage was found half-way.
         """
-        return state.restore(self._bundle, objects, strict=strict, verify=verify)
+        # A thinned one is there for its models: the live optimizers stay as they are.
+        keep = (
+            [glob.escape(path) for path in state.all_thinned(self._bundle.tree)] if self._is_thinned else []
+        )
+        return state.restore(self._bundle, objects, strict=strict, verify=verify, keep=keep)
+
+    @property
+    def _is_thinned(self) -> bool:
+        return bool(self.record.details.get("thinned"))
 
     def verify(self, *, deep: bool = False) -> list[DamagedError]:
         """Read every byte and return what is not as saved; empty if all is well. `deep` adds BLAKE3."""

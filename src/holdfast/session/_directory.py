@@ -280,6 +280,17 @@ class ExperimentDirectory:
         files = bundle.file_sizes(self.disk, path) if sizes else {}
         return Saved(path, listed.record, protected, files)
 
+    def rewrite(self, opened: bundle.Bundle, draft: CheckpointRecord, snapshot: Snapshot) -> None:
+        """Commit another state of an opened bundle in its place; what both have in common is linked.
+
+        Raises: as `save`.
+        """
+        sharing = bundle.Sharing()
+        sharing.learn(opened.path, opened.record, opened.stored)
+        with _failing_as_a_save(opened.path):
+            bundle.save(self.disk, os.path.dirname(opened.path), draft, snapshot, sharing)
+        self._sharing.forget(opened.path)
+
     def remove(self, path: str) -> None:
         """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
         listed = bundle.look(self.disk, path)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
-from .. import bundle
-from ..checkpointing import Checkpointing, Evicted, is_sick, judge
+import numpy as np
+
+from .. import bundle, state
+from ..checkpointing import Checkpointing, Evicted, is_sick, judge, to_thin
+from ..errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
+from ..records import Leaf
+from ._alone import StreamedSnapshot
 from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
@@ -45,3 +51,36 @@ def spared(directory: ExperimentDirectory, rule: Checkpointing, going: Sequence[
         and not is_sick(listed.record)
     ]
     return max(healthy, key=lambda pair: pair[0])[1] if healthy else None
+
+
+def thin(directory: ExperimentDirectory, rule: Checkpointing) -> None:
+    """Rewrite what is older than the rule's `thin_after` newest without optimizers. A failure is only warned of."""
+    if rule.options.thin_after is None:
+        return
+    saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=False))]
+    for each in to_thin(saved, rule.options.thin_after):
+        try:
+            with bundle.Bundle(directory.disk, each.path, expected_id=each.record.id) as opened:
+                _thin(directory, opened)
+        except (SaveError, DamagedError, CheckpointNotFoundError, CheckpointReplacedError) as err:
+            logger.warning("%s was not thinned: %s", each.path, err)
+
+
+def _thin(directory: ExperimentDirectory, opened: bundle.Bundle) -> None:
+    tree = state.without_optimizers(opened.tree)
+    if tree is None:
+        return
+    record = opened.record
+    places: dict[str, dict[int, bundle.StoredPiece]] = {}
+
+    def part(leaf: Leaf, start: int, size: int) -> memoryview:
+        if leaf.path not in places:
+            places[leaf.path] = {piece.start: piece for piece in opened.pieces(leaf)}
+        out = np.empty(size, np.uint8)
+        opened.read_piece(leaf, places[leaf.path][start], out.data)
+        return out.data
+
+    # Its age and its place in the run stay; only its id is another one, since its content is.
+    details = {**record.details, "thinned": True, "thinned_from": record.id}
+    directory.rewrite(opened, replace(record, details=details), StreamedSnapshot(tree, part))
+    logger.info("thinned %s: its optimizers were given up", opened.path)

@@ -26,7 +26,7 @@ from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
-from ._keeping import given_up, spared
+from ._keeping import given_up, spared, thin
 
 logger = logging.getLogger("holdfast")
 
@@ -146,6 +146,7 @@ class Session:
         self._going += self.rule.record_disk(key, self._path(draft.name))
         self._going += given_up(directory, self.rule)
         self._delete_evicted(directory)
+        thin(directory, self.rule)
 
     def _give_up(
         self, directory: ExperimentDirectory, draft: CheckpointRecord, why: SnapshotTornError
