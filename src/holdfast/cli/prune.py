@@ -15,7 +15,7 @@ from ._columns import Column, Row, layout
 from ._console import Console
 from ._places import find_all, name_in
 
-_COLUMNS = (Column("name", floor=24, keep_end=True), Column("", floor=4), Column("why"))
+_COLUMNS = (Column("name", floor=24, keep_end=True), Column(""), Column("why"))
 
 
 def register(app: typer.Typer) -> None:
