@@ -95,7 +95,7 @@ def test_where_there_is_no_checkpoint_there_is_nothing_to_pin(disk, runs):
 
 
 def test_a_rolling_name_goes_on_and_a_run_can_go_on_from_the_pinned_one(tmp_path):
-    from small_loop import crash
+    from small_loop import crash, train
 
     options = {"name_template": "latest"}
     crash(tmp_path, [1.0] * 6, 3, **options)
