@@ -16,6 +16,7 @@ from holdfast.checkpointing import (
     Saved,
     attach_to_experiment,
     attach_to_training,
+    in_turn,
     is_sick,
     judge,
     to_thin,
@@ -107,12 +108,13 @@ def test_a_run_that_was_killed_anywhere_decides_as_one_that_was_not(records, kee
         there: list[Saved] = []
         for index, each in enumerate(saved):
             there.append(each)
-            going = [verdict.path for verdict in judge(there, keep, max_bytes) if not verdict.stays]
-            if index in killed:  # after some of its deletions; the next process finds what is there
-                going = going[: data.draw(st.integers(0, len(going)))]
+            going = [verdict.path for verdict in in_turn(judge(there, keep, max_bytes))]
+            if index in killed:  # after some of its removals; the next process judges what it finds
+                done = going[: data.draw(st.integers(0, len(going)))]
+                found = [one for one in there if one.path not in done]
+                going = [*done, *(verdict.path for verdict in in_turn(judge(found, keep, max_bytes)))]
             there = [one for one in there if one.path not in going]
-        final = judge(there, keep, max_bytes)
-        return [verdict.path for verdict in final if verdict.stays]
+        return [one.path for one in there]
 
     assert left(kills) == left(set())
 

@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..storage import Storage
 from ._commit import parent
-from ._leftovers import is_ours, put_back, record_in, remove_trash
+from ._leftovers import is_ours, put_back, put_pinned_back, record_in, remove_trash
 from ._names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._pin import is_pinned
 
@@ -67,12 +67,14 @@ def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) 
     """From `aside` to the trash, or back to `path` if it is another checkpoint by now."""
     try:
         _check_id(disk, aside, path, expected_id)
-        if is_pinned(disk, aside):  # since the caller looked
-            raise CheckpointPinnedError(path)
-    except (CheckpointReplacedError, CheckpointPinnedError):
+    except CheckpointReplacedError:
         # If the name is taken again by now, what we moved has been replaced and nobody misses it.
         if put_back(disk, aside, path):
             raise
+    if is_pinned(disk, aside):  # since we looked
+        name = path.rstrip("/").rpartition("/")[2].removesuffix(SUFFIX)
+        put_pinned_back(disk, aside, parent(path), name, expected_id)
+        raise CheckpointPinnedError(path)
     try:
         disk.rename(aside, trash)
     except FileNotFoundError:  # a sweeper was quicker

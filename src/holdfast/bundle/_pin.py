@@ -6,6 +6,7 @@ It is no part of the checkpoint: no record names it, and a copy of the bundle ha
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
 from ..storage import Directory, Storage
@@ -87,7 +88,7 @@ def _is_at(disk: Storage, path: str, inside: Directory) -> bool:
 
 
 @contextlib.contextmanager
-def _failing(path: str):
+def _failing(path: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as err:

@@ -26,12 +26,16 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a checkpoint stays, and why."""
+    """Whether a checkpoint stays, and why.
+
+    `turn`: those that go are removed in this order. So a kill between two removals leaves what is judged the same.
+    """
 
     path: str
     record: CheckpointRecord
     stays: bool
     why: str
+    turn: int = 0
 
 
 def judge(
@@ -67,9 +71,22 @@ def judge(
     over = _over_budget(by_age, verdicts, must, best, max_bytes)
     why = f"over the budget of {max_bytes:,} bytes"
     return tuple(
-        replace(verdict, stays=False, why=why) if verdict.record.id in over else verdict
+        replace(verdict, stays=False, why=why, turn=1 + over.index(id))
+        if (id := verdict.record.id) in over
+        else verdict
         for verdict in verdicts
     )
+
+
+def in_turn(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those that go, in the order in which they should."""
+    return sorted((verdict for verdict in verdicts if not verdict.stays), key=lambda verdict: verdict.turn)
+
+
+def unmeasured(saved: Sequence[Saved], keep: Keep | None) -> set[str]:
+    """The metrics by which the best should be kept, and that no checkpoint has."""
+    monitors = {part.monitor for part in (parts_of(keep) if keep else ()) if isinstance(part, KeepBest)}
+    return {name for name in monitors if all(name not in each.record.metrics for each in saved)}
 
 
 def to_thin(saved: Sequence[Saved], thin_after: int) -> tuple[Saved, ...]:
@@ -102,19 +119,19 @@ def _over_budget(
     must: Mapping[str, str],
     best: set[str],
     max_bytes: int,
-) -> set[str]:
-    """The ids that have to go, too, so that all files of the others, each counted once, fit."""
+) -> list[str]:
+    """The ids that have to go, too, in turn, so that all files of the others, each counted once, fit."""
     staying = [each for each, verdict in zip(by_age, verdicts, strict=True) if verdict.stays]
     sizes = {file: size for each in staying for file, size in each.files.items()}
     names = Counter(file for each in staying for file in each.files)
     used = sum(sizes.values())
-    going: set[str] = set()
+    going: list[str] = []
     for each in sorted(staying, key=lambda each: each.record.id in best):  # stable: oldest first
         if used <= max_bytes:
             break
         if each.record.id in must:
             continue
-        going.add(each.record.id)
+        going.append(each.record.id)
         for file in each.files:
             names[file] -= 1
             if not names[file]:

@@ -273,11 +273,16 @@ class ExperimentDirectory:
         if listed is None or listed.record is None:
             return None
         protected = None
-        if bundle.is_pinned(self.disk, path):
-            protected = "it is pinned"
-        elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
-            protected = "the run went on from it"
-        files = bundle.file_sizes(self.disk, path) if sizes else {}
+        files: dict[object, int] = {}
+        try:
+            if bundle.is_pinned(self.disk, path):
+                protected = "it is pinned"
+            elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+                protected = "the run went on from it"
+            if sizes:
+                files = bundle.file_sizes(self.disk, path)
+        except OSError as err:
+            protected = f"it cannot be looked at: {err.strerror}"
         return Saved(path, listed.record, protected, files)
 
     def rewrite(self, opened: bundle.Bundle, draft: CheckpointRecord, snapshot: Snapshot) -> None:

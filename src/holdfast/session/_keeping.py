@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import bundle, state
-from ..checkpointing import Checkpointing, Evicted, is_sick, judge, to_thin
+from ..checkpointing import Checkpointing, Evicted, in_turn, is_sick, judge, to_thin, unmeasured
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
 from ..records import Leaf
 from ._alone import StreamedSnapshot
@@ -18,20 +18,24 @@ from ._directory import ExperimentDirectory
 logger = logging.getLogger("holdfast")
 
 
-def given_up(directory: ExperimentDirectory, rule: Checkpointing) -> list[Evicted]:
-    """Judge all checkpoints of a rule by more than their age, and let it forget those that go."""
+def given_up(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]) -> list[Evicted]:
+    """Judge all checkpoints of a rule by more than their age, and let it forget those that go.
+
+    `told`: the metrics of which it was said already that no checkpoint has them.
+    """
     options = rule.options
     if not options.judges:
         return []
     sizes = options.max_bytes is not None
     saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=sizes))]
-    if options.monitor is not None and saved and all(options.monitor not in s.record.metrics for s in saved):
-        logger.warning("no checkpoint has the metric %r, so none is among the best", options.monitor)
+    keep = options.keeping(rule.max_to_keep)
+    for name in sorted(unmeasured(saved, keep) - told) if saved else ():
+        logger.warning("no checkpoint has the metric %r yet, so none is among the best", name)
+        told.add(name)
     going: list[Evicted] = []
-    for verdict in judge(saved, options.keeping(rule.max_to_keep), options.max_bytes):
-        if not verdict.stays:
-            logger.info("gives up %s: %s", verdict.path, verdict.why)
-            going += rule.forget(verdict.path)
+    for verdict in in_turn(judge(saved, keep, options.max_bytes)):
+        logger.info("gives up %s: %s", verdict.path, verdict.why)
+        going += rule.forget(verdict.path)
     return going
 
 

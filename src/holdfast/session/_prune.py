@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .. import bundle
-from ..checkpointing import Keep, Saved, Verdict, judge
+from ..checkpointing import Keep, Saved, Verdict, in_turn, judge
 from ..errors import (
     CheckpointNotFoundError,
     CheckpointPinnedError,
     CheckpointReplacedError,
-    SaveError,
     UsageError,
 )
 from ..records import CheckpointRecord
@@ -21,8 +19,6 @@ from ..storage import LocalDisk, Storage
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
 from ._remove import remove
-
-logger = logging.getLogger("holdfast")
 
 
 def plan(
@@ -91,22 +87,16 @@ def prune(
         return []  # nothing is claimed, nor made, where there is no checkpoint
     with ExperimentDirectory(directory, run or "", disk=disk):
         # Only now nothing changes any more.
-        return [
-            _carried_out(verdict, disk)
-            for verdict in plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk)
-        ]
+        verdicts = plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk)
+        done = {verdict.path: _carried_out(verdict, disk) for verdict in in_turn(verdicts)}
+        return [done.get(verdict.path, verdict) for verdict in verdicts]
 
 
 def _carried_out(verdict: Verdict, disk: Storage) -> Verdict:
-    if verdict.stays:
-        return verdict
     try:
         remove(bundle.Listed(verdict.path, verdict.record), disk=disk)
     except (CheckpointNotFoundError, CheckpointPinnedError, CheckpointReplacedError) as err:
         return replace(verdict, stays=True, why=str(err))
-    except SaveError as err:
-        logger.warning("%s", err)
-        raise
     return verdict
 
 

@@ -66,6 +66,7 @@ class Session:
         self._directory, self._folder = directory, folder
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
+        self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
 
@@ -144,7 +145,7 @@ class Session:
         finally:
             taken.release()
         self._going += self.rule.record_disk(key, self._path(draft.name))
-        self._going += given_up(directory, self.rule)
+        self._going += given_up(directory, self.rule, self._told)
         self._delete_evicted(directory)
         thin(directory, self.rule)
 
@@ -216,6 +217,9 @@ class Session:
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
+        if self._directory is not None:
+            # A kill may have come between a commit and what was given up for it: that is still to go.
+            self._going += given_up(self._directory, self.rule, self._told)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_rule = record.moment.hook != BY_HAND
