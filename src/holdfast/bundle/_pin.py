@@ -6,7 +6,7 @@ It is no part of the checkpoint: no record names it, and a copy of the bundle ha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
 from ..storage import Directory, Storage
@@ -67,9 +67,9 @@ def is_pinned_inside(inside: Directory) -> bool:
     return PINNED in inside.names()
 
 
-def file_sizes(disk: Storage, path: str) -> dict[object, int]:
+def file_sizes(disk: Storage, path: str) -> dict[Hashable, int]:
     """The bytes of the bundle's files by what tells files of a disk apart; empty if it is gone."""
-    sizes: dict[object, int] = {}
+    sizes: dict[Hashable, int] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), disk.open_directory(path) as inside:
         for name in inside.names():
             with contextlib.suppress(FileNotFoundError):

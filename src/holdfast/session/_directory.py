@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -195,7 +195,7 @@ class ExperimentDirectory:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             tree=FileEntry("", 0, ""),
             packs=(),
-            metrics=metrics,
+            metrics=dict(metrics),  # the loop goes on logging into its own while this is being written
             reason=reason,
             durability=durability,
             versions=fingerprint.versions(),
@@ -273,7 +273,7 @@ class ExperimentDirectory:
         if listed is None or listed.record is None:
             return None
         protected = None
-        files: dict[object, int] = {}
+        files: dict[Hashable, int] = {}
         try:
             if bundle.is_pinned(self.disk, path):
                 protected = "it is pinned"
