@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import count
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from holdfast import bundle, state
 from holdfast.bundle._delete import delete
 from holdfast.errors import CheckpointNotFoundError, CheckpointPinnedError
 from holdfast.storage import LocalDisk, MemoryDisk
+from holdfast.testing import Crash, CrashingDisk
 
 
 def save(disk, runs: str, name: str, seq: int, **options) -> str:
@@ -117,3 +119,21 @@ def test_a_copy_of_a_pinned_checkpoint_has_no_pin(tmp_path):
     copy = holdfast.archive(path, tmp_path / "copy", compress=False)
     assert not bundle.is_pinned(LocalDisk(), copy.path)
     assert json.loads((tmp_path / "best.ckpt.mml" / "checkpoint.json").read_text())["name"] == "best"
+
+
+def test_a_crash_at_any_step_of_a_save_leaves_the_pinned_checkpoint_whole_and_pinned():
+    for after in count():
+        disk = MemoryDisk()
+        path = save(disk, "runs", "latest", 1)
+        bundle.pin(disk, path)
+        try:
+            save(CrashingDisk(disk, after), "runs", "latest", 2)
+        except Crash:
+            ended = False
+        else:
+            ended = True
+        pinned = [each.path for each in bundle.scan(disk, "runs") if bundle.is_pinned(disk, each.path)]
+        assert [weight(disk, each) for each in pinned] == [1]
+        if ended:
+            assert weight(disk, path) == 2
+            return

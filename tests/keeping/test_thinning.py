@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count
+
 import pytest
 import torch
 from small_loop import rule
+from test_choices import record
 
 import holdfast
-from holdfast import Run, bundle
+from holdfast import Checkpointing, Run, bundle, state
 from holdfast.errors import CheckpointThinnedError
-from holdfast.storage import LocalDisk
+from holdfast.session import ExperimentDirectory
+from holdfast.session._keeping import thin
+from holdfast.storage import LocalDisk, MemoryDisk
+from holdfast.testing import Crash, CrashingDisk
 from small_runs import all_verify, bundles, digest_of, experiment, graph, on_disk
 from small_runs import train as phase
 
@@ -93,3 +100,33 @@ def test_pinned_checkpoints_and_the_one_that_the_run_went_on_from_stay_whole(tmp
         "train_epoch3": False,
     }
     assert bundles(tmp_path) == [f"train_epoch{epoch}" for epoch in range(4)]
+
+
+def test_a_crash_at_any_step_of_thinning_leaves_the_whole_checkpoint_or_the_thin_one():
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    snapshot = state.capture({"model": model, "optimizer": optimizer})
+    seen = set()
+    for after in count():
+        disk, thinning = MemoryDisk(), Checkpointing(mode="disk", thin_after=1)
+        for seq in (1, 2):
+            bundle.save(disk, "runs", replace(record(seq), name=f"epoch{seq}"), snapshot, bundle.Sharing())
+            thinning.record_disk(seq, f"runs/epoch{seq}.ckpt.mml")
+        try:
+            with ExperimentDirectory("runs", "a" * 32, disk=CrashingDisk(disk, after)) as directory:
+                thin(directory, thinning)
+            ended = True
+        except Crash:
+            ended = False
+        with holdfast.open("runs/epoch1.ckpt.mml", disk=disk) as opened:
+            is_thin = bool(opened.record.details.get("thinned"))
+            assert not opened.verify(deep=True)
+            assert is_thin == bool(state.all_thinned(opened.source.tree))
+            assert opened.record.seq == 1
+            assert torch.equal(torch.as_tensor(opened["model/weight"]), model.weight.detach())
+        seen.add(is_thin)
+        if ended:
+            break
+    assert seen == {False, True}
