@@ -38,7 +38,7 @@ def prune(
         str | None, typer.Option(metavar="ID", help="Whose checkpoints; else those of the newest's run.")
     ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply/--plan", help="Remove what goes, or only say it (as if not asked).")
+        bool, typer.Option("--apply/--plan", help="Remove what goes, or only say what would go.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")] = False,
 ) -> None:
