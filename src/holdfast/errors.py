@@ -193,6 +193,31 @@ class CheckpointReplacedError(HoldfastError):
         return f"{self.place} held checkpoint {self.expected[:12]} and now holds {now}. Open it again."
 
 
+class CheckpointPinnedError(HoldfastError):
+    """The checkpoint is pinned, so it is not removed."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place} is pinned; nothing was removed. `holdfast unpin` takes the pin away."
+
+
+class CheckpointThinnedError(HoldfastError):
+    """The checkpoint was thinned: its models can be restored, but no run goes on from it."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} was thinned: the optimizer's state was given up, so no run goes on from it. "
+            "Its models can be restored; to go on, choose a newer checkpoint."
+        )
+
+
 class SnapshotTornError(HoldfastError):
     """An array was changed by somebody before it was safe in the snapshot, so the save was given up."""
 

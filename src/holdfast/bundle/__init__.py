@@ -10,6 +10,10 @@ from ._names import SUFFIX as SUFFIX
 from ._names import bundle_path as bundle_path
 from ._names import new_id as new_id
 from ._names import part_path as part_path
+from ._pin import file_sizes as file_sizes
+from ._pin import is_pinned as is_pinned
+from ._pin import pin as pin
+from ._pin import unpin as unpin
 from ._read import Bundle as Bundle
 from ._read import StoredPiece as StoredPiece
 from ._read import read_record as read_record

@@ -17,6 +17,17 @@ from ._context import EXPERIMENT_PLACEHOLDERS as EXPERIMENT_PLACEHOLDERS
 from ._context import TRAINING_HOOKS as TRAINING_HOOKS
 from ._context import TRAINING_NAME_TEMPLATE as TRAINING_NAME_TEMPLATE
 from ._context import TRAINING_PLACEHOLDERS as TRAINING_PLACEHOLDERS
+from ._judge import Saved as Saved
+from ._judge import Verdict as Verdict
+from ._judge import in_turn as in_turn
+from ._judge import judge as judge
+from ._judge import to_thin as to_thin
+from ._judge import unmeasured as unmeasured
+from ._keep import Keep as Keep
+from ._keep import KeepBest as KeepBest
+from ._keep import KeepEvery as KeepEvery
+from ._keep import KeepLast as KeepLast
+from ._keep import is_sick as is_sick
 from ._keys import Key as Key
 from ._labels import check_label as check_label
 from ._labels import check_name as check_name

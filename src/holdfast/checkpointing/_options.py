@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from ..errors import UsageError
 from ..records import CheckpointRecord
-from . import _values
+from . import _keep, _values
+from ._keep import Direction, Keep, KeepBest, KeepEvery, KeepLast
 
 Durability = Literal["full", "process"]
 OnError = Literal["raise", "warn", "retry"]
@@ -47,6 +48,13 @@ class Options:
     preemption_deadline_s: float | None = None
     preemption_exit_code: int = 75
     on_saved: OnSaved | None = None
+    keep: Keep | None = None
+    keep_best: int | None = None
+    monitor: str | None = None
+    direction: Direction = "min"
+    keep_every: str | None = None
+    max_bytes: int | None = None
+    thin_after: int | None = None
 
     def __post_init__(self) -> None:
         _values.one_of("durability", self.durability, ("full", "process"))
@@ -68,11 +76,52 @@ class Options:
         _values.exit_code("preemption_exit_code", self.preemption_exit_code)
         if self.on_saved is not None and not callable(self.on_saved):
             raise UsageError(f"on_saved is called with each record, and {self.on_saved!r} cannot be called.")
+        self._check_keeping()
 
     @property
     def signals(self) -> tuple[signal.Signals, ...]:
         """Those of `save_on_preemption`."""
         return tuple(signal.Signals[name] for name in self.save_on_preemption)
+
+    def _check_keeping(self) -> None:
+        if self.keep is not None:
+            object.__setattr__(self, "keep", _keep.from_value(self.keep))
+            if self.keep_best is not None or self.keep_every is not None:
+                raise UsageError("keep= says it all: leave out keep_best and keep_every, or keep.")
+        _values.one_of("direction", self.direction, ("min", "max"))
+        if self.keep_best is None and (self.monitor is not None or self.direction != "min"):
+            raise UsageError("monitor and direction say which are best: pass keep_best=, too.")
+        if self.keep_best is not None:
+            if self.monitor is None:
+                raise UsageError("keep_best needs monitor=, the name of the metric, such as 'val_loss'.")
+            KeepBest(self.keep_best, self.monitor, self.direction)
+        if self.keep_every is not None:
+            KeepEvery(self.keep_every)
+        if self.max_bytes is not None:
+            object.__setattr__(self, "max_bytes", _values.num_bytes("max_bytes", self.max_bytes))
+        if self.thin_after is not None:
+            number = _values.positive_integer("thin_after", self.thin_after)
+            object.__setattr__(self, "thin_after", number)
+
+    @property
+    def judges(self) -> bool:
+        """Whether more than an age decides what is kept, so that records have to be looked at."""
+        return any(
+            value is not None for value in (self.keep, self.keep_best, self.keep_every, self.max_bytes)
+        )
+
+    def keeping(self, max_to_keep: int | None) -> Keep | None:
+        """What to keep, the shorthands and `max_to_keep` joined; None: everything."""
+        if self.keep is not None:
+            return self.keep
+        parts: list[Keep] = [] if max_to_keep is None else [KeepLast(max_to_keep)]
+        if self.keep_best is not None and self.monitor is not None:
+            parts.append(KeepBest(self.keep_best, self.monitor, self.direction))
+        if self.keep_every is not None:
+            parts.append(KeepEvery(self.keep_every))
+        if len(parts) > 1:
+            return _keep.KeepAny(tuple(parts))
+        return parts[0] if parts else None
 
     def get_config(self) -> dict[str, Any]:
         """What is not at its default, as plain data; `on_saved`, which is none, is left out."""
@@ -92,5 +141,7 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in value]
         case Path():
             return str(value)
+        case Keep():
+            return _keep.as_plain(value)
         case _:
             return value

@@ -15,6 +15,7 @@ from .. import state as states
 from ..errors import UsageError
 from . import _template, _values
 from ._context import Context
+from ._keep import Direction, Keep
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
 from ._options import (
@@ -72,6 +73,16 @@ class Checkpointing:
         preemption_exit_code: what a scheduler is to take for "start it again"; 75 is EX_TEMPFAIL.
         on_saved: called with the record of each checkpoint once it is committed, in the thread that wrote it
             (in the background, if so saved). What it raises is logged and harms nothing.
+        keep: (mode="disk", as all that follow) what to keep, such as `KeepLast(3) | KeepBest(2, "val_loss")`;
+            in place of `max_to_keep`, `keep_best` and `keep_every`. See `docs/keeping.md`.
+        keep_best: keep so many whose metric `monitor` is lowest (`direction="min"`) or highest (`"max"`).
+        monitor: the metric's name, as in the checkpoints' records.
+        direction: `"min"` or `"max"`.
+        keep_every: keep the first after every `"5 epochs"`, `"1000 steps"`, `"6h"`, `"30 min"` or `"2 d"`.
+        max_bytes: bytes that this rule's checkpoints may take on the disk, shared files counted once: a number,
+            or such as `"20 GB"`.
+        thin_after: checkpoints older than so many newest ones give up their optimizers: models can be restored
+            from them, but no run goes on from one.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -108,6 +119,13 @@ class Checkpointing:
         preemption_deadline_s: float | None = None,
         preemption_exit_code: int = 75,
         on_saved: OnSaved | None = None,
+        keep: Keep | None = None,
+        keep_best: int | None = None,
+        monitor: str | None = None,
+        direction: Direction = "min",
+        keep_every: str | None = None,
+        max_bytes: int | str | None = None,
+        thin_after: int | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -134,7 +152,21 @@ class Checkpointing:
             preemption_deadline_s=preemption_deadline_s,
             preemption_exit_code=preemption_exit_code,
             on_saved=on_saved,
+            keep=keep,
+            keep_best=keep_best,
+            monitor=monitor,
+            direction=direction,
+            keep_every=keep_every,
+            thin_after=thin_after,
+            max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
         )
+        if (self._options.judges or thin_after is not None) and mode != "disk":
+            raise UsageError(
+                "keep, keep_best, keep_every, max_bytes and thin_after are about bundles: pass mode='disk'. "
+                "In memory there is max_to_keep."
+            )
+        if keep is not None and max_to_keep is not None:
+            raise UsageError("keep= says it all: write KeepLast(n) in it in place of max_to_keep.")
         if snapshot == "lazy" and (mode != "disk" or not background):
             raise UsageError(
                 "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
@@ -298,6 +330,22 @@ class Checkpointing:
         entry = self._entries.get(key)
         return entry if isinstance(entry, Path) else None
 
+    def get_paths(self) -> list[Path]:
+        """The bundles that keys name, each once, in order of age."""
+        return list(dict.fromkeys(entry for entry in self._entries.values() if isinstance(entry, Path)))
+
+    def forget(self, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:
+        """Forget every key that names this bundle, which is to go; returns what was forgotten."""
+        wanted = os.path.abspath(path)
+        going = [
+            Evicted(key, entry)
+            for key, entry in self._entries.items()
+            if isinstance(entry, Path) and os.path.abspath(entry) == wanted
+        ]
+        for each in going:
+            del self._entries[each.key]
+        return tuple(going)
+
     def is_named(self, path: str | os.PathLike[str]) -> bool:
         """Whether a key has this path: then the bundle there must stay."""
         wanted = os.path.abspath(path)
@@ -384,7 +432,8 @@ class Checkpointing:
 
     def _enter(self, key: Key, entry: Path | states.MemorySnapshot) -> tuple[Evicted, ...]:
         self._entries[key] = entry
-        going = plan(tuple(self._entries), self._max_to_keep)
+        # Where records decide too, age alone must not: whoever has the records judges, and calls `forget`.
+        going = plan(tuple(self._entries), None if self._options.judges else self._max_to_keep)
         evicted = tuple(Evicted(old, self.get_path(old)) for old in going)
         for old in going:
             del self._entries[old]

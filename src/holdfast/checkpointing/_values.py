@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import warnings
 from collections.abc import Mapping
@@ -13,6 +14,13 @@ from typing import Any
 
 from ..errors import UsageError
 from ._labels import SUFFIX
+
+_UNITS = {
+    "b": 1,
+    **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)},
+    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)},
+}
+_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)\s*", re.IGNORECASE)
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
@@ -28,6 +36,15 @@ def positive_integer(name: str, value: Any) -> int:
         raise UsageError(f"{name} must be an integer, not {value!r}.")
     if number < 1:
         raise UsageError(f"{name} must be >= 1.")
+    return number
+
+
+def num_bytes(name: str, value: Any) -> int:
+    """A number of bytes >= 1, or text such as "20 GB" or "512 MiB"."""
+    found = _BYTES.fullmatch(value) if isinstance(value, str) else None
+    number = int(float(found[1]) * _UNITS[found[2].lower()]) if found else _integer(value)
+    if number is None or number < 1:
+        raise UsageError(f"{name} must be bytes >= 1, or such as '20 GB' or '512 MiB', not {value!r}.")
     return number
 
 

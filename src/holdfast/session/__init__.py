@@ -23,6 +23,8 @@ from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
+from ._prune import plan as plan
+from ._prune import prune as prune
 from ._redirect import DIRECTORY as DIRECTORY
 from ._redirect import place as place
 from ._remove import removable as removable

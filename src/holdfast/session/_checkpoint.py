@@ -113,7 +113,8 @@ class Checkpoint:
         """Put the state back into live objects, in place: `restore(model_graph=graph)`.
 
         With `verify="first"` every byte is checked before the first one is assigned, so damage changes
-        nothing. With "streaming" each is read only once, and damage leaves a mixture.
+        nothing. With "streaming" each is read only once, and damage leaves a mixture. The optimizers that a
+        thinned checkpoint (`thin_after=`) has given up stay as they are.
 
         For a partial start, as in transfer learning: `rename={"model_graph/encoder": "model_graph/backbone"}` lets what
         was saved at one path go to another, and `only="model_graph/backbone/**"` takes just that (`*` stays within
@@ -126,7 +127,15 @@ class Checkpoint:
             DamagedError: damage was found before anything was changed.
             RestoreIncompleteError: damage was found half-way.
         """
-        return state.restore(self._bundle, objects, strict=strict, verify=verify, only=only, rename=rename)
+        # A thinned one is there for its models: the live optimizers stay as they are.
+        keep = state.all_thinned(self._bundle.tree) if self._is_thinned else ()
+        return state.restore(
+            self._bundle, objects, strict=strict, verify=verify, only=only, rename=rename, keep=keep
+        )
+
+    @property
+    def _is_thinned(self) -> bool:
+        return bool(self.record.details.get("thinned"))
 
     def verify(self, *, deep: bool = False) -> list[DamagedError]:
         """Read every byte and return what is not as saved; empty if all is well. `deep` adds BLAKE3."""

@@ -9,16 +9,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from .. import bundle, fingerprint
-from ..checkpointing import Options
+from ..checkpointing import Options, Saved
 from ..errors import (
     CheckpointNotFoundError,
+    CheckpointPinnedError,
     CheckpointReplacedError,
     DamagedError,
     HoldfastError,
@@ -166,7 +167,7 @@ class ExperimentDirectory:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             tree=FileEntry("", 0, ""),
             packs=(),
-            metrics=metrics,
+            metrics=dict(metrics),  # the loop goes on logging into its own while this is being written
             reason=reason,
             durability=durability,
             versions=fingerprint.versions(),
@@ -255,6 +256,35 @@ class ExperimentDirectory:
         """This run's checkpoints, oldest first."""
         return [listed for listed in self.scan() if listed.record and listed.record.run == self.run]
 
+    def facts(self, path: str, *, sizes: bool) -> Saved | None:
+        """What is to be known of a bundle of this run before it may go; None if it is gone or damaged."""
+        listed = bundle.look(self.disk, path)
+        if listed is None or listed.record is None:
+            return None
+        protected = None
+        files: dict[Hashable, int] = {}
+        try:
+            if bundle.is_pinned(self.disk, path):
+                protected = "it is pinned"
+            elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+                protected = "the run went on from it"
+            if sizes:
+                files = bundle.file_sizes(self.disk, path)
+        except OSError as err:
+            protected = f"it cannot be looked at: {err.strerror}"
+        return Saved(path, listed.record, protected, files)
+
+    def rewrite(self, opened: bundle.Bundle, draft: CheckpointRecord, snapshot: Snapshot) -> None:
+        """Commit another state of an opened bundle in its place; what both have in common is linked.
+
+        Raises: as `save`.
+        """
+        sharing = bundle.Sharing()
+        sharing.learn(opened.path, opened.record, opened.stored)
+        with _failing_as_a_save(opened.path):
+            bundle.save(self.disk, os.path.dirname(opened.path), draft, snapshot, sharing)
+        self._sharing.forget(opened.path)
+
     def remove(self, path: str) -> None:
         """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
         listed = bundle.look(self.disk, path)
@@ -276,6 +306,8 @@ class ExperimentDirectory:
                 bundle.delete(self.disk, path, expected_id=listed.record.id)
             except CheckpointReplacedError:
                 why = "it has just been saved anew"
+            except CheckpointPinnedError:
+                why = "it is pinned"
             except HoldfastError as err:
                 why = str(err)
             else:

@@ -12,6 +12,7 @@ from .. import bundle, fingerprint
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
+    CheckpointThinnedError,
     DamagedError,
     RestoreIncompleteError,
 )
@@ -62,17 +63,25 @@ def go_on(
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
         DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
+        CheckpointThinnedError: the one asked for has no optimizer any more; nothing was changed.
     """
     set_aside: list[str] = []
     for listed in _candidates(directory, wanted):
         try:
             if listed.problem:
                 raise listed.problem
+            if listed.record and listed.record.details.get("thinned"):
+                raise CheckpointThinnedError(listed.path)
             expected = listed.record.id if listed.record else None
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
                 loaded, kept = load(opened, "streaming" if wanted is True else "first")
                 directory.go_on_from(opened)
-        except (DamagedError, RestoreIncompleteError, CheckpointNotFoundError) as err:
+        except (
+            DamagedError,
+            RestoreIncompleteError,
+            CheckpointNotFoundError,
+            CheckpointThinnedError,
+        ) as err:
             if wanted is not True:
                 raise
             logger.warning("set aside %s: %s", listed.path, err)

@@ -26,6 +26,7 @@ from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._by_hand import BY_HAND
 from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
+from ._keeping import given_up, spared, thin
 from ._pace import Pace, Stopwatch
 from ._watched import tell
 
@@ -69,6 +70,7 @@ class Session:
         self._directory, self._folder = directory, folder
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
+        self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was asked for, and is not skipped
         on_disk = rule.mode == "disk" and directory is not None
@@ -218,7 +220,9 @@ class Session:
         finally:
             taken.release()
         self._going += self.rule.record_disk(key, self._path(draft.name))
+        self._going += given_up(directory, self.rule, self._told)
         self._delete_evicted(directory)
+        thin(directory, self.rule)
         self._tell(record)
         return record
 
@@ -306,16 +310,21 @@ class Session:
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
+        if self._directory is not None:
+            # A kill may have come between a commit and what was given up for it: that is still to go.
+            self._going += given_up(self._directory, self.rule, self._told)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_rule = record.moment.hook != BY_HAND
         return saved_by_a_rule and record.kind == self.kind and listed.path == self._path(record.name)
 
     def _delete_evicted(self, directory: ExperimentDirectory) -> None:
+        spare = spared(directory, self.rule, self._going)
         for evicted in self._going:
-            if evicted.path is not None and not self.rule.is_named(evicted.path):
-                directory.remove(str(evicted.path))
-        self._going.clear()
+            if evicted.path is None or self.rule.is_named(evicted.path) or evicted == spare:
+                continue
+            directory.remove(str(evicted.path))
+        self._going = [] if spare is None else [spare]
 
     def _path(self, name: str) -> str:
         return bundle.bundle_path(str(self._folder), name)
