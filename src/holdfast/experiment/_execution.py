@@ -15,7 +15,7 @@ from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import ExperimentDirectory, Session, stream_digests, streams_used
+from ..session import Ahead, ExperimentDirectory, ResumeReport, Session, stream_digests, streams_used
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
@@ -64,7 +64,7 @@ class Execution:
         self._loop: Training | None = None
         self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
-        self.differences: list[str] = []  # why going on was not exact
+        self.resumed: ResumeReport | None = None  # how exactly it goes on
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
@@ -122,7 +122,6 @@ class Execution:
             if path == self._reopened:
                 self._loop.reopen()
             self._settle()
-            self.differences += self._loop.differences(saved)
         else:
             self._settle()
             self.entered.append(path)
@@ -196,7 +195,7 @@ class Execution:
         self._pending = [(reason, moment) for _, reason in due]
         for session, reason in due:
             self._pending.pop(0)
-            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
+            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics), ahead=self.ahead)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -245,6 +244,16 @@ class Execution:
             pattern for session in self._sessions.values() for pattern in session.rule.options.exclude
         )
         return tuple(dict.fromkeys(patterns))
+
+    def ahead(self) -> Ahead:
+        """What comes next: the batch, and the generators of the data of phases that are not done."""
+        generators = {
+            f"{path}: {name}": generator
+            for path, source in self.sources.items()
+            if path not in self.done
+            for name, generator in source.generators.items()
+        }
+        return Ahead(None if self._loop is None else self._loop.next_batch, generators)
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
@@ -344,10 +353,14 @@ class Execution:
             return
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
+        if self.resumed is not None:
+            if self._loop is not None and self.saved_loop is not None:
+                self.resumed.note(self._loop.differences(self.saved_loop))
+            self.resumed.arrive(self.ahead())
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={})
+                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
 
 
 def _prefixes(path: str) -> list[str]:

@@ -254,7 +254,7 @@ class Experiment:
         own = directory.own()
         for path, session in sessions.items():
             session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
-        execution.differences = self.last_resume.differences
+        execution.resumed = self.last_resume
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
         if entry is not None:
@@ -307,6 +307,7 @@ class Experiment:
                 kind="experiment",
                 moment=execution.moment_now,
                 overwrite=overwrite,
+                ahead=execution.ahead(),
             )
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:

@@ -36,11 +36,16 @@ def load(
         DamagedError: it is damaged, and nothing was changed; or all are, with `resume=True`.
         PlanMismatchError, StateMismatchError: plan or graph are not those that were saved.
     """
-    return go_on(
+    overridden: list[str] = []
+    found = go_on(
         directory,
         resume,
-        lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify),
+        lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify, overridden),
     )
+    if found is not None:
+        report, saved = found
+        report.note([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
+    return found
 
 
 def _load(
@@ -51,6 +56,7 @@ def _load(
     graph: ModelGraph | None,
     override: Sequence[str],
     verify: Literal["first", "streaming"],
+    overridden: list[str],
 ) -> tuple[Mapping[str, Any], Sequence[str]]:
     """What was saved, but for the graph, and the paths of what was left out of it."""
     saved = read(opened)
@@ -64,7 +70,7 @@ def _load(
         kept = restored.kept
         then = saved["run"]["options"]
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
-        settle(graph.optimizers, schedulers, then=then, script=script, override=override)
+        overridden[:] = settle(graph.optimizers, schedulers, then=then, script=script, override=override)
         execution.options = merged(then, script, override)
     execution.set_state(saved)
     _reopen(execution, units)

@@ -17,10 +17,10 @@ from typing import Any, Literal, TypeVar, final
 
 from .. import rng
 from ..checkpointing import Checkpointing
-from ..data import BatchSource, batches_of
+from ..data import BatchSource, batches_of, differences_of
 from ..errors import UsageError
 from ..records import Moment
-from ..session import Accounting, Loop, ResumeReport, Table, Wanted
+from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted
 
 Item = TypeVar("Item")
 Within = Literal["epoch", "batches", "after", "step"]
@@ -81,6 +81,7 @@ class Run:
             checkpointing,
             objects=dict(objects),
             position=self._get_position,
+            ahead=self._ahead,
             label=label,
             share_directory=share_directory,
             resume_override=resume_override,
@@ -167,11 +168,12 @@ class Run:
         source = self._source_of(data, batch_size, seed)
         with rng.preserved():
             rest = None if self._saved_data is None else source.resume(self._saved_data)
+        if self._saved_data is not None:
+            self._note_differences(source)
         self._saved_data = None
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"
-            self._note_differences(source)
             self._arrive()
         else:
             iterator, is_over = source.begin(self.epoch), False
@@ -306,8 +308,18 @@ class Run:
             "latest": dict(self._latest),
             "gradients": {} if self._updates is None else self._updates.pending,
             "exactness": "exact" if source is None else source.exactness,
-            "next_batch": source.fingerprint() if source is not None and self._within == "batches" else None,
+            "next_batch": self._next_batch,
+            "about_data": None if source is None else source.describe(),
         }
+
+    @property
+    def _next_batch(self) -> str | None:
+        return self._data[1].fingerprint() if self._data is not None and self._within == "batches" else None
+
+    def _ahead(self) -> Ahead:
+        """The next batch, and the generators of the loader."""
+        own = {} if self._data is None else self._data[1].generators
+        return Ahead(self._next_batch, {f"data: {name}": each for name, each in own.items()})
 
     def _set_position(self, saved: Mapping[str, Any]) -> None:
         self.epoch, self.batch, self._steps = saved["epoch"], saved["batch"], saved["steps"]
@@ -316,7 +328,7 @@ class Run:
         if self._updates is not None:
             self._updates.go_on(saved["updates"], saved["gradients"])
         self._saved_data, self._is_behind = saved["data"], True
-        self._saved_next = saved["exactness"], saved["next_batch"]
+        self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
 
     def _arrive(self) -> None:
         """The loop is where the checkpoint was: from here on everything is as it would have been."""
@@ -335,11 +347,13 @@ class Run:
 
     def _note_differences(self, source: BatchSource) -> None:
         assert self.last_resume is not None
-        exactness, next_batch = self._saved_next
-        if exactness != "exact":
-            self.last_resume.differences.append(exactness)
+        exactness, next_batch, about = self._saved_next
+        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
         if self._within == "batches" and next_batch != source.fingerprint():
-            self.last_resume.differences.append("the data give another next batch than they would have")
+            found.append("the data give another next batch than they would have")
+        if about is not None:
+            found += differences_of(about, source.describe())
+        self.last_resume.note(found)
 
 
 def _watch(objects: Mapping[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
 
+from ._ahead import Ahead as Ahead
 from ._alone import Part as Part
 from ._alone import StreamedSnapshot as StreamedSnapshot
 from ._alone import save_alone as save_alone

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint
 from ..errors import (
@@ -28,7 +28,11 @@ from ..errors import (
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._ahead import Ahead, fingerprint_of
 from ._taking import Taking
+
+if TYPE_CHECKING:
+    from ._resume import ResumeReport
 
 logger = logging.getLogger("holdfast")
 
@@ -99,6 +103,7 @@ class ExperimentDirectory:
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
         self.accounting = Accounting()
         self.resumed_from: CheckpointRecord | None = None
+        self.resumed: ResumeReport | None = None  # how exactly it went on; recorded with each save
         self.taking = Taking()
         self.writer = BackgroundWriter()
         self._sharing = bundle.Sharing()
@@ -182,6 +187,7 @@ class ExperimentDirectory:
         reason: str,
         blocked_s: float,
         durability: Literal["full", "process"] = "full",
+        ahead: Ahead | None = None,
     ) -> CheckpointRecord:
         """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
         return CheckpointRecord(
@@ -199,7 +205,14 @@ class ExperimentDirectory:
             versions=fingerprint.versions(),
             environment=fingerprint.environment(),
             blocked_s=blocked_s,
+            details=self._details(ahead),
         )
+
+    def _details(self, ahead: Ahead | None) -> dict[str, Any]:
+        details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
+        if self.resumed is not None:
+            details["resume"] = {"from": self.resumed.record.id, "verdict": self.resumed.verdict}
+        return details
 
     def save(
         self, folder: str, draft: CheckpointRecord, snapshot: Snapshot, *, overwrite: bool = True

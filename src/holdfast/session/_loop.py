@@ -17,6 +17,7 @@ from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
 from ..errors import PlanMismatchError, UsageError
 from ..records import Moment
+from ._ahead import Ahead, generators_in
 from ._by_hand import save_by_hand
 from ._directory import Accounting, ExperimentDirectory
 from ._options import merged, options_of, settle
@@ -43,6 +44,8 @@ class Loop:
             not changed in place (a number, a JAX array) is replaced in this dict by a restore, and has to be
             replaced in it by the loop.
         position: asked at each save where the loop is.
+        ahead: asked at each save and at a resume what comes next: the next batch, and generators that are not
+            among the objects.
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
         resume_override: optimizer options for which the script's values win over the checkpoint's.
@@ -65,6 +68,7 @@ class Loop:
         *,
         objects: dict[str, Any],
         position: Callable[[], Position],
+        ahead: Callable[[], Ahead] = Ahead,
         label: str = "train",
         share_directory: bool = False,
         resume_override: Sequence[str] = (),
@@ -81,8 +85,9 @@ class Loop:
         self.results = Table()
         self.last_resume: ResumeReport | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
-        self._position = position
+        self._position, self._known_ahead = position, ahead
         self._override = resume_override
+        self._overridden: list[str] = []  # options that a resume set otherwise, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         folder = self.rule.directory or Path(directory)
@@ -109,6 +114,7 @@ class Loop:
         if found is None:
             return None
         self.last_resume, saved = found
+        self.last_resume.note(self._overridden)
         self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
         self.run = saved["run"]["id"]
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -151,7 +157,9 @@ class Loop:
             [each for each in self.objects.values() if hasattr(each, "base_lrs")],
         )
         if len(then) == len(script):  # else strict=False has let another optimizer pass
-            settle(self._optimizers, schedulers, then=then, script=script, override=self._override)
+            self._overridden = settle(
+                self._optimizers, schedulers, then=then, script=script, override=self._override
+            )
             self._options = merged(then, script, self._override)
 
     @property
@@ -162,8 +170,17 @@ class Loop:
         return name in self.objects or name in RESERVED
 
     def restore_streams(self) -> None:
-        """Set the global random streams as they were in the checkpoint: the last act of going on."""
+        """Set the global random streams as they were in the checkpoint: the last act of going on.
+
+        What comes next is compared with what should: from now on `last_resume.verdict` is known.
+        """
         rng.restore_state(dict(self._streams))
+        assert self.last_resume is not None
+        self.last_resume.arrive(self._ahead())
+
+    def _ahead(self) -> Ahead:
+        known = self._known_ahead()
+        return Ahead(known.batch, {**generators_in(self.objects), **known.generators})
 
     # --- hooks and saves --------------------------------------------------------------------------
 
@@ -186,7 +203,9 @@ class Loop:
         self._directory.writer.check()
         reason = self._session.due(self.moment)
         if reason is not None:
-            self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
+            self._session.save(
+                self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
+            )
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
@@ -209,6 +228,7 @@ class Loop:
             durability=options.durability,
             exclude=options.exclude,
             overwrite=overwrite,
+            ahead=self._ahead(),
         )
 
     def _parts(self) -> dict[str, Any]:

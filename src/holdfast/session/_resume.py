@@ -17,6 +17,8 @@ from ..errors import (
 )
 from ..records import CheckpointRecord
 from ..storage import LocalDisk
+from ._ahead import Ahead, fingerprint_of
+from ._ahead import differences as ahead_differences
 from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
@@ -41,6 +43,23 @@ class ResumeReport:
     record: CheckpointRecord
     set_aside: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+
+    _noted: int = field(default=0, repr=False)
+    _has_arrived: bool = field(default=False, repr=False)
+
+    def note(self, found: Sequence[str]) -> None:
+        """What comes out differently is worth saying before versions and settings, which only may be why."""
+        self.differences[self._noted : self._noted] = found
+        self._noted += len(found)
+        if self._has_arrived and found:
+            logger.warning("what went on from %s is %s", self.path, self.verdict)
+
+    def arrive(self, ahead: Ahead) -> None:
+        """All is in place: compare what comes next with what should, and say how exactly the run goes on."""
+        self.note(ahead_differences(self.record.details.get("next"), fingerprint_of(ahead)))
+        self._has_arrived = True
+        level = logging.WARNING if self.differences else logging.INFO
+        logger.log(level, "going on from %s: %s", self.path, self.verdict)
 
     @property
     def verdict(self) -> str:
@@ -83,6 +102,7 @@ def go_on(
         report.differences += [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
         report.differences += fingerprint.differences(record.versions, fingerprint.versions())
         report.differences += fingerprint.differences(record.environment, fingerprint.environment())
+        directory.resumed = report
         return report, loaded
     if set_aside:
         raise CheckpointDamagedError(

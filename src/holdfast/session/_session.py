@@ -24,6 +24,7 @@ from ..checkpointing import (
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
 from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
+from ._ahead import Ahead
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
 
@@ -86,11 +87,12 @@ class Session:
         *,
         reason: str,
         metrics: Mapping[str, float],
+        ahead: Callable[[], Ahead] = Ahead,
     ) -> None:
         """Take what `state` gives (live objects by name) and keep it as a checkpoint.
 
         On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
-        up for it is deleted. Nothing is done if another save is still being written, this hook will come again,
+        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done if another save is still being written, this hook will come again,
         and the rule says to skip then.
 
         Raises:
@@ -117,6 +119,7 @@ class Session:
             reason=reason,
             blocked_s=time.perf_counter() - began_s,
             durability=self.rule.options.durability,
+            ahead=ahead(),
         )
         if snapshot.is_live:
             self._commit(directory, key, draft, snapshot)
