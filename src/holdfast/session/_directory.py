@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
 from ._ahead import Ahead, fingerprint_of
+from ._health import watched
 from ._taking import Taking
 
 if TYPE_CHECKING:
@@ -215,9 +216,17 @@ class ExperimentDirectory:
         return details
 
     def save(
-        self, folder: str, draft: CheckpointRecord, snapshot: Snapshot, *, overwrite: bool = True
+        self,
+        folder: str,
+        draft: CheckpointRecord,
+        snapshot: Snapshot,
+        *,
+        overwrite: bool = True,
+        may_be_infinite: Sequence[str] = (),
     ) -> CheckpointRecord:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
+
+        `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are no sign of sickness.
 
         Raises:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
@@ -227,7 +236,14 @@ class ExperimentDirectory:
         began_s = time.perf_counter()
         with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
             record = bundle.save(
-                self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite, now_s=self._clock()
+                self.disk,
+                folder,
+                draft,
+                snapshot,
+                self._sharing,
+                overwrite=overwrite,
+                now_s=self._clock(),
+                is_watched=watched(snapshot.tree, may_be_infinite),
             )
         self._seq = record.seq
         self._parent = record.id
