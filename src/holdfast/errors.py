@@ -16,6 +16,7 @@ Grouped by what the caller would do next:
     │   └── PieceDamagedError                  stored bytes have another digest than was recorded
     ├── FormatVersionError                 install a newer Holdfast
     ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── DivergenceError                    the state or the loss is not finite: go back, and change something
     ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
@@ -205,6 +206,26 @@ class CommitUncertainError(SaveError):
         return (
             f"{self.place}: the new checkpoint is in place, but making it durable failed ({self.why}). "
             "After a power cut the name may hold the old one or the new one. Nothing was removed."
+        )
+
+
+class DivergenceError(HoldfastError):
+    """What is trained is not finite any more, and the rule says not to go on (`on_divergence`).
+
+    `why` says what was found, `healthy` is the path of the newest checkpoint that was finite, None if there is none.
+    `can_roll_back`: whether the rule wants the run to go back there, and its `max_rollbacks` are not used up.
+    """
+
+    def __init__(self, why: str, healthy: str | None = None, can_roll_back: bool = False) -> None:
+        super().__init__(why, healthy, can_roll_back)
+        self.why, self.healthy, self.can_roll_back = why, healthy, can_roll_back
+
+    def __str__(self) -> str:
+        if self.healthy is None:
+            return f"the run diverged: {self.why}. No checkpoint of it is finite."
+        return (
+            f"the run diverged: {self.why}. The newest checkpoint that is finite is {self.healthy}: go on from there "
+            "with something changed (a smaller step, another seed), for the same would come again."
         )
 
 

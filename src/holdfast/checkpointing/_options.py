@@ -12,6 +12,7 @@ Durability = Literal["full", "process"]
 OnError = Literal["raise", "warn", "retry"]
 Taking = Literal["copy", "lazy"]
 WhenBusy = Literal["wait", "skip"]
+OnDivergence = Literal["stop", "rollback", "warn"] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,9 @@ class Options:
     exclude: tuple[str, ...] = ()
     on_error: OnError = "raise"
     share_with: tuple[Path, ...] = ()
+    on_divergence: OnDivergence = None
+    max_rollbacks: int = 3
+    may_be_infinite: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _values.one_of("durability", self.durability, ("full", "process"))
@@ -40,6 +44,10 @@ class Options:
         object.__setattr__(self, "exclude", _values.patterns("exclude", self.exclude))
         _values.one_of("on_error", self.on_error, ("raise", "warn", "retry"))
         object.__setattr__(self, "share_with", _values.directory_paths("share_with", self.share_with))
+        if self.on_divergence is not None:
+            _values.one_of("on_divergence", self.on_divergence, ("stop", "rollback", "warn"))
+        _values.positive_integer("max_rollbacks", self.max_rollbacks)
+        object.__setattr__(self, "may_be_infinite", _values.patterns("may_be_infinite", self.may_be_infinite))
 
     def get_config(self) -> dict[str, Any]:
         """What is not at its default, as plain data."""

@@ -17,7 +17,7 @@ from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
-from ._options import OPTION_NAMES, Durability, OnError, Options, Taking, WhenBusy
+from ._options import OPTION_NAMES, Durability, OnDivergence, OnError, Options, Taking, WhenBusy
 from ._retention import Evicted, plan
 
 
@@ -47,6 +47,11 @@ class Checkpointing:
             a run that goes on with the same patterns keeps its own. `*` matches `/` too.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
+        on_divergence: what to do once an array of the model or its optimizer, or a loss, is NaN or infinite: `"stop"`
+            the run with a DivergenceError, `"rollback"` to the newest checkpoint that was finite (mode="disk"), with
+            new random numbers, or `"warn"`. Arrays are looked at when they are saved, losses at every hook.
+        max_rollbacks: how often a run may be rolled back; then it stops.
+        may_be_infinite: glob patterns of arrays that are not finite by design, such as masks of attention.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -75,6 +80,9 @@ class Checkpointing:
         exclude: str | list[str] | tuple[str, ...] = (),
         on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
+        on_divergence: OnDivergence = None,
+        max_rollbacks: int = 3,
+        may_be_infinite: str | list[str] | tuple[str, ...] = (),
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -93,7 +101,14 @@ class Checkpointing:
             exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
             on_error=on_error,
             share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
+            on_divergence=on_divergence,
+            max_rollbacks=max_rollbacks,
+            may_be_infinite=may_be_infinite,  # type: ignore[arg-type]  # made a tuple there
         )
+        if on_divergence == "rollback" and mode != "disk":
+            raise UsageError(
+                "on_divergence='rollback' needs mode='disk': there must be something to go back to."
+            )
         if snapshot == "lazy" and (mode != "disk" or not background):
             raise UsageError(
                 "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."

@@ -185,6 +185,7 @@ class Execution:
         self.moment_now = moment
         if self.directory is not None:
             self.directory.writer.check()
+        self._look(moment, metrics)
         sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
         due = [
             (session, reason)
@@ -196,6 +197,39 @@ class Execution:
         for session, reason in due:
             self._pending.pop(0)
             session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics), ahead=self.ahead)
+
+    def _look(self, moment: Moment, metrics: Mapping[str, float]) -> None:
+        """Let every rule that minds say whether what is trained is still finite."""
+        minding = [session for session in self._sessions.values() if session.watch.is_on]
+        if not minding:
+            return
+        unit = dict(walk(self._experiment.units)).get(moment.phase or WHOLE)
+        labels = [loss.label for loss in getattr(unit, "losses", ())]
+        for session in minding:
+            session.watch.look(
+                self.directory, moment, metrics, [*labels, *(f"val_{label}" for label in labels)]
+            )
+
+    def look(self) -> None:
+        """At the end of the plan: raise DivergenceError if what was saved last is not finite."""
+        if self.directory is not None:
+            self.directory.writer.settle()
+            self._look(self.moment_now, {})
+
+    def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
+        """Forget where this run is: the position of a checkpoint is about to be taken over."""
+        self.sources, self._loop, self._reopened = sources, None, None
+
+    def tell_rollback(self, units: Sequence[Unit]) -> None:
+        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that goes on."""
+        assert self.resumed is not None
+        moment = self.resumed.record.moment
+        context = Context(
+            experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
+        )
+        own = getattr(dict(walk(units)).get(moment.phase or WHOLE), "callbacks", ())
+        for callback in in_order([*self._experiment.callbacks, *own]):
+            callback.on_rollback(context)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -357,6 +391,8 @@ class Execution:
             if self._loop is not None and self.saved_loop is not None:
                 self.resumed.note(self._loop.differences(self.saved_loop))
             self.resumed.arrive(self.ahead())
+            if self.directory is not None and self.directory.rollbacks.reseed(self.run):
+                self.resumed.note([self.directory.rollbacks.sentence])
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:

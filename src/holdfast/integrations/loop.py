@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, final
 from .. import rng
 from ..checkpointing import Checkpointing
 from ..data import BatchSource, batches_of, differences_of
-from ..errors import UsageError
+from ..errors import DivergenceError, UsageError
 from ..records import Moment
 from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted
 
@@ -47,6 +47,8 @@ class Run:
         allow_reread: whether data without a position may be read again from an epoch's start, to skip.
         share_directory: run although another live run uses the directory.
         resume_override: optimizer options, such as "lr", for which the script's values win over the checkpoint's.
+        on_rollback: called with the run after each rollback (`on_divergence="rollback"`), once the objects are as they
+            were in the checkpoint: the place to make a step smaller.
         objects: by name, all that decides what comes next: models, optimizers, schedules, scalers, random
             generators, dicts, arrays, whatever `register_adapter` knows. What is not changed in place
             (a number, a JAX array) is read from and written to the run: `run["params"] = params`.
@@ -60,6 +62,7 @@ class Run:
         UsageError: the rule cannot work, or a name is taken.
         PlanMismatchError, StateMismatchError: the checkpoint does not fit the objects; nothing was changed.
         RunActiveError: another live run uses the directory.
+        DivergenceError: what is trained is not finite any more, and the rule says to stop.
         DamagedError: there are checkpoints, and none can be used.
     """
 
@@ -74,6 +77,7 @@ class Run:
         allow_reread: bool = False,
         share_directory: bool = False,
         resume_override: Sequence[str] = (),
+        on_rollback: Callable[[Run], None] | None = None,
         **objects: Any,
     ) -> None:
         self._loop = Loop(
@@ -88,6 +92,8 @@ class Run:
         )
         self._wanted: Wanted | None = None if resume is False else resume
         self._strict, self._allow_reread = strict, allow_reread
+        self._on_rollback = on_rollback
+        self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
         self._updates = _watch(objects)
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
@@ -125,6 +131,8 @@ class Run:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
+            if self._diverged is not None:
+                raise self._diverged  # the loop was left by a `break` before it could go back
             if self._within is not None:
                 self._ended = "stopped"  # the outer loop was left by a `break`
                 if self._within != "step":
@@ -136,17 +144,34 @@ class Run:
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
         _check_count("n_epochs", n_epochs)
-        while (self.epoch < n_epochs or self._within is not None) and self._ended != "stopped":
+        while self._goes_on(self.epoch < n_epochs or self._within is not None):
             if self._within is None:
                 self._arrive()
                 self.batch, self._within, self._ended = 0, "epoch", None
                 self._announce("epoch_start", epoch=self.epoch)
+                if self.diverged:
+                    continue
             elif self._within == "epoch":
                 self._arrive()
             yield self.epoch
-            self._arrive()
-            self._finish_epoch()
+            if not self.diverged:
+                self._arrive()
+                self._finish_epoch()
         self._arrive()
+
+    def _goes_on(self, has_more: bool) -> bool:
+        """Whether there is another epoch or step; a rollback that is due, or shows at the end, happens here."""
+        if not (has_more or self.diverged) and self._ended != "stopped":
+            self._minding(self._loop.look)
+        if self._diverged is not None:
+            why, self._diverged = self._diverged, None
+            saved = self._loop.roll_back(why, strict=self._strict)
+            self._data = None
+            self._set_position(saved)
+            if self._on_rollback is not None:
+                self._on_rollback(self)
+            return True
+        return has_more and self._ended != "stopped"
 
     def batches(
         self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0
@@ -184,23 +209,31 @@ class Run:
                 if not self._announced:  # before the batch is taken, so that going on from here takes it
                     self._announced = True
                     self._announce("batch_start", epoch=self.epoch, batch=self.batch)
+                    if self.diverged:
+                        break
                 batch = next(iterator, _END)
                 if batch is _END:
                     break
                 yield batch  # type: ignore[misc]
                 self._finish_batch(self.batch)
+                if self.diverged:
+                    break
         finally:  # also where the loop was left by a `break`
             self._within, self._announced = "after", False
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
         _check_count("n_steps", n_steps)
-        while self._steps < n_steps and self._ended != "stopped":
+        while self._goes_on(self._steps < n_steps):
+            if self._steps >= n_steps:
+                continue  # gone back to a place behind the last step: look again
             self._arrive()
             self._within, self._ended = "step", None
             if not self._announced:
                 self._announced = True
                 self._announce("batch_start", epoch=0, batch=self._steps)
+                if self.diverged:
+                    continue
             yield self._steps
             self._finish_batch(self._steps)
         self._within = None
@@ -262,6 +295,20 @@ class Run:
         return self._loop.last_resume
 
     @property
+    def diverged(self) -> bool:
+        """Whether a rollback is due: it happens as soon as the outer loop, over epochs or steps, goes on.
+
+        Code between the end of `batches` and there still runs once. What it does to the run's objects is undone;
+        what it does elsewhere (a file, a message) it should leave out while this is true.
+        """
+        return self._diverged is not None
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the run has been rolled back."""
+        return self._loop.rollbacks
+
+    @property
     def accounting(self) -> Accounting:
         """What saving has cost so far."""
         return self._loop.accounting
@@ -291,7 +338,18 @@ class Run:
             self._row = {}
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
-        self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
+        self._minding(
+            lambda: self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
+        )
+
+    def _minding(self, act: Callable[[], None]) -> None:
+        """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
+        try:
+            act()
+        except DivergenceError as err:
+            if not err.can_roll_back:
+                raise
+            self._diverged = err
 
     def _get_position(self) -> dict[str, Any]:
         source = None if self._data is None else self._data[1]

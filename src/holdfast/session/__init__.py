@@ -13,6 +13,9 @@ from ._checkpoint import scan as scan
 from ._checkpoint import source_of as source_of
 from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._health import describe_sickness as describe_sickness
+from ._health import is_healthy as is_healthy
+from ._health import sick_leaves as sick_leaves
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
 from ._mapped import MappedArrays as MappedArrays

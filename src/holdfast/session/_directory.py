@@ -29,6 +29,7 @@ from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
 from ._ahead import Ahead, fingerprint_of
+from ._divergence import Rollbacks
 from ._health import watched
 from ._taking import Taking
 
@@ -105,6 +106,7 @@ class ExperimentDirectory:
         self.accounting = Accounting()
         self.resumed_from: CheckpointRecord | None = None
         self.resumed: ResumeReport | None = None  # how exactly it went on; recorded with each save
+        self.rollbacks = Rollbacks()
         self.taking = Taking()
         self.writer = BackgroundWriter()
         self._sharing = bundle.Sharing()
@@ -213,6 +215,8 @@ class ExperimentDirectory:
         details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
         if self.resumed is not None:
             details["resume"] = {"from": self.resumed.record.id, "verdict": self.resumed.verdict}
+        if self.rollbacks.count:
+            details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
         return details
 
     def save(
@@ -258,6 +262,7 @@ class ExperimentDirectory:
         """The run goes on from this checkpoint, whose bytes have all been verified: its packs can be shared."""
         self.resumed_from = opened.record
         self.run = opened.record.run
+        self.rollbacks.read(opened.record)
         self._parent = opened.record.id
         self._seq = max(self._seq, opened.record.seq)
         self.trust(opened)

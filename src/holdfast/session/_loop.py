@@ -15,7 +15,7 @@ from typing import Any, Literal, final
 
 from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
-from ..errors import PlanMismatchError, UsageError
+from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..records import Moment
 from ._ahead import Ahead, generators_in
 from ._by_hand import save_by_hand
@@ -110,7 +110,12 @@ class Loop:
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `go_on` of the session.
         """
-        found = go_on(self._directory, wanted, lambda opened, how: self._load(opened, how, strict))
+        found = go_on(
+            self._directory,
+            wanted,
+            lambda opened, how: self._load(opened, how, strict),
+            healthy=self.rule.options.on_divergence in ("stop", "rollback"),
+        )
         if found is None:
             return None
         self.last_resume, saved = found
@@ -177,6 +182,28 @@ class Loop:
         rng.restore_state(dict(self._streams))
         assert self.last_resume is not None
         self.last_resume.arrive(self._ahead())
+        if self._directory.rollbacks.reseed(self.run):
+            self.last_resume.note([self._directory.rollbacks.sentence])
+
+    def roll_back(self, why: DivergenceError, *, strict: bool = True) -> Mapping[str, Any]:
+        """Put the checkpoint that `why` names into the objects, as `go_on` does; returns the position that was saved.
+
+        Afterwards the random streams are others than they were (see `session._divergence`).
+        """
+        assert why.healthy is not None
+        listed = bundle.look(self._directory.disk, why.healthy)
+        if listed is None or listed.record is None:
+            raise why
+        self._directory.rollbacks.begin(why.why, listed.record)
+        saved = self.go_on(why.healthy, strict=strict)
+        assert saved is not None
+        return saved
+
+    def look(self) -> None:
+        """Once everything is committed: raise DivergenceError if what was saved last is not finite."""
+        if self._session.watch.is_on:
+            self._directory.writer.settle()
+            self._session.watch.look(self._directory, self.moment, {})
 
     def _ahead(self) -> Ahead:
         known = self._known_ahead()
@@ -197,10 +224,12 @@ class Loop:
 
         Raises:
             SaveError: an earlier save in the background has failed, or this one did.
+            DivergenceError: what is trained is not finite any more, and the rule minds; nothing was saved now.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
         self._directory.writer.prepare(wait=hook == "phase_end")
         self._directory.writer.check()
+        self._session.watch.look(self._directory, self.moment, metrics or {})
         reason = self._session.due(self.moment)
         if reason is not None:
             self._session.save(
@@ -250,6 +279,11 @@ class Loop:
     # --- the end ----------------------------------------------------------------------------------
 
     @property
+    def rollbacks(self) -> int:
+        """How often the run has been rolled back, earlier processes included."""
+        return self._directory.rollbacks.count
+
+    @property
     def accounting(self) -> Accounting:
         """What saving has cost so far."""
         return self._directory.accounting
@@ -277,5 +311,6 @@ class Loop:
         try:
             yield
             self.wait()
+            self.look()
         finally:
             self._directory.close()

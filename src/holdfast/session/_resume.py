@@ -20,6 +20,7 @@ from ..storage import LocalDisk
 from ._ahead import Ahead, fingerprint_of
 from ._ahead import differences as ahead_differences
 from ._directory import ExperimentDirectory
+from ._health import describe_sickness, is_healthy
 
 logger = logging.getLogger("holdfast")
 
@@ -71,19 +72,22 @@ def go_on(
     directory: ExperimentDirectory,
     wanted: Wanted,
     load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
+    *,
+    healthy: bool = False,
 ) -> tuple[ResumeReport, Loaded] | None:
     """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
     damage leaves half-filled, "first" for one that was asked for by name; it answers with what it loaded and
     the paths of what had been left out and was kept as it is. The directory's run then goes on from it. None if `wanted` is True and there is no checkpoint at all.
+    `healthy`: leave those that are not finite aside, if there is one that is.
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
         DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
     """
     set_aside: list[str] = []
-    for listed in _candidates(directory, wanted):
+    for listed in _candidates(directory, wanted, healthy, set_aside):
         try:
             if listed.problem:
                 raise listed.problem
@@ -111,12 +115,21 @@ def go_on(
     return None
 
 
-def _candidates(directory: ExperimentDirectory, wanted: Wanted) -> Iterator[bundle.Listed]:
+def _candidates(
+    directory: ExperimentDirectory, wanted: Wanted, healthy: bool, set_aside: list[str]
+) -> Iterator[bundle.Listed]:
     if wanted is True:
         newest_first = directory.scan()[::-1]
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
-        yield from (listed for listed in newest_first if not isinstance(listed.problem, DamagedError))
+        usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
+        sick = [listed for listed in usable if healthy and listed.record and not is_healthy(listed.record)]
+        for listed in usable:
+            if listed not in sick:
+                yield listed
+            elif listed.record:
+                set_aside.append(f"{listed.path}: {describe_sickness(listed.record)}")
+        yield from sick
     else:
         yield find(directory.scan(), directory.path, os.fspath(wanted))
 

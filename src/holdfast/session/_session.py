@@ -27,6 +27,7 @@ from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._ahead import Ahead
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
+from ._divergence import Watch
 
 logger = logging.getLogger("holdfast")
 
@@ -64,6 +65,7 @@ class Session:
         self.rule, self.label = rule, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
+        self.watch = Watch(rule.options)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._owes = False  # a save was given up, so the next hook makes up for it
@@ -163,7 +165,16 @@ class Session:
         patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
         while True:
             try:
-                directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
+                options = self.rule.options
+                self.watch.saw(
+                    directory.save(
+                        str(self._folder),
+                        draft,
+                        snapshot,
+                        overwrite=overwrite,
+                        may_be_infinite=options.may_be_infinite,
+                    )
+                )
                 return True
             except SaveError as err:
                 if patience_s:
@@ -204,6 +215,7 @@ class Session:
         self, counters: Mapping[str, int], own: Iterable[bundle.Listed], after: CheckpointRecord
     ) -> None:
         """Know what an uninterrupted run would know after `after`: from this run's records, `own`, by age."""
+        self.watch.forget()
         self.rule.reset()
         self.rule.set_counters(counters)
         for listed in own:
