@@ -16,6 +16,7 @@ Grouped by what the caller would do next:
     │   └── PieceDamagedError                  stored bytes have another digest than was recorded
     ├── FormatVersionError                 install a newer Holdfast
     ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── NotReproducedError                 a replay of a run came to another state
     ├── DivergenceError                    the state or the loss is not finite: go back, and change something
     ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
@@ -206,6 +207,24 @@ class CommitUncertainError(SaveError):
         return (
             f"{self.place}: the new checkpoint is in place, but making it durable failed ({self.why}). "
             "After a power cut the name may hold the old one or the new one. Nothing was removed."
+        )
+
+
+class NotReproducedError(HoldfastError):
+    """A run from one checkpoint to the next, done again, came to another state.
+
+    `place` is the checkpoint, `leaf` the first part of the state that differs, of `number` in all.
+    """
+
+    def __init__(self, place: str, leaf: str, number: int) -> None:
+        super().__init__(place, leaf, number)
+        self.place, self.leaf, self.number = place, leaf, number
+
+    def __str__(self) -> str:
+        more = f", and {self.number - 1} more" if self.number > 1 else ""
+        return (
+            f"another state came out than {self.place} holds: {self.leaf!r} differs{more}. Something that the script "
+            "uses is not part of the state: an unseeded generator, the clock, a kernel that is not deterministic."
         )
 
 

@@ -25,6 +25,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (4, "another process is at work there", (errors.RunActiveError, errors.CheckpointReplacedError)),
     (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
     (6, "a state does not fit", (errors.RestoreError,)),
+    (8, "a replay came to another state", (errors.NotReproducedError,)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
 )
 

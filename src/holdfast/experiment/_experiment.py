@@ -21,8 +21,10 @@ from ..session import (
     Session,
     Wanted,
     find,
+    place,
     save_by_hand,
     scan,
+    wanted,
 )
 from ..session import open as open_checkpoint
 from . import _plan, _resume, _saving
@@ -99,9 +101,10 @@ class Experiment:
     @property
     def directory(self) -> Path | None:
         """Where the experiment's checkpoints are."""
-        if self._own_directory is not None or self.checkpointing is None:
-            return self._own_directory
-        return self.checkpointing.directory
+        given = self._own_directory
+        if given is None and self.checkpointing is not None:
+            given = self.checkpointing.directory
+        return None if given is None else Path(place(given))
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Save the whole experiment by this rule from the next run on; None: not at all."""
@@ -144,6 +147,7 @@ class Experiment:
             DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
+        resume = wanted(resume, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=resume is not False)
@@ -363,8 +367,8 @@ class Experiment:
             DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
         """
         execution = self._fresh_execution()
-        place = str(self.directory or ".")
-        listed = find(scan(place) if self.directory else [], place, os.fspath(name))
+        where = str(self.directory or ".")
+        listed = find(scan(where) if self.directory else [], where, os.fspath(name))
         opened = open_checkpoint(listed)
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)

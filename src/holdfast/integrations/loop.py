@@ -20,7 +20,7 @@ from ..checkpointing import Checkpointing
 from ..data import BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
 from ..records import Moment
-from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted
+from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted, wanted
 
 Item = TypeVar("Item")
 Within = Literal["epoch", "batches", "after", "step"]
@@ -90,7 +90,7 @@ class Run:
             share_directory=share_directory,
             resume_override=resume_override,
         )
-        self._wanted: Wanted | None = None if resume is False else resume
+        self._wanted: Wanted | None = wanted(None if resume is False else resume, directory)
         self._strict, self._allow_reread = strict, allow_reread
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due

@@ -24,10 +24,15 @@ from ._options import options_of as options_of
 from ._options import settle as settle
 from ._remove import removable as removable
 from ._remove import remove as remove
+from ._replay import Replay as Replay
+from ._replay import facts_of as moment_facts  # noqa: F401
+from ._replay import place as place
+from ._replay import wanted as wanted
 from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import find as find
 from ._resume import go_on as go_on
+from ._scratch import scratch as scratch
 from ._session import Session as Session
 from ._streams import stream_digests as stream_digests
 from ._streams import streams_used as streams_used

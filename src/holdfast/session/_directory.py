@@ -31,6 +31,7 @@ from ..writer import BackgroundWriter
 from ._ahead import Ahead, fingerprint_of
 from ._divergence import Rollbacks
 from ._health import watched
+from ._replay import stop_at_end
 from ._taking import Taking
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class ExperimentDirectory:
             "saved %s (%s): training blocked for %.3f s, %d bytes written, %d shared",
             *(record.name, record.reason, record.blocked_s, record.bytes_written, record.bytes_shared),
         )
+        stop_at_end(bundle.bundle_path(folder, record.name), record.moment)
         return record
 
     def go_on_from(self, opened: bundle.Bundle) -> None:

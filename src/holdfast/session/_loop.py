@@ -21,6 +21,7 @@ from ._ahead import Ahead, generators_in
 from ._by_hand import save_by_hand
 from ._directory import Accounting, ExperimentDirectory
 from ._options import merged, options_of, settle
+from ._replay import place
 from ._resume import ResumeReport, Wanted, go_on
 from ._session import Session
 from ._streams import stream_digests, streams_used
@@ -90,7 +91,8 @@ class Loop:
         self._overridden: list[str] = []  # options that a resume set otherwise, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
-        folder = self.rule.directory or Path(directory)
+        folder = Path(place(self.rule.directory or directory))
+        directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder)
         self._folder = folder

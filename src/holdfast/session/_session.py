@@ -28,6 +28,7 @@ from ._ahead import Ahead
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
 from ._divergence import Watch
+from ._replay import REASON, asked, is_end
 
 logger = logging.getLogger("holdfast")
 
@@ -80,7 +81,15 @@ class Session:
         if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
             self._owes = False
             return f"{moment.hook}, in place of one that was given up"
+        if self._is_end_of_replay(moment):
+            return REASON
         return None
+
+    def _is_end_of_replay(self, moment: Moment) -> bool:
+        replay = asked()
+        if replay is None or self._folder is None or replay.moment["hook"] != moment.hook:
+            return False
+        return is_end(self._path(self._name(moment)), moment)
 
     def save(
         self,
