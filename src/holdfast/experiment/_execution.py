@@ -92,6 +92,11 @@ class Execution:
         self.finish_unit(WHOLE)
         self._announce("experiment_end", None)
 
+    def run_part(self, units: Sequence[Unit]) -> None:
+        """Run these units by themselves; one that diverged cannot be rolled back, for no resume leads into a part."""
+        self.run_units(units)
+        self.look()
+
     def run_units(self, units: Sequence[Unit], above: str = "") -> None:
         """Run these units in order, but for those that are done."""
         for unit in units:

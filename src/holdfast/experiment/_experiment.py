@@ -201,7 +201,7 @@ class Experiment:
             self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
             entry = HistoryEntry(run, unit.label)
-            return self._execute(execution, entry, units, lambda: execution.run_units(units))
+            return self._execute(execution, entry, units, lambda: execution.run_part(units))
 
     def _preview(self, unit: Unit, progress: bool) -> RunResults:
         sources = _plan.prepare([unit], self.graph, self.label)

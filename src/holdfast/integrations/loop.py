@@ -131,20 +131,20 @@ class Run:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            if self._diverged is not None:
-                raise self._diverged  # the loop was left by a `break` before it could go back
-            if self._within is not None:
+            if self._diverged is None and self._within is not None:
                 self._ended = "stopped"  # the outer loop was left by a `break`
                 if self._within != "step":
                     self._finish_epoch()
-            if self._ended != "complete":
+            if self._diverged is None and self._ended != "complete":
                 self._ended = self._ended or "complete"
                 self._announce("phase_end")
+            if self._diverged is not None:
+                raise self._diverged  # too late to go back
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
         _check_count("n_epochs", n_epochs)
-        while self._goes_on(self.epoch < n_epochs or self._within is not None):
+        while self._goes_on(lambda: self.epoch < n_epochs or self._within is not None):
             if self._within is None:
                 self._arrive()
                 self.batch, self._within, self._ended = 0, "epoch", None
@@ -159,19 +159,21 @@ class Run:
                 self._finish_epoch()
         self._arrive()
 
-    def _goes_on(self, has_more: bool) -> bool:
-        """Whether there is another epoch or step; a rollback that is due, or shows at the end, happens here."""
-        if not (has_more or self.diverged) and self._ended != "stopped":
-            self._minding(self._loop.look)
-        if self._diverged is not None:
+    def _goes_on(self, has_more: Callable[[], bool]) -> bool:
+        """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
+        while True:
+            if self._ended == "stopped":
+                return False
+            if not (self.diverged or has_more()):
+                self._minding(self._loop.look)
+            if self._diverged is None:
+                return has_more()
             why, self._diverged = self._diverged, None
             saved = self._loop.roll_back(why, strict=self._strict)
             self._data = None
             self._set_position(saved)
             if self._on_rollback is not None:
                 self._on_rollback(self)
-            return True
-        return has_more and self._ended != "stopped"
 
     def batches(
         self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0
@@ -224,9 +226,7 @@ class Run:
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
         _check_count("n_steps", n_steps)
-        while self._goes_on(self._steps < n_steps):
-            if self._steps >= n_steps:
-                continue  # gone back to a place behind the last step: look again
+        while self._goes_on(lambda: self._steps < n_steps):
             self._arrive()
             self._within, self._ended = "step", None
             if not self._announced:
