@@ -79,7 +79,7 @@ def test_a_stopped_run_goes_on_from_its_newest_finite_checkpoint(tmp_path):
         loop(tmp_path, bad=at(1, 3), loss=False, on_divergence="stop")
     run, weight, _ = loop(tmp_path, bad=at(9, 9), loss=False, on_divergence="stop")
     assert run.last_resume.record.name == "train_epoch0"
-    assert "train_epoch1.ckpt.mml: not finite" in run.last_resume.set_aside[0]
+    assert any("train_epoch1.ckpt.mml: not finite" in each for each in run.last_resume.set_aside)
     assert np.isfinite(weight).all()
 
 
@@ -229,7 +229,7 @@ def test_a_torch_loop_with_a_half_done_accumulation_goes_back(tmp_path):
                     optimizer.step()
                     optimizer.zero_grad()
                 run.log(loss=loss.detach())
-    assert run.rollbacks == 1
+    assert run.rollbacks == 2  # the newest that was finite held the bad gradient, waiting for its update
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     assert len(run.results) == 16
     assert run.step == 4

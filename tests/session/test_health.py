@@ -78,7 +78,7 @@ def test_every_element_type_is_looked_at(dtype, background, tmp_path):
 
 
 def _with_nan(tensor: torch.Tensor) -> torch.Tensor:
-    wide = tensor.to(torch.complex64 if tensor.is_complex() else torch.float32)
+    wide = tensor.clone().to(torch.complex64 if tensor.is_complex() else torch.float32)
     wide[1, 2] = float("nan")
     return wide.to(tensor.dtype)
 

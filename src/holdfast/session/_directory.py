@@ -203,7 +203,7 @@ class ExperimentDirectory:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             tree=FileEntry("", 0, ""),
             packs=(),
-            metrics=metrics,
+            metrics=dict(metrics),  # of now: the caller goes on while this is written
             reason=reason,
             durability=durability,
             versions=fingerprint.versions(),
