@@ -125,7 +125,8 @@ def test_a_loop_goes_back_to_its_newest_finite_checkpoint_and_on_to_the_end(save
     assert run.last_resume.verdict.startswith(
         "not exact: rolled back (1), with new random numbers: loss is nan"
     )
-    assert [(e, b) for e, b, _ in drawn][-8:] == [(e, b) for e in (2, 3) for b in range(BATCHES)]
+    again = [(e, b) for e in (2, 3) for b in range(BATCHES)][1 if save_on.startswith("batch") else 0 :]
+    assert [(e, b) for e, b, _ in drawn][-len(again) :] == again
 
 
 def test_after_a_rollback_other_random_numbers_come(tmp_path):

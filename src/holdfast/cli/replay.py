@@ -58,7 +58,7 @@ def replay(
             code = _run(command, told)
             if bundle.look(disk, told.end) is None:
                 raise UsageError(
-                    f"the script ended with exit code {code} before {name_in(of, end.path)} came: there is nothing to "
+                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} came: there is nothing to "
                     "compare. Give the command exactly as it was run; --dir names the experiment's directory."
                 )
             with open_checkpoint(told.end) as found:
@@ -67,7 +67,7 @@ def replay(
                 differing = _differing(diff(expected, found), [leaf.path for leaf in leaves(expected.tree())])
     _report(of, start.path, end.path, verdict, differing, json)
     if differing:
-        raise NotReproducedError(name_in(of, end.path), differing[0], len(differing))
+        raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
 
 
 def _experiment_of(place: str) -> str:
@@ -132,7 +132,7 @@ def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str
         }
         Console().plain_lines([_json.dumps(facts)])
     elif not differing:
-        names = [_text.printable(name_in(of, path)) for path in (start, end)]
+        names = [_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
         Console().say(
             f"The same state came out, to the bit: {names[0]} → {names[1]} (went on: {_text.printable(verdict)})."
         )

@@ -138,6 +138,8 @@ class Session:
         else:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot), needs=needs)
+            if self._is_end_of_replay(moment):
+                directory.writer.wait()  # nothing more is to be done: the process ends with the commit
 
     def _commit(
         self, directory: ExperimentDirectory, key: Key, draft: CheckpointRecord, taken: Taken
