@@ -30,7 +30,7 @@ def scratch(disk: Storage, beside: str, opened: bundle.Bundle, inside: str) -> I
             _link(disk, opened, f"{folder}/{last}")
         except OSError:
             _remove(disk, f"{folder}/{last}")
-            write_archive(opened, disk, f"{folder}/{last}", compress=False)
+            write_archive(opened, disk, f"{folder}/{last}", compress=False, overwrite=False)
         yield place
     finally:
         _remove(disk, place)
