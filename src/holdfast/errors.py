@@ -16,6 +16,8 @@ Grouped by what the caller would do next:
     │   └── PieceDamagedError                  stored bytes have another digest than was recorded
     ├── FormatVersionError                 install a newer Holdfast
     ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── NotReproducedError                 a replay of a run came to another state
+    ├── DivergenceError                    the state or the loss is not finite: go back, and change something
     ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
@@ -252,6 +254,44 @@ class CommitUncertainError(SaveError):
 
 class ExactnessError(HoldfastError):
     """A run, or a part of it, was repeated and did not come to the same state."""
+
+
+class NotReproducedError(ExactnessError):
+    """A run from one checkpoint to the next, done again, came to another state.
+
+    `place` is the checkpoint, `leaf` the first part of the state that differs, of `number` in all.
+    """
+
+    def __init__(self, place: str, leaf: str, number: int) -> None:
+        super().__init__(place, leaf, number)
+        self.place, self.leaf, self.number = place, leaf, number
+
+    def __str__(self) -> str:
+        more = f", and {self.number - 1} more" if self.number > 1 else ""
+        return (
+            f"another state came out than {self.place} holds: {self.leaf!r} differs{more}. Something that the script "
+            "uses is not part of the state: an unseeded generator, the clock, a kernel that is not deterministic."
+        )
+
+
+class DivergenceError(HoldfastError):
+    """What is trained is not finite any more, and the rule says not to go on (`on_divergence`).
+
+    `why` says what was found, `healthy` is the path of the newest checkpoint that was finite, None if there is none.
+    `can_roll_back`: whether the rule wants the run to go back there, and its `max_rollbacks` are not used up.
+    """
+
+    def __init__(self, why: str, healthy: str | None = None, can_roll_back: bool = False) -> None:
+        super().__init__(why, healthy, can_roll_back)
+        self.why, self.healthy, self.can_roll_back = why, healthy, can_roll_back
+
+    def __str__(self) -> str:
+        if self.healthy is None:
+            return f"the run diverged: {self.why}. No checkpoint of it is finite."
+        return (
+            f"the run diverged: {self.why}. The newest checkpoint that is finite is {self.healthy}: go on from there "
+            "with something changed (a smaller step, another seed), for the same would come again."
+        )
 
 
 class RestoreError(HoldfastError):

@@ -22,6 +22,7 @@ OneSignal = str | int | signal.Signals
 OnPreemption = bool | OneSignal | list[OneSignal] | tuple[OneSignal, ...]
 OnException = bool | Literal["copy"]
 OnSaved = Callable[[CheckpointRecord], object]
+OnDivergence = Literal["stop", "rollback", "warn"] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,9 @@ class Options:
     keep_every: str | None = None
     max_bytes: int | None = None
     thin_after: int | None = None
+    on_divergence: OnDivergence = None
+    max_rollbacks: int = 3
+    may_be_infinite: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _values.one_of("durability", self.durability, ("full", "process"))
@@ -76,6 +80,10 @@ class Options:
         _values.exit_code("preemption_exit_code", self.preemption_exit_code)
         if self.on_saved is not None and not callable(self.on_saved):
             raise UsageError(f"on_saved is called with each record, and {self.on_saved!r} cannot be called.")
+        if self.on_divergence is not None:
+            _values.one_of("on_divergence", self.on_divergence, ("stop", "rollback", "warn"))
+        _values.positive_integer("max_rollbacks", self.max_rollbacks)
+        object.__setattr__(self, "may_be_infinite", _values.patterns("may_be_infinite", self.may_be_infinite))
         self._check_keeping()
 
     @property
@@ -89,8 +97,12 @@ class Options:
             if self.keep_best is not None or self.keep_every is not None:
                 raise UsageError("keep= says it all: leave out keep_best and keep_every, or keep.")
         _values.one_of("direction", self.direction, ("min", "max"))
-        if self.keep_best is None and (self.monitor is not None or self.direction != "min"):
-            raise UsageError("monitor and direction say which are best: pass keep_best=, too.")
+        if self.keep_best is None and self.direction != "min":
+            raise UsageError("direction says which are best: pass keep_best=, too.")
+        if self.keep_best is None and self.on_divergence is None and self.monitor is not None:
+            raise UsageError(
+                "monitor names the metric of keep_best= or on_divergence=: pass one of these, too."
+            )
         if self.keep_best is not None:
             if self.monitor is None:
                 raise UsageError("keep_best needs monitor=, the name of the metric, such as 'val_loss'.")

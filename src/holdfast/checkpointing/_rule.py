@@ -21,6 +21,7 @@ from ._labels import check_name
 from ._options import (
     OPTION_NAMES,
     Durability,
+    OnDivergence,
     OnError,
     OnException,
     OnPreemption,
@@ -83,6 +84,11 @@ class Checkpointing:
             or such as `"20 GB"`.
         thin_after: checkpoints older than so many newest ones give up their optimizers: models can be restored
             from them, but no run goes on from one.
+        on_divergence: what to do once an array of the model or its optimizer, or a loss, is NaN or infinite: `"stop"`
+            the run with a DivergenceError, `"rollback"` to the newest checkpoint that was finite (mode="disk"), with
+            new random numbers, or `"warn"`. Arrays are looked at when they are saved, losses at every hook.
+        max_rollbacks: how often a run may be rolled back; then it stops.
+        may_be_infinite: glob patterns of arrays that are not finite by design, such as masks of attention.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -126,6 +132,9 @@ class Checkpointing:
         keep_every: str | None = None,
         max_bytes: int | str | None = None,
         thin_after: int | None = None,
+        on_divergence: OnDivergence = None,
+        max_rollbacks: int = 3,
+        may_be_infinite: str | list[str] | tuple[str, ...] = (),
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -159,6 +168,9 @@ class Checkpointing:
             keep_every=keep_every,
             thin_after=thin_after,
             max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
+            on_divergence=on_divergence,
+            max_rollbacks=max_rollbacks,
+            may_be_infinite=may_be_infinite,  # type: ignore[arg-type]  # made a tuple there
         )
         if (self._options.judges or thin_after is not None) and mode != "disk":
             raise UsageError(
@@ -167,6 +179,10 @@ class Checkpointing:
             )
         if keep is not None and max_to_keep is not None:
             raise UsageError("keep= says it all: write KeepLast(n) in it in place of max_to_keep.")
+        if on_divergence == "rollback" and mode != "disk":
+            raise UsageError(
+                "on_divergence='rollback' needs mode='disk': there must be something to go back to."
+            )
         if snapshot == "lazy" and (mode != "disk" or not background):
             raise UsageError(
                 "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."

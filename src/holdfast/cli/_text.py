@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from ..errors import CheckpointDamagedError, FormatVersionError, HoldfastError
-from ..records import Moment
+from ..records import CheckpointRecord, Moment
+from ..session import describe_sickness
 
 _DAY_S = 86400
 
@@ -99,6 +100,21 @@ def metrics(values: Mapping[str, float], limit: int = 4) -> str:
     if len(values) > limit:
         shown.append(f"… {len(values) - limit} more")
     return ", ".join(shown)
+
+
+def health(record: CheckpointRecord) -> tuple[str, str]:
+    """`not finite: 2 arrays, …`, with its style; empty for a healthy one."""
+    sickness = describe_sickness(record)
+    return ("", "") if sickness is None else (printable(sickness), "bold red")
+
+
+def resumed(record: CheckpointRecord) -> tuple[str, str]:
+    """How exactly the process that saved it had gone on, with its style; empty if it ran from the beginning."""
+    resume = record.details.get("resume")
+    verdict = resume.get("verdict") if isinstance(resume, Mapping) else None
+    if not isinstance(verdict, str):
+        return "", ""
+    return printable(verdict), "green" if verdict == "exact" else "yellow"
 
 
 def reason(problem: HoldfastError) -> str:

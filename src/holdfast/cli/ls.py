@@ -32,6 +32,7 @@ _COLUMNS = (
     Column("durability", expendable=9),
     Column("reason", floor=16, expendable=5),
 )
+_SIGNS = (Column("health", floor=16), Column("resumed", floor=16, expendable=4))  # where there are any
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +53,8 @@ def ls(
         Console(stderr=True).say(f"There are no checkpoints in {_text.printable(directory)}.")
         return
     rows = _rows(directory, found, time.time() if console.is_terminal else None)
-    lines, left_out = layout(_COLUMNS, rows, None if wide else console.limit)
+    columns, rows = _with_signs(found, rows)
+    lines, left_out = layout(columns, rows, None if wide else console.limit)
     lines += [[], _summary(found), *_cadence(found)]
     if left_out:
         lines.append([(f"Not shown for want of room: {', '.join(left_out)} (--wide shows all).", "dim")])
@@ -88,6 +90,21 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
             ]
         )
     return rows
+
+
+def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Column], list[Row]]:
+    """The table with what records say of health and of going on, before the last column; only if one says something."""
+    signs = [
+        [] if listed.record is None else [_text.health(listed.record), _text.resumed(listed.record)]
+        for listed in found
+    ]
+    shown = [index for index in range(len(_SIGNS)) if any(row and row[index][0] for row in signs)]
+    columns = [*_COLUMNS[:-1], *(_SIGNS[index] for index in shown), _COLUMNS[-1]]
+    wider = [
+        [*row[:-1], *(sign[index] for index in shown), row[-1]] if sign else row
+        for row, sign in zip(rows, signs, strict=True)
+    ]
+    return columns, wider
 
 
 def _why(listed: Listed) -> str:

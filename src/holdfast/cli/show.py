@@ -10,12 +10,14 @@ import typer
 
 from ..records import CheckpointRecord, Leaf
 from ..session import open as open_checkpoint
+from ..session import sick_leaves
 from . import _json, _text
 from ._columns import Column, Row, layout
 from ._console import Cell, Console
 from ._places import find_one
 from ._state import STATE_COLUMNS, state_rows
 
+_MOST = 8  # sick arrays named one by one
 _FACT_COLUMNS = (Column("fact"), Column("value"))
 
 
@@ -73,6 +75,11 @@ def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
     yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
     yield "captured", [f"{_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"]
     yield from _accounted(record)
+    if text := _text.health(record)[0]:
+        yield "health", [text, *_sick_arrays(record)]
+    if text := _text.resumed(record)[0]:
+        yield "resumed", [f"{text}, from {_text.printable(str(record.details['resume'].get('from')))}"]
+    yield "next", _next(record)
     yield "metrics", [f"{name} {value:.6g}" for name, value in record.metrics.items()]
     yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]
     if record.commit:
@@ -95,6 +102,26 @@ def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
         yield "trained", [f"{_text.seconds(elapsed_s)}{share}"]
     if isinstance(record.details.get("cadence"), str):
         yield "cadence", [record.details["cadence"]]
+
+
+def _sick_arrays(record: CheckpointRecord) -> list[str]:
+    leaves = sick_leaves(record)
+    lines = [f"{path}: {nans:,} NaN, {infs:,} infinite" for path, (nans, infs) in [*leaves.items()][:_MOST]]
+    return [*lines, f"… {len(leaves) - _MOST} more"] if len(leaves) > _MOST else lines
+
+
+def _next(record: CheckpointRecord) -> list[str]:
+    """What should come next, by its fingerprints."""
+    ahead = record.details.get("next")
+    if not isinstance(ahead, Mapping):
+        return []
+    streams = ahead.get("streams")
+    lines = [f"batch {ahead['batch'][:16]}"] if isinstance(ahead.get("batch"), str) else []
+    return (
+        lines + [f"{name} {draw}" for name, draw in streams.items()]
+        if isinstance(streams, Mapping)
+        else lines
+    )
 
 
 def _lines_of(texts: Mapping[str, str]) -> list[str]:

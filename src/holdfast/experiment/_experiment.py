@@ -12,7 +12,7 @@ from typing import Any
 from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name
 from ..data import BatchSource
-from ..errors import UsageError
+from ..errors import DivergenceError, UsageError
 from ..session import (
     Accounting,
     Checkpoint,
@@ -24,6 +24,7 @@ from ..session import (
     place,
     save_by_hand,
     scan,
+    wanted,
 )
 from ..session import open as open_checkpoint
 from . import _plan, _resume, _saving
@@ -144,8 +145,10 @@ class Experiment:
             CheckpointExistsError: a rule with `overwrite=False` would need a name that is taken.
             RunActiveError: another live run uses the directory.
             DamagedError: no checkpoint can be used.
+            DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
+        resume = wanted(resume, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=resume is not False)
@@ -161,7 +164,7 @@ class Experiment:
                 for session in sessions.values():
                     session.rule.reset()
             _saving.refuse_taken(self._units, sessions, sources, execution.done, execution.run)
-            return self._execute(execution, entry, self._units, lambda: execution.run_plan(self._units))
+            return self._execute(execution, entry, self._units, lambda: self._run_plan(execution, sessions))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
         """Run one phase now, of the plan or not, on the graph as it is; saves by its rule.
@@ -199,7 +202,7 @@ class Experiment:
             self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
             entry = HistoryEntry(run, unit.label)
-            return self._execute(execution, entry, units, lambda: execution.run_units(units))
+            return self._execute(execution, entry, units, lambda: execution.run_part(units))
 
     def _preview(self, unit: Unit, progress: bool) -> RunResults:
         sources = _plan.prepare([unit], self.graph, self.label)
@@ -244,26 +247,67 @@ class Experiment:
         execution: Execution,
         sessions: Mapping[str, Session],
         resume: Wanted,
-        override: Sequence[str],
+        override: Sequence[str] | None,
     ) -> HistoryEntry | None:
         directory = execution.directory
         if directory is None:
             raise UsageError(f"experiment {self.label!r} has no directory to resume from: pass directory=")
         plan = self.describe_plan(execution.sources)
-        found = _resume.load(execution, directory, self._units, plan, self.graph, resume, override)
+        found = _resume.load(
+            execution,
+            directory,
+            self._units,
+            plan,
+            self.graph,
+            resume,
+            override,
+            healthy=any(
+                each.rule.options.on_divergence in ("stop", "rollback") for each in sessions.values()
+            ),
+        )
         if found is None:
             return None
         self.last_resume, saved = found
         own = directory.own()
         for path, session in sessions.items():
             session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
-        execution.differences = self.last_resume.differences
+        execution.resumed = self.last_resume
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
         if entry is None:  # the first time that a fork runs
             entry = HistoryEntry(execution.run, "experiment")
         entry.resumed_from.append(self.last_resume.record.name)
         return entry
+
+    def _run_plan(self, execution: Execution, sessions: Mapping[str, Session]) -> None:
+        """Run the plan to its end, going back where a rule wants that."""
+        while True:
+            try:
+                execution.run_plan(self._units)
+                execution.look()
+            except DivergenceError as err:
+                if not err.can_roll_back:
+                    raise
+                self._roll_back(execution, sessions, err)
+            else:
+                return
+
+    def _roll_back(self, execution: Execution, sessions: Mapping[str, Session], why: DivergenceError) -> None:
+        directory = execution.directory
+        assert directory is not None
+        assert why.healthy is not None
+        listed = bundle.look(directory.disk, why.healthy)
+        if listed is None or listed.record is None:
+            raise why
+        directory.rollbacks.begin(why.why, listed.record)
+        execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
+        history = self.history  # this run's entry stays the one that will say how it ended
+        self._go_on(execution, sessions, why.healthy, None)
+        self.history = history
+        for entry in history:
+            if entry.run == execution.run:
+                entry.resumed_from.append(listed.record.name)
+        execution.tell_rollback(self._units)
 
     def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:
         """The directories that a run of these units saves to (or reads from), the experiment's first."""
@@ -311,6 +355,7 @@ class Experiment:
                 kind="experiment",
                 moment=execution.moment_now,
                 overwrite=overwrite,
+                ahead=execution.ahead(),
             )
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:

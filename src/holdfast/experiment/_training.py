@@ -184,7 +184,7 @@ class Training:
             "callbacks": [callback.get_state() for callback in self._phase.callbacks],
             "data": self._source.get_state(),
             "exactness": self._source.exactness,
-            "next_batch": self._source.fingerprint() if self._in_epoch else None,
+            "next_batch": self.next_batch,
             "validation": None if self._validation is None else self._validation.get_state(),
         }
 
@@ -206,6 +206,11 @@ class Training:
         self._iterator = self._source.resume(saved["data"])
 
     @property
+    def next_batch(self) -> str | None:
+        """The digest of the indices of the epoch's next batch, if they can be known."""
+        return self._source.fingerprint() if self._in_epoch else None
+
+    @property
     def froze(self) -> tuple[str, ...]:
         """The nodes that this phase froze and, unless it has ended, is to thaw."""
         return tuple(self._thaw)
@@ -216,7 +221,8 @@ class Training:
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What keeps the data from going on exactly; to be asked once the random streams are restored."""
-        found = [f"{self.path}: {saved['exactness']}"] if saved["exactness"] != "exact" else []
+        exactness = saved["exactness"].removeprefix("not exact: ")
+        found = [f"{self.path}: {exactness}"] if exactness != "exact" else []
         if self._in_epoch and saved["next_batch"] != self._source.fingerprint():
             found.append(f"{self.path}: the data give another next batch than they would have")
         return found

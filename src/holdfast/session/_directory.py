@@ -9,11 +9,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint
 from ..checkpointing import Options, Saved
@@ -31,11 +31,18 @@ from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
 from ._accounting import Accounting
+from ._ahead import Ahead, fingerprint_of
 from ._calls import Calls
+from ._divergence import Rollbacks
 from ._fork import FORKED_FROM
+from ._health import watched
 from ._pace import Pace, Stopwatch
+from ._replay import stop_at_end
 from ._running import LOCK
 from ._taking import Taking
+
+if TYPE_CHECKING:
+    from ._resume import ResumeReport
 
 logger = logging.getLogger("holdfast")
 
@@ -72,6 +79,8 @@ class ExperimentDirectory:
         self.pace = Pace(clock)
         self.accounting = Accounting(pace=self.pace)
         self.resumed_from: CheckpointRecord | None = None
+        self.resumed: ResumeReport | None = None  # how exactly it went on; recorded with each save
+        self.rollbacks = Rollbacks()
         self.taking = Taking()
         self.writer = BackgroundWriter()
         self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
@@ -156,6 +165,7 @@ class ExperimentDirectory:
         reason: str,
         blocked_s: float,
         durability: Literal["full", "process"] = "full",
+        ahead: Ahead | None = None,
     ) -> CheckpointRecord:
         """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
         return CheckpointRecord(
@@ -173,7 +183,16 @@ class ExperimentDirectory:
             versions=fingerprint.versions(),
             environment=fingerprint.environment(),
             blocked_s=blocked_s,
+            details=self._details(ahead),
         )
+
+    def _details(self, ahead: Ahead | None) -> dict[str, Any]:
+        details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
+        if self.resumed is not None:
+            details["resume"] = {"from": self.resumed.record.id, "verdict": self.resumed.verdict}
+        if self.rollbacks.count:
+            details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
+        return details
 
     def save(
         self,
@@ -184,10 +203,12 @@ class ExperimentDirectory:
         overwrite: bool = True,
         watch: Stopwatch | None = None,
         options: Options | None = None,
+        may_be_infinite: Sequence[str] = (),
     ) -> CheckpointRecord:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
 
         `watch` has measured this save so far; without one it begins now. `options`: of the rule that saves.
+        `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are no sign of sickness.
 
         Raises:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
@@ -202,6 +223,7 @@ class ExperimentDirectory:
                 overwrite=overwrite,
                 now_s=self._clock(),
                 finish=lambda written: self.pace.finish(written, timed, options),
+                is_watched=watched(snapshot.tree, may_be_infinite),
             )
         self._seq = record.seq
         self._parent = record.id
@@ -213,12 +235,14 @@ class ExperimentDirectory:
             *(record.name, record.reason, record.blocked_s, record.details["background_s"]),
             *(record.bytes_captured, record.bytes_written, record.bytes_shared, record.durability),
         )
+        stop_at_end(bundle.bundle_path(folder, record.name), record.moment)
         return record
 
     def go_on_from(self, opened: bundle.Bundle) -> None:
         """The run goes on from this checkpoint, whose bytes have all been verified: its packs can be shared."""
         self.resumed_from = opened.record
         self.run = opened.record.run
+        self.rollbacks.read(opened.record)
         self._parent = opened.record.id
         self.pace.go_on(opened.record)
         self._seq = max(self._seq, opened.record.seq)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import state as states
+from ..errors import DivergenceError
 from ..records import Moment
 from ..state import Buffers, MemorySnapshot
 from ._calls import COMPLETE
@@ -66,6 +67,9 @@ class LastStep:
 
     def rescue(self, error: BaseException) -> None:
         """Save the copy, because of this error. A failure of that is only logged."""
+        if isinstance(error, DivergenceError):  # the step was complete, and what it came to is what nobody wants
+            self.forget()
+            return
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.session.rescue(kept.moment, error, kept.snapshot, metrics=kept.metrics)

@@ -23,11 +23,14 @@ from ..checkpointing import (
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
 from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
+from ._ahead import Ahead
 from ._by_hand import BY_HAND
 from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
+from ._divergence import Watch
 from ._keeping import given_up, spared, thin
 from ._pace import Pace, Stopwatch
+from ._replay import REASON, asked, is_end
 from ._watched import tell
 
 logger = logging.getLogger("holdfast")
@@ -68,6 +71,7 @@ class Session:
         self.rule, self.label = rule, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
+        self.watch = Watch(rule.options)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
@@ -116,7 +120,15 @@ class Session:
         if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
             self._owes = False
             return f"{moment.hook}, in place of one that was given up"
+        if self._is_end_of_replay(moment):
+            return REASON
         return None
+
+    def _is_end_of_replay(self, moment: Moment) -> bool:
+        replay = asked()
+        if replay is None or self._folder is None or moment.hook not in self.rule.save_on:
+            return False
+        return is_end(self._path(self._name(moment)), moment)
 
     def save(
         self,
@@ -125,12 +137,13 @@ class Session:
         *,
         reason: str,
         metrics: Mapping[str, float],
+        ahead: Callable[[], Ahead] = Ahead,
     ) -> None:
         """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
 
         On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
-        up for it is deleted. Nothing is done if another save is still being written, this hook will come again,
-        and the rule says to skip then.
+        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done if another save is
+        still being written, this hook will come again, and the rule says to skip then.
 
         Raises:
             SaveError: the disk refused, and nothing was to be done in the background.
@@ -161,6 +174,7 @@ class Session:
             reason=reason,
             blocked_s=watch.blocked_s(),
             durability=self.rule.options.durability,
+            ahead=ahead(),
         )
         if snapshot.is_live:
             record = self._commit(directory, key, draft, snapshot, watch)
@@ -170,6 +184,8 @@ class Session:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
             watch.returned_s = time.perf_counter()
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
+            if self._is_end_of_replay(moment):
+                directory.writer.wait()  # nothing more is to be done: the process ends with the commit
 
     def paid(self, seconds: float) -> None:
         """Training stood still for so long, for the sake of a save that may never come."""
@@ -250,14 +266,17 @@ class Session:
         patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
         while True:
             try:
-                return directory.save(
+                record = directory.save(
                     str(self._folder),
                     draft,
                     snapshot,
                     overwrite=overwrite,
                     watch=watch,
                     options=self.rule.options,
+                    may_be_infinite=self.rule.options.may_be_infinite,
                 )
+                self.watch.saw(record)
+                return record
             except SaveError as err:
                 if patience_s:
                     logger.warning("%s Trying again.", err)
@@ -298,6 +317,7 @@ class Session:
         self, counters: Mapping[str, int], own: Iterable[bundle.Listed], after: CheckpointRecord
     ) -> None:
         """Know what an uninterrupted run would know after `after`: from this run's records, `own`, by age."""
+        self.watch.forget()
         self.rule.reset()
         self.rule.set_counters(counters)
         for listed in own:
