@@ -29,7 +29,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
     (4, "another process is at work there", (errors.RunActiveError, errors.CheckpointReplacedError)),
     (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
-    (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError)),
+    (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
     (8, "a run did not come to the same state again", (errors.ExactnessError,)),
 )

@@ -107,6 +107,7 @@ class Run:
         # The data of the epochs, what their position was in the checkpoint, and whether that is still ahead.
         self._data: tuple[Any, BatchSource] | None = None
         self._saved_data: Mapping[str, Any] | None = None
+        self._saved_next: tuple[str, str | None, Any] = ("exact", None, None)  # exactness, next batch, what data
         self._is_behind = False
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ class Run:
             "gradients": {} if self._updates is None else self._updates.pending,
             "exactness": "exact" if source is None else source.exactness,
             "next_batch": self._next_batch,
-            "about_data": None if source is None else source.describe(),
+            "about_data": self._saved_next[2] if source is None else source.describe(),
         }
 
     @property
