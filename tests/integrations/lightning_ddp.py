@@ -5,15 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
-
-warnings.simplefilter("ignore")
-sys.path[:0] = [
-    str(Path(__file__).parent / "cases"),
-    str(Path(__file__).parent),
-    str(Path(__file__).parent.parent),
-]
 
 import lightning.pytorch as pl
 import torch

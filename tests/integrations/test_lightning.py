@@ -167,7 +167,9 @@ def test_a_second_run_in_the_same_directory_is_told_who_runs_there(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
-    script = Path(__file__).with_name("lightning_ddp.py")
+    here = Path(__file__).parent
+    script = here / "lightning_ddp.py"
+    path = os.pathsep.join([str(here), str(here / "cases"), str(here.parent), *sys.path])
 
     def run(*arguments: str) -> list[int]:
         with socket.socket() as free:
@@ -178,6 +180,7 @@ def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
             "MASTER_PORT": str(port),
             "WORLD_SIZE": "2",
             "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": path,
         }
         pair = [
             subprocess.Popen(

@@ -12,9 +12,11 @@ pytest.importorskip("accelerate")
 import torch
 from transformers import GPT2LMHeadModel
 from transformers_case import Beats, trainer
+from typer.testing import CliRunner
 
 import holdfast
-from holdfast import Checkpointing, cli, errors
+from holdfast import Checkpointing, errors
+from holdfast.cli import app
 from holdfast.integrations.transformers import hold
 
 NUM_STEPS = 39  # 13 updates in each of 3 epochs: 25 batches, two to an update, and one left over
@@ -106,13 +108,13 @@ def test_the_words_of_the_arguments_are_a_rule_too(tmp_path):
 
 
 def test_weights_are_read_by_from_pretrained_after_an_export(tmp_path):
-    _, made = train(tmp_path / "run")
+    train(tmp_path / "run")
     newest = holdfast.scan(tmp_path / "run")[-1].path
     folder = tmp_path / "exported"
     folder.mkdir()
-    assert (
-        cli.main(["export", newest, str(folder / "model.safetensors"), "--prefix", "transformers/model"]) == 0
-    )
+    target = str(folder / "model.safetensors")
+    done = CliRunner().invoke(app, ["export", newest, target, "--prefix", "transformers/model"])
+    assert done.exit_code == 0, done.output
     (folder / "config.json").write_text(json.dumps(holdfast.open(newest)["transformers/config"]))
     again, info = GPT2LMHeadModel.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values())
