@@ -10,8 +10,6 @@ half-accumulated gradients and metrics.
 
 from __future__ import annotations
 
-import functools
-import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -28,12 +26,11 @@ from ..errors import PlanMismatchError, UsageError
 from ..session import Accounting, Loop, ResumeReport, Table, Wanted
 from ..session import open as open_checkpoint
 from .backends import lightning as trainers
+from .backends import seams
 from .backends.handover import Handover
 from .backends.held_loader import HeldLoader
 from .backends.lightning_io import HoldfastCheckpointIO as HoldfastCheckpointIO
 from .backends.torch import Updates
-
-logger = logging.getLogger("holdfast")
 
 Within = Literal["start", "epoch", "batches", "between"]
 """Before the first epoch; in an epoch, before or among its batches; after an epoch."""
@@ -122,8 +119,9 @@ class HoldfastCallback(Checkpoint):
         self._ended = self._announced = False
         self._epoch: int | None = None
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
-        self._own_before: Mapping[str, Any] | None = None
         self._num_held = 0
+        self._is_saving = False
+        self._ranks: list[Any] | None = None
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
         if trainer.is_global_zero:
@@ -157,23 +155,16 @@ class HoldfastCallback(Checkpoint):
 
     def _hook_into(self, trainer: pl.Trainer) -> None:
         """Be called between the steps of the loops, where no callback is; private names, tested for each version."""
-        fit_loop, epoch_loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
-        self._wrap(trainer._checkpoint_connector, "resume_start", self._resume_start)
-        self._wrap(trainer.strategy, "process_dataloader", self._hold_loader)
-        for owner, name, before, after in (
-            (fit_loop, "on_run_start", None, self._after_run_start),
-            (fit_loop, "on_advance_start", None, self._after_epoch_start),
-            (fit_loop, "on_advance_end", None, self._after_epoch),
-            (fit_loop, "on_run_end", None, self._after_run),
-            (epoch_loop, "on_run_start", None, self._after_batches_start),
-            (epoch_loop, "advance", self._before_batch, None),
-            (epoch_loop, "on_advance_end", None, self._after_batch),
-        ):
-            self._wrap(owner, name, functools.partial(_around, before, after))
-
-    def _wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        setattr(owner, name, functools.partial(wrapper, getattr(owner, name)))
-        self._stack.callback(delattr, owner, name)
+        fit_loop, epoch_loop, stack = trainer.fit_loop, trainer.fit_loop.epoch_loop, self._stack
+        seams.wrap(trainer._checkpoint_connector, "resume_start", self._resume_start, stack)
+        seams.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
+        seams.after(fit_loop, "on_run_start", self._after_run_start, stack)
+        seams.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
+        seams.after(fit_loop, "on_advance_end", self._after_epoch, stack)
+        seams.after(fit_loop, "on_run_end", self._after_run, stack)
+        seams.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
+        seams.before(epoch_loop, "advance", self._before_batch, stack)
+        seams.after(epoch_loop, "on_advance_end", self._after_batch, stack)
 
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)
@@ -240,8 +231,7 @@ class HoldfastCallback(Checkpoint):
             if self._trainer.strategy.broadcast(None):
                 _gathered(self._get_own())
             return
-        self._ranks: list[Any] | None = None
-        self._is_saving = True
+        self._ranks, self._is_saving = None, True
         metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
         step = self._trainer.global_step
         self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
@@ -262,7 +252,7 @@ class HoldfastCallback(Checkpoint):
     def _get_position(self) -> dict[str, Any]:
         held = self._held
         own = self._get_own()
-        if self._trainer.world_size > 1 and getattr(self, "_is_saving", False):
+        if self._trainer.world_size > 1 and self._is_saving:
             self._trainer.strategy.broadcast(True)
             self._ranks = _gathered({})
             own["others"] = self._ranks[1:]
@@ -330,7 +320,7 @@ class HoldfastCallback(Checkpoint):
         else:
             with self._parts.expecting():
                 saved = None if wanted is None else self._loop.go_on(wanted)
-            path = None if saved is None else self._known_path()
+            path = None if saved is None or self.last_resume is None else self.last_resume.path
             if self._trainer.world_size > 1:
                 strategy.broadcast(path)
             if saved is None:
@@ -344,10 +334,6 @@ class HoldfastCallback(Checkpoint):
         rank = self._trainer.global_rank
         own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
         return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
-
-    def _known_path(self) -> str:
-        assert self.last_resume is not None
-        return self.last_resume.path
 
     def _arrive(self) -> None:
         """The loops are where they were when it was saved: from here on all is as it would have been."""
@@ -379,17 +365,6 @@ class HoldfastCallback(Checkpoint):
         now = [each.source.fingerprint() for each in self._held]
         if saved["within"] == "batches" and saved["next_batches"] != now:
             self.last_resume.differences.append("the data give another next batch than they would have")
-
-
-def _around(
-    before: Callable[[], None] | None, after: Callable[[], None] | None, step: Callable[..., Any], *args: Any
-) -> Any:
-    if before is not None:
-        before()
-    done = step(*args)
-    if after is not None:
-        after()
-    return done
 
 
 def _gathered(mine: Mapping[str, Any]) -> list[Any]:

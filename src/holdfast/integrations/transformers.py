@@ -30,6 +30,7 @@ from ..checkpointing import Checkpointing
 from ..errors import UsageError
 from ..session import Accounting, Loop, ResumeReport, Table
 from .backends import accelerate as loaders
+from .backends import seams
 from .backends.handover import Handover
 
 PARTS = ("model", "optimizer", "scheduler", "scaler", "trainer", "config")
@@ -97,7 +98,7 @@ class HoldfastCallback(TrainerCallback):
             ("_load_scaler", functools.partial(self._load, self._load_scaler)),
             ("_load_rng_state", functools.partial(self._load, self._arrive)),
         ):
-            setattr(trainer, name, functools.partial(wrapper, getattr(trainer, name)))
+            seams.wrap(trainer, name, wrapper)
 
     # --- what there is ----------------------------------------------------------------------------
 
