@@ -143,7 +143,11 @@ class _Batches:
         self._prepared, self._inside = prepared, inside
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._prepared)
+        try:
+            yield from self._prepared
+        finally:  # whoever knows how many batches there are does not ask for one more, and it would stay open
+            if self._prepared.gradient_state.active_dataloader is self._prepared:
+                self._prepared.end()
 
     def __len__(self) -> int:
         return len(self._prepared)

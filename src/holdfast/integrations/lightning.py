@@ -29,6 +29,7 @@ from .backends import lightning as trainers
 from .backends import seams
 from .backends.handover import Handover
 from .backends.held_loader import HeldLoader
+from .backends.lightning_io import BundleReader
 from .backends.lightning_io import HoldfastCheckpointIO as HoldfastCheckpointIO
 from .backends.torch import Updates
 
@@ -105,8 +106,8 @@ class HoldfastCallback(Checkpoint):
     # --- what Lightning calls ---------------------------------------------------------------------
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if not isinstance(trainer.strategy.checkpoint_io, HoldfastCheckpointIO):
-            trainer.strategy.checkpoint_io = HoldfastCheckpointIO(otherwise=trainer.strategy.checkpoint_io)
+        if not isinstance(trainer.strategy.checkpoint_io, HoldfastCheckpointIO | BundleReader):
+            trainer.strategy.checkpoint_io = BundleReader(trainer.strategy.checkpoint_io)
         if stage != "fit":
             return
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
@@ -143,7 +144,7 @@ class HoldfastCallback(Checkpoint):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._behind is not None:  # there was nothing left to train
-            self._set_streams(self._behind)
+            self._arrive()
         self._stack.close()
 
     def on_exception(
@@ -344,8 +345,9 @@ class HoldfastCallback(Checkpoint):
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.go_on(self._trainer.global_step, saved["own"]["gradients"])
         combined = self._trainer.fit_loop._combined_loader
-        if saved["within"] == "batches" and saved["own"]["consumed"]:
-            combined._iterator._consumed = list(saved["own"]["consumed"])
+        iterator: Any = None if combined is None else combined._iterator
+        if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:
+            iterator._consumed = list(saved["own"]["consumed"])
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
         self._set_streams(saved)

@@ -92,6 +92,7 @@ class HoldfastCallback(TrainerCallback):
             ("get_train_dataloader", self._get_train_dataloader),
             ("_init_training_state", self._init_training_state),
             ("_maybe_log_save_evaluate", self._maybe_log_save_evaluate),
+            ("_finalize_training", self._finalize_training),
             ("_save_checkpoint", self._save_checkpoint),
             ("_load_from_checkpoint", functools.partial(self._load, self._load_model)),
             ("_load_optimizer_and_scheduler", functools.partial(self._load, self._load_optimizer)),
@@ -185,8 +186,6 @@ class HoldfastCallback(TrainerCallback):
         self._known.results.append({"step": state.global_step, **row})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if self._behind is not None:  # there was nothing left to train
-            self._arrive()
         if not self._ended:
             self._ended = True
             self._announce("phase_end")
@@ -205,6 +204,10 @@ class HoldfastCallback(TrainerCallback):
                 self._announce("batch_end")
             self._announce("epoch_end")
         return done
+
+    def _finalize_training(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
+        self._arrive()  # if it is not there yet, there was nothing left to train
+        return original(*more, **options)
 
     def _announce(self, hook: str) -> None:
         state = self._trainer.state

@@ -69,7 +69,10 @@ class ReadyLoader:
     def get_state(self) -> dict[str, Any]:
         """Where the prepared loader is, between two batches that it gave."""
         ready = [dict(batch) if isinstance(batch, Mapping) else batch for batch in self._ready]
-        return {"source": self.source.get_state(), "ready": ready, "epoch": self._prepared.iteration}
+        source, epoch = self.source.get_state(), self._prepared.iteration
+        # The prepared loader counts an epoch only when it is asked for a batch after the last.
+        is_over = source["finished"] and source["epoch"] == epoch and not ready
+        return {"source": source, "ready": ready, "epoch": epoch + is_over}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state` with the next iterator. It may leave the random streams scrambled."""

@@ -20,6 +20,8 @@ PARTS = ("model", "optimizers", "schedulers", "trainer")
 _THEIRS = {"model": "state_dict", "optimizers": "optimizer_states", "schedulers": "lr_schedulers"}
 _PLAIN = tuple(each.name for each in fields(_Metadata) if each.name not in ("reduce_fx", "_sync"))
 
+_BUILTINS = {"min": min, "max": max, "sum": sum}
+
 
 def parts_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint of Lightning's as the parts that a bundle has."""
@@ -41,13 +43,10 @@ def put_back(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
     for config, state in zip(trainer.lr_scheduler_configs, checkpoint["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
     trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])
-    trainer.fit_loop.restarting = False
     for loop in _loops(trainer.fit_loop):
-        loop._loaded_from_state_dict = False
-        # Both since 2.5: what they say is no longer so.
-        vars(loop).update({"_resuming_from_checkpoint": False})
-        if hasattr(loop, "reset_restart_stage"):
-            loop.reset_restart_stage()
+        # Past the setter of `restarting`, which stays True where `max_steps` is given.
+        loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
+        loop.reset_restart_stage()
 
 
 def _loops(loop: _Loop) -> Iterator[_Loop]:
@@ -126,7 +125,8 @@ def _taken(metric: _ResultMetric) -> dict[str, Any]:
 
 
 def _made(trainer: pl.Trainer, taken: Mapping[str, Any]) -> _ResultMetric:
-    meta = _Metadata(reduce_fx=getattr(torch, taken["reduce"]), **{name: taken[name] for name in _PLAIN})
+    reduce = _BUILTINS[taken["reduce"]] if taken["is_builtin"] else getattr(torch, taken["reduce"])
+    meta = _Metadata(reduce_fx=reduce, **{name: taken[name] for name in _PLAIN})
     sync = taken["sync"]
     meta.sync = _Sync(
         fn=trainer.strategy.reduce,

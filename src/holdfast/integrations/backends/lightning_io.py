@@ -22,6 +22,32 @@ logger = logging.getLogger("holdfast")
 
 
 @final
+class BundleReader(CheckpointIO):
+    """Reads bundles, too; all else is left to `otherwise`, whose files stay as they are."""
+
+    def __init__(self, otherwise: CheckpointIO) -> None:
+        self._otherwise = otherwise
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        self._otherwise.save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if os.fspath(path).rstrip("/").endswith(bundle.SUFFIX):
+            return _read(path)
+        return _read_otherwise(self._otherwise, path, map_location, weights_only)
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        self._otherwise.remove_checkpoint(path)
+
+    def teardown(self) -> None:
+        self._otherwise.teardown()
+
+
+@final
 class HoldfastCheckpointIO(CheckpointIO):
     """Stores what Lightning gives it: atomically, durably, without pickle, equal arrays once; and reads it, checked.
 
@@ -97,12 +123,9 @@ class HoldfastCheckpointIO(CheckpointIO):
         Raises:
             DamagedError: it is not what was saved.
         """
-        place = _bundle_path(path)
-        if not os.path.isdir(place):
-            options = {} if weights_only is None else {"weights_only": weights_only}
-            return self._otherwise.load_checkpoint(path, map_location, **options)
-        with open_checkpoint(place) as opened:
-            return checkpoint_of(opened["lightning"])
+        if os.path.isdir(_bundle_path(path)):
+            return _read(_bundle_path(path))
+        return _read_otherwise(self._otherwise, path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         try:
@@ -122,6 +145,18 @@ class HoldfastCheckpointIO(CheckpointIO):
         if key not in self._directories:
             self._directories[key] = ExperimentDirectory(folder, self._run, share=True)
         return self._directories[key]
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    with open_checkpoint(path) as opened:
+        return checkpoint_of(opened["lightning"])
+
+
+def _read_otherwise(
+    otherwise: CheckpointIO, path: str | os.PathLike[str], map_location: Any, weights_only: bool | None
+) -> dict[str, Any]:
+    options = {} if weights_only is None else {"weights_only": weights_only}
+    return otherwise.load_checkpoint(path, map_location, **options)
 
 
 def _bundle_path(path: str | os.PathLike[str]) -> str:
