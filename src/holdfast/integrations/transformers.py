@@ -11,19 +11,14 @@ of the Trainer's own `checkpoint-500/`, which a kill can leave half written.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any, final
 
-import transformers.trainer
 from transformers import Trainer, TrainerCallback, TrainerState
-from transformers.trainer_callback import ExportableState
 
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
@@ -31,10 +26,8 @@ from ..errors import UsageError
 from ..session import Accounting, Loop, ResumeReport, Table
 from .backends import accelerate as loaders
 from .backends import seams
+from .backends import transformers as trainers
 from .backends.handover import Handover
-
-PARTS = ("model", "optimizer", "scheduler", "scaler", "trainer", "config")
-_TIMES = ("_runtime", "_per_second")
 
 
 def hold(
@@ -81,10 +74,10 @@ class HoldfastCallback(TrainerCallback):
         label: str = "train",
         share_directory: bool = False,
     ) -> None:
-        _check(trainer)
+        trainers.check(trainer)
         self._trainer = trainer
         self._directory = directory or trainer.args.output_dir
-        self._rule = checkpointing or _rule_of(trainer)
+        self._rule = checkpointing or trainers.rule_of(trainer)
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
         for name, wrapper in (
@@ -144,7 +137,7 @@ class HoldfastCallback(TrainerCallback):
         self._owes = self._ended = False
         self._epoch = 0
         self._latest: dict[str, float] = {}
-        self._parts = Handover(PARTS, self._take)
+        self._parts = Handover(trainers.PARTS, self._take)
         loop = self._loop = Loop(
             self._directory,
             self._rule,
@@ -153,7 +146,7 @@ class HoldfastCallback(TrainerCallback):
             label=self._label,
             share_directory=self._share,
         )
-        with loop.holding(), _held_loaders_skip_nothing():
+        with loop.holding(), trainers.skipping_nothing():
             if resume_from_checkpoint:
                 if resume_from_checkpoint is not True and not _is_bundle(resume_from_checkpoint):
                     raise UsageError(
@@ -181,7 +174,7 @@ class HoldfastCallback(TrainerCallback):
         self._at = "epoch"
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-        row = {name: float(value) for name, value in _without_times(logs or {}).items() if _is_number(value)}
+        row = trainers.numbers(logs or {})
         self._latest |= row
         self._known.results.append({"step": state.global_step, **row})
 
@@ -235,45 +228,20 @@ class HoldfastCallback(TrainerCallback):
     # --- state ------------------------------------------------------------------------------------
 
     def _take(self) -> dict[str, Any]:
-        trainer: Any = self._trainer
-        trainer.store_flos()
-        state = asdict(trainer.state)
-        if not self._with_times:
-            state["log_history"] = [_without_times(row) for row in state["log_history"]]
-        scaler, config = trainer.accelerator.scaler, getattr(trainer.model, "config", None)
-        return {
-            "model": trainer.accelerator.unwrap_model(trainer.model).state_dict(),
-            "optimizer": trainer.optimizer.state_dict(),
-            "scheduler": trainer.lr_scheduler.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "trainer": state,
-            "config": None if config is None else json.loads(config.to_json_string(use_diff=False)),
-        }
+        return trainers.parts_of(self._trainer, with_times=self._with_times)
 
     def _get_position(self) -> dict[str, Any]:
-        trainer: Any = self._trainer
         source = self._known_loader.source
         return {
             "epoch": self._epoch,
             "ended": self._ended,
             "latest": dict(self._latest),
-            "stopped": trainer.control.should_training_stop,
-            "control": trainer.control.state()["args"],
-            "callbacks": [[type(each).__name__, each.state()["attributes"]] for each in self._stateful],
-            "loss": trainer._tr_loss.detach().clone(),
-            "total_loss": trainer._total_loss_scalar,
-            "logged": trainer._globalstep_last_logged,
-            "began": trainer._initial_global_step,
+            "stopped": self._trainer.control.should_training_stop,
+            "course": trainers.get_course(self._trainer),
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "next_batch": source.fingerprint(),
         }
-
-    @property
-    def _stateful(self) -> list[Any]:
-        return [
-            each for each in self._trainer.callback_handler.callbacks if isinstance(each, ExportableState)
-        ]
 
     # --- going on ---------------------------------------------------------------------------------
 
@@ -321,15 +289,8 @@ class HoldfastCallback(TrainerCallback):
         if self._behind is None:
             return
         saved, self._behind = self._behind, None
-        trainer: Any = self._trainer
         self._epoch, self._ended, self._latest = saved["epoch"], saved["ended"], dict(saved["latest"])
-        for name, value in saved["control"].items():
-            setattr(trainer.control, name, value)
-        for each, (_, attributes) in zip(self._stateful, saved["callbacks"], strict=False):
-            vars(each).update(attributes)
-        trainer._tr_loss = saved["loss"].to(trainer.args.device)
-        trainer._total_loss_scalar, trainer._globalstep_last_logged = saved["total_loss"], saved["logged"]
-        trainer._initial_global_step = saved["began"]
+        trainers.set_course(self._trainer, saved["course"])
         self._known.restore_streams()
         assert self.last_resume is not None
         if saved["exactness"] != "exact":
@@ -341,60 +302,5 @@ class HoldfastCallback(TrainerCallback):
             self.last_resume.differences.append("the data give another next batch than they would have")
 
 
-@contextmanager
-def _held_loaders_skip_nothing():
-    """Where the Trainer would skip the batches that were trained: a held loader is there already."""
-    stock = transformers.trainer.skip_first_batches
-
-    def skip(loader: Any, num_batches: int = 0) -> Any:
-        inside = getattr(loader, "base_dataloader", None)
-        return (
-            loader if type(inside) is loaders.ReadyLoader and inside.is_behind else stock(loader, num_batches)
-        )
-
-    transformers.trainer.skip_first_batches = skip
-    try:
-        yield
-    finally:
-        transformers.trainer.skip_first_batches = stock
-
-
-def _rule_of(trainer: Trainer) -> Checkpointing:
-    """The rule that the arguments of a Trainer say, in our words."""
-    args = trainer.args
-    kept = args.save_total_limit
-    match str(getattr(args.save_strategy, "value", args.save_strategy)):
-        case "steps" if args.save_steps >= 1:
-            return Checkpointing(
-                mode="disk", save_on="batch_end", every_n=int(args.save_steps), max_to_keep=kept
-            )
-        case "epoch":
-            return Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=kept)
-        case strategy:
-            raise UsageError(
-                f"save_strategy={strategy!r} with save_steps={args.save_steps} says not when to save: pass checkpointing=."
-            )
-
-
-def _check(trainer: Trainer) -> None:
-    args = trainer.args
-    if args.world_size > 1 or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        raise UsageError("this holds a Trainer of one process; of several, Lightning with DDP is held")
-    if args.load_best_model_at_end:
-        raise UsageError(
-            "load_best_model_at_end looks for the Trainer's own checkpoints: leave it off, and open the best bundle"
-        )
-    if args.ignore_data_skip:
-        raise UsageError("ignore_data_skip gives up the place in the data, which is kept here")
-
-
 def _is_bundle(path: Any) -> bool:
     return isinstance(path, str | os.PathLike) and os.fspath(path).rstrip("/").endswith(bundle.SUFFIX)
-
-
-def _without_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith(_TIMES)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
