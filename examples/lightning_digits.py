@@ -21,7 +21,7 @@ from holdfast import Checkpointing
 from holdfast.integrations.lightning import HoldfastCallback
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", ".*does not have many workers")  # the digits are in memory
+warnings.filterwarnings("ignore", ".*(does not have many workers|LeafSpec)")
 
 
 class Digits(L.LightningModule):

@@ -26,8 +26,12 @@ from ..session import ExperimentDirectory, save_by_hand
 from ..session import open as open_checkpoint
 from ..session import scan as scan_checkpoints
 from .backends import accelerate as loaders
+from .backends.torch import Updates
 
 logger = logging.getLogger("holdfast")
+
+_OURS = ("loaders", "gradients", "random")
+"""What a bundle of `save_state` holds beside the parts."""
 
 
 def hold(accelerator: Accelerator) -> Held:
@@ -61,6 +65,7 @@ class Held:
             id(each): _Batches(each, self._loaders[id(each)]) for each in accelerator._dataloaders
         }
         self.parts = _parts(accelerator)
+        self._updates = Updates(self.parts)
         accelerator.save_state = self.save_state  # type: ignore[method-assign]
         accelerator.load_state = self.load_state  # type: ignore[method-assign]
 
@@ -87,6 +92,7 @@ class Held:
         parts = {
             **self.parts,
             "loaders": [each.get_state() for each in self._loaders.values()],
+            "gradients": self._updates.pending,
             "random": rng.capture_state(),
         }
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
@@ -121,14 +127,15 @@ class Held:
     def _load(self, path: str) -> str:
         with open_checkpoint(path) as checkpoint:
             tree = checkpoint.tree()
-            if not isinstance(tree, dict) or tree.keys() != {*self.parts, "loaders", "random"}:
+            if not isinstance(tree, dict) or tree.keys() != {*self.parts, *_OURS}:
                 raise PlanMismatchError([f"{path} holds other things than the accelerator does"])
-            saved, streams = checkpoint["loaders"], checkpoint["random"]
+            saved, gradients, streams = (checkpoint[name] for name in _OURS)
             if len(saved) != len(self._loaders):
                 raise PlanMismatchError(
                     [f"{path} is of {len(saved)} loaders, and here are {len(self._loaders)}"]
                 )
             state.restore(checkpoint.source, dict(self.parts), verify="first")
+        self._updates.go_on(self._accelerator.step, gradients)
         for loader, where in zip(self._loaders.values(), saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)

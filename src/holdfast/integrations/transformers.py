@@ -289,7 +289,8 @@ class HoldfastCallback(TrainerCallback):
         if self._behind is None:
             return
         saved, self._behind = self._behind, None
-        self._epoch, self._ended, self._latest = saved["epoch"], saved["ended"], dict(saved["latest"])
+        self._epoch = max(self._epoch, saved["epoch"])  # between two epochs, the next one has begun
+        self._ended, self._latest = saved["ended"], dict(saved["latest"])
         trainers.set_course(self._trainer, saved["course"])
         self._known.restore_streams()
         assert self.last_resume is not None

@@ -20,7 +20,7 @@ NEEDS = ("lightning",)
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
-warnings.filterwarnings("ignore", ".*does not have many workers")
+warnings.filterwarnings("ignore", ".*(does not have many workers|LeafSpec)")
 
 
 class Small(pl.LightningModule):

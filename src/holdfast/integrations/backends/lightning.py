@@ -112,11 +112,9 @@ def _taken(metric: _ResultMetric) -> dict[str, Any]:
     """One logged name: how it is reduced, and how far."""
     meta, sync = metric.meta, metric.meta.sync
     taken = {name: getattr(meta, name) for name in _PLAIN}
-    taken |= {
-        "reduce": meta.reduce_fx.__name__,
-        "is_tensor": metric.is_tensor,
-        "updates": metric._update_count,
-    }
+    is_builtin = any(meta.reduce_fx is each for each in _BUILTINS.values())
+    taken |= {"reduce": meta.reduce_fx.__name__, "is_builtin": is_builtin}
+    taken |= {"is_tensor": metric.is_tensor, "updates": metric._update_count}
     taken |= {"has_reset": metric.has_reset, "cache": metric._forward_cache}
     taken["sync"] = {"should": sync.should, "op": sync.op, "rank_zero_only": sync.rank_zero_only}
     if metric.is_tensor:
