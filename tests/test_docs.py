@@ -17,6 +17,7 @@ PAGES = sorted(page for page in DOCS.rglob("*.md") if "\n```python\n" in page.re
 OTHERS = [
     *("-W", "ignore:`isinstance(treespec, LeafSpec)`"),  # Lightning 2.6 under torch 2.13
     *("-W", "ignore:The 'train_dataloader' does not have many workers"),
+    *("-W", "ignore:Checkpoint directory"),  # of ModelCheckpoint, that its own directory is not empty
 ]
 """Warnings of other people's packages."""
 
