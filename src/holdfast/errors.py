@@ -25,6 +25,8 @@ Grouped by what the caller would do next:
         ├── RestoreIncompleteError             damage was met half-way; the live object is a mixture
         └── PlanMismatchError (ValueError)     the experiment is not the one that was saved
 
+Beside them stands `Preempted` (SystemExit): a run that was told to leave has saved, and leaves.
+
 All keep their facts as attributes and survive pickling (a worker process may raise them).
 """
 
@@ -41,6 +43,20 @@ class HoldfastError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # OSError and friends rebuild from a filtered `args`; the facts live in __dict__.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class Preempted(SystemExit):
+    """A run was told by a signal to leave; it has saved what its rules say, and ends the process.
+
+    Not an `Exception`: what catches those, to go on in spite of them, does not catch this.
+    """
+
+    def __init__(self, signal: str, code: int) -> None:
+        super().__init__(code)
+        self.signal = signal
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.signal, self.code)
 
 
 class UsageError(HoldfastError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
@@ -22,6 +23,7 @@ class _Filling:
     sharing: Sharing
     draft: CheckpointRecord
     now_s: float
+    finish: Callable[[CheckpointRecord], CheckpointRecord] | None
     written: Written | None = None
 
     def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
@@ -33,7 +35,7 @@ class _Filling:
             written = self.written = files.write(self.snapshot, self.sharing, self.draft.seq)
         except ValueError as err:
             raise UsageError(f"checkpoint {self.draft.name!r} cannot be saved: {err}") from err
-        return replace(
+        record = replace(
             self.draft,
             id=id,
             tree=written.tree,
@@ -42,6 +44,7 @@ class _Filling:
             bytes_written=written.bytes_written,
             bytes_shared=written.bytes_shared,
         )
+        return record if self.finish is None else self.finish(record)
 
 
 def save(
@@ -53,15 +56,16 @@ def save(
     *,
     overwrite: bool = True,
     now_s: float = 0.0,
+    finish: Callable[[CheckpointRecord], CheckpointRecord] | None = None,
 ) -> CheckpointRecord:
     """Commit `snapshot` as `directory/draft.name.ckpt.mml`; `draft` says all but id, files and bytes.
 
     `now_s`: seconds, by the clock by which `sharing` has learned; on one that stands still nothing grows old,
-    and no pack is read again before it is linked.
+    and no pack is read again before it is linked. `finish`: adds what is known only when the record is written.
 
     Raises: as `commit`; UsageError if the state's structure is too deep or too large.
     """
-    fill = _Filling(disk, snapshot, sharing, draft, now_s)
+    fill = _Filling(disk, snapshot, sharing, draft, now_s, finish)
     record = commit(
         disk, directory, draft.name, fill, overwrite=overwrite, durable=draft.durability == "full"
     )

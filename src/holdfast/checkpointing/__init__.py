@@ -3,6 +3,14 @@
 from ._attach import attach_to_experiment as attach_to_experiment
 from ._attach import attach_to_training as attach_to_training
 from ._attach import training_directory as training_directory
+from ._cadence import Interval as Interval
+from ._cadence import Spent as Spent
+from ._cadence import daly_interval_s as daly_interval_s
+from ._cadence import estimate as estimate
+from ._cadence import interval as interval
+from ._cadence import is_affordable as is_affordable
+from ._cadence import is_timed as is_timed
+from ._cadence import timed_reason as timed_reason
 from ._context import EXPERIMENT_HOOKS as EXPERIMENT_HOOKS
 from ._context import EXPERIMENT_NAME_TEMPLATE as EXPERIMENT_NAME_TEMPLATE
 from ._context import EXPERIMENT_PLACEHOLDERS as EXPERIMENT_PLACEHOLDERS

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import UsageError
+from ..records import CheckpointRecord
 from . import _values
 
 Durability = Literal["full", "process"]
 OnError = Literal["raise", "warn", "retry"]
 Taking = Literal["copy", "lazy"]
 WhenBusy = Literal["wait", "skip"]
+OneSignal = str | int | signal.Signals
+"""SIGUSR1 as `signal.SIGUSR1`, "SIGUSR1", "USR1", or its number."""
+OnPreemption = bool | OneSignal | list[OneSignal] | tuple[OneSignal, ...]
+OnException = bool | Literal["copy"]
+OnSaved = Callable[[CheckpointRecord], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,14 @@ class Options:
     exclude: tuple[str, ...] = ()
     on_error: OnError = "raise"
     share_with: tuple[Path, ...] = ()
+    every_seconds: float | None = None
+    max_overhead: float | None = None
+    mtbf_s: float | None = None
+    save_on_exception: OnException = False
+    save_on_preemption: tuple[str, ...] = ()
+    preemption_deadline_s: float | None = None
+    preemption_exit_code: int = 75
+    on_saved: OnSaved | None = None
 
     def __post_init__(self) -> None:
         _values.one_of("durability", self.durability, ("full", "process"))
@@ -40,13 +57,29 @@ class Options:
         object.__setattr__(self, "exclude", _values.patterns("exclude", self.exclude))
         _values.one_of("on_error", self.on_error, ("raise", "warn", "retry"))
         object.__setattr__(self, "share_with", _values.directory_paths("share_with", self.share_with))
+        for name in ("every_seconds", "max_overhead", "mtbf_s", "preemption_deadline_s"):
+            object.__setattr__(self, name, _values.positive_number(name, getattr(self, name)))
+        if self.max_overhead is not None and self.max_overhead >= 1:
+            raise UsageError(f"max_overhead is a share of the time, such as 0.01, not {self.max_overhead!r}.")
+        if self.save_on_exception != "copy":
+            _values.flag("save_on_exception", self.save_on_exception)
+        signals = _values.signal_names("save_on_preemption", self.save_on_preemption)
+        object.__setattr__(self, "save_on_preemption", signals)
+        _values.exit_code("preemption_exit_code", self.preemption_exit_code)
+        if self.on_saved is not None and not callable(self.on_saved):
+            raise UsageError(f"on_saved is called with each record, and {self.on_saved!r} cannot be called.")
+
+    @property
+    def signals(self) -> tuple[signal.Signals, ...]:
+        """Those of `save_on_preemption`."""
+        return tuple(signal.Signals[name] for name in self.save_on_preemption)
 
     def get_config(self) -> dict[str, Any]:
-        """What is not at its default, as plain data."""
+        """What is not at its default, as plain data; `on_saved`, which is none, is left out."""
         return {
             field.name: _plain(value)
             for field in fields(self)
-            if (value := getattr(self, field.name)) != field.default
+            if (value := getattr(self, field.name)) != field.default and not callable(value)
         }
 
 

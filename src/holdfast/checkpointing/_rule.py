@@ -17,7 +17,17 @@ from . import _template, _values
 from ._context import Context
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
-from ._options import OPTION_NAMES, Durability, OnError, Options, Taking, WhenBusy
+from ._options import (
+    OPTION_NAMES,
+    Durability,
+    OnError,
+    OnException,
+    OnPreemption,
+    OnSaved,
+    Options,
+    Taking,
+    WhenBusy,
+)
 from ._retention import Evicted, plan
 
 
@@ -47,6 +57,21 @@ class Checkpointing:
             a run that goes on with the same patterns keeps its own. `*` matches `/` too.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
+        every_seconds: save also at the first end of a batch or epoch when so many seconds have passed since
+            the last save, whether or not `save_on` names that hook.
+        max_overhead: save as often, and at epochs and batches only as often, as saving keeps training waiting
+            for less than this share of the time (such as 0.01). The first save shows what one costs.
+        mtbf_s: mean time between failures of the whole job, in seconds: save at the interval of Young and Daly,
+            which loses the least. Of several intervals the longest holds.
+        save_on_exception: save the last complete step when a run ends by an exception. True: if it came between
+            steps; Ctrl+C waits for the end of the step. "copy": wherever it came, for the price of a copy of
+            the state in memory at the end of every step; see `docs/checkpointing.md`.
+        save_on_preemption: True (SIGTERM and SIGUSR1), a signal, or a list of them: when it comes the step is
+            finished and saved, and the process leaves with `preemption_exit_code`; see `docs/preemption.md`.
+        preemption_deadline_s: seconds after the signal at which the process leaves in any case.
+        preemption_exit_code: what a scheduler is to take for "start it again"; 75 is EX_TEMPFAIL.
+        on_saved: called with the record of each checkpoint once it is committed, in the thread that wrote it
+            (in the background, if so saved). What it raises is logged and harms nothing.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -75,6 +100,14 @@ class Checkpointing:
         exclude: str | list[str] | tuple[str, ...] = (),
         on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
+        every_seconds: float | None = None,
+        max_overhead: float | None = None,
+        mtbf_s: float | None = None,
+        save_on_exception: OnException = False,
+        save_on_preemption: OnPreemption = False,
+        preemption_deadline_s: float | None = None,
+        preemption_exit_code: int = 75,
+        on_saved: OnSaved | None = None,
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -93,13 +126,26 @@ class Checkpointing:
             exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
             on_error=on_error,
             share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
+            every_seconds=every_seconds,
+            max_overhead=max_overhead,
+            mtbf_s=mtbf_s,
+            save_on_exception=save_on_exception,
+            save_on_preemption=save_on_preemption,  # type: ignore[arg-type]  # made names there
+            preemption_deadline_s=preemption_deadline_s,
+            preemption_exit_code=preemption_exit_code,
+            on_saved=on_saved,
         )
         if snapshot == "lazy" and (mode != "disk" or not background):
             raise UsageError(
                 "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
             )
+        if mode != "disk" and (save_on_exception or self._options.signals):
+            raise UsageError(
+                "save_on_exception and save_on_preemption need mode='disk': memory goes with the process."
+            )
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
+        self._requested = False
         # In order of age: replacing a value keeps its place.
         self._entries: dict[Key, Path | states.MemorySnapshot] = {}
         self.name_template = name_template
@@ -167,6 +213,19 @@ class Checkpointing:
         if hook not in self._save_on or (self._counts.get(hook, 0) + 1) % self._every_n:
             return None
         return hook if self._every_n == 1 else f"{hook}, every {_ordinal(self._every_n)}"
+
+    def request(self) -> None:
+        """Ask for a save at the next end of a batch, epoch or phase, whatever the rule says.
+
+        May be called from any thread and from a handler of a signal; several requests before that are one.
+        Ask the rule of the parent (`phase.checkpointing`), which is another one if this was given to several.
+        """
+        self._requested = True  # an assignment, so that nothing is ever waited for
+
+    def take_request(self) -> bool:
+        """Whether a save was asked for; it is not any more, since the caller sees to it."""
+        requested, self._requested = self._requested, False
+        return requested
 
     def get_counters(self) -> dict[str, int]:
         """How often each hook was counted: what a resumed run needs to decide as this one would (a copy)."""
@@ -307,6 +366,7 @@ class Checkpointing:
         twin.__dict__.update(self.__dict__)
         twin._entries = dict(self._entries)  # the entries themselves never change, so they can be shared
         twin._counts = dict(self._counts)
+        twin._requested = False
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Checkpointing:

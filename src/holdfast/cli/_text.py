@@ -7,6 +7,7 @@ terminal before it went through `printable`, and nothing is ever read as markup.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -33,6 +34,21 @@ def size(num_bytes: int) -> str:
     while scaled >= 999.5 and len(units) > 1:
         scaled, units = scaled / 1000, units[1:]
     return f"{scaled:.0f} {units[0]}" if scaled >= 99.95 else f"{scaled:#.3g} {units[0]}"
+
+
+def seconds(value: float | None) -> str:
+    """`0.0123 s`, `4.2 min`, `3.1 h`: three digits at most; what is not known is nothing."""
+    if value is None:
+        return ""
+    if value < 100:
+        return f"{value:.3g} s"
+    return f"{value / 60:.3g} min" if value < 6000 else f"{value / 3600:.3g} h"
+
+
+def number(details: Mapping[str, object], name: str) -> float | None:
+    """A number of a record's details, which anybody may have written; None if it is none."""
+    value = details.get(name)
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def count(number: int, noun: str) -> str:

@@ -26,6 +26,10 @@ _COLUMNS = (
     Column("size", right=True, expendable=3),
     Column("written", right=True),
     Column("shared", right=True, expendable=2),
+    Column("captured", right=True, expendable=8),
+    Column("blocked", right=True, expendable=6),
+    Column("behind", right=True, expendable=7),
+    Column("durability", expendable=9),
     Column("reason", floor=16, expendable=5),
 )
 
@@ -49,7 +53,7 @@ def ls(
         return
     rows = _rows(directory, found, time.time() if console.is_terminal else None)
     lines, left_out = layout(_COLUMNS, rows, None if wide else console.limit)
-    lines += [[], _summary(found)]
+    lines += [[], _summary(found), *_cadence(found)]
     if left_out:
         lines.append([(f"Not shown for want of room: {', '.join(left_out)} (--wide shows all).", "dim")])
     console.lines(lines)
@@ -76,6 +80,10 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
                 (_text.size(record.size_bytes), ""),
                 (_text.size(record.bytes_written), ""),
                 (_text.size(record.bytes_shared), "green" if record.bytes_shared else ""),
+                (_text.size(record.bytes_captured), ""),
+                (_text.seconds(record.blocked_s), ""),
+                (_text.seconds(_text.number(record.details, "background_s")), ""),
+                (record.durability, ""),
                 (_text.printable(record.reason), "dim"),
             ]
         )
@@ -102,6 +110,13 @@ def _summary(found: Sequence[Listed]) -> list[Cell]:
         saved = 1 - disk.used / disk.copies
         cells.append((f"; complete copies would take {_text.size(disk.copies)} ({saved:.0%} saved)", ""))
     return cells
+
+
+def _cadence(found: Sequence[Listed]) -> list[list[Cell]]:
+    """How often the newest checkpoint's run saves by time, and why."""
+    newest = next((listed.record for listed in reversed(found) if listed.record), None)
+    text = newest.details.get("cadence") if newest else None
+    return [[(f"saving {_text.printable(text)}", "")]] if isinstance(text, str) else []
 
 
 def _as_json(listed: Listed) -> dict[str, object]:

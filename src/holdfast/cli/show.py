@@ -72,12 +72,29 @@ def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
     written, shared = _text.size(record.bytes_written), _text.size(record.bytes_shared)
     yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
     yield "captured", [f"{_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"]
+    yield from _accounted(record)
     yield "metrics", [f"{name} {value:.6g}" for name, value in record.metrics.items()]
     yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]
     if record.commit:
         yield "commit", [record.commit]
     yield "environment", _lines_of(record.environment)
     yield "files", [f"{file.name}  {_text.size(file.size)}" for file in (record.tree, *record.packs)]
+
+
+def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
+    """What the run knew of its own time."""
+    waited_s, background_s, elapsed_s, blocked_s = (
+        _text.number(record.details, name)
+        for name in ("waited_s", "background_s", "elapsed_s", "blocked_so_far_s")
+    )
+    if background_s is not None:
+        waited = f", after {waited_s:.3g} s for the save before" if waited_s else ""
+        yield "written in", [f"{background_s:.3g} s in the background{waited}"]
+    if elapsed_s:
+        share = "" if blocked_s is None else f", {blocked_s / elapsed_s:.2%} of it blocked by saves"
+        yield "trained", [f"{_text.seconds(elapsed_s)}{share}"]
+    if isinstance(record.details.get("cadence"), str):
+        yield "cadence", [record.details["cadence"]]
 
 
 def _lines_of(texts: Mapping[str, str]) -> list[str]:

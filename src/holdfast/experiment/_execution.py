@@ -8,14 +8,15 @@ done is skipped; one that was entered is entered again without its start hook.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import ExperimentDirectory, Session, stream_digests, streams_used
+from ..session import ExperimentDirectory, LastStep, Session, stream_digests, streams_used
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
@@ -68,6 +69,7 @@ class Execution:
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
+        self._last_step = LastStep()
         self._reopened: str | None = None  # a phase that was finished, and goes on
 
     @property
@@ -186,6 +188,7 @@ class Execution:
         self.moment_now = moment
         if self.directory is not None:
             self.directory.writer.check()
+            self.directory.calls.hear(moment.hook)
         sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
         due = [
             (session, reason)
@@ -197,6 +200,40 @@ class Execution:
         for session, reason in due:
             self._pending.pop(0)
             session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
+        if self.directory is not None:
+            keepers = [session for session in dict.fromkeys(sessions) if session is not None]
+            is_saved = any(session.rule.mode == "disk" for session, _ in due)
+            self._last_step.keep(keepers, moment, self.parts, _numbers(metrics), is_saved=is_saved)
+            self.directory.calls.obey()
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Note the signals that the rules name while the run lasts; surface what saves have raised at its end."""
+        if self.directory is None:
+            yield
+            return
+        with self.directory.calls.heeding([session.rule for session in self._sessions.values()]):
+            yield
+            self.directory.writer.wait()
+
+    @contextmanager
+    def at_rest(self, loop: Training) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: data are read, or measured on.
+
+        If it raises, and a rule says so, the run is saved as it was before.
+        """
+        sessions = [self._sessions.get(path) for path in (loop.path, WHOLE)]
+        session = next((one for one in sessions if one and one.rule.options.save_on_exception), None)
+        if session is None:
+            yield
+            return
+        kept = {"phase": loop.get_state(), "random": rng.capture_state()}
+        try:
+            yield
+        except Exception as err:
+            self._last_step.forget()
+            session.rescue(self.moment_now, err, lambda: self.parts() | kept, metrics={})
+            raise
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -222,6 +259,11 @@ class Execution:
             results=self.results,
             exception=error,
         )
+        if self.directory is not None and any(
+            session.rule.options.save_on_exception for session in self._sessions.values()
+        ):
+            self._last_step.rescue(error)
+            self.directory.tell_loss()
         own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)

@@ -49,7 +49,8 @@ class Experiment:
     Attributes:
         history: what was run, with its status; goes with the checkpoints.
         last_resume: from where the last `run(resume=…)` went on, and how exactly; None if from scratch.
-        accounting: what saving has cost in the last run: saves, seconds blocked, bytes.
+        accounting: what saving has cost in the last run, or has in this one so far: saves, seconds blocked,
+            bytes, and the work that would be lost now.
 
     Raises:
         UsageError: a label or rule that cannot work.
@@ -221,10 +222,11 @@ class Experiment:
         if entry not in self.history:
             self.history.append(entry)
         entry.status, entry.reason = "running", None
+        if execution.directory is not None:
+            self.accounting = execution.directory.accounting
         try:
-            run()
-            if execution.directory is not None:
-                execution.directory.writer.wait()
+            with execution.heeding():
+                run()
         except BaseException as err:
             entry.fail(err)
             execution.fail(err, units)
@@ -232,7 +234,6 @@ class Experiment:
         finally:
             if execution.directory is not None:
                 execution.directory.writer.settle()
-                self.accounting = execution.directory.accounting
         entry.status = "complete"
         return self.results
 
@@ -359,6 +360,8 @@ class Experiment:
             return
         assert self.directory is not None
         with ExperimentDirectory(self.directory, execution.run) as directory:
+            if execution.directory is not None:
+                directory.pace = execution.directory.pace  # which the run has stopped at its end
             yield directory
 
     def state_digest(self) -> str:

@@ -81,7 +81,8 @@ class Training:
                 # Before the batch is taken, so that a checkpoint of this hook can take it again.
                 self._announced = True
                 self._announce("batch_start", epoch=self.epoch, batch=self._batch)
-            batch = next(self._iterator, None)
+            with self._run.at_rest(self):
+                batch = next(self._iterator, None)
             if batch is None:
                 break
             if num_batches is None:
@@ -97,9 +98,10 @@ class Training:
             self._update()
         metrics = self._averages.means()
         if self._validation is not None:
-            values = measure(
-                self._graph, self._validation, self._phase.losses, self._phase.metrics, self.epoch
-            )
+            with self._run.at_rest(self):
+                values = measure(
+                    self._graph, self._validation, self._phase.losses, self._phase.metrics, self.epoch
+                )
             metrics |= {f"val_{name}": value for name, value in values.items()}
         if self._phase.scheduler_step == "epoch":
             self._step_scheduler(metrics)

@@ -182,7 +182,8 @@ class Run:
                 if not self._announced:  # before the batch is taken, so that going on from here takes it
                     self._announced = True
                     self._announce("batch_start", epoch=self.epoch, batch=self.batch)
-                batch = next(iterator, _END)
+                with self._loop.at_rest():
+                    batch = next(iterator, _END)
                 if batch is _END:
                     break
                 yield batch  # type: ignore[misc]

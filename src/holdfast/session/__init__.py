@@ -1,5 +1,6 @@
 """Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
 
+from ._accounting import Accounting as Accounting
 from ._alone import Part as Part
 from ._alone import StreamedSnapshot as StreamedSnapshot
 from ._alone import save_alone as save_alone
@@ -10,8 +11,8 @@ from ._checkpoint import archive as archive
 from ._checkpoint import open as open
 from ._checkpoint import scan as scan
 from ._checkpoint import source_of as source_of
-from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._last_step import LastStep as LastStep
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
 from ._mapped import MappedArrays as MappedArrays
@@ -24,6 +25,7 @@ from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import find as find
 from ._resume import go_on as go_on
+from ._running import run_at as run_at
 from ._session import Session as Session
 from ._streams import stream_digests as stream_digests
 from ._streams import streams_used as streams_used

@@ -11,11 +11,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from .. import bundle, fingerprint
+from ..checkpointing import Options
 from ..errors import (
     CheckpointNotFoundError,
     CheckpointReplacedError,
@@ -28,44 +29,13 @@ from ..errors import (
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._accounting import Accounting
+from ._calls import Calls
+from ._pace import Pace, Stopwatch
+from ._running import LOCK
 from ._taking import Taking
 
 logger = logging.getLogger("holdfast")
-
-_LOCK = ".run.lock"
-
-
-@dataclass(slots=True)
-class Accounting:
-    """What saving has cost a run so far, in this process.
-
-    Attributes:
-        saves: checkpoints committed.
-        failures: saves that failed and were only warned of.
-        dropped: saves given up because a lazy snapshot was torn.
-        skipped: saves not begun because the one before was still being written.
-        blocked_s: seconds for which training stood still: waiting for the save before, and copying.
-        commit_s: seconds that writing and committing took, beside training if in the background.
-        bytes_captured, bytes_written, bytes_shared: of the states, to the disk, and not needed to be.
-    """
-
-    saves: int = 0
-    failures: int = 0
-    dropped: int = 0
-    skipped: int = 0
-    blocked_s: float = 0.0
-    commit_s: float = 0.0
-    bytes_captured: int = 0
-    bytes_written: int = 0
-    bytes_shared: int = 0
-
-    def add(self, record: CheckpointRecord, commit_s: float) -> None:
-        self.saves += 1
-        self.blocked_s += record.blocked_s
-        self.commit_s += commit_s
-        self.bytes_captured += record.bytes_captured
-        self.bytes_written += record.bytes_written
-        self.bytes_shared += record.bytes_shared
 
 
 class ExperimentDirectory:
@@ -97,10 +67,12 @@ class ExperimentDirectory:
         for folder in folders:
             self._try_out(folder)
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
-        self.accounting = Accounting()
+        self.pace = Pace(clock)
+        self.accounting = Accounting(pace=self.pace)
         self.resumed_from: CheckpointRecord | None = None
         self.taking = Taking()
         self.writer = BackgroundWriter()
+        self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
         self._closed = False
@@ -136,14 +108,14 @@ class ExperimentDirectory:
         with self._needed():
             self._make(self.path)
             with self.disk.open_directory(self.path) as here:
-                held = here.claim(_LOCK, me.encode())
+                held = here.claim(LOCK, me.encode())
                 if held is None and not share:
                     raise RunActiveError(self.path, *self._holder())
         return held
 
     def _clear_leftovers(self) -> None:
         with self._needed(), self.disk.open_directory(self.path) as here:
-            now_s = here.status(_LOCK).modified_s
+            now_s = here.status(LOCK).modified_s
             folders = [*self._folders()]
         for folder in folders:
             bundle.sweep(self.disk, folder, now_s)
@@ -159,7 +131,7 @@ class ExperimentDirectory:
 
     def _holder(self) -> tuple[str, int]:
         with self.disk.open_directory(self.path) as here:
-            file = here.open(_LOCK)
+            file = here.open(LOCK)
             note = bytearray(min(file.size, 1024))
             file.read_into(0, memoryview(note))
             file.close()
@@ -202,9 +174,18 @@ class ExperimentDirectory:
         )
 
     def save(
-        self, folder: str, draft: CheckpointRecord, snapshot: Snapshot, *, overwrite: bool = True
+        self,
+        folder: str,
+        draft: CheckpointRecord,
+        snapshot: Snapshot,
+        *,
+        overwrite: bool = True,
+        watch: Stopwatch | None = None,
+        options: Options | None = None,
     ) -> CheckpointRecord:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
+
+        `watch` has measured this save so far; without one it begins now. `options`: of the rule that saves.
 
         Raises:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
@@ -212,16 +193,23 @@ class ExperimentDirectory:
         """
         draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
         began_s = time.perf_counter()
+        timed = watch or self.pace.begin()
         with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
             record = bundle.save(
-                self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite, now_s=self._clock()
+                *(self.disk, folder, draft, snapshot, self._sharing),
+                overwrite=overwrite,
+                now_s=self._clock(),
+                finish=lambda written: self.pace.finish(written, timed, options),
             )
         self._seq = record.seq
         self._parent = record.id
         self.accounting.add(record, time.perf_counter() - began_s)
+        self.pace.committed(record)
         logger.info(
-            "saved %s (%s): training blocked for %.3f s, %d bytes written, %d shared",
-            *(record.name, record.reason, record.blocked_s, record.bytes_written, record.bytes_shared),
+            "saved %s (%s): training blocked for %.3f s, %.3f s in the background, "
+            "%d bytes captured, %d written, %d shared, durability %s",
+            *(record.name, record.reason, record.blocked_s, record.details["background_s"]),
+            *(record.bytes_captured, record.bytes_written, record.bytes_shared, record.durability),
         )
         return record
 
@@ -230,6 +218,7 @@ class ExperimentDirectory:
         self.resumed_from = opened.record
         self.run = opened.record.run
         self._parent = opened.record.id
+        self.pace.go_on(opened.record)
         self._seq = max(self._seq, opened.record.seq)
         self.trust(opened)
 
@@ -291,6 +280,15 @@ class ExperimentDirectory:
                 return
         logger.info("forgot %s and left it where it is: %s", path, why)
 
+    def tell_loss(self) -> None:
+        """Say what an exception that came in the middle of a step has cost."""
+        if self.pace.unsaved_steps:
+            logger.warning(
+                "the exception came in the middle of a step, so what it left is not saved: %d steps (%.3g s) since "
+                "the last checkpoint are lost",
+                *(self.pace.unsaved_steps, self.pace.unsaved_s),
+            )
+
     @property
     def is_open(self) -> bool:
         """Whether this run still holds the directory."""
@@ -300,6 +298,7 @@ class ExperimentDirectory:
         """Let go of the directory, once what is being saved is committed."""
         self.writer.settle()
         self._closed = True
+        self.pace.stop()
         if self._lock is not None:
             self._lock.release()
             self._lock = None

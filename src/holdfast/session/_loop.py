@@ -17,8 +17,10 @@ from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
 from ..errors import PlanMismatchError, UsageError
 from ..records import Moment
+from ._accounting import Accounting
 from ._by_hand import save_by_hand
-from ._directory import Accounting, ExperimentDirectory
+from ._directory import ExperimentDirectory
+from ._last_step import LastStep
 from ._options import merged, options_of, settle
 from ._resume import ResumeReport, Wanted, go_on
 from ._session import Session
@@ -89,6 +91,7 @@ class Loop:
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder)
         self._folder = folder
+        self.last_step = LastStep()
         self.rule.reset()
         self._directory.share_with(self.rule.options.share_with)
 
@@ -180,13 +183,38 @@ class Loop:
 
         Raises:
             SaveError: an earlier save in the background has failed, or this one did.
+            Preempted: a signal has told the run to leave, and its state is saved.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
         self._directory.writer.prepare(wait=hook == "phase_end")
         self._directory.writer.check()
+        self._directory.calls.hear(hook)
         reason = self._session.due(self.moment)
         if reason is not None:
             self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
+        self.last_step.keep(
+            [self._session], self.moment, self._parts, metrics or {}, is_saved=reason is not None
+        )
+        self._directory.calls.obey()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: what is read from data, say.
+
+        If it raises, and the rule says so, the run is saved as it was before.
+        """
+        if not self.rule.options.save_on_exception:
+            yield
+            return
+        position, streams = self._position(), rng.capture_state()
+        try:
+            yield
+        except Exception as err:
+            parts = self._parts()
+            parts["run"]["position"], parts["random"] = position, streams
+            self.last_step.forget()
+            self._session.rescue(self.moment, err, lambda: parts, metrics={})
+            raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
@@ -255,7 +283,13 @@ class Loop:
     def holding(self) -> Iterator[None]:
         """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
         try:
-            yield
-            self.wait()
+            with self._directory.calls.heeding([self.rule]):
+                yield
+                self.wait()
+        except BaseException as err:
+            if self.rule.options.save_on_exception:
+                self.last_step.rescue(err)
+                self._directory.tell_loss()
+            raise
         finally:
             self._directory.close()
