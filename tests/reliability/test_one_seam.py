@@ -40,6 +40,7 @@ ALLOWED = {
     ("session/_watched.py", "file.truncate"): "which is as long as a note",
     ("cli/_disk.py", "os.open"): "opens for reading, to see what a deletion frees",
     ("cli/_console.py", "os.open"): "points a broken standard output at /dev/null",
+    ("integrations/transformers.py", "tempfile.TemporaryDirectory"): "hands the Trainer its state in a file",
     ("fingerprint.py", "open"): "reads what the processor is",
     ("exchange/_npz_in.py", "archive.open"): "reads a member of an archive",
     ("exchange/_zip_out.py", "self._zip.open"): "writes into an archive that lies over a file of the seam's",
