@@ -69,12 +69,18 @@ def loss() -> Any:
 
 
 def train_phase(
-    label: str, rule: Any, *, n_epochs: int = N_EPOCHS, callbacks: Any = (), **options: Any
+    label: str,
+    rule: Any,
+    *,
+    n_epochs: int = N_EPOCHS,
+    callbacks: Any = (),
+    seed: int | None = 2,
+    **options: Any,
 ) -> Any:
     return mml.TrainPhase.from_split(
         label,
         split="train",
-        sampler=SimpleSampler(batch_size=4, shuffle=True),
+        sampler=SimpleSampler(batch_size=4, shuffle=True, seed=seed),
         losses=[loss()],
         n_epochs=n_epochs,
         checkpointing=rule,

@@ -18,11 +18,11 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
 import modularml as mml
 import numpy as np
 import torch
-from modularml_experiment import experiment, loss, planned, run, stopping, train_phase
+from modularml_experiment import experiment, planned, run, stopping, train_phase
 
 import holdfast
 from holdfast import Checkpointing
-from holdfast.errors import PlanMismatchError, UsageError
+from holdfast.errors import PlanMismatchError, SaveError, UsageError
 from holdfast.integrations import modularml as hf
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
@@ -60,10 +60,20 @@ def ours(**options):
     return Checkpointing(**{"mode": "disk", "save_on": "epoch_end", **options})
 
 
-def one_phase(rule, beat=lambda: None, *, n_epochs=4, callbacks=(), label="train", **options):
+def one_phase(rule, beat=lambda: None, *, n_epochs=4, patience=None, label="train", **options):
     made = experiment(beat, **options)
+    callbacks = stopping(patience) if patience else ()
     made.execution_plan.add_item(train_phase(label, rule, n_epochs=n_epochs, callbacks=callbacks))
     return made
+
+
+def refuse_to_sync(monkeypatch):
+    """A disk that is full when it matters."""
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
 
 
 def weights(made) -> np.ndarray:
@@ -74,6 +84,13 @@ def weights(made) -> np.ndarray:
 def optimizer_step(made) -> int:
     state = made.model_graph._optimizer.instance.state
     return int(next(iter(state.values()))["step"])
+
+
+def recorded(made, label="train") -> tuple[list[float], list[float]]:
+    """A phase's metrics, and the losses of its batches."""
+    results = made.last_run.results[label]
+    losses = [each.total for each in results.losses(node="head").values()]
+    return [each.value for each in results.metrics().values()], losses
 
 
 def names(directory: Path) -> list[str]:
@@ -91,7 +108,7 @@ def phase_of(made, label="train"):
 def test_a_script_started_anew_goes_on_in_mid_phase_and_ends_as_one_in_peace(tmp_path, rule):  # 1, 2, 4, 11
     peace = planned(rule(save_on=["batch_end"], every_n=3))
     run(peace)
-    wanted, in_peace = hf.state_digest(peace), peace.last_run.results["train"]
+    wanted, in_peace = hf.state_digest(peace), recorded(peace)
     hf.enable(tmp_path / "killed")
     with pytest.raises(Crash):
         run(planned(rule(save_on=["batch_end"], every_n=3), crashing(38)))
@@ -100,12 +117,7 @@ def test_a_script_started_anew_goes_on_in_mid_phase_and_ends_as_one_in_peace(tmp
     assert hf.last_resume(anew).record.moment.phase == "train"
     assert hf.last_resume(anew).verdict == "exact"
     assert hf.state_digest(anew) == wanted
-    results = anew.last_run.results["train"]
-    assert (
-        results.metrics().where(name="train_loss").values()
-        == in_peace.metrics().where(name="train_loss").values()
-    )
-    assert len(results.losses(node="head").values()) == len(in_peace.losses(node="head").values())
+    assert recorded(anew) == in_peace
 
 
 def test_an_experiment_saved_at_its_phases_goes_on_after_the_last_that_was_done(tmp_path):  # 2, 9
@@ -140,13 +152,14 @@ def test_an_experiment_saved_at_its_phases_goes_on_after_the_last_that_was_done(
 
 def test_a_finished_script_run_again_gives_its_results_and_trains_nothing(tmp_path):
     made = planned(ours(), checkpointing=ours(save_on="experiment_end"))
-    first = run(made)
+    run(made)
+    wanted, trained, tested = hf.state_digest(made), recorded(made), recorded(made, "test")
     beats = []
     anew = planned(ours(), lambda: beats.append(1), checkpointing=ours(save_on="experiment_end"))
-    again = run(anew)
+    run(anew)
     assert not beats
-    assert hf.state_digest(anew) == hf.state_digest(made)
-    assert again["test"].losses(node="head").values() == first["test"].losses(node="head").values()
+    assert hf.state_digest(anew) == wanted
+    assert (recorded(anew), recorded(anew, "test")) == (trained, tested)
 
 
 def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_goes_on(tmp_path):
@@ -196,15 +209,8 @@ def test_a_checkpoint_made_by_hand_is_replaced_only_by_a_whole_one(tmp_path, mon
     path = made.model_graph.save_checkpoint(tmp_path / "good", overwrite=True)
     before = weights(made)
     run(made)
-    from holdfast.storage import LocalDisk
-
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(LocalDisk, "fsync_directory", refuse, raising=False)
-    monkeypatch.setattr("holdfast.bundle._commit.os.fsync", refuse, raising=False)
-    monkeypatch.setattr("os.fsync", refuse)
-    with pytest.raises(OSError, match=r"No space|refused|space"):
+    refuse_to_sync(monkeypatch)
+    with pytest.raises(SaveError, match="No space"):
         made.model_graph.save_checkpoint(tmp_path / "good", overwrite=True)
     monkeypatch.undo()
     made.model_graph.restore_checkpoint(path)
@@ -212,10 +218,11 @@ def test_a_checkpoint_made_by_hand_is_replaced_only_by_a_whole_one(tmp_path, mon
 
 
 @pytest.mark.parametrize("options", [{"max_to_keep": 1}, {"every_n": 3}, {"save_on": "epoch_start"}])
-def test_early_stopping_restores_the_best_whatever_the_rule_kept(options):  # 10
-    bare = one_phase(None, n_epochs=6, callbacks=stopping(6))
+def test_early_stopping_restores_the_best_whatever_the_rule_kept(tmp_path, options):  # 10
+    hf.enable(tmp_path / "bare")
+    bare = one_phase(None, n_epochs=6, patience=6)
     run(bare)
-    made = one_phase(theirs(**options), n_epochs=6, callbacks=stopping(6))
+    made = one_phase(theirs(**options), n_epochs=6, patience=6)
     run(made)
     assert np.array_equal(weights(made), weights(bare))
 
@@ -237,15 +244,11 @@ def test_a_run_that_failed_is_in_the_history_with_what_was_done():  # 13
     assert (made.last_run.status, made.last_run.results.labels) == ("failed", ["pretrain"])
 
 
-def test_a_save_that_fails_does_not_end_the_training(tmp_path, monkeypatch):  # 14
-    made = one_phase(theirs())
-
-    def refuse(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("holdfast.bundle.save", refuse)
-    with pytest.raises(OSError, match="No space"):  # the stand-in is no SaveError: it is not swallowed
-        run(made)
+def test_a_save_that_fails_is_warned_of_and_does_not_end_the_training(tmp_path, monkeypatch, caplog):  # 14
+    run(made := one_phase(theirs(), lambda: refuse_to_sync(monkeypatch)))
+    assert made.last_run.status == "completed"
+    assert "Training goes on without it" in caplog.text
+    assert hf.accounting(made).failures == 4
 
 
 # --- retention, keys and names --------------------------------------------------------------------------
@@ -374,7 +377,6 @@ def test_disabled_modularml_is_as_it_was():
 def test_another_graph_is_refused_before_anything_changes(tmp_path):
     run(one_phase(ours()))
     other = experiment()
-    other.model_graph.nodes  # noqa: B018
     extra = mml.ModelNode("extra", torch.nn.Linear(1, 1), upstream_ref=other.ctx.get_node(label="head"))
     other.model_graph.add_node(extra)
     other.execution_plan.add_item(train_phase("train", ours()))
@@ -395,6 +397,3 @@ def test_an_unknown_version_is_refused_by_name():
 def test_asking_before_a_run_says_so():
     with pytest.raises(UsageError, match="has not run"):
         hf.last_resume(experiment())
-
-
-assert loss

@@ -9,6 +9,7 @@ No byte of a checkpoint is copied: the run gets its path, id and parent as tags,
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, final
 
 import mlflow
@@ -29,13 +30,15 @@ class MLflowNotes:
 
     Args:
         run_id: the MLflow run; None: the active one.
+        directory: of the checkpoints, noted with each of them.
 
     Raises:
         MlflowException: there is no such run.
         ValueError: `run_id` is None and no run is active.
     """
 
-    def __init__(self, run_id: str | None = None) -> None:
+    def __init__(self, run_id: str | None = None, *, directory: str | os.PathLike[str] | None = None) -> None:
+        self._directory = directory
         active = mlflow.active_run()
         if run_id is None and active is None:
             raise ValueError("no MLflow run is active: call mlflow.start_run() before, or pass run_id=")
@@ -45,7 +48,7 @@ class MLflowNotes:
 
     def __call__(self, record: CheckpointRecord) -> None:
         """Tags `holdfast.latest` and `holdfast.NAME` with the reference; the metrics that are finite."""
-        note = json.dumps(described(record), sort_keys=True)
+        note = json.dumps(described(record, self._directory), sort_keys=True)
         self._client.set_tag(self.run_id, f"{TAG}.latest", note)
         self._client.set_tag(self.run_id, f"{TAG}.{record.name}", note)
         for name, value in finite(record.metrics).items():
@@ -62,7 +65,7 @@ class MLflowNotes:
                 if note["step"] > record.moment.step and not note.get("void"):
                     self._client.set_tag(self.run_id, tag, json.dumps(note | {"void": True}, sort_keys=True))
                     void.append(name)
-        note = json.dumps(described(record), sort_keys=True)
+        note = json.dumps(described(record, self._directory), sort_keys=True)
         self._client.set_tag(self.run_id, f"{TAG}.latest", note)
         self._client.set_tag(self.run_id, f"{TAG}.rewound_to", note)
         return sorted(void)

@@ -23,17 +23,22 @@ class TensorBoardNotes:
     """Called with the record of each committed checkpoint, in whatever thread wrote it.
 
     Args:
-        directory: of the event files.
+        events: the directory of the event files.
+        directory: of the checkpoints, noted with each of them.
         rewound_to: of a run that goes on from this checkpoint: TensorBoard then forgets what was logged for
             later steps (its `purge_step`).
     """
 
     def __init__(
-        self, directory: str | os.PathLike[str], *, rewound_to: CheckpointRecord | None = None
+        self,
+        events: str | os.PathLike[str],
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        rewound_to: CheckpointRecord | None = None,
     ) -> None:
-        self._directory = os.fspath(directory)
+        self._events, self._directory = os.fspath(events), directory
         self._writer = SummaryWriter(
-            self._directory, purge_step=None if rewound_to is None else rewound_to.moment.step + 1
+            self._events, purge_step=None if rewound_to is None else rewound_to.moment.step + 1
         )
 
     def __call__(self, record: CheckpointRecord) -> None:
@@ -41,13 +46,15 @@ class TensorBoardNotes:
         step = record.moment.step
         for name, value in finite(record.metrics).items():
             self._writer.add_scalar(name, value, step)
-        self._writer.add_text("holdfast/checkpoint", json.dumps(described(record), sort_keys=True), step)
+        self._writer.add_text(
+            "holdfast/checkpoint", json.dumps(described(record, self._directory), sort_keys=True), step
+        )
         self._writer.flush()
 
     def rewind(self, record: CheckpointRecord) -> None:
         """Training goes back to `record`: TensorBoard forgets what was logged for later steps."""
         self._writer.close()
-        self._writer = SummaryWriter(self._directory, purge_step=record.moment.step + 1)
+        self._writer = SummaryWriter(self._events, purge_step=record.moment.step + 1)
 
     def close(self) -> None:
         """Write what is left, and close the file."""

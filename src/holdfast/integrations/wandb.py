@@ -8,6 +8,7 @@ No byte of a checkpoint is copied or uploaded.
 
 from __future__ import annotations
 
+import os
 from typing import Any, final
 
 from ..records import CheckpointRecord
@@ -26,16 +27,18 @@ class WandbNotes:
 
     Args:
         run: what `wandb.init` gave.
+        directory: of the checkpoints, noted with each of them.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, *, directory: str | os.PathLike[str] | None = None) -> None:
+        self._directory = directory
         self._run = run
         self._defined: set[str] = set()
         run.define_metric(STEP)
 
     def __call__(self, record: CheckpointRecord) -> None:
         """The reference in the summary, under `holdfast/latest` and `holdfast/checkpoints/NAME`; metrics in the history."""
-        note = described(record)
+        note = described(record, self._directory)
         metrics = finite(record.metrics)
         for name in metrics.keys() - self._defined:
             self._run.define_metric(name, step_metric=STEP)
@@ -47,5 +50,5 @@ class WandbNotes:
     def rewind(self, record: CheckpointRecord) -> None:
         """Training goes back to `record`: what was logged for later steps is void from here on."""
         self._run.log({STEP: record.moment.step, "holdfast/rewound_to": record.id})
-        self._run.summary["holdfast/latest"] = described(record)
-        self._run.summary["holdfast/rewound_to"] = described(record)
+        self._run.summary["holdfast/latest"] = described(record, self._directory)
+        self._run.summary["holdfast/rewound_to"] = described(record, self._directory)

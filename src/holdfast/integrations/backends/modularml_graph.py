@@ -73,6 +73,14 @@ def make_ready(graph: ModelGraph | None, then: Mapping[str, Any]) -> None:
             nodes[label]._build_optimizer()
 
 
+def memory_state(graph: ModelGraph) -> dict[str, Any]:
+    """The graph's own state without the objects in it: who is connected to whom is no state of training."""
+    state = graph.get_state()
+    for each in state["nodes"].values():
+        each.pop("super", None)
+    return state
+
+
 def in_order(graph: ModelGraph, info: dict[str, Any]) -> dict[str, Any]:
     """ModularML's choice of parameters for an optimizer, in one order in every process: by label.
 

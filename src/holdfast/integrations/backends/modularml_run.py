@@ -28,7 +28,7 @@ from ...checkpointing import Checkpointing, attach_to_experiment, attach_to_trai
 from ...errors import PlanMismatchError
 from ...records import Moment
 from ...session import ExperimentDirectory, ResumeReport, Session, Wanted, go_on, stream_digests, streams_used
-from .modularml_graph import describe, live_parts, make_ready
+from .modularml_graph import describe, live_parts, make_ready, memory_state
 from .modularml_results import (
     Losses,
     batches_state,
@@ -207,11 +207,13 @@ class Held:
             path = self._path
             if path in self._finished:
                 return self._given(path)
-            if self._behind is not None and not self._is_target(path):
-                if f"phase_start {path}" not in self._announced:
-                    self.arrive()
             self._started[path] = datetime.now()
             return original()
+
+    def begin_work(self) -> None:
+        """What comes next changes something: unless it is the phase that was interrupted, all must be in its place."""
+        if self._is_mine and not self._is_target(self._path):
+            self.arrive()
 
     def note_results(self, phase: Any, results: Any) -> None:
         """A phase has given these: from now on checkpoints hold them."""
@@ -330,7 +332,7 @@ class Held:
         if reason is None:
             return
         if session.rule.mode == "memory":
-            session.rule.record_memory(session._key(moment), self.experiment.model_graph.get_state())
+            session.rule.record_memory(session._key(moment), memory_state(self.experiment.model_graph))
         else:
             session.save(moment, self.parts, reason=reason, metrics=self._metrics())
 

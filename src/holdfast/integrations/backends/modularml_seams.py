@@ -116,9 +116,12 @@ def _execute_group(original: Any, self: Any, group: Any, **options: Any) -> Any:
 
 
 def _execute(original: Any, self: Any, phase: Any, **options: Any) -> Any:
+    held = _held.get(self)
+    if held is None:
+        return original(self, phase, **options)
+    held.begin_work()
     results = original(self, phase, **options)
-    if self in _held:
-        _held[self].note_results(phase, results)
+    held.note_results(phase, results)
     return results
 
 
@@ -192,8 +195,14 @@ def _train_step(original: Any, self: Any, ctx: Any, *args: Any, **options: Any) 
 
 
 def _set_state(original: Any, self: Any, state: dict[str, Any]) -> None:
-    """From a copy: an optimizer would train on in the snapshot's own tensors."""
-    original(self, deepcopy(state))
+    """From a copy: an optimizer would train on in the snapshot's own tensors.
+
+    What a rule of ours has kept in memory is data: who is connected to whom is left as it is.
+    """
+    state = deepcopy(state)
+    for node_id, each in state.get("nodes", {}).items():
+        each.setdefault("super", self.nodes[node_id].get_state()["super"])
+    original(self, state)
 
 
 def _select_parameters(original: Any, self: Any, *args: Any, **options: Any) -> Any:

@@ -184,4 +184,4 @@ def _class_named(name: str) -> Any:
 
 
 def _keeps(kind: type) -> bool:
-    return _is_kept(kind) or issubclass(kind, Enum) and kind.__module__.startswith("modularml.")
+    return _is_kept(kind) or (issubclass(kind, Enum) and kind.__module__.startswith("modularml."))

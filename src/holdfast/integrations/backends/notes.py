@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from ...records import CheckpointRecord
 
 
-def described(record: CheckpointRecord) -> dict[str, Any]:
-    """Plain facts: its id and name, its parent's id, its run, where in training it is, and its digest."""
+def described(record: CheckpointRecord, directory: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Plain facts: its id and name, its parent's id, its run, where in training it is, and its digest.
+
+    `directory` is where to look for it by its name, and is noted as it is given.
+    """
     moment = record.moment
     return {
         "id": record.id,
         "name": record.name,
+        "directory": None if directory is None else os.fspath(directory),
         "parent": record.parent,
         "run": record.run,
         "step": moment.step,
