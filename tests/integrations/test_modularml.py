@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -397,3 +398,26 @@ def test_an_unknown_version_is_refused_by_name():
 def test_asking_before_a_run_says_so():
     with pytest.raises(UsageError, match="has not run"):
         hf.last_resume(experiment())
+
+
+@pytest.mark.slow
+def test_the_example_is_killed_and_ends_as_one_that_was_not(tmp_path):
+    pytest.importorskip("sklearn")
+    script = Path(__file__).parents[2] / "examples" / "modularml_digits.py"
+
+    def start(directory: str) -> subprocess.Popen:
+        command = [sys.executable, str(script), directory]
+        return subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    peace, killed = start("peace"), start("killed")
+    deadline = time.monotonic() + 200
+    while not names(tmp_path / "killed") and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    ended, wanted = start("killed").communicate()[0].splitlines(), peace.communicate()[0].splitlines()
+    assert ended[-3].startswith("went on from train_epoch")
+    assert ended[-3].endswith(": exact")
+    assert ended[-2:] == wanted[-2:]

@@ -193,7 +193,7 @@ class ExperimentDirectory:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             tree=FileEntry("", 0, ""),
             packs=(),
-            metrics=metrics,
+            metrics=dict(metrics),  # whoever trains goes on changing theirs
             reason=reason,
             durability=durability,
             versions=fingerprint.versions(),

@@ -75,9 +75,8 @@ class Encoder:
             return {"time": value.isoformat()}
         if isinstance(value, Path):
             return {"path": str(value)}
-        if getattr(value, "node_id", None) in self._labels and hasattr(value, "label"):
-            if not _is_kept(type(value)) or type(value).__name__ == "FeatureSet":
-                return {"live": self._labels[value.node_id]}
+        if self._is_node(value):
+            return {"live": self._labels[value.node_id]}
         if isinstance(value, list):
             return {"list": [self._encode(each) for each in value]}
         if type(value) is tuple:
@@ -89,6 +88,11 @@ class Encoder:
             pairs = [[self._encode(key), self._encode(each)] for key, each in value.items()]
             return {"lists" if grows else "dict": pairs}
         return self._object(value)
+
+    def _is_node(self, value: Any) -> bool:
+        """Whether it is a node or data set itself; references to one have its id, too, and are kept."""
+        is_data = not _is_kept(type(value)) or type(value).__name__ == "FeatureSet"
+        return is_data and hasattr(value, "label") and getattr(value, "node_id", None) in self._labels
 
     def _object(self, value: Any) -> Any:
         if not _is_kept(type(value)) or not hasattr(value, "__dict__"):
@@ -120,7 +124,7 @@ class Decoder:
     def decode(self, encoded: Mapping[str, Any]) -> Any:
         self._entries = encoded["objects"]
         classes = [_class_named(entry["class"]) for entry in self._entries]
-        self._pool = [LEFT_OUT if made is None else made.__new__(made) for made in classes]
+        self._pool = [LEFT_OUT if made is None else object.__new__(made) for made in classes]
         for made, entry in zip(self._pool, self._entries, strict=True):
             for name, each in entry["attributes"].items() if made is not LEFT_OUT else ():
                 object.__setattr__(made, name, self._decode(each))
