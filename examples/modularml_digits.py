@@ -20,6 +20,11 @@ from holdfast.integrations import modularml as holdfast_modularml
 N_EPOCHS = 8
 
 
+def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Of each sample: ModularML weighs them itself."""
+    return torch.nn.functional.cross_entropy(outputs.flatten(1), targets.flatten(1), reduction="none")
+
+
 def main(directory: str) -> None:
     holdfast_modularml.enable(directory)  # the one line: everything else is ModularML as it is
     torch.manual_seed(0)
@@ -44,7 +49,7 @@ def main(directory: str) -> None:
     graph.build()
 
     loss = mml.AppliedLoss(
-        mml.Loss("mse", backend="torch"), on="classifier", inputs=["outputs", "targets"], label="loss"
+        mml.Loss(cross_entropy), on="classifier", inputs=["outputs", "targets"], label="loss"
     )
     test = mml.EvalPhase.from_split("test", split="test", losses=[loss])
     train = mml.TrainPhase.from_split(

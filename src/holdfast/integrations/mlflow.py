@@ -6,6 +6,8 @@
 No byte of a checkpoint is copied: the run gets its path, id and parent as tags, and its metrics at their step.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import json

@@ -6,6 +6,8 @@
 Needs torch and tensorboard.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import json

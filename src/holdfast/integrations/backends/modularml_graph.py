@@ -1,5 +1,7 @@
 """The live parts of a ModularML graph: modules, estimators and optimizers, by the labels of their nodes."""
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -87,7 +89,7 @@ def in_order(graph: ModelGraph, info: dict[str, Any]) -> dict[str, Any]:
     Its own order is that of a set of random ids.
     """
     if "parameters" in info:
-        chosen = sorted((graph.nodes[node_id] for node_id in info["contributing_nodes"]), key=_label)
+        chosen: list[Any] = sorted((graph.nodes[each] for each in info["contributing_nodes"]), key=_label)
         info["parameters"] = [each for node in chosen for each in node.model.parameters()]
     return info
 

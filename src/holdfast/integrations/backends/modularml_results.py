@@ -4,6 +4,8 @@ Outputs and inputs of training batches are not kept: they would make each checkp
 seen so far. Of evaluations everything is kept.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import math

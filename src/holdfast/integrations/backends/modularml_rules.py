@@ -1,5 +1,7 @@
 """ModularML's `Checkpointing` objects as rules of ours: theirs stay where they are, and ask ours."""
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import copy

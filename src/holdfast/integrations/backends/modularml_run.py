@@ -6,6 +6,8 @@ interrupted is run by ModularML's own loop, but with losses that are known inste
 hook at which it was saved. There everything is put back, and from there on it trains.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import logging
@@ -172,7 +174,7 @@ class Held:
         found += [rule.directory for _, rule in rules if rule is not None and rule.mode == "disk"]
         return next((Path(each) for each in found if each is not None), None)
 
-    def _session_for(self, path: str, phase: TrainPhase) -> Session | None:
+    def _session_for(self, path: str, phase: Any) -> Session | None:
         if path not in self._sessions:
             if phase._checkpointing is None and self.settings.checkpointing is not None:
                 phase._checkpointing = attach_to_training(self.settings.checkpointing)

@@ -4,6 +4,8 @@ Each is a public class of ModularML with the name of its method and what is call
 are tested for each version that is known.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import functools
@@ -139,7 +141,7 @@ def _reverting(experiment: Any) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if before is not None:
+        if graph is not None and before is not None:
             graph.set_state(before)
         raise
 
