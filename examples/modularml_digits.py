@@ -49,7 +49,7 @@ def main(directory: str) -> None:
     graph.build()
 
     loss = mml.AppliedLoss(
-        mml.Loss(cross_entropy), on="classifier", inputs=["outputs", "targets"], label="loss"
+        mml.Loss(cross_entropy, backend="torch"), on="classifier", inputs=["outputs", "targets"], label="loss"
     )
     test = mml.EvalPhase.from_split("test", split="test", losses=[loss])
     train = mml.TrainPhase.from_split(
