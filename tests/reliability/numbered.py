@@ -45,9 +45,16 @@ class Saver:
     def learn_all(self) -> None:
         """As after a resume that verified everything."""
         for listed in bundle.scan(self.disk, self.directory):
-            with bundle.Bundle(self.disk, listed.path) as opened:
-                assert not list(opened.problems())
-                self._sharing.learn(opened.path, opened.record, opened.stored)
+            self._learn(listed.path)
+
+    def learn(self, name: str) -> None:
+        """As if this one alone were trusted."""
+        self._learn(bundle.bundle_path(self.directory, name))
+
+    def _learn(self, path: str) -> None:
+        with bundle.Bundle(self.disk, path) as opened:
+            assert not list(opened.problems())
+            self._sharing.learn(opened.path, opened.record, opened.stored)
 
     def save(
         self, number: int, name: str, size_bytes: int = 128 << 10, disk: Storage | None = None, **facts: Any
