@@ -67,7 +67,9 @@ class LastStep:
 
     def rescue(self, error: BaseException) -> None:
         """Save the copy, because of this error. A failure of that is only logged."""
-        if isinstance(error, DivergenceError):  # the step was complete, and what it came to is what nobody wants
+        if isinstance(
+            error, DivergenceError
+        ):  # the step was complete, and what it came to is what nobody wants
             self.forget()
             return
         kept, self._kept = self._kept, None
