@@ -468,7 +468,10 @@ class Held:
     def _go_on(self, wanted: Wanted) -> None:
         """Put the newest whole checkpoint into the graph; the rest when the plan has come to its place."""
         assert self.directory is not None
-        found = go_on(self.directory, wanted, self._load)
+        minds = [
+            session.rule.options.on_divergence in ("stop", "rollback") for session in self._sessions.values()
+        ]
+        found = go_on(self.directory, wanted, self._load, healthy=any(minds))
         if found is None:
             return
         self.last_resume, self._behind = found
