@@ -47,13 +47,13 @@ def test_the_experiment_in_the_readme_takes_about_twenty_lines():
 @pytest.mark.slow
 def test_the_commands_that_compare_search_and_torture_do_what_the_readme_shows(tmp_path):
     """Each line after a `$` in its console; what it prints is compared by words, since times and sizes vary."""
-    [console] = re.findall(
+    consoles = re.findall(
         r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
     run("from holdfast.cli import main; import sys; sys.argv[1:] = ['demo', '--keep', 'runs/demo', '--kills', '1']; main()",
         tmp_path)  # fmt: skip
-    shown = re.findall(r"^\$ (holdfast .*)\n((?:[^$].*\n|\n)*)", console, re.MULTILINE)
-    assert [command.split()[1] for command, _ in shown] == ["diff", "bisect", "torture"]
+    shown = re.findall(r"^\$ (holdfast .*)\n((?:[^$].*\n|\n)*)", "".join(consoles), re.MULTILINE)
+    assert [command.split()[1] for command, _ in shown] == ["diff", "bisect", "torture", "show"]
     for command, output in shown:
         done = subprocess.run(
             [sys.executable, "-m", *shlex.split(here(command))],
@@ -64,6 +64,9 @@ def test_the_commands_that_compare_search_and_torture_do_what_the_readme_shows(t
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        if " show " in command:  # of which a part is shown
+            assert "  resumed      exact, from " in done.stdout
+            continue
         assert words(done.stdout)[:2] == words(output)[:2]
         if " diff " not in command:  # of which a part is shown
             assert words(done.stdout)[-1] == words(output)[-1]
