@@ -397,6 +397,22 @@ def test_going_back_takes_the_history_back(tmp_path):  # 38, 39
 # --- switching it on and off ----------------------------------------------------------------------------
 
 
+def test_without_a_directory_of_the_line_that_of_the_experiment_is_used(tmp_path):
+    hf.enable()
+    made = planned(theirs(), checkpointing=theirs(save_on="phase_end", directory=tmp_path / "own"))
+    run(made)
+    assert "pretrain" in names(tmp_path / "own")
+    assert "train_epoch2" in names(tmp_path / "own" / "train")
+
+
+def test_a_rule_to_disk_without_any_directory_is_refused_before_training():
+    hf.enable()
+    beats = []
+    with pytest.raises(UsageError, match="directory"):
+        run(one_phase(theirs(), lambda: beats.append(1)))
+    assert not beats
+
+
 def test_disabled_modularml_is_as_it_was():
     hf.disable()
     assert mml.Experiment.run.__module__ == "modularml.core.experiment.experiment"
