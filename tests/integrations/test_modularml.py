@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import time
@@ -182,6 +183,35 @@ def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_goes_
     assert hf.last_resume(anew).record.moment.phase == "b"
     assert hf.state_digest(anew) == digest
     assert [entry.label for entry in anew.history] == ["a", "b"]
+
+
+def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
+    def seen(made) -> list[float]:
+        return [
+            each.value for each in made.last_run.results["train"].metrics().where(name="train_loss").values()
+        ]
+
+    def script(directory, beat=lambda: None):
+        hf.enable(directory)
+        made = experiment(beat)
+        made.execution_plan.add_item(train_phase("train", ours(save_on="batch_end"), n_epochs=3, seed=None))
+        return made
+
+    with pytest.raises(Crash):
+        run(script(tmp_path / "killed", crashing(12)))
+    shutil.copytree(tmp_path / "killed", tmp_path / "again")
+    run(once := script(tmp_path / "killed"))
+    in_first = seen(once)
+    run(twice := script(tmp_path / "again"))
+    assert seen(twice) == in_first
+
+
+def test_the_step_before_a_failure_is_saved_if_the_rule_says_so(tmp_path):  # 13
+    rule = ours(save_on="phase_end", save_on_exception="copy")
+    with pytest.raises(Crash):
+        run(one_phase(rule, crashing(12)))
+    newest = holdfast.scan(tmp_path / "run")[-1].record
+    assert (newest.moment.step, newest.reason.startswith("before Crash")) == (11, True)
 
 
 def test_restoring_a_checkpoint_restores_the_optimizer_and_the_random_streams(tmp_path):  # 5, 11
@@ -365,6 +395,22 @@ def test_going_back_takes_the_history_back(tmp_path):  # 38, 39
 
 
 # --- switching it on and off ----------------------------------------------------------------------------
+
+
+def test_without_a_directory_of_the_line_that_of_the_experiment_is_used(tmp_path):
+    hf.enable()
+    made = planned(theirs(), checkpointing=theirs(save_on="phase_end", directory=tmp_path / "own"))
+    run(made)
+    assert "pretrain" in names(tmp_path / "own")
+    assert "train_epoch2" in names(tmp_path / "own" / "train")
+
+
+def test_a_rule_to_disk_without_any_directory_is_refused_before_training():
+    hf.enable()
+    beats = []
+    with pytest.raises(UsageError, match="directory"):
+        run(one_phase(theirs(), lambda: beats.append(1)))
+    assert not beats
 
 
 def test_disabled_modularml_is_as_it_was():

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def records(directory: Path) -> list:
+def records(directory: Path, **options) -> list:
     """Of three real checkpoints."""
-    rule = Checkpointing(mode="disk", save_on="epoch_end")
+    rule = Checkpointing(mode="disk", save_on="epoch_end", **options)
     with Run(directory, checkpointing=rule, weights=np.zeros(4)) as run:
         for epoch in run.epochs(3):
             for _ in run.batches([1, 2]):
@@ -104,3 +104,16 @@ def test_tensorboard_forgets_what_was_logged_after_the_checkpoint_that_it_went_b
     text = events.Tensors("holdfast/checkpoint/text_summary")[-1].tensor_proto.string_val[0]
     assert json.loads(text)["id"] == second.id
     assert "broken" not in events.Tags()["scalars"]
+
+
+@needs("tensorboard", "torch")
+def test_a_rule_tells_its_tracker_of_each_checkpoint(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from holdfast.integrations.tensorboard import TensorBoardNotes
+
+    note = TensorBoardNotes(tmp_path / "events", directory=tmp_path / "run")
+    listed = records(tmp_path / "run", on_saved=note)
+    note.close()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [each.step for each in events.Scalars("loss")] == [record.moment.step for record in listed]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,17 @@ from ... import bundle, rng, state
 from ...checkpointing import Checkpointing, attach_to_experiment, attach_to_training
 from ...errors import PlanMismatchError
 from ...records import Moment
-from ...session import ExperimentDirectory, ResumeReport, Session, Wanted, go_on, stream_digests, streams_used
+from ...session import (
+    Ahead,
+    ExperimentDirectory,
+    LastStep,
+    ResumeReport,
+    Session,
+    Wanted,
+    go_on,
+    stream_digests,
+    streams_used,
+)
 from .modularml_graph import describe, live_parts, make_ready, memory_state
 from .modularml_results import (
     Losses,
@@ -99,6 +109,7 @@ class Held:
         self._training: Training | None = None
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._sessions: dict[str, Session] = {}
+        self._last_step = LastStep()
         self._streams_at_start = stream_digests(rng.capture_state())
 
     # --- calls --------------------------------------------------------------------------------------
@@ -113,14 +124,22 @@ class Held:
                 return self.experiment._history[self._call].results
             began = datetime.now()
             try:
-                result = original()
-            except BaseException:
+                with self._heeding():
+                    result = original()
+                    self.arrive()
+                    if self.directory is not None:
+                        self.directory.writer.wait()
+            except BaseException as err:
                 self._note_failure(units, began)
+                self._last_step.rescue(err)
                 raise
-            self.arrive()
-            if self.directory is not None:
-                self.directory.writer.wait()
             return result
+
+    def _heeding(self) -> AbstractContextManager[None]:
+        """Inside, signals and requests to save are heard."""
+        if self.directory is None:
+            return nullcontext()
+        return self.directory.calls.heeding([session.rule for session in self._sessions.values()])
 
     @contextmanager
     def _calling(self, units: list[Any]) -> Iterator[None]:
@@ -327,16 +346,20 @@ class Held:
             epoch=None if hook.startswith("phase") else epoch,
             batch=batch if of_batch else None,
         )
-        if self.directory is not None:
-            self.directory.writer.prepare(wait=hook == "phase_end")
-            self.directory.writer.check()
+        directory, metrics = self.directory, self._metrics()
+        if directory is not None:
+            directory.writer.prepare(wait=hook == "phase_end")
+            directory.writer.check()
+            directory.calls.hear(hook)
+            session.watch.look(directory, moment, metrics)
         reason = session.due(moment)
-        if reason is None:
-            return
-        if session.rule.mode == "memory":
+        if reason is not None and session.rule.mode == "memory":
             session.rule.record_memory(session._key(moment), memory_state(self.experiment.model_graph))
-        else:
-            session.save(moment, self.parts, reason=reason, metrics=self._metrics())
+        elif reason is not None:
+            session.save(moment, self.parts, reason=reason, metrics=metrics)
+        if directory is not None:
+            self._last_step.keep([session], moment, self.parts, metrics, is_saved=reason is not None)
+            directory.calls.obey()
 
     @property
     def _is_replaying(self) -> bool:
@@ -445,12 +468,15 @@ class Held:
     def _go_on(self, wanted: Wanted) -> None:
         """Put the newest whole checkpoint into the graph; the rest when the plan has come to its place."""
         assert self.directory is not None
-        found = go_on(self.directory, wanted, self._load)
+        minds = [
+            session.rule.options.on_divergence in ("stop", "rollback") for session in self._sessions.values()
+        ]
+        found = go_on(self.directory, wanted, self._load, healthy=any(minds))
         if found is None:
             return
         self.last_resume, self._behind = found
         saved = self._behind
-        self.run, self.step = saved["run"]["id"], saved["run"]["step"]
+        self.run, self.step = self.directory.run, saved["run"]["step"]  # a fork has another id than its state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self._announced = list(saved["run"]["announced"])
         self._finished = dict(saved["finished"])
@@ -502,6 +528,8 @@ class Held:
             training.hook = tuple(saved["phase"]["hook"])
         rng.restore_state(dict(saved["random"]))
         self._behind = None
+        assert self.last_resume is not None
+        self.last_resume.arrive(Ahead())
 
     # --- at the end, and by hand --------------------------------------------------------------------
 
