@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import works_with
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -42,6 +43,16 @@ def test_the_readme_runs_and_a_second_time_it_goes_on(tmp_path):
 def test_the_experiment_in_the_readme_takes_about_twenty_lines():
     lines = [line for line in blocks(ROOT / "README.md")[0].splitlines() if line.strip()]
     assert len(lines) <= 25
+
+
+def test_what_it_is_said_to_work_with_is_what_the_acceptance_test_holds_to_it():
+    said = re.search(
+        r"<!-- works with: begin -->\n(.*)<!-- works with: end -->",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
+    assert said is not None
+    assert said[1] == works_with.table(), "python tests/integrations/works_with.py prints the table"
 
 
 @pytest.mark.slow
