@@ -19,6 +19,7 @@ FRAMEWORKS = {
     "keras",
     "lightning",
     "transformers",
+    "accelerate",
     "safetensors",
     "torchdata",
 }

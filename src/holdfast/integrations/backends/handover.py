@@ -1,0 +1,42 @@
+"""What a framework puts into its own checkpoints, and takes back itself, as parts of one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+
+@final
+class Handover:
+    """Live parts by name at a save; after a restore new values, for the framework to load.
+
+    A restore checks every byte, and touches nothing live: what is damaged never gets as far as the framework.
+
+    Args:
+        names: of the parts, each of which is there at every save.
+        take: the live parts, which may share memory with what is trained.
+
+    Attributes:
+        given: what the last restore has made, by name; None before.
+    """
+
+    def __init__(self, names: Sequence[str], take: Callable[[], Mapping[str, Any]]) -> None:
+        self._names, self._take = tuple(names), take
+        self._is_expecting = False
+        self.given: Mapping[str, Any] | None = None
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Within, whatever was saved fits: it stands in nothing's place."""
+        self._is_expecting = True
+        try:
+            yield
+        finally:
+            self._is_expecting = False
+
+    def state_parts(self) -> Mapping[str, Any]:
+        return dict.fromkeys(self._names) if self._is_expecting else self._take()
+
+    def adopt_parts(self, parts: Mapping[str, Any]) -> None:
+        self.given = parts

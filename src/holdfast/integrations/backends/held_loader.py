@@ -1,0 +1,62 @@
+"""Somebody's loader in the hands of somebody else's trainer: it begins and goes on through `holdfast.data`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, final
+
+from ...data import BatchSource, batches_of
+
+
+@final
+class HeldLoader:
+    """To all who look at it the loader itself; but each of its iterators can be gone on with in another process.
+
+    Args:
+        loader: what the trainer would iterate.
+        epoch: asked at the start of an iterator which epoch it is of.
+        allow_reread: as `holdfast.data.batches_of`.
+        state: of this loader in a checkpoint; its first iterator goes on from there.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        epoch: Callable[[], int],
+        *,
+        allow_reread: bool = False,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        # Past our own `__setattr__`, which is for those who set the loader's attributes.
+        vars(self).update(
+            _loader=loader, _epoch=epoch, _allow_reread=allow_reread, _state=state, _source=None
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        state, vars(self)["_state"] = self._state, None
+        if state is not None:
+            return self.source.resume(state)
+        return self.source.begin(self._epoch())
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_loader"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._loader, name, value)
+
+    @property
+    def source(self) -> BatchSource:
+        """Made when first needed, for trainers go on equipping a loader until they iterate it."""
+        if self._source is None:
+            vars(self)["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
+        return self._source
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: its position is kept with the run. That it is there says that the loader can go on."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `state_dict`."""

@@ -1,0 +1,386 @@
+"""PyTorch Lightning: `HoldfastCallback` makes `Trainer.fit` go on bit for bit; `HoldfastCheckpointIO` only stores.
+
+    trainer = L.Trainer(max_epochs=10, callbacks=[HoldfastCallback("runs/digits", checkpointing=rule)])
+    trainer.fit(model, loader)          # goes on from the newest whole checkpoint, if there is one
+
+A checkpoint is taken between two batches or epochs, when all that belongs to the one before is done: validation,
+schedules, callbacks. What Lightning's own checkpoints lack is in it: the random streams, the place in the data,
+half-accumulated gradients and metrics.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, Literal, final
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+
+from .. import bundle, rng
+from ..checkpointing import Checkpointing
+from ..errors import PlanMismatchError, UsageError
+from ..session import Accounting, Loop, ResumeReport, Table, Wanted
+from ..session import open as open_checkpoint
+from .backends import lightning as trainers
+from .backends import seams
+from .backends.handover import Handover
+from .backends.held_loader import HeldLoader
+from .backends.lightning_io import BundleReader
+from .backends.lightning_io import HoldfastCheckpointIO as HoldfastCheckpointIO
+from .backends.torch import Updates
+
+Within = Literal["start", "epoch", "batches", "between"]
+"""Before the first epoch; in an epoch, before or among its batches; after an epoch."""
+_STARTS = ("phase_start", "epoch_start", "batch_start")
+
+
+@final
+class HoldfastCallback(Checkpoint):
+    """Saves a Lightning run by a rule, and goes on from what it saved.
+
+    `fit` goes on from the newest whole checkpoint of `directory`, or from scratch if there is none;
+    `fit(ckpt_path=…)` from the bundle at that path. With DDP, process 0 writes what all of them need.
+
+    Args:
+        directory: where checkpoints go, and are looked for.
+        checkpointing: when to save, what to keep; `mode="disk"`.
+        resume: True, False (begin anew), or a path or name to go on from.
+        label: the name of what is trained, for names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from an epoch's start, to skip.
+        share_directory: run although another live run uses the directory.
+
+    Raises (from `fit`):
+        UsageError: the rule or the trainer's strategy cannot work here.
+        PlanMismatchError: the checkpoint is of another kind of run, or of another number of processes.
+        RunActiveError: another live run uses the directory.
+        DamagedError: there are checkpoints, and none can be used.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        checkpointing: Checkpointing,
+        resume: bool | str | os.PathLike[str] = True,
+        label: str = "train",
+        allow_reread: bool = False,
+        share_directory: bool = False,
+    ) -> None:
+        self._directory, self._rule, self._label = directory, checkpointing, label
+        self._wanted: Wanted | None = None if resume is False else resume
+        self._allow_reread, self._share = allow_reread, share_directory
+        self._loop: Loop | None = None  # of process 0
+        self._stack = ExitStack()
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    @property
+    def last_resume(self) -> ResumeReport | None:
+        """From where it went on, and how exactly; None if from scratch, and in processes other than 0."""
+        return None if self._loop is None else self._loop.last_resume
+
+    @property
+    def results(self) -> Table:
+        """The metrics at the end of each epoch."""
+        return self._known.results
+
+    @property
+    def accounting(self) -> Accounting:
+        """What saving has cost so far."""
+        return self._known.accounting
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: weights, optimizers, progress, random streams, …"""
+        return self._known.state_digest()
+
+    @property
+    def _known(self) -> Loop:
+        if self._loop is None:
+            raise UsageError("there is nothing yet: ask after trainer.fit() has begun, in process 0")
+        return self._loop
+
+    # --- what Lightning calls ---------------------------------------------------------------------
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if not isinstance(trainer.strategy.checkpoint_io, HoldfastCheckpointIO | BundleReader):
+            trainer.strategy.checkpoint_io = BundleReader(trainer.strategy.checkpoint_io)
+        if stage != "fit":
+            return
+        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise UsageError(
+                f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves whole ones: "
+                "use one device or DDP."
+            )
+        self._trainer, self._module = trainer, pl_module
+        self._within: Within = "start"
+        self._ended = self._announced = False
+        self._epoch: int | None = None
+        self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
+        self._num_held = 0
+        self._is_saving = False
+        self._ranks: list[Any] | None = None
+        self._updates: Updates | None = None
+        self._parts = Handover(trainers.PARTS, self._take)
+        if trainer.is_global_zero:
+            self._loop = Loop(
+                self._directory,
+                self._rule,
+                objects={"lightning": self._parts},
+                position=self._get_position,
+                label=self._label,
+                share_directory=self._share,
+            )
+            self._stack.enter_context(self._loop.holding())
+        self._hook_into(trainer)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        optimizers = {f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)}
+        self._updates = Updates({"model": pl_module, **optimizers})
+        self._stack.callback(self._updates.close)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._behind is not None:  # there was nothing left to train
+            self._arrive()
+        self._stack.close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._stack.__exit__(type(exception), exception, exception.__traceback__)
+
+    # --- between the loops' steps -----------------------------------------------------------------
+
+    def _hook_into(self, trainer: pl.Trainer) -> None:
+        """Be called between the steps of the loops, where no callback is; private names, tested for each version."""
+        fit_loop, epoch_loop, stack = trainer.fit_loop, trainer.fit_loop.epoch_loop, self._stack
+        seams.wrap(trainer._checkpoint_connector, "resume_start", self._resume_start, stack)
+        seams.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
+        seams.after(fit_loop, "on_run_start", self._after_run_start, stack)
+        seams.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
+        seams.after(fit_loop, "on_advance_end", self._after_epoch, stack)
+        seams.after(fit_loop, "on_run_end", self._after_run, stack)
+        seams.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
+        seams.before(epoch_loop, "advance", self._before_batch, stack)
+        seams.after(epoch_loop, "on_advance_end", self._after_batch, stack)
+
+    def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
+        loader = process(loader)
+        if not self._trainer.training:
+            return loader
+        index, self._num_held = self._num_held, self._num_held + 1
+        states = () if self._behind is None else self._behind["own"]["data"]
+        return HeldLoader(
+            loader,
+            lambda: self._trainer.fit_loop.epoch_progress.current.processed,
+            allow_reread=self._allow_reread,
+            state=states[index] if index < len(states) else None,
+        )
+
+    def _after_run_start(self) -> None:
+        if self._behind is None:
+            self._announce("phase_start")
+        elif self._behind["within"] in ("start", "between"):
+            self._arrive()
+
+    def _after_epoch_start(self) -> None:
+        self._within, self._epoch = "epoch", self._trainer.current_epoch
+        if self._behind is None:
+            self._ended = False
+            self._announce("epoch_start")
+            return
+        # What the module prepares there is no part of its state; what it changes there is put back.
+        pl.trainer.call._call_lightning_module_hook(self._trainer, "on_train_epoch_start")
+        if self._behind["within"] == "epoch":
+            self._arrive()
+
+    def _after_batches_start(self) -> None:
+        if self._behind is not None:
+            self._arrive()
+        self._within = "batches"
+
+    def _before_batch(self) -> None:
+        if not self._announced:
+            self._announced = True
+            self._announce("batch_start", batch=self._trainer.fit_loop.epoch_loop.batch_idx + 1)
+
+    def _after_batch(self) -> None:
+        self._announced = False
+        self._announce("batch_end", batch=self._trainer.fit_loop.epoch_loop.batch_idx)
+
+    def _after_epoch(self) -> None:
+        self._within = "between"
+        if self._loop is not None:
+            row = {"step": self._trainer.global_step, "epoch": self._epoch, **trainers.numbers(self._trainer)}
+            self._loop.results.append(row)
+        self._announce("epoch_end")
+        self._epoch = None
+
+    def _after_run(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._announce("phase_end")
+
+    def _announce(self, hook: str, batch: int | None = None) -> None:
+        """Save if process 0 says so, with what the others have."""
+        if hook in _STARTS and hook not in self._rule.save_on:
+            return
+        if self._loop is None:
+            if self._trainer.strategy.broadcast(None):
+                _gathered(self._get_own())
+            return
+        self._ranks, self._is_saving = None, True
+        metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
+        step = self._trainer.global_step
+        self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
+        self._is_saving = False
+        if self._ranks is None and self._trainer.world_size > 1:
+            self._trainer.strategy.broadcast(False)
+
+    def _is_worth(self, hook: str) -> bool:
+        """Whether to wait for a device for the sake of metrics: at each batch that is saved, and no other."""
+        on_cpu = self._trainer.strategy.root_device.type == "cpu"
+        return on_cpu or not hook.startswith("batch") or self._known.rule.explain(hook) is not None
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def _take(self) -> dict[str, Any]:
+        return trainers.parts_of(self._trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+
+    def _get_position(self) -> dict[str, Any]:
+        held = self._held
+        own = self._get_own()
+        if self._trainer.world_size > 1 and self._is_saving:
+            self._trainer.strategy.broadcast(True)
+            self._ranks = _gathered({})
+            own["others"] = self._ranks[1:]
+        exact = [each.source.exactness for each in held]
+        return {
+            "within": self._within,
+            "announced": self._announced,
+            "ended": self._ended,
+            "epoch": self._epoch,
+            "should_stop": bool(self._trainer.should_stop),
+            "world_size": self._trainer.world_size,
+            "own": own,
+            "exactness": next((each for each in exact if each != "exact"), "exact"),
+            "next_batches": [each.source.fingerprint() for each in held]
+            if self._within == "batches"
+            else None,
+        }
+
+    def _get_own(self) -> dict[str, Any]:
+        """What each process has for itself; process 0 has its random streams in every checkpoint anyway."""
+        combined = self._trainer.fit_loop._combined_loader
+        own = {
+            "data": [each.source.get_state() for each in self._held],
+            "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
+            "gradients": {} if self._updates is None else self._updates.pending,
+            "metrics": trainers.get_metrics(self._trainer),
+        }
+        return own if self._loop is not None else own | {"random": rng.capture_state()}
+
+    @property
+    def _held(self) -> list[HeldLoader]:
+        combined = self._trainer.fit_loop._combined_loader
+        return (
+            [] if combined is None else [each for each in combined.flattened if isinstance(each, HeldLoader)]
+        )
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def _resume_start(
+        self, original: Callable[..., None], path: Any = None, *more: Any, **options: Any
+    ) -> None:
+        """In place of Lightning's reading of `ckpt_path`: what follows restores from what is left here."""
+        path = options.pop("checkpoint_path", path)
+        if path is not None and not _is_ours(path):
+            return original(path, *more, **options)
+        found = self._find(self._wanted if path is None else os.fspath(path))
+        if found is None:
+            return original(None, *more, **options)
+        self._behind = found
+        connector = self._trainer._checkpoint_connector
+        connector._ckpt_path = found["path"]
+        connector._loaded_checkpoint = found["checkpoint"]
+        self._trainer.should_stop = found["should_stop"]
+        return None
+
+    def _find(self, wanted: Wanted | None) -> dict[str, Any] | None:
+        """What to go on from, in every process what concerns it."""
+        strategy = self._trainer.strategy
+        if self._loop is None:
+            path = strategy.broadcast(None)
+            if path is None:
+                return None
+            with open_checkpoint(path) as checkpoint:
+                parts, saved = checkpoint["lightning"], checkpoint["run"]["position"]
+        else:
+            with self._parts.expecting():
+                saved = None if wanted is None else self._loop.go_on(wanted)
+            path = None if saved is None or self.last_resume is None else self.last_resume.path
+            if self._trainer.world_size > 1:
+                strategy.broadcast(path)
+            if saved is None:
+                return None
+            assert self._parts.given is not None
+            parts = self._parts.given
+        if saved["world_size"] != self._trainer.world_size:
+            raise PlanMismatchError(
+                [f"{path} is of {saved['world_size']} processes, and here are {self._trainer.world_size}"]
+            )
+        rank = self._trainer.global_rank
+        own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
+        return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
+
+    def _arrive(self) -> None:
+        """The loops are where they were when it was saved: from here on all is as it would have been."""
+        assert self._behind is not None
+        assert self._updates is not None
+        saved, self._behind = self._behind, None
+        trainers.put_back(self._trainer, saved["checkpoint"])
+        trainers.set_metrics(self._trainer, saved["own"]["metrics"])
+        self._updates.go_on(self._trainer.global_step, saved["own"]["gradients"])
+        combined = self._trainer.fit_loop._combined_loader
+        iterator: Any = None if combined is None else combined._iterator
+        if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:
+            iterator._consumed = list(saved["own"]["consumed"])
+        self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
+        self._epoch = saved["epoch"]
+        self._set_streams(saved)
+        self._note_differences(saved)
+
+    def _set_streams(self, saved: Mapping[str, Any]) -> None:
+        if self._loop is not None:
+            self._loop.restore_streams()
+        else:
+            rng.restore_state(saved["own"]["random"])
+
+    def _note_differences(self, saved: Mapping[str, Any]) -> None:
+        if self.last_resume is None:
+            return
+        if saved["exactness"] != "exact":
+            self.last_resume.differences.append(saved["exactness"])
+        now = [each.source.fingerprint() for each in self._held]
+        if saved["within"] == "batches" and saved["next_batches"] != now:
+            self.last_resume.differences.append("the data give another next batch than they would have")
+
+
+def _gathered(mine: Mapping[str, Any]) -> list[Any]:
+    """Of all processes, by rank."""
+    every: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, mine)
+    return every
+
+
+def _is_ours(path: Any) -> bool:
+    """Whether there is a bundle at `path` that this callback saved, and not one of Lightning's own checkpoints in it."""
+    text = os.fspath(path).rstrip("/")
+    if not text.endswith(bundle.SUFFIX):
+        return False
+    with open_checkpoint(text) as checkpoint:
+        tree = checkpoint.tree()
+        return isinstance(tree, dict) and "run" in tree

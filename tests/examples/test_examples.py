@@ -1,0 +1,71 @@
+"""The scripts of `examples/` run as the README says; killed and run again, they end as they would have."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import holdfast
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+
+
+def run(name: str, *arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        command(name, *arguments), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kill_after_saves(number: int, name: str, *arguments: str, cwd: Path, directory: Path) -> None:
+    """Run it, and kill it as soon as so many checkpoints have been committed."""
+    process = subprocess.Popen(command(name, *arguments), cwd=cwd, stdout=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + 120
+    try:
+        while len(holdfast.scan(directory) if directory.exists() else []) < number:
+            assert process.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def test_five_lines_make_the_character_model_go_on():
+    marked = [line for line in (EXAMPLES / "char_gpt.py").read_text().splitlines() if line.endswith("# +")]
+    assert len(marked) == 5
+
+
+@pytest.mark.slow
+def test_the_character_model_that_was_killed_writes_what_it_would_have_written(tmp_path):
+    short = ("--steps", "60", "--save-every", "5", "--directory")
+    peace = run("char_gpt.py", *short, "peace", cwd=tmp_path)
+    kill_after_saves(2, "char_gpt.py", *short, "killed", cwd=tmp_path, directory=tmp_path / "killed")
+    resumed = run("char_gpt.py", *short, "killed", cwd=tmp_path)
+    assert len(resumed) < len(peace)  # it did not begin anew
+    assert peace.endswith(resumed)
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"), [("lightning_digits.py", "lightning"), ("transformers_tiny.py", "transformers")]
+)
+@pytest.mark.slow
+def test_an_example_that_was_killed_ends_as_it_would_have(name, needs, tmp_path):
+    if importlib.util.find_spec(needs) is None:
+        pytest.skip(f"{needs} is not installed")
+    peace = run(name, "--directory", "peace", cwd=tmp_path)
+    kill_after_saves(2, name, "--directory", "killed", cwd=tmp_path, directory=tmp_path / "killed")
+    resumed = run(name, "--directory", "killed", cwd=tmp_path)
+    assert "goes on from" in resumed
+    assert peace.splitlines()[-1] == resumed.splitlines()[-1]

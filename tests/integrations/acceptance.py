@@ -1,0 +1,120 @@
+"""What every integration is held to, and how a framework joins: with one small script in `cases/`.
+
+`cases/NAME_case.py` trains a small model with dropout and shuffling, through the integration and nothing else, and has
+
+    NEEDS = ("lightning",)     # modules that must be installed; else the case is skipped
+
+    def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended: ...
+
+`train` builds everything anew from fixed seeds, goes on from the newest checkpoint in `directory` if there is
+one, trains to the end (20 to 60 batches, several epochs), saving by `rule`, which it passes on as it is, and calls
+`beat()` once in each batch. All that is imported is imported at its top (a fork pays for it once), where warnings of
+other people's packages are silenced, too: all others are errors. It logs a metric named `loss`, whatever its
+direction, so that the best can be kept.
+
+As a script, this file is the process that runs one case in newborns.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from newborn import Beat, Kill, Newborns, serve
+
+if TYPE_CHECKING:
+    from holdfast.session import ResumeReport
+
+HERE = Path(__file__).parent / "cases"
+CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))
+SAVING = {"save_on": ["batch_end", "epoch_end"], "every_n": 3}
+"""Saves of two kinds, at different intervals; a batch's rule counts on across epochs."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What `train` returns: the digest of all that there is at the end, and from where it went on."""
+
+    digest: str
+    resumed: ResumeReport | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run; `digest` is None if it was killed."""
+
+    beats: int
+    was_killed: bool
+    digest: str | None = None
+    verdict: str | None = None
+    resumed_from: str | None = None
+    set_aside: tuple[str, ...] = ()
+
+
+class Runs(AbstractContextManager["Runs"]):
+    """Runs of one case, each in a process of its own."""
+
+    def __init__(self, case: str) -> None:
+        self._newborns = Newborns(__file__, case)
+
+    def run(self, directory: Path, kill: Kill | None = None, **rule: Any) -> Outcome:
+        """Train in `directory`, from where a run before it has ended or was killed.
+
+        Args:
+            rule: arguments of `Checkpointing` besides those in `SAVING`.
+        """
+        answer = self._newborns.ask({"directory": str(directory), "rule": SAVING | rule}, kill)
+        assert "error" not in answer, answer["error"]
+        return Outcome(**{name: answer[name] for name in Outcome.__dataclass_fields__ if name in answer})
+
+    def __exit__(self, *details: object) -> None:
+        self._newborns.__exit__(*details)
+
+
+def missing(case: str) -> str | None:
+    """The module that a case needs and that is not installed."""
+    for node in ast.parse((HERE / f"{case}_case.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDS":
+            needs = ast.literal_eval(node.value)
+            return next((name for name in needs if importlib.util.find_spec(name) is None), None)
+    raise AssertionError(f"{case}_case.py has no NEEDS = (…)")
+
+
+# --- the other end --------------------------------------------------------------------------------------
+
+
+def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict[str, Any]]:
+    from holdfast import Checkpointing
+
+    def do(job: dict[str, Any], beat: Beat) -> dict[str, Any]:
+        try:
+            ended = train(Path(job["directory"]), Checkpointing(mode="disk", **job["rule"]), beat)
+        except BaseException:
+            return {"error": traceback.format_exc()}
+        report = ended.resumed
+        return {
+            "digest": ended.digest,
+            "verdict": report and report.verdict,
+            "resumed_from": report and report.record.name,
+            "set_aside": report.set_aside if report else [],
+        }
+
+    return do
+
+
+if __name__ == "__main__":
+    sys.modules["acceptance"] = sys.modules["__main__"]  # what the case imports is this
+    sys.path.insert(0, str(HERE))
+    case = importlib.import_module(f"{sys.argv[1]}_case")
+    import holdfast
+
+    holdfast.capture({})  # imports what takes apart the objects of all that is imported
+    serve(_doing(case.train))

@@ -1,0 +1,54 @@
+"""One of two processes that train with DDP: `lightning_ddp.py DIRECTORY [DIRECTORY BATCH]`, which ends with SIGKILL in that batch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning_case import Small, loaders, trainer
+
+from holdfast import Checkpointing, rng
+from holdfast.integrations.lightning import HoldfastCallback
+
+
+class Mixed(Small):
+    """Each process draws numbers of its own."""
+
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        return loss * (1 + 0.1 * torch.rand(()))
+
+
+def train(directory: Path, fatal: int | None = None) -> None:
+    count = 0
+
+    def beat() -> None:
+        nonlocal count
+        count += 1
+        if count == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pl.seed_everything(1, verbose=False)
+    model = Mixed(beat)
+    rule = Checkpointing(mode="disk", save_on=["batch_end", "epoch_end"], every_n=3, max_to_keep=3)
+    callback = HoldfastCallback(directory, checkpointing=rule)
+
+    class Apart(pl.Callback):
+        def on_fit_start(self, trainer, module) -> None:
+            torch.manual_seed(100 + trainer.global_rank)
+
+    made = trainer(callback, Apart(), strategy="ddp", devices=2, max_epochs=6)
+    made.fit(model, *loaders())
+    weights = [round(float(value.double().sum()), 12) for value in model.parameters()]
+    digest = callback.state_digest() if made.is_global_zero else ""
+    (directory / f"rank{made.global_rank}.txt").write_text(f"{weights} {rng.draws()} {digest}")
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        train(Path(sys.argv[2]), int(sys.argv[3]))

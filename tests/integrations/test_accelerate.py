@@ -1,0 +1,79 @@
+"""What an accelerator saves through Holdfast comes back, the place in the data and the random numbers included."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("accelerate")
+
+import torch
+from accelerate_case import prepared, step
+
+import holdfast
+from holdfast import errors
+from holdfast.integrations.accelerate import hold
+
+
+def damage(path: str) -> None:
+    record = holdfast.open(path).record
+    with open(f"{path}/{record.packs[0].name}", "r+b") as pack:
+        pack.seek(-8, 2)
+        pack.write(b"\xff" * 8)
+
+
+def train_two_epochs(directory, save_at: int | None = None, load: bool = False) -> list[torch.Tensor]:
+    accelerator, model, optimizer, scheduler, loader, seen = prepared()
+    hold(accelerator)
+    if load:
+        accelerator.load_state(directory)
+    number = seen.samples // 4
+    while number < 18:
+        for batch in loader:
+            step(accelerator, model, optimizer, scheduler, batch)
+            number, seen.samples = number + 1, seen.samples + len(batch[0])
+            if number == save_at:
+                accelerator.save_state(directory / f"batch_{number}")
+    return [*model.parameters(), *(state["exp_avg"] for state in optimizer.state.values()), torch.rand(3)]
+
+
+@pytest.mark.parametrize("save_at", [3, 4, 9, 13])
+def test_a_saved_state_goes_on_in_the_middle_of_an_epoch(save_at, tmp_path):
+    wanted = train_two_epochs(tmp_path, save_at)
+    assert all(map(torch.equal, wanted, train_two_epochs(tmp_path, load=True)))
+
+
+def test_saving_changes_nothing(tmp_path):
+    accelerator, model, optimizer, scheduler, loader, _ = prepared()
+    for _ in range(2):
+        for batch in loader:
+            step(accelerator, model, optimizer, scheduler, batch)
+    held = train_two_epochs(tmp_path, 5)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), held, strict=False))
+
+
+def test_the_newest_undamaged_one_is_loaded(tmp_path):
+    accelerator, *_ = prepared()
+    hold(accelerator)
+    first = accelerator.save_state(tmp_path / "first")
+    second = accelerator.save_state(tmp_path / "second")
+    assert accelerator.load_state(tmp_path) == second
+    damage(second)
+    assert accelerator.load_state(tmp_path) == first
+    damage(first)
+    with pytest.raises(errors.DamagedError):
+        accelerator.load_state(tmp_path)
+
+
+def test_what_does_not_fit_is_refused_before_anything_changes(tmp_path):
+    accelerator, *_ = prepared()
+    hold(accelerator)
+    with pytest.raises(errors.CheckpointNotFoundError):
+        accelerator.load_state(tmp_path)
+    with pytest.raises(errors.UsageError, match="say where"):
+        accelerator.save_state()
+    accelerator.save_state(tmp_path / "one")
+    other, *_ = prepared()
+    other.register_for_checkpointing(torch.nn.Linear(2, 2))
+    hold(other)
+    with pytest.raises(errors.PlanMismatchError):
+        other.load_state(tmp_path)

@@ -1,0 +1,103 @@
+"""Whatever trains: killed at any instant, it goes on in a new process and ends, bit for bit, as one in peace."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from acceptance import CASES, Outcome, Runs, missing
+
+import holdfast
+from holdfast import Checkpointing
+from newborn import Kill
+
+NUM_KILLS = 10
+KEPT = 2
+BEST = {"keep_best": 2, "monitor": "loss", "direction": "min", "max_to_keep": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A framework's runs, and what one in peace ended with and left behind."""
+
+    runs: Runs
+    peace: Outcome
+    kept: set[str]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory) -> Iterator[Case]:
+    if (lacking := missing(request.param)) is not None:
+        pytest.skip(f"{lacking} is not installed")
+    directory = tmp_path_factory.mktemp(request.param)
+    with Runs(request.param) as runs:
+        peace = runs.run(directory, max_to_keep=KEPT)
+        assert (peace.was_killed, peace.resumed_from) == (False, None)
+        yield Case(runs, peace, names(directory))
+
+
+def names(directory: Path) -> set[str]:
+    return {listed.record.name for listed in holdfast.scan(directory) if listed.record}
+
+
+def kill_at_random(case: Case, dice: random.Random) -> Kill:
+    """An instant of the training, its first batch and its last included."""
+    return Kill(after_beats=dice.randint(1, case.peace.beats), after_s=dice.uniform(0.0, 0.01))
+
+
+def kill_in(case: Case, part: float) -> Kill:
+    return Kill(after_beats=round(part * case.peace.beats), after_s=0.0)
+
+
+def test_a_run_that_is_killed_goes_on_in_a_new_process_and_keeps_what_it_would_have_kept(case, tmp_path):
+    assert case.runs.run(tmp_path, kill_in(case, 0.7), max_to_keep=KEPT).was_killed
+    outcome = case.runs.run(tmp_path, max_to_keep=KEPT)
+    assert outcome.resumed_from is not None
+    assert outcome.beats < case.peace.beats
+    assert (outcome.verdict, outcome.digest) == ("exact", case.peace.digest)
+    assert names(tmp_path) - {outcome.resumed_from} == case.kept - {outcome.resumed_from}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_instants_ends_each_time_as_one_in_peace(case, tmp_path):
+    dice = random.Random(6)
+    resumed = 0
+    for number in range(NUM_KILLS):
+        directory = tmp_path / str(number)
+        killed = case.runs.run(directory, kill_at_random(case, dice))
+        outcome = case.runs.run(directory)
+        assert outcome.digest == case.peace.digest, f"kill {number}, after {killed.beats} batches"
+        assert outcome.verdict in ("exact", None)
+        resumed += killed.was_killed and outcome.resumed_from is not None
+    assert resumed >= NUM_KILLS // 2
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_the_one_before_is_used(case, tmp_path):
+    assert case.runs.run(tmp_path, kill_in(case, 0.8)).was_killed
+    before, newest = holdfast.scan(tmp_path)[-2:]
+    assert before.record
+    assert newest.record
+    with open(f"{newest.path}/{newest.record.packs[-1].name}", "r+b") as pack:
+        pack.seek(-newest.record.packs[-1].size // 2, 2)
+        byte = pack.read(1)
+        pack.seek(-1, 1)
+        pack.write(bytes([byte[0] ^ 1]))
+    outcome = case.runs.run(tmp_path)
+    assert newest.path in outcome.set_aside[0]
+    assert (outcome.resumed_from, outcome.digest) == (before.record.name, case.peace.digest)
+
+
+@pytest.mark.skipif(
+    "keep_best" not in inspect.signature(Checkpointing).parameters, reason="the rule cannot keep the best yet"
+)
+def test_the_best_are_known_after_a_restart_too(case, tmp_path):
+    assert case.runs.run(tmp_path / "peace", **BEST).digest == case.peace.digest
+    assert case.runs.run(tmp_path / "killed", kill_in(case, 0.6), **BEST).was_killed
+    outcome = case.runs.run(tmp_path / "killed", **BEST)
+    assert outcome.digest == case.peace.digest
+    kept = names(tmp_path / "killed")
+    assert kept - {outcome.resumed_from} == names(tmp_path / "peace") - {outcome.resumed_from}

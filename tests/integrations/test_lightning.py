@@ -1,0 +1,202 @@
+"""A Lightning run that is stopped goes on as if nothing had happened; what Lightning saves itself is safe in bundles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning")
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning_case import Small, loaders, trainer
+
+import holdfast
+from holdfast import Checkpointing, errors
+from holdfast.integrations.lightning import HoldfastCallback, HoldfastCheckpointIO
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(does not have many workers|litlogger|GPU available|LeafSpec|exists and is not empty).*"
+)
+NUM_BATCHES = 40
+
+
+class Crash(Exception):
+    """Ends a run from within, as a defect of the script would."""
+
+
+def beats(crash_at: int | None):
+    count = 0
+
+    def beat() -> None:
+        nonlocal count
+        count += 1
+        if count == crash_at:
+            raise Crash
+
+    return beat
+
+
+def rule(**options) -> Checkpointing:
+    return Checkpointing(**{"mode": "disk", "save_on": ["batch_end", "epoch_end"], "every_n": 3, **options})
+
+
+def fit(
+    directory, crash_at: int | None = None, *, saving=None, num_workers: int = 0, ckpt_path=None, **options
+) -> HoldfastCallback:
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=saving or rule(), **options)
+    trainer(callback).fit(Small(beats(crash_at)), *loaders(num_workers), ckpt_path=ckpt_path)
+    return callback
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory) -> str:
+    return fit(tmp_path_factory.mktemp("peace")).state_digest()
+
+
+def test_saving_changes_nothing(tmp_path):
+    models = []
+    for callbacks in ([], [HoldfastCallback(tmp_path, checkpointing=rule())]):
+        pl.seed_everything(1, verbose=False)
+        models.append(Small())
+        trainer(*callbacks, enable_checkpointing=bool(callbacks)).fit(models[-1], *loaders())
+    stock, held = (list(model.parameters()) for model in models)
+    assert all(map(torch.equal, stock, held))
+
+
+@pytest.mark.parametrize("crash_at", [1, 7, 10, 11, 20, 27, 40])
+def test_a_run_that_crashes_ends_as_one_in_peace(crash_at, peace, tmp_path):
+    with pytest.raises(Crash):
+        fit(tmp_path, crash_at)
+    callback = fit(tmp_path)
+    if crash_at > 3:
+        assert callback.last_resume is not None
+        assert callback.last_resume.verdict == "exact"
+    assert callback.state_digest() == peace
+
+
+@pytest.mark.parametrize("hook", ["phase_start", "epoch_start", "epoch_end", "batch_start", "batch_end"])
+def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
+    saving = {"save_on": hook, "every_n": 1}
+    with pytest.raises(Crash):
+        fit(tmp_path, 24, saving=rule(**saving))
+    callback = fit(tmp_path, saving=rule(**saving))
+    assert callback.last_resume is not None
+    assert callback.state_digest() == peace
+
+
+@pytest.mark.slow
+def test_loaders_with_workers_go_on_exactly(tmp_path):
+    wanted = fit(tmp_path / "peace", num_workers=2).state_digest()
+    with pytest.raises(Crash):
+        fit(tmp_path / "crashed", 17, num_workers=2)
+    callback = fit(tmp_path / "crashed", num_workers=2)
+    assert callback.last_resume is not None
+    assert (callback.last_resume.verdict, callback.state_digest()) == ("exact", wanted)
+
+
+def test_a_bundle_is_a_ckpt_path(peace, tmp_path):
+    fit(tmp_path, saving=rule())
+    first = holdfast.scan(tmp_path)[0]
+    callback = fit(tmp_path, ckpt_path=first.path)
+    assert callback.last_resume is not None
+    assert callback.last_resume.path == first.path
+    assert callback.state_digest() == peace
+
+
+def test_a_finished_run_trains_nothing_when_run_again(peace, tmp_path):
+    saving = {"save_on": "phase_end", "every_n": 1}
+    assert fit(tmp_path, saving=rule(**saving)).state_digest() == peace
+    assert fit(tmp_path, crash_at=1, saving=rule(**saving)).state_digest() == peace
+
+
+def test_bundles_of_a_run_serve_for_testing_too(tmp_path):
+    fit(tmp_path)
+    model = Small()
+    tester = trainer(HoldfastCallback(tmp_path, checkpointing=rule()))
+    [metrics] = tester.validate(
+        model, loaders()[1], ckpt_path=holdfast.scan(tmp_path)[-1].path, verbose=False
+    )
+    weights = holdfast.open(holdfast.scan(tmp_path)[-1])["lightning/model"]
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    assert metrics["val_loss"] > 0
+
+
+def test_what_model_checkpoint_saves_is_in_bundles_and_is_read_checked(tmp_path):
+    def run(max_epochs: int, ckpt_path=None) -> tuple[Small, ModelCheckpoint]:
+        pl.seed_everything(1, verbose=False)
+        saving = ModelCheckpoint(tmp_path, save_top_k=2, monitor="loss_epoch", save_last=True)
+        saving.FILE_EXTENSION = ".ckpt.mml"
+        model = Small()
+        made = trainer(saving, max_epochs=max_epochs, plugins=[HoldfastCheckpointIO()])
+        made.fit(model, *loaders(), ckpt_path=ckpt_path)
+        return model, saving
+
+    _, saving = run(3)
+    listed = holdfast.scan(tmp_path)
+    assert len(listed) == 3
+    assert Path(saving.best_model_path) in [Path(each.path) for each in listed]
+    newest = HoldfastCheckpointIO.newest(tmp_path)
+    assert newest == listed[-1].path
+    model, _ = run(4, ckpt_path=newest)
+    assert model.trainer.current_epoch == 4
+    record = holdfast.scan(tmp_path)[-1].record
+    assert record
+    with open(f"{holdfast.scan(tmp_path)[-1].path}/{record.packs[-1].name}", "r+b") as pack:
+        pack.seek(-8, 2)
+        pack.write(b"\xff" * 8)
+    assert HoldfastCheckpointIO.newest(tmp_path) == holdfast.scan(tmp_path)[-2].path
+
+
+def test_a_second_run_in_the_same_directory_is_told_who_runs_there(tmp_path):
+    class Meanwhile(pl.Callback):
+        def on_train_start(self, *details) -> None:
+            fit(tmp_path)
+
+    pl.seed_everything(1, verbose=False)
+    with pytest.raises(errors.RunActiveError):
+        trainer(Meanwhile(), HoldfastCallback(tmp_path, checkpointing=rule())).fit(Small(), *loaders())
+    fit(tmp_path)  # both have let go
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
+    here = Path(__file__).parent
+    script = here / "lightning_ddp.py"
+    path = os.pathsep.join([str(here), str(here / "cases"), str(here.parent), *sys.path])
+
+    def run(*arguments: str) -> list[int]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": "2",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": path,
+        }
+        pair = [
+            subprocess.Popen(
+                [sys.executable, str(script), *arguments],
+                cwd=tmp_path,
+                env=os.environ | common | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
+            )
+            for rank in range(2)
+        ]
+        return [process.wait(timeout=200) for process in pair]
+
+    assert run("peace", "killed", "23") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("killed") == [0, 0]
+    for rank in range(2):
+        ends = [(tmp_path / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]
+        assert ends[0] == ends[1]
+        assert ends[0]

@@ -1,0 +1,141 @@
+"""A transformers Trainer that is held ends as one that is not, and as one that was never stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+import torch
+from transformers import GPT2LMHeadModel
+from transformers_case import Beats, trainer
+from typer.testing import CliRunner
+
+import holdfast
+from holdfast import Checkpointing, errors
+from holdfast.cli import app
+from holdfast.integrations.transformers import hold
+
+NUM_STEPS = 39  # 13 updates in each of 3 epochs: 25 batches, two to an update, and one left over
+
+
+class Crash(Exception):
+    """Ends a run from within, as a defect of the script would."""
+
+
+def beats(crash_at: int | None) -> Beats:
+    count = 0
+
+    def beat() -> None:
+        nonlocal count
+        count += 1
+        if count == crash_at:
+            raise Crash
+
+    return Beats(beat)
+
+
+def rule(**options) -> Checkpointing:
+    return Checkpointing(**{"mode": "disk", "save_on": ["batch_end", "epoch_end"], "every_n": 3, **options})
+
+
+def train(directory, crash_at: int | None = None, resume=True, saving=None, **options):
+    made = trainer(directory, beats(crash_at), **options)
+    held = hold(made, checkpointing=saving or rule())
+    made.train(resume_from_checkpoint=resume)
+    return held, made
+
+
+@pytest.fixture(scope="module")
+def peace(tmp_path_factory) -> str:
+    return train(tmp_path_factory.mktemp("peace"))[0].state_digest()
+
+
+def test_saving_changes_nothing(tmp_path):
+    stock = trainer(tmp_path / "stock")
+    stock.train()
+    _, held = train(tmp_path / "held")
+    assert all(map(torch.equal, stock.model.parameters(), held.model.parameters()))
+    without_times = [
+        [
+            {name: value for name, value in row.items() if "runtime" not in name and "second" not in name}
+            for row in made.state.log_history
+        ]
+        for made in (stock, held)
+    ]
+    assert without_times[0] == without_times[1]
+
+
+@pytest.mark.parametrize("crash_at", [5, 13, 14, 15, 22, 39])
+def test_a_run_that_crashes_ends_as_one_in_peace(crash_at, peace, tmp_path):
+    with pytest.raises(Crash):
+        train(tmp_path, crash_at)
+    held, made = train(tmp_path)
+    assert held.last_resume is not None
+    assert (held.last_resume.verdict, made.state.global_step) == ("exact", NUM_STEPS)
+    assert held.state_digest() == peace
+
+
+@pytest.mark.parametrize("hook", ["phase_start", "epoch_end", "batch_end"])
+def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
+    with pytest.raises(Crash):
+        train(tmp_path, 30, saving=rule(save_on=hook, every_n=1))
+    held, _ = train(tmp_path, saving=rule(save_on=hook, every_n=1))
+    assert held.last_resume is not None
+    assert held.state_digest() == peace
+
+
+@pytest.mark.slow
+def test_loaders_with_workers_go_on_exactly(tmp_path):
+    options = {"dataloader_num_workers": 2}
+    wanted = train(tmp_path / "peace", **options)[0].state_digest()
+    with pytest.raises(Crash):
+        train(tmp_path / "crashed", 17, **options)
+    held, _ = train(tmp_path / "crashed", **options)
+    assert held.state_digest() == wanted
+
+
+def test_the_words_of_the_arguments_are_a_rule_too(tmp_path):
+    made = trainer(tmp_path, save_strategy="steps", save_steps=5, save_total_limit=2)
+    hold(made)
+    made.train()
+    kept = [listed.record.moment.step for listed in holdfast.scan(tmp_path) if listed.record]
+    assert kept == [30, 35]
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_weights_are_read_by_from_pretrained_after_an_export(tmp_path):
+    train(tmp_path / "run")
+    newest = holdfast.scan(tmp_path / "run")[-1].path
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    target = str(folder / "model.safetensors")
+    done = CliRunner().invoke(app, ["export", newest, target, "--prefix", "transformers/model"])
+    assert done.exit_code == 0, done.output
+    (folder / "config.json").write_text(json.dumps(holdfast.open(newest)["transformers/config"]))
+    again, info = GPT2LMHeadModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values())
+    saved = holdfast.open(newest)["transformers/model"]
+    assert all(torch.equal(saved[name], value) for name, value in again.state_dict().items())
+
+
+def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
+    def stopped() -> tuple:
+        return train(tmp_path, learning_rate=0.0, num_train_epochs=9)
+
+    first, made = stopped()
+    assert made.state.epoch < 9  # nothing was learned for three epochs
+    again, _ = stopped()
+    assert again.state_digest() == first.state_digest()
+
+
+def test_what_cannot_go_on_is_refused_early(tmp_path):
+    with pytest.raises(errors.UsageError, match="says not when to save"):
+        hold(trainer(tmp_path))
+    with pytest.raises(errors.UsageError, match="ignore_data_skip"):
+        hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=rule())
+    with pytest.raises(errors.UsageError, match="checkpoint of the Trainer's own"):
+        train(tmp_path, resume=str(tmp_path / "checkpoint-5"))
