@@ -85,7 +85,9 @@ class FullDisk:
         number = next(self._numbers)
         saver = Saver(self.directory)
         if save == "one that links":
-            saver.learn("old")  # not "rolling", whose pack may by now be mostly of what changes, and not worth a link
+            saver.learn(
+                "old"
+            )  # not "rolling", whose pack may by now be mostly of what changes, and not worth a link
         try:
             record = saver.save(number, "rolling" if save == "an overwrite" else "new", self.size_bytes)
         except SaveError as err:
