@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-jax = pytest.importorskip("jax")
-nnx = pytest.importorskip("flax.nnx")
+pytest.importorskip("flax")
 pytest.importorskip("orbax.checkpoint")
 
 import jax.numpy as jnp
+from flax import nnx
 
 import holdfast
 from holdfast.errors import OutputExistsError, UsageError
