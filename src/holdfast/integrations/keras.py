@@ -153,7 +153,7 @@ class HoldfastCallback(keras.callbacks.Callback):
         if (saved := self._saved) is not None:
             rng.restore_state(saved["before"])
             set_seeds(saved["seeds_before"])
-            self._skipping.left = saved["batch"]
+            self._skipping.skip(saved["batch"], self._model.get_metrics_result())
             self._arrive_at("epoch_start")
             return
         self._epoch, self._batch = epoch, 0

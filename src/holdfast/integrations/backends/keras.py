@@ -64,8 +64,12 @@ class Skipping:
         inner = model.train_function
         self._inner: Callable[..., Any] = inner._inner if isinstance(inner, Skipping) else inner
         self.left, self.batch = 0, None
-        self._logs: Any = {}
+        self._logs: dict[str, Any] = {}
         model.train_function = self
+
+    def skip(self, num_batches: int, logs: dict[str, Any]) -> None:
+        """From the next batch on; `logs` are what training on each would have given: Keras looks at their names."""
+        self.left, self._logs = num_batches, logs
 
     def __call__(self, *given: Any) -> Any:
         *before, data = given  # JAX: its state, and an iterator. torch: a list of one batch
@@ -77,7 +81,7 @@ class Skipping:
             self.left -= 1
             if before:
                 next(data)
-            return ({}, *before) if before else {}
+            return (self._logs, *before) if before else self._logs
         return self._inner(*before, data)
 
     def _noting(self, batches: Iterator[Any]) -> Iterator[Any]:
