@@ -18,7 +18,7 @@ NEEDS = ("sklearn",)
 def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
     x = np.random.default_rng(0).normal(size=(60, 5))
     data = Dataset({"x": x, "y": x.sum(1)})
-    net = MLPRegressor((6,), random_state=0)
+    net = MLPRegressor(hidden_layer_sizes=(6,), random_state=0)
     forest = GradientBoostingRegressor(n_estimators=0, subsample=0.7, warm_start=True, random_state=1)
     with Run(directory, checkpointing=rule, net=net, forest=forest) as run:
         for _ in run.epochs(3):
