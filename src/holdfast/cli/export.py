@@ -1,4 +1,4 @@
-"""`holdfast export`: the arrays of a checkpoint as `.safetensors`, `.npz` or `.pt`."""
+"""`holdfast export`: the arrays of a checkpoint as `.safetensors`, `.npz`, `.pt` or `.orbax`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt or ….pth.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
     prefix: Annotated[
         str, typer.Option("--prefix", metavar="PATH", help="Only what is below it; names are relative to it.")
     ] = "",

@@ -9,11 +9,11 @@ from typing import get_args
 
 from ..errors import OutputExistsError, UsageError
 from ..session import Place, source_of
-from . import _npz_out, _safetensors_out, _torch_out
+from . import _npz_out, _orbax_out, _safetensors_out, _torch_out
 from ._choose import Names, choose
 from ._stream import OutputFiles
 
-_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".pt": "pt", ".pth": "pt"}
+_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".pt": "pt", ".pth": "pt", ".orbax": "orbax"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,14 @@ def export(
     shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write the arrays of a checkpoint to `out`: `.safetensors`, `.npz` or `.pt`, by its ending.
+    """Write the arrays of a checkpoint to `out`: `.safetensors`, `.npz`, `.pt` or `.orbax`, by its ending.
 
     Of an experiment these are the models (parameters and buffers), called as in a `state_dict` of the graph; of a
     state without a model graph every array. `prefix` or `only` choose others; `only="**"` means all.
 
     Each file appears whole or not at all. Bytes are checked as they are read, and streamed: in memory is a
-    piece at a time, or one array if it is in F order. A `.pt` is for `torch.load(weights_only=True)`.
+    piece at a time, or one array if it is in F order. A `.pt` is for `torch.load(weights_only=True)`. An `.orbax` is
+    a directory, written by Orbax from arrays that are all in memory; its tree is that of the paths below `prefix`.
 
     Args:
         prefix: only what is below this path; names are relative to it.
@@ -76,7 +77,11 @@ def export(
         raise OutputExistsError(place)  # before hours of work; that it still holds is seen to at the end
     with contextlib.ExitStack() as closing:
         source = source_of(checkpoint, closing)
+        names = "slashes" if kind == "orbax" else names
         chosen = choose(source.tree, prefix=prefix, only=only, names=names)
+        if kind == "orbax":
+            written = _orbax_out.write(source, chosen, place, overwrite)
+            return Exported(tuple(written), tuple(chosen.arrays), dict(chosen.tied), chosen.left_out)
         with OutputFiles(folder, overwrite) as files:
             if kind == "safetensors":
                 written = _safetensors_out.write(source, chosen, files, name, shard_bytes)

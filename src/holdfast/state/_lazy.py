@@ -69,8 +69,8 @@ class LazySnapshot:
         self._block = block = Block(walk.arrays, buffers)
         at_once = [(leaf, live) for leaf, live in walk.arrays if check or leaf.path not in gates]
         later = [] if check else [(leaf, live) for leaf, live, _ in self._watched]
-        copying = Copying((block.room(leaf), live) for leaf, live in at_once)
-        self._copying = Copying((block.room(leaf), live) for leaf, live in later)
+        copying = Copying(block.jobs(at_once))
+        self._copying = Copying(block.jobs(later))
         try:
             copying.run()
         except BaseException:

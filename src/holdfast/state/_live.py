@@ -122,6 +122,13 @@ class LiveArray:
         return None
 
 
+class FixedArray(LiveArray):
+    """The memory of an array that nobody will ever write: a snapshot keeps it alive instead of copying it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(np.ascontiguousarray(array).reshape(array.shape))
+
+
 def piece(live: Live, start: int, size: int) -> Bytes:
     """`size` bytes from byte `start` on: a view where that can be, else a copy of just these."""
     view = live.view()

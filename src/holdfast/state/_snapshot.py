@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .. import dtypes
@@ -10,7 +10,7 @@ from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
 from ._buffers import PAGE_BYTES, Buffers, aligned
 from ._copying import Copying
-from ._live import Live, piece
+from ._live import FixedArray, Live, piece
 from ._walk import Walk
 
 _SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
@@ -57,7 +57,7 @@ class MemorySnapshot:
     ) -> None:
         self.tree: Node = tree
         self._block = Block(arrays, buffers)
-        copying = Copying((self._block.room(leaf), live) for leaf, live in arrays)
+        copying = Copying(self._block.jobs(arrays))
         try:
             copying.run()
         except BaseException:
@@ -142,13 +142,16 @@ class LiveSnapshot:
 class Block:
     """One piece of memory with room for each leaf, lent by `buffers` if there are any.
 
+    Of arrays that nobody ever writes it has the memory itself.
+
     Raises (on construction):
         MemoryError: there is not so much memory.
     """
 
     def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
         self._buffers = buffers
-        leaves = [leaf for leaf, _ in arrays]
+        fixed = {leaf.path: view for leaf, live in arrays if (view := _fixed(live)) is not None}
+        leaves = [leaf for leaf, _ in arrays if leaf.path not in fixed]
         size, starts = _lay_out(leaves)
         device = next((device for _, live in arrays if (device := live.device()) is not None), None)
         self._memory: Bytes | None = aligned(size, device) if buffers is None else buffers.take(size, device)
@@ -156,15 +159,15 @@ class Block:
             leaf.path: self._memory[start : start + leaf.size_bytes]
             for leaf, start in zip(leaves, starts, strict=True)
         }
-        self._bytes = {path: _read_only(room) for path, room in self._rooms.items()}
+        self._bytes = {path: _read_only(room) for path, room in (self._rooms | fixed).items()}
 
     @property
     def size_bytes(self) -> int:
         return sum(room.nbytes for room in self._bytes.values())
 
-    def room(self, leaf: Leaf) -> Bytes:
-        """Where the leaf's bytes are to be put."""
-        return self._rooms[leaf.path]
+    def jobs(self, arrays: Iterable[tuple[Leaf, Live]]) -> Iterator[tuple[Bytes, Live]]:
+        """What is to be copied: where each leaf's bytes are to be put, and the array that has them."""
+        return ((self._rooms[leaf.path], live) for leaf, live in arrays if leaf.path in self._rooms)
 
     def bytes(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, read-only."""
@@ -179,6 +182,10 @@ class Block:
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
         self._memory = None
+
+
+def _fixed(live: Live) -> Bytes | None:
+    return live.view() if isinstance(live, FixedArray) else None
 
 
 def _read_only(room: Bytes) -> Bytes:

@@ -32,6 +32,9 @@ from ._compiled import (
 from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
 from ._tables import FUNCTIONS, scalar_type
 
+_GROWING = frozenset({"n_estimators", "max_iter"})
+"""What a loop raises between the fits of an estimator with `warm_start`: how far it has got, and so part of its state."""
+
 
 class Making:
     """One plan for the outermost live estimator, `root`, which stands at `path`."""
@@ -73,6 +76,8 @@ class Making:
                 makes[name] = self.fresh(node, below)
             elif not hasattr(live, name):
                 self._fit.problem(below, "was saved, and the live object has no such parameter")
+            elif name in _GROWING and getattr(live, "warm_start", False) is True:
+                makes[name] = self.fresh(node, below)
             elif name not in FREE:
                 makes[name] = self._parameter(getattr(live, name), node, below)
         for name in sorted(parameters - state.keys() - FREE):

@@ -1,0 +1,116 @@
+"""scikit-learn: a grid search that goes on after a kill. Loops of `partial_fit` and `warm_start` need only `holdfast.Run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import ParameterGrid, check_cv
+from sklearn.utils import _safe_indexing
+
+from .. import state
+from ..checkpointing import Checkpointing
+from ..errors import UsageError
+from ..session import ResumeReport
+from .loop import Run
+
+
+@final
+class GridSearch:
+    """Cross-validated scores of every candidate; each is kept, and is not computed again after a kill.
+
+        search = GridSearch(SVC(), {"C": [0.1, 1, 10]}, directory="runs/search", cv=5)
+        search.fit(X, y)          # again, in a new process: from where it was killed
+        search.best_params
+
+    One fit after the other, in this process: let the estimator itself use the cores. Estimators that draw random
+    numbers need a `random_state` of their own, as for any search that is to give the same twice.
+
+    Args:
+        estimator: is cloned for every fit.
+        grid: as of `sklearn.model_selection.ParameterGrid`.
+        cv, scoring: as of `GridSearchCV`; one metric, greater is better.
+        checkpointing: when to save; by default after each fit, the newest two are kept.
+
+    Attributes:
+        candidates: the parameters of each candidate.
+        scores: `(candidates, folds)`, NaN where nothing was computed yet.
+        last_resume: from where the last `fit` went on; None if from scratch.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
+        *,
+        directory: str | os.PathLike[str],
+        cv: Any = None,
+        scoring: Any = None,
+        checkpointing: Checkpointing | None = None,
+    ) -> None:
+        self._estimator, self._cv, self._scoring = estimator, cv, scoring
+        self._directory = directory
+        self._rule = checkpointing or Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
+        self.candidates: list[dict[str, Any]] = list(ParameterGrid(grid))
+        self.scores = np.empty((0, 0))
+        self.last_resume: ResumeReport | None = None
+
+    def fit(self, x: Any, y: Any = None) -> GridSearch:
+        """Compute the scores that are not there yet.
+
+        Raises:
+            UsageError: the directory has a search over other candidates, folds or data.
+        """
+        splitter = check_cv(self._cv, y, classifier=is_classifier(self._estimator))
+        folds = list(splitter.split(x, y))
+        score = check_scoring(self._estimator, scoring=self._scoring)
+        self.scores = np.full((len(self.candidates), len(folds)), np.nan)
+        about = {"search": self._about(x, y, folds)}
+        wanted = dict(about)
+        with Run(
+            self._directory, checkpointing=self._rule, label="search", scores=self.scores, about=about
+        ) as run:
+            self.last_resume = run.last_resume
+            if about != wanted:
+                raise UsageError(
+                    f"{os.fspath(self._directory)} has a search over other candidates, folds or data"
+                )
+            for step in run.steps(self.scores.size):
+                candidate, fold = divmod(step, len(folds))
+                value = self._score(score, x, y, self.candidates[candidate], folds[fold])
+                self.scores[candidate, fold] = value
+                run.log(score=value)
+        return self
+
+    @property
+    def mean_scores(self) -> np.ndarray:
+        """The mean over the folds, `(candidates,)`."""
+        return self.scores.mean(axis=1)
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """Those of the candidate with the greatest mean score; of equal ones the first."""
+        return self.candidates[int(np.nanargmax(self.mean_scores))]
+
+    def _score(self, score: Any, x: Any, y: Any, parameters: dict[str, Any], fold: tuple[Any, Any]) -> float:
+        train, test = fold
+        estimator = clone(self._estimator).set_params(**clone(parameters, safe=False))
+        targets = [] if y is None else [_safe_indexing(y, train)]
+        estimator.fit(_safe_indexing(x, train), *targets)
+        targets = [] if y is None else [_safe_indexing(y, test)]
+        return float(score(estimator, _safe_indexing(x, test), *targets))
+
+    def _about(self, x: Any, y: Any, folds: Sequence[tuple[Any, Any]]) -> str:
+        """Digest of all that decides the scores, as far as it can be taken apart."""
+        data = [np.asarray(each) for each in (x, y) if each is not None]
+        facts = [
+            repr(self._estimator),
+            repr(self.candidates),
+            repr(self._scoring),
+            [list(map(np.asarray, fold)) for fold in folds],
+        ]
+        return state.digest(state.capture([data, facts]))

@@ -1,0 +1,104 @@
+"""A fit that is held ends as one that is not, and never restores less than it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if importlib.util.find_spec("keras") is None:  # importing it would choose a backend
+    pytest.skip("keras is not installed", allow_module_level=True)
+
+SCRIPT = """
+import sys
+
+import numpy as np
+import pytest
+from keras.callbacks import LambdaCallback
+from keras_fit import compiled, fit, keras
+
+from holdfast import Checkpointing, errors
+from holdfast.integrations.keras import HoldfastCallback
+
+
+class Crash(Exception):
+    pass
+
+
+def held(directory, hook="batch_end", every_n=3):
+    return HoldfastCallback(directory, checkpointing=Checkpointing(mode="disk", save_on=hook, every_n=every_n))
+
+
+def crashing(at):
+    count = [0]
+
+    def beat(batch, logs=None):
+        count[0] += 1
+        if count[0] == at:
+            raise Crash
+
+    return LambdaCallback(on_train_batch_begin=beat)
+
+
+def same(one, other):
+    return all(map(np.array_equal, one.get_weights(), other.get_weights()))
+
+
+stock = compiled()
+history = fit(stock, [])
+model, callback = compiled(), held("peace")
+kept = fit(model, [callback])
+assert same(stock, model), "saving changed something"
+assert kept.history == history.history
+
+for hook in ("phase_start", "epoch_start", "batch_start", "batch_end", "epoch_end"):
+    with pytest.raises(Crash):
+        fit(compiled(), [held(hook, hook, 1), crashing(26)])
+    model, again = compiled(), held(hook, hook, 1)
+    resumed = fit(model, [again])
+    assert again.last_resume.verdict == "exact", hook
+    assert same(stock, model), hook
+    assert resumed.history == history.history, hook
+
+again = held("peace")
+fit(compiled(), [again])  # has ended: nothing is trained
+assert again.state_digest() == callback.state_digest()
+longer = held("peace")
+assert len(fit(compiled(), [longer], epochs=5).epoch) == 5
+
+with pytest.raises(Crash):
+    fit(compiled(), [held("other"), crashing(9)])
+keras.utils.clear_session()
+with pytest.raises(errors.StateMismatchError, match="was saved with|was saved, the live"):
+    fit(compiled(9), [held("other")])
+second = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(8, name="another"), keras.layers.Dense(1)])
+second.compile("adamw", "mse")
+with pytest.raises(errors.StateMismatchError, match="there is no live object for it"):
+    fit(second, [held("other")])
+with pytest.raises(errors.UsageError, match="steps_per_execution|must be"):
+    second.compile("adamw", "mse", steps_per_execution=2)
+    fit(second, [held("executions")])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_held_fit_goes_on_from_every_hook_and_refuses_what_does_not_match(backend, tmp_path):
+    pytest.importorskip(backend)
+    here = Path(__file__).parent
+    paths = [here / "cases", here, here.parent]
+    path = os.pathsep.join([*map(str, paths), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,72 @@
+"""A grid search that is killed computes nothing twice, and ends with what one in peace has, which is what GridSearchCV has."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("sklearn")
+
+import numpy as np
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+import holdfast
+from holdfast.errors import UsageError
+from holdfast.integrations.sklearn import GridSearch
+
+GRID = {
+    "decisiontreeclassifier__max_depth": [1, 2, 3],
+    "decisiontreeclassifier__criterion": ["gini", "entropy"],
+}
+X, Y = load_iris(return_X_y=True)
+
+
+class Tree(DecisionTreeClassifier):
+    fits = 0
+    crash_at = None
+
+    def fit(self, *data, **options):
+        Tree.fits += 1
+        if Tree.fits == Tree.crash_at:
+            raise RuntimeError("a cable was pulled")
+        return super().fit(*data, **options)
+
+
+def search(directory, grid=GRID, data=X, crash_at=None):
+    Tree.fits, Tree.crash_at = 0, crash_at
+    pipeline = make_pipeline(StandardScaler(), Tree(max_features=2, random_state=0).set_params())
+    names = {name.replace("decisiontreeclassifier", "tree"): values for name, values in grid.items()}
+    return GridSearch(pipeline, names, directory=directory, cv=4).fit(data, Y)
+
+
+def test_a_search_that_was_killed_goes_on_with_the_fit_that_it_was_at(tmp_path):
+    peace = search(tmp_path / "peace")
+    with pytest.raises(RuntimeError, match="cable"):
+        search(tmp_path / "killed", crash_at=14)
+    again = search(tmp_path / "killed")
+    assert Tree.fits == 24 - 13
+    assert again.last_resume.verdict == "exact"
+    assert np.array_equal(again.scores, peace.scores)
+    assert again.best_params == peace.best_params
+    search(tmp_path / "killed")
+    assert Tree.fits == 0
+    assert len(holdfast.scan(tmp_path / "killed")) <= 3
+
+
+def test_its_scores_are_those_of_scikit_learn(tmp_path):
+    found = search(tmp_path)
+    pipeline = make_pipeline(StandardScaler(), DecisionTreeClassifier(max_features=2, random_state=0))
+    theirs = GridSearchCV(pipeline, GRID, cv=4).fit(X, Y)
+    assert np.array_equal(found.mean_scores, theirs.cv_results_["mean_test_score"])
+    assert [*found.best_params.values()] == [*theirs.best_params_.values()]
+
+
+def test_another_search_in_its_directory_is_refused(tmp_path):
+    search(tmp_path)
+    with pytest.raises(UsageError, match="other candidates, folds or data"):
+        search(tmp_path, data=X + 1)
+    with pytest.raises(UsageError, match="other candidates, folds or data"):
+        search(tmp_path, grid={"decisiontreeclassifier__max_depth": [1, 2, 4, 5, 6, 7]})
