@@ -44,7 +44,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e ".[torch,sklearn,pandas,lightning,transformers,accelerate,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e ".[torch,sklearn,pandas,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,dev]"
 	touch $@
 
 # About 2.1 GB and 70 seconds. A peer that cannot be installed is left out, and the benchmarks say so.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import works_with
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -41,6 +43,55 @@ def test_the_readme_runs_and_a_second_time_it_goes_on(tmp_path):
 def test_the_experiment_in_the_readme_takes_about_twenty_lines():
     lines = [line for line in blocks(ROOT / "README.md")[0].splitlines() if line.strip()]
     assert len(lines) <= 25
+
+
+def test_what_it_is_said_to_work_with_is_what_the_acceptance_test_holds_to_it():
+    said = re.search(
+        r"<!-- works with: begin -->\n(.*)<!-- works with: end -->",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
+    assert said is not None
+    assert said[1] == works_with.table(), "python tests/integrations/works_with.py prints the table"
+
+
+@pytest.mark.slow
+def test_the_commands_that_compare_search_and_torture_do_what_the_readme_shows(tmp_path):
+    """Each line after a `$` in its console; what it prints is compared by words, since times and sizes vary."""
+    consoles = re.findall(
+        r"^```console\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    run("from holdfast.cli import main; import sys; sys.argv[1:] = ['demo', '--keep', 'runs/demo', '--kills', '1']; main()",
+        tmp_path)  # fmt: skip
+    shown = re.findall(r"^\$ (holdfast .*)\n((?:[^$].*\n|\n)*)", "".join(consoles), re.MULTILINE)
+    assert [command.split()[1] for command, _ in shown] == ["diff", "bisect", "torture", "show"]
+    for command, output in shown:
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(here(command))],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        if " show " in command:  # of which a part is shown
+            assert "  resumed      exact, from " in done.stdout
+            continue
+        assert words(done.stdout)[:2] == words(output)[:2]
+        if " diff " not in command:  # of which a part is shown
+            assert words(done.stdout)[-1] == words(output)[-1]
+
+
+def here(command: str) -> str:
+    """The command with this interpreter, and with one kill where there are three."""
+    return command.replace("-- python ", f"-- {sys.executable} ").replace("--kills 3", "--kills 1")
+
+
+def words(output: str) -> list[list[str]]:
+    """The first word of each line that is not empty, and its first of the others that has no digit."""
+    lines = [line.split() for line in output.splitlines() if line.strip()]
+    return [[word for word in line if not re.search(r"[\d.]", word)][:2] for line in lines]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

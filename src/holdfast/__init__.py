@@ -11,6 +11,9 @@ from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
     from .checkpointing import Checkpointing as Checkpointing
+    from .checkpointing import KeepBest as KeepBest
+    from .checkpointing import KeepEvery as KeepEvery
+    from .checkpointing import KeepLast as KeepLast
     from .compare import average as average
     from .compare import diff as diff
     from .data import Dataset as Dataset
@@ -31,14 +34,17 @@ if _TYPE_CHECKING:
     from .integrations.loop import Run as Run
     from .session import Checkpoint as Checkpoint
     from .session import archive as archive
+    from .session import fork as fork
     from .session import open as open
+    from .session import plan as plan
+    from .session import prune as prune
     from .session import scan as scan
     from .state import capture as capture
     from .state import register_adapter as register_adapter
     from .state import restore as restore
 
 _HOMES = {
-    "checkpointing": ("Checkpointing",),
+    "checkpointing": ("Checkpointing", "KeepBest", "KeepEvery", "KeepLast"),
     "compare": ("average", "diff"),
     "data": ("Dataset",),
     "exchange": ("export", "import_checkpoint"),
@@ -47,7 +53,7 @@ _HOMES = {
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
     "integrations.loop": ("Run",),
-    "session": ("Checkpoint", "archive", "open", "scan"),
+    "session": ("Checkpoint", "archive", "fork", "open", "plan", "prune", "scan"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

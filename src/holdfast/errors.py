@@ -16,14 +16,19 @@ Grouped by what the caller would do next:
     │   └── PieceDamagedError                  stored bytes have another digest than was recorded
     ├── FormatVersionError                 install a newer Holdfast
     ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
+    ├── NotReproducedError                 a replay of a run came to another state
+    ├── DivergenceError                    the state or the loss is not finite: go back, and change something
     ├── SnapshotTornError                  take it again by copy; this save was given up
     ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
     │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
+    ├── ExactnessError                     a run did not come to the same state again
     └── RestoreError
         ├── StateMismatchError (ValueError)    what is saved does not fit the live object; nothing changed
         │   └── StatesDifferError                  states that were to be combined do not fit each other
         ├── RestoreIncompleteError             damage was met half-way; the live object is a mixture
         └── PlanMismatchError (ValueError)     the experiment is not the one that was saved
+
+Beside them stands `Preempted` (SystemExit): a run that was told to leave has saved, and leaves.
 
 All keep their facts as attributes and survive pickling (a worker process may raise them).
 """
@@ -41,6 +46,20 @@ class HoldfastError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # OSError and friends rebuild from a filtered `args`; the facts live in __dict__.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class Preempted(SystemExit):
+    """A run was told by a signal to leave; it has saved what its rules say, and ends the process.
+
+    Not an `Exception`: what catches those, to go on in spite of them, does not catch this.
+    """
+
+    def __init__(self, signal: str, code: int) -> None:
+        super().__init__(code)
+        self.signal = signal
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.signal, self.code)
 
 
 class UsageError(HoldfastError, ValueError):
@@ -176,6 +195,31 @@ class CheckpointReplacedError(HoldfastError):
         return f"{self.place} held checkpoint {self.expected[:12]} and now holds {now}. Open it again."
 
 
+class CheckpointPinnedError(HoldfastError):
+    """The checkpoint is pinned, so it is not removed."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place} is pinned; nothing was removed. `holdfast unpin` takes the pin away."
+
+
+class CheckpointThinnedError(HoldfastError):
+    """The checkpoint was thinned: its models can be restored, but no run goes on from it."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} was thinned: the optimizer's state was given up, so no run goes on from it. "
+            "Its models can be restored; to go on, choose a newer checkpoint."
+        )
+
+
 class SnapshotTornError(HoldfastError):
     """An array was changed by somebody before it was safe in the snapshot, so the save was given up."""
 
@@ -205,6 +249,48 @@ class CommitUncertainError(SaveError):
         return (
             f"{self.place}: the new checkpoint is in place, but making it durable failed ({self.why}). "
             "After a power cut the name may hold the old one or the new one. Nothing was removed."
+        )
+
+
+class ExactnessError(HoldfastError):
+    """A run, or a part of it, was repeated and did not come to the same state."""
+
+
+class NotReproducedError(ExactnessError):
+    """A run from one checkpoint to the next, done again, came to another state.
+
+    `place` is the checkpoint, `leaf` the first part of the state that differs, of `number` in all.
+    """
+
+    def __init__(self, place: str, leaf: str, number: int) -> None:
+        super().__init__(place, leaf, number)
+        self.place, self.leaf, self.number = place, leaf, number
+
+    def __str__(self) -> str:
+        more = f", and {self.number - 1} more" if self.number > 1 else ""
+        return (
+            f"another state came out than {self.place} holds: {self.leaf!r} differs{more}. Something that the script "
+            "uses is not part of the state: an unseeded generator, the clock, a kernel that is not deterministic."
+        )
+
+
+class DivergenceError(HoldfastError):
+    """What is trained is not finite any more, and the rule says not to go on (`on_divergence`).
+
+    `why` says what was found, `healthy` is the path of the newest checkpoint that was finite, None if there is none.
+    `can_roll_back`: whether the rule wants the run to go back there, and its `max_rollbacks` are not used up.
+    """
+
+    def __init__(self, why: str, healthy: str | None = None, can_roll_back: bool = False) -> None:
+        super().__init__(why, healthy, can_roll_back)
+        self.why, self.healthy, self.can_roll_back = why, healthy, can_roll_back
+
+    def __str__(self) -> str:
+        if self.healthy is None:
+            return f"the run diverged: {self.why}. No checkpoint of it is finite."
+        return (
+            f"the run diverged: {self.why}. The newest checkpoint that is finite is {self.healthy}: go on from there "
+            "with something changed (a smaller step, another seed), for the same would come again."
         )
 
 

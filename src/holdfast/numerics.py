@@ -35,6 +35,7 @@ def is_number(dtype: str) -> bool:
     return dtype in _IN_A_TABLE or dtype in ("bfloat16", "complex32") or _kind(dtype) in "biufc"
 
 
+@cache
 def is_floating(dtype: str) -> bool:
     """Whether they are real or complex floating numbers, which `narrow` makes."""
     if dtype in ("float8_e8m0fnu", "float4_e2m1fn_x2"):
@@ -131,3 +132,55 @@ def _to_bfloat16(values: Values) -> npt.NDArray[np.uint16]:
     bits = bits | (toward_zero.astype(np.float64) != values).astype(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.where(np.isnan(values), 0x7FC0, rounded).astype("<u2")
+
+
+_LARGEST_FINITE = {  # of the formats in which all that is greater is no number: (bits without sign, of an item)
+    "bfloat16": (0x7F7F, 2),
+    "float8_e4m3fn": (0x7E, 1),
+    "float8_e5m2": (0x7B, 1),
+}
+_IEEE = {2: 0x7BFF, 4: 0x7F7F_FFFF, 8: 0x7FEF_FFFF_FFFF_FFFF}
+
+
+def all_finite(raw: npt.NDArray[np.uint8], dtype: str) -> bool:
+    """Whether no item in `raw`, of a floating type (see `is_floating`), is NaN or infinite.
+
+    Above the largest finite number come, in the order of bits as integers, infinity and the NaNs: two greatest values
+    (of signed integers for what is positive, of unsigned ones for the rest) decide, and nothing is widened or copied.
+    """
+    largest, size = _bits(dtype)
+    if largest is None:
+        return bool(np.isfinite(widen(raw, dtype)).all())
+    if not raw.size:
+        return True
+    sign = 1 << (8 * size - 1)
+    positive = int(raw.view(f"<i{size}").max()) <= largest
+    return positive and int(raw.view(f"<u{size}").max()) <= sign | largest
+
+
+def count_sick(raw: npt.NDArray[np.uint8], dtype: str) -> tuple[int, int]:
+    """How many items of a floating type are NaN, and how many are infinite; of a complex item either part counts."""
+    nans = infs = 0
+    block = _BLOCK_BYTES - _BLOCK_BYTES % dtypes.item_size(dtype)
+    for start in range(0, raw.size, block):
+        values = widen(raw[start : start + block], dtype)
+        nans += int(np.count_nonzero(np.isnan(values)))
+        infs += int(np.count_nonzero(np.isinf(values)))
+    return nans, infs
+
+
+_BLOCK_BYTES = 1 << 19
+
+
+@cache
+def _bits(dtype: str) -> tuple[int | None, int]:
+    """The largest finite number as bits without the sign, and the bytes of a real item; None if that is not all."""
+    if dtype in _LARGEST_FINITE:
+        return _LARGEST_FINITE[dtype]
+    if dtype == "complex32":
+        return _IEEE[2], 2
+    if dtype in _IN_A_TABLE or not dtypes.to_numpy(dtype).isnative:
+        return None, 0
+    items = dtypes.to_numpy(dtype)
+    size = items.itemsize // (2 if items.kind == "c" else 1)
+    return _IEEE.get(size), size

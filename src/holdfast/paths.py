@@ -42,15 +42,16 @@ def plain_name(path: str) -> list[str]:
 def matches(path: str, pattern: str) -> bool:
     """Whether `pattern` means `path`: `*` and `?` stay within an element, `**` crosses them; the rest is itself.
 
-    A pattern also means everything below the places that it names.
+    A pattern begins at the top, unless it begins with `**/`, and means everything below the places that it names, too:
+    `a/*/c`, `**/c` and `a/**` all mean `a/b/c`. `**/` between elements stands for any number of them, none included.
     """
     return _compiled(pattern).fullmatch(path) is not None
 
 
 @lru_cache(maxsize=64)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*|\*|\?)", pattern.rstrip("/"))
-    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"((?:(?<=/)|\A)\*\*/|\*\*|\*|\?)", pattern.rstrip("/"))
+    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(wild.get(part) or re.escape(part) for part in parts) + "(/.*)?", re.DOTALL)
 
 

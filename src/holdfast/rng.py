@@ -6,6 +6,7 @@ torch is loaded, its CPU stream, every CUDA device and MPS. Nothing is set befor
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Iterator
@@ -101,10 +102,24 @@ def draws(state: RandomState | None = None) -> dict[str, str]:
     }
 
 
+def next_draw(generator: Any) -> str:
+    """What one generator (see `is_generator`) would give next, 64 bits in hex; drawn from a clone."""
+    if not isinstance(generator, random.Random | np.random.Generator | np.random.RandomState):
+        clone = _torch().Generator(generator.device)
+        clone.set_state(generator.get_state())
+        return f"{_next_bits(clone):016x}"
+    clone = copy.deepcopy(generator)
+    if isinstance(clone, np.random.Generator):
+        return clone.bytes(8).hex()
+    return f"{_next_bits(clone):016x}"
+
+
 def is_generator(value: object) -> bool:
     """Whether `value` is a random generator of Python, NumPy or torch with a state of its own."""
     torch = sys.modules.get("torch")
     kinds = (random.Random, np.random.Generator, np.random.RandomState)
+    if isinstance(value, random.SystemRandom):
+        return False  # asks the system, and has no state
     return isinstance(value, (*kinds, torch.Generator) if torch else kinds)
 
 

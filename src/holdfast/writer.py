@@ -55,7 +55,7 @@ class BackgroundWriter:
         _end_at_once_on_sigterm()
         return time.perf_counter() - began_s
 
-    def submit(self, job: Callable[[], None], *, needs: Needs | None = None) -> None:
+    def submit(self, job: Callable[[], object], *, needs: Needs | None = None) -> None:
         """Run `job` in the background, once the one before has ended. `needs`: what it will wait for."""
         self.settle()
         self._needs = needs
@@ -87,7 +87,7 @@ class BackgroundWriter:
         self.settle()
         self.check()
 
-    def _run(self, job: Callable[[], None]) -> None:
+    def _run(self, job: Callable[[], object]) -> None:
         try:
             job()
         except BaseException as err:
@@ -100,6 +100,11 @@ class BackgroundWriter:
 
 
 _writers: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
+
+
+def is_ours(handler: object) -> bool:
+    """Whether this handler of a signal is the one that finishes a save first, and then ends the process."""
+    return handler is _end_after_saving
 
 
 def _finish_first_on_sigterm() -> None:

@@ -91,3 +91,23 @@ def test_items_of_lists_are_numbered():
 def test_a_key_that_is_not_plain_is_refused():
     with pytest.raises(TypeError, match="object is not a plain key"):
         paths.child("", object())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "means", "does_not"),
+    [
+        ("a/b", ["a/b", "a/b/c"], ["a/bc", "x/a/b"]),
+        ("a/*/c", ["a/b/c", "a/b/c/d"], ["a/c", "a/b/b/c"]),
+        ("*.weight", ["0.weight", "0.weight/x"], ["a/0.weight"]),
+        ("**.weight", ["0.weight", "a/b/0.weight"], ["a/weight"]),
+        ("**/weight", ["weight", "a/weight", "a/b/weight/c"], ["a/0.weight"]),
+        ("a/**/c", ["a/c", "a/b/c", "a/b/b/c"], ["ac", "a/bc"]),
+        ("a/**", ["a/b", "a/b/c"], ["a", "ab"]),
+        ("a/?", ["a/b"], ["a/bc", "a/"]),
+        ("a[b]", ["a[b]"], ["ab"]),
+        ("**", ["a", "a/b"], []),
+    ],
+)
+def test_a_pattern_means_what_the_page_says(pattern, means, does_not):
+    assert [path for path in means if not paths.matches(path, pattern)] == []
+    assert [path for path in does_not if paths.matches(path, pattern)] == []

@@ -15,6 +15,7 @@ from holdfast.checkpointing import (
     TRAINING_HOOKS,
     TRAINING_PLACEHOLDERS,
     Checkpointing,
+    attach_to_experiment,
     check_label,
     check_name,
     experiment_key,
@@ -196,7 +197,14 @@ def test_a_hook_of_the_other_context_has_no_key():
     with pytest.raises(UsageError, match="not a hook of TrainPhase"):
         training_key(Checkpointing(), at("group_end"))
     with pytest.raises(UsageError, match="not a hook of Experiment"):
-        experiment_key(Checkpointing(), at("epoch_end"), "p")
+        experiment_key(Checkpointing(), at("fit_end"), "p")
+
+
+def test_an_experiments_rule_has_names_inside_a_phase_for_saves_that_no_hook_of_its_own_asked_for():
+    rule = attach_to_experiment(Checkpointing(mode="disk", save_on="phase_end"))
+    for hook, name in {"epoch_end": "p_epoch3", "batch_end": "p_epoch3_batch7"}.items():
+        moment = at(hook, epoch=3, batch=7)
+        assert experiment_key(rule, moment, "p") == experiment_name(rule, moment, "p") == name
 
 
 # Templates

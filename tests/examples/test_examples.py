@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from newborn import ONE_THREAD
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -22,7 +24,13 @@ def command(name: str, *arguments: str) -> list[str]:
 
 def run(name: str, *arguments: str, cwd: Path) -> str:
     done = subprocess.run(
-        command(name, *arguments), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+        command(name, *arguments),
+        cwd=cwd,
+        env=os.environ | ONE_THREAD,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -30,7 +38,9 @@ def run(name: str, *arguments: str, cwd: Path) -> str:
 
 def kill_after_saves(number: int, name: str, *arguments: str, cwd: Path, directory: Path) -> None:
     """Run it, and kill it as soon as so many checkpoints have been committed."""
-    process = subprocess.Popen(command(name, *arguments), cwd=cwd, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(name, *arguments), cwd=cwd, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True
+    )
     deadline_s = time.monotonic() + 120
     try:
         while len(holdfast.scan(directory) if directory.exists() else []) < number:

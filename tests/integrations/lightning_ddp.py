@@ -43,7 +43,7 @@ def train(directory: Path, fatal: int | None = None) -> None:
 
     made = trainer(callback, Apart(), strategy="ddp", devices=2, max_epochs=6)
     made.fit(model, *loaders())
-    weights = [round(float(value.double().sum()), 12) for value in model.parameters()]
+    weights = [round(float(value.detach().double().sum()), 12) for value in model.parameters()]
     digest = callback.state_digest() if made.is_global_zero else ""
     (directory / f"rank{made.global_rank}.txt").write_text(f"{weights} {rng.draws()} {digest}")
 

@@ -35,7 +35,7 @@ def test_what_a_pattern_matches_is_not_in_the_bundle_and_all_else_is(tmp_path):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["model_graph/body", "model_graph/body/0.weight", "*/optimizer", "*/optimizer/state/*", "*/exp_avg"],
+    ["model_graph/body", "model_graph/body/0.weight", "*/optimizer", "*/optimizer/state/*", "**/exp_avg"],
 )
 def test_going_on_without_saying_so_is_refused_by_the_names_of_what_is_missing(tmp_path, pattern):
     run(tmp_path, pattern)

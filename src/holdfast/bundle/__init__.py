@@ -6,10 +6,15 @@ from ._commit import make_directories as make_directories
 from ._delete import delete as delete
 from ._json import decode as decode_json  # noqa: F401
 from ._leftovers import sweep as sweep
+from ._names import RECORD as RECORD
 from ._names import SUFFIX as SUFFIX
 from ._names import bundle_path as bundle_path
 from ._names import new_id as new_id
 from ._names import part_path as part_path
+from ._pin import file_sizes as file_sizes
+from ._pin import is_pinned as is_pinned
+from ._pin import pin as pin
+from ._pin import unpin as unpin
 from ._read import Bundle as Bundle
 from ._read import StoredPiece as StoredPiece
 from ._read import read_record as read_record

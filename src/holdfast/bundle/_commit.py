@@ -8,7 +8,8 @@ unfinished save.
 *Overwriting*: write new files beside the old ones under the new id (packs kept from the old checkpoint
 are linked again under the new id), sync them and the directory; rename the new record over the old; sync
 the directory; **only then** unlink the names of the replaced record that the current record does not
-name. At every instant the name is the old checkpoint or the new one. An error between the rename and
+name. At every instant the name is the old checkpoint or the new one. (A pinned one is never
+replaced: it is renamed to `NAME.pinned-<id>.ckpt.mml` first, and the save is one of a new name.) An error between the rename and
 that sync is a `CommitUncertainError`: nothing is removed.
 
 Every step inside a bundle goes through an open directory, so a bundle that is deleted meanwhile takes
@@ -43,7 +44,9 @@ from ._names import (
     new_record,
     overwrite_owner,
     part_path,
+    pinned_name,
 )
+from ._pin import is_pinned_inside
 from ._read import read_record
 from ._record import encode_record
 from ._write import write_file
@@ -167,7 +170,7 @@ def _sync_names(disk: Storage, directory: str, created: list[str]) -> None:
 def _commit_over(
     disk: Storage, directory: str, name: str, fill: Fill, durable: bool
 ) -> CheckpointRecord | None:
-    """None if the bundle went away meanwhile, or was damaged and has been set aside."""
+    """None if the bundle went away meanwhile, or was damaged or pinned and made way."""
     id, place = new_id(), bundle_path(directory, name)
     try:
         inside = disk.open_directory(place)
@@ -176,6 +179,9 @@ def _commit_over(
     with inside:
         if _is_damaged(inside, place):
             _set_aside(disk, place, id, inside)
+            return None
+        if is_pinned_inside(inside):
+            _make_way(disk, directory, name, inside)
             return None
         sweep_bundle(inside)
         try:
@@ -193,7 +199,21 @@ def _commit_over(
             return record if _is_still(disk, place, inside) else None
 
 
-def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord:
+def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:
+    """Rename a pinned bundle, whole and pinned as it is, so that its name is free for the save."""
+    place = bundle_path(directory, name)
+    aside = bundle_path(directory, pinned_name(name, _record_in(inside, place).id))
+    if not _is_still(disk, place, inside):
+        return
+    disk.rename(place, aside)
+    if _is_still(disk, aside, inside):
+        logger.warning("%s is pinned and stays: it is called %s from now on", place, aside)
+    else:  # somebody else has just put another in its place
+        disk.rename(aside, place)
+
+
+def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord | None:
+    """None if it has been pinned meanwhile."""
     try:
         record = fill(inside, id, rename_links=True)
         write_file(inside, new_record(id), encode_record(record), durable=durable)
@@ -203,6 +223,9 @@ def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) 
     except BaseException:
         _discard(inside, id)
         raise
+    if is_pinned_inside(inside):  # since we looked
+        _discard(inside, id)
+        return None
     try:
         inside.rename(new_record(id), RECORD)
     except OSError as err:

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import logging
 
-from ..errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError, SaveError
+from ..errors import (
+    CheckpointNotFoundError,
+    CheckpointPinnedError,
+    CheckpointReplacedError,
+    HoldfastError,
+    SaveError,
+)
 from ..storage import Storage
 from ._commit import parent
-from ._leftovers import is_ours, put_back, record_in, remove_trash
+from ._leftovers import is_ours, put_back, put_pinned_back, record_in, remove_trash
 from ._names import RECORD, SUFFIX, aside_path, new_id, trash_path
+from ._pin import is_pinned
 
 logger = logging.getLogger("holdfast")
 
@@ -26,12 +33,15 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
 
     Raises:
         CheckpointNotFoundError: there is no bundle.
+        CheckpointPinnedError: it is pinned; it is left alone.
         CheckpointReplacedError: it holds another checkpoint than `expected_id`; it is left alone.
         SaveError: the disk refused.
     """
     directory, name = parent(path), path.rstrip("/").rpartition("/")[2].removesuffix(SUFFIX)
     trash = trash_path(directory, name, new_id())
     try:
+        if is_pinned(disk, path):
+            raise CheckpointPinnedError(path)
         if expected_id is None:
             _check_is_bundle(disk, path)
             disk.rename(path, trash)
@@ -61,6 +71,10 @@ def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) 
         # If the name is taken again by now, what we moved has been replaced and nobody misses it.
         if put_back(disk, aside, path):
             raise
+    if is_pinned(disk, aside):  # since we looked
+        name = path.rstrip("/").rpartition("/")[2].removesuffix(SUFFIX)
+        put_pinned_back(disk, aside, parent(path), name, expected_id)
+        raise CheckpointPinnedError(path)
     try:
         disk.rename(aside, trash)
     except FileNotFoundError:  # a sweeper was quicker

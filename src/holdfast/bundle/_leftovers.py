@@ -22,8 +22,10 @@ from ._names import (
     new_id,
     overwrite_id,
     overwrite_owner,
+    pinned_name,
     trash_path,
 )
+from ._pin import is_pinned
 from ._read import read_record
 
 logger = logging.getLogger("holdfast")
@@ -103,6 +105,12 @@ def put_back(disk: Storage, aside: str, path: str) -> bool:
     return True
 
 
+def put_pinned_back(disk: Storage, aside: str, directory: str, name: str, id: str) -> None:
+    """Undo the deletion of a checkpoint that was pinned meanwhile, under another name if its own is taken again."""
+    if not put_back(disk, aside, bundle_path(directory, name)):
+        disk.rename(aside, bundle_path(directory, pinned_name(name, id)))
+
+
 def record_in(disk: Storage, path: str) -> CheckpointRecord | None:
     """The record of the directory at `path`; None if there is no valid one."""
     try:
@@ -115,6 +123,9 @@ def record_in(disk: Storage, path: str) -> CheckpointRecord | None:
 def _settle(disk: Storage, aside: str, directory: str, name: str, id: str) -> str | None:
     """Finish or undo what a deleter left in doubt; returns the trash, None if it was undone."""
     record = record_in(disk, aside)
+    if is_pinned(disk, aside):
+        put_pinned_back(disk, aside, directory, name, id)
+        return None
     if (record is None or record.id != id) and put_back(disk, aside, bundle_path(directory, name)):
         return None
     trash = trash_path(directory, name, new_id())

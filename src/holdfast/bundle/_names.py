@@ -8,6 +8,7 @@ import secrets
 SUFFIX = ".ckpt.mml"
 RECORD = "checkpoint.json"
 OWNER = "owner"
+PINNED = "pinned"
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _DATA_FILE = re.compile(r"[0-9a-f]{32}(\.\d{1,9})?\.(json|safetensors)")
@@ -52,6 +53,11 @@ def part_path(directory: str, name: str, id: str) -> str:
 def aside_path(directory: str, name: str, id: str) -> str:
     """Where a bundle waits until it is known to be the checkpoint `id`, which is to be deleted."""
     return f"{directory}/.{name}.{id}.aside"
+
+
+def pinned_name(name: str, id: str) -> str:
+    """What the pinned checkpoint `id` is called once another is saved under its name."""
+    return f"{name}.pinned-{id[:12]}"
 
 
 def trash_path(directory: str, name: str, id: str) -> str:

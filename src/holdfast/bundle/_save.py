@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
 from ..records import CheckpointRecord, Snapshot
 from ..storage import Directory, Storage
 from ._commit import commit
+from ._health import Watched, health, watch_none
 from ._names import bundle_path
 from ._sharing import Sharing
 from ._write import FileWriter, Written
@@ -22,18 +24,26 @@ class _Filling:
     sharing: Sharing
     draft: CheckpointRecord
     now_s: float
+    finish: Callable[[CheckpointRecord], CheckpointRecord] | None
+    is_watched: Watched
     written: Written | None = None
 
     def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
         durable = self.draft.durability == "full"
         files = FileWriter(
-            self.disk, directory, id, durable=durable, rename_links=rename_links, now_s=self.now_s
+            self.disk,
+            directory,
+            id,
+            durable=durable,
+            rename_links=rename_links,
+            now_s=self.now_s,
+            is_watched=self.is_watched,
         )
         try:
             written = self.written = files.write(self.snapshot, self.sharing, self.draft.seq)
         except ValueError as err:
             raise UsageError(f"checkpoint {self.draft.name!r} cannot be saved: {err}") from err
-        return replace(
+        record = replace(
             self.draft,
             id=id,
             tree=written.tree,
@@ -41,7 +51,9 @@ class _Filling:
             bytes_captured=written.bytes_captured,
             bytes_written=written.bytes_written,
             bytes_shared=written.bytes_shared,
+            details={**self.draft.details, **health(written.sick)},
         )
+        return record if self.finish is None else self.finish(record)
 
 
 def save(
@@ -53,15 +65,19 @@ def save(
     *,
     overwrite: bool = True,
     now_s: float = 0.0,
+    finish: Callable[[CheckpointRecord], CheckpointRecord] | None = None,
+    is_watched: Watched = watch_none,
 ) -> CheckpointRecord:
     """Commit `snapshot` as `directory/draft.name.ckpt.mml`; `draft` says all but id, files and bytes.
 
     `now_s`: seconds, by the clock by which `sharing` has learned; on one that stands still nothing grows old,
-    and no pack is read again before it is linked.
+    and no pack is read again before it is linked. `finish`: adds what is known only when the record is written.
+    `is_watched`: which floating arrays should be finite; what is not is in the record's details as `health`. Arrays
+    whose bytes are only linked are looked at like all others.
 
     Raises: as `commit`; UsageError if the state's structure is too deep or too large.
     """
-    fill = _Filling(disk, snapshot, sharing, draft, now_s)
+    fill = _Filling(disk, snapshot, sharing, draft, now_s, finish, is_watched)
     record = commit(
         disk, directory, draft.name, fill, overwrite=overwrite, durable=draft.durability == "full"
     )

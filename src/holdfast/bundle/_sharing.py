@@ -57,6 +57,7 @@ class Digested(msgspec.Struct, frozen=True, gc=False):
     cut: Cut
     blake3: str
     xxh3: str
+    sick: tuple[int, int] | None = None  # NaNs and infinities, if it was looked at and has any
 
 
 @dataclass(frozen=True, slots=True)

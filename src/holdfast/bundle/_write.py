@@ -22,6 +22,7 @@ from xxhash import xxh3_128_hexdigest
 from ..errors import SnapshotTornError
 from ..records import FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
+from ._health import Watched, sick_pieces, watch_none
 from ._names import pack_file, tree_file
 from ._pack import PackWriter, in_pack_order
 from ._pieces import Cut, Piece, cuts
@@ -51,6 +52,7 @@ class Written:
     bytes_captured: int
     bytes_written: int
     bytes_shared: int
+    sick: Mapping[str, tuple[int, int]]  # NaNs and infinities of each leaf that was looked at and has any
     proven_s: Mapping[str, float]  # for pieces that were linked, by BLAKE3: when last written or compared
 
 
@@ -58,7 +60,7 @@ class FileWriter:
     """Writes one snapshot's files into one directory, under one id.
 
     `durable`: sync each file. `rename_links`: packs get names of the new id even when linked, because
-    the old names will be removed with the record that is being replaced. `now_s`: see `save`.
+    the old names will be removed with the record that is being replaced. `now_s`, `is_watched`: see `save`.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class FileWriter:
         durable: bool,
         rename_links: bool,
         now_s: float = 0.0,
+        is_watched: Watched = watch_none,
     ) -> None:
         self._disk, self._directory, self._id = disk, directory, id
+        self._is_watched = is_watched
         self._durable, self._rename_links, self._now_s = durable, rename_links, now_s
         self._is_live = False
         self._numbers = count()
@@ -114,6 +118,7 @@ class FileWriter:
             bytes_captured=sum(leaf.size_bytes for leaf in state),
             bytes_written=size + len(data),
             bytes_shared=shared.size_bytes,
+            sick=_sick(digests.values()),
             proven_s=self._proven_s,
         )
 
@@ -127,7 +132,7 @@ class FileWriter:
     ) -> Generator[tuple[Digested, memoryview], None, None]:
         """Each distinct piece that no known pack has, as soon as it is digested; the others go to `known`."""
         seen: set[str] = set()
-        with closing(_digest(snapshot, order)) as digested:
+        with closing(_digest(snapshot, order, self._is_watched)) as digested:
             for piece, data in digested:
                 digests[piece.cut] = piece
                 if piece.blake3 not in seen:
@@ -260,7 +265,9 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
         file.close()
 
 
-def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Generator[tuple[Digested, memoryview], None, None]:
+def _digest(
+    snapshot: Snapshot, pieces: Sequence[Cut], is_watched: Watched
+) -> Generator[tuple[Digested, memoryview], None, None]:
     """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of who asks."""
     threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
     with ThreadPoolExecutor(threads) as pool:
@@ -269,7 +276,8 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Generator[tuple[Digest
             for batch in _batches(pieces):
                 # The interpreter lock is held for small pieces: threads would only quarrel over it.
                 is_small = batch[0].size < _SMALL_BYTES
-                ahead.append(_Job(snapshot, batch) if is_small else _begin(pool, snapshot, batch))
+                job = _Job(snapshot, batch, is_watched)
+                ahead.append(job if is_small else _begin(pool, job))
                 if len(ahead) >= most:
                     yield from ahead.popleft().result()
             while ahead:
@@ -282,23 +290,21 @@ def _digest(snapshot: Snapshot, pieces: Sequence[Cut]) -> Generator[tuple[Digest
 class _Job:
     """A batch that is digested by who asks for it: what a `Future` is, without a thread."""
 
-    def __init__(self, snapshot: Snapshot, batch: list[Cut]) -> None:
-        self._snapshot, self._batch = snapshot, batch
+    def __init__(self, snapshot: Snapshot, batch: list[Cut], is_watched: Watched) -> None:
+        self._snapshot, self._batch, self._is_watched = snapshot, batch, is_watched
 
     def result(self) -> list[tuple[Digested, memoryview]]:
-        return _digest_batch(self._snapshot, self._batch)
+        return _digest_batch(self._snapshot, self._batch, self._is_watched)
 
     def cancel(self) -> object:
         return None
 
 
-def _begin(
-    pool: ThreadPoolExecutor, snapshot: Snapshot, batch: list[Cut]
-) -> Future[list[tuple[Digested, memoryview]]] | _Job:
+def _begin(pool: ThreadPoolExecutor, job: _Job) -> Future[list[tuple[Digested, memoryview]]] | _Job:
     try:
-        return pool.submit(_digest_batch, snapshot, batch)
+        return pool.submit(job.result)
     except RuntimeError:  # a background save while the interpreter ends, or there are no more threads
-        return _Job(snapshot, batch)
+        return job
 
 
 def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
@@ -314,12 +320,25 @@ def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
         yield batch
 
 
-def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut]) -> list[tuple[Digested, memoryview]]:
-    digested = []
-    for cut in batch:
-        data = _bytes(snapshot, cut)
-        digested.append((Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data)), data))
-    return digested
+def _digest_batch(
+    snapshot: Snapshot, batch: Sequence[Cut], is_watched: Watched
+) -> list[tuple[Digested, memoryview]]:
+    pieces = [(cut, _bytes(snapshot, cut)) for cut in batch]
+    sick = sick_pieces(pieces, is_watched)
+    return [
+        (Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data), sick.get(cut)), data)
+        for cut, data in pieces
+    ]
+
+
+def _sick(pieces: Iterable[Digested]) -> dict[str, tuple[int, int]]:
+    """The counts of each leaf: those of all its pieces together."""
+    found: dict[str, tuple[int, int]] = {}
+    for piece in pieces:
+        if piece.sick is not None:
+            nans, infs = found.get(piece.cut.leaf.path, (0, 0))
+            found[piece.cut.leaf.path] = nans + piece.sick[0], infs + piece.sick[1]
+    return found
 
 
 def _bytes(snapshot: Snapshot, cut: Cut) -> memoryview:

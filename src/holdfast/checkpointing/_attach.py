@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ._context import EXPERIMENT, TRAINING, Context
+from ._keep import KeepEvery, parts_of
 from ._labels import check_label
 from ._rule import Checkpointing
 
@@ -58,6 +59,8 @@ def _attach(checkpointing: Checkpointing, context: Context) -> Checkpointing:
     if template is None or (parent is not None and template == parent.default_template):
         template = context.default_template
     context.check(checkpointing.mode, checkpointing.save_on, template)
+    if context is EXPERIMENT:
+        _refuse_epochs(checkpointing)
     mine = checkpointing
     if parent is not None:
         mine = copy(checkpointing)
@@ -65,3 +68,13 @@ def _attach(checkpointing: Checkpointing, context: Context) -> Checkpointing:
     mine._context = context
     mine.name_template = template
     return mine
+
+
+def _refuse_epochs(checkpointing: Checkpointing) -> None:
+    keep = checkpointing.options.keeping(checkpointing.max_to_keep)
+    for part in parts_of(keep) if keep else ():
+        if isinstance(part, KeepEvery) and part.unit == "epochs":
+            raise UsageError(
+                f"keep_every={part.interval!r} has no meaning for an Experiment, whose hooks have no epoch: "
+                "give steps or a duration, or give the rule to a TrainPhase."
+            )

@@ -19,6 +19,11 @@ two could give the same, each adds `_{hook}`; and where a hook has no value for 
 phase hooks, no batch at phase and epoch hooks), that placeholder is empty and `_{hook}` is added.
 `{label}` is START and END at the experiment's own hooks. A template without a placeholder that changes
 is a rolling name: each save replaces the one before.
+
+A save that comes at another hook than those in `save_on` (by time, by a signal, by request) has the key and
+name of its hook in this table; from an Experiment's rule, inside a phase, `{label}_epoch{epoch}_batch{batch}`.
+With a template of the user's that has no place for the batch or epoch of such a hook, it is added at the end
+(`_batch{batch}`), so that no save replaces another; a rolling name stays as it is.
 """
 
 from __future__ import annotations
@@ -84,6 +89,14 @@ def training_name(rule: Checkpointing, moment: Moment, label: str) -> str:
     hook, asked = moment.hook, _template.fields(template)
     values = {"phase": label, "epoch": moment.epoch, "batch": moment.batch}
     at_hook = {name: value if name in _VALUES_AT[hook] else _EMPTY for name, value in values.items()}
+    if hook not in rule.save_on:
+        changing = {"epoch", "batch"}
+        lacking = [unit for unit in ("epoch", "batch") if unit in _VALUES_AT[hook] - asked]
+        if not asked & changing:
+            return _name(template, at_hook, hook, is_alone=True)
+        if lacking:
+            added = "".join(f"_{unit}{values[unit]}" for unit in lacking)
+            return check_name(_template.fill(template, at_hook) + added + _edge(hook))
     givers = {other for other in (*rule.save_on, hook) if asked <= _VALUES_AT.get(other, frozenset())}
     return _name(template, at_hook, hook, is_alone=givers == {hook})
 
@@ -92,7 +105,7 @@ def experiment_key(rule: Checkpointing, moment: Moment, label: str) -> Key:
     """The key in an Experiment's ledger of the checkpoint saved at `moment`, around the phase or group `label`.
 
     Raises:
-        UsageError: not an experiment hook.
+        UsageError: not a hook of an experiment or of its phases.
     """
     match moment.hook:
         case "experiment_start":
@@ -103,6 +116,11 @@ def experiment_key(rule: Checkpointing, moment: Moment, label: str) -> Key:
             return f"{label}_start" if _OTHER_END[hook] in rule.save_on else label
         case "phase_end" | "group_end":
             return label
+        case "epoch_start" | "epoch_end" as hook:
+            return f"{label}_epoch{_index(moment, 'epoch')}{_edge(hook)}"
+        case "batch_start" | "batch_end" as hook:
+            indices = f"epoch{_index(moment, 'epoch')}_batch{_index(moment, 'batch')}"
+            return f"{label}_{indices}{_edge(hook)}"
         case hook:
             raise _unknown(hook, EXPERIMENT)
 
@@ -121,13 +139,17 @@ def experiment_name(rule: Checkpointing, moment: Moment, label: str) -> str:
     others = set(rule.save_on) & EXPERIMENT_HOOKS - {hook}
     # Labels are unique in an experiment, so with one in the name only the two ends of a unit can meet.
     rivals = others & {_OTHER_END.get(hook)} if "label" in _template.fields(template) else others
-    shown = key if hook in ("experiment_start", "experiment_end") else label
+    shown = key if hook in ("experiment_start", "experiment_end") or hook not in EXPERIMENT_HOOKS else label
     return _name(template, {"label": shown}, hook, is_alone=not rivals)
 
 
 def _name(template: str, values: Mapping[str, object], hook: str, *, is_alone: bool) -> str:
     name = _template.fill(template, values)
     return check_name(name if is_alone else f"{name}_{hook}")
+
+
+def _edge(hook: str) -> str:
+    return "_start" if hook.endswith("_start") else ""
 
 
 def _index(moment: Moment, unit: str) -> int:

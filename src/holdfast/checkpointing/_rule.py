@@ -15,9 +15,21 @@ from .. import state as states
 from ..errors import UsageError
 from . import _template, _values
 from ._context import Context
+from ._keep import Direction, Keep
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
-from ._options import OPTION_NAMES, Durability, OnError, Options, Taking, WhenBusy
+from ._options import (
+    OPTION_NAMES,
+    Durability,
+    OnDivergence,
+    OnError,
+    OnException,
+    OnPreemption,
+    OnSaved,
+    Options,
+    Taking,
+    WhenBusy,
+)
 from ._retention import Evicted, plan
 
 
@@ -43,10 +55,40 @@ class Checkpointing:
         snapshot_check: with `"lazy"`, hold every save to that contract by comparing bytes, not only the first two.
         when_busy: what a save at an epoch or batch does while the one before is still being written: `"wait"`
             or `"skip"`. Saves at the ends of phases and of the experiment always wait.
-        exclude: glob patterns over state paths, one or a list; what they match is left out of checkpoints, and
-            a run that goes on with the same patterns keeps its own. `*` matches `/` too.
+        exclude: patterns of state paths, one or a list (see `paths.matches`: `*` stays within an element, `**`
+            does not); what they mean is left out of checkpoints, and a run that goes on with the same patterns keeps its own.
         on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
         share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
+        every_seconds: save also at the first end of a batch or epoch when so many seconds have passed since
+            the last save, whether or not `save_on` names that hook.
+        max_overhead: save as often, and at epochs and batches only as often, as saving keeps training waiting
+            for less than this share of the time (such as 0.01). The first save shows what one costs.
+        mtbf_s: mean time between failures of the whole job, in seconds: save at the interval of Young and Daly,
+            which loses the least. Of several intervals the longest holds.
+        save_on_exception: save the last complete step when a run ends by an exception. True: if it came between
+            steps; Ctrl+C waits for the end of the step. "copy": wherever it came, for the price of a copy of
+            the state in memory at the end of every step; see `docs/checkpointing.md`.
+        save_on_preemption: True (SIGTERM and SIGUSR1), a signal, or a list of them: when it comes the step is
+            finished and saved, and the process leaves with `preemption_exit_code`; see `docs/preemption.md`.
+        preemption_deadline_s: seconds after the signal at which the process leaves in any case.
+        preemption_exit_code: what a scheduler is to take for "start it again"; 75 is EX_TEMPFAIL.
+        on_saved: called with the record of each checkpoint once it is committed, in the thread that wrote it
+            (in the background, if so saved). What it raises is logged and harms nothing.
+        keep: (mode="disk", as all that follow) what to keep, such as `KeepLast(3) | KeepBest(2, "val_loss")`;
+            in place of `max_to_keep`, `keep_best` and `keep_every`. See `docs/keeping.md`.
+        keep_best: keep so many whose metric `monitor` is lowest (`direction="min"`) or highest (`"max"`).
+        monitor: the metric's name, as in the checkpoints' records.
+        direction: `"min"` or `"max"`.
+        keep_every: keep the first after every `"5 epochs"`, `"1000 steps"`, `"6h"`, `"30 min"` or `"2 d"`.
+        max_bytes: bytes that this rule's checkpoints may take on the disk, shared files counted once: a number,
+            or such as `"20 GB"`.
+        thin_after: checkpoints older than so many newest ones give up their optimizers: models can be restored
+            from them, but no run goes on from one.
+        on_divergence: what to do once an array of the model or its optimizer, or a loss, is NaN or infinite: `"stop"`
+            the run with a DivergenceError, `"rollback"` to the newest checkpoint that was finite (mode="disk"), with
+            new random numbers, or `"warn"`. Arrays are looked at when they are saved, losses at every hook.
+        max_rollbacks: how often a run may be rolled back; then it stops.
+        may_be_infinite: glob patterns of arrays that are not finite by design, such as masks of attention.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
@@ -75,6 +117,24 @@ class Checkpointing:
         exclude: str | list[str] | tuple[str, ...] = (),
         on_error: OnError = "raise",
         share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
+        every_seconds: float | None = None,
+        max_overhead: float | None = None,
+        mtbf_s: float | None = None,
+        save_on_exception: OnException = False,
+        save_on_preemption: OnPreemption = False,
+        preemption_deadline_s: float | None = None,
+        preemption_exit_code: int = 75,
+        on_saved: OnSaved | None = None,
+        keep: Keep | None = None,
+        keep_best: int | None = None,
+        monitor: str | None = None,
+        direction: Direction = "min",
+        keep_every: str | None = None,
+        max_bytes: int | str | None = None,
+        thin_after: int | None = None,
+        on_divergence: OnDivergence = None,
+        max_rollbacks: int = 3,
+        may_be_infinite: str | list[str] | tuple[str, ...] = (),
     ) -> None:
         self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
         self._save_on = _values.hooks(save_on)
@@ -93,13 +153,47 @@ class Checkpointing:
             exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
             on_error=on_error,
             share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
+            every_seconds=every_seconds,
+            max_overhead=max_overhead,
+            mtbf_s=mtbf_s,
+            save_on_exception=save_on_exception,
+            save_on_preemption=save_on_preemption,  # type: ignore[arg-type]  # made names there
+            preemption_deadline_s=preemption_deadline_s,
+            preemption_exit_code=preemption_exit_code,
+            on_saved=on_saved,
+            keep=keep,
+            keep_best=keep_best,
+            monitor=monitor,
+            direction=direction,
+            keep_every=keep_every,
+            thin_after=thin_after,
+            max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
+            on_divergence=on_divergence,
+            max_rollbacks=max_rollbacks,
+            may_be_infinite=may_be_infinite,  # type: ignore[arg-type]  # made a tuple there
         )
+        if (self._options.judges or thin_after is not None) and mode != "disk":
+            raise UsageError(
+                "keep, keep_best, keep_every, max_bytes and thin_after are about bundles: pass mode='disk'. "
+                "In memory there is max_to_keep."
+            )
+        if keep is not None and max_to_keep is not None:
+            raise UsageError("keep= says it all: write KeepLast(n) in it in place of max_to_keep.")
+        if on_divergence == "rollback" and mode != "disk":
+            raise UsageError(
+                "on_divergence='rollback' needs mode='disk': there must be something to go back to."
+            )
         if snapshot == "lazy" and (mode != "disk" or not background):
             raise UsageError(
                 "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
             )
+        if mode != "disk" and (save_on_exception or self._options.signals):
+            raise UsageError(
+                "save_on_exception and save_on_preemption need mode='disk': memory goes with the process."
+            )
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
+        self._requested = False
         # In order of age: replacing a value keeps its place.
         self._entries: dict[Key, Path | states.MemorySnapshot] = {}
         self.name_template = name_template
@@ -167,6 +261,19 @@ class Checkpointing:
         if hook not in self._save_on or (self._counts.get(hook, 0) + 1) % self._every_n:
             return None
         return hook if self._every_n == 1 else f"{hook}, every {_ordinal(self._every_n)}"
+
+    def request(self) -> None:
+        """Ask for a save at the next end of a batch, epoch or phase, whatever the rule says.
+
+        May be called from any thread and from a handler of a signal; several requests before that are one.
+        Ask the rule of the parent (`phase.checkpointing`), which is another one if this was given to several.
+        """
+        self._requested = True  # an assignment, so that nothing is ever waited for
+
+    def take_request(self) -> bool:
+        """Whether a save was asked for; it is not any more, since the caller sees to it."""
+        requested, self._requested = self._requested, False
+        return requested
 
     def get_counters(self) -> dict[str, int]:
         """How often each hook was counted: what a resumed run needs to decide as this one would (a copy)."""
@@ -239,6 +346,22 @@ class Checkpointing:
         entry = self._entries.get(key)
         return entry if isinstance(entry, Path) else None
 
+    def get_paths(self) -> list[Path]:
+        """The bundles that keys name, each once, in order of age."""
+        return list(dict.fromkeys(entry for entry in self._entries.values() if isinstance(entry, Path)))
+
+    def forget(self, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:
+        """Forget every key that names this bundle, which is to go; returns what was forgotten."""
+        wanted = os.path.abspath(path)
+        going = [
+            Evicted(key, entry)
+            for key, entry in self._entries.items()
+            if isinstance(entry, Path) and os.path.abspath(entry) == wanted
+        ]
+        for each in going:
+            del self._entries[each.key]
+        return tuple(going)
+
     def is_named(self, path: str | os.PathLike[str]) -> bool:
         """Whether a key has this path: then the bundle there must stay."""
         wanted = os.path.abspath(path)
@@ -307,6 +430,7 @@ class Checkpointing:
         twin.__dict__.update(self.__dict__)
         twin._entries = dict(self._entries)  # the entries themselves never change, so they can be shared
         twin._counts = dict(self._counts)
+        twin._requested = False
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Checkpointing:
@@ -324,7 +448,8 @@ class Checkpointing:
 
     def _enter(self, key: Key, entry: Path | states.MemorySnapshot) -> tuple[Evicted, ...]:
         self._entries[key] = entry
-        going = plan(tuple(self._entries), self._max_to_keep)
+        # Where records decide too, age alone must not: whoever has the records judges, and calls `forget`.
+        going = plan(tuple(self._entries), None if self._options.judges else self._max_to_keep)
         evicted = tuple(Evicted(old, self.get_path(old)) for old in going)
         for old in going:
             del self._entries[old]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import signal
 import warnings
 from collections.abc import Mapping
 from operator import index
@@ -11,6 +14,13 @@ from typing import Any
 
 from ..errors import UsageError
 from ._labels import SUFFIX
+
+_UNITS = {
+    "b": 1,
+    **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)},
+    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)},
+}
+_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)\s*", re.IGNORECASE)
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
@@ -29,10 +39,60 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def num_bytes(name: str, value: Any) -> int:
+    """A number of bytes >= 1, or text such as "20 GB" or "512 MiB"."""
+    found = _BYTES.fullmatch(value) if isinstance(value, str) else None
+    number = int(float(found[1]) * _UNITS[found[2].lower()]) if found else _integer(value)
+    if number is None or number < 1:
+        raise UsageError(f"{name} must be bytes >= 1, or such as '20 GB' or '512 MiB', not {value!r}.")
+    return number
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"{name} must be True or False, not {value!r}.")
     return value
+
+
+def positive_number(name: str, value: Any) -> float | None:
+    """None stays None; a bool is a slip, not a number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UsageError(f"{name} must be a positive number, not {value!r}.")
+    return value
+
+
+def exit_code(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
+        raise UsageError(f"{name} must be a number from 0 to 255, not {value!r}.")
+    return value
+
+
+_UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
+
+
+def signal_names(name: str, value: Any) -> tuple[str, ...]:
+    """Names such as "SIGTERM", in the given order; those of True are what schedulers send."""
+    if value is False:
+        return ()
+    if value is True:
+        value = [each for each in ("SIGTERM", "SIGUSR1") if hasattr(signal, each)]  # no SIGUSR1 on Windows
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(dict.fromkeys(_signal_name(name, one) for one in several))
+
+
+def _signal_name(name: str, value: Any) -> str:
+    try:
+        if isinstance(value, str):
+            found = signal.Signals[value if value.startswith("SIG") else f"SIG{value}"]
+        else:
+            found = signal.Signals(_integer(value) or 0)
+    except (KeyError, ValueError) as err:
+        raise UsageError(f"{name} is True or signals such as 'SIGTERM', not {value!r}.") from err
+    if found.name in _UNCATCHABLE:
+        raise UsageError(f"{name}: no process can do anything at {found.name}.")
+    return found.name
 
 
 def hooks(value: Any) -> tuple[str, ...]:

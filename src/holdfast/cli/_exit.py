@@ -19,13 +19,19 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (
         2,
         "wrong usage, or there is no such checkpoint, or one too many",
-        (errors.UsageError, errors.CheckpointNotFoundError, errors.CheckpointExistsError),
+        (
+            errors.UsageError,
+            errors.CheckpointNotFoundError,
+            errors.CheckpointExistsError,
+            errors.CheckpointPinnedError,
+        ),
     ),
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
     (4, "another process is at work there", (errors.RunActiveError, errors.CheckpointReplacedError)),
     (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
-    (6, "a state does not fit", (errors.RestoreError,)),
+    (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
+    (8, "a run did not come to the same state again", (errors.ExactnessError,)),
 )
 
 

@@ -7,11 +7,13 @@ terminal before it went through `printable`, and nothing is ever read as markup.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from ..errors import CheckpointDamagedError, FormatVersionError, HoldfastError
-from ..records import Moment
+from ..records import CheckpointRecord, Moment
+from ..session import describe_sickness
 
 _DAY_S = 86400
 
@@ -33,6 +35,21 @@ def size(num_bytes: int) -> str:
     while scaled >= 999.5 and len(units) > 1:
         scaled, units = scaled / 1000, units[1:]
     return f"{scaled:.0f} {units[0]}" if scaled >= 99.95 else f"{scaled:#.3g} {units[0]}"
+
+
+def seconds(value: float | None) -> str:
+    """`0.0123 s`, `4.2 min`, `3.1 h`: three digits at most; what is not known is nothing."""
+    if value is None:
+        return ""
+    if value < 100:
+        return f"{value:.3g} s"
+    return f"{value / 60:.3g} min" if value < 6000 else f"{value / 3600:.3g} h"
+
+
+def number(details: Mapping[str, object], name: str) -> float | None:
+    """A number of a record's details, which anybody may have written; None if it is none."""
+    value = details.get(name)
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def count(number: int, noun: str) -> str:
@@ -83,6 +100,21 @@ def metrics(values: Mapping[str, float], limit: int = 4) -> str:
     if len(values) > limit:
         shown.append(f"… {len(values) - limit} more")
     return ", ".join(shown)
+
+
+def health(record: CheckpointRecord) -> tuple[str, str]:
+    """`not finite: 2 arrays, …`, with its style; empty for a healthy one."""
+    sickness = describe_sickness(record)
+    return ("", "") if sickness is None else (printable(sickness), "bold red")
+
+
+def resumed(record: CheckpointRecord) -> tuple[str, str]:
+    """How exactly the process that saved it had gone on, with its style; empty if it ran from the beginning."""
+    resume = record.details.get("resume")
+    verdict = resume.get("verdict") if isinstance(resume, Mapping) else None
+    if not isinstance(verdict, str):
+        return "", ""
+    return printable(verdict), "green" if verdict == "exact" else "yellow"
 
 
 def reason(problem: HoldfastError) -> str:

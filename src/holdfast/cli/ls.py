@@ -26,8 +26,13 @@ _COLUMNS = (
     Column("size", right=True, expendable=3),
     Column("written", right=True),
     Column("shared", right=True, expendable=2),
+    Column("captured", right=True, expendable=8),
+    Column("blocked", right=True, expendable=6),
+    Column("behind", right=True, expendable=7),
+    Column("durability", expendable=9),
     Column("reason", floor=16, expendable=5),
 )
+_SIGNS = (Column("health", floor=16), Column("resumed", floor=16, expendable=4))  # where there are any
 
 
 def register(app: typer.Typer) -> None:
@@ -48,8 +53,9 @@ def ls(
         Console(stderr=True).say(f"There are no checkpoints in {_text.printable(directory)}.")
         return
     rows = _rows(directory, found, time.time() if console.is_terminal else None)
-    lines, left_out = layout(_COLUMNS, rows, None if wide else console.limit)
-    lines += [[], _summary(found)]
+    columns, rows = _with_signs(found, rows)
+    lines, left_out = layout(columns, rows, None if wide else console.limit)
+    lines += [[], _summary(found), *_cadence(found)]
     if left_out:
         lines.append([(f"Not shown for want of room: {', '.join(left_out)} (--wide shows all).", "dim")])
     console.lines(lines)
@@ -76,10 +82,29 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
                 (_text.size(record.size_bytes), ""),
                 (_text.size(record.bytes_written), ""),
                 (_text.size(record.bytes_shared), "green" if record.bytes_shared else ""),
+                (_text.size(record.bytes_captured), ""),
+                (_text.seconds(record.blocked_s), ""),
+                (_text.seconds(_text.number(record.details, "background_s")), ""),
+                (record.durability, ""),
                 (_text.printable(record.reason), "dim"),
             ]
         )
     return rows
+
+
+def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Column], list[Row]]:
+    """The table with what records say of health and of going on, before the last column; only if one says something."""
+    signs = [
+        [] if listed.record is None else [_text.health(listed.record), _text.resumed(listed.record)]
+        for listed in found
+    ]
+    shown = [index for index in range(len(_SIGNS)) if any(row and row[index][0] for row in signs)]
+    columns = [*_COLUMNS[:-1], *(_SIGNS[index] for index in shown), _COLUMNS[-1]]
+    wider = [
+        [*row[:-1], *(sign[index] for index in shown), row[-1]] if sign else row
+        for row, sign in zip(rows, signs, strict=True)
+    ]
+    return columns, wider
 
 
 def _why(listed: Listed) -> str:
@@ -102,6 +127,13 @@ def _summary(found: Sequence[Listed]) -> list[Cell]:
         saved = 1 - disk.used / disk.copies
         cells.append((f"; complete copies would take {_text.size(disk.copies)} ({saved:.0%} saved)", ""))
     return cells
+
+
+def _cadence(found: Sequence[Listed]) -> list[list[Cell]]:
+    """How often the newest checkpoint's run saves by time, and why."""
+    newest = next((listed.record for listed in reversed(found) if listed.record), None)
+    text = newest.details.get("cadence") if newest else None
+    return [[(f"saving {_text.printable(text)}", "")]] if isinstance(text, str) else []
 
 
 def _as_json(listed: Listed) -> dict[str, object]:

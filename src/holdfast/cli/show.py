@@ -10,12 +10,14 @@ import typer
 
 from ..records import CheckpointRecord, Leaf
 from ..session import open as open_checkpoint
+from ..session import sick_leaves
 from . import _json, _text
 from ._columns import Column, Row, layout
 from ._console import Cell, Console
 from ._places import find_one
 from ._state import STATE_COLUMNS, state_rows
 
+_MOST = 8  # sick arrays named one by one
 _FACT_COLUMNS = (Column("fact"), Column("value"))
 
 
@@ -72,12 +74,54 @@ def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
     written, shared = _text.size(record.bytes_written), _text.size(record.bytes_shared)
     yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
     yield "captured", [f"{_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"]
+    yield from _accounted(record)
+    if text := _text.health(record)[0]:
+        yield "health", [text, *_sick_arrays(record)]
+    if text := _text.resumed(record)[0]:
+        yield "resumed", [f"{text}, from {_text.printable(str(record.details['resume'].get('from')))}"]
+    yield "next", _next(record)
     yield "metrics", [f"{name} {value:.6g}" for name, value in record.metrics.items()]
     yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]
     if record.commit:
         yield "commit", [record.commit]
     yield "environment", _lines_of(record.environment)
     yield "files", [f"{file.name}  {_text.size(file.size)}" for file in (record.tree, *record.packs)]
+
+
+def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
+    """What the run knew of its own time."""
+    waited_s, background_s, elapsed_s, blocked_s = (
+        _text.number(record.details, name)
+        for name in ("waited_s", "background_s", "elapsed_s", "blocked_so_far_s")
+    )
+    if background_s is not None:
+        waited = f", after {waited_s:.3g} s for the save before" if waited_s else ""
+        yield "written in", [f"{background_s:.3g} s in the background{waited}"]
+    if elapsed_s:
+        share = "" if blocked_s is None else f", {blocked_s / elapsed_s:.2%} of it blocked by saves"
+        yield "trained", [f"{_text.seconds(elapsed_s)}{share}"]
+    if isinstance(record.details.get("cadence"), str):
+        yield "cadence", [record.details["cadence"]]
+
+
+def _sick_arrays(record: CheckpointRecord) -> list[str]:
+    leaves = sick_leaves(record)
+    lines = [f"{path}: {nans:,} NaN, {infs:,} infinite" for path, (nans, infs) in [*leaves.items()][:_MOST]]
+    return [*lines, f"… {len(leaves) - _MOST} more"] if len(leaves) > _MOST else lines
+
+
+def _next(record: CheckpointRecord) -> list[str]:
+    """What should come next, by its fingerprints."""
+    ahead = record.details.get("next")
+    if not isinstance(ahead, Mapping):
+        return []
+    streams = ahead.get("streams")
+    lines = [f"batch {ahead['batch'][:16]}"] if isinstance(ahead.get("batch"), str) else []
+    return (
+        lines + [f"{name} {draw}" for name, draw in streams.items()]
+        if isinstance(streams, Mapping)
+        else lines
+    )
 
 
 def _lines_of(texts: Mapping[str, str]) -> list[str]:

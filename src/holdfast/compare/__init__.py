@@ -10,6 +10,7 @@ from ._diff import ValueChange as ValueChange
 from ._diff import diff as diff
 from ._health import Health as Health
 from ._health import Sick as Sick
+from ._same import unlike as unlike
 from ._search import Search as Search
 from ._search import Verdict as Verdict
 from ._search import first_bad as first_bad

@@ -86,10 +86,11 @@ def diff(a: Place, b: Place) -> Diff:
     """
     with contextlib.ExitStack() as opened:
         one, other = (source_of(place, opened) for place in (a, b))
-        return _compare(one, other)
+        return diff_of(one, other)
 
 
-def _compare(a: Bundle, b: Bundle) -> Diff:
+def diff_of(a: Bundle, b: Bundle) -> Diff:
+    """As `diff`, of opened bundles."""
     old, new = dict(_nodes(a.tree)), dict(_nodes(b.tree))
     arrays: list[ArrayChange] = []
     values: list[ValueChange] = []

@@ -9,5 +9,6 @@ from ._order import sample_rng as sample_rng
 from ._own import DatasetBatches as DatasetBatches
 from ._sampler import ResumableSampler as ResumableSampler
 from ._source import BatchSource as BatchSource
+from ._source import differences_of as differences_of
 from ._stateful import StatefulBatches as StatefulBatches
 from ._torch_loader import TorchLoaderBatches as TorchLoaderBatches

@@ -45,6 +45,10 @@ class IterableBatches:
             return "exact at epoch bounds; within an epoch, if reading it again from its start gives the same batches"
         return "exact at epoch bounds only: the data have neither a sampler nor a state"
 
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        return self._generators.by_name
+
     def begin(self, epoch: int) -> Iterator[Batch]:
         set_epoch(self._data, epoch)
         self._before = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -23,6 +24,7 @@ class DatasetBatches:
     """Rows of a `Dataset` in batches, shuffled anew each epoch; draws from no global stream."""
 
     exactness = "exact"
+    generators: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,

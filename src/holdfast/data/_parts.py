@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from blake3 import blake3
+
 from .. import rng
 from ..errors import UsageError
+from ._dataset import Dataset
 
 _ATTRIBUTES = ("batch_sampler", "sampler", "dataset", "transform", "target_transform", "collate_fn")
 
@@ -31,6 +34,23 @@ def set_epoch(loader: Any, epoch: int) -> None:
     for part in parts_of(loader).values():
         if callable(tell := getattr(part, "set_epoch", None)):
             tell(epoch)
+
+
+def digest_of_samples(dataset: Any) -> str | None:
+    """BLAKE3 of a map-style dataset whose values are in host memory; None for any other.
+
+    Known are `holdfast.data.Dataset`, torch's `TensorDataset`, and a `Subset` of one of them.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset.digest
+    if type(dataset).__module__ != "torch.utils.data.dataset":
+        return None
+    match type(dataset).__name__:
+        case "TensorDataset" if all(tensor.device.type == "cpu" for tensor in dataset.tensors):
+            return Dataset({str(index): each for index, each in enumerate(dataset.tensors)}).digest
+        case "Subset" if (whole := digest_of_samples(dataset.dataset)) is not None:
+            return blake3(f"{whole}{[*map(int, dataset.indices)]}".encode()).hexdigest()
+    return None
 
 
 class OwnGenerators:

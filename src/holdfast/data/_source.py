@@ -30,6 +30,11 @@ class BatchSource(Protocol):
         """`"exact"`, or a sentence on what may differ after a resume, as far as known by now."""
         ...
 
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        """Its own random generators by name, live; those that `get_state` keeps."""
+        ...
+
     def begin(self, epoch: int) -> Iterator[Batch]:
         """Start `epoch` from its first batch; an iterator handed out before is no longer counted."""
         ...
@@ -92,3 +97,17 @@ class Position:
                 "Give the same data in the same form as when it was saved."
             )
         return cls(state["epoch"], state["batch"], state["finished"])
+
+
+_SAME_BATCHES = frozenset({"num_workers"})  # facts that may differ, and the batches are the same
+
+
+def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A sentence for each fact of `BatchSource.describe` that was another one; what only one side knows is skipped."""
+    return [
+        "the data hold other values than they did"
+        if name == "digest"
+        else f"the data's {name.replace('_', ' ')} was {value!r} and is {now[name]!r}"
+        for name, value in saved.items()
+        if name in now and value != now[name] and name not in _SAME_BATCHES
+    ]

@@ -41,6 +41,10 @@ class StatefulBatches:
             return "exact only if the batch sampler has a state, or draws from no generator"
         return "exact"
 
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        return self._generators.by_name
+
     def begin(self, epoch: int) -> Iterator[Batch]:
         set_epoch(self._loader, epoch)
         self._position = Position(epoch, 0, finished=False)

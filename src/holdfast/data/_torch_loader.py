@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from ..errors import UsageError
 from ._batch import Batch
 from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
-from ._parts import OwnGenerators, parts_of, set_epoch
+from ._parts import OwnGenerators, digest_of_samples, parts_of, set_epoch
 from ._source import Position
 from ._workers import WorkerWatch
 
@@ -67,6 +68,10 @@ class TorchLoaderBatches:
             return f"not exact: {type(self._loader).__name__} makes its iterator only when the first batch is asked for"
         return "exact"
 
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        return self._generators.by_name
+
     def begin(self, epoch: int) -> Iterator[Batch]:
         set_epoch(self._loader, epoch)
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state()}
@@ -115,7 +120,13 @@ class TorchLoaderBatches:
             "batch_sampler": None if loader.batch_sampler is None else type(loader.batch_sampler).__name__,
             "generators": sorted(self._generators.by_name),
             "num_workers": loader.num_workers,
+            "digest": self._digest,
         }
+
+    @cached_property
+    def _digest(self) -> str | None:
+        """Of all samples, where they are in memory; None where only reading them would tell."""
+        return digest_of_samples(self._loader.dataset)
 
     def fingerprint(self) -> str | None:
         if not self._position.mid_epoch or self._indices.current is None:

@@ -95,6 +95,12 @@ class Callback:
     def on_exception(self, context: Context) -> None:
         """Once, when the run ends by an exception, Ctrl+C included."""
 
+    def on_rollback(self, context: Context) -> None:
+        """The run had diverged and goes on from an older checkpoint (`on_divergence="rollback"`).
+
+        The graph is as it was there, and may be changed: a smaller learning rate, say. `context.moment` is the checkpoint's.
+        """
+
     def get_state(self) -> dict[str, Any]:
         """What this callback must remember over a resume."""
         return {}

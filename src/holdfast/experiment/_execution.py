@@ -8,14 +8,23 @@ done is skipped; one that was entered is entered again without its start hook.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import ExperimentDirectory, Session, stream_digests, streams_used
+from ..session import (
+    Ahead,
+    ExperimentDirectory,
+    LastStep,
+    ResumeReport,
+    Session,
+    stream_digests,
+    streams_used,
+)
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
 from ._loss import outputs_needed
@@ -64,10 +73,11 @@ class Execution:
         self._loop: Training | None = None
         self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
-        self.differences: list[str] = []  # why going on was not exact
+        self.resumed: ResumeReport | None = None  # how exactly it goes on
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
+        self._last_step = LastStep()
         self._reopened: str | None = None  # a phase that was finished, and goes on
 
     @property
@@ -91,6 +101,11 @@ class Execution:
         self.results.status = "complete"
         self.finish_unit(WHOLE)
         self._announce("experiment_end", None)
+
+    def run_part(self, units: Sequence[Unit]) -> None:
+        """Run these units by themselves; one that diverged cannot be rolled back, for no resume leads into a part."""
+        self.run_units(units)
+        self.look()
 
     def run_units(self, units: Sequence[Unit], above: str = "") -> None:
         """Run these units in order, but for those that are done."""
@@ -122,7 +137,6 @@ class Execution:
             if path == self._reopened:
                 self._loop.reopen()
             self._settle()
-            self.differences += self._loop.differences(saved)
         else:
             self._settle()
             self.entered.append(path)
@@ -186,6 +200,8 @@ class Execution:
         self.moment_now = moment
         if self.directory is not None:
             self.directory.writer.check()
+            self.directory.calls.hear(moment.hook)
+        self._look(moment, metrics)
         sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
         due = [
             (session, reason)
@@ -196,7 +212,74 @@ class Execution:
         self._pending = [(reason, moment) for _, reason in due]
         for session, reason in due:
             self._pending.pop(0)
-            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics))
+            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics), ahead=self.ahead)
+        if self.directory is not None:
+            keepers = [session for session in dict.fromkeys(sessions) if session is not None]
+            is_saved = any(session.rule.mode == "disk" for session, _ in due)
+            self._last_step.keep(keepers, moment, self.parts, _numbers(metrics), is_saved=is_saved)
+            self.directory.calls.obey()
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """Note the signals that the rules name while the run lasts; surface what saves have raised at its end."""
+        if self.directory is None:
+            yield
+            return
+        with self.directory.calls.heeding([session.rule for session in self._sessions.values()]):
+            yield
+            self.directory.writer.wait()
+
+    @contextmanager
+    def at_rest(self, loop: Training) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: data are read, or measured on.
+
+        If it raises, and a rule says so, the run is saved as it was before.
+        """
+        sessions = [self._sessions.get(path) for path in (loop.path, WHOLE)]
+        session = next((one for one in sessions if one and one.rule.options.save_on_exception), None)
+        if session is None:
+            yield
+            return
+        kept = {"phase": loop.get_state(), "random": rng.capture_state()}
+        try:
+            yield
+        except Exception as err:
+            self._last_step.forget()
+            session.rescue(self.moment_now, err, lambda: self.parts() | kept, metrics={})
+            raise
+
+    def _look(self, moment: Moment, metrics: Mapping[str, float]) -> None:
+        """Let every rule that minds say whether what is trained is still finite."""
+        minding = [session for session in self._sessions.values() if session.watch.is_on]
+        if not minding:
+            return
+        unit = dict(walk(self._experiment.units)).get(moment.phase or WHOLE)
+        labels = [loss.label for loss in getattr(unit, "losses", ())]
+        for session in minding:
+            session.watch.look(
+                self.directory, moment, metrics, [*labels, *(f"val_{label}" for label in labels)]
+            )
+
+    def look(self) -> None:
+        """At the end of the plan: raise DivergenceError if what was saved last is not finite."""
+        if self.directory is not None:
+            self.directory.writer.settle()
+            self._look(self.moment_now, {})
+
+    def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
+        """Forget where this run is: the position of a checkpoint is about to be taken over."""
+        self.sources, self._loop, self._reopened = sources, None, None
+
+    def tell_rollback(self, units: Sequence[Unit]) -> None:
+        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that goes on."""
+        assert self.resumed is not None
+        moment = self.resumed.record.moment
+        context = Context(
+            experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
+        )
+        own = getattr(dict(walk(units)).get(moment.phase or WHOLE), "callbacks", ())
+        for callback in in_order([*self._experiment.callbacks, *own]):
+            callback.on_rollback(context)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = Context(
@@ -222,6 +305,11 @@ class Execution:
             results=self.results,
             exception=error,
         )
+        if self.directory is not None and any(
+            session.rule.options.save_on_exception for session in self._sessions.values()
+        ):
+            self._last_step.rescue(error)
+            self.directory.tell_loss()
         own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)
@@ -245,6 +333,16 @@ class Execution:
             pattern for session in self._sessions.values() for pattern in session.rule.options.exclude
         )
         return tuple(dict.fromkeys(patterns))
+
+    def ahead(self) -> Ahead:
+        """What comes next: the batch, and the generators of the data of phases that are not done."""
+        generators = {
+            f"{path}: {name}": generator
+            for path, source in self.sources.items()
+            if path not in self.done
+            for name, generator in source.generators.items()
+        }
+        return Ahead(None if self._loop is None else self._loop.next_batch, generators)
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
@@ -286,14 +384,15 @@ class Execution:
             "random": streams_used(rng.capture_state(), self._streams_at_start),
         }
 
-    def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Take over the position of a checkpoint; the graph has been restored by then."""
+    def set_state(self, saved: Mapping[str, Any], id: str) -> None:
+        """Take over the position of a checkpoint of run `id`; the graph has been restored by then."""
         run = saved["run"]
-        self.run, self.step = run["id"], run["step"]
+        self.run, self.step = id, run["step"]  # the id that was saved is of the run before, if this is a fork
         self._streams_at_start = dict(run["streams_at_start"])
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         self.results.set_state(saved["results"])
+        self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():
             kept = saved["callbacks"].get(path, ())
             if len(kept) == len(callbacks):  # a phase that had not begun may have others now
@@ -344,10 +443,16 @@ class Execution:
             return
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
+        if self.resumed is not None:
+            if self._loop is not None and self.saved_loop is not None:
+                self.resumed.note(self._loop.differences(self.saved_loop))
+            self.resumed.arrive(self.ahead())
+            if self.directory is not None and self.directory.rollbacks.reseed(self.run):
+                self.resumed.note([self.directory.rollbacks.sentence])
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={})
+                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
 
 
 def _prefixes(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name
 from ..data import BatchSource
-from ..errors import UsageError
+from ..errors import DivergenceError, UsageError
 from ..session import (
     Accounting,
     Checkpoint,
@@ -21,8 +21,10 @@ from ..session import (
     Session,
     Wanted,
     find,
+    place,
     save_by_hand,
     scan,
+    wanted,
 )
 from ..session import open as open_checkpoint
 from . import _plan, _resume, _saving
@@ -49,7 +51,8 @@ class Experiment:
     Attributes:
         history: what was run, with its status; goes with the checkpoints.
         last_resume: from where the last `run(resume=…)` went on, and how exactly; None if from scratch.
-        accounting: what saving has cost in the last run: saves, seconds blocked, bytes.
+        accounting: what saving has cost in the last run, or has in this one so far: saves, seconds blocked,
+            bytes, and the work that would be lost now.
 
     Raises:
         UsageError: a label or rule that cannot work.
@@ -99,9 +102,10 @@ class Experiment:
     @property
     def directory(self) -> Path | None:
         """Where the experiment's checkpoints are."""
-        if self._own_directory is not None or self.checkpointing is None:
-            return self._own_directory
-        return self.checkpointing.directory
+        given = self._own_directory
+        if given is None and self.checkpointing is not None:
+            given = self.checkpointing.directory
+        return None if given is None else Path(place(given))
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Save the whole experiment by this rule from the next run on; None: not at all."""
@@ -141,8 +145,10 @@ class Experiment:
             CheckpointExistsError: a rule with `overwrite=False` would need a name that is taken.
             RunActiveError: another live run uses the directory.
             DamagedError: no checkpoint can be used.
+            DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
+        resume = wanted(resume, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=resume is not False)
@@ -158,7 +164,7 @@ class Experiment:
                 for session in sessions.values():
                     session.rule.reset()
             _saving.refuse_taken(self._units, sessions, sources, execution.done, execution.run)
-            return self._execute(execution, entry, self._units, lambda: execution.run_plan(self._units))
+            return self._execute(execution, entry, self._units, lambda: self._run_plan(execution, sessions))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
         """Run one phase now, of the plan or not, on the graph as it is; saves by its rule.
@@ -196,7 +202,7 @@ class Experiment:
             self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
             entry = HistoryEntry(run, unit.label)
-            return self._execute(execution, entry, units, lambda: execution.run_units(units))
+            return self._execute(execution, entry, units, lambda: execution.run_part(units))
 
     def _preview(self, unit: Unit, progress: bool) -> RunResults:
         sources = _plan.prepare([unit], self.graph, self.label)
@@ -221,10 +227,11 @@ class Experiment:
         if entry not in self.history:
             self.history.append(entry)
         entry.status, entry.reason = "running", None
+        if execution.directory is not None:
+            self.accounting = execution.directory.accounting
         try:
-            run()
-            if execution.directory is not None:
-                execution.directory.writer.wait()
+            with execution.heeding():
+                run()
         except BaseException as err:
             entry.fail(err)
             execution.fail(err, units)
@@ -232,7 +239,6 @@ class Experiment:
         finally:
             if execution.directory is not None:
                 execution.directory.writer.settle()
-                self.accounting = execution.directory.accounting
         entry.status = "complete"
         return self.results
 
@@ -241,25 +247,67 @@ class Experiment:
         execution: Execution,
         sessions: Mapping[str, Session],
         resume: Wanted,
-        override: Sequence[str],
+        override: Sequence[str] | None,
     ) -> HistoryEntry | None:
         directory = execution.directory
         if directory is None:
             raise UsageError(f"experiment {self.label!r} has no directory to resume from: pass directory=")
         plan = self.describe_plan(execution.sources)
-        found = _resume.load(execution, directory, self._units, plan, self.graph, resume, override)
+        found = _resume.load(
+            execution,
+            directory,
+            self._units,
+            plan,
+            self.graph,
+            resume,
+            override,
+            healthy=any(
+                each.rule.options.on_divergence in ("stop", "rollback") for each in sessions.values()
+            ),
+        )
         if found is None:
             return None
         self.last_resume, saved = found
         own = directory.own()
         for path, session in sessions.items():
             session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
-        execution.differences = self.last_resume.differences
+        execution.resumed = self.last_resume
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
-        if entry is not None:
-            entry.resumed_from.append(self.last_resume.record.name)
+        if entry is None:  # the first time that a fork runs
+            entry = HistoryEntry(execution.run, "experiment")
+        entry.resumed_from.append(self.last_resume.record.name)
         return entry
+
+    def _run_plan(self, execution: Execution, sessions: Mapping[str, Session]) -> None:
+        """Run the plan to its end, going back where a rule wants that."""
+        while True:
+            try:
+                execution.run_plan(self._units)
+                execution.look()
+            except DivergenceError as err:
+                if not err.can_roll_back:
+                    raise
+                self._roll_back(execution, sessions, err)
+            else:
+                return
+
+    def _roll_back(self, execution: Execution, sessions: Mapping[str, Session], why: DivergenceError) -> None:
+        directory = execution.directory
+        assert directory is not None
+        assert why.healthy is not None
+        listed = bundle.look(directory.disk, why.healthy)
+        if listed is None or listed.record is None:
+            raise why
+        directory.rollbacks.begin(why.why, listed.record)
+        execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
+        history = self.history  # this run's entry stays the one that will say how it ended
+        self._go_on(execution, sessions, why.healthy, None)
+        self.history = history
+        for entry in history:
+            if entry.run == execution.run:
+                entry.resumed_from.append(listed.record.name)
+        execution.tell_rollback(self._units)
 
     def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:
         """The directories that a run of these units saves to (or reads from), the experiment's first."""
@@ -307,6 +355,7 @@ class Experiment:
                 kind="experiment",
                 moment=execution.moment_now,
                 overwrite=overwrite,
+                ahead=execution.ahead(),
             )
 
     def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
@@ -320,14 +369,14 @@ class Experiment:
             DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
         """
         execution = self._fresh_execution()
-        place = str(self.directory or ".")
-        listed = find(scan(place) if self.directory else [], place, os.fspath(name))
+        where = str(self.directory or ".")
+        listed = find(scan(where) if self.directory else [], where, os.fspath(name))
         opened = open_checkpoint(listed)
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
             opened.restore(model_graph=self.graph)
-        execution.set_state(saved)
+        execution.set_state(saved, opened.record.run)
         rng.restore_state(saved["random"])
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         self._execution, self.results = execution, execution.results
@@ -339,7 +388,7 @@ class Experiment:
         own = self.directory
         places: list[Path] = [own] if own else []
         places += _saving.folders(self._units, own).values()
-        found = {listed.path: listed for place in places for listed in scan(place) if listed.record}
+        found = {listed.path: listed for folder in places for listed in scan(folder) if listed.record}
         paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
         return {self._name_of(path): path for path in paths}
 
@@ -359,6 +408,8 @@ class Experiment:
             return
         assert self.directory is not None
         with ExperimentDirectory(self.directory, execution.run) as directory:
+            if execution.directory is not None:
+                directory.pace = execution.directory.pace  # which the run has stopped at its end
             yield directory
 
     def state_digest(self) -> str:

@@ -143,6 +143,20 @@ def check_fits(
         raise PlanMismatchError(problems)
 
 
+def changed(
+    saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], done: Sequence[str]
+) -> list[str]:
+    """What was run otherwise than the plan says now: going on is possible, but not as if it had been run so."""
+    found = []
+    for path in done:
+        if path in saved and path in now:
+            others = {
+                name: value for name, value in saved[path].items() if name not in (_MAY_GROW, "callbacks")
+            }
+            found += _differences(path, others, now[path], epoch=0)
+    return found
+
+
 def _differences(path: str, saved: Mapping[str, Any], now: Mapping[str, Any], epoch: int) -> list[str]:
     found = []
     for name, value in saved.items():

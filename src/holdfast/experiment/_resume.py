@@ -25,22 +25,31 @@ def load(
     plan: Mapping[str, Mapping[str, Any]],
     graph: ModelGraph | None,
     resume: Wanted,
-    override: Sequence[str] = (),
+    override: Sequence[str] | None = (),
+    *,
+    healthy: bool = False,
 ) -> tuple[ResumeReport, Mapping[str, Any]] | None:
     """Put the newest whole checkpoint (or the one asked for) into the graph and the execution.
 
     Returns the report and the saved state; None if `resume` is True and there is no checkpoint at all.
+    `override=None`: the live optimizer is this run's own, and no script's. `healthy`: as for `session.go_on`.
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
         DamagedError: it is damaged, and nothing was changed; or all are, with `resume=True`.
         PlanMismatchError, StateMismatchError: plan or graph are not those that were saved.
     """
-    return go_on(
+    overridden: list[str] = []
+    found = go_on(
         directory,
         resume,
-        lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify),
+        lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify, overridden),
+        healthy=healthy,
     )
+    if found is not None:
+        report, saved = found
+        report.note([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
+    return found
 
 
 def _load(
@@ -49,8 +58,9 @@ def _load(
     units: Sequence[Unit],
     plan: Mapping[str, Mapping[str, Any]],
     graph: ModelGraph | None,
-    override: Sequence[str],
+    override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
+    overridden: list[str],
 ) -> tuple[Mapping[str, Any], Sequence[str]]:
     """What was saved, but for the graph, and the paths of what was left out of it."""
     saved = read(opened)
@@ -64,9 +74,10 @@ def _load(
         kept = restored.kept
         then = saved["run"]["options"]
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
-        settle(graph.optimizers, schedulers, then=then, script=script, override=override)
-        execution.options = merged(then, script, override)
-    execution.set_state(saved)
+        if override is not None:
+            overridden[:] = settle(graph.optimizers, schedulers, then=then, script=script, override=override)
+            execution.options = merged(then, script, override)
+    execution.set_state(saved, opened.record.run)
     _reopen(execution, units)
     return saved, kept
 

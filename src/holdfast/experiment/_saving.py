@@ -9,7 +9,7 @@ from pathlib import Path
 from ..checkpointing import Checkpointing, training_directory
 from ..data import BatchSource
 from ..records import Moment
-from ..session import ExperimentDirectory, Session
+from ..session import ExperimentDirectory, Session, place
 from ._phases import PhaseGroup, TrainPhase, Unit, walk
 
 WHOLE = ""  # the path of the experiment itself among its units
@@ -26,7 +26,7 @@ def folders(units: Sequence[Unit], directory: Path | None) -> dict[str, Path]:
         if isinstance(unit, TrainPhase) and unit.checkpointing is not None:
             folder = training_directory(unit.checkpointing, directory, unit.label)
             if folder is not None:
-                found[path] = folder
+                found[path] = Path(place(folder))
     return found
 
 

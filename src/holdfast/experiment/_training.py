@@ -81,7 +81,8 @@ class Training:
                 # Before the batch is taken, so that a checkpoint of this hook can take it again.
                 self._announced = True
                 self._announce("batch_start", epoch=self.epoch, batch=self._batch)
-            batch = next(self._iterator, None)
+            with self._run.at_rest(self):
+                batch = next(self._iterator, None)
             if batch is None:
                 break
             if num_batches is None:
@@ -97,9 +98,10 @@ class Training:
             self._update()
         metrics = self._averages.means()
         if self._validation is not None:
-            values = measure(
-                self._graph, self._validation, self._phase.losses, self._phase.metrics, self.epoch
-            )
+            with self._run.at_rest(self):
+                values = measure(
+                    self._graph, self._validation, self._phase.losses, self._phase.metrics, self.epoch
+                )
             metrics |= {f"val_{name}": value for name, value in values.items()}
         if self._phase.scheduler_step == "epoch":
             self._step_scheduler(metrics)
@@ -182,7 +184,7 @@ class Training:
             "callbacks": [callback.get_state() for callback in self._phase.callbacks],
             "data": self._source.get_state(),
             "exactness": self._source.exactness,
-            "next_batch": self._source.fingerprint() if self._in_epoch else None,
+            "next_batch": self.next_batch,
             "validation": None if self._validation is None else self._validation.get_state(),
         }
 
@@ -204,6 +206,11 @@ class Training:
         self._iterator = self._source.resume(saved["data"])
 
     @property
+    def next_batch(self) -> str | None:
+        """The digest of the indices of the epoch's next batch, if they can be known."""
+        return self._source.fingerprint() if self._in_epoch else None
+
+    @property
     def froze(self) -> tuple[str, ...]:
         """The nodes that this phase froze and, unless it has ended, is to thaw."""
         return tuple(self._thaw)
@@ -214,7 +221,8 @@ class Training:
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What keeps the data from going on exactly; to be asked once the random streams are restored."""
-        found = [f"{self.path}: {saved['exactness']}"] if saved["exactness"] != "exact" else []
+        exactness = saved["exactness"].removeprefix("not exact: ")
+        found = [f"{self.path}: {exactness}"] if exactness != "exact" else []
         if self._in_epoch and saved["next_batch"] != self._source.fingerprint():
             found.append(f"{self.path}: the data give another next batch than they would have")
         return found

@@ -19,6 +19,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer import call
 
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
@@ -173,9 +174,10 @@ class HoldfastCallback(Checkpoint):
             return loader
         index, self._num_held = self._num_held, self._num_held + 1
         states = () if self._behind is None else self._behind["own"]["data"]
+        epochs: Any = self._trainer.fit_loop.epoch_progress.current
         return HeldLoader(
             loader,
-            lambda: self._trainer.fit_loop.epoch_progress.current.processed,
+            lambda: epochs.processed,
             allow_reread=self._allow_reread,
             state=states[index] if index < len(states) else None,
         )
@@ -193,7 +195,7 @@ class HoldfastCallback(Checkpoint):
             self._announce("epoch_start")
             return
         # What the module prepares there is no part of its state; what it changes there is put back.
-        pl.trainer.call._call_lightning_module_hook(self._trainer, "on_train_epoch_start")
+        call._call_lightning_module_hook(self._trainer, "on_train_epoch_start")
         if self._behind["within"] == "epoch":
             self._arrive()
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
 from .. import rng
 from ..checkpointing import Checkpointing
-from ..data import BatchSource, batches_of
-from ..errors import UsageError
+from ..data import BatchSource, batches_of, differences_of
+from ..errors import DivergenceError, UsageError
 from ..records import Moment
-from ..session import Accounting, Loop, ResumeReport, Table, Wanted
+from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted, wanted
 
 Item = TypeVar("Item")
 Within = Literal["epoch", "batches", "after", "step"]
@@ -47,6 +47,8 @@ class Run:
         allow_reread: whether data without a position may be read again from an epoch's start, to skip.
         share_directory: run although another live run uses the directory.
         resume_override: optimizer options, such as "lr", for which the script's values win over the checkpoint's.
+        on_rollback: called with the run after each rollback (`on_divergence="rollback"`), once the objects are as they
+            were in the checkpoint: the place to make a step smaller.
         objects: by name, all that decides what comes next: models, optimizers, schedules, scalers, random
             generators, dicts, arrays, whatever `register_adapter` knows. What is not changed in place
             (a number, a JAX array) is read from and written to the run: `run["params"] = params`.
@@ -60,6 +62,7 @@ class Run:
         UsageError: the rule cannot work, or a name is taken.
         PlanMismatchError, StateMismatchError: the checkpoint does not fit the objects; nothing was changed.
         RunActiveError: another live run uses the directory.
+        DivergenceError: what is trained is not finite any more, and the rule says to stop.
         DamagedError: there are checkpoints, and none can be used.
     """
 
@@ -74,6 +77,7 @@ class Run:
         allow_reread: bool = False,
         share_directory: bool = False,
         resume_override: Sequence[str] = (),
+        on_rollback: Callable[[Run], None] | None = None,
         **objects: Any,
     ) -> None:
         self._loop = Loop(
@@ -81,12 +85,15 @@ class Run:
             checkpointing,
             objects=dict(objects),
             position=self._get_position,
+            ahead=self._ahead,
             label=label,
             share_directory=share_directory,
             resume_override=resume_override,
         )
-        self._wanted: Wanted | None = None if resume is False else resume
+        self._wanted: Wanted | None = wanted(None if resume is False else resume, directory)
         self._strict, self._allow_reread = strict, allow_reread
+        self._on_rollback = on_rollback
+        self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
         self._updates = _watch(objects)
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
@@ -100,6 +107,11 @@ class Run:
         # The data of the epochs, what their position was in the checkpoint, and whether that is still ahead.
         self._data: tuple[Any, BatchSource] | None = None
         self._saved_data: Mapping[str, Any] | None = None
+        self._saved_next: tuple[str, str | None, Any] = (
+            "exact",
+            None,
+            None,
+        )  # exactness, next batch, what data
         self._is_behind = False
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -124,28 +136,49 @@ class Run:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            if self._within is not None:
+            if self._diverged is None and self._within is not None:
                 self._ended = "stopped"  # the outer loop was left by a `break`
                 if self._within != "step":
                     self._finish_epoch()
-            if self._ended != "complete":
+            if self._diverged is None and self._ended != "complete":
                 self._ended = self._ended or "complete"
                 self._announce("phase_end")
+            if self._diverged is not None:
+                raise self._diverged  # too late to go back
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
         _check_count("n_epochs", n_epochs)
-        while (self.epoch < n_epochs or self._within is not None) and self._ended != "stopped":
+        while self._goes_on(lambda: self.epoch < n_epochs or self._within is not None):
             if self._within is None:
                 self._arrive()
                 self.batch, self._within, self._ended = 0, "epoch", None
                 self._announce("epoch_start", epoch=self.epoch)
+                if self.diverged:
+                    continue
             elif self._within == "epoch":
                 self._arrive()
             yield self.epoch
-            self._arrive()
-            self._finish_epoch()
+            if not self.diverged:
+                self._arrive()
+                self._finish_epoch()
         self._arrive()
+
+    def _goes_on(self, has_more: Callable[[], bool]) -> bool:
+        """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
+        while True:
+            if self._ended == "stopped":
+                return False
+            if not (self.diverged or has_more()):
+                self._minding(self._loop.look)
+            if self._diverged is None:
+                return has_more()
+            why, self._diverged = self._diverged, None
+            saved = self._loop.roll_back(why, strict=self._strict)
+            self._data = None
+            self._set_position(saved)
+            if self._on_rollback is not None:
+                self._on_rollback(self)
 
     def batches(
         self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0
@@ -167,11 +200,12 @@ class Run:
         source = self._source_of(data, batch_size, seed)
         with rng.preserved():
             rest = None if self._saved_data is None else source.resume(self._saved_data)
+        if self._saved_data is not None:
+            self._note_differences(source)
         self._saved_data = None
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"
-            self._note_differences(source)
             self._arrive()
         else:
             iterator, is_over = source.begin(self.epoch), False
@@ -182,23 +216,30 @@ class Run:
                 if not self._announced:  # before the batch is taken, so that going on from here takes it
                     self._announced = True
                     self._announce("batch_start", epoch=self.epoch, batch=self.batch)
-                batch = next(iterator, _END)
+                    if self.diverged:
+                        break
+                with self._loop.at_rest():
+                    batch = next(iterator, _END)
                 if batch is _END:
                     break
                 yield batch  # type: ignore[misc]
                 self._finish_batch(self.batch)
+                if self.diverged:
+                    break
         finally:  # also where the loop was left by a `break`
             self._within, self._announced = "after", False
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
         _check_count("n_steps", n_steps)
-        while self._steps < n_steps and self._ended != "stopped":
+        while self._goes_on(lambda: self._steps < n_steps):
             self._arrive()
             self._within, self._ended = "step", None
             if not self._announced:
                 self._announced = True
                 self._announce("batch_start", epoch=0, batch=self._steps)
+                if self.diverged:
+                    continue
             yield self._steps
             self._finish_batch(self._steps)
         self._within = None
@@ -260,6 +301,20 @@ class Run:
         return self._loop.last_resume
 
     @property
+    def diverged(self) -> bool:
+        """Whether a rollback is due: it happens as soon as the outer loop, over epochs or steps, goes on.
+
+        Code between the end of `batches` and there still runs once. What it does to the run's objects is undone;
+        what it does elsewhere (a file, a message) it should leave out while this is true.
+        """
+        return self._diverged is not None
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the run has been rolled back."""
+        return self._loop.rollbacks
+
+    @property
     def accounting(self) -> Accounting:
         """What saving has cost so far."""
         return self._loop.accounting
@@ -289,7 +344,18 @@ class Run:
             self._row = {}
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
-        self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
+        self._minding(
+            lambda: self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
+        )
+
+    def _minding(self, act: Callable[[], None]) -> None:
+        """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
+        try:
+            act()
+        except DivergenceError as err:
+            if not err.can_roll_back:
+                raise
+            self._diverged = err
 
     def _get_position(self) -> dict[str, Any]:
         source = None if self._data is None else self._data[1]
@@ -306,8 +372,18 @@ class Run:
             "latest": dict(self._latest),
             "gradients": {} if self._updates is None else self._updates.pending,
             "exactness": "exact" if source is None else source.exactness,
-            "next_batch": source.fingerprint() if source is not None and self._within == "batches" else None,
+            "next_batch": self._next_batch,
+            "about_data": self._saved_next[2] if source is None else source.describe(),
         }
+
+    @property
+    def _next_batch(self) -> str | None:
+        return self._data[1].fingerprint() if self._data is not None and self._within == "batches" else None
+
+    def _ahead(self) -> Ahead:
+        """The next batch, and the generators of the loader."""
+        own = {} if self._data is None else self._data[1].generators
+        return Ahead(self._next_batch, {f"data: {name}": each for name, each in own.items()})
 
     def _set_position(self, saved: Mapping[str, Any]) -> None:
         self.epoch, self.batch, self._steps = saved["epoch"], saved["batch"], saved["steps"]
@@ -316,7 +392,7 @@ class Run:
         if self._updates is not None:
             self._updates.go_on(saved["updates"], saved["gradients"])
         self._saved_data, self._is_behind = saved["data"], True
-        self._saved_next = saved["exactness"], saved["next_batch"]
+        self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
 
     def _arrive(self) -> None:
         """The loop is where the checkpoint was: from here on everything is as it would have been."""
@@ -335,11 +411,13 @@ class Run:
 
     def _note_differences(self, source: BatchSource) -> None:
         assert self.last_resume is not None
-        exactness, next_batch = self._saved_next
-        if exactness != "exact":
-            self.last_resume.differences.append(exactness)
+        exactness, next_batch, about = self._saved_next
+        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
         if self._within == "batches" and next_batch != source.fingerprint():
-            self.last_resume.differences.append("the data give another next batch than they would have")
+            found.append("the data give another next batch than they would have")
+        if about is not None:
+            found += differences_of(about, source.describe())
+        self.last_resume.note(found)
 
 
 def _watch(objects: Mapping[str, Any]) -> Any:

@@ -76,7 +76,7 @@ class HoldfastCallback(TrainerCallback):
     ) -> None:
         trainers.check(trainer)
         self._trainer = trainer
-        self._directory = directory or trainer.args.output_dir
+        self._directory = directory or trainer.args.output_dir or "."
         self._rule = checkpointing or trainers.rule_of(trainer)
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
@@ -276,8 +276,9 @@ class HoldfastCallback(TrainerCallback):
 
     def _load_scaler(self) -> None:
         assert self._parts.given is not None
+        scaler: Any = self._trainer.accelerator.scaler
         if self._parts.given["scaler"] is not None:
-            self._trainer.accelerator.scaler.load_state_dict(self._parts.given["scaler"])
+            scaler.load_state_dict(self._parts.given["scaler"])
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)

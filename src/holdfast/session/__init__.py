@@ -1,5 +1,7 @@
 """Saving and restoring: a rule at work in a directory, and the checkpoints that come of it."""
 
+from ._accounting import Accounting as Accounting
+from ._ahead import Ahead as Ahead
 from ._alone import Part as Part
 from ._alone import StreamedSnapshot as StreamedSnapshot
 from ._alone import save_alone as save_alone
@@ -10,22 +12,41 @@ from ._checkpoint import archive as archive
 from ._checkpoint import open as open
 from ._checkpoint import scan as scan
 from ._checkpoint import source_of as source_of
-from ._directory import Accounting as Accounting
 from ._directory import ExperimentDirectory as ExperimentDirectory
+from ._fork import FORKED_FROM as FORKED_FROM
+from ._fork import fork as fork
+from ._health import describe_sickness as describe_sickness
+from ._health import is_healthy as is_healthy
+from ._health import sick_leaves as sick_leaves
+from ._last_step import LastStep as LastStep
+from ._lineage import Kin as Kin
+from ._lineage import lineage as lineage
 from ._loop import RESERVED as RESERVED
 from ._loop import Loop as Loop
 from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
+from ._prune import plan as plan
+from ._prune import prune as prune
+from ._redirect import DIRECTORY as DIRECTORY
 from ._remove import removable as removable
 from ._remove import remove as remove
+from ._replay import Replay as Replay
+from ._replay import facts_of as moment_facts  # noqa: F401
+from ._replay import place as place
+from ._replay import wanted as wanted
 from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import find as find
 from ._resume import go_on as go_on
+from ._running import run_at as run_at
+from ._scratch import scratch as scratch
 from ._session import Session as Session
 from ._streams import stream_digests as stream_digests
 from ._streams import streams_used as streams_used
 from ._table import SEGMENT_ROWS as SEGMENT_ROWS
 from ._table import Table as Table
+from ._watched import STEP_FILE as STEP_FILE
+from ._watched import Seen as Seen
+from ._watched import seen as seen

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from .. import bundle, state
 from ..records import Moment
+from ._ahead import Ahead
 from ._directory import ExperimentDirectory
 
 BY_HAND = "by_hand"
@@ -27,6 +28,7 @@ def save_by_hand(
     durability: Literal["full", "process"] = "full",
     exclude: Sequence[str] = (),
     overwrite: bool = True,
+    ahead: Ahead | None = None,
 ) -> Path:
     """Commit these live parts now, once the save under way is committed; returns the bundle's path.
 
@@ -43,6 +45,7 @@ def save_by_hand(
         reason="asked for by hand",
         blocked_s=0.0,
         durability=durability,
+        ahead=ahead,
     )
     directory.save(folder, draft, state.look(parts, exclude=exclude), overwrite=overwrite)
     return Path(bundle.bundle_path(folder, name))

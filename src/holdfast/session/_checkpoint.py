@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from .. import bundle, state
@@ -102,19 +102,40 @@ class Checkpoint:
             )
 
     def restore(
-        self, *, strict: bool = True, verify: Literal["first", "streaming"] = "first", **objects: Any
+        self,
+        *,
+        strict: bool = True,
+        verify: Literal["first", "streaming"] = "first",
+        only: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        **objects: Any,
     ) -> state.Restored:
         """Put the state back into live objects, in place: `restore(model_graph=graph)`.
 
         With `verify="first"` every byte is checked before the first one is assigned, so damage changes
-        nothing. With "streaming" each is read only once, and damage leaves a mixture.
+        nothing. With "streaming" each is read only once, and damage leaves a mixture. The optimizers that a
+        thinned checkpoint (`thin_after=`) has given up stay as they are.
+
+        For a partial start, as in transfer learning: `rename={"model_graph/encoder": "model_graph/backbone"}` lets what
+        was saved at one path go to another, and `only="model_graph/backbone/**"` takes just that (`*` stays within
+        an element of a path, `**` crosses them). The `report` of what comes back says what was loaded, and what was
+        not and why. With `strict=False` a misfit (another shape, say) is no error but a line there.
 
         Raises:
+            UsageError: `only` means nothing in the checkpoint, or `rename` names what is not there.
             StateMismatchError: something does not fit; nothing was changed.
             DamagedError: damage was found before anything was changed.
             RestoreIncompleteError: damage was found half-way.
         """
-        return state.restore(self._bundle, objects, strict=strict, verify=verify)
+        # A thinned one is there for its models: the live optimizers stay as they are.
+        keep = state.all_thinned(self._bundle.tree) if self._is_thinned else ()
+        return state.restore(
+            self._bundle, objects, strict=strict, verify=verify, only=only, rename=rename, keep=keep
+        )
+
+    @property
+    def _is_thinned(self) -> bool:
+        return bool(self.record.details.get("thinned"))
 
     def verify(self, *, deep: bool = False) -> list[DamagedError]:
         """Read every byte and return what is not as saved; empty if all is well. `deep` adds BLAKE3."""

@@ -9,15 +9,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint
+from ..checkpointing import Options, Saved
 from ..errors import (
     CheckpointNotFoundError,
+    CheckpointPinnedError,
     CheckpointReplacedError,
     DamagedError,
     HoldfastError,
@@ -28,44 +30,21 @@ from ..errors import (
 from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage
 from ..writer import BackgroundWriter
+from ._accounting import Accounting
+from ._ahead import Ahead, fingerprint_of
+from ._calls import Calls
+from ._divergence import Rollbacks
+from ._fork import FORKED_FROM
+from ._health import watched
+from ._pace import Pace, Stopwatch
+from ._replay import stop_at_end
+from ._running import LOCK
 from ._taking import Taking
 
+if TYPE_CHECKING:
+    from ._resume import ResumeReport
+
 logger = logging.getLogger("holdfast")
-
-_LOCK = ".run.lock"
-
-
-@dataclass(slots=True)
-class Accounting:
-    """What saving has cost a run so far, in this process.
-
-    Attributes:
-        saves: checkpoints committed.
-        failures: saves that failed and were only warned of.
-        dropped: saves given up because a lazy snapshot was torn.
-        skipped: saves not begun because the one before was still being written.
-        blocked_s: seconds for which training stood still: waiting for the save before, and copying.
-        commit_s: seconds that writing and committing took, beside training if in the background.
-        bytes_captured, bytes_written, bytes_shared: of the states, to the disk, and not needed to be.
-    """
-
-    saves: int = 0
-    failures: int = 0
-    dropped: int = 0
-    skipped: int = 0
-    blocked_s: float = 0.0
-    commit_s: float = 0.0
-    bytes_captured: int = 0
-    bytes_written: int = 0
-    bytes_shared: int = 0
-
-    def add(self, record: CheckpointRecord, commit_s: float) -> None:
-        self.saves += 1
-        self.blocked_s += record.blocked_s
-        self.commit_s += commit_s
-        self.bytes_captured += record.bytes_captured
-        self.bytes_written += record.bytes_written
-        self.bytes_shared += record.bytes_shared
 
 
 class ExperimentDirectory:
@@ -97,10 +76,14 @@ class ExperimentDirectory:
         for folder in folders:
             self._try_out(folder)
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
-        self.accounting = Accounting()
+        self.pace = Pace(clock)
+        self.accounting = Accounting(pace=self.pace)
         self.resumed_from: CheckpointRecord | None = None
+        self.resumed: ResumeReport | None = None  # how exactly it went on; recorded with each save
+        self.rollbacks = Rollbacks()
         self.taking = Taking()
         self.writer = BackgroundWriter()
+        self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
         self._closed = False
@@ -136,14 +119,14 @@ class ExperimentDirectory:
         with self._needed():
             self._make(self.path)
             with self.disk.open_directory(self.path) as here:
-                held = here.claim(_LOCK, me.encode())
+                held = here.claim(LOCK, me.encode())
                 if held is None and not share:
                     raise RunActiveError(self.path, *self._holder())
         return held
 
     def _clear_leftovers(self) -> None:
         with self._needed(), self.disk.open_directory(self.path) as here:
-            now_s = here.status(_LOCK).modified_s
+            now_s = here.status(LOCK).modified_s
             folders = [*self._folders()]
         for folder in folders:
             bundle.sweep(self.disk, folder, now_s)
@@ -159,7 +142,7 @@ class ExperimentDirectory:
 
     def _holder(self) -> tuple[str, int]:
         with self.disk.open_directory(self.path) as here:
-            file = here.open(_LOCK)
+            file = here.open(LOCK)
             note = bytearray(min(file.size, 1024))
             file.read_into(0, memoryview(note))
             file.close()
@@ -182,6 +165,7 @@ class ExperimentDirectory:
         reason: str,
         blocked_s: float,
         durability: Literal["full", "process"] = "full",
+        ahead: Ahead | None = None,
     ) -> CheckpointRecord:
         """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
         return CheckpointRecord(
@@ -193,18 +177,38 @@ class ExperimentDirectory:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             tree=FileEntry("", 0, ""),
             packs=(),
-            metrics=metrics,
+            metrics=dict(metrics),  # the loop goes on logging into its own while this is being written
             reason=reason,
             durability=durability,
             versions=fingerprint.versions(),
             environment=fingerprint.environment(),
             blocked_s=blocked_s,
+            details=self._details(ahead),
         )
 
+    def _details(self, ahead: Ahead | None) -> dict[str, Any]:
+        details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
+        if self.resumed is not None:
+            details["resume"] = {"from": self.resumed.record.id, "verdict": self.resumed.verdict}
+        if self.rollbacks.count:
+            details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
+        return details
+
     def save(
-        self, folder: str, draft: CheckpointRecord, snapshot: Snapshot, *, overwrite: bool = True
+        self,
+        folder: str,
+        draft: CheckpointRecord,
+        snapshot: Snapshot,
+        *,
+        overwrite: bool = True,
+        watch: Stopwatch | None = None,
+        options: Options | None = None,
+        may_be_infinite: Sequence[str] = (),
     ) -> CheckpointRecord:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
+
+        `watch` has measured this save so far; without one it begins now. `options`: of the rule that saves.
+        `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are no sign of sickness.
 
         Raises:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
@@ -212,24 +216,35 @@ class ExperimentDirectory:
         """
         draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
         began_s = time.perf_counter()
+        timed = watch or self.pace.begin()
         with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
             record = bundle.save(
-                self.disk, folder, draft, snapshot, self._sharing, overwrite=overwrite, now_s=self._clock()
+                *(self.disk, folder, draft, snapshot, self._sharing),
+                overwrite=overwrite,
+                now_s=self._clock(),
+                finish=lambda written: self.pace.finish(written, timed, options),
+                is_watched=watched(snapshot.tree, may_be_infinite),
             )
         self._seq = record.seq
         self._parent = record.id
         self.accounting.add(record, time.perf_counter() - began_s)
+        self.pace.committed(record)
         logger.info(
-            "saved %s (%s): training blocked for %.3f s, %d bytes written, %d shared",
-            *(record.name, record.reason, record.blocked_s, record.bytes_written, record.bytes_shared),
+            "saved %s (%s): training blocked for %.3f s, %.3f s in the background, "
+            "%d bytes captured, %d written, %d shared, durability %s",
+            *(record.name, record.reason, record.blocked_s, record.details["background_s"]),
+            *(record.bytes_captured, record.bytes_written, record.bytes_shared, record.durability),
         )
+        stop_at_end(bundle.bundle_path(folder, record.name), record.moment)
         return record
 
     def go_on_from(self, opened: bundle.Bundle) -> None:
         """The run goes on from this checkpoint, whose bytes have all been verified: its packs can be shared."""
         self.resumed_from = opened.record
         self.run = opened.record.run
+        self.rollbacks.read(opened.record)
         self._parent = opened.record.id
+        self.pace.go_on(opened.record)
         self._seq = max(self._seq, opened.record.seq)
         self.trust(opened)
 
@@ -265,6 +280,35 @@ class ExperimentDirectory:
         """This run's checkpoints, oldest first."""
         return [listed for listed in self.scan() if listed.record and listed.record.run == self.run]
 
+    def facts(self, path: str, *, sizes: bool) -> Saved | None:
+        """What is to be known of a bundle of this run before it may go; None if it is gone or damaged."""
+        listed = bundle.look(self.disk, path)
+        if listed is None or listed.record is None:
+            return None
+        protected = None
+        files: dict[Hashable, int] = {}
+        try:
+            if bundle.is_pinned(self.disk, path):
+                protected = "it is pinned"
+            elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+                protected = "the run went on from it"
+            if sizes:
+                files = bundle.file_sizes(self.disk, path)
+        except OSError as err:
+            protected = f"it cannot be looked at: {err.strerror}"
+        return Saved(path, listed.record, protected, files)
+
+    def rewrite(self, opened: bundle.Bundle, draft: CheckpointRecord, snapshot: Snapshot) -> None:
+        """Commit another state of an opened bundle in its place; what both have in common is linked.
+
+        Raises: as `save`.
+        """
+        sharing = bundle.Sharing()
+        sharing.learn(opened.path, opened.record, opened.stored)
+        with _failing_as_a_save(opened.path):
+            bundle.save(self.disk, os.path.dirname(opened.path), draft, snapshot, sharing)
+        self._sharing.forget(opened.path)
+
     def remove(self, path: str) -> None:
         """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
         listed = bundle.look(self.disk, path)
@@ -277,6 +321,8 @@ class ExperimentDirectory:
             why = "another run saved it"
         elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
             why = "the run went on from it"
+        elif FORKED_FROM in listed.record.details:
+            why = "the run began with it"
         if why is None:
             assert listed is not None
             assert listed.record is not None
@@ -284,12 +330,23 @@ class ExperimentDirectory:
                 bundle.delete(self.disk, path, expected_id=listed.record.id)
             except CheckpointReplacedError:
                 why = "it has just been saved anew"
+            except CheckpointPinnedError:
+                why = "it is pinned"
             except HoldfastError as err:
                 why = str(err)
             else:
                 self._sharing.forget(path)
                 return
         logger.info("forgot %s and left it where it is: %s", path, why)
+
+    def tell_loss(self) -> None:
+        """Say what an exception that came in the middle of a step has cost."""
+        if self.pace.unsaved_steps:
+            logger.warning(
+                "the exception came in the middle of a step, so what it left is not saved: %d steps (%.3g s) since "
+                "the last checkpoint are lost",
+                *(self.pace.unsaved_steps, self.pace.unsaved_s),
+            )
 
     @property
     def is_open(self) -> bool:
@@ -300,6 +357,7 @@ class ExperimentDirectory:
         """Let go of the directory, once what is being saved is committed."""
         self.writer.settle()
         self._closed = True
+        self.pace.stop()
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -15,11 +15,15 @@ from typing import Any, Literal, final
 
 from .. import bundle, rng, state
 from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
-from ..errors import PlanMismatchError, UsageError
+from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..records import Moment
+from ._accounting import Accounting
+from ._ahead import Ahead, generators_in
 from ._by_hand import save_by_hand
-from ._directory import Accounting, ExperimentDirectory
+from ._directory import ExperimentDirectory
+from ._last_step import LastStep
 from ._options import merged, options_of, settle
+from ._replay import place
 from ._resume import ResumeReport, Wanted, go_on
 from ._session import Session
 from ._streams import stream_digests, streams_used
@@ -43,6 +47,8 @@ class Loop:
             not changed in place (a number, a JAX array) is replaced in this dict by a restore, and has to be
             replaced in it by the loop.
         position: asked at each save where the loop is.
+        ahead: asked at each save and at a resume what comes next: the next batch, and generators that are not
+            among the objects.
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
         resume_override: optimizer options for which the script's values win over the checkpoint's.
@@ -65,6 +71,7 @@ class Loop:
         *,
         objects: dict[str, Any],
         position: Callable[[], Position],
+        ahead: Callable[[], Ahead] = Ahead,
         label: str = "train",
         share_directory: bool = False,
         resume_override: Sequence[str] = (),
@@ -81,14 +88,17 @@ class Loop:
         self.results = Table()
         self.last_resume: ResumeReport | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
-        self._position = position
+        self._position, self._known_ahead = position, ahead
         self._override = resume_override
+        self._overridden: list[str] = []  # options that a resume set otherwise, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
-        folder = self.rule.directory or Path(directory)
+        folder = Path(place(self.rule.directory or directory))
+        directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder)
         self._folder = folder
+        self.last_step = LastStep()
         self.rule.reset()
         self._directory.share_with(self.rule.options.share_with)
 
@@ -105,12 +115,18 @@ class Loop:
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `go_on` of the session.
         """
-        found = go_on(self._directory, wanted, lambda opened, how: self._load(opened, how, strict))
+        found = go_on(
+            self._directory,
+            wanted,
+            lambda opened, how: self._load(opened, how, strict),
+            healthy=self.rule.options.on_divergence in ("stop", "rollback"),
+        )
         if found is None:
             return None
         self.last_resume, saved = found
+        self.last_resume.note(self._overridden)
         self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
-        self.run = saved["run"]["id"]
+        self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self._streams = saved["random"]
         self.results.set_state(saved["results"])
@@ -151,7 +167,9 @@ class Loop:
             [each for each in self.objects.values() if hasattr(each, "base_lrs")],
         )
         if len(then) == len(script):  # else strict=False has let another optimizer pass
-            settle(self._optimizers, schedulers, then=then, script=script, override=self._override)
+            self._overridden = settle(
+                self._optimizers, schedulers, then=then, script=script, override=self._override
+            )
             self._options = merged(then, script, self._override)
 
     @property
@@ -162,8 +180,39 @@ class Loop:
         return name in self.objects or name in RESERVED
 
     def restore_streams(self) -> None:
-        """Set the global random streams as they were in the checkpoint: the last act of going on."""
+        """Set the global random streams as they were in the checkpoint: the last act of going on.
+
+        What comes next is compared with what should: from now on `last_resume.verdict` is known.
+        """
         rng.restore_state(dict(self._streams))
+        assert self.last_resume is not None
+        self.last_resume.arrive(self._ahead())
+        if self._directory.rollbacks.reseed(self.run):
+            self.last_resume.note([self._directory.rollbacks.sentence])
+
+    def roll_back(self, why: DivergenceError, *, strict: bool = True) -> Mapping[str, Any]:
+        """Put the checkpoint that `why` names into the objects, as `go_on` does; returns the position that was saved.
+
+        Afterwards the random streams are others than they were (see `session._divergence`).
+        """
+        assert why.healthy is not None
+        listed = bundle.look(self._directory.disk, why.healthy)
+        if listed is None or listed.record is None:
+            raise why
+        self._directory.rollbacks.begin(why.why, listed.record)
+        saved = self.go_on(why.healthy, strict=strict)
+        assert saved is not None
+        return saved
+
+    def look(self) -> None:
+        """Once everything is committed: raise DivergenceError if what was saved last is not finite."""
+        if self._session.watch.is_on:
+            self._directory.writer.settle()
+            self._session.watch.look(self._directory, self.moment, {})
+
+    def _ahead(self) -> Ahead:
+        known = self._known_ahead()
+        return Ahead(known.batch, {**generators_in(self.objects), **known.generators})
 
     # --- hooks and saves --------------------------------------------------------------------------
 
@@ -180,13 +229,42 @@ class Loop:
 
         Raises:
             SaveError: an earlier save in the background has failed, or this one did.
+            Preempted: a signal has told the run to leave, and its state is saved.
+            DivergenceError: what is trained is not finite any more, and the rule minds; nothing was saved now.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
         self._directory.writer.prepare(wait=hook == "phase_end")
         self._directory.writer.check()
+        self._directory.calls.hear(hook)
+        self._session.watch.look(self._directory, self.moment, metrics or {})
         reason = self._session.due(self.moment)
         if reason is not None:
-            self._session.save(self.moment, self._parts, reason=reason, metrics=metrics or {})
+            self._session.save(
+                self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
+            )
+        self.last_step.keep(
+            [self._session], self.moment, self._parts, metrics or {}, is_saved=reason is not None
+        )
+        self._directory.calls.obey()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: what is read from data, say.
+
+        If it raises, and the rule says so, the run is saved as it was before.
+        """
+        if not self.rule.options.save_on_exception:
+            yield
+            return
+        position, streams = self._position(), rng.capture_state()
+        try:
+            yield
+        except Exception as err:
+            parts = self._parts()
+            parts["run"]["position"], parts["random"] = position, streams
+            self.last_step.forget()
+            self._session.rescue(self.moment, err, lambda: parts, metrics={})
+            raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
@@ -209,6 +287,7 @@ class Loop:
             durability=options.durability,
             exclude=options.exclude,
             overwrite=overwrite,
+            ahead=self._ahead(),
         )
 
     def _parts(self) -> dict[str, Any]:
@@ -228,6 +307,11 @@ class Loop:
         }
 
     # --- the end ----------------------------------------------------------------------------------
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the run has been rolled back, earlier processes included."""
+        return self._directory.rollbacks.count
 
     @property
     def accounting(self) -> Accounting:
@@ -255,7 +339,14 @@ class Loop:
     def holding(self) -> Iterator[None]:
         """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
         try:
-            yield
-            self.wait()
+            with self._directory.calls.heeding([self.rule]):
+                yield
+                self.wait()
+                self.look()
+        except BaseException as err:
+            if self.rule.options.save_on_exception:
+                self.last_step.rescue(err)
+                self._directory.tell_loss()
+            raise
         finally:
             self._directory.close()

@@ -31,12 +31,13 @@ def settle(
     then: Options,
     script: Options,
     override: Sequence[str],
-) -> None:
+) -> list[str]:
     """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
 
     `then`: the script's options when the run began; `script`: those it has set now, before the restore.
+    Returns a sentence for each option that is another one now.
     """
-    kept = []
+    kept, changed = [], []
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     for index, (group, before, now) in enumerate(zip(groups, then, script, strict=True)):
         for name in before.keys() & now.keys():
@@ -45,6 +46,9 @@ def settle(
             option = "lr" if name == "initial_lr" else name
             if option in override:
                 _override(schedulers, group, index, name, before[name], now[name])
+                changed.append(
+                    f"the optimizer's {option} was {before[name]} and is {now[name]} (resume_override)"
+                )
             else:
                 kept.append((option, before[name], now[name]))
     if kept:
@@ -55,6 +59,7 @@ def settle(
             UserWarning,
             stacklevel=_outside(),
         )
+    return list(dict.fromkeys(changed))
 
 
 def merged(

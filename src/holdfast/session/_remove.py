@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .. import bundle
-from ..errors import CheckpointNotFoundError
+from ..errors import CheckpointNotFoundError, CheckpointPinnedError
 from ..storage import LocalDisk, Storage
 
 _SET_ASIDE = f"{bundle.SUFFIX}.damaged-"
@@ -16,6 +16,7 @@ def removable(path: str | os.PathLike[str], *, disk: Storage | None = None) -> b
 
     Raises:
         CheckpointNotFoundError: there is none, or it is no checkpoint's own directory but a link to one.
+        CheckpointPinnedError: it is pinned.
     """
     disk, path = disk or LocalDisk(), os.fspath(path).rstrip("/")
     above, _, name = path.rpartition("/")
@@ -28,6 +29,8 @@ def removable(path: str | os.PathLike[str], *, disk: Storage | None = None) -> b
     except OSError:
         raise CheckpointNotFoundError(path) from None
     listed = bundle.look(disk, path) if name in folders else None
+    if listed is not None and bundle.is_pinned(disk, path):
+        raise CheckpointPinnedError(path)
     if listed is None:
         raise CheckpointNotFoundError(path, "there is no checkpoint's directory of this name")
     return listed

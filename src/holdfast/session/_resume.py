@@ -12,12 +12,16 @@ from .. import bundle, fingerprint
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
+    CheckpointThinnedError,
     DamagedError,
     RestoreIncompleteError,
 )
 from ..records import CheckpointRecord
 from ..storage import LocalDisk
+from ._ahead import Ahead, fingerprint_of
+from ._ahead import differences as ahead_differences
 from ._directory import ExperimentDirectory
+from ._health import describe_sickness, is_healthy
 
 logger = logging.getLogger("holdfast")
 
@@ -42,6 +46,23 @@ class ResumeReport:
     set_aside: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
+    _noted: int = field(default=0, repr=False)
+    _has_arrived: bool = field(default=False, repr=False)
+
+    def note(self, found: Sequence[str]) -> None:
+        """What comes out differently is worth saying before versions and settings, which only may be why."""
+        self.differences[self._noted : self._noted] = found
+        self._noted += len(found)
+        if self._has_arrived and found:
+            logger.warning("what went on from %s is %s", self.path, self.verdict)
+
+    def arrive(self, ahead: Ahead) -> None:
+        """All is in place: compare what comes next with what should, and say how exactly the run goes on."""
+        self.note(ahead_differences(self.record.details.get("next"), fingerprint_of(ahead)))
+        self._has_arrived = True
+        level = logging.WARNING if self.differences else logging.INFO
+        logger.log(level, "going on from %s: %s", self.path, self.verdict)
+
     @property
     def verdict(self) -> str:
         """`"exact"`, or the first thing that differs."""
@@ -52,27 +73,38 @@ def go_on(
     directory: ExperimentDirectory,
     wanted: Wanted,
     load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
+    *,
+    healthy: bool = False,
 ) -> tuple[ResumeReport, Loaded] | None:
     """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
     damage leaves half-filled, "first" for one that was asked for by name; it answers with what it loaded and
     the paths of what had been left out and was kept as it is. The directory's run then goes on from it. None if `wanted` is True and there is no checkpoint at all.
+    `healthy`: leave those that are not finite aside, if there is one that is.
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
         DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
+        CheckpointThinnedError: the one asked for has no optimizer any more; nothing was changed.
     """
     set_aside: list[str] = []
-    for listed in _candidates(directory, wanted):
+    for listed in _candidates(directory, wanted, healthy, set_aside):
         try:
             if listed.problem:
                 raise listed.problem
+            if listed.record and listed.record.details.get("thinned"):
+                raise CheckpointThinnedError(listed.path)
             expected = listed.record.id if listed.record else None
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
                 loaded, kept = load(opened, "streaming" if wanted is True else "first")
                 directory.go_on_from(opened)
-        except (DamagedError, RestoreIncompleteError, CheckpointNotFoundError) as err:
+        except (
+            DamagedError,
+            RestoreIncompleteError,
+            CheckpointNotFoundError,
+            CheckpointThinnedError,
+        ) as err:
             if wanted is not True:
                 raise
             logger.warning("set aside %s: %s", listed.path, err)
@@ -83,6 +115,7 @@ def go_on(
         report.differences += [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
         report.differences += fingerprint.differences(record.versions, fingerprint.versions())
         report.differences += fingerprint.differences(record.environment, fingerprint.environment())
+        directory.resumed = report
         return report, loaded
     if set_aside:
         raise CheckpointDamagedError(
@@ -91,12 +124,21 @@ def go_on(
     return None
 
 
-def _candidates(directory: ExperimentDirectory, wanted: Wanted) -> Iterator[bundle.Listed]:
+def _candidates(
+    directory: ExperimentDirectory, wanted: Wanted, healthy: bool, set_aside: list[str]
+) -> Iterator[bundle.Listed]:
     if wanted is True:
         newest_first = directory.scan()[::-1]
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
-        yield from (listed for listed in newest_first if not isinstance(listed.problem, DamagedError))
+        usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
+        sick = [listed for listed in usable if healthy and listed.record and not is_healthy(listed.record)]
+        for listed in usable:
+            if listed not in sick:
+                yield listed
+            elif listed.record:
+                set_aside.append(f"{listed.path}: {describe_sickness(listed.record)}")
+        yield from sick
     else:
         yield find(directory.scan(), directory.path, os.fspath(wanted))
 

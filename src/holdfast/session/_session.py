@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +23,23 @@ from ..checkpointing import (
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
 from ..records import CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
+from ._ahead import Ahead
 from ._by_hand import BY_HAND
+from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
+from ._divergence import Watch
+from ._keeping import given_up, spared, thin
+from ._pace import Pace, Stopwatch
+from ._replay import REASON, asked, is_end
+from ._watched import tell
 
 logger = logging.getLogger("holdfast")
 
 Kind = Literal["train", "experiment"]
 _ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
+_TIMED = ("batch_end", "epoch_end")
 _COME_AGAIN = ("epoch_start", "epoch_end", "batch_start", "batch_end")
+_LONGEST_REASON = 200
 _RETRY_AFTER_S = (0.2, 2.0)
 
 Taken = MemorySnapshot | LazySnapshot | LiveSnapshot
@@ -63,13 +71,48 @@ class Session:
         self.rule, self.label = rule, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
+        self.watch = Watch(rule.options)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
+        self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
         self._owes = False  # a save was given up, so the next hook makes up for it
+        self._insists = False  # the save that is due was asked for, and is not skipped
+        on_disk = rule.mode == "disk" and directory is not None
+        self._pace = directory.pace if on_disk and directory is not None else Pace()
         self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
 
     def due(self, moment: Moment) -> str | None:
-        """Count this hook; the reason to save now, or None."""
+        """Count this hook; the reason to save now, or None.
+
+        What somebody asks for comes first, then what the rule says of this hook, then the time that has passed.
+        `max_overhead` holds back what the rule says of hooks that come again.
+        """
+        tell(moment.step, time.time())
+        self._pace.at(moment.step)
+        asked, planned = self._asked(moment), self._planned(moment)
+        self._insists = asked is not None
+        if asked is not None:
+            return asked
+        options = self.rule.options
+        if planned is not None and moment.hook in _COME_AGAIN and not self._pace.is_affordable(options):
+            logger.info("put off a save (%s): it would exceed max_overhead", planned)
+            planned = None
+        if planned is None and moment.hook in _TIMED:
+            directory = self._directory
+            is_busy = self.rule.mode == "disk" and directory is not None and directory.writer.is_busy
+            return self._pace.reason(options, is_busy=is_busy)
+        return planned
+
+    def _asked(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        if self.rule.take_request():
+            return "asked for by request()"
+        if self._directory is None or self.rule.mode == "memory":
+            return None
+        return self._directory.calls.answer()
+
+    def _planned(self, moment: Moment) -> str | None:
         reason = self.rule.explain(moment.hook)
         if self.rule.should_save(moment.hook):
             self._owes = False
@@ -77,73 +120,134 @@ class Session:
         if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
             self._owes = False
             return f"{moment.hook}, in place of one that was given up"
+        if self._is_end_of_replay(moment):
+            return REASON
         return None
+
+    def _is_end_of_replay(self, moment: Moment) -> bool:
+        replay = asked()
+        if replay is None or self._folder is None or moment.hook not in self.rule.save_on:
+            return False
+        return is_end(self._path(self._name(moment)), moment)
 
     def save(
         self,
         moment: Moment,
-        state: Callable[[], Any],
+        state: Callable[[], Any] | MemorySnapshot,
         *,
         reason: str,
         metrics: Mapping[str, float],
+        ahead: Callable[[], Ahead] = Ahead,
     ) -> None:
-        """Take what `state` gives (live objects by name) and keep it as a checkpoint.
+        """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
 
         On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
-        up for it is deleted. Nothing is done if another save is still being written, this hook will come again,
-        and the rule says to skip then.
+        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done if another save is
+        still being written, this hook will come again, and the rule says to skip then.
 
         Raises:
             SaveError: the disk refused, and nothing was to be done in the background.
             UnsupportedStateError: something cannot be saved.
         """
-        key, name = self._key(moment), self._name(moment)
+        key, name, exclude = self._key(moment), self._name(moment), self.rule.options.exclude
         if self._directory is None or self.rule.mode == "memory":
-            self.rule.record_memory(key, states.capture(state(), exclude=self.rule.options.exclude))
+            watch = self._pace.begin()
+            taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
+            self.rule.record_memory(key, taken)
+            self._pace.kept(moment.step, watch)
             return
         directory = self._directory
-        if self.rule.options.when_busy == "skip" and directory.writer.is_busy and moment.hook in _COME_AGAIN:
+        may_skip = self.rule.options.when_busy == "skip" and moment.hook in _COME_AGAIN and not self._insists
+        if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
             directory.accounting.skipped += 1
             return
-        began_s = time.perf_counter()
-        directory.writer.settle()
-        snapshot = directory.taking.take(state(), self.rule)
+        watch = self._pace.begin()
+        watch.waited_s = directory.writer.settle()
+        is_taken = isinstance(state, MemorySnapshot)
+        snapshot = state if is_taken else directory.taking.take(state(), self.rule)
         draft = directory.draft(
             name,
             kind=self.kind,
             moment=moment,
             metrics=metrics,
             reason=reason,
-            blocked_s=time.perf_counter() - began_s,
+            blocked_s=watch.blocked_s(),
             durability=self.rule.options.durability,
+            ahead=ahead(),
         )
         if snapshot.is_live:
-            self._commit(directory, key, draft, snapshot)
-            directory.accounting.blocked_s += time.perf_counter() - began_s - draft.blocked_s
+            record = self._commit(directory, key, draft, snapshot, watch)
+            counted_s = 0.0 if record is None else record.blocked_s
+            directory.accounting.blocked_s += watch.blocked_s() - counted_s
         else:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
-            directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot), needs=needs)
+            watch.returned_s = time.perf_counter()
+            directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
+            if self._is_end_of_replay(moment):
+                directory.writer.wait()  # nothing more is to be done: the process ends with the commit
+
+    def paid(self, seconds: float) -> None:
+        """Training stood still for so long, for the sake of a save that may never come."""
+        self._pace.paid(seconds)
+        if self._directory is not None:
+            self._directory.accounting.blocked_s += seconds
+
+    def rescue(
+        self,
+        moment: Moment,
+        error: BaseException,
+        state: Callable[[], Any] | MemorySnapshot,
+        *,
+        metrics: Mapping[str, float],
+    ) -> None:
+        """Save the last complete step, because `error` has come after it; a failure of that is only logged."""
+        assert self._directory is not None
+        try:
+            reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
+            self._insists = True
+            self.save(moment, state, reason=reason, metrics=metrics)
+            self._directory.writer.wait()
+        except Exception:  # the run ends by the other one, which says more
+            logger.exception("the last complete step could not be saved")
 
     def _commit(
-        self, directory: ExperimentDirectory, key: Key, draft: CheckpointRecord, taken: Taken
-    ) -> None:
+        self,
+        directory: ExperimentDirectory,
+        key: Key,
+        draft: CheckpointRecord,
+        taken: Taken,
+        watch: Stopwatch,
+    ) -> CheckpointRecord | None:
         try:
             if isinstance(taken, LazySnapshot):
                 try:
                     taken.seal()
                 except SnapshotTornError as err:
                     self._give_up(directory, draft, err)
-                    return
-                draft = replace(draft, blocked_s=draft.blocked_s + taken.blocked_s)
+                    self._pace.give_up(watch)
+                    return None
+                watch.also_blocked_s = taken.blocked_s
                 if taken.breach is not None:
                     directory.taking.stop_being_lazy(taken.breach)
-            if not self._write(directory, draft, taken):
-                return
+            record = self._write(directory, draft, taken, watch)
+            if record is None:
+                return None
         finally:
             taken.release()
         self._going += self.rule.record_disk(key, self._path(draft.name))
+        self._going += given_up(directory, self.rule, self._told)
         self._delete_evicted(directory)
+        thin(directory, self.rule)
+        self._tell(record)
+        return record
+
+    def _tell(self, record: CheckpointRecord) -> None:
+        if self.rule.options.on_saved is not None:
+            try:
+                self.rule.options.on_saved(record)
+            except Exception:  # what counts checkpoints must not end what makes them
+                logger.exception("on_saved has failed for %s, which is saved all the same", record.name)
 
     def _give_up(
         self, directory: ExperimentDirectory, draft: CheckpointRecord, why: SnapshotTornError
@@ -154,14 +258,25 @@ class Session:
         directory.accounting.dropped += 1
         self._owes = True
 
-    def _write(self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot) -> bool:
-        """Whether it was committed; if not, the rule is content with a warning."""
+    def _write(
+        self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot, watch: Stopwatch
+    ) -> CheckpointRecord | None:
+        """What was committed; if nothing was, the rule is content with a warning."""
         overwrite = self.rule.overwrite or draft.name in self._replaceable
         patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
         while True:
             try:
-                directory.save(str(self._folder), draft, snapshot, overwrite=overwrite)
-                return True
+                record = directory.save(
+                    str(self._folder),
+                    draft,
+                    snapshot,
+                    overwrite=overwrite,
+                    watch=watch,
+                    options=self.rule.options,
+                    may_be_infinite=self.rule.options.may_be_infinite,
+                )
+                self.watch.saw(record)
+                return record
             except SaveError as err:
                 if patience_s:
                     logger.warning("%s Trying again.", err)
@@ -169,7 +284,8 @@ class Session:
                 elif self.rule.options.on_error == "warn":
                     logger.warning("%s Training goes on without it.", err)
                     directory.accounting.failures += 1
-                    return False
+                    self._pace.failed(watch)
+                    return None
                 else:
                     raise
 
@@ -201,6 +317,7 @@ class Session:
         self, counters: Mapping[str, int], own: Iterable[bundle.Listed], after: CheckpointRecord
     ) -> None:
         """Know what an uninterrupted run would know after `after`: from this run's records, `own`, by age."""
+        self.watch.forget()
         self.rule.reset()
         self.rule.set_counters(counters)
         for listed in own:
@@ -213,16 +330,21 @@ class Session:
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
+        if self._directory is not None:
+            # A kill may have come between a commit and what was given up for it: that is still to go.
+            self._going += given_up(self._directory, self.rule, self._told)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_rule = record.moment.hook != BY_HAND
         return saved_by_a_rule and record.kind == self.kind and listed.path == self._path(record.name)
 
     def _delete_evicted(self, directory: ExperimentDirectory) -> None:
+        spare = spared(directory, self.rule, self._going)
         for evicted in self._going:
-            if evicted.path is not None and not self.rule.is_named(evicted.path):
-                directory.remove(str(evicted.path))
-        self._going.clear()
+            if evicted.path is None or self.rule.is_named(evicted.path) or evicted == spare:
+                continue
+            directory.remove(str(evicted.path))
+        self._going = [] if spare is None else [spare]
 
     def _path(self, name: str) -> str:
         return bundle.bundle_path(str(self._folder), name)

@@ -18,6 +18,8 @@ from ._snapshot import LiveSnapshot as LiveSnapshot
 from ._snapshot import MemorySnapshot as MemorySnapshot
 from ._snapshot import capture as capture
 from ._snapshot import look as look
+from ._thin import all_thinned as all_thinned
+from ._thin import without_optimizers as without_optimizers
 from ._tree import entries as entries
 from ._tree import find as find
 from ._tree import in_optimizers as in_optimizers

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 
+from ..paths import matches
 from ..records import Node, Object
 from ._tree import entries
 
@@ -12,8 +12,8 @@ _ADAPTER = "excluded"
 
 
 def is_excluded(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern matches this state path or one that leads to it; `*` matches `/` too."""
-    return any(fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}/*") for pattern in patterns)
+    """Whether a pattern means this state path, or one that leads to it (see `paths.matches`)."""
+    return any(matches(path, pattern) for pattern in patterns)
 
 
 def left_out(type_name: str) -> Object:

@@ -28,17 +28,20 @@ class Fit:
 
     `needed` are the leaves that the acts will read, `problems` one sentence for each thing that does
     not fit. What the checkpoint left out is a problem, too, unless one of the patterns `keep` matches its path:
-    then it stays as it is, and `kept` has the path. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
+    then it stays as it is, and `kept` has the path. Of a partial restore `is_meant` says which paths it is about: others
+    are no problem, and kept. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
     loader will take them unseen.
     """
 
-    def __init__(self, source: Source, keep: Sequence[str] = ()) -> None:
+    def __init__(
+        self, source: Source, keep: Sequence[str] = (), is_meant: Callable[[str], bool] | None = None
+    ) -> None:
         self.names = Names()
         self.later = Later()
         self.typed = self.exact = False
         self.problems: list[str] = []
         self.kept: list[str] = []
-        self._keep = keep
+        self._keep, self._is_meant = keep, is_meant
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
@@ -157,6 +160,9 @@ class Fit:
 
     def problem(self, path: str, what: str) -> None:
         """What is at `path` does not fit: `what` ends the sentence."""
+        if self._is_meant is not None and not self._is_meant(path):
+            self.kept.append(path)
+            return
         self.problems.append(f"{path or 'the state'}: {what}")
 
     def misfit(self, live: Any, path: str, what: str) -> Make:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from .. import collector
 from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError
 from ..records import Node, Source
 from ._fit import Fit
+from ._partial import renamed, selected, without_modes
 from ._rebuild import SENSELESS
 from ._tree import contents
 from .adapters import python
@@ -21,13 +22,25 @@ class Restored:
     """What stands in the live objects' places now.
 
     `value` mirrors `into`: live objects are the same ones, filled in place; plain data are new values.
-    `skipped` has a sentence for each thing that did not fit and was left as it was (`strict=False`), `kept` the
-    path of each that the checkpoint leaves out and that was to stay as it was.
+    `loaded` has the saved path of each array that was read. What was not, is in one of two lists: `skipped` has a
+    sentence for each thing that did not fit and was left as it was (`strict=False`), `kept` the path of each that was
+    to stay as it was: `only` did not mean it, or the checkpoint leaves it out.
     """
 
     value: Any
     skipped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> str:
+        """What was loaded, and what was not and why, a line each."""
+        lines = [
+            *(f"loaded      {path}" for path in self.loaded),
+            *(f"not loaded  {sentence}" for sentence in self.skipped),
+            *(f"not loaded  {path}: it was to stay as it is" for path in self.kept),
+        ]
+        return "\n".join(lines)
 
 
 def restore(
@@ -38,21 +51,33 @@ def restore(
     verify: Literal["first", "streaming"] = "first",
     tree: Node = None,
     keep: Sequence[str] = (),
+    only: str | Sequence[str] | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> Restored:
     """Fill the live objects in `into`, which mirrors what was captured.
 
     Of a dict only its own keys are looked up, so a part of a state can be restored. `tree` stands in for
     `source.tree`. With `verify="first"` all bytes are checked before the first one is assigned; with
     "streaming" they are checked while they are read into the live arrays. What was left out by `exclude` is a
-    misfit, but for what a glob pattern of `keep` matches: there the live value stays.
+    misfit, but for what a pattern of `keep` means: there the live value stays.
+
+    `rename` (saved path: path among the live objects) and then `only`, one pattern or several over paths of the live
+    objects (see `paths.matches`), make it a partial restore: what is not meant stays as it is, and is no misfit, and
+    modules keep their training modes and what is frozen. `Restored.report` says what was loaded, and what not.
 
     Raises:
+        UsageError: `only` means nothing in the checkpoint, or `rename` names what is not there.
         StateMismatchError: something does not fit; nothing was changed.
         DamagedError: damage was found before anything was changed.
         RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
     """
     with collector.paused():
-        return _restore(source, into, strict, verify, keep, source.tree if tree is None else tree)
+        root, is_meant = source.tree if tree is None else tree, None
+        if rename:
+            root = without_modes(renamed(root, rename))
+        if only is not None:
+            root, is_meant = selected(root, [only] if isinstance(only, str) else only)
+        return _restore(source, into, strict, verify, Fit(source, keep, is_meant), root)
 
 
 def _restore(
@@ -60,10 +85,9 @@ def _restore(
     into: Any,
     strict: bool,
     verify: Literal["first", "streaming"],
-    keep: Sequence[str],
+    fit: Fit,
     root: Node,
 ) -> Restored:
-    fit = Fit(source, keep)
     with _planning():
         entries = contents(root)
         if isinstance(into, dict) and isinstance(entries, dict):
@@ -79,7 +103,8 @@ def _restore(
     with _acting():
         if not fit.problems:  # an adapter that met one may have planned what it will not do
             fit.read_ahead()
-        return Restored(make(), tuple(fit.problems), tuple(fit.kept))
+        loaded = tuple(leaf.path for leaf in fit.needed)
+        return Restored(make(), tuple(fit.problems), tuple(dict.fromkeys(fit.kept)), loaded)
 
 
 @contextmanager

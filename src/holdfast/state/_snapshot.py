@@ -24,7 +24,7 @@ def capture(
 
     Arrays are copied into host memory, one block for all of them, by several threads; live objects may change
     as soon as this returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
-    What stands at a path that one of the glob patterns `exclude` matches is left out.
+    What stands at a path that one of the patterns `exclude` means is left out.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.

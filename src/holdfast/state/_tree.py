@@ -34,7 +34,7 @@ def find(tree: Node, path: str) -> Node:
     """
     node, here = tree, ""
     while here != path:
-        steps = (step for step in _children(resolve(tree, node), here) if _leads_to(step[0], path))
+        steps = (step for step in children(resolve(tree, node), here) if _leads_to(step[0], path))
         here, node = next(steps, (None, None))
         if here is None:
             raise KeyError(path)
@@ -83,11 +83,12 @@ def aliased(node: Node) -> Iterator[str]:
 def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     if isinstance(node, Object) or not isinstance(node, dict | list | tuple) or not node:
         yield path, node
-    for below, value in _children(node, path):
+    for below, value in children(node, path):
         yield from _entries(value, below)
 
 
-def _children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+def children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    """The paths and nodes of what `node`, which stands at `path`, holds."""
     while isinstance(node, Object):  # an enum's value may be an object itself
         node = node.state
     if isinstance(node, dict):

@@ -86,7 +86,13 @@ class _Directory(_Descriptor):
 
     def status(self, name: str) -> Status:
         found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-        return Status(found.st_size, found.st_mtime, found.st_nlink, stat.S_ISREG(found.st_mode))
+        return Status(
+            found.st_size,
+            found.st_mtime,
+            found.st_nlink,
+            stat.S_ISREG(found.st_mode),
+            (found.st_dev, found.st_ino),
+        )
 
     def create(self, name: str, *, expected_size: int = 0) -> _WriteFile:
         descriptor = os.open(name, _WRITE, 0o666, dir_fd=self._descriptor)

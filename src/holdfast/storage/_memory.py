@@ -110,9 +110,9 @@ class _Directory:
     def status(self, name: str) -> Status:
         found = self._folder if name == "." else self._folder.entries.get(name)
         if isinstance(found, _Folder):
-            return Status(0, found.modified_s, 2, is_file=False)
+            return Status(0, found.modified_s, 2, is_file=False, identity=id(found))
         file = _file_in(self._folder, name)
-        return Status(len(file.data), file.modified_s, file.links, is_file=True)
+        return Status(len(file.data), file.modified_s, file.links, is_file=True, identity=id(file))
 
     def create(self, name: str, *, expected_size: int = 0) -> _WriteFile:
         file = _File(modified_s=self._disk.now())

@@ -6,6 +6,7 @@ creation and by listing, because some file systems remember a failed look-up for
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -20,6 +21,8 @@ class Status:
     modified_s: float
     links: int
     is_file: bool
+    identity: Hashable
+    """Equal for two names of the same file."""
 
 
 class WriteFile(Protocol):

@@ -32,7 +32,7 @@ class Small(pl.LightningModule):
     def training_step(self, batch, index):
         self.beat()
         loss = (self.layers(batch[0]) - batch[1]).square().mean()
-        self.log("loss", loss, on_step=True, on_epoch=True)
+        self.log("loss", loss, on_step=True, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch, index):

@@ -27,7 +27,8 @@ def hold(prepared: Any, *, on_arrival: Callable[[], None] = lambda: None) -> Rea
         )
     inside: Any = prepared.base_dataloader
     if type(inside) is not ReadyLoader:
-        inside = prepared.base_dataloader = ReadyLoader(prepared, inside)
+        inside = ReadyLoader(prepared, inside)
+        vars(prepared)["base_dataloader"] = inside
     vars(inside)["_on_arrival"] = on_arrival
     return inside
 

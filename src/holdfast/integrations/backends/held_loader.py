@@ -50,9 +50,10 @@ class HeldLoader:
     @property
     def source(self) -> BatchSource:
         """Made when first needed, for trainers go on equipping a loader until they iterate it."""
-        if self._source is None:
-            vars(self)["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
-        return self._source
+        own = vars(self)
+        if own["_source"] is None:
+            own["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
+        return own["_source"]
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: its position is kept with the run. That it is there says that the loader can go on."""

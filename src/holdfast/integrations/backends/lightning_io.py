@@ -31,7 +31,7 @@ class BundleReader(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        self._otherwise.save_checkpoint(checkpoint, path, storage_options)
+        self._otherwise.save_checkpoint(checkpoint, os.fspath(path), storage_options)
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
@@ -41,7 +41,7 @@ class BundleReader(CheckpointIO):
         return _read_otherwise(self._otherwise, path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        self._otherwise.remove_checkpoint(path)
+        self._otherwise.remove_checkpoint(os.fspath(path))
 
     def teardown(self) -> None:
         self._otherwise.teardown()
@@ -131,7 +131,7 @@ class HoldfastCheckpointIO(CheckpointIO):
         try:
             remove(_bundle_path(path))
         except CheckpointNotFoundError:
-            self._otherwise.remove_checkpoint(path)
+            self._otherwise.remove_checkpoint(os.fspath(path))
 
     def teardown(self) -> None:
         for directory in self._directories.values():
@@ -156,7 +156,7 @@ def _read_otherwise(
     otherwise: CheckpointIO, path: str | os.PathLike[str], map_location: Any, weights_only: bool | None
 ) -> dict[str, Any]:
     options = {} if weights_only is None else {"weights_only": weights_only}
-    return otherwise.load_checkpoint(path, map_location, **options)
+    return otherwise.load_checkpoint(os.fspath(path), map_location, **options)
 
 
 def _bundle_path(path: str | os.PathLike[str]) -> str:

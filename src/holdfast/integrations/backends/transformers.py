@@ -66,7 +66,8 @@ def _stateful(trainer: Any) -> list[Any]:
 @contextmanager
 def skipping_nothing() -> Iterator[None]:
     """Where the Trainer would skip the batches that were trained: a held loader that goes on is there already."""
-    stock = transformers.trainer.skip_first_batches
+    module: Any = transformers.trainer
+    stock = module.skip_first_batches
 
     def skip(loader: Any, num_batches: int = 0) -> Any:
         inside = getattr(loader, "base_dataloader", None)
@@ -76,11 +77,11 @@ def skipping_nothing() -> Iterator[None]:
             else stock(loader, num_batches)
         )
 
-    transformers.trainer.skip_first_batches = skip
+    module.skip_first_batches = skip
     try:
         yield
     finally:
-        transformers.trainer.skip_first_batches = stock
+        module.skip_first_batches = stock
 
 
 def rule_of(trainer: Trainer) -> Checkpointing:

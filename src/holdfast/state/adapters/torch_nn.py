@@ -52,7 +52,8 @@ class _Module:
                 fill()
             if loads:
                 module.load_state_dict({name: make() for name, make in loads.items()}, strict=False)
-            _set_flags(module, taken.about)
+            if taken.about:  # a partial restore brings none
+                _set_flags(module, taken.about)
             return live
 
         return act

@@ -1,0 +1,101 @@
+"""Pins: an empty file `pinned` in a bundle's directory, so that no rule and no save of its name removes it.
+
+It is no part of the checkpoint: no record names it, and a copy of the bundle has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Iterator
+
+from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
+from ..storage import Directory, Storage
+from ._names import PINNED
+from ._read import read_record
+
+
+def pin(disk: Storage, path: str) -> bool:
+    """Pin the checkpoint at `path`, durably; False if it was pinned already.
+
+    Raises:
+        CheckpointNotFoundError: there is none.
+        DamagedError: it has no valid record.
+        CheckpointReplacedError: it was deleted while it was being pinned.
+        SaveError: the disk refused.
+    """
+    with _failing(path), disk.open_directory(path) as inside:
+        id = read_record(inside, path).id
+        try:
+            inside.create(PINNED).close()
+        except FileExistsError:
+            return False
+        inside.sync()
+        now = read_record(inside, path).id if _is_at(disk, path, inside) else None
+        if now != id:
+            with contextlib.suppress(FileNotFoundError):
+                inside.unlink(PINNED)  # it is another checkpoint's by now, which nobody meant
+            raise CheckpointReplacedError(path, id, now)
+        return True
+
+
+def unpin(disk: Storage, path: str) -> bool:
+    """Take the pin away; False if there was none.
+
+    Raises:
+        CheckpointNotFoundError: there is no checkpoint.
+        SaveError: the disk refused.
+    """
+    with _failing(path), disk.open_directory(path) as inside:
+        if not is_pinned_inside(inside):
+            return False
+        with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+            inside.unlink(PINNED)
+        inside.sync()
+        return True
+
+
+def is_pinned(disk: Storage, path: str) -> bool:
+    """Whether there is a pin; False where there is no bundle."""
+    try:
+        with disk.open_directory(path) as inside:
+            return is_pinned_inside(inside)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def is_pinned_inside(inside: Directory) -> bool:
+    return PINNED in inside.names()
+
+
+def file_sizes(disk: Storage, path: str) -> dict[Hashable, int]:
+    """The bytes of the bundle's files by what tells files of a disk apart; empty if it is gone."""
+    sizes: dict[Hashable, int] = {}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), disk.open_directory(path) as inside:
+        for name in inside.names():
+            with contextlib.suppress(FileNotFoundError):
+                status = inside.status(name)
+                if status.is_file:
+                    sizes[status.identity] = status.size
+    return sizes
+
+
+def _is_at(disk: Storage, path: str, inside: Directory) -> bool:
+    try:
+        with disk.open_directory(path) as now:
+            return now.identity == inside.identity
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _failing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as err:
+        if isinstance(err, CheckpointNotFoundError):
+            raise
+        raise CheckpointNotFoundError(path) from None
+    except (CheckpointReplacedError, SaveError):
+        raise
+    except OSError as err:
+        raise SaveError(path, f"its pin cannot be changed: {err.strerror}") from err

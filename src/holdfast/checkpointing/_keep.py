@@ -1,0 +1,238 @@
+"""What to keep: `KeepLast`, `KeepBest`, `KeepEvery`, and any of them joined by `|`. Frozen data and pure choices.
+
+A choice depends on the records of the checkpoints that are there and on nothing else: no clock, no disk,
+no memory. So a run that was killed and goes on decides as it would have done without the kill.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, final
+
+from ..errors import UsageError
+from ..records import CheckpointRecord
+from . import _values
+
+Direction = Literal["min", "max"]
+
+_INTERVAL = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+class Keep(ABC):
+    """Says which checkpoints should stay. `a | b` keeps what either keeps."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        """Of these records, oldest first: the ids of those that should stay, each with the reason in words."""
+
+    def __or__(self, other: Keep) -> Keep:
+        if not isinstance(other, Keep):
+            return NotImplemented
+        return KeepAny((*parts_of(self), *parts_of(other)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeepLast(Keep):
+    """Keep the newest `n`.
+
+    Raises:
+        UsageError: `n` is no integer >= 1.
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", _values.positive_integer("KeepLast's n", self.n))
+
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        return {record.id: f"one of the last {self.n}" for record in saved[-self.n :]}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeepBest(Keep):
+    """Keep the `k` whose metric `monitor` is lowest, or highest with `direction="max"`; of equals the older.
+
+    Never best: a checkpoint without the metric, one where it is NaN or infinite, and one whose state is sick.
+
+    Raises:
+        UsageError: `k` is no integer >= 1, `monitor` no name, or the direction is unknown.
+    """
+
+    k: int
+    monitor: str
+    direction: Direction = "min"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", _values.positive_integer("keep_best", self.k))
+        if not isinstance(self.monitor, str) or not self.monitor:
+            raise UsageError(f"monitor must be the name of a metric, not {self.monitor!r}.")
+        _values.one_of("direction", self.direction, ("min", "max"))
+
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        sign = 1 if self.direction == "min" else -1
+        rated = [
+            (sign * value, record)
+            for record in saved
+            if (value := record.metrics.get(self.monitor)) is not None
+            and math.isfinite(value)
+            and not is_sick(record)
+        ]
+        rated.sort(key=lambda pair: pair[0])  # stable: of equals the older one is first
+        which = "best" if self.k == 1 else f"one of the {self.k} best"
+        return {
+            record.id: f"{which}: {self.monitor} {record.metrics[self.monitor]:.6g}"
+            for _, record in rated[: self.k]
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeepEvery(Keep):
+    """Keep the first checkpoint after every `"5 epochs"`, `"1000 steps"` or duration (`"6h"`, `"30 min"`, `"2 d"`).
+
+    Epochs and steps are finished ones; nothing is kept for it before the first interval is over. Durations
+    are of training time where the records have it (`details["elapsed_s"]`), else slices of the clock (UTC).
+    A healthy checkpoint is preferred to a sick one of the same interval.
+
+    Raises:
+        UsageError: it says something else, or zero.
+    """
+
+    interval: str
+
+    def __post_init__(self) -> None:
+        _parse_interval(self.interval)
+
+    @property
+    def unit(self) -> Literal["epochs", "steps", "seconds"]:
+        return _parse_interval(self.interval)[1]
+
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        length, unit = _parse_interval(self.interval)
+        first: dict[tuple[object, int], CheckpointRecord] = {}
+        for record in saved:
+            place = _place(record, length, unit)
+            if place is not None and (place not in first or (is_sick(first[place]) and not is_sick(record))):
+                first[place] = record
+        return {record.id: f"first after every {self.interval}" for record in first.values()}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeepAny(Keep):
+    """Keep what any of `parts` keeps; made by `|`."""
+
+    parts: tuple[Keep, ...]
+
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        reasons: dict[str, list[str]] = {}
+        for part in self.parts:
+            for id, why in part.choose(saved).items():
+                reasons.setdefault(id, []).append(why)
+        return {id: "; ".join(whys) for id, whys in reasons.items()}
+
+
+def parts_of(keep: Keep) -> tuple[Keep, ...]:
+    """The single choices that `|` has joined."""
+    return keep.parts if isinstance(keep, KeepAny) else (keep,)
+
+
+def is_sick(record: CheckpointRecord) -> bool:
+    """Whether NaN or infinity was found in the state when it was saved (`details["health"]`)."""
+    health = record.details.get("health")
+    number = health.get("sick") if isinstance(health, Mapping) else None
+    return isinstance(number, int | float) and number > 0
+
+
+def as_plain(keep: Keep) -> list[dict[str, Any]]:
+    """A choice as plain data, for a rule's config."""
+    return [_as_dict(part) for part in parts_of(keep)]
+
+
+def from_value(value: Any) -> Keep:
+    """What somebody passes as `keep=`: a choice, or what `as_plain` gave.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(value, Keep):
+        return value
+    try:
+        made = [_from_dict(each) for each in value]
+    except (TypeError, KeyError, AttributeError):
+        made = []
+    if not made:
+        raise UsageError(f"keep must be such as KeepLast(3) | KeepBest(2, 'val_loss'), not {value!r}.")
+    return made[0] if len(made) == 1 else KeepAny(tuple(made))
+
+
+def _as_dict(part: Keep) -> dict[str, Any]:
+    match part:
+        case KeepLast(n):
+            return {"last": n}
+        case KeepBest(k, monitor, direction):
+            return {"best": k, "monitor": monitor, "direction": direction}
+        case KeepEvery(interval):
+            return {"every": interval}
+    raise UsageError(f"{part!r} is a choice of your own, and has no form as plain data.")
+
+
+def _from_dict(plain: Mapping[str, Any]) -> Keep:
+    if "last" in plain:
+        return KeepLast(plain["last"])
+    if "best" in plain:
+        return KeepBest(plain["best"], plain["monitor"], plain.get("direction", "min"))
+    return KeepEvery(plain["every"])
+
+
+def _parse_interval(text: Any) -> tuple[float, Literal["epochs", "steps", "seconds"]]:
+    found = _INTERVAL.fullmatch(text) if isinstance(text, str) else None
+    if found is not None:
+        number, unit = float(found[1]), found[2]
+        if number > 0 and unit in _SECONDS:
+            return number * _SECONDS[unit], "seconds"
+        if number >= 1 and number.is_integer():
+            if unit in ("epoch", "epochs"):
+                return number, "epochs"
+            if unit in ("step", "steps"):
+                return number, "steps"
+    raise UsageError(
+        f"keep_every must be such as '5 epochs', '1000 steps', '30 min', '6h' or '2 d', not {text!r}."
+    )
+
+
+def _place(record: CheckpointRecord, length: float, unit: str) -> tuple[object, int] | None:
+    """Which interval of which count a checkpoint is in; None if it is in none."""
+    moment = record.moment
+    if unit == "seconds":
+        elapsed_s = record.details.get("elapsed_s")
+        if not isinstance(elapsed_s, int | float):
+            return _slice_of_clock(record.created, length)
+        passed, count = float(elapsed_s), "trained"
+    elif unit == "steps":
+        passed, count = float(moment.step), "steps"
+    elif moment.epoch is None:
+        return None
+    else:
+        # Within an epoch, that one is not finished.
+        passed, count = moment.epoch + (moment.hook == "epoch_end"), moment.phase
+    if not math.isfinite(passed) or passed < length:
+        return None
+    return count, int(passed // length)
+
+
+def _slice_of_clock(created: str, length_s: float) -> tuple[object, int] | None:
+    try:
+        return "clock", int(datetime.fromisoformat(created).timestamp() // length_s)
+    except ValueError:
+        return None

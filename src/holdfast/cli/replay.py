@@ -1,0 +1,138 @@
+"""`holdfast replay`: does the script, run again from a checkpoint, come to the same next checkpoint?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from .. import bundle
+from ..compare import Diff, diff
+from ..errors import CheckpointNotFoundError, NotReproducedError, UsageError
+from ..records import leaves
+from ..session import Replay, moment_facts, scan, scratch
+from ..session import open as open_checkpoint
+from ..storage import LocalDisk
+from . import _json, _text
+from ._console import Console
+from ._places import find_one, name_in
+
+_LEVELS_UP = 3  # above a bundle, to look for the experiment's directory
+_OF_THE_CLOCK = ("timings", "history")  # in these, two runs never have the same numbers
+
+
+def register(app: typer.Typer) -> None:
+    app.command("replay")(replay)
+
+
+def replay(
+    place: Annotated[str, typer.Argument(metavar="BUNDLE", help="The checkpoint to go on from.")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="The script as it was run: python train.py …")
+    ],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="BUNDLE", help="A later one than the next to come to.")
+    ] = None,
+    directory: Annotated[
+        str | None, typer.Option("--dir", metavar="DIR", help="The experiment's, if it is not found.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="What came out, as one JSON object.")] = False,
+) -> None:
+    """Run a script again from one checkpoint to the next, in a scratch directory, and say whether the same comes out."""
+    start = find_one(place)
+    of = os.path.realpath(directory) if directory is not None else _experiment_of(start.path)
+    end = _next(of, start) if to is None else find_one(to)
+    if end.record is None:
+        raise CheckpointNotFoundError(end.path, "its record cannot be read")
+    disk = LocalDisk()
+    with open_checkpoint(start) as opened, open_checkpoint(end) as expected:
+        inside = os.path.relpath(os.path.realpath(start.path), of)
+        with scratch(disk, of, opened.source, f"run/{inside}") as where:
+            told = Replay(
+                of, where, os.path.relpath(os.path.realpath(end.path), of), moment_facts(end.record.moment)
+            )
+            code = _run(command, told)
+            if bundle.look(disk, told.end) is None:
+                raise UsageError(
+                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} came: there is nothing to "
+                    "compare. Give the command exactly as it was run; --dir names the experiment's directory."
+                )
+            with open_checkpoint(told.end) as found:
+                went_on = found.record.details.get("resume", {})
+                verdict = str(went_on.get("verdict", "exact")) if isinstance(went_on, dict) else "exact"
+                differing = _differing(diff(expected, found), [leaf.path for leaf in leaves(expected.tree())])
+    _report(of, start.path, end.path, verdict, differing, json)
+    if differing:
+        raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
+
+
+def _experiment_of(place: str) -> str:
+    """The experiment's directory: the nearest above the bundle that a run has held."""
+    above = os.path.dirname(os.path.realpath(place))
+    for level in range(_LEVELS_UP):
+        candidate = os.path.normpath(os.path.join(above, *[".."] * level))
+        if os.path.exists(f"{candidate}/.run.lock"):
+            return candidate
+    return above
+
+
+def _next(of: str, start: bundle.Listed) -> bundle.Listed:
+    """The checkpoint that the run saved next: by its parent, or by age."""
+    assert start.record is not None
+    record = start.record
+    later = [
+        listed
+        for listed in scan(of)
+        if listed.record
+        and listed.record.run == record.run
+        and listed.record.moment.hook != "by_hand"
+        and listed.record.age_key > record.age_key
+    ]
+    children = [listed for listed in later if listed.record and listed.record.parent == record.id]
+    if not later:
+        raise CheckpointNotFoundError(
+            start.path, "its run has saved nothing after it that is still there to compare with"
+        )
+    return (children or later)[0]
+
+
+def _run(command: Sequence[str], told: Replay) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        # What it prints is for people: our own output may be read by a program.
+        done = subprocess.run(
+            command, env=os.environ | {told.variable: told.to_text()}, stdout=2, check=False
+        )
+    except OSError as err:
+        raise UsageError(f"{command[0]!r} cannot be run: {err.strerror}.") from err
+    return done.returncode
+
+
+def _differing(found: Diff, order: Sequence[str]) -> list[str]:
+    """Paths of what is not the same, arrays first, in the order of the state."""
+    at = {path: index for index, path in enumerate(order)}
+    arrays = sorted((change.path for change in found.changed), key=lambda path: at.get(path, 0))
+    rest = [each.path for each in (*found.values, *found.only_in_a, *found.only_in_b)]
+    return [path for path in (*arrays, *rest) if not set(path.split("/")) & set(_OF_THE_CLOCK)]
+
+
+def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:
+    if json:
+        facts = {
+            "from": start,
+            "to": end,
+            "same_state": not differing,
+            "differing": differing,
+            "resumed": verdict,
+        }
+        Console().plain_lines([_json.dumps(facts)])
+    elif not differing:
+        names = [_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
+        Console().say(
+            f"The same state came out, to the bit: {names[0]} → {names[1]} (went on: {_text.printable(verdict)})."
+        )

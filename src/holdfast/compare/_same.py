@@ -1,0 +1,50 @@
+"""Whether two runs of one script have come to the same state: all that decides what comes next, and the results."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from .. import state
+from ..bundle import Bundle
+from ..paths import child, matches
+from ..session import Place, source_of
+from ._diff import diff_of
+
+_OF_ONE_RUN = ("run/id", "run/streams_at_start", "history", "results/run", "results/phases/*/timings")
+"""Ids and times: no two runs have them in common."""
+
+
+def unlike(a: Place, b: Place) -> list[str]:
+    """The paths of what differs between two checkpoints of a run and its repetition, in the order of the state.
+
+    Not counted are ids and times, and random streams from which neither run has drawn: they may begin anywhere.
+
+    Raises: as `diff`.
+    """
+    with contextlib.ExitStack() as opened:
+        one, other = (source_of(place, opened) for place in (a, b))
+        found = diff_of(one, other)
+        ignored = [*_OF_ONE_RUN, *(_unused(one) & _unused(other))]
+        differing = [
+            *(change.path for change in (*found.values, *found.changed)),
+            *(entry.path for entry in (*found.only_in_a, *found.only_in_b)),
+        ]
+    return [path for path in dict.fromkeys(differing) if not any(matches(path, each) for each in ignored)]
+
+
+def _unused(opened: Bundle) -> set[str]:
+    """The paths of global random streams that are as they were when the run began."""
+    tree = opened.tree
+    if not isinstance(tree, dict) or not isinstance(tree.get("run"), Mapping):
+        return set()
+    at_start, streams = tree["run"].get("streams_at_start"), tree.get("random")
+    if not isinstance(at_start, Mapping) or not isinstance(streams, Mapping):
+        return set()
+    return set(_as_at_start(opened, streams, at_start))
+
+
+def _as_at_start(opened: Bundle, streams: Mapping[str, object], at_start: Mapping[str, str]) -> Iterator[str]:
+    for name, node in streams.items():
+        if state.digest(opened, node) == at_start.get(name):
+            yield child("random", name)

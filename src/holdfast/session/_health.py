@@ -1,0 +1,62 @@
+"""Health of a run: which arrays should be finite, and what a record says of those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..paths import matches
+from ..records import CheckpointRecord, Node
+
+MODELS = "model_graph"
+_BOOKS = ("run", "results", "random")  # the library's own: in results, NaN stands where a row has no value
+
+
+def watched(tree: Node, may_be_infinite: Sequence[str] = ()) -> Callable[[str], bool]:
+    """Which arrays of this state, by path, should be finite: models and optimizers, or all that a loop trains."""
+    inside = MODELS if isinstance(tree, dict) and MODELS in tree else None
+
+    def is_watched(path: str) -> bool:
+        top = path.partition("/")[0]
+        ours = top == inside if inside is not None else top not in _BOOKS
+        return ours and not any(matches(path, pattern) for pattern in may_be_infinite)
+
+    return is_watched
+
+
+def sick_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
+    """NaNs and infinities of the arrays that a record names as not finite; empty if all is well."""
+    leaves = _of(record).get("leaves")
+    if not isinstance(leaves, Mapping):
+        return {}
+    return {
+        str(path): (int(counts[0]), int(counts[1])) for path, counts in leaves.items() if _is_pair(counts)
+    }
+
+
+def is_healthy(record: CheckpointRecord) -> bool:
+    """Whether all arrays were finite when it was saved, as far as its record tells."""
+    return not _of(record)
+
+
+def describe_sickness(record: CheckpointRecord) -> str | None:
+    """`not finite: 2 arrays, model/weight (3 NaN, 1 infinite) first`; None for a healthy one."""
+    if is_healthy(record):
+        return None
+    leaves = sick_leaves(record)
+    number = _of(record).get("sick", len(leaves))
+    first = ""
+    if leaves:
+        path, (nans, infs) = next(iter(leaves.items()))
+        counts = [f"{count:,} {what}" for count, what in ((nans, "NaN"), (infs, "infinite")) if count]
+        first = f", {path} ({', '.join(counts)})" + (" first" if len(leaves) > 1 else "")
+    return f"not finite: {number} array{'' if number == 1 else 's'}{first}"
+
+
+def _of(record: CheckpointRecord) -> Mapping[str, Any]:
+    health = record.details.get("health")
+    return health if isinstance(health, Mapping) else {}
+
+
+def _is_pair(counts: Any) -> bool:
+    return isinstance(counts, list | tuple) and len(counts) == 2 and all(isinstance(n, int) for n in counts)

@@ -1,0 +1,21 @@
+"""ModularML: two training phases and an evaluation, of two nodes, with dropout, shuffling and early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from acceptance import Ended
+from modularml_experiment import planned, run
+
+from holdfast import Checkpointing
+from holdfast.integrations import modularml as holdfast_modularml
+
+NEEDS = ("modularml", "matplotlib", "IPython")
+
+
+def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+    holdfast_modularml.enable(directory)
+    experiment = planned(rule, beat)
+    run(experiment)
+    return Ended(holdfast_modularml.state_digest(experiment), holdfast_modularml.last_resume(experiment))
