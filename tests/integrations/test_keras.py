@@ -79,7 +79,7 @@ second = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(8, name=
 second.compile("adamw", "mse")
 with pytest.raises(errors.StateMismatchError, match="there is no live object for it"):
     fit(second, [held("other")])
-with pytest.raises(errors.UsageError, match="steps_per_execution|must be"):
+with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with torch Keras itself refuses it
     second.compile("adamw", "mse", steps_per_execution=2)
     fit(second, [held("executions")])
 """

@@ -65,7 +65,7 @@ class GridSearch:
         Raises:
             UsageError: the directory has a search over other candidates, folds or data.
         """
-        splitter = check_cv(self._cv, y, classifier=is_classifier(self._estimator))
+        splitter: Any = check_cv(self._cv, y, classifier=is_classifier(self._estimator))
         folds = list(splitter.split(x, y))
         score = check_scoring(self._estimator, scoring=self._scoring)
         self.scores = np.full((len(self.candidates), len(folds)), np.nan)
@@ -98,7 +98,8 @@ class GridSearch:
 
     def _score(self, score: Any, x: Any, y: Any, parameters: dict[str, Any], fold: tuple[Any, Any]) -> float:
         train, test = fold
-        estimator = clone(self._estimator).set_params(**clone(parameters, safe=False))
+        estimator: Any = clone(self._estimator)
+        estimator.set_params(**{name: clone(value, safe=False) for name, value in parameters.items()})
         targets = [] if y is None else [_safe_indexing(y, train)]
         estimator.fit(_safe_indexing(x, train), *targets)
         targets = [] if y is None else [_safe_indexing(y, test)]

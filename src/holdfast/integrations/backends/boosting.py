@@ -1,0 +1,92 @@
+"""What the two libraries of boosted trees have in common: a model is its library's own text or bytes, a round is a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from ...checkpointing import Checkpointing
+from ...session import Loop, ResumeReport
+from .handover import Handover
+
+Scores = dict[str, dict[str, list[float]]]
+"""By data set and metric a value for each round."""
+
+
+@final
+class Rounds:
+    """A boosting of some rounds: what it has got to, saved after a round when the rule says so.
+
+    Args:
+        dump: the model so far, in its library's own format.
+        stops: what an early stopping knows, as plain data; restored as `stops`.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        checkpointing: Checkpointing,
+        *,
+        dump: Callable[[], bytes],
+        stops: Callable[[], Any],
+        exactness: str,
+        label: str,
+        share_directory: bool,
+    ) -> None:
+        self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
+        self._exactness = exactness
+        self.num_done, self.is_over = 0, False
+        self.scores: Scores = {}
+        self.loop = Loop(
+            directory,
+            checkpointing,
+            objects={"booster": self._parts},
+            position=lambda: {"rounds": self.num_done, "is_over": self.is_over, "scores": self.scores},
+            label=label,
+            share_directory=share_directory,
+        )
+
+    def go_on(self, wanted: Any) -> bytes | None:
+        """The model of the wanted checkpoint; None from scratch, or before the first round."""
+        saved: Mapping[str, Any] | None = None
+        if wanted is not False:
+            with self._parts.expecting():
+                saved = self.loop.go_on(wanted)
+        if saved is None:
+            self.loop.announce("phase_start", step=0)
+            return None
+        self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
+        self.loop.restore_streams()
+        if self._exactness != "exact" and not self.is_over:
+            self.report.differences.append(self._exactness)
+        return self.given["model"] if self.num_done else None
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The parts that were restored."""
+        assert self._parts.given is not None
+        return self._parts.given
+
+    @property
+    def report(self) -> ResumeReport:
+        assert self.loop.last_resume is not None
+        return self.loop.last_resume
+
+    def add(self, scores: Mapping[tuple[str, str], float]) -> None:
+        """A round has ended with these scores, by data set and metric."""
+        for (data, metric), value in scores.items():
+            self.scores.setdefault(data, {}).setdefault(metric, []).append(float(value))
+        names = {
+            (data, metric): metric if len(self.scores) == 1 else f"{data}-{metric}" for data, metric in scores
+        }
+        row = {names[key]: float(value) for key, value in scores.items()}
+        self.num_done += 1
+        self.loop.results.append({"step": self.num_done, **row})
+        self.loop.announce("batch_end", epoch=0, batch=self.num_done - 1, step=self.num_done, metrics=row)
+
+    def end(self) -> None:
+        """The last round has been, or an early stopping has ended it."""
+        if not self.is_over:
+            self.is_over = True
+            self.loop.announce("phase_end", step=self.num_done)

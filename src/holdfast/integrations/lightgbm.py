@@ -1,0 +1,135 @@
+"""LightGBM: `train` is `lightgbm.train`, saved by a rule round by round, and goes on after a kill.
+
+The model is saved as LightGBM's own text. Going on is exact unless rows or columns are sampled: LightGBM hands out no
+state of the random streams that it samples with, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lightgbm
+
+from ..checkpointing import Checkpointing
+from ..errors import UsageError
+from ..session import ResumeReport
+from .backends.boosting import Rounds
+
+_FRACTIONS = (
+    *("bagging_fraction", "subsample", "sub_row", "bagging", "pos_bagging_fraction", "neg_bagging_fraction"),
+    *("feature_fraction", "sub_feature", "colsample_bytree"),
+    *("feature_fraction_bynode", "sub_feature_bynode", "colsample_bynode"),
+)
+_DRAWS = "rows or columns are sampled from random streams that LightGBM keeps to itself: as good a model, but not the same"
+_ORDER = 100  # after all callbacks of LightGBM
+
+
+class Trained:
+    """What came of it.
+
+    Attributes:
+        booster: the model of all rounds.
+        scores: by data set and metric a value for each round, those before a resume included.
+        last_resume: from where it went on, and how exactly; None if from scratch.
+    """
+
+    def __init__(self, booster: lightgbm.Booster, rounds: Rounds) -> None:
+        self.booster, self.scores = booster, rounds.scores
+        self.last_resume: ResumeReport | None = rounds.loop.last_resume
+        self._loop = rounds.loop
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common: model, scores, random streams."""
+        return self._loop.state_digest()
+
+
+def train(
+    params: Mapping[str, Any],
+    train_set: lightgbm.Dataset,
+    num_boost_round: int = 100,
+    *,
+    directory: str | os.PathLike[str],
+    checkpointing: Checkpointing,
+    resume: bool | str | os.PathLike[str] = True,
+    label: str = "train",
+    share_directory: bool = False,
+    callbacks: Sequence[Callable[[Any], Any]] = (),
+    **options: Any,
+) -> Trained:
+    """Boost for `num_boost_round` rounds in all, those before a kill included.
+
+    Args:
+        train_set: with `free_raw_data=False`, for going on computes what the trees so far predict.
+        directory: where checkpoints go, and are looked for.
+        checkpointing: when to save, what to keep; `mode="disk"`. A round is a "batch".
+        resume: True: from the newest whole checkpoint, or from scratch if there is none. A path or name: from that
+            one. False: from scratch.
+        callbacks, options: as of `lightgbm.train`.
+
+    Raises:
+        UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or the raw data are freed.
+        RunActiveError, DamagedError, SaveError.
+    """
+    if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
+        raise UsageError(
+            "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
+        )
+    if train_set.free_raw_data:
+        raise UsageError("going on needs the raw data: Dataset(…, free_raw_data=False)")
+    now: list[lightgbm.Booster] = []
+    rounds = Rounds(
+        directory,
+        checkpointing,
+        dump=lambda: _text(now[0], num_boost_round) if now else b"",
+        stops=lambda: None,
+        exactness=_DRAWS if _is_sampled(params) else "exact",
+        label=label,
+        share_directory=share_directory,
+    )
+
+    def save(env: Any) -> None:
+        now[:] = [env.model]
+        rounds.add({(each[0], each[1]): each[2] for each in env.evaluation_result_list or ()})
+
+    save.order = _ORDER  # type: ignore[attr-defined]
+    with rounds.loop.holding():
+        saved = rounds.go_on(resume)
+        if saved is not None:
+            now[:] = [lightgbm.Booster(model_str=saved.decode())]
+        if rounds.num_done < num_boost_round:
+            rounds.is_over = False
+            left = num_boost_round - rounds.num_done
+            start = now[0] if now else None
+            now[:] = [
+                lightgbm.train(
+                    dict(params),
+                    *(train_set, left),
+                    init_model=start,
+                    callbacks=[*callbacks, save],
+                    keep_training_booster=True,
+                    **options,
+                )
+            ]
+        rounds.end()
+        return Trained(now[0], rounds)
+
+
+def _text(booster: lightgbm.Booster, num_boost_round: int) -> bytes:
+    """The whole model; it says of how many rounds the training is, not how many were left after a resume."""
+    text = booster.model_to_string(num_iteration=-1)
+    return re.sub(r"(?m)^\[num_iterations: \d+\]$", f"[num_iterations: {num_boost_round}]", text).encode()
+
+
+def _stops_early(params: Mapping[str, Any]) -> bool:
+    names = ("early_stopping_round", "early_stopping_rounds", "early_stopping", "n_iter_no_change")
+    return any(int(params.get(name) or 0) > 0 for name in names)
+
+
+def _is_sampled(params: Mapping[str, Any]) -> bool:
+    if any(float(params.get(name, 1)) < 1 for name in _FRACTIONS):
+        return True
+    kinds = {str(params.get(name)) for name in ("boosting", "boosting_type", "boost", "data_sample_strategy")}
+    return bool(kinds & {"dart", "goss", "rf", "random_forest"}) or bool(params.get("extra_trees"))

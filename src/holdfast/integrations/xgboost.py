@@ -1,0 +1,134 @@
+"""XGBoost: `train` is `xgboost.train`, saved by a rule round by round, and goes on after a kill.
+
+The model is saved as XGBoost's own binary JSON. Going on is exact unless rows or columns are sampled: XGBoost hands out
+no state of the random stream that it samples with, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xgboost
+from xgboost.callback import EarlyStopping, TrainingCallback
+
+from ..checkpointing import Checkpointing
+from ..session import ResumeReport
+from .backends.boosting import Rounds
+
+_SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
+_DRAWS = "rows or columns are sampled from a random stream that XGBoost keeps to itself: as good a model, but not the same"
+_STOPS = ("stopping_history", "best_scores", "current_rounds")
+
+
+class Trained:
+    """What came of it.
+
+    Attributes:
+        booster: the model of all rounds.
+        scores: by data set and metric a value for each round, those before a resume included.
+        last_resume: from where it went on, and how exactly; None if from scratch.
+    """
+
+    def __init__(self, booster: xgboost.Booster, rounds: Rounds) -> None:
+        self.booster, self.scores = booster, rounds.scores
+        self.last_resume: ResumeReport | None = rounds.loop.last_resume
+        self._loop = rounds.loop
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common: model, scores, early stopping, random streams."""
+        return self._loop.state_digest()
+
+
+def train(
+    params: Mapping[str, Any],
+    dtrain: xgboost.DMatrix,
+    num_boost_round: int = 10,
+    *,
+    directory: str | os.PathLike[str],
+    checkpointing: Checkpointing,
+    resume: bool | str | os.PathLike[str] = True,
+    label: str = "train",
+    share_directory: bool = False,
+    callbacks: Sequence[TrainingCallback] = (),
+    early_stopping_rounds: int | None = None,
+    **options: Any,
+) -> Trained:
+    """Boost for `num_boost_round` rounds in all, those before a kill included.
+
+    Args:
+        directory: where checkpoints go, and are looked for.
+        checkpointing: when to save, what to keep; `mode="disk"`. A round is a "batch".
+        resume: True: from the newest whole checkpoint, or from scratch if there is none. A path or name: from that
+            one. False: from scratch.
+        callbacks, options: as of `xgboost.train`.
+
+    Raises:
+        RunActiveError, DamagedError, SaveError.
+    """
+    stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
+    if early_stopping_rounds is not None:
+        stopping.append(EarlyStopping(early_stopping_rounds))
+        callbacks = [*callbacks, stopping[-1]]
+    saves = _Saves()
+    rounds = saves.rounds = Rounds(
+        directory,
+        checkpointing,
+        dump=lambda: bytes(saves.model.save_raw("ubj")) if saves.model is not None else b"",
+        stops=lambda: [
+            {name: vars(each)[name] for name in _STOPS if name in vars(each)} for each in stopping
+        ],
+        exactness=_DRAWS if _is_sampled(params) else "exact",
+        label=label,
+        share_directory=share_directory,
+    )
+    with rounds.loop.holding():
+        saved = rounds.go_on(resume)
+        start = None if saved is None else xgboost.Booster(params=dict(params), model_file=bytearray(saved))
+        if rounds.loop.last_resume is not None:
+            saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))
+        saves.model = start
+        left = (
+            0
+            if rounds.is_over and start is not None and _has_stopped(rounds, num_boost_round)
+            else num_boost_round - rounds.num_done
+        )
+        if left > 0 or start is None:
+            rounds.is_over = False
+            start = xgboost.train(
+                dict(params), dtrain, max(left, 0), xgb_model=start, callbacks=[*callbacks, saves], **options
+            )
+            saves.model = start
+        rounds.end()
+        return Trained(start, rounds)
+
+
+def _has_stopped(rounds: Rounds, num_boost_round: int) -> bool:
+    return rounds.num_done < num_boost_round and any(rounds.given["stops"])
+
+
+def _is_sampled(params: Mapping[str, Any]) -> bool:
+    return any(float(params.get(name, 1)) < 1 for name in _SAMPLING) or params.get("booster") == "dart"
+
+
+class _Saves(TrainingCallback):
+    rounds: Rounds
+    model: Any = None
+    stops: Sequence[tuple[EarlyStopping, Mapping[str, Any]]] = ()
+
+    def before_training(self, model: Any) -> Any:
+        for stopping, saved in self.stops:
+            vars(stopping).update(saved)
+        return model
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        self.model = model
+        self.rounds.add(
+            {
+                (data, metric): values[-1]
+                for data, found in evals_log.items()
+                for metric, values in found.items()
+            }
+        )
+        return False
