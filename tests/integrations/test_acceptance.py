@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ import pytest
 from acceptance import CASES, Outcome, Runs, missing
 
 import holdfast
-from holdfast import Checkpointing
 from newborn import Kill
 
 NUM_KILLS = 10
@@ -76,6 +74,7 @@ def test_a_run_killed_at_ten_random_instants_ends_each_time_as_one_in_peace(case
     assert resumed >= NUM_KILLS // 2
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_passed_over_and_the_one_before_is_used(case, tmp_path):
     assert case.runs.run(tmp_path, kill_in(case, 0.8)).was_killed
     before, newest = holdfast.scan(tmp_path)[-2:]
@@ -91,9 +90,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_one_before_is_used(c
     assert (outcome.resumed_from, outcome.digest) == (before.record.name, case.peace.digest)
 
 
-@pytest.mark.skipif(
-    "keep_best" not in inspect.signature(Checkpointing).parameters, reason="the rule cannot keep the best yet"
-)
+@pytest.mark.slow
 def test_the_best_are_known_after_a_restart_too(case, tmp_path):
     assert case.runs.run(tmp_path / "peace", **BEST).digest == case.peace.digest
     assert case.runs.run(tmp_path / "killed", kill_in(case, 0.6), **BEST).was_killed
