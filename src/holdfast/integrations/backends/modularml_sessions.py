@@ -72,7 +72,7 @@ class Sessions:
         found += [rule.directory for _, rule in rules if rule is not None and rule.mode == "disk"]
         return next((Path(each) for each in found if each is not None), None)
 
-    def add(self, path: str, phase: TrainPhase) -> None:
+    def add(self, path: str, phase: Any) -> None:
         """Give the rule of a training phase its session, if it has a rule, and none yet."""
         if path in self._by_path:
             return
