@@ -30,7 +30,9 @@ if _found not in KNOWN:
 
 from ..session import Accounting, ResumeReport  # noqa: E402
 from .backends import modularml_seams as seams  # noqa: E402
-from .backends.modularml_run import Held, Settings  # noqa: E402
+from .backends.modularml_holds import held_by  # noqa: E402
+from .backends.modularml_run import Held  # noqa: E402
+from .backends.modularml_sessions import Settings  # noqa: E402
 
 
 def enable(
@@ -62,7 +64,7 @@ def disable() -> None:
 
 def last_resume(experiment: Any) -> ResumeReport | None:
     """From where an experiment went on, and how exactly; None if from scratch."""
-    return _held(experiment).last_resume
+    return _held(experiment).position.last_resume
 
 
 def accounting(experiment: Any) -> Accounting:
@@ -79,11 +81,11 @@ def accounting(experiment: Any) -> Accounting:
 
 def state_digest(experiment: Any) -> str:
     """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random streams."""
-    return _held(experiment).state_digest()
+    return _held(experiment).position.state_digest()
 
 
 def _held(experiment: Any) -> Held:
-    held = seams.held_by(experiment)
+    held = held_by(experiment)
     if held is None:
         raise UsageError("the experiment has not run since Holdfast was enabled")
     return held

@@ -37,7 +37,9 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
     if not overwrite and bundle_at(place) is not None:
         raise CheckpointExistsError(bundle.bundle_path(folder, name))
     moment = Moment(
-        run=held.run if held else secrets.token_hex(16), hook="by_hand", step=held.step if held else 0
+        run=held.position.run if held else secrets.token_hex(16),
+        hook="by_hand",
+        step=held.position.step if held else 0,
     )
     if held is not None and held.directory is not None and held.directory.is_open:
         return save_by_hand(
