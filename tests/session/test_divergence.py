@@ -187,8 +187,9 @@ def test_no_rollback_leads_to_a_thinned_checkpoint(tmp_path):
                 sick.pop()
                 with torch.no_grad():
                     model.weight[0, 0] = float("nan")
-    assert {listed.record.name for listed in holdfast.scan(tmp_path) if listed.record.details.get("thinned")}
-    assert len(aims) == 2 and len(set(aims)) == 1  # the one before is thin: better the same once more
+    assert any(listed.record.details.get("thinned") for listed in holdfast.scan(tmp_path))
+    assert len(aims) == 2
+    assert len(set(aims)) == 1  # the one before is thin: better the same once more
     assert torch.isfinite(model.weight).all()
 
 

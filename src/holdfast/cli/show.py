@@ -44,7 +44,11 @@ def show(
     if json:
         fields = _json.of_record(checkpoint.record)
         console.plain_lines(
-            [_json.dumps({"path": listed.path, "pinned": pinned, **fields, "arrays": list(map(_array, leaves))})]
+            [
+                _json.dumps(
+                    {"path": listed.path, "pinned": pinned, **fields, "arrays": list(map(_array, leaves))}
+                )
+            ]
         )
         return
     arrays, size = _text.count(len(leaves), "array"), _text.size(sum(leaf.size_bytes for leaf in leaves))
