@@ -149,5 +149,7 @@ def _cadence(found: Sequence[Listed]) -> list[list[Cell]]:
 
 def _as_json(listed: Listed) -> dict[str, object]:
     problem = str(listed.problem) if listed.problem else None
-    fields = _json.of_record(listed.record) if listed.record else {}
-    return {"path": listed.path, "problem": problem, "pinned": is_pinned(listed.path), **fields}
+    fields: dict[str, object] = {"path": listed.path, "problem": problem}
+    if listed.record is None:
+        return fields
+    return {**fields, "pinned": is_pinned(listed.path), **_json.of_record(listed.record)}
