@@ -9,7 +9,10 @@ import torch
 
 import holdfast
 import peak_memory
+from holdfast.bundle import Bundle
+from holdfast.compare import Health
 from holdfast.errors import CheckpointExistsError, PieceDamagedError, StatesDifferError, UsageError
+from holdfast.storage import LocalDisk
 from small_runs import bundles, experiment, graph, on_disk, train
 
 
@@ -53,6 +56,22 @@ def test_of_a_real_run_the_weights_are_averaged_and_all_else_is_the_newests(tmp_
     weights = [holdfast.open(place)["model_graph/head/weight"].double() for place in places]
     expected = (sum(weights) / 3).float()
     assert torch.equal(fresh["head"].model.weight, expected)
+
+
+def test_of_a_loop_that_logs_the_objects_are_averaged(tmp_path):
+    weight = np.zeros(3)
+    rule = holdfast.Checkpointing(mode="disk", durability="process")
+    with holdfast.Run(tmp_path, checkpointing=rule, weight=weight) as run:
+        for epoch in run.epochs(3):
+            weight += 1
+            run.log(**({"loss": 0.5} if epoch else {"other": 1.0}))  # a column with gaps
+    found = [tmp_path / f"train_epoch{epoch}.ckpt.mml" for epoch in range(3)]
+    made = holdfast.average(found, tmp_path / "soup")
+    assert made.paths == ("weight",)
+    with holdfast.open(made.path) as opened:
+        assert opened.load()["weight"].tolist() == [2, 2, 2]
+    with Bundle(LocalDisk(), str(found[-1])) as newest:
+        assert Health().first_sick(newest) is None  # the gaps of the columns are no sickness
 
 
 def test_a_run_that_resumes_beside_an_average_goes_on_from_its_own_newest(tmp_path):

@@ -113,6 +113,32 @@ def test_a_rolling_name_goes_on_and_a_run_can_go_on_from_the_pinned_one(tmp_path
     assert again.epoch
 
 
+def test_the_listing_and_the_page_of_a_checkpoint_say_that_it_is_pinned_or_thinned(tmp_path):
+    import torch
+    from small_loop import rule
+    from test_pruning import command
+
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with holdfast.Run(tmp_path, checkpointing=rule(thin_after=1), model=model, optimizer=optimizer) as run:
+        for _ in run.epochs(3):
+            model(torch.ones(2)).sum().backward()
+            optimizer.step()
+    assert command("pin", tmp_path / "train_epoch0").exit_code == 0
+    assert command("pin", tmp_path / "train_epoch2").exit_code == 0
+    listed = command("ls", "--wide", tmp_path).stdout.splitlines()
+    at = listed[0].index("marks")
+    assert [line[at : at + 15].strip() for line in listed[1:4]] == ["pinned, thinned", "thinned", "pinned"]
+    rows = [json.loads(line) for line in command("ls", "--json", tmp_path).stdout.splitlines()]
+    assert [row["pinned"] for row in rows] == [True, False, True]
+    shown = command("show", tmp_path / "train_epoch0").stdout
+    assert "pinned       nothing removes it" in shown
+    assert "thinned      its optimizers were given up" in shown
+    assert json.loads(command("show", "--json", tmp_path / "train_epoch2").stdout)["pinned"]
+    command("unpin", tmp_path / "train_epoch2")
+    assert "pinned" not in command("show", tmp_path / "train_epoch2").stdout
+
+
 def test_a_copy_of_a_pinned_checkpoint_has_no_pin(tmp_path):
     path = save(LocalDisk(), str(tmp_path), "best", 1)
     bundle.pin(LocalDisk(), path)

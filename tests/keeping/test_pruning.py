@@ -40,6 +40,7 @@ def test_a_plan_changes_nothing_and_says_why(runs):
     assert shown.exit_code == 0
     assert "one of the 2 best: val_loss 1" in shown.stdout
     assert "3 checkpoints stay, 4 would go" in shown.stdout
+    assert "1 checkpoint stays, 6 would go" in command("prune", runs, "--keep-last", 1).stdout
     assert epochs_kept(runs) == list(range(7))
 
 

@@ -69,6 +69,18 @@ def test_no_run_goes_on_from_a_thinned_checkpoint_and_one_that_would_takes_the_n
         loop(tmp_path, 5, thin_after=1)
 
 
+def test_a_thinned_checkpoint_is_not_forked_nor_replayed(tmp_path):
+    from test_pruning import command
+
+    loop(tmp_path / "run", 2, thin_after=1)
+    place = tmp_path / "run" / "train_epoch0.ckpt.mml"
+    with pytest.raises(CheckpointThinnedError, match="no run goes on from it"):
+        holdfast.fork(place, tmp_path / "fork")
+    assert not (tmp_path / "fork").exists()
+    assert command("replay", place, "--", "true").exit_code == 6
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+
+
 def test_an_experiment_thins_too_and_its_models_can_be_restored(tmp_path):
     made = experiment(tmp_path, phase(n_epochs=4, checkpointing=on_disk(thin_after=2)))
     made.run()

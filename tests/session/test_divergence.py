@@ -163,6 +163,36 @@ def test_the_number_of_rollbacks_is_limited_and_each_goes_further_back(tmp_path)
     assert not stop.value.can_roll_back
 
 
+def test_no_rollback_leads_to_a_thinned_checkpoint(tmp_path):
+    rng.seed_everything(0)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    sick, aims = [True, True], []
+    rules = rule(on_divergence="rollback", thin_after=1)
+    with Run(
+        tmp_path,
+        checkpointing=rules,
+        model=model,
+        optimizer=optimizer,
+        on_rollback=lambda run: aims.append(run.epoch),
+    ) as run:
+        for epoch in run.epochs(4):
+            for _ in run.batches(list(range(BATCHES))):
+                optimizer.zero_grad()
+                loss = model(torch.randn(3, 2)).square().mean()
+                loss.backward()
+                optimizer.step()
+                run.log(loss=loss.item())
+            if epoch == 2 and sick:
+                sick.pop()
+                with torch.no_grad():
+                    model.weight[0, 0] = float("nan")
+    assert any(listed.record.details.get("thinned") for listed in holdfast.scan(tmp_path))
+    assert len(aims) == 2
+    assert len(set(aims)) == 1  # the one before is thin: better the same once more
+    assert torch.isfinite(model.weight).all()
+
+
 def test_rollbacks_are_recorded_and_counted_over_a_restart(tmp_path):
     loop(tmp_path, bad=at(1, 1), epochs=3, on_divergence="rollback")
     last = holdfast.scan(tmp_path)[-1].record

@@ -6,6 +6,7 @@ from ._commit import make_directories as make_directories
 from ._delete import delete as delete
 from ._json import decode as decode_json  # noqa: F401
 from ._leftovers import sweep as sweep
+from ._names import PINNED as PINNED
 from ._names import RECORD as RECORD
 from ._names import SUFFIX as SUFFIX
 from ._names import bundle_path as bundle_path

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..bundle import PINNED
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -102,6 +104,11 @@ class Watched:
         self._descriptors.clear()
         freed = sum(status.st_size for status in found.values() if status.st_nlink == 0)
         return freed, sum(status.st_size for status in found.values()) - freed
+
+
+def is_pinned(path: str) -> bool:
+    """Whether the bundle has a pin: one system call, for listings of many."""
+    return os.path.lexists(os.path.join(path, PINNED))
 
 
 def _key(found: os.stat_result) -> tuple[int, int]:

@@ -108,6 +108,12 @@ def health(record: CheckpointRecord) -> tuple[str, str]:
     return ("", "") if sickness is None else (printable(sickness), "bold red")
 
 
+def marks(record: CheckpointRecord, *, pinned: bool) -> tuple[str, str]:
+    """`pinned, thinned`, with its style; empty for a checkpoint that is whole and may go."""
+    thinned = bool(record.details.get("thinned"))
+    return ", ".join(["pinned"] * pinned + ["thinned"] * thinned), "yellow" if thinned else ""
+
+
 def resumed(record: CheckpointRecord) -> tuple[str, str]:
     """How exactly the process that saved it had gone on, with its style; empty if it ran from the beginning."""
     resume = record.details.get("resume")

@@ -13,7 +13,7 @@ from ..errors import CheckpointDamagedError, FormatVersionError
 from . import _json, _text
 from ._columns import Column, Row, layout
 from ._console import Cell, Console
-from ._disk import usage
+from ._disk import is_pinned, usage
 from ._places import find_all, name_in
 
 _COLUMNS = (
@@ -32,7 +32,12 @@ _COLUMNS = (
     Column("durability", expendable=9),
     Column("reason", floor=16, expendable=5),
 )
-_SIGNS = (Column("health", floor=16), Column("resumed", floor=16, expendable=4))  # where there are any
+# Where there are any.
+_SIGNS = (
+    Column("health", floor=16),
+    Column("marks", expendable=2),
+    Column("resumed", floor=16, expendable=4),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -93,9 +98,15 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
 
 
 def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Column], list[Row]]:
-    """The table with what records say of health and of going on, before the last column; only if one says something."""
+    """The table with what there is to say of health, pins, thinning and going on, before the last column; only if one says something."""
     signs = [
-        [] if listed.record is None else [_text.health(listed.record), _text.resumed(listed.record)]
+        []
+        if (record := listed.record) is None
+        else [
+            _text.health(record),
+            _text.marks(record, pinned=is_pinned(listed.path)),
+            _text.resumed(record),
+        ]
         for listed in found
     ]
     shown = [index for index in range(len(_SIGNS)) if any(row and row[index][0] for row in signs)]
@@ -138,5 +149,7 @@ def _cadence(found: Sequence[Listed]) -> list[list[Cell]]:
 
 def _as_json(listed: Listed) -> dict[str, object]:
     problem = str(listed.problem) if listed.problem else None
-    fields = _json.of_record(listed.record) if listed.record else {}
-    return {"path": listed.path, "problem": problem, **fields}
+    fields: dict[str, object] = {"path": listed.path, "problem": problem}
+    if listed.record is None:
+        return fields
+    return {**fields, "pinned": is_pinned(listed.path), **_json.of_record(listed.record)}

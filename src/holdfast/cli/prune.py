@@ -70,8 +70,10 @@ def prune(
         for verdict in verdicts
     ]
     num_going = sum(not verdict.stays for verdict in verdicts)
-    summary = f"{_text.count(len(verdicts) - num_going, 'checkpoint')} stay, {num_going} {'are gone' if apply else 'would go'}"
-    console.lines([*layout(_COLUMNS, rows, console.limit)[0], [], [(summary, "bold")]])
+    num_staying = len(verdicts) - num_going
+    staying = f"{_text.count(num_staying, 'checkpoint')} {'stays' if num_staying == 1 else 'stay'}"
+    going = f"{num_going:,} {'gone' if apply else 'would go'}"
+    console.lines([*layout(_COLUMNS, rows, console.limit)[0], [], [(f"{staying}, {going}", "bold")]])
 
 
 def _fields(verdict: Verdict) -> dict[str, object]:

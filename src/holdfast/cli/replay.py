@@ -12,7 +12,7 @@ import typer
 
 from .. import bundle
 from ..compare import Diff, diff
-from ..errors import CheckpointNotFoundError, NotReproducedError, UsageError
+from ..errors import CheckpointNotFoundError, CheckpointThinnedError, NotReproducedError, UsageError
 from ..records import leaves
 from ..session import Replay, moment_facts, scan, scratch
 from ..session import open as open_checkpoint
@@ -44,6 +44,8 @@ def replay(
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether the same comes out."""
     start = find_one(place)
+    if start.record and start.record.details.get("thinned"):
+        raise CheckpointThinnedError(start.path)
     of = os.path.realpath(directory) if directory is not None else _experiment_of(start.path)
     end = _next(of, start) if to is None else find_one(to)
     if end.record is None:

@@ -14,6 +14,7 @@ from ..session import sick_leaves
 from . import _json, _text
 from ._columns import Column, Row, layout
 from ._console import Cell, Console
+from ._disk import is_pinned
 from ._places import find_one
 from ._state import STATE_COLUMNS, state_rows
 
@@ -33,16 +34,21 @@ def show(
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
     listed, console = find_one(bundle), Console()
+    pinned = is_pinned(listed.path)
     if listed.record and not json:
         name, path = _text.printable(listed.record.name), _text.printable(listed.path)
-        console.lines([[(name, "bold"), (f"  {path}", "dim")], [], *_facts(listed.record)])
+        console.lines([[(name, "bold"), (f"  {path}", "dim")], [], *_facts(listed.record, pinned)])
     # The facts are there even where the rest is damaged, which is said now.
     with open_checkpoint(listed) as checkpoint:
         tree, leaves = checkpoint.tree(), list(checkpoint.leaves())
     if json:
         fields = _json.of_record(checkpoint.record)
         console.plain_lines(
-            [_json.dumps({"path": listed.path, **fields, "arrays": list(map(_array, leaves))})]
+            [
+                _json.dumps(
+                    {"path": listed.path, "pinned": pinned, **fields, "arrays": list(map(_array, leaves))}
+                )
+            ]
         )
         return
     arrays, size = _text.count(len(leaves), "array"), _text.size(sum(leaf.size_bytes for leaf in leaves))
@@ -51,16 +57,16 @@ def show(
     console.lines(layout(STATE_COLUMNS, rows, console.limit, header=False)[0])
 
 
-def _facts(record: CheckpointRecord) -> Iterator[list[Cell]]:
+def _facts(record: CheckpointRecord, pinned: bool) -> Iterator[list[Cell]]:
     rows: list[Row] = [
         [(f"  {name if first else ''}", "dim"), (_text.printable(value), "cyan" if name == "metrics" else "")]
-        for name, values in _described(record)
+        for name, values in _described(record, pinned)
         for first, value in zip([True] + [False] * len(values), values, strict=False)
     ]
     yield from layout(_FACT_COLUMNS, rows, None, header=False)[0]
 
 
-def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
+def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, list[str]]]:
     """Names of facts with their lines."""
     yield "moment", [f"{_text.where(record.moment)} · step {record.moment.step}"]
     saved = f"{_text.local_time(record.created)} ({_text.age(record.created, time.time())})"
@@ -75,6 +81,10 @@ def _described(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
     yield "size", [f"{_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
     yield "captured", [f"{_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"]
     yield from _accounted(record)
+    if pinned:
+        yield "pinned", ["nothing removes it until it is unpinned"]
+    if record.details.get("thinned"):
+        yield "thinned", ["its optimizers were given up: models can be restored, no run goes on from it"]
     if text := _text.health(record)[0]:
         yield "health", [text, *_sick_arrays(record)]
     if text := _text.resumed(record)[0]:

@@ -8,19 +8,24 @@ from ..errors import UsageError
 from ..numerics import is_floating
 from ..paths import matches
 from ..records import Leaf, Node, leaves
+from ..session import RESERVED
 
 MODELS = "model_graph"
 
 
 def floating(tree: Node, only: str | None) -> Iterator[Leaf]:
-    """The floating arrays that `only` means (see `paths.matches`); by default those of the model graph, or all.
+    """The floating arrays that `only` means (see `paths.matches`); by default those of the model graph, or of the loop's objects, or all.
+
+    What a loop has logged is not among them: its columns grow, and hold NaN where nothing was logged.
 
     Raises:
         UsageError: `only` means none.
     """
     found = [leaf for leaf in leaves(tree) if is_floating(leaf.dtype)]
     if only is None:
-        yield from [leaf for leaf in found if matches(leaf.path, MODELS)] or found
+        is_loop = isinstance(tree, dict) and tree.keys() >= {*RESERVED}
+        own = [leaf for leaf in found if not (is_loop and leaf.path.partition("/")[0] in RESERVED)]
+        yield from [leaf for leaf in own if matches(leaf.path, MODELS)] or own
         return
     chosen = [leaf for leaf in found if matches(leaf.path, only)]
     if not chosen:

@@ -124,11 +124,14 @@ class Rollbacks:
 
 
 def aim_of(directory: ExperimentDirectory) -> bundle.Listed | None:
-    """The newest checkpoint of this run that is finite, and to which no rollback has led, if there is one."""
+    """The newest checkpoint of this run that is finite and whole, and to which no rollback has led, if there is one."""
     finite = [
         each
         for each in directory.own()
-        if each.record and is_healthy(each.record) and not _infinite(each.record.metrics)
+        if each.record
+        and is_healthy(each.record)
+        and not each.record.details.get("thinned")
+        and not _infinite(each.record.metrics)
     ]
     untried = [each for each in finite if each.record and each.record.id not in directory.rollbacks.aims]
     return next(reversed(untried or finite), None)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from .. import bundle
-from ..errors import UsageError
+from ..errors import CheckpointThinnedError, UsageError
 from ..records import FileEntry, Leaf, leaves
 from ..storage import LocalDisk, Storage
 from ._alone import StreamedSnapshot
@@ -17,7 +17,7 @@ from ._alone import StreamedSnapshot
 FORKED_FROM = "forked_from"
 """The name among a record's details under which a fork says where it comes from."""
 
-_KEPT = ("elapsed_s", "health", "next", "thinned")  # details that are still true of the fork
+_KEPT = ("elapsed_s", "health", "next")  # details that are still true of the fork
 
 
 def fork(
@@ -34,6 +34,7 @@ def fork(
 
     Raises:
         CheckpointNotFoundError, DamagedError: there is no such checkpoint, or it is not what was saved.
+        CheckpointThinnedError: no run can go on from it.
         UsageError: there are checkpoints in `directory` already.
         SaveError: the disk refused.
     """
@@ -43,6 +44,8 @@ def fork(
     if next(bundle.scan(disk, target), None) is not None:
         raise UsageError(f"{target} has checkpoints already: a fork needs a directory of its own.")
     with bundle.Bundle(disk, path) as opened:
+        if opened.record.details.get("thinned"):
+            raise CheckpointThinnedError(path)
         opened.check([*leaves(opened.tree)])
         sharing = bundle.Sharing()
         sharing.learn(opened.path, opened.record, opened.stored)
