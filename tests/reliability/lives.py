@@ -311,6 +311,7 @@ def short_lives() -> Iterator[tuple[Step, ...]]:
     for death in DEATHS:
         yield save_best, death, sweep_after_a_day
         yield save_best, death, sweep_after_a_day, save_best
+        yield save_best, remove, death, save_best  # over what may have a name that is not durable
     yield from lives(2)
 
 

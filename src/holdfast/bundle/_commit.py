@@ -8,7 +8,7 @@ unfinished save.
 *Overwriting*: write new files beside the old ones under the new id (packs kept from the old checkpoint
 are linked again under the new id), sync them and the directory; rename the new record over the old; sync
 the directory; **only then** unlink the names of the replaced record that the current record does not
-name. At every instant the name is the old checkpoint or the new one. (A pinned one is never
+name. Then sync the directory above, whose entry for the bundle may not be durable yet. At every instant the name is the old checkpoint or the new one. (A pinned one is never
 replaced: it is renamed to `NAME.pinned-<id>.ckpt.mml` first, and the save is one of a new name.) An error between the rename and
 that sync is a `CommitUncertainError`: nothing is removed.
 
@@ -196,7 +196,11 @@ def _commit_over(
                 return None
             raise
         with _uncertain(place):
-            return record if _is_still(disk, place, inside) else None
+            if not _is_still(disk, place, inside):
+                return None
+            if durable:  # whoever made this bundle may have died before its name was synced, or did not want to
+                _sync_names(disk, directory, [])
+            return record
 
 
 def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:

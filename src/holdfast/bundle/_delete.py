@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..storage import Storage
 from ._commit import parent
-from ._leftovers import is_ours, put_back, put_pinned_back, record_in, remove_trash
+from ._leftovers import empty_trash, is_ours, put_back, put_pinned_back, record_in, sync_removal
 from ._names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._pin import is_pinned
 
@@ -51,6 +51,7 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
             aside = aside_path(directory, name, expected_id)
             disk.rename(path, aside)
             _settle(disk, aside, trash, path, expected_id)
+        sync_removal(disk, directory)
     except HoldfastError:
         raise
     except FileNotFoundError:
@@ -58,7 +59,7 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
     except OSError as err:
         raise SaveError(path, f"it cannot be removed: {err.strerror}") from err
     try:
-        remove_trash(disk, directory, trash)
+        empty_trash(disk, trash)
     except OSError as err:
         logger.warning("%s is deleted, but %s could not be removed: %s", path, trash, err)
 

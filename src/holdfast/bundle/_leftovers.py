@@ -63,8 +63,18 @@ def sweep(disk: Storage, directory: str, now_s: float) -> list[str]:
 
 def remove_trash(disk: Storage, directory: str, path: str) -> None:
     """Remove a directory of `directory` that is no checkpoint any more, but for strangers' files."""
+    sync_removal(disk, directory)
+    empty_trash(disk, path)
+
+
+def sync_removal(disk: Storage, directory: str) -> None:
+    """Make it durable that a checkpoint's name is gone: else a power cut could bring it back, and its files not."""
     with contextlib.suppress(PermissionError), disk.open_directory(directory) as above:
-        above.sync()  # else a power cut could bring the old name back, and its files not
+        above.sync()
+
+
+def empty_trash(disk: Storage, path: str) -> None:
+    """Remove what was a checkpoint, but for strangers' files; its name's end must be durable."""
     with contextlib.suppress(FileNotFoundError):  # others may be removing it too
         with disk.open_directory(path) as inside:
             for entry in inside.names():
