@@ -12,7 +12,7 @@ from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._own import DatasetBatches
 from ._source import BatchSource
-from ._stateful import StatefulBatches
+from ._stateful import StatefulBatches, loses_its_buffer
 from ._torch_loader import TorchLoaderBatches
 
 
@@ -55,9 +55,10 @@ def batches_of(
     as_batch = (lambda batch: batch) if raw else namer(columns)
     if _is_map_style_loader(data):
         return TorchLoaderBatches(data, as_batch)
-    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
+    rereads = allow_reread and loses_its_buffer(data)
+    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict") and not rereads:
         return StatefulBatches(data, as_batch)
-    if _is_torch_dataset(data):
+    if _is_torch_dataset(data) and not rereads:
         raise UsageError(
             f"{type(data).__name__} gives samples, not batches: wrap it in a DataLoader, or read it into memory with "
             "holdfast.data.Dataset.from_torch()"

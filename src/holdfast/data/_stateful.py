@@ -33,6 +33,11 @@ class StatefulBatches:
 
     @property
     def exactness(self) -> str:
+        if any(loses_its_buffer(part) for part in (self._loader, getattr(self._loader, "dataset", None))):
+            return (
+                "a shuffle buffer of datasets is filled anew, so what was in it does not come in this epoch: "
+                "allow_reread=True reads the epoch again instead"
+            )
         dataset = getattr(self._loader, "dataset", None)
         sampler = getattr(self._loader, "batch_sampler", None)
         if dataset is not None and not hasattr(dataset, "state_dict"):
@@ -84,3 +89,18 @@ class StatefulBatches:
 
     def fingerprint(self) -> str | None:
         return None
+
+
+def loses_its_buffer(data: Any) -> bool:
+    """Whether this is an iterable of Hugging Face's `datasets` that shuffles in a buffer, which its state leaves out."""
+    waiting = [getattr(data, "_ex_iterable", None)]
+    while waiting:
+        part = waiting.pop()
+        if type(part).__name__ == "BufferShuffledExamplesIterable":
+            return True
+        waiting += [
+            inner
+            for inner in (getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ()))
+            if inner is not None
+        ]
+    return False

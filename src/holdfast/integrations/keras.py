@@ -51,6 +51,9 @@ class HoldfastCallback(keras.callbacks.Callback):
         DamagedError: there are checkpoints, and none can be used.
     """
 
+    _model: Any  # which Keras sets before training begins
+    params: Any
+
     def __init__(
         self,
         directory: str | os.PathLike[str],
