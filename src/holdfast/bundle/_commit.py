@@ -198,7 +198,9 @@ def _commit_over(
         with _uncertain(place):
             if not _is_still(disk, place, inside):
                 return None
-            if durable:  # whoever made this bundle may have died before its name was synced, or did not want to
+            if (
+                durable
+            ):  # whoever made this bundle may have died before its name was synced, or did not want to
                 _sync_names(disk, directory, [])
             return record
 
