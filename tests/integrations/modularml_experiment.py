@@ -32,8 +32,10 @@ class Encoder(torch.nn.Module):
         return self.layers(x.flatten(1))
 
 
-def experiment(beat: Callable[[], None] = lambda: None, **options: Any) -> Any:
-    """Everything anew, from fixed seeds, with node ids that no two processes share."""
+def experiment(
+    beat: Callable[[], None] = lambda: None, *, node_ids: Any = (None, None), **options: Any
+) -> Any:
+    """Everything anew, from fixed seeds, with node ids that no two processes share unless they are given."""
     mml.ExperimentContext._set_active(mml.ExperimentContext())
     seed_everything(0)
     made = mml.Experiment.from_active_context(label="small", **options)
@@ -47,8 +49,9 @@ def experiment(beat: Callable[[], None] = lambda: None, **options: Any) -> Any:
     )
     data.split_random(ratios={"train": 0.8, "val": 0.2}, seed=1)
     model = Encoder(6, 8)
-    encoder = mml.ModelNode("encoder", model, upstream_ref=data.reference(features="x", targets="y"))
-    head = mml.ModelNode("head", torch.nn.Linear(8, 1), upstream_ref=encoder)
+    numbers = data.reference(features="x", targets="y")
+    encoder = mml.ModelNode("encoder", model, upstream_ref=numbers, node_id=node_ids[0])
+    head = mml.ModelNode("head", torch.nn.Linear(8, 1), upstream_ref=encoder, node_id=node_ids[1])
     graph = mml.ModelGraph(
         [encoder, head], optimizer=mml.Optimizer("adam", opt_kwargs={"lr": 1e-2}, backend="torch")
     )
