@@ -83,6 +83,7 @@ def train(
     rounds = Rounds(
         directory,
         checkpointing,
+        wanted=num_boost_round,
         dump=lambda: _text(now[0], num_boost_round) if now else b"",
         stops=lambda: None,
         exactness=_DRAWS if _is_sampled(params) else "exact",

@@ -69,12 +69,13 @@ def train(
     """
     stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
     if early_stopping_rounds is not None:
-        stopping.append(EarlyStopping(early_stopping_rounds))
+        stopping.append(EarlyStopping(rounds=early_stopping_rounds))
         callbacks = [*callbacks, stopping[-1]]
     saves = _Saves()
     rounds = saves.rounds = Rounds(
         directory,
         checkpointing,
+        wanted=num_boost_round,
         dump=lambda: bytes(saves.model.save_raw("ubj")) if saves.model is not None else b"",
         stops=lambda: [
             {name: vars(each)[name] for name in _STOPS if name in vars(each)} for each in stopping
@@ -89,11 +90,7 @@ def train(
         if rounds.loop.last_resume is not None:
             saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))
         saves.model = start
-        left = (
-            0
-            if rounds.is_over and start is not None and _has_stopped(rounds, num_boost_round)
-            else num_boost_round - rounds.num_done
-        )
+        left = 0 if rounds.stopped_early else num_boost_round - rounds.num_done
         if left > 0 or start is None:
             rounds.is_over = False
             start = xgboost.train(
@@ -102,10 +99,6 @@ def train(
             saves.model = start
         rounds.end()
         return Trained(start, rounds)
-
-
-def _has_stopped(rounds: Rounds, num_boost_round: int) -> bool:
-    return rounds.num_done < num_boost_round and any(rounds.given["stops"])
 
 
 def _is_sampled(params: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ class Rounds:
     """A boosting of some rounds: what it has got to, saved after a round when the rule says so.
 
     Args:
+        wanted: so many rounds in all.
         dump: the model so far, in its library's own format.
         stops: what an early stopping knows, as plain data; restored as `stops`.
     """
@@ -28,6 +29,7 @@ class Rounds:
         directory: str | os.PathLike[str],
         checkpointing: Checkpointing,
         *,
+        wanted: int,
         dump: Callable[[], bytes],
         stops: Callable[[], Any],
         exactness: str,
@@ -37,12 +39,18 @@ class Rounds:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
         self._exactness = exactness
         self.num_done, self.is_over = 0, False
+        self.stopped_early = False  # as restored: it was over before all rounds had been
         self.scores: Scores = {}
         self.loop = Loop(
             directory,
             checkpointing,
             objects={"booster": self._parts},
-            position=lambda: {"rounds": self.num_done, "is_over": self.is_over, "scores": self.scores},
+            position=lambda: {
+                "rounds": self.num_done,
+                "wanted": wanted,
+                "is_over": self.is_over,
+                "scores": self.scores,
+            },
             label=label,
             share_directory=share_directory,
         )
@@ -57,6 +65,7 @@ class Rounds:
             self.loop.announce("phase_start", step=0)
             return None
         self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
+        self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
         self.loop.restore_streams()
         if self._exactness != "exact" and not self.is_over:
             self.report.differences.append(self._exactness)
