@@ -77,7 +77,8 @@ def serve(do: Callable[[Job, Beat], Answer]) -> None:
     """
     if "NEWBORN" in os.environ:
         _live(do, json.loads(os.environ.pop("NEWBORN")), int(os.environ.pop("NEWBORN_ANSWER")))
-    threads = int(Path("/proc/self/status").read_text().partition("Threads:")[2].split()[0])
+    names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    threads = len(names) - names.count("jemalloc_bg_thd")  # of pyarrow; jemalloc itself prepares for forks
     answers = os.dup(1)
     os.dup2(2, 1)  # what a job prints is no answer
     for line in sys.stdin:
