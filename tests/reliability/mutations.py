@@ -161,7 +161,7 @@ def read_all(files: Files, *, listed: bool = True) -> str:
     for found in bundle.scan(disk, "runs") if listed else ():
         ls._rows("runs", [found], 0.0)
         if found.record:
-            list(show._facts(found.record))
+            list(show._facts(found.record, pinned=False))
             cli_json.dumps(cli_json.of_record(found.record))
     try:
         with session.open(BUNDLE, disk=disk, max_bytes=MAX_BYTES) as checkpoint:

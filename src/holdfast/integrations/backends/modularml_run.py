@@ -94,7 +94,7 @@ class Held:
         """Before the first call: find the directory, check all rules, go on from what is there."""
         phases = train_phases(self.experiment._exec_plan.all) | train_phases(units)
         if not self._began:
-            self._sessions.open(self.position.run, phases)
+            self._sessions.begin(self.position.run, phases)
             self._began = True
         for path, phase in phases.items():
             self._sessions.add(path, phase)

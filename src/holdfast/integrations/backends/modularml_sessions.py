@@ -51,7 +51,7 @@ class Sessions:
 
     # --- rules and their places ---------------------------------------------------------------------
 
-    def open(self, run: str, phases: dict[str, TrainPhase]) -> None:
+    def begin(self, run: str, phases: dict[str, TrainPhase]) -> None:
         """Find the directory and take it, and give the experiment's own rule its session."""
         rules = [(phase.label, rule_of(phase._checkpointing)) for phase in phases.values()]
         place = self._place(rules)
