@@ -15,8 +15,7 @@ import lightgbm
 
 from ..checkpointing import Checkpointing
 from ..errors import UsageError
-from ..session import ResumeReport
-from .backends.boosting import Rounds
+from .backends.boosting import Rounds, Trained
 
 _FRACTIONS = (
     *("bagging_fraction", "subsample", "sub_row", "bagging", "pos_bagging_fraction", "neg_bagging_fraction"),
@@ -25,25 +24,6 @@ _FRACTIONS = (
 )
 _DRAWS = "rows or columns are sampled from random streams that LightGBM keeps to itself: as good a model, but not the same"
 _ORDER = 100  # after all callbacks of LightGBM
-
-
-class Trained:
-    """What came of it.
-
-    Attributes:
-        booster: the model of all rounds.
-        scores: by data set and metric a value for each round, those before a resume included.
-        last_resume: from where it went on, and how exactly; None if from scratch.
-    """
-
-    def __init__(self, booster: lightgbm.Booster, rounds: Rounds) -> None:
-        self.booster, self.scores = booster, rounds.scores
-        self.last_resume: ResumeReport | None = rounds.loop.last_resume
-        self._loop = rounds.loop
-
-    def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common: model, scores, random streams."""
-        return self._loop.state_digest()
 
 
 def train(
@@ -58,7 +38,7 @@ def train(
     share_directory: bool = False,
     callbacks: Sequence[Callable[[Any], Any]] = (),
     **options: Any,
-) -> Trained:
+) -> Trained[lightgbm.Booster]:
     """Boost for `num_boost_round` rounds in all, those before a kill included.
 
     Args:

@@ -14,31 +14,11 @@ import xgboost
 from xgboost.callback import EarlyStopping, TrainingCallback
 
 from ..checkpointing import Checkpointing
-from ..session import ResumeReport
-from .backends.boosting import Rounds
+from .backends.boosting import Rounds, Trained
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled from a random stream that XGBoost keeps to itself: as good a model, but not the same"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
-
-
-class Trained:
-    """What came of it.
-
-    Attributes:
-        booster: the model of all rounds.
-        scores: by data set and metric a value for each round, those before a resume included.
-        last_resume: from where it went on, and how exactly; None if from scratch.
-    """
-
-    def __init__(self, booster: xgboost.Booster, rounds: Rounds) -> None:
-        self.booster, self.scores = booster, rounds.scores
-        self.last_resume: ResumeReport | None = rounds.loop.last_resume
-        self._loop = rounds.loop
-
-    def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common: model, scores, early stopping, random streams."""
-        return self._loop.state_digest()
 
 
 def train(
@@ -54,7 +34,7 @@ def train(
     callbacks: Sequence[TrainingCallback] = (),
     early_stopping_rounds: int | None = None,
     **options: Any,
-) -> Trained:
+) -> Trained[xgboost.Booster]:
     """Boost for `num_boost_round` rounds in all, those before a kill included.
 
     Args:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, final
+from typing import Any, Generic, TypeVar, final
 
 from ...checkpointing import Checkpointing
 from ...session import Loop, ResumeReport
 from .handover import Handover
 
+Booster = TypeVar("Booster")
 Scores = dict[str, dict[str, list[float]]]
 """By data set and metric a value for each round."""
 
@@ -99,3 +100,23 @@ class Rounds:
         if not self.is_over:
             self.is_over = True
             self.loop.announce("phase_end", step=self.num_done)
+
+
+@final
+class Trained(Generic[Booster]):
+    """What came of it.
+
+    Attributes:
+        booster: the model of all rounds.
+        scores: by data set and metric a value for each round, those before a resume included.
+        last_resume: from where it went on, and how exactly; None if from scratch.
+    """
+
+    def __init__(self, booster: Booster, rounds: Rounds) -> None:
+        self.booster, self.scores = booster, rounds.scores
+        self.last_resume: ResumeReport | None = rounds.loop.last_resume
+        self._loop = rounds.loop
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common: model, scores, early stopping (of XGBoost), random streams."""
+        return self._loop.state_digest()
