@@ -21,16 +21,17 @@ import keras
 from .. import rng, state
 from ..checkpointing import Checkpointing
 from ..errors import UsageError
-from ..session import Accounting, Loop, ResumeReport, Table, Wanted
+from ..session import Loop, Wanted
 from .backends.handover import Handover
 from .backends.keras import First, Siblings, Skipping, exactness_of, frames_of_fit, get_seeds, set_seeds
+from .backends.reporting import Reporting
 
 _BETWEEN = ("phase_start", "epoch_end", "phase_end")
 """Hooks after which the next thing is an epoch's beginning."""
 
 
 @final
-class HoldfastCallback(keras.callbacks.Callback):
+class HoldfastCallback(Reporting, keras.callbacks.Callback):
     """One `model.fit` in a directory: it goes on from the newest whole checkpoint there, if there is one.
 
     Saved are the weights, the optimizer, metrics, seeds, what training has changed in the other callbacks
@@ -51,6 +52,8 @@ class HoldfastCallback(keras.callbacks.Callback):
         DamagedError: there are checkpoints, and none can be used.
     """
 
+    _begins = "model.fit() has begun"
+
     _model: Any  # which Keras sets before training begins
     params: Any
 
@@ -68,33 +71,6 @@ class HoldfastCallback(keras.callbacks.Callback):
         self._wanted: Wanted | None = None if resume is False else resume
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
-
-    # --- what there is ----------------------------------------------------------------------------
-
-    @property
-    def last_resume(self) -> ResumeReport | None:
-        """From where it went on, and how exactly; None if from scratch."""
-        return None if self._loop is None else self._loop.last_resume
-
-    @property
-    def results(self) -> Table:
-        """The logs of each epoch."""
-        return self._known.results
-
-    @property
-    def accounting(self) -> Accounting:
-        """What saving has cost so far."""
-        return self._known.accounting
-
-    def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: model, callbacks, place, results, random streams."""
-        return self._known.state_digest()
-
-    @property
-    def _known(self) -> Loop:
-        if self._loop is None:
-            raise UsageError("there is nothing yet: ask after model.fit() has begun")
-        return self._loop
 
     # --- a training -------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from lightning.pytorch.trainer import call
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
 from ..errors import PlanMismatchError, UsageError
-from ..session import Accounting, Loop, ResumeReport, Table, Wanted
+from ..session import Loop, Wanted
 from ..session import open as open_checkpoint
 from .backends import lightning as trainers
 from .backends import seams
@@ -32,6 +32,7 @@ from .backends.handover import Handover
 from .backends.held_loader import HeldLoader
 from .backends.lightning_io import BundleReader
 from .backends.lightning_io import HoldfastCheckpointIO as HoldfastCheckpointIO
+from .backends.reporting import Reporting
 from .backends.torch import Updates
 
 Within = Literal["start", "epoch", "batches", "between"]
@@ -40,7 +41,7 @@ _STARTS = ("phase_start", "epoch_start", "batch_start")
 
 
 @final
-class HoldfastCallback(Checkpoint):
+class HoldfastCallback(Reporting, Checkpoint):
     """Saves a Lightning run by a rule, and goes on from what it saved.
 
     `fit` goes on from the newest whole checkpoint of `directory`, or from scratch if there is none;
@@ -61,6 +62,8 @@ class HoldfastCallback(Checkpoint):
         DamagedError: there are checkpoints, and none can be used.
     """
 
+    _begins = "trainer.fit() has begun, in process 0"
+
     def __init__(
         self,
         directory: str | os.PathLike[str],
@@ -76,33 +79,6 @@ class HoldfastCallback(Checkpoint):
         self._allow_reread, self._share = allow_reread, share_directory
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
-
-    # --- what there is ----------------------------------------------------------------------------
-
-    @property
-    def last_resume(self) -> ResumeReport | None:
-        """From where it went on, and how exactly; None if from scratch, and in processes other than 0."""
-        return None if self._loop is None else self._loop.last_resume
-
-    @property
-    def results(self) -> Table:
-        """The metrics at the end of each epoch."""
-        return self._known.results
-
-    @property
-    def accounting(self) -> Accounting:
-        """What saving has cost so far."""
-        return self._known.accounting
-
-    def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: weights, optimizers, progress, random streams, …"""
-        return self._known.state_digest()
-
-    @property
-    def _known(self) -> Loop:
-        if self._loop is None:
-            raise UsageError("there is nothing yet: ask after trainer.fit() has begun, in process 0")
-        return self._loop
 
     # --- what Lightning calls ---------------------------------------------------------------------
 

@@ -23,11 +23,12 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
 from ..errors import UsageError
-from ..session import Accounting, Loop, ResumeReport, Table
+from ..session import Loop
 from .backends import accelerate as loaders
 from .backends import seams
 from .backends import transformers as trainers
 from .backends.handover import Handover
+from .backends.reporting import Reporting
 
 
 def hold(
@@ -58,12 +59,14 @@ def hold(
 
 
 @final
-class HoldfastCallback(TrainerCallback):
+class HoldfastCallback(Reporting, TrainerCallback):
     """What `hold` adds to a trainer, and where to ask what became of it.
 
     `trainer.train()` begins anew; `train(resume_from_checkpoint=True)` goes on from the newest whole checkpoint, and
     a path of a bundle from that one.
     """
+
+    _begins = "trainer.train() has begun"
 
     def __init__(
         self,
@@ -96,34 +99,13 @@ class HoldfastCallback(TrainerCallback):
 
     # --- what there is ----------------------------------------------------------------------------
 
-    @property
-    def last_resume(self) -> ResumeReport | None:
-        """From where it went on, and how exactly; None if from scratch."""
-        return None if self._loop is None else self._loop.last_resume
-
-    @property
-    def results(self) -> Table:
-        """What the trainer has logged, without times."""
-        return self._known.results
-
-    @property
-    def accounting(self) -> Accounting:
-        """What saving has cost so far."""
-        return self._known.accounting
-
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: weights, optimizer, state, random streams, …"""
         self._with_times = False
         try:
-            return self._known.state_digest()
+            return super().state_digest()
         finally:
             self._with_times = True
-
-    @property
-    def _known(self) -> Loop:
-        if self._loop is None:
-            raise UsageError("there is nothing yet: ask after trainer.train() has begun")
-        return self._loop
 
     # --- a training -------------------------------------------------------------------------------
 
