@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
 from ..storage import Directory, Storage
 from ._names import PINNED
-from ._read import read_record
+from ._read import is_at, read_record
 
 
 def pin(disk: Storage, path: str) -> bool:
@@ -30,7 +30,7 @@ def pin(disk: Storage, path: str) -> bool:
         except FileExistsError:
             return False
         inside.sync()
-        now = read_record(inside, path).id if _is_at(disk, path, inside) else None
+        now = read_record(inside, path).id if is_at(disk, path, inside) else None
         if now != id:
             with contextlib.suppress(FileNotFoundError):
                 inside.unlink(PINNED)  # it is another checkpoint's by now, which nobody meant
@@ -77,14 +77,6 @@ def file_sizes(disk: Storage, path: str) -> dict[Hashable, int]:
                 if status.is_file:
                     sizes[status.identity] = status.size
     return sizes
-
-
-def _is_at(disk: Storage, path: str, inside: Directory) -> bool:
-    try:
-        with disk.open_directory(path) as now:
-            return now.identity == inside.identity
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -72,6 +72,15 @@ def read_record(directory: Directory, place: str) -> CheckpointRecord:
         return decode_record(bytes(_read_whole(file, MAX_RECORD_BYTES, place, "record")), place)
 
 
+def is_at(disk: Storage, path: str, inside: Directory) -> bool:
+    """Whether `path` is the directory that we have open; False, too, where it cannot be opened."""
+    try:
+        with disk.open_directory(path) as now:
+            return now.identity == inside.identity
+    except OSError:
+        return False
+
+
 class Bundle:
     """A checkpoint on disk, opened. A `records.Source`; thread-safe for reading.
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import CheckpointRecord
-from ..storage import Directory, Storage
+from ..storage import Storage
 from ._names import SUFFIX
-from ._read import read_record
+from ._read import is_at, read_record
 
 _LOOKS = 5  # each is in vain only if a bundle of this name was deleted meanwhile
 
@@ -58,7 +58,7 @@ def look(disk: Storage, path: str) -> Listed | None:
                 try:
                     return Listed(path, read_record(inside, path))
                 except FileNotFoundError:
-                    if _is_at(disk, path, inside):
+                    if is_at(disk, path, inside):
                         return Listed(path, None, CheckpointDamagedError(path, "it has no record"))
                     # It is being deleted; by now another may have been saved under its name.
         except FileNotFoundError:
@@ -69,11 +69,3 @@ def look(disk: Storage, path: str) -> Listed | None:
         except OSError as err:
             return Listed(path, None, CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})"))
     return None
-
-
-def _is_at(disk: Storage, path: str, inside: Directory) -> bool:
-    try:
-        with disk.open_directory(path) as now:
-            return now.identity == inside.identity
-    except OSError:
-        return False
