@@ -11,10 +11,9 @@ from typing import Annotated
 import typer
 
 from .. import bundle
-from ..compare import Diff, diff
+from ..compare import unlike
 from ..errors import CheckpointNotFoundError, CheckpointThinnedError, NotReproducedError, UsageError
-from ..records import leaves
-from ..session import Replay, moment_facts, scan, scratch
+from ..session import BY_HAND, LOCK, Replay, moment_facts, scan, scratch
 from ..session import open as open_checkpoint
 from ..storage import LocalDisk
 from . import _json, _text
@@ -22,7 +21,6 @@ from ._console import Console
 from ._places import find_one, name_in
 
 _LEVELS_UP = 3  # above a bundle, to look for the experiment's directory
-_OF_THE_CLOCK = ("timings", "history")  # in these, two runs never have the same numbers
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +64,7 @@ def replay(
             with open_checkpoint(told.end) as found:
                 went_on = found.record.details.get("resume", {})
                 verdict = str(went_on.get("verdict", "exact")) if isinstance(went_on, dict) else "exact"
-                differing = _differing(diff(expected, found), [leaf.path for leaf in leaves(expected.tree())])
+                differing = unlike(expected, found)
     _report(of, start.path, end.path, verdict, differing, json)
     if differing:
         raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
@@ -77,7 +75,7 @@ def _experiment_of(place: str) -> str:
     above = os.path.dirname(os.path.realpath(place))
     for level in range(_LEVELS_UP):
         candidate = os.path.normpath(os.path.join(above, *[".."] * level))
-        if os.path.exists(f"{candidate}/.run.lock"):
+        if os.path.exists(f"{candidate}/{LOCK}"):
             return candidate
     return above
 
@@ -91,7 +89,7 @@ def _next(of: str, start: bundle.Listed) -> bundle.Listed:
         for listed in scan(of)
         if listed.record
         and listed.record.run == record.run
-        and listed.record.moment.hook != "by_hand"
+        and listed.record.moment.hook != BY_HAND
         and listed.record.age_key > record.age_key
     ]
     children = [listed for listed in later if listed.record and listed.record.parent == record.id]
@@ -113,14 +111,6 @@ def _run(command: Sequence[str], told: Replay) -> int:
     except OSError as err:
         raise UsageError(f"{command[0]!r} cannot be run: {err.strerror}.") from err
     return done.returncode
-
-
-def _differing(found: Diff, order: Sequence[str]) -> list[str]:
-    """Paths of what is not the same, arrays first, in the order of the state."""
-    at = {path: index for index, path in enumerate(order)}
-    arrays = sorted((change.path for change in found.changed), key=lambda path: at.get(path, 0))
-    rest = [each.path for each in (*found.values, *found.only_in_a, *found.only_in_b)]
-    return [path for path in (*arrays, *rest) if not set(path.split("/")) & set(_OF_THE_CLOCK)]
 
 
 def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:

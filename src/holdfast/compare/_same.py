@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from .. import state
 from ..bundle import Bundle
 from ..paths import child, matches
+from ..records import leaves
 from ..session import Place, source_of
 from ._diff import diff_of
 
@@ -16,7 +17,7 @@ _OF_ONE_RUN = ("run/id", "run/streams_at_start", "history", "results/run", "resu
 
 
 def unlike(a: Place, b: Place) -> list[str]:
-    """The paths of what differs between two checkpoints of a run and its repetition, in the order of the state.
+    """The paths of what differs between two checkpoints of a run and its repetition, arrays first, in the order of the state.
 
     Not counted are ids and times, and random streams from which neither run has drawn: they may begin anywhere.
 
@@ -26,8 +27,10 @@ def unlike(a: Place, b: Place) -> list[str]:
         one, other = (source_of(place, opened) for place in (a, b))
         found = diff_of(one, other)
         ignored = [*_OF_ONE_RUN, *(_unused(one) & _unused(other))]
+        at = {leaf.path: index for index, leaf in enumerate(leaves(one.tree))}
         differing = [
-            *(change.path for change in (*found.values, *found.changed)),
+            *sorted((change.path for change in found.changed), key=lambda path: at.get(path, 0)),
+            *(change.path for change in found.values),
             *(entry.path for entry in (*found.only_in_a, *found.only_in_b)),
         ]
     return [path for path in dict.fromkeys(differing) if not any(matches(path, each) for each in ignored)]

@@ -5,6 +5,7 @@ from ._ahead import Ahead as Ahead
 from ._alone import Part as Part
 from ._alone import StreamedSnapshot as StreamedSnapshot
 from ._alone import save_alone as save_alone
+from ._by_hand import BY_HAND as BY_HAND
 from ._by_hand import save_by_hand as save_by_hand
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import Place as Place
@@ -40,6 +41,7 @@ from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import find as find
 from ._resume import go_on as go_on
+from ._running import LOCK as LOCK
 from ._running import run_at as run_at
 from ._scratch import scratch as scratch
 from ._session import Session as Session

@@ -11,7 +11,7 @@ from ... import bundle, rng
 from ...checkpointing import check_name
 from ...errors import CheckpointExistsError, PlanMismatchError
 from ...records import Moment
-from ...session import ExperimentDirectory, save_by_hand
+from ...session import BY_HAND, ExperimentDirectory, save_by_hand
 from ...session import open as open_checkpoint
 from .modularml_graph import describe, live_parts, make_ready
 
@@ -38,7 +38,7 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
         raise CheckpointExistsError(bundle.bundle_path(folder, name))
     moment = Moment(
         run=held.position.run if held else secrets.token_hex(16),
-        hook="by_hand",
+        hook=BY_HAND,
         step=held.position.step if held else 0,
     )
     if held is not None and held.directory is not None and held.directory.is_open:
