@@ -12,21 +12,26 @@ from .._walk import Walk, type_name
 from .python import plan_entries
 
 
-class _Dataclass:
+class Dataclass:
+    """`fields_of` says what of one is its state; `same_class`: whether only an instance of the same class takes it."""
+
     name = "dataclass"
+    same_class = False
 
     def claims(self, kind: type) -> bool:
         return dataclasses.is_dataclass(kind)
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        fields = {name: walk.node(part, walk.child(path, name)) for name, part in _fields(value).items()}
+        fields = {
+            name: walk.node(part, walk.child(path, name)) for name, part in self.fields_of(value).items()
+        }
         return Object(self.name, type_name(type(value)), fields)
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, holds=dict)
+        taken = fit.object_of(self.name, live, node, path, same_class=self.same_class, holds=dict)
         if taken is None:
             return fit.keep(live)
-        makes = plan_entries(_fields(live), taken.state, fit, path)
+        makes = plan_entries(self.fields_of(live), taken.state, fit, path)
 
         def act() -> Any:
             values = {name: make() for name, make in makes.items()}
@@ -38,13 +43,12 @@ class _Dataclass:
 
         return act
 
+    def fields_of(self, value: Any) -> dict[str, Any]:
+        return {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if hasattr(value, field.name)
+        }
 
-def _fields(value: Any) -> dict[str, Any]:
-    return {
-        field.name: getattr(value, field.name)
-        for field in dataclasses.fields(value)
-        if hasattr(value, field.name)
-    }
 
-
-ADAPTERS = (_Dataclass(),)
+ADAPTERS = (Dataclass(),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -11,7 +10,7 @@ from flax import nnx
 from ...records import Node, Object
 from .._fit import Fit, Make
 from .._walk import Walk, type_name
-from .python import plan_entries
+from .dataclass import Dataclass
 
 
 class _Graph:
@@ -45,42 +44,24 @@ class _Graph:
         return act
 
 
-class _Struct:
+class _Struct(Dataclass):
     """`flax.struct` dataclasses, such as a `TrainState`: the fields that are part of the tree; the others are the script's.
 
     They are frozen: a restore makes a new one.
     """
 
     name = "flax.struct"
+    same_class = True
 
     def claims(self, kind: type) -> bool:
         return dataclasses.is_dataclass(kind) and getattr(kind, "_flax_dataclass", False)
 
-    def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        fields = {name: walk.node(part, walk.child(path, name)) for name, part in _fields(value).items()}
-        return Object(self.name, type_name(type(value)), fields)
-
-    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
-        if taken is None:
-            return fit.keep(live)
-        makes = plan_entries(_fields(live), taken.state, fit, path)
-
-        def act() -> Any:
-            filled = copy.copy(live)
-            for name, make in makes.items():
-                object.__setattr__(filled, name, make())
-            return filled
-
-        return act
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {
-        field.name: getattr(value, field.name)
-        for field in dataclasses.fields(value)
-        if field.metadata.get("pytree_node", True)
-    }
+    def fields_of(self, value: Any) -> dict[str, Any]:
+        return {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if field.metadata.get("pytree_node", True)
+        }
 
 
 ADAPTERS = (_Graph(), _Struct())
