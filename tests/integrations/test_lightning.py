@@ -15,6 +15,7 @@ pytest.importorskip("lightning")
 
 import lightning.pytorch as pl
 import torch
+from crashing import Crash, beats
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_case import Small, loaders, trainer
 
@@ -26,22 +27,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(does not have many workers|litlogger|GPU available|LeafSpec|exists and is not empty).*"
 )
 NUM_BATCHES = 40
-
-
-class Crash(Exception):
-    """Ends a run from within, as a defect of the script would."""
-
-
-def beats(crash_at: int | None):
-    count = 0
-
-    def beat() -> None:
-        nonlocal count
-        count += 1
-        if count == crash_at:
-            raise Crash
-
-    return beat
 
 
 def rule(**options) -> Checkpointing:

@@ -10,6 +10,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import torch
+from crashing import Crash, beats
 from transformers import GPT2LMHeadModel
 from transformers_case import Beats, trainer
 from typer.testing import CliRunner
@@ -22,28 +23,12 @@ from holdfast.integrations.transformers import hold
 NUM_STEPS = 39  # 13 updates in each of 3 epochs: 25 batches, two to an update, and one left over
 
 
-class Crash(Exception):
-    """Ends a run from within, as a defect of the script would."""
-
-
-def beats(crash_at: int | None) -> Beats:
-    count = 0
-
-    def beat() -> None:
-        nonlocal count
-        count += 1
-        if count == crash_at:
-            raise Crash
-
-    return Beats(beat)
-
-
 def rule(**options) -> Checkpointing:
     return Checkpointing(**{"mode": "disk", "save_on": ["batch_end", "epoch_end"], "every_n": 3, **options})
 
 
 def train(directory, crash_at: int | None = None, resume=True, saving=None, **options):
-    made = trainer(directory, beats(crash_at), **options)
+    made = trainer(directory, Beats(beats(crash_at)), **options)
     held = hold(made, checkpointing=saving or rule())
     made.train(resume_from_checkpoint=resume)
     return held, made

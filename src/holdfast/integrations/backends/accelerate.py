@@ -12,6 +12,7 @@ from accelerate.data_loader import DataLoaderShard
 
 from ...data import BatchSource, batches_of
 from ...errors import UsageError
+from .held_loader import Disguised
 
 
 def hold(prepared: Any, *, on_arrival: Callable[[], None] = lambda: None) -> ReadyLoader:
@@ -34,11 +35,10 @@ def hold(prepared: Any, *, on_arrival: Callable[[], None] = lambda: None) -> Rea
 
 
 @final
-class ReadyLoader:
+class ReadyLoader(Disguised):
     """To all who look at it the plain loader; but its iterators can be gone on with, the batch that was ready included."""
 
     def __init__(self, prepared: DataLoaderShard, loader: Any) -> None:
-        # Past our own `__setattr__`, which is for those who set the loader's attributes.
         vars(self).update(_prepared=prepared, _loader=loader, _source=batches_of(loader, raw=True))
         vars(self).update(_ready=[], _rest=None, _on_arrival=lambda: None)
 
@@ -82,15 +82,6 @@ class ReadyLoader:
         vars(self)["_ready"] = list(state["ready"])
         if state["ready"] or not state["source"]["finished"]:
             vars(self)["_rest"] = self._give(list(state["ready"]), rest, self._on_arrival)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_loader"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._loader, name, value)
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]  # a prepared loader says that it is what is inside

@@ -8,8 +8,21 @@ from typing import Any, final
 from ...data import BatchSource, batches_of
 
 
+class Disguised:
+    """To all who look at it the loader in its `_loader`. Its own attributes are set in `vars`, past `__setattr__`."""
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_loader"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._loader, name, value)
+
+
 @final
-class HeldLoader:
+class HeldLoader(Disguised):
     """To all who look at it the loader itself; but each of its iterators can be gone on with in another process.
 
     Args:
@@ -27,7 +40,6 @@ class HeldLoader:
         allow_reread: bool = False,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        # Past our own `__setattr__`, which is for those who set the loader's attributes.
         vars(self).update(
             _loader=loader, _epoch=epoch, _allow_reread=allow_reread, _state=state, _source=None
         )
@@ -37,15 +49,6 @@ class HeldLoader:
         if state is not None:
             return self.source.resume(state)
         return self.source.begin(self._epoch())
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_loader"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._loader, name, value)
 
     @property
     def source(self) -> BatchSource:
