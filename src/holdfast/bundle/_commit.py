@@ -209,13 +209,8 @@ def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> No
     """Rename a pinned bundle, whole and pinned as it is, so that its name is free for the save."""
     place = bundle_path(directory, name)
     aside = bundle_path(directory, pinned_name(name, _record_in(inside, place).id))
-    if not _is_still(disk, place, inside):
-        return
-    disk.rename(place, aside)
-    if _is_still(disk, aside, inside):
+    if _moved(disk, place, aside, inside):
         logger.warning("%s is pinned and stays: it is called %s from now on", place, aside)
-    else:  # somebody else has just put another in its place
-        disk.rename(aside, place)
 
 
 def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord | None:
@@ -261,13 +256,19 @@ def _unlink_replaced(inside: Directory, place: str, id: str, replaced: Checkpoin
 def _set_aside(disk: Storage, place: str, id: str, inside: Directory) -> None:
     """Rename a damaged bundle to `NAME.ckpt.mml.damaged-<id>`: never deleted, never in the way."""
     aside = f"{place}.damaged-{id}"
+    if _moved(disk, place, aside, inside):
+        logger.warning("%s is damaged; it was set aside as %s", place, aside)
+
+
+def _moved(disk: Storage, place: str, aside: str, inside: Directory) -> bool:
+    """Rename the bundle that is open as `inside`; False, and nothing is changed, if it is at `place` no more."""
     if not _is_still(disk, place, inside):
-        return  # not damaged, but being deleted
+        return False  # it is being deleted
     disk.rename(place, aside)
     if _is_still(disk, aside, inside):
-        logger.warning("%s is damaged; it was set aside as %s", place, aside)
-    else:  # somebody else has just put a sound one in its place
-        disk.rename(aside, place)
+        return True
+    disk.rename(aside, place)  # somebody else had just put another in its place
+    return False
 
 
 def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
