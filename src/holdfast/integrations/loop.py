@@ -107,11 +107,8 @@ class Run:
         # The data of the epochs, what their position was in the checkpoint, and whether that is still ahead.
         self._data: tuple[Any, BatchSource] | None = None
         self._saved_data: Mapping[str, Any] | None = None
-        self._saved_next: tuple[str, str | None, Any] = (
-            "exact",
-            None,
-            None,
-        )  # exactness, next batch, what data
+        # How exact the data were, which batch was next, and of what data.
+        self._saved_next: tuple[str, str | None, Any] = ("exact", None, None)
         self._is_behind = False
 
     # --- the loop ---------------------------------------------------------------------------------

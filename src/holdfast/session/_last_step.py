@@ -67,10 +67,8 @@ class LastStep:
 
     def rescue(self, error: BaseException) -> None:
         """Save the copy, because of this error. A failure of that is only logged."""
-        if isinstance(
-            error, DivergenceError
-        ):  # the step was complete, and what it came to is what nobody wants
-            self.forget()
+        if isinstance(error, DivergenceError):
+            self.forget()  # the step was complete, and what it came to is what nobody wants
             return
         kept, self._kept = self._kept, None
         if kept is not None:

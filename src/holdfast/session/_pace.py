@@ -99,7 +99,7 @@ class Pace:
     def finish(self, record: CheckpointRecord, watch: Stopwatch, options: Options | None) -> CheckpointRecord:
         """The record with what it has cost, and what the next process has to know; about to be written."""
         blocked_s = watch.blocked_s()
-        cost_s = estimate(self._cost_s, max(0.0, blocked_s - watch.waited_s))
+        cost_s = self._cost_with(blocked_s, watch)
         details: dict[str, Any] = {
             "elapsed_s": watch.elapsed_s,
             "background_s": watch.background_s(),
@@ -130,8 +130,12 @@ class Pace:
     def failed(self, watch: Stopwatch) -> None:
         """It cost what it cost all the same; the next attempt comes after as long as the next save would."""
         blocked_s = watch.blocked_s()
-        self._cost_s = estimate(self._cost_s, max(0.0, blocked_s - watch.waited_s))
+        self._cost_s = self._cost_with(blocked_s, watch)
         self._blocked_s += blocked_s
+
+    def _cost_with(self, blocked_s: float, watch: Stopwatch) -> float:
+        """What a save costs, this one included; waiting for the one before is no part of it."""
+        return estimate(self._cost_s, max(0.0, blocked_s - watch.waited_s))
 
     def give_up(self, watch: Stopwatch) -> None:
         """It was no save: the next is as due as this one was."""
