@@ -14,6 +14,8 @@ from flax import nnx
 import holdfast
 from holdfast.errors import OutputExistsError, UsageError
 
+pytestmark = pytest.mark.leaves_threads
+
 
 def imported(folder):
     holdfast.import_checkpoint(folder / "a.orbax", folder / "b", overwrite=True)

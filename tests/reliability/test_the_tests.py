@@ -12,14 +12,14 @@ from mutants import Mutant, at_work, without_each_check, without_each_sync
 
 from holdfast.errors import DamagedError
 
-COMMIT, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
+COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
     f"holdfast.bundle.{name}"
-    for name in ("_commit", "_leftovers", "_write", "_read", "_packs", "_pack", "_record")
+    for name in ("_commit", "_delete", "_leftovers", "_write", "_read", "_packs", "_pack", "_record")
 )
 
 SYNCS = [
     mutant
-    for module in (COMMIT, LEFTOVERS, WRITE, "holdfast.bundle._delete", "holdfast.session._directory")
+    for module in (COMMIT, LEFTOVERS, WRITE, DELETE, "holdfast.session._directory")
     for mutant in without_each_sync(module)
 ]
 ORDERS = [
@@ -63,6 +63,9 @@ ORDERS = [
     except BaseException:
         _discard(inside, id)
         raise
+    if is_pinned_inside(inside):  # since we looked
+        _discard(inside, id)
+        return None
     try:
         inside.rename(new_record(id), RECORD)
 """,
@@ -71,6 +74,9 @@ ORDERS = [
     except BaseException:
         _discard(inside, id)
         raise
+    if is_pinned_inside(inside):  # since we looked
+        _discard(inside, id)
+        return None
     try:
         inside.rename(new_record(id), RECORD)
         inside.sync()
@@ -131,19 +137,27 @@ ORDERS = [
     ),
     Mutant(
         "a deleted bundle is emptied before its new name is durable",
-        LEFTOVERS,
+        DELETE,
         """\
-    with contextlib.suppress(PermissionError), disk.open_directory(directory) as above:
-        above.sync()  # else a power cut could bring the old name back, and its files not
-    with contextlib.suppress(FileNotFoundError):  # others may be removing it too
-        with disk.open_directory(path) as inside:
+        sync_removal(disk, directory)
+    except HoldfastError:
 """,
         """\
-    with contextlib.suppress(FileNotFoundError):  # others may be removing it too
-        with disk.open_directory(path) as inside, disk.open_directory(directory) as above:
-            for entry in inside.names():
-                inside.unlink(entry)
-            above.sync()
+        empty_trash(disk, trash)
+        sync_removal(disk, directory)
+    except HoldfastError:
+""",
+    ),
+    Mutant(
+        "the remains of a deleted bundle are emptied before its new name is durable",
+        LEFTOVERS,
+        """\
+    sync_removal(disk, directory)
+    empty_trash(disk, path)
+""",
+        """\
+    empty_trash(disk, path)
+    sync_removal(disk, directory)
 """,
     ),
 ]

@@ -19,6 +19,8 @@ from flax.training.train_state import TrainState
 from holdfast import state
 from holdfast.errors import StateMismatchError, UnsupportedStateError
 
+pytestmark = pytest.mark.leaves_threads
+
 DTYPES = ["bool", "int8", "uint32", "float16", "bfloat16", "float32", "complex64", "float8_e4m3fn"]
 
 

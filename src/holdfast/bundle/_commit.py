@@ -198,10 +198,8 @@ def _commit_over(
         with _uncertain(place):
             if not _is_still(disk, place, inside):
                 return None
-            if (
-                durable
-            ):  # whoever made this bundle may have died before its name was synced, or did not want to
-                _sync_names(disk, directory, [])
+            if durable:
+                _sync_names(disk, directory, [])  # its maker may have died before that, or did not want to
             return record
 
 

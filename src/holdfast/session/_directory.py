@@ -341,6 +341,7 @@ class ExperimentDirectory:
 
     def tell_loss(self) -> None:
         """Say what an exception that came in the middle of a step has cost."""
+        self.writer.settle()  # what is being saved is not lost
         if self.pace.unsaved_steps:
             logger.warning(
                 "the exception came in the middle of a step, so what it left is not saved: %d steps (%.3g s) since "
