@@ -124,6 +124,14 @@ def test_a_name_that_was_given_twice_is_deleted_once(experiment, holdfast):
     assert holdfast("rm", place, f"{place}/", "--yes").stdout.count("deleted") == 1
 
 
+def test_the_suffix_may_be_left_out(experiment, holdfast):
+    first, second = experiment.save("a"), experiment.save("b")
+    short = str(first).removesuffix(".ckpt.mml")
+    assert f"deleted {first}:" in holdfast("rm", short, f"{short}/", first, "--yes").stdout
+    assert not first.exists()
+    assert second.exists()
+
+
 def test_a_relative_name_is_enough(experiment, holdfast, monkeypatch):
     place = experiment.save("a")
     monkeypatch.chdir(experiment.directory)

@@ -163,6 +163,7 @@ def test_the_log_hangs_a_fork_below_its_origin_and_says_so_in_json(tmp_path, mon
     holdfast.fork("a/train_epoch1.ckpt.mml", "b")
     loop("b", loop_rule(**rule))
     run_a, run_b = (scan(place)[0].record.run for place in ("a", "b"))
+    holdfast_command("pin", "a/train_epoch2")
     assert holdfast_command("log", "a", "b").splitlines() == [
         f"run {run_a[:8]} in a",
         "● train_epoch0  train · epoch 0 end · step 2",
@@ -170,10 +171,11 @@ def test_the_log_hangs_a_fork_below_its_origin_and_says_so_in_json(tmp_path, mon
         f"├─ fork: run {run_b[:8]} in b",
         "│  ● train_epoch1  train · epoch 1 end · step 5",
         "│  ● train_epoch2  train · epoch 2 end · step 8",
-        "● train_epoch2  train · epoch 2 end · step 8",
+        "● train_epoch2  train · epoch 2 end · step 8 · pinned",
     ]
     lines = [json.loads(line) for line in holdfast_command("log", "a", "b", "--json").splitlines()]
     by_path = {line["path"]: line for line in lines}
+    assert [line["path"] for line in lines if line["pinned"]] == ["a/train_epoch2.ckpt.mml"]
     fork = by_path["b/train_epoch1.ckpt.mml"]
     assert (fork["relation"], fork["parent_path"]) == ("fork", "a/train_epoch1.ckpt.mml")
     assert fork["forked_from"]["run"] == run_a

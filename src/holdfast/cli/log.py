@@ -10,6 +10,7 @@ import typer
 from ..session import Kin, lineage
 from . import _json, _text
 from ._console import Cell, Console
+from ._disk import is_pinned
 from ._places import find_all, name_in
 
 
@@ -45,7 +46,8 @@ def _line(kin: Kin | None, home: dict[str, str], indent: str) -> Iterator[list[C
         record = kin.record
         name = _text.printable(name_in(home[kin.listed.path], kin.listed.path))
         about = f"  {_text.where(record.moment)} · step {record.moment.step}"
-        yield [(f"{indent}● ", "dim"), (name, "bold"), (about, "")]
+        marks, style = _text.marks(record, pinned=is_pinned(kin.listed.path))
+        yield [(f"{indent}● ", "dim"), (name, "bold"), (about, ""), (f" · {marks}" if marks else "", style)]
         for child in kin.children:
             if child.relation != "next":
                 what = "left" if child.relation == "left" else f"{child.relation}: {_run(child, home)}"
@@ -71,4 +73,6 @@ def _as_json(kin: Kin) -> dict[str, object]:
     parent = None if kin.parent is None else kin.parent.listed.path
     facts = {name: getattr(record, name) for name in ("id", "name", "run", "seq", "created", "parent")}
     about = {"path": kin.listed.path, "relation": kin.relation, "parent_path": parent}
-    return {**about, **facts, "step": record.moment.step, "forked_from": record.details.get("forked_from")}
+    signs = {"pinned": is_pinned(kin.listed.path), "thinned": bool(record.details.get("thinned"))}
+    origin = record.details.get("forked_from")
+    return {**about, **facts, "step": record.moment.step, "forked_from": origin, **signs}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..bundle import Listed
+from ..bundle import SUFFIX, Listed
 from ..errors import UsageError
 from ..session import removable, remove
 from . import _json, _text
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def rm(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="By their full names.")],
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line for each that is gone.")
@@ -51,7 +51,10 @@ def rm(
 
 
 def _distinct(places: list[str]) -> list[str]:
-    return list({os.path.realpath(place): place for place in places}.values())
+    """Their full names, each once."""
+    suffixed = [(place, (place.rstrip("/") or "/") + SUFFIX) for place in places]
+    full = [longer if os.path.isdir(longer) else place for place, longer in suffixed]
+    return list({os.path.realpath(place): place for place in full}.values())
 
 
 def _agreed(doomed: list[Listed]) -> bool:
