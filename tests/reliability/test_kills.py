@@ -6,6 +6,7 @@ import signal
 import sys
 
 import pytest
+from apart import apart
 from kills import check_kills
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
@@ -13,9 +14,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_at_an_operation(tmp_path, number):
-    check_kills(tmp_path, 50, seed=int(number), number=number)
+    apart(check_kills, tmp_path, 50, int(number), number)
 
 
 @pytest.mark.slow
 def test_1000_processes_killed_at_every_operation_of_theirs(tmp_path, record_property):
-    record_property("figures", check_kills(tmp_path, 1000, seed=0))
+    record_property("figures", apart(check_kills, tmp_path, 1000, 0))
