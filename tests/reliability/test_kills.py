@@ -6,8 +6,9 @@ import signal
 import sys
 
 import pytest
-from apart import apart
 from kills import check_kills
+
+from apart import apart
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import races
-from apart import apart
 from race_log import Book, Done
 from races import race
 
+from apart import apart
 from holdfast.bundle import _commit, _leftovers
 
 SECONDS = float(os.environ.get("HOLDFAST_RACE_SECONDS", "60"))
