@@ -17,7 +17,7 @@ import numpy as np
 
 MAX_DEPTH = 256
 _SCAN = 1 << 20  # bytes looked at together: arrays of all of them would take too much memory
-_SHORT = 4096  # bytes; an expression is faster on these, arrays on longer ones
+_SHORT = 4096  # bytes; arrays are faster on longer ones
 _LONG_INTEGER = re.compile(rb"(?<![.\d])\d{19}")  # what has fewer digits fits 63 bits
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # Each byte as the step in depth that it makes: 1, or −1 as a signed byte, or 0.
@@ -56,6 +56,8 @@ def decode(data: bytes | bytearray | memoryview, *, accept: Callable[[int, int],
 def check_depth(data: bytes | bytearray | memoryview) -> bytes:
     """ValueError if `data` is deeper than 256; else what is left of it without the strings."""
     bones = _without_strings(data)
+    if bones.count(b"{") + bones.count(b"[") <= MAX_DEPTH:
+        return bones
     steps = np.frombuffer(bones.translate(_STEPS), np.int8)
     depth = deepest = 0
     for first in range(0, len(steps), _SCAN):
@@ -68,8 +70,11 @@ def check_depth(data: bytes | bytearray | memoryview) -> bytes:
 
 def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
     characters = np.frombuffer(data, np.uint8)
-    if len(data) < _SHORT or (characters == ord("\\")).any():  # a quote may be none
+    if (characters == ord("\\")).any():  # a quote may be none
         return bytes(_STRING.sub(b"", data))
+    if len(data) < _SHORT:
+        parts = bytes(data).split(b'"')
+        return b"".join(parts[::2]) if len(parts) % 2 else bytes(_STRING.sub(b"", data))
     bones, is_open = [], np.False_
     for first in range(0, len(data), _SCAN):
         part = characters[first : first + _SCAN]

@@ -10,7 +10,6 @@ RECORD = "checkpoint.json"
 OWNER = "owner"
 PINNED = "pinned"
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _DATA_FILE = re.compile(r"[0-9a-f]{32}(\.\d{1,9})?\.(json|safetensors)")
 _NAME = re.compile("[^/\\\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _MAX_NAME_BYTES = 200
@@ -25,10 +24,6 @@ _OVERWRITE = re.compile(
 def new_id() -> str:
     """128 random bits in hex."""
     return secrets.token_hex(16)
-
-
-def is_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:

@@ -7,26 +7,79 @@ newer format version is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from math import isfinite
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from blake3 import blake3
+from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import CheckpointDamagedError, FormatVersionError, UsageError
 from ..records import CheckpointRecord, FileEntry, Moment
 from . import _json
-from ._names import is_data_file, is_id, is_name
+from ._names import is_data_file, is_name
 from ._numbers import decode_float, encode_float, from_bits
 
 FORMAT_VERSION = 1
 MAX_RECORD_BYTES = 16 << 20
 MAX_FILES = 4096
 MAX_KEYS = 50_000  # four thousand packs have three each
-_DIGEST = re.compile(rb',"digest":"([0-9a-f]{64})"\}\Z')
-_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAX_TEXT = 65536
+_DIGEST = re.compile(rb',"digest":"([0-9a-f]{64})"\}')
+_DIGEST_BYTES = len(b',"digest":""}') + 64
+
+_Text = Annotated[str, Meta(max_length=65536)]
+_Count = Annotated[int, Meta(ge=0)]
+_Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Objects of `checkpoint.json`, as docs/format.md section 3 has them."""
+
+
+class _File(_Strict):
+    name: _Text
+    size: _Count
+    digest: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+    def entry(self, suffix: str) -> FileEntry:
+        if not is_data_file(self.name) or not self.name.endswith(suffix):
+            raise ValueError(f"a file is called {self.name!r}")
+        return FileEntry(self.name, self.size, self.digest)
+
+
+class _Moment(_Strict):
+    hook: _Text
+    phase: _Text | None
+    epoch: _Count | None
+    batch: _Count | None
+    step: _Count
+
+
+class _Content(_Strict):
+    format: Literal[1]
+    id: _Id
+    name: _Text
+    kind: Literal["train", "experiment"]
+    run: _Text
+    seq: _Count
+    created: _Text
+    parent: _Id | None
+    moment: _Moment
+    reason: _Text
+    metrics: dict[str, Any]
+    durability: Literal["full", "process"]
+    versions: dict[str, str]
+    environment: dict[str, str]
+    commit: _Text | None
+    blocked_s: float
+    bytes_captured: _Count
+    bytes_written: _Count
+    bytes_shared: _Count
+    tree: _File
+    packs: Annotated[list[_File], Meta(max_length=MAX_FILES)]
+    digest: str
+    details: dict[str, Any] | UnsetType = UNSET
 
 
 def encode_record(record: CheckpointRecord) -> bytes:
@@ -86,7 +139,7 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
         CheckpointDamagedError: it is not what was written.
         FormatVersionError: it is of a newer format.
     """
-    found = _DIGEST.search(data)
+    found = _DIGEST.fullmatch(data, max(0, len(data) - _DIGEST_BYTES))
     if not found:
         what = (
             "its record is empty"
@@ -102,7 +155,7 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
         if type(version) is int and version > FORMAT_VERSION:
             raise FormatVersionError(place, version, FORMAT_VERSION)
         return _build(content)
-    except (ValueError, TypeError, AttributeError) as err:
+    except (ValueError, TypeError, AttributeError, msgspec.ValidationError) as err:
         raise CheckpointDamagedError(place, f"its record is malformed ({err})") from None
 
 
@@ -111,66 +164,37 @@ def _encode_file(entry: FileEntry) -> dict[str, Any]:
 
 
 def _build(content: dict[str, Any]) -> CheckpointRecord:
-    take = _Taker(content)
-    if take("format", int) != FORMAT_VERSION:
-        raise ValueError("format is not a version")
-    moment = _Taker(take("moment", dict))
-    record = CheckpointRecord(
-        id=take("id", str, is_id),
-        name=take("name", str, is_name),
-        kind=take("kind", str, lambda kind: kind in ("train", "experiment")),
-        moment=Moment(
-            run=take("run", str),
-            hook=moment("hook", str),
-            phase=moment("phase", str | None),
-            epoch=moment("epoch", int | None, _is_count),
-            batch=moment("batch", int | None, _is_count),
-            step=moment("step", int, _is_count),
-        ),
-        seq=take("seq", int, _is_count),
-        created=take("created", str),
-        parent=take("parent", str | None, lambda parent: parent is None or is_id(parent)),
-        reason=take("reason", str),
-        metrics={name: decode_float(value) for name, value in take("metrics", dict).items()},
-        durability=take("durability", str, lambda durability: durability in ("full", "process")),  # type: ignore[arg-type]
-        versions=_texts(take("versions", dict)),
-        environment=_texts(take("environment", dict)),
-        commit=take("commit", str | None),
-        blocked_s=float(take("blocked_s", int | float, isfinite)),
-        bytes_captured=take("bytes_captured", int, _is_count),
-        bytes_written=take("bytes_written", int, _is_count),
-        bytes_shared=take("bytes_shared", int, _is_count),
-        tree=_file(take("tree", dict), suffix=".json"),
-        packs=tuple(
-            _file(pack, suffix=".safetensors")
-            for pack in take("packs", list, lambda packs: len(packs) <= MAX_FILES)
-        ),
-        details=_decode_plain(take("details", dict)) if "details" in content else {},
-    )
-    moment.finish()
-    take("digest", str)
-    take.finish()
-    names = [record.tree.name, *(pack.name for pack in record.packs)]
-    if len(set(names)) != len(names):
+    found = msgspec.convert(content, _Content)
+    if not is_name(found.name):
+        raise ValueError(f"it says to be called {found.name!r}")
+    at = found.moment
+    tree, packs = found.tree.entry(".json"), tuple(pack.entry(".safetensors") for pack in found.packs)
+    if len({tree.name, *(pack.name for pack in packs)}) != 1 + len(packs):
         raise ValueError("a file is named twice")
-    return record
-
-
-def _file(content: Any, suffix: str) -> FileEntry:
-    take = _Taker(content)
-    entry = FileEntry(
-        take("name", str, lambda name: is_data_file(name) and name.endswith(suffix)),
-        take("size", int, _is_count),
-        take("digest", str, lambda digest: bool(_HEX_DIGEST.fullmatch(digest))),
+    return CheckpointRecord(
+        id=found.id,
+        name=found.name,
+        kind=found.kind,
+        moment=Moment(
+            run=found.run, hook=at.hook, phase=at.phase, epoch=at.epoch, batch=at.batch, step=at.step
+        ),
+        seq=found.seq,
+        created=found.created,
+        parent=found.parent,
+        reason=found.reason,
+        metrics={name: decode_float(value) for name, value in found.metrics.items()},
+        durability=found.durability,
+        versions=found.versions,
+        environment=found.environment,
+        commit=found.commit,
+        blocked_s=found.blocked_s,
+        bytes_captured=found.bytes_captured,
+        bytes_written=found.bytes_written,
+        bytes_shared=found.bytes_shared,
+        tree=tree,
+        packs=packs,
+        details={} if found.details is UNSET else _decode_plain(found.details),
     )
-    take.finish()
-    return entry
-
-
-def _texts(content: dict[str, Any]) -> dict[str, str]:
-    if not all(type(value) is str for value in content.values()):
-        raise ValueError("a text was expected")
-    return content
 
 
 def _encode_plain(value: Any) -> Any:
@@ -197,32 +221,3 @@ def _decode_plain(content: Any) -> Any:
             return [_decode_plain(each) for each in content]
         case _:
             return content
-
-
-def _is_count(value: int | None) -> bool:
-    return value is None or value >= 0
-
-
-class _Taker:
-    """Takes typed fields out of a decoded object, and knows what nobody took."""
-
-    def __init__(self, content: Any) -> None:
-        if type(content) is not dict:
-            raise ValueError("an object was expected")
-        self._rest = dict(content)
-
-    def __call__(self, name: str, kind: Any, accept: Callable[[Any], bool] = lambda value: True) -> Any:
-        if name not in self._rest:
-            raise ValueError(f"{name} is missing")
-        value = self._rest.pop(name)
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise ValueError(f"{name} has the wrong type")
-        if isinstance(value, str) and len(value) > _MAX_TEXT:
-            raise ValueError(f"{name} is too long")
-        if not accept(value):
-            raise ValueError(f"{name} has no meaning")
-        return value
-
-    def finish(self) -> None:
-        if self._rest:
-            raise ValueError(f"unknown field {min(self._rest)!r}")

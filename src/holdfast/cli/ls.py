@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .. import collector
 from ..bundle import Listed
 from ..errors import CheckpointDamagedError, FormatVersionError
 from . import _json, _text
@@ -57,13 +58,19 @@ def ls(
     if not found:
         Console(stderr=True).say(f"There are no checkpoints in {_text.printable(directory)}.")
         return
+    with collector.paused():
+        console.lines(_table(directory, found, console, wide))
+
+
+def _table(directory: str, found: Sequence[Listed], console: Console, wide: bool) -> list[list[Cell]]:
+    """The checkpoints line by line, and below them what they take on disk."""
     rows = _rows(directory, found, time.time() if console.is_terminal else None)
     columns, rows = _with_signs(found, rows)
     lines, left_out = layout(columns, rows, None if wide else console.limit)
     lines += [[], _summary(found), *_cadence(found)]
     if left_out:
         lines.append([(f"Not shown for want of room: {', '.join(left_out)} (--wide shows all).", "dim")])
-    console.lines(lines)
+    return lines
 
 
 def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[Row]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
-from .. import bundle, state
+from .. import bundle, collector, state
 from ..errors import DamagedError, UsageError
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
@@ -220,7 +220,8 @@ def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
     """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others."""
     found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
-    return sorted(found, key=bundle.by_age)
+    with collector.paused():
+        return sorted(found, key=bundle.by_age)
 
 
 def archive(
