@@ -103,6 +103,18 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
     assert json.loads(done.stdout)["differing"] == ["other"]
 
 
+def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(work, holdfast):
+    text = LOOP.replace('save_on="epoch_end"', 'save_on="epoch_end", background=False, every_seconds=1e-6')
+    command = script(text.format(resume=True, other=1))
+    start, end = "runs/loop/train_epoch1", "runs/loop/train_epoch2_batch3"
+    assert holdfast("show", end, "--json").exit_code == 0
+    # In the replay time passes otherwise, and none of these might come.
+    Path("train.py").write_text(text.replace("1e-6", "1e6").format(resume=True, other=1))
+    done = holdfast("replay", start, "--to", end, "--", *command)
+    assert done.exit_code == 0, done.output
+    assert "train_epoch1 → train_epoch2_batch3" in done.stdout
+
+
 def test_a_later_checkpoint_can_be_asked_for(work, holdfast):
     command = script(LOOP.format(resume=True, other=1))
     done = holdfast("replay", "runs/loop/train_epoch0", "--to", "runs/loop/train_epoch3", "--", *command)

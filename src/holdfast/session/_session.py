@@ -126,7 +126,7 @@ class Session:
 
     def _is_end_of_replay(self, moment: Moment) -> bool:
         replay = asked()
-        if replay is None or self._folder is None or moment.hook not in self.rule.save_on:
+        if replay is None or self._folder is None or moment.hook not in {*self.rule.save_on, *_TIMED}:
             return False
         return is_end(self._path(self._name(moment)), moment)
 
