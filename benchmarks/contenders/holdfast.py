@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,13 @@ _RUN = "0" * 32
 
 
 class _Holdfast:
-    """`lazy`: what the optimizer writes is copied while training goes on; the check of the first two saves is left out."""
+    """`lazy`: what the optimizer writes is copied while training goes on; the check of the first two saves is left out.
 
-    def __init__(self, *, lazy: bool) -> None:
-        self._lazy = lazy
+    `may_be_infinite`: paths of arrays in which no NaN is looked for, as in the rule.
+    """
+
+    def __init__(self, *, lazy: bool, may_be_infinite: Sequence[str] = ()) -> None:
+        self._lazy, self._may_be_infinite = lazy, may_be_infinite
         self._buffers = Buffers()
         self._directory: ExperimentDirectory | None = None
 
@@ -44,7 +48,7 @@ class _Holdfast:
 
         def commit() -> None:
             try:
-                directory.save(directory.path, draft, snapshot)
+                directory.save(directory.path, draft, snapshot, may_be_infinite=self._may_be_infinite)
             finally:
                 snapshot.release()
 
@@ -85,6 +89,12 @@ def _one(root: Path, name: str, path: str) -> Any:
 
 SAVINGS = (
     Saving("Holdfast (copy)", lambda: _Holdfast(lazy=False), durable=True, scenarios=ALL, wants_objects=True),
+    Saving(
+        "Holdfast (copy, no look for NaN)",
+        lambda: _Holdfast(lazy=False, may_be_infinite=["**"]),
+        durable=True,
+        scenarios=frozenset({"S1"}),
+    ),
     Saving(
         "Holdfast (lazy)",
         lambda: _Holdfast(lazy=True),

@@ -11,6 +11,8 @@ from power_cuts import Figures, cut_once
 from saver import Savers, Told
 from volumes import TO_CUT, Kind, Volume, lacking, power_cut
 
+from holdfast.storage import LocalDisk
+
 CUTS = 50  # on each of the four file systems
 FORGOTTEN = {
     "the sync of files": ("sync", "sync_file"),
@@ -47,6 +49,21 @@ def test_a_durable_save_does_not_lean_on_one_that_a_power_cut_may_take(volume: V
     power_cut(volume.path)
     volume.mount_again()
     assert number_in(volume.path / "runs" / "firm.ckpt.mml") == 2
+
+
+def test_what_a_power_cut_took_is_not_said_to_be_durable(volume: Volume):
+    """XFS lets the sync of a directory succeed once it has shut down, though the rename before is lost."""
+    disk, runs = LocalDisk(), volume.path / "runs"
+    runs.mkdir()
+    (runs / "old").mkdir()
+    with disk.open_directory(str(runs)) as directory:
+        directory.sync()
+        disk.rename(str(runs / "old"), str(runs / "new"))
+        power_cut(volume.path)
+        with pytest.raises(OSError, match="Input/output error"):
+            directory.sync()
+    volume.mount_again()
+    assert [entry.name for entry in runs.iterdir()] == ["old"]
 
 
 @pytest.mark.slow
