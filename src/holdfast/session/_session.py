@@ -28,6 +28,7 @@ from ._by_hand import BY_HAND
 from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
 from ._divergence import Watch
+from ._in_memory import InMemory
 from ._keeping import given_up, spared, thin
 from ._pace import Pace, Stopwatch
 from ._replay import REASON, asked, is_end
@@ -72,6 +73,7 @@ class Session:
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
         self.watch = Watch(rule.options)
+        self.memory = InMemory(rule, label)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
@@ -153,7 +155,7 @@ class Session:
         if self._directory is None or self.rule.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
-            self.rule.record_memory(key, taken)
+            self.memory.keep(key, taken)
             self._pace.kept(moment.step, watch)
             return
         directory = self._directory
