@@ -140,12 +140,12 @@ class Session:
         reason: str,
         metrics: Mapping[str, float],
         ahead: Callable[[], Ahead] = Ahead,
-    ) -> None:
+    ) -> bool:
         """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
 
         On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
-        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done if another save is
-        still being written, this hook will come again, and the rule says to skip then.
+        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done, and False returned, if
+        another save is still being written, this hook will come again, and the rule says to skip then.
 
         Raises:
             SaveError: the disk refused, and nothing was to be done in the background.
@@ -157,13 +157,13 @@ class Session:
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
             self.memory.keep(key, taken)
             self._pace.kept(moment.step, watch)
-            return
+            return True
         directory = self._directory
         may_skip = self.rule.options.when_busy == "skip" and moment.hook in _COME_AGAIN and not self._insists
         if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
             directory.accounting.skipped += 1
-            return
+            return False
         watch = self._pace.begin()
         watch.waited_s = directory.writer.settle()
         is_taken = isinstance(state, MemorySnapshot)
@@ -188,10 +188,15 @@ class Session:
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
             if self._is_end_of_replay(moment):
                 directory.writer.wait()  # nothing more is to be done: the process ends with the commit
+        return True
 
-    def paid(self, seconds: float) -> None:
-        """Training stood still for so long, for the sake of a save that may never come."""
-        self._pace.paid(seconds)
+    def affords_copy(self) -> bool:
+        """Whether the rule lets training wait for a copy of a step, for a save that may never come."""
+        return self._pace.affords_copy(self.rule.options)
+
+    def copied(self, seconds: float) -> None:
+        """Training has waited so long for such a copy."""
+        self._pace.copied(seconds, self.rule.options)
         if self._directory is not None:
             self._directory.accounting.blocked_s += seconds
 

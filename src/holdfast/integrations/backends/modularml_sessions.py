@@ -110,14 +110,15 @@ class Sessions:
             directory.calls.hear(moment.hook)
             session.watch.look(directory, moment, metrics)
         reason = session.due(moment)
+        is_saved = False
         if reason is not None and session.rule.mode == "memory":
             session.memory.keep(
                 session._key(moment), state.capture(memory_state(self._experiment.model_graph))
             )
         elif reason is not None:
-            session.save(moment, parts, reason=reason, metrics=metrics)
+            is_saved = session.save(moment, parts, reason=reason, metrics=metrics)
         if directory is not None:
-            self._last_step.keep([session], moment, parts, metrics, is_saved=reason is not None)
+            self._last_step.keep([session], moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()
 
     def save_whole(self, moment: Moment, parts: Callable[[], dict[str, Any]]) -> None:
