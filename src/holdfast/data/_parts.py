@@ -66,11 +66,6 @@ class OwnGenerators:
                 if rng.is_generator(value) and not any(value is known for known in self.by_name.values()):
                     self.by_name[f"{name}.{attribute}"] = value
 
-    @property
-    def in_workers(self) -> bool:
-        """Whether one of them is copied into worker processes and moves there, out of reach."""
-        return any(name != "loader.generator" and "sampler" not in name for name in self.by_name)
-
     def get_state(self) -> dict[str, Any]:
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
 
