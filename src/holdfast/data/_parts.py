@@ -66,6 +66,15 @@ class OwnGenerators:
                 if rng.is_generator(value) and not any(value is known for known in self.by_name.values()):
                     self.by_name[f"{name}.{attribute}"] = value
 
+    @property
+    def in_workers(self) -> dict[str, Any]:
+        """Those that are copied into worker processes, and move there."""
+        return {
+            name: each
+            for name, each in self.by_name.items()
+            if name != "loader.generator" and "sampler" not in name
+        }
+
     def get_state(self) -> dict[str, Any]:
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
 

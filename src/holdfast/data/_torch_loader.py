@@ -49,7 +49,7 @@ class TorchLoaderBatches:
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
             wrapped = loader.collate_fn, loader.worker_init_fn
-            self._workers = WorkerStreams(*wrapped, self._generators, self._persistent)
+            self._workers = WorkerStreams(*wrapped, self._generators.in_workers, self._persistent)
         self._streams: dict[str, Streams] = {}  # of workers, after what they have handed out
         self._workers_drew = False
         self.differences: list[str] = []

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .. import rng
-from ._parts import OwnGenerators
 
 Streams: TypeAlias = dict[str, Any]
 
@@ -29,7 +28,7 @@ class WorkerStreams:
     """Wraps a loader's `worker_init_fn` and `collate_fn`, both of which workers call.
 
     Args:
-        generators: those of the loader, of which workers have copies.
+        generators: by name, those of the dataset, of which workers have copies.
         outlive_epochs: workers are persistent: a later epoch needs what they drew from at their start.
     """
 
@@ -37,11 +36,11 @@ class WorkerStreams:
         self,
         collate: Callable[[Any], Any],
         init: Callable[[int], None] | None,
-        generators: OwnGenerators,
+        generators: Mapping[str, Any],
         outlive_epochs: bool,
     ) -> None:
         self._collate, self._init = collate, init
-        self._generators, self._outlive_epochs = generators, outlive_epochs
+        self._generators, self._outlive_epochs = dict(generators), outlive_epochs
         self.set_next({}, num_again=0)
 
     def set_next(self, streams: Mapping[str, Streams], num_again: int) -> None:
@@ -77,12 +76,14 @@ class WorkerStreams:
     def _get(self) -> Streams:
         streams = rng.capture_state()
         streams["torch"] = {"cpu": streams["torch"]["cpu"]}  # no worker draws from a device
-        return {"global": streams, "own": self._generators.get_state()}
+        own = {name: rng.generator_state(each) for name, each in self._generators.items()}
+        return {"global": streams, "own": own}
 
     def _set(self, streams: Streams) -> None:
         rng.restore_state(streams["global"])
-        self._generators.set_state(streams["own"])
+        for name, each in self._generators.items():
+            rng.set_generator_state(each, streams["own"][name])
 
     def _draws(self) -> dict[str, str]:
-        own = {f"own {name}": rng.next_draw(each) for name, each in self._generators.by_name.items()}
+        own = {f"own {name}": rng.next_draw(each) for name, each in self._generators.items()}
         return rng.draws() | own
