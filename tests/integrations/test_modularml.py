@@ -207,7 +207,7 @@ def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
 
 
 def test_the_step_before_a_failure_is_saved_if_the_rule_says_so(tmp_path):  # 13
-    rule = ours(save_on="phase_end", save_on_exception="copy")
+    rule = ours(save_on="phase_end", save_on_exception=True)
     with pytest.raises(Crash):
         run(one_phase(rule, crashing(12)))
     newest = holdfast.scan(tmp_path / "run")[-1].record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import threading
 import time
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 import holdfast
 from holdfast import Checkpointing, Metric, Run, errors
-from holdfast.checkpointing import attach_to_training, training_name
+from holdfast.checkpointing import Options, attach_to_training, training_name
 from holdfast.records import Moment
+from holdfast.session._pace import Pace
 from small_runs import BATCHES, At, bundles, experiment, on_disk, rows, train
 
 ALWAYS = 1e-9  # seconds, which have passed at every hook
@@ -189,7 +191,7 @@ def test_what_fails_between_steps_is_saved_as_it_was_before(tmp_path):
         np.random.seed(0)
         place, rows = np.zeros(1), Rows(range(6))
         rows.fails = fails
-        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
+        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception="between")
         with Run(directory, checkpointing=rule, allow_reread=True, place=place) as run:
             for _ in run.epochs(2):
                 for batch in run.batches(rows):
@@ -216,7 +218,7 @@ def test_a_validation_that_fails_loses_no_step_of_an_experiment(tmp_path):
         phase = train(
             validation=rows(1),
             metrics=[Metric("odd", measured, output="head", target="digit")],
-            checkpointing=on_disk("phase_end", save_on_exception=True),
+            checkpointing=on_disk("phase_end", save_on_exception="between"),
             callbacks=[At("batch_end", 1, BATCHES - 1, do=is_validating.append)],
         )
         return experiment(directory, phase)
@@ -232,7 +234,7 @@ def test_a_validation_that_fails_loses_no_step_of_an_experiment(tmp_path):
 
 
 def test_a_step_that_fails_in_its_middle_is_never_called_complete(tmp_path, caplog):
-    rule = on_disk("epoch_end", save_on_exception=True)
+    rule = on_disk("epoch_end", save_on_exception="between")
     halves = At("batch_start", 1, 2, do=RuntimeError("half"))
     with pytest.raises(RuntimeError, match="half"):
         experiment(tmp_path, train(checkpointing=rule, callbacks=[halves])).run()
@@ -241,9 +243,10 @@ def test_a_step_that_fails_in_its_middle_is_never_called_complete(tmp_path, capl
     assert "are lost" in caplog.text
 
 
-def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(tmp_path):
+@pytest.mark.parametrize(("wanted_saves", "half"), [("between", []), (True, ["train_epoch1_batch1"])])
+def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(wanted_saves, half, tmp_path):
     def rule():
-        return on_disk("phase_end", save_on_exception=True)
+        return on_disk("phase_end", save_on_exception=wanted_saves)
 
     wanted = experiment(tmp_path / "peace", train(callbacks=[At("batch_end", 9, 9, do=print)]))
     wanted.run()
@@ -260,7 +263,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(tmp_path):
     twice = At("batch_start", 1, 2, do=lambda context: [signal.raise_signal(signal.SIGINT) for _ in "12"])
     with pytest.raises(KeyboardInterrupt):
         experiment(tmp_path / "twice", train(checkpointing=rule(), callbacks=[twice])).run()
-    assert bundles(tmp_path / "twice/train") == []
+    assert bundles(tmp_path / "twice/train") == half
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -270,14 +273,14 @@ def test_a_rule_in_memory_cannot_save_what_an_exception_ends():
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_with_a_copy_of_every_step_nothing_that_was_complete_is_lost_wherever_it_fails(whole, tmp_path):
+def test_nothing_that_was_complete_is_lost_wherever_a_run_fails(whole, tmp_path):
     def plan(directory, *, fails: bool):
         def half(context) -> None:
             if fails:  # after half of the weights have been written
                 context.graph["body"].model[0].weight.data.fill_(9.0)
                 raise RuntimeError("half")
 
-        rule = on_disk("phase_end", save_on_exception="copy")
+        rule = on_disk("phase_end", save_on_exception=True)
         options = {"checkpointing": rule}
         phase = train(callbacks=[At("batch_start", 1, 2, do=half)], **({} if whole else options))
         return experiment(directory, phase, **(options if whole else {}))
@@ -293,9 +296,9 @@ def test_with_a_copy_of_every_step_nothing_that_was_complete_is_lost_wherever_it
     assert again.state_digest() == wanted.state_digest()
 
 
-def test_the_body_of_ones_own_loop_may_fail_anywhere_with_a_copy(tmp_path):
+def test_the_body_of_ones_own_loop_may_fail_anywhere(tmp_path):
     def walk(directory, stop: int) -> float:
-        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception="copy")
+        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
         with Run(directory, checkpointing=rule, place=np.zeros(1)) as run:
             for step in run.steps(9):
                 run["place"][:] *= 0.5
@@ -309,3 +312,47 @@ def test_the_body_of_ones_own_loop_may_fail_anywhere_with_a_copy(tmp_path):
         walk(tmp_path / "failed", 5)
     assert bundles(tmp_path / "failed") == ["train_epoch0_batch4"]
     assert walk(tmp_path / "failed", -1) == wanted
+
+
+def test_copies_of_steps_take_no_more_of_the_time_than_max_overhead_allows(caplog):
+    def steps(options: Options, num: int) -> tuple[Pace, int]:
+        now = [0.0]
+        pace, copies = Pace(lambda: now[0]), 0
+        for _ in range(num):
+            now[0] += 1.0
+            if pace.affords_copy(options):
+                pace.copied(0.5, options)  # half of the time, each
+                copies += 1
+        return pace, copies
+
+    assert steps(Options(save_on_exception=True), 100)[1] == 100
+    assert caplog.text.count("have taken 50 % of the time") == 1
+    caplog.clear()
+    pace, copies = steps(Options(save_on_exception=True, max_overhead=0.1), 100)
+    assert copies == 10  # of half of the share: the other half is for saves
+    assert pace.is_affordable(Options(max_overhead=0.1))
+    assert not caplog.text
+
+
+def test_a_step_whose_save_was_skipped_is_copied_all_the_same(tmp_path):
+    is_over = threading.Event()  # until then the first save is busy
+    rule = Checkpointing(
+        mode="disk",
+        save_on="batch_end",
+        when_busy="skip",
+        save_on_exception=True,
+        on_saved=lambda record: is_over.wait(20),
+    )
+
+    def walk() -> None:
+        with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+            for step in run.steps(9):
+                if step == 3:
+                    is_over.set()
+                    raise RuntimeError("half")
+                run["place"][:] += 1
+
+    with pytest.raises(RuntimeError, match="half"):
+        walk()
+    newest = records(tmp_path)[-1]
+    assert (newest.name, newest.reason) == ("train_epoch0_batch2", "before RuntimeError: half")

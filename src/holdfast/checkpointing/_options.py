@@ -20,7 +20,7 @@ WhenBusy = Literal["wait", "skip"]
 OneSignal = str | int | signal.Signals
 """SIGUSR1 as `signal.SIGUSR1`, "SIGUSR1", "USR1", or its number."""
 OnPreemption = bool | OneSignal | list[OneSignal] | tuple[OneSignal, ...]
-OnException = bool | Literal["copy"]
+OnException = bool | Literal["between"]
 OnSaved = Callable[[CheckpointRecord], object]
 OnDivergence = Literal["stop", "rollback", "warn"] | None
 
@@ -73,7 +73,7 @@ class Options:
             object.__setattr__(self, name, _values.positive_number(name, getattr(self, name)))
         if self.max_overhead is not None and self.max_overhead >= 1:
             raise UsageError(f"max_overhead is a share of the time, such as 0.01, not {self.max_overhead!r}.")
-        if self.save_on_exception != "copy":
+        if self.save_on_exception != "between":
             _values.flag("save_on_exception", self.save_on_exception)
         signals = _values.signal_names("save_on_preemption", self.save_on_preemption)
         object.__setattr__(self, "save_on_preemption", signals)

@@ -65,9 +65,10 @@ class Checkpointing:
             for less than this share of the time (such as 0.01). The first save shows what one costs.
         mtbf_s: mean time between failures of the whole job, in seconds: save at the interval of Young and Daly,
             which loses the least. Of several intervals the longest holds.
-        save_on_exception: save the last complete step when a run ends by an exception. True: if it came between
-            steps; Ctrl+C waits for the end of the step. "copy": wherever it came, for the price of a copy of
-            the state in memory at the end of every step; see `docs/checkpointing.md`.
+        save_on_exception: save the last complete step when a run ends by an exception; Ctrl+C waits for the end of
+            the step. True: wherever it came, for the price of a copy of the state in memory at the end of every
+            step, or of as many as `max_overhead` allows. "between": only if it came between steps, for nothing;
+            see `docs/checkpointing.md`.
         save_on_preemption: True (SIGTERM and SIGUSR1), a signal, or a list of them: when it comes the step is
             finished and saved, and the process leaves with `preemption_exit_code`; see `docs/preemption.md`.
         preemption_deadline_s: seconds after the signal at which the process leaves in any case.

@@ -13,14 +13,12 @@ import typer
 from .. import bundle
 from ..compare import unlike
 from ..errors import CheckpointNotFoundError, CheckpointThinnedError, NotReproducedError, UsageError
-from ..session import BY_HAND, LOCK, Replay, moment_facts, scan, scratch
+from ..session import BY_HAND, Replay, moment_facts, run_at, scan, scratch
 from ..session import open as open_checkpoint
 from ..storage import LocalDisk
 from . import _json, _text
 from ._console import Console
 from ._places import find_one, name_in
-
-_LEVELS_UP = 3  # above a bundle, to look for the experiment's directory
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +42,7 @@ def replay(
     start = find_one(place)
     if start.record and start.record.details.get("thinned"):
         raise CheckpointThinnedError(start.path)
-    of = os.path.realpath(directory) if directory is not None else _experiment_of(start.path)
+    of = os.path.realpath(directory if directory is not None else run_at(os.path.realpath(start.path))[0])
     end = _next(of, start) if to is None else find_one(to)
     if end.record is None:
         raise CheckpointNotFoundError(end.path, "its record cannot be read")
@@ -68,16 +66,6 @@ def replay(
     _report(of, start.path, end.path, verdict, differing, json)
     if differing:
         raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
-
-
-def _experiment_of(place: str) -> str:
-    """The experiment's directory: the nearest above the bundle that a run has held."""
-    above = os.path.dirname(os.path.realpath(place))
-    for level in range(_LEVELS_UP):
-        candidate = os.path.normpath(os.path.join(above, *[".."] * level))
-        if os.path.exists(f"{candidate}/{LOCK}"):
-            return candidate
-    return above
 
 
 def _next(of: str, start: bundle.Listed) -> bundle.Listed:

@@ -210,12 +210,15 @@ class Execution:
         ]
         # A kill between two saves of one moment must not lose the second: the first says that it is due.
         self._pending = [(reason, moment) for _, reason in due]
+        is_saved = False
         for session, reason in due:
             self._pending.pop(0)
-            session.save(moment, self.parts, reason=reason, metrics=_numbers(metrics), ahead=self.ahead)
+            was_taken = session.save(
+                moment, self.parts, reason=reason, metrics=_numbers(metrics), ahead=self.ahead
+            )
+            is_saved |= was_taken and session.rule.mode == "disk"
         if self.directory is not None:
             keepers = [session for session in dict.fromkeys(sessions) if session is not None]
-            is_saved = any(session.rule.mode == "disk" for session, _ in due)
             self._last_step.keep(keepers, moment, self.parts, _numbers(metrics), is_saved=is_saved)
             self.directory.calls.obey()
 

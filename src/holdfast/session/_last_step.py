@@ -1,4 +1,8 @@
-"""A copy in memory of the last complete step, which is saved if the next one fails (`save_on_exception="copy"`)."""
+"""A copy in memory of the last complete step, which is saved if the next one fails (`save_on_exception=True`).
+
+What half of a step has left cannot be undone: the optimizer writes its parameters in place, schedules and metrics
+come after it. So there has to be a copy from before it, whatever fails later.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +46,19 @@ class LastStep:
         *,
         is_saved: bool,
     ) -> None:
-        """A step is complete: copy it, if one of these sessions would save it at a failure. `is_saved`: it is already."""
-        session = next((one for one in sessions if one.rule.options.save_on_exception == "copy"), None)
+        """A step is complete: copy it, if one of these sessions would save it at a failure. `is_saved`: it is already.
+
+        A rule with `max_overhead` keeps the copy that it has until it can afford another.
+        """
+        session = next((one for one in sessions if one.rule.options.save_on_exception is True), None)
         if moment.hook not in COMPLETE:
             return
-        self.forget()
-        if session is None or is_saved:
+        if is_saved or session is None:
+            self.forget()
             return
+        if not session.affords_copy():
+            return
+        self.forget()
         began_s = time.perf_counter()
         try:
             snapshot = states.capture(state(), buffers=self._buffers, exclude=session.rule.options.exclude)
@@ -58,7 +68,7 @@ class LastStep:
             )
             return
         self._kept = _Kept(session, moment, snapshot, dict(metrics))
-        session.paid(time.perf_counter() - began_s)
+        session.copied(time.perf_counter() - began_s)
 
     def forget(self) -> None:
         kept, self._kept = self._kept, None

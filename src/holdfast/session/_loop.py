@@ -238,13 +238,10 @@ class Loop:
         self._directory.calls.hear(hook)
         self._session.watch.look(self._directory, self.moment, metrics or {})
         reason = self._session.due(self.moment)
-        if reason is not None:
-            self._session.save(
-                self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
-            )
-        self.last_step.keep(
-            [self._session], self.moment, self._parts, metrics or {}, is_saved=reason is not None
+        is_saved = reason is not None and self._session.save(
+            self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
         )
+        self.last_step.keep([self._session], self.moment, self._parts, metrics or {}, is_saved=is_saved)
         self._directory.calls.obey()
 
     @contextmanager

@@ -5,6 +5,7 @@ A process that goes on knows all of it from the record of the checkpoint that it
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,12 @@ from typing import Any
 
 from ..checkpointing import Options, Spent, estimate, interval, is_affordable, is_timed, timed_reason
 from ..records import CheckpointRecord
+
+logger = logging.getLogger("holdfast")
+
+_COPIES_SHARE = 0.5  # of `max_overhead`, for copies of steps: else they would leave nothing for saves
+_MUCH = 0.1  # of the time, for copies that nobody may ever need
+_TOLD_AFTER_S = 60.0
 
 
 @dataclass(slots=True)
@@ -45,13 +52,17 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._zero_s = clock()
+        self._zero_s = self._born_s = clock()
         self._stopped_s: float | None = None
         self._cost_s: float | None = None
         self._blocked_s = 0.0
         self._begun_s = 0.0
         self._committed_s, self._committed_step = 0.0, 0
         self._step = 0
+        # Copies of steps, in this process.
+        self._copies_s = 0.0
+        self._last_copy_s: float | None = None
+        self._has_told = False
 
     @property
     def elapsed_s(self) -> float:
@@ -123,9 +134,26 @@ class Pace:
         self._blocked_s += watch.blocked_s()
         self._committed_s, self._committed_step = watch.elapsed_s, step
 
-    def paid(self, blocked_s: float) -> None:
-        """Training stood still for so long, and not for a save."""
+    def affords_copy(self, options: Options) -> bool:
+        """Whether one more copy of a step leaves saves at least half of what `max_overhead` allows."""
+        if options.max_overhead is None or self._last_copy_s is None:
+            return True
+        here_s = self._clock() - self._born_s
+        return self._copies_s + self._last_copy_s <= _COPIES_SHARE * options.max_overhead * here_s
+
+    def copied(self, blocked_s: float, options: Options) -> None:
+        """Training stood still for so long for a copy of a step; said aloud, once, if they come to much."""
         self._blocked_s += blocked_s
+        self._copies_s, self._last_copy_s = self._copies_s + blocked_s, blocked_s
+        here_s = self._clock() - self._born_s
+        if self._has_told or here_s < _TOLD_AFTER_S or self._copies_s < _MUCH * here_s:
+            return
+        self._has_told = True
+        logger.warning(
+            "the copies of each step for save_on_exception=True have taken %.0f %% of the time: max_overhead= takes "
+            'fewer, and "between" none (then a failure inside a step loses what is since the last checkpoint)',
+            100 * self._copies_s / here_s,
+        )
 
     def failed(self, watch: Stopwatch) -> None:
         """It cost what it cost all the same; the next attempt comes after as long as the next save would."""

@@ -11,14 +11,18 @@ LOCK = ".run.lock"
 """The file in an experiment's directory that a live run keeps locked."""
 
 
+_LEVELS = 16  # of folders, of nested groups too: as deep as checkpoints are looked for
+
+
 def run_at(bundle_path: str, disk: Storage | None = None) -> tuple[str, bool | None]:
     """The experiment directory of a bundle, and whether a live process runs there; None if that cannot be known.
 
-    A bundle is in the experiment's directory or in one of its folders; without a trace of a run it is in its own.
+    It is the nearest above the bundle that a run has ever held; without a trace of a run, the bundle's own folder.
     """
     disk = disk or LocalDisk()
     folder = os.path.dirname(bundle_path) or "."
-    for place in (folder, os.path.join(folder, "..")):
+    for level in range(_LEVELS):
+        place = os.path.join(folder, *[".."] * level)
         with suppress(OSError), disk.open_directory(place) as here:
             here.status(LOCK)
             try:

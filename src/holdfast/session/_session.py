@@ -28,6 +28,7 @@ from ._by_hand import BY_HAND
 from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
 from ._divergence import Watch
+from ._in_memory import InMemory
 from ._keeping import given_up, spared, thin
 from ._pace import Pace, Stopwatch
 from ._replay import REASON, asked, is_end
@@ -72,6 +73,7 @@ class Session:
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
         self.watch = Watch(rule.options)
+        self.memory = InMemory(rule, label)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
@@ -138,12 +140,12 @@ class Session:
         reason: str,
         metrics: Mapping[str, float],
         ahead: Callable[[], Ahead] = Ahead,
-    ) -> None:
+    ) -> bool:
         """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
 
         On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
-        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done if another save is
-        still being written, this hook will come again, and the rule says to skip then.
+        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done, and False returned, if
+        another save is still being written, this hook will come again, and the rule says to skip then.
 
         Raises:
             SaveError: the disk refused, and nothing was to be done in the background.
@@ -153,15 +155,15 @@ class Session:
         if self._directory is None or self.rule.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
-            self.rule.record_memory(key, taken)
+            self.memory.keep(key, taken)
             self._pace.kept(moment.step, watch)
-            return
+            return True
         directory = self._directory
         may_skip = self.rule.options.when_busy == "skip" and moment.hook in _COME_AGAIN and not self._insists
         if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
             directory.accounting.skipped += 1
-            return
+            return False
         watch = self._pace.begin()
         watch.waited_s = directory.writer.settle()
         is_taken = isinstance(state, MemorySnapshot)
@@ -186,10 +188,15 @@ class Session:
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
             if self._is_end_of_replay(moment):
                 directory.writer.wait()  # nothing more is to be done: the process ends with the commit
+        return True
 
-    def paid(self, seconds: float) -> None:
-        """Training stood still for so long, for the sake of a save that may never come."""
-        self._pace.paid(seconds)
+    def affords_copy(self) -> bool:
+        """Whether the rule lets training wait for a copy of a step, for a save that may never come."""
+        return self._pace.affords_copy(self.rule.options)
+
+    def copied(self, seconds: float) -> None:
+        """Training has waited so long for such a copy."""
+        self._pace.copied(seconds, self.rule.options)
         if self._directory is not None:
             self._directory.accounting.blocked_s += seconds
 

@@ -13,7 +13,7 @@ from typing import Any, final
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
-from ... import bundle
+from ... import bundle, state
 from ...checkpointing import Checkpointing, attach_to_experiment, attach_to_training
 from ...records import Moment
 from ...session import ExperimentDirectory, LastStep, Session
@@ -110,12 +110,15 @@ class Sessions:
             directory.calls.hear(moment.hook)
             session.watch.look(directory, moment, metrics)
         reason = session.due(moment)
+        is_saved = False
         if reason is not None and session.rule.mode == "memory":
-            session.rule.record_memory(session._key(moment), memory_state(self._experiment.model_graph))
+            session.memory.keep(
+                session._key(moment), state.capture(memory_state(self._experiment.model_graph))
+            )
         elif reason is not None:
-            session.save(moment, parts, reason=reason, metrics=metrics)
+            is_saved = session.save(moment, parts, reason=reason, metrics=metrics)
         if directory is not None:
-            self._last_step.keep([session], moment, parts, metrics, is_saved=reason is not None)
+            self._last_step.keep([session], moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()
 
     def save_whole(self, moment: Moment, parts: Callable[[], dict[str, Any]]) -> None:
