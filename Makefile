@@ -5,7 +5,10 @@ TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints-dev.txt)
 
 MINUTES ?= 10
 
-.PHONY: demo test test-all torture lint format bench bench-quick bench-reliability setup clean
+# Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
+EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,dev]" xgboost-cpu orbax-checkpoint
+
+.PHONY: demo test test-all test-oldest torture lint format bench bench-quick bench-reliability setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and goes on, bit for bit
 	$(BIN)/holdfast demo
@@ -15,6 +18,9 @@ test: setup            ## everything but the slow tests
 
 test-all: setup        ## all tests
 	$(BIN)/python -m pytest -q -n 2
+
+test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 10 minutes
+	.venv-oldest/bin/python -m pytest -q -n 2 -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data_sources
 
 torture: setup         ## long campaigns of kills, power cuts, damage and races: make torture MINUTES=10
 	$(BIN)/python -m tests.reliability.torture --minutes $(MINUTES)
@@ -44,8 +50,15 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e ".[torch,sklearn,pandas,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,dev]" \
-		xgboost-cpu orbax-checkpoint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e $(EVERYTHING)
+	touch $@
+
+# Old versions warn of what newer versions of others give up.
+OTHERS_WARN := -W ignore::DeprecationWarning -W ignore::FutureWarning
+.venv-oldest/.ready: pyproject.toml constraints-oldest.txt
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e $(EVERYTHING)
 	touch $@
 
 # About 2.1 GB and 70 seconds. A peer that cannot be installed is left out, and the benchmarks say so.
@@ -60,4 +73,4 @@ BENCH_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version
 	touch $@
 
 clean:
-	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench .pytest_cache .ruff_cache .hypothesis

@@ -55,6 +55,25 @@ def test_what_it_is_said_to_work_with_is_what_the_acceptance_test_holds_to_it():
     assert said[1] == works_with.table(), "python tests/integrations/works_with.py prints the table"
 
 
+def test_the_page_of_versions_names_those_of_every_extra_and_of_the_tests():
+    page = (ROOT / "docs" / "integrations" / "versions.md").read_text()
+    assert works_with.extras_table() in page, "python tests/integrations/works_with.py prints the table"
+
+
+def test_the_oldest_version_that_an_extra_allows_is_the_oldest_that_is_tested():
+    asked = [each for requirements in works_with.extras().values() for each in requirements]
+    floors = {works_with.name_of(each): re.search(r"[>=]=([\d.]+)", each) for each in asked}
+    assert None not in floors.values()
+    untested = {"torch", "rich", "ipython"}  # see the page
+    tested = {name.removesuffix("-cpu"): pin for name, pin in works_with.OLDEST.items()}
+    differ = {
+        name: (floor[1], tested.get(name))
+        for name, floor in floors.items()
+        if name not in untested and not f"{tested.get(name)}.".startswith(f"{floor[1]}.")
+    }
+    assert differ == {}
+
+
 @pytest.mark.slow
 def test_the_commands_that_compare_search_and_torture_do_what_the_readme_shows(tmp_path):
     """Each line after a `$` in its console; what it prints is compared by words, since times and sizes vary."""

@@ -1,12 +1,14 @@
-"""The README's table of what Holdfast works with: a row for each case that the acceptance test holds to its promises.
+"""What Holdfast works with, in tables: the README's, with a row for each case that the acceptance test holds to its
+promises, and that of all extras in `docs/integrations/versions.md`.
 
-As a script, this file prints it.
+As a script, this file prints both.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
 
 from acceptance import CASES, HERE
 
@@ -19,7 +21,7 @@ _PROJECTS = {
 
 def table() -> str:
     lines = [
-        "| what trains | tested with | killed anywhere, in a new process: the same bits | newest damaged | last k, best k |",
+        "| what trains | tested with, oldest and newest | killed anywhere, in a new process: the same bits | newest damaged | last k, best k |",
         "|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(_row(case) for case in CASES)]) + "\n"
@@ -31,21 +33,54 @@ def _row(case: str) -> str:
     pages = ROOT / "docs" / "integrations"
     page = f"{case.partition('_')[0]}.md"
     page = page if (pages / page).exists() else "own-loop.md"
-    tested = ", ".join(f"{project} {version}" for project, version in _versions(module))
+    tested = ", ".join(f"{project} {_span(project)}" for project in _projects(module))
     return f"| [{title}](docs/integrations/{page}) | {tested} | yes | passed over | kept as in peace |"
 
 
-def _versions(case: ast.Module) -> list[tuple[str, str]]:
-    """Of what the case needs, as the tests are run with."""
+def extras_table() -> str:
+    """Each extra of the package with what it asks for, and the versions of that with which the tests are run."""
+    lines = ["| `holdfast[…]` | asks for | oldest tested | newest tested |", "|---|---|---|---|"]
+    for extra, requirements in extras().items():
+        projects = [name_of(each) for each in requirements]
+        tested = [_PROJECTS.get(each, each) for each in projects]
+        asked = ", ".join(f"{each}" for each in requirements)
+        oldest = ", ".join(f"{each} {OLDEST[each]}" for each in tested if each in OLDEST)
+        newest = ", ".join(f"{each} {NEWEST[each]}" for each in tested if each in NEWEST)
+        lines.append(f"| {extra} | {asked} | {oldest} | {newest} |")
+    return "\n".join(lines) + "\n"
+
+
+def extras() -> dict[str, list[str]]:
+    """Those for people who use the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {name: each for name, each in project["optional-dependencies"].items() if name != "dev"}
+
+
+def name_of(requirement: str) -> str:
+    return re.match(r"[\w-]+", requirement)[0]  # type: ignore[index]
+
+
+def _projects(case: ast.Module) -> list[str]:
+    """What the case needs."""
     [needs] = [
         ast.literal_eval(node.value)
         for node in case.body
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["NEEDS"]
     ]
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints-dev.txt").read_text(), re.MULTILINE))
-    projects = [_PROJECTS.get(name, name) for name in needs]
-    return [(project, pins[project]) for project in projects if project in pins]
+    return [each for each in (_PROJECTS.get(name, name) for name in needs) if each in NEWEST]
+
+
+def _span(project: str) -> str:
+    oldest, newest = OLDEST.get(project, NEWEST[project]), NEWEST[project]
+    return newest if oldest == newest else f"{oldest} and {newest}"
+
+
+def _pins(file: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE))
+
+
+NEWEST, OLDEST = _pins("constraints-dev.txt"), _pins("constraints-oldest.txt")
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(table(), extras_table(), sep="\n", end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,16 @@ X = np.abs(DRAW.normal(size=(90, 4)) + Y[:, None])
 REAL = X @ [1.0, -2.0, 0.5, 0.0] + DRAW.normal(size=90)
 KINDS = np.array([["rock", None], ["kelp", True], ["rock", False]] * 30, object)
 TEXTS = ["kelp and rock", "rock holds", "the kelp holds"] * 30
+
+
+def known(kind: type, **options: Any) -> dict[str, Any]:
+    """Those options that this version of scikit-learn has."""
+    return {name: value for name, value in options.items() if name in inspect.signature(kind).parameters}
+
+
+OF_CV = known(linear_model.LogisticRegressionCV, use_legacy_attributes=False)
+OF_CV |= {"l1_ratios": (0,)} if OF_CV else {}  # older versions warn of that, newer ones if it is missing
+OF_BINS = known(preprocessing.KBinsDiscretizer, quantile_method="averaged_inverted_cdf")
 
 
 def through_a_bundle(value: Any) -> bundle.Bundle:
@@ -115,9 +126,7 @@ ESTIMATORS: dict[str, tuple[BaseEstimator, Any, Any]] = {
             impute.SimpleImputer(strategy="median"),
             kernel_approximation.Nystroem(n_components=5, random_state=0),
             linear_model.LogisticRegression(),
-            linear_model.LogisticRegressionCV(
-                cv=2, Cs=2, l1_ratios=(0,), scoring="accuracy", use_legacy_attributes=False
-            ),
+            linear_model.LogisticRegressionCV(cv=2, Cs=2, scoring="accuracy", **OF_CV),
             linear_model.Perceptron(random_state=0),
             linear_model.RidgeClassifier(),
             linear_model.SGDClassifier(random_state=0),
@@ -133,7 +142,7 @@ ESTIMATORS: dict[str, tuple[BaseEstimator, Any, Any]] = {
             neighbors.NearestNeighbors(p=1.5),
             neural_network.MLPClassifier(5, max_iter=4, tol=0, random_state=0, early_stopping=True),
             preprocessing.FunctionTransformer(np.log1p),
-            preprocessing.KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"),
+            preprocessing.KBinsDiscretizer(3, **OF_BINS),
             preprocessing.MinMaxScaler(),
             preprocessing.PolynomialFeatures(2),
             preprocessing.PowerTransformer(),

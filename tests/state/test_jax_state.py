@@ -83,7 +83,8 @@ def test_moments_that_an_update_has_widened_go_back_into_a_state_that_is_new():
     _, moved = transform.update(parameters, transform.init(parameters), parameters)
     back = saved_into(transform.init(parameters), moved)
     assert digest(back) == digest(moved)
-    assert back.inner_state[0].mu["half"].dtype == jnp.float32
+    widened = moved.inner_state[0].mu["half"].dtype  # to float32 by optax from 0.2.6 on
+    assert back.inner_state[0].mu["half"].dtype == widened
 
 
 def test_a_module_and_its_optimizer_are_filled_in_place():

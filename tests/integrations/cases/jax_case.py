@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from acceptance import Ended
-from flax import nnx
 
 from holdfast import Checkpointing, Run
 from holdfast.data import Dataset
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what JAX gives up, and an older Flax uses
+    from flax import nnx
 
 NEEDS = ("jax", "flax", "optax")
 

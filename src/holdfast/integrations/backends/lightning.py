@@ -46,7 +46,8 @@ def put_back(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
     for loop in _loops(trainer.fit_loop):
         # Past the setter of `restarting`, which stays True where `max_steps` is given.
         loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
-        loop.reset_restart_stage()
+        if hasattr(loop, "reset_restart_stage"):  # since 2.5.1
+            loop.reset_restart_stage()
 
 
 def _loops(loop: _Loop) -> Iterator[_Loop]:

@@ -45,7 +45,7 @@ def get_course(trainer: Any) -> dict[str, Any]:
         "loss": trainer._tr_loss.detach().clone(),
         "total_loss": trainer._total_loss_scalar,
         "logged": trainer._globalstep_last_logged,
-        "began": trainer._initial_global_step,
+        "began": getattr(trainer, "_initial_global_step", 0),
     }
 
 
@@ -56,7 +56,7 @@ def set_course(trainer: Any, saved: Mapping[str, Any]) -> None:
         vars(each).update(attributes)
     trainer._tr_loss = saved["loss"].to(trainer.args.device)
     trainer._total_loss_scalar, trainer._globalstep_last_logged = saved["total_loss"], saved["logged"]
-    trainer._initial_global_step = saved["began"]
+    trainer._initial_global_step = saved["began"]  # which versions before 5.20 have no use for
 
 
 def _stateful(trainer: Any) -> list[Any]:

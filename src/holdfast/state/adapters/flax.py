@@ -12,6 +12,8 @@ from .._fit import Fit, Make
 from .._walk import Walk, type_name
 from .dataclass import Dataclass
 
+_NODE: Any = getattr(nnx, "Pytree", None) or nnx.Object  # as it was called before Flax 0.12
+
 
 class _Graph:
     """What nnx splits into a static part, which the script builds again, and the values of its variables.
@@ -22,7 +24,7 @@ class _Graph:
     name = "flax.nnx"
 
     def claims(self, kind: type) -> bool:
-        return issubclass(kind, nnx.Pytree)
+        return issubclass(kind, _NODE)
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
         values = nnx.to_pure_dict(nnx.state(value))
