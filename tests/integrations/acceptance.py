@@ -21,6 +21,7 @@ import ast
 import importlib
 import importlib.util
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "cases"
 CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))
+COMPILED_ONCE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+"""Programs that JAX has compiled in one run serve the next, which takes a third of the time. The first run has to be in
+peace: it compiles all that runs which are killed will need, so no kill tears the file of a program."""
 SAVING = {"save_on": ["batch_end", "epoch_end"], "every_n": 3}
 """Saves of two kinds, at different intervals; a batch's rule counts on across epochs."""
 
@@ -63,20 +70,27 @@ class Runs(AbstractContextManager["Runs"]):
     """Runs of one case, each in a process of its own."""
 
     def __init__(self, case: str) -> None:
-        self._newborns = Newborns(__file__, case)
+        self._programs = tempfile.TemporaryDirectory()
+        cache = {"JAX_COMPILATION_CACHE_DIR": self._programs.name}
+        self._newborns = Newborns(__file__, case, environment=COMPILED_ONCE | cache)
 
-    def run(self, directory: Path, kill: Kill | None = None, **rule: Any) -> Outcome:
+    def run(
+        self, directory: Path, kill: Kill | None = None, *, compile_anew: bool = False, **rule: Any
+    ) -> Outcome:
         """Train in `directory`, from where a run before it has ended or was killed.
 
         Args:
+            compile_anew: what JAX has compiled for others before is not used.
             rule: arguments of `Checkpointing` besides those in `SAVING`.
         """
-        answer = self._newborns.ask({"directory": str(directory), "rule": SAVING | rule}, kill)
+        job = {"directory": str(directory), "rule": SAVING | rule, "compile_anew": compile_anew}
+        answer = self._newborns.ask(job, kill)
         assert "error" not in answer, answer["error"]
         return Outcome(**{name: answer[name] for name in Outcome.__dataclass_fields__ if name in answer})
 
     def __exit__(self, *details: object) -> None:
         self._newborns.__exit__(*details)
+        self._programs.cleanup()
 
 
 def missing(case: str) -> str | None:
@@ -95,6 +109,8 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
     from holdfast import Checkpointing
 
     def do(job: dict[str, Any], beat: Beat) -> dict[str, Any]:
+        if job["compile_anew"] and (jax := sys.modules.get("jax")):
+            jax.config.update("jax_enable_compilation_cache", False)
         try:
             ended = train(Path(job["directory"]), Checkpointing(mode="disk", **job["rule"]), beat)
         except BaseException:
