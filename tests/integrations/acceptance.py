@@ -36,12 +36,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent / "cases"
 CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))
-COMPILED_ONCE = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
-"""Programs that JAX has compiled in one run serve the next, which takes a third of the time. The first run has to be in
-peace: it compiles all that runs which are killed will need, so no kill tears the file of a program."""
 SAVING = {"save_on": ["batch_end", "epoch_end"], "every_n": 3}
 """Saves of two kinds, at different intervals; a batch's rule counts on across epochs."""
 
@@ -66,13 +60,24 @@ class Outcome:
     set_aside: tuple[str, ...] = ()
 
 
+def compiled_once(directory: str | Path) -> dict[str, str]:
+    """An environment in which what JAX has compiled once is found in `directory`: compiling takes most of a small run."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(directory),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 class Runs(AbstractContextManager["Runs"]):
-    """Runs of one case, each in a process of its own."""
+    """Runs of one case, each in a process of its own.
+
+    The first has to be in peace: it compiles whatever those that are killed will need, so that no kill tears a program.
+    """
 
     def __init__(self, case: str) -> None:
         self._programs = tempfile.TemporaryDirectory()
-        cache = {"JAX_COMPILATION_CACHE_DIR": self._programs.name}
-        self._newborns = Newborns(__file__, case, environment=COMPILED_ONCE | cache)
+        self._newborns = Newborns(__file__, case, environment=compiled_once(self._programs.name))
 
     def run(
         self, directory: Path, kill: Kill | None = None, *, compile_anew: bool = False, **rule: Any
