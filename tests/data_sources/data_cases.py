@@ -56,6 +56,17 @@ class Augmented(Samples):
         self.rng = np.random.default_rng(3)
 
 
+class NowAndThen(Samples):
+    """Draws from every global stream, but not for each sample: a worker may have drawn nothing for long."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda index: (
+                random.random() + np.random.rand() + torch.rand(()).item() if index % 3 == 0 else 0.0
+            )
+        )
+
+
 class Transformed(Samples):
     """Has a transform that draws from a generator of its own."""
 
@@ -160,6 +171,10 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
+def seed_by_number(worker: int) -> None:
+    random.seed(worker)
+
+
 def distributed(dataset: Samples) -> DistributedSampler:
     return DistributedSampler(dataset, num_replicas=2, rank=1, seed=4)
 
@@ -204,6 +219,17 @@ WITH_WORKERS: dict[str, Callable[[], BatchSource]] = {
     "2 workers": lambda: loader(Seeded(), shuffle=True, num_workers=2),
     "2 workers, generator": lambda: loader(shuffle=True, num_workers=2, generator=generator()),
     "2 persistent workers": lambda: loader(shuffle=True, num_workers=2, persistent_workers=True),
+    "2 workers that draw": lambda: loader(NowAndThen(), shuffle=True, num_workers=2),
+    "2 persistent workers that draw": lambda: loader(
+        NowAndThen(), shuffle=True, num_workers=2, persistent_workers=True
+    ),
+    "2 workers that draw one by one": lambda: loader(
+        NowAndThen(), batch_size=None, shuffle=True, num_workers=2, worker_init_fn=seed_by_number
+    ),
+    "2 workers, own noise": lambda: loader(Subset(Augmented(), list(range(3, 20))), num_workers=2),
+    "2 persistent workers, own noise": lambda: loader(
+        Transformed(), shuffle=True, num_workers=2, persistent_workers=True
+    ),
     "2 workers of a stateful stream": lambda: batches_of(
         StatefulDataLoader(Stream(), batch_size=BATCH, num_workers=2), columns="index"
     ),

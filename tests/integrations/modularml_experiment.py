@@ -33,7 +33,7 @@ class Encoder(torch.nn.Module):
 
 
 def experiment(
-    beat: Callable[[], None] = lambda: None, *, node_ids: Any = (None, None), **options: Any
+    beat: Callable[[], None] = lambda: None, *, node_ids: Any = (None, None), width: int = 8, **options: Any
 ) -> Any:
     """Everything anew, from fixed seeds, with node ids that no two processes share unless they are given."""
     mml.ExperimentContext._set_active(mml.ExperimentContext())
@@ -48,10 +48,10 @@ def experiment(
         target_keys="y",
     )
     data.split_random(ratios={"train": 0.8, "val": 0.2}, seed=1)
-    model = Encoder(6, 8)
+    model = Encoder(6, width)
     numbers = data.reference(features="x", targets="y")
     encoder = mml.ModelNode("encoder", model, upstream_ref=numbers, node_id=node_ids[0])
-    head = mml.ModelNode("head", torch.nn.Linear(8, 1), upstream_ref=encoder, node_id=node_ids[1])
+    head = mml.ModelNode("head", torch.nn.Linear(width, 1), upstream_ref=encoder, node_id=node_ids[1])
     graph = mml.ModelGraph(
         [encoder, head], optimizer=mml.Optimizer("adam", opt_kwargs={"lr": 1e-2}, backend="torch")
     )

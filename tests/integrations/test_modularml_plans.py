@@ -15,6 +15,7 @@ from modularml_experiment import experiment, run, train_phase
 
 import holdfast
 from holdfast import Checkpointing
+from holdfast.errors import UsageError
 from holdfast.integrations import modularml as hf
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
@@ -66,28 +67,45 @@ def test_an_unknown_hook_is_refused_before_training(kind):  # 25
 
 def test_a_shorter_run_in_the_same_directory_knows_only_what_is_its_own(tmp_path):  # 27
     run(planned(ours(), n_epochs=4))
+    first = {each.record.id for each in holdfast.scan(tmp_path / "run")}
     hf.enable(tmp_path / "run", resume=False)
-    shorter = planned(ours(), n_epochs=2)
+    shorter = planned(ours(max_to_keep=1), n_epochs=2)
     run(shorter)
-    assert [*shorter.available_checkpoints] == ["train/train_epoch0", "train/train_epoch1"]
+    assert [*shorter.available_checkpoints] == ["train/train_epoch1"]
+    there = {each.record.name: each.record for each in holdfast.scan(tmp_path / "run")}
+    assert {name for name, record in there.items() if record.id in first} == {"train_epoch2", "train_epoch3"}
     hf.enable(tmp_path / "run")
-    anew = planned(ours(), n_epochs=2)
+    anew = planned(ours(max_to_keep=1), n_epochs=2)
     run(anew)
     assert hf.last_resume(anew).record.name == "train_epoch1"
     assert hf.state_digest(anew) == hf.state_digest(shorter)
 
 
-def test_the_config_of_an_experiment_is_what_it_is_without_the_line():  # 28
-    held = planned(ours(), n_epochs=1, checkpointing=ours(save_on="phase_end"))
-    run(held)
+@pytest.mark.parametrize("kind", [mml.Checkpointing, Checkpointing])
+def test_the_rules_of_an_experiment_and_its_phases_survive_its_config(kind, tmp_path):  # 28
+    more = {"keep_every": "2 epochs"} if kind is Checkpointing else {}
+    whole = kind(mode="disk", save_on="phase_end", directory=tmp_path / "whole", max_to_keep=3, **more)
+    part = kind(mode="disk", save_on="epoch_end", every_n=2, **more)
+    held = planned(part, n_epochs=2, checkpointing=whole)
     config = held.get_config()
+    anew = mml.Experiment.from_config(config)
+    [phase] = anew.execution_plan.all
+    for made, given in [(anew.checkpointing, whole), (phase.checkpointing, part)]:
+        assert type(made) is kind
+        assert made.get_config() == given.get_config()
+
+
+def test_a_config_with_a_rule_is_read_without_the_line_too(tmp_path):  # 28
+    rule = mml.Checkpointing(mode="disk", save_on="phase_end", directory=tmp_path / "whole")
+    config = planned(None, n_epochs=1, checkpointing=rule).get_config()
     hf.disable()
-    assert config == held.get_config()
-    assert config.keys() == {
-        "label",
-        "registration_policy",
-        "execution_plan",
-    }  # no rule: it stays the script's
+    assert mml.Experiment.from_config(config).checkpointing is None
+    assert mml.Experiment.from_config.__func__.__module__ == "modularml.core.experiment.experiment"
+
+
+def test_asking_a_rule_without_a_template_for_a_name_says_what_is_missing():  # 23
+    with pytest.raises(UsageError, match="name_template"):
+        mml.Checkpointing(mode="disk", save_on="epoch_end").format_name(phase="train", epoch=1, batch=0)
 
 
 def test_an_experiment_without_a_graph_is_saved_and_restored(tmp_path):  # 38

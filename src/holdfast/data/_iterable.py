@@ -37,6 +37,8 @@ class IterableBatches:
     def num_batches(self) -> int | None:
         return length_of(self._data)
 
+    differences = ()
+
     @property
     def exactness(self) -> str:
         if isinstance(self._data, Sequence):

@@ -24,6 +24,7 @@ class DatasetBatches:
     """Rows of a `Dataset` in batches, shuffled anew each epoch; draws from no global stream."""
 
     exactness = "exact"
+    differences = ()
     generators: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(

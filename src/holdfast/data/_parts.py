@@ -67,9 +67,13 @@ class OwnGenerators:
                     self.by_name[f"{name}.{attribute}"] = value
 
     @property
-    def in_workers(self) -> bool:
-        """Whether one of them is copied into worker processes and moves there, out of reach."""
-        return any(name != "loader.generator" and "sampler" not in name for name in self.by_name)
+    def in_workers(self) -> dict[str, Any]:
+        """Those that are copied into worker processes, and move there."""
+        return {
+            name: each
+            for name, each in self.by_name.items()
+            if name != "loader.generator" and "sampler" not in name
+        }
 
     def get_state(self) -> dict[str, Any]:
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,11 @@ class BatchSource(Protocol):
     @property
     def exactness(self) -> str:
         """`"exact"`, or a sentence on what may differ after a resume, as far as known by now."""
+        ...
+
+    @property
+    def differences(self) -> Sequence[str]:
+        """What the last `resume` found that keeps the batches from being those that would have come."""
         ...
 
     @property

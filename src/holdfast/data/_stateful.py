@@ -21,6 +21,8 @@ class StatefulBatches:
     (torchdata 0.11 goes on with a generator as it was at the epoch's start, so that the *next* epoch differs.)
     """
 
+    differences = ()
+
     def __init__(self, loader: Any, as_batch: Callable[[Any], Any]) -> None:
         refuse_one_shot(loader)
         self._loader, self._as_batch = loader, as_batch

@@ -2,7 +2,8 @@
 
 Kept are the random states from before the epoch's iterator was made, and how many batches were handed
 out. A resume sets those states and makes the iterator over the loader's own sampler, cut at that batch:
-indices are drawn again, no sample is read.
+indices are drawn again, no sample is read. Workers go on with the streams that each of them had; they take batches in
+turns, so as many as have had one more than the others read theirs again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
 from ._parts import OwnGenerators, digest_of_samples, parts_of, set_epoch
 from ._source import Position
-from ._workers import WorkerWatch
+from ._workers import Made, Streams, WorkerStreams
 
 _KIND = "torch DataLoader"
 _TORCH_SAMPLERS = (
@@ -45,7 +46,13 @@ class TorchLoaderBatches:
         foreign = any(not type(part).__module__.startswith(_TORCH_SAMPLERS) for part in samplers)
         self._indices = IndexSampler(sampler, watch=foreign)
         self._generators = OwnGenerators(loader)
-        self._watch = WorkerWatch(loader.collate_fn, loader.worker_init_fn) if loader.num_workers else None
+        self._workers: WorkerStreams | None = None
+        if loader.num_workers:
+            wrapped = loader.collate_fn, loader.worker_init_fn
+            self._workers = WorkerStreams(*wrapped, self._generators.in_workers, self._persistent)
+        self._streams: dict[str, Streams] = {}  # of workers, after what they have handed out
+        self._workers_drew = False
+        self.differences: list[str] = []
         self._lazy = False
         self._position = Position()
         self._before: dict[str, Any] = {}  # streams and generators from before the epoch's iterator was made
@@ -57,11 +64,8 @@ class TorchLoaderBatches:
 
     @property
     def exactness(self) -> str:
-        if self._watch is not None:
-            if self._watch.drew or self._generators.in_workers:
-                return "not exact: worker randomness"
-            if not getattr(self._loader, "in_order", True):
-                return "not exact: in_order=False hands batches out as workers finish them"
+        if self._workers is not None and not self._in_order:
+            return "not exact: in_order=False hands batches out as workers finish them"
         if self._indices.draws_globally:
             return "not exact: the sampler draws from a global random stream while the epoch runs"
         if self._lazy:
@@ -76,6 +80,8 @@ class TorchLoaderBatches:
         set_epoch(self._loader, epoch)
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state()}
         self._before["warm"] = self._warm
+        if not self._persistent:
+            self._streams = {}
         return self._start(Position(epoch, 0, finished=False))
 
     def get_state(self) -> dict[str, Any]:
@@ -83,12 +89,20 @@ class TorchLoaderBatches:
         state |= {"generators": self._generators.get_state(), "warm": self._warm}
         if self._position.mid_epoch and (current := self._indices.current):
             state |= {"before": self._before, "handed_out": current.digest}
+        if self._streams or self._workers_drew:
+            lasting = self._position.mid_epoch or self._persistent
+            state["workers"] = {
+                "number": self._loader.num_workers,
+                "drew": self._workers_drew,
+                "streams": dict(self._streams) if lasting else {},
+            }
         return state
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
         position = Position.from_state(state, _KIND)
         before = state["before"] if position.mid_epoch else {"warm": state["warm"]}
         self._replace_twin()
+        num_again = self._take_up(state.get("workers"), position)
         if before["warm"]:
             self._warm_up()
         rest: Iterator[Batch] = iter(())
@@ -97,13 +111,15 @@ class TorchLoaderBatches:
             self._before = dict(before)
             self._generators.set_state(before["generators"])
             rng.restore_state(before["streams"])
-            rest = self._start(position)
+            rest = self._start(position, num_again)
             if self._indices.current is None or self._indices.current.digest != state["handed_out"]:
                 raise UsageError(
                     f"the loader's sampler no longer gives the {position.batch} batches of indices that it gave in "
                     f"epoch {position.epoch}. Either the data or the sampler changed, or its order depends on "
                     "more than its generators, the global random streams at the epoch's start, and set_epoch()."
                 )
+        if self._workers is not None:
+            self._workers.set_next({}, num_again=0)
         self._position = position
         self._generators.set_state(state["generators"])
         return rest
@@ -134,10 +150,27 @@ class TorchLoaderBatches:
         indices = self._indices.current.peek()
         return None if indices is None else digest_of(indices)
 
-    def _start(self, position: Position) -> Iterator[Batch]:
+    def _take_up(self, saved: Mapping[str, Any] | None, position: Position) -> int:
+        """Let the workers to come go on as those that were; how many of them begin with a batch that was handed out."""
+        self._workers_drew = saved is not None and saved["drew"]
+        self._streams, self.differences = {}, []
+        number = self._loader.num_workers
+        if saved is not None and saved["number"] == number:
+            self._streams = dict(saved["streams"])
+        elif saved is not None and saved["drew"]:
+            self.differences = [
+                f"workers draw random numbers, and there were {saved['number']}, not {number}"
+            ]
+        if self._workers is None:
+            return 0
+        num_again = position.batch % number if position.mid_epoch and self._in_order else 0
+        self._workers.set_next(self._streams, num_again)
+        return num_again
+
+    def _start(self, position: Position, num_again: int = 0) -> Iterator[Batch]:
         """The iterator of the epoch, with the sampler at the position and everything drawn that starting draws."""
         self._position = position
-        self._indices.start, self._indices.current = position.batch, None
+        self._indices.start, self._indices.current = position.batch - num_again, None
         batches = iter(self._twin)
         self._warm = self._persistent
         self._lazy = self._indices.current is None
@@ -145,13 +178,25 @@ class TorchLoaderBatches:
             batches = chain(list(islice(batches, 1)), batches)
         current = self._indices.current
         assert current is not None, "the loader never asked its sampler"
+        for _ in islice(batches, num_again):
+            current.hand_out()
         current.peek()
 
         def handed_out(given: Any) -> Any:
             current.hand_out()
-            return self._as_batch(given)
+            return self._as_batch(given if self._workers is None else self._unpacked(given))
 
         return position.count(batches, handed_out, self.num_batches)
+
+    def _unpacked(self, made: Made) -> Any:
+        self._workers_drew = self._workers_drew or made.drew
+        if made.streams is not None:
+            self._streams[str(made.worker)] = made.streams
+        return made.batch
+
+    @property
+    def _in_order(self) -> bool:
+        return getattr(self._loader, "in_order", True)
 
     @property
     def _persistent(self) -> bool:
@@ -163,8 +208,8 @@ class TorchLoaderBatches:
         auto_collation = self._loader.batch_sampler is not None
         vars(twin)["batch_sampler" if auto_collation else "sampler"] = self._indices
         vars(twin)["_iterator"] = None
-        if self._watch is not None:
-            twin.collate_fn, twin.worker_init_fn = self._watch.collate, self._watch.init
+        if self._workers is not None:
+            twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin
         self._warm = False  # whether persistent workers run already: their iterator is then reset, not made
 

@@ -1,39 +1,89 @@
-"""Whether a `DataLoader`'s workers draw from their global random streams, which no resume can bring back."""
+"""The random streams of a `DataLoader`'s workers: told with each batch, and set again in new workers.
+
+A worker draws in the order in which it makes its batches, so its streams are known after each of them, whatever
+the others do. Seen are the global streams of Python, NumPy and torch, and generators that the loader's parts hold as attributes;
+not one that is hidden deeper, or made in the worker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from .. import rng
 
+Streams: TypeAlias = dict[str, Any]
 
-class WorkerWatch:
+
+class Made(NamedTuple):
+    """A batch as a worker made it; what it may draw next, or None for what it would have drawn at its start."""
+
+    batch: Any
+    worker: int
+    drew: bool
+    streams: Streams | None
+
+
+class WorkerStreams:
     """Wraps a loader's `worker_init_fn` and `collate_fn`, both of which workers call.
 
-    When a worker has started, and after each of its batches, it asks what its streams would give
-    next; once that has changed, a flag in shared memory says so, and it asks no more. It sees Python's,
-    NumPy's and torch's global streams, not a generator that a dataset makes for itself in the worker.
+    Args:
+        generators: by name, those of the dataset, of which workers have copies.
+        outlive_epochs: workers are persistent: a later epoch needs what they drew from at their start.
     """
 
-    def __init__(self, collate: Callable[[Any], Any], init: Callable[[int], None] | None) -> None:
-        import torch
-
+    def __init__(
+        self,
+        collate: Callable[[Any], Any],
+        init: Callable[[int], None] | None,
+        generators: Mapping[str, Any],
+        outlive_epochs: bool,
+    ) -> None:
         self._collate, self._init = collate, init
-        self._drew = torch.zeros(1, dtype=torch.uint8).share_memory_()
-        self._at_start: dict[str, str] | None = None
+        self._generators, self._outlive_epochs = dict(generators), outlive_epochs
+        self.set_next({}, num_again=0)
 
-    @property
-    def drew(self) -> bool:
-        return bool(self._drew.item())
+    def set_next(self, streams: Mapping[str, Streams], num_again: int) -> None:
+        """What workers that are started from now on begin with.
 
-    def init(self, worker_id: int) -> None:
+        Args:
+            streams: of the workers of another process, by number; one that is not there begins as any new worker.
+            num_again: so many workers, from the first on, are given a batch of indices that was handed out
+                already, so that each batch after it is made by the worker that would have made it.
+        """
+        self._next, self._num_again = dict(streams), num_again
+
+    # --- in a worker ------------------------------------------------------------------------------
+
+    def init(self, worker: int) -> None:
         if self._init is not None:
-            self._init(worker_id)
-        self._at_start = rng.draws()
+            self._init(worker)
+        self._worker, self._again, self._drew = worker, worker < self._num_again, False
+        if (streams := self._next.get(str(worker))) is not None:
+            self._set(streams)
+        self._at_start, self._would_draw = self._get(), self._draws()
 
-    def collate(self, samples: Any) -> Any:
+    def collate(self, samples: Any) -> Made:
+        if self._again:  # whatever it drew for this was drawn then
+            self._again = False
+            self._set(self._at_start)
+            return Made(None, self._worker, False, None)
         batch = self._collate(samples)
-        if not self._drew[0] and rng.draws() != self._at_start:
-            self._drew[0] = 1
-        return batch
+        self._drew = self._drew or self._draws() != self._would_draw
+        known = self._get() if self._drew or self._outlive_epochs else None
+        return Made(batch, self._worker, self._drew, known)
+
+    def _get(self) -> Streams:
+        streams = rng.capture_state()
+        streams["torch"] = {"cpu": streams["torch"]["cpu"]}  # no worker draws from a device
+        own = {name: rng.generator_state(each) for name, each in self._generators.items()}
+        return {"global": streams, "own": own}
+
+    def _set(self, streams: Streams) -> None:
+        rng.restore_state(streams["global"])
+        for name, each in self._generators.items():
+            rng.set_generator_state(each, streams["own"][name])
+
+    def _draws(self) -> dict[str, str]:
+        own = {f"own {name}": rng.next_draw(each) for name, each in self._generators.items()}
+        return rng.draws() | own

@@ -222,7 +222,8 @@ class Training:
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What keeps the data from going on exactly; to be asked once the random streams are restored."""
         exactness = saved["exactness"].removeprefix("not exact: ")
-        found = [f"{self.path}: {exactness}"] if exactness != "exact" else []
+        found = [exactness] if exactness != "exact" else []
+        found = [f"{self.path}: {each}" for each in (*found, *self._source.differences)]
         if self._in_epoch and saved["next_batch"] != self._source.fingerprint():
             found.append(f"{self.path}: the data give another next batch than they would have")
         return found

@@ -381,7 +381,9 @@ class HoldfastCallback(Reporting, Checkpoint):
         if self.last_resume is None:
             return
         if saved["exactness"] != "exact":
-            self.last_resume.differences.append(saved["exactness"])
+            self.last_resume.differences.append(saved["exactness"].removeprefix("not exact: "))
+        for each in self._held:
+            self.last_resume.differences.extend(each.source.differences)
         now = [each.source.fingerprint() for each in self._held]
         if saved["within"] == "batches" and saved["next_batches"] != now:
             self.last_resume.differences.append("the data give another next batch than they would have")

@@ -410,6 +410,7 @@ class Run:
         assert self.last_resume is not None
         exactness, next_batch, about = self._saved_next
         found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        found += source.differences
         if self._within == "batches" and next_batch != source.fingerprint():
             found.append("the data give another next batch than they would have")
         if about is not None:

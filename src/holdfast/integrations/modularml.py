@@ -29,7 +29,14 @@ if _found not in KNOWN:
     )
 
 from ..session import Accounting, ResumeReport  # noqa: E402
-from .backends import modularml_seams as seams  # noqa: E402
+
+try:
+    from .backends import modularml_seams as seams
+except ModuleNotFoundError as err:
+    raise UsageError(
+        f"ModularML cannot be imported without {err.name}, which it does not bring with it: "
+        'pip install "holdfast[modularml]" does.'
+    ) from err
 from .backends.modularml_holds import held_by  # noqa: E402
 from .backends.modularml_rules import IN_PHASES  # noqa: E402
 from .backends.modularml_run import Held  # noqa: E402

@@ -299,7 +299,8 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._known.restore_streams()
         assert self.last_resume is not None
         if saved["exactness"] != "exact":
-            self.last_resume.differences.append(saved["exactness"])
+            self.last_resume.differences.append(saved["exactness"].removeprefix("not exact: "))
+        self.last_resume.differences.extend(self._known_loader.source.differences)
         if (
             not saved["loader"]["source"]["finished"]
             and saved["next_batch"] != self._known_loader.source.fingerprint()

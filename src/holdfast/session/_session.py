@@ -28,6 +28,7 @@ from ._by_hand import BY_HAND
 from ._calls import COMPLETE
 from ._directory import ExperimentDirectory
 from ._divergence import Watch
+from ._in_memory import InMemory
 from ._keeping import given_up, spared, thin
 from ._pace import Pace, Stopwatch
 from ._replay import REASON, asked, is_end
@@ -76,6 +77,7 @@ class Session:
         self._directory, self._folder = directory, folder
         self.may_be_infinite = (*rule.options.may_be_infinite, *untrained)
         self.watch = Watch(rule.options)
+        self.memory = InMemory(rule, label)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
@@ -157,7 +159,7 @@ class Session:
         if self._directory is None or self.rule.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
-            self.rule.record_memory(key, taken)
+            self.memory.keep(key, taken)
             self._pace.kept(moment.step, watch)
             return True
         directory = self._directory
@@ -346,6 +348,8 @@ class Session:
         if self._directory is not None:
             # A kill may have come between a commit and what was given up for it: that is still to go.
             self._going += given_up(self._directory, self.rule, self._told)
+            if self._directory.resumed is not None:
+                self._directory.resumed.tell(self.rule.options.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_rule = record.moment.hook != BY_HAND

@@ -53,13 +53,15 @@ def _put(owner: type, name: str, value: Any) -> None:
 
 
 def _wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
-    original = vars(owner)[name]
+    found = vars(owner)[name]
+    of_class = isinstance(found, classmethod)
+    original = found.__func__ if of_class else found
 
     @functools.wraps(original)
     def wrapper(*args: Any, **options: Any) -> Any:
         return around(original, *args, **options)
 
-    _put(owner, name, wrapper)
+    _put(owner, name, classmethod(wrapper) if of_class else wrapper)
 
 
 def _rule(given: Any) -> Any:

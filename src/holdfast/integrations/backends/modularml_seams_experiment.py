@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 from modularml.core.experiment.experiment import Experiment
 
 from . import modularml_by_hand as by_hand
 from .modularml_holds import held_by, hold
 from .modularml_values import Decoder
+
+RULE = "checkpointing"
+"""The name of an experiment's own rule in its config."""
 
 
 def _run(original: Any, self: Any, **options: Any) -> Any:
@@ -103,6 +107,19 @@ def _restore_experiment(original: Any, self: Any, name_or_path: str | Path) -> N
     return None
 
 
+def _get_config(original: Any, self: Any) -> dict[str, Any]:
+    """With the experiment's own rule, which ModularML leaves out; it ignores the name when it reads."""
+    rule = self._exp_checkpointing
+    return original(self) | ({} if rule is None else {RULE: rule.get_config()})
+
+
+def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
+    made = original(cls, config)
+    if config.get(RULE) is not None:
+        made.set_checkpointing(Theirs.from_config(config[RULE]))
+    return made
+
+
 def available(self: Any) -> dict[str, Path]:
     held = held_by(self)
     return dict(self._checkpoints) | ({} if held is None else held.available)
@@ -121,4 +138,6 @@ SEAMS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
     (Experiment, "preview_group", _preview),
     (Experiment, "save_checkpoint", _save_experiment),
     (Experiment, "restore_checkpoint", _restore_experiment),
+    (Experiment, "get_config", _get_config),
+    (Experiment, "from_config", _from_config),
 )

@@ -11,8 +11,12 @@ from modularml.callbacks.early_stopping import EarlyStopping
 from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
+from ...checkpointing import Checkpointing
 from .modularml_holds import active, held_by
 from .modularml_rules import rule_of
+
+THEIR_NAMES = {"mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"}
+"""What a config of theirs says."""
 
 
 def _iterate(original: Any, self: Any, *, results: Any = None, **options: Any) -> Any:
@@ -44,6 +48,11 @@ def _construct(original: Any, self: Any, *args: Any, **options: Any) -> None:
     rule_of(self)
 
 
+def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
+    """A rule of ours if the config says more than theirs can."""
+    return Checkpointing.from_config(config) if config.keys() - THEIR_NAMES else original(cls, config)
+
+
 def _never(original: Any, self: Any, phase: Any) -> bool:
     """Early stopping keeps the best state itself: a rule may have given it up, or have saved at another moment."""
     return False
@@ -54,5 +63,6 @@ SEAMS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
     (TrainPhase, "_build_sampler_executions", _build_samplers),
     (TrainPhase, "_invoke_checkpointing", _invoke),
     (Theirs, "__init__", _construct),
+    (Theirs, "from_config", _from_config),
     (EarlyStopping, "_has_phase_checkpointing", _never),
 )

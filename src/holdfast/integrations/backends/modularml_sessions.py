@@ -13,7 +13,7 @@ from typing import Any, final
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
-from ... import bundle
+from ... import bundle, state
 from ...checkpointing import Checkpointing, attach_to_experiment, attach_to_training
 from ...records import Moment
 from ...session import ExperimentDirectory, LastStep, Session
@@ -124,7 +124,9 @@ class Sessions:
         reason = session.due(moment)
         is_saved = False
         if reason is not None and session.rule.mode == "memory":
-            session.rule.record_memory(session._key(moment), memory_state(self._experiment.model_graph))
+            session.memory.keep(
+                session._key(moment), state.capture(memory_state(self._experiment.model_graph))
+            )
         elif reason is not None:
             is_saved = session.save(moment, parts, reason=reason, metrics=metrics)
         if directory is not None:
