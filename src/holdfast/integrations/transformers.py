@@ -140,7 +140,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
                 except DivergenceError as err:
                     if not err.can_roll_back:
                         raise
-                    self._let_go_of_data()
+                    self._clear_away()
                     with self._parts.expecting():
                         self._behind = loop.roll_back(err)
 
@@ -157,9 +157,11 @@ class HoldfastCallback(Reporting, TrainerCallback):
             self._saved_state.save_to_json(os.path.join(folder, "trainer_state.json"))
             return train(folder)
 
-    def _let_go_of_data(self) -> None:
-        """The Trainer was thrown out of its loop: accelerate still counts the loader as being iterated."""
-        gradients = self._trainer.accelerator.gradient_state
+    def _clear_away(self) -> None:
+        """The Trainer was thrown out of its loop: its loader still counts as being iterated, and its work as done."""
+        trainer: Any = self._trainer
+        trainer.current_flos = 0
+        gradients = trainer.accelerator.gradient_state
         while (active := gradients.active_dataloader) is not None:
             gradients._remove_dataloader(active)
 
