@@ -340,6 +340,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 strategy.broadcast(path)
             if saved is None:
                 return None
+            assert path is not None
             assert self._parts.given is not None
             parts = self._parts.given
         return self._own_part(saved, parts, path)
