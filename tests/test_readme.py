@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import options
 import pytest
 import works_with
 
@@ -53,6 +54,13 @@ def test_what_it_is_said_to_work_with_is_what_the_acceptance_test_holds_to_it():
     )
     assert said is not None
     assert said[1] == works_with.table(), "python tests/integrations/works_with.py prints the table"
+
+
+def test_what_a_rule_may_say_in_each_framework_is_what_the_acceptance_test_tries():
+    page = (ROOT / "docs" / "integrations" / "README.md").read_text()
+    said = re.search(r"<!-- options: begin -->\n(.*)<!-- options: end -->", page, re.DOTALL)
+    assert said is not None
+    assert said[1] == options.table(), "python tests/integrations/options.py prints the table"
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ pytest.importorskip("accelerate")
 
 import torch
 from accelerate_case import prepared, step
+from divergence import check_rollback
 
 import holdfast
-from holdfast import errors
+from holdfast import Checkpointing, Run, errors
 from holdfast.integrations.accelerate import hold
 
 
@@ -77,3 +78,22 @@ def test_what_does_not_fit_is_refused_before_anything_changes(tmp_path):
     hold(other)
     with pytest.raises(errors.PlanMismatchError):
         other.load_state(tmp_path)
+
+
+def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path, monkeypatch):
+    rule = {"mode": "disk", "save_on": "batch_end", "every_n": 3, "on_divergence": "rollback"}
+
+    def train(directory, diverges) -> Run:
+        accelerator, model, optimizer, scheduler, loader, seen = prepared()
+        held = hold(accelerator)
+        count = 0
+        with Run(directory, checkpointing=Checkpointing(**rule), **held.parts) as run:
+            for _ in run.epochs(4):
+                for batch in run.batches(held.batches(loader)):
+                    count += 1
+                    loss = step(accelerator, model, optimizer, scheduler, batch)
+                    run.log(loss=float("nan") if diverges and count == 15 else loss)
+                    seen.samples += len(batch[0])
+        return run
+
+    check_rollback(train, tmp_path, monkeypatch)

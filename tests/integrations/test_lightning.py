@@ -16,6 +16,7 @@ pytest.importorskip("lightning")
 import lightning.pytorch as pl
 import torch
 from crashing import Crash, beats
+from divergence import check_rollback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_case import Small, loaders, trainer
 
@@ -150,6 +151,46 @@ def test_a_second_run_in_the_same_directory_is_told_who_runs_there(tmp_path):
     with pytest.raises(errors.RunActiveError):
         trainer(Meanwhile(), HoldfastCallback(tmp_path, checkpointing=rule())).fit(Small(), *loaders())
     fit(tmp_path)  # both have let go
+
+
+class Sick(Small):
+    """Its weights become NaN after so many batches, once."""
+
+    def __init__(self, at: int | None) -> None:
+        super().__init__()
+        self._at, self._count = at, 0
+
+    def on_train_batch_end(self, *details) -> None:
+        self._count += 1
+        if self._count == self._at:
+            next(self.parameters()).data.fill_(float("nan"))
+
+
+def fit_sick(directory, at: int | None, **options) -> HoldfastCallback:
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=rule(**options))
+    trainer(callback).fit(Sick(at), *loaders())
+    return callback
+
+
+@pytest.mark.parametrize("at", [17, 40])  # the last of these is found when all is over
+def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_path, monkeypatch):
+    def train(directory, diverges) -> HoldfastCallback:
+        return fit_sick(directory, at if diverges else None, on_divergence="rollback")
+
+    check_rollback(train, tmp_path, monkeypatch)
+
+
+def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
+    with pytest.raises(errors.DivergenceError, match="train_epoch1_batch4"):
+        fit_sick(tmp_path / "stop", 17, on_divergence="stop")
+    fit_sick(tmp_path / "warn", 17, on_divergence="warn")
+    assert "the run is diverging" in caplog.text
+
+
+def test_the_best_score_of_an_early_stopping_is_no_sickness(tmp_path):
+    fit(tmp_path, saving=rule(save_on="batch_start", every_n=1, on_divergence="stop"))
+    assert not any("health" in each.record.details for each in holdfast.scan(tmp_path) if each.record)
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ def test_a_checkpoint_holds_each_array_once_and_is_built_where_it_will_be(tmp_pa
     assert payload_bytes(made) < size_bytes < 1.5 * payload_bytes(made)
 
 
+@pytest.mark.slow
 def test_snapshots_in_memory_hold_each_array_once_and_are_freed_beyond_max_to_keep():  # 32
     made = trained(mml.Checkpointing(mode="memory", save_on="epoch_end", max_to_keep=2), n_epochs=3)
     assert made.execution_plan.get_train_phase("train").checkpointing.saved_keys == [1, 2]

@@ -44,13 +44,15 @@ def test_mlflow_has_a_reference_to_each_checkpoint_and_marks_what_is_void(tmp_pa
         note = MLflowNotes(directory=tmp_path / "run")
         for record in (first, second, third):
             note(record)
+        noted_in = note.run_id
         assert note.rewind(first) == [second.name, third.name]
-    run = mlflow.MlflowClient().get_run(note.run_id)
+        note.close()
+    run = mlflow.MlflowClient().get_run(noted_in)
     latest = json.loads(run.data.tags["holdfast.latest"])
     assert (latest["id"], latest["directory"]) == (first.id, str(tmp_path / "run"))
     assert json.loads(run.data.tags[f"holdfast.{third.name}"])["parent"] == second.id
     assert json.loads(run.data.tags[f"holdfast.{third.name}"])["void"] is True
-    history = mlflow.MlflowClient().get_metric_history(note.run_id, "loss")
+    history = mlflow.MlflowClient().get_metric_history(noted_in, "loss")
     assert [(each.step, each.value) for each in history] == [(2, 1.0), (4, 0.5), (6, 1 / 3)]
     assert "broken" not in run.data.metrics
 

@@ -74,7 +74,9 @@ class Checkpointing:
         preemption_deadline_s: seconds after the signal at which the process leaves in any case.
         preemption_exit_code: what a scheduler is to take for "start it again"; 75 is EX_TEMPFAIL.
         on_saved: called with the record of each checkpoint once it is committed, in the thread that wrote it
-            (in the background, if so saved). What it raises is logged and harms nothing.
+            (in the background, if so saved). If it has a method `rewind(record)`, that is called, too, whenever
+            the run goes on from a checkpoint, with its record, before training. What they raise is logged and
+            harms nothing.
         keep: (mode="disk", as all that follow) what to keep, such as `KeepLast(3) | KeepBest(2, "val_loss")`;
             in place of `max_to_keep`, `keep_best` and `keep_every`. See `docs/keeping.md`.
         keep_best: keep so many whose metric `monitor` is lowest (`direction="min"`) or highest (`"max"`).

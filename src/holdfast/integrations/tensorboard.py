@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from pathlib import Path
 from typing import final
 
 from torch.utils.tensorboard import SummaryWriter
@@ -24,11 +26,14 @@ from .backends.notes import described, finite
 class TensorBoardNotes:
     """Called with the record of each committed checkpoint, in whatever thread wrote it.
 
+    When the run that it is told of goes on from a checkpoint (after a kill, by name, by a rollback), `rewind` is
+    called by itself: TensorBoard then forgets what was logged for later steps, by whichever process and writer,
+    in this directory.
+
     Args:
         events: the directory of the event files.
         directory: of the checkpoints, noted with each of them.
-        rewound_to: of a run that goes on from this checkpoint: TensorBoard then forgets what was logged for
-            later steps (its `purge_step`).
+        rewound_to: of a run that goes on from this checkpoint without telling, begin as after `rewind`.
     """
 
     def __init__(
@@ -39,25 +44,51 @@ class TensorBoardNotes:
         rewound_to: CheckpointRecord | None = None,
     ) -> None:
         self._events, self._directory = os.fspath(events), directory
-        self._writer = SummaryWriter(
-            self._events, purge_step=None if rewound_to is None else rewound_to.moment.step + 1
-        )
+        self._writer: SummaryWriter | None = None  # none before it is needed: files are read in order of age
+        if rewound_to is not None:
+            self.rewind(rewound_to)
 
     def __call__(self, record: CheckpointRecord) -> None:
         """The metrics that are finite as scalars, and the reference as a text, at the record's step."""
         step = record.moment.step
         for name, value in finite(record.metrics).items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.add_text(
+            self.writer.add_scalar(name, value, step)
+        self.writer.add_text(
             "holdfast/checkpoint", json.dumps(described(record, self._directory), sort_keys=True), step
         )
-        self._writer.flush()
+        self.writer.flush()
+
+    @property
+    def writer(self) -> SummaryWriter:
+        """For curves of one's own: another one after each `rewind`, so ask for it each time.
+
+        What another `SummaryWriter` logs to this directory before `rewind` is forgotten with the rest.
+        """
+        if self._writer is None:
+            self._writer = SummaryWriter(self._events)
+        return self._writer
 
     def rewind(self, record: CheckpointRecord) -> None:
-        """Training goes back to `record`: TensorBoard forgets what was logged for later steps."""
-        self._writer.close()
+        """Training goes back to `record`: TensorBoard forgets what was logged for later steps (its `purge_step`)."""
+        self.close()
+        self._outlast()
         self._writer = SummaryWriter(self._events, purge_step=record.moment.step + 1)
+        self._writer.flush()
 
     def close(self) -> None:
         """Write what is left, and close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _outlast(self) -> None:
+        """Wait, at most a second, until a new file has another time in its name than those that are there.
+
+        TensorBoard reads them in the order of their names. Within a second that is decided by the process's
+        number, and what is to be forgotten might come after its end.
+        """
+        names = (file.name.split(".") for file in Path(self._events).glob("events.out.tfevents.*"))
+        newest_s = max((int(parts[3]) for parts in names if parts[3].isdigit()), default=0)
+        now_s = time.time()
+        if int(now_s) == newest_s:
+            time.sleep(newest_s + 1 - now_s)

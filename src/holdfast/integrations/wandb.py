@@ -15,6 +15,7 @@ from ..records import CheckpointRecord
 from .backends.notes import described, finite
 
 STEP = "holdfast/step"
+LIFE = "holdfast/life"
 
 
 @final
@@ -22,8 +23,10 @@ class WandbNotes:
     """Called with the record of each committed checkpoint, in whatever thread wrote it.
 
     Metrics are logged against an axis of their own, `holdfast/step`: W&B's own step only grows, so what is
-    logged again after training has gone back would be thrown away. A run cannot be cut short from here (the
-    server's `wandb.init(resume_from=…)` can): `rewind` says in the history and the summary from where it went on.
+    logged again after training has gone back would be thrown away. What was logged cannot be taken back from here
+    (W&B's server can, see `wandb.init(resume_from=…)`, to the `wandb_step` of a checkpoint's note). So each row
+    says in which life of the run it was logged: of two rows of one step the one with the greater `holdfast/life`
+    stands. When the run goes on from a checkpoint, `rewind` is called by itself.
 
     Args:
         run: what `wandb.init` gave.
@@ -34,21 +37,37 @@ class WandbNotes:
         self._directory = directory
         self._run = run
         self._defined: set[str] = set()
+        self._notes: dict[str, dict[str, Any]] = {}  # of the checkpoints that stand, by name
+        self._life = int(run.summary.get(LIFE) or 0)
         run.define_metric(STEP)
 
     def __call__(self, record: CheckpointRecord) -> None:
         """The reference in the summary, under `holdfast/latest` and `holdfast/checkpoints/NAME`; metrics in the history."""
-        note = described(record, self._directory)
+        note = self._described(record) | {"wandb_step": self._run.step}
         metrics = finite(record.metrics)
         for name in metrics.keys() - self._defined:
             self._run.define_metric(name, step_metric=STEP)
             self._defined.add(name)
-        self._run.log({**metrics, STEP: record.moment.step, "holdfast/checkpoint": record.id})
+        self._run.log(
+            {**metrics, STEP: record.moment.step, LIFE: self._life, "holdfast/checkpoint": record.id}
+        )
+        self._notes[record.name] = note
         self._run.summary["holdfast/latest"] = note
         self._run.summary[f"holdfast/checkpoints/{record.name}"] = note
 
     def rewind(self, record: CheckpointRecord) -> None:
-        """Training goes back to `record`: what was logged for later steps is void from here on."""
-        self._run.log({STEP: record.moment.step, "holdfast/rewound_to": record.id})
-        self._run.summary["holdfast/latest"] = described(record, self._directory)
-        self._run.summary["holdfast/rewound_to"] = described(record, self._directory)
+        """Training goes back to `record`: a life begins, the summary shows what stands, later notes are `void`."""
+        self._life += 1
+        self._run.log({STEP: record.moment.step, LIFE: self._life, "holdfast/rewound_to": record.id})
+        for name, note in [*self._notes.items()]:
+            if note["step"] > record.moment.step:
+                self._run.summary[f"holdfast/checkpoints/{name}"] = note | {"void": True}
+                del self._notes[name]
+        summary = finite(record.metrics) | {LIFE: self._life, STEP: record.moment.step}
+        for name, value in summary.items():
+            self._run.summary[name] = value
+        self._run.summary["holdfast/latest"] = self._described(record)
+        self._run.summary["holdfast/rewound_to"] = self._described(record)
+
+    def _described(self, record: CheckpointRecord) -> dict[str, Any]:
+        return described(record, self._directory)

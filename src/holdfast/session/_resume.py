@@ -46,6 +46,7 @@ class ResumeReport:
     set_aside: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
+    _told: list[object] = field(default_factory=list, repr=False)
     _noted: int = field(default=0, repr=False)
     _has_arrived: bool = field(default=False, repr=False)
 
@@ -55,6 +56,20 @@ class ResumeReport:
         self._noted += len(found)
         if self._has_arrived and found:
             logger.warning("what went on from %s is %s", self.path, self.verdict)
+
+    def tell(self, on_saved: object) -> None:
+        """Let what was told of each checkpoint go back to this one, if it can; once, however many rules name it.
+
+        What it raises is logged: it is told of a run, and must not end it.
+        """
+        rewind = getattr(on_saved, "rewind", None)
+        if rewind is None or any(each is on_saved for each in self._told):
+            return
+        self._told.append(on_saved)
+        try:
+            rewind(self.record)
+        except Exception:
+            logger.exception("%s could not be taken back to %s", type(on_saved).__name__, self.record.name)
 
     def arrive(self, ahead: Ahead) -> None:
         """All is in place: compare what comes next with what should, and say how exactly the run goes on."""
