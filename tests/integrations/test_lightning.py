@@ -194,7 +194,7 @@ def test_the_best_score_of_an_early_stopping_is_no_sickness(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
+def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tmp_path):
     here = Path(__file__).parent
     script = here / "lightning_ddp.py"
     path = os.pathsep.join([str(here), str(here / "cases"), str(here.parent), *sys.path])
@@ -220,7 +220,11 @@ def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
         ]
         return [process.wait(timeout=200) for process in pair]
 
-    assert run("peace", "killed", "23") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("peace", "killed:23:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("killed:11:SIGTERM") == [75, 75]
+    newest = holdfast.scan(tmp_path / "killed")[-1].record
+    assert newest
+    assert newest.reason == "told to leave (SIGTERM)"
     assert run("killed") == [0, 0]
     for rank in range(2):
         ends = [(tmp_path / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]
