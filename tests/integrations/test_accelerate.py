@@ -9,6 +9,7 @@ pytest.importorskip("accelerate")
 import torch
 from accelerate_case import prepared, step
 from divergence import check_rollback
+from pair import run_pair
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
@@ -97,3 +98,11 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path
         return run
 
     check_rollback(train, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_several_processes_are_refused_at_once_in_each(tmp_path):
+    for status, printed in run_pair("several_processes.py", "accelerate", cwd=tmp_path):
+        assert status == 3
+        assert "of several, Lightning with DDP is held" in printed
+    assert not holdfast.scan(tmp_path)

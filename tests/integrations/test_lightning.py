@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +15,7 @@ from crashing import Crash, beats
 from divergence import check_rollback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_case import Small, loaders, trainer
+from pair import run_pair
 
 import holdfast
 from holdfast import Checkpointing, errors
@@ -194,33 +191,15 @@ def test_the_best_score_of_an_early_stopping_is_no_sickness(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
-    here = Path(__file__).parent
-    script = here / "lightning_ddp.py"
-    path = os.pathsep.join([str(here), str(here / "cases"), str(here.parent), *sys.path])
-
+def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tmp_path):
     def run(*arguments: str) -> list[int]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        common = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": "2",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": path,
-        }
-        pair = [
-            subprocess.Popen(
-                [sys.executable, str(script), *arguments],
-                cwd=tmp_path,
-                env=os.environ | common | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
-            )
-            for rank in range(2)
-        ]
-        return [process.wait(timeout=200) for process in pair]
+        return [status for status, _ in run_pair("lightning_ddp.py", *arguments, cwd=tmp_path)]
 
-    assert run("peace", "killed", "23") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("peace", "killed:23:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("killed:11:SIGTERM") == [75, 75]
+    newest = holdfast.scan(tmp_path / "killed")[-1].record
+    assert newest
+    assert newest.reason == "told to leave (SIGTERM)"
     assert run("killed") == [0, 0]
     for rank in range(2):
         ends = [(tmp_path / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]

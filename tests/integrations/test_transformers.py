@@ -12,6 +12,7 @@ pytest.importorskip("accelerate")
 import torch
 from crashing import Crash, beats
 from divergence import check_rollback
+from pair import run_pair
 from transformers import GPT2LMHeadModel, TrainerCallback
 from transformers_case import Beats, trainer
 from typer.testing import CliRunner
@@ -163,3 +164,11 @@ def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
         train_sick(tmp_path / "stop", 17, on_divergence="stop")
     train_sick(tmp_path / "warn", 17, on_divergence="warn")
     assert "the run is diverging" in caplog.text
+
+
+@pytest.mark.slow
+def test_several_processes_are_refused_at_once_in_each(tmp_path):
+    for status, printed in run_pair("several_processes.py", "transformers", cwd=tmp_path):
+        assert status == 3
+        assert "of several, Lightning with DDP is held" in printed
+    assert not holdfast.scan(tmp_path)
