@@ -6,6 +6,7 @@ killed at any instant. `Newborns` is the test's end; `serve` is what the script 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -40,16 +41,27 @@ class Kill:
 
 
 class Newborns(AbstractContextManager["Newborns"]):
-    """What jobs are given to: `script` runs with its arguments in a process of its own, and calls `serve`."""
+    """What jobs are given to: `script` runs with its arguments in a process of its own, and calls `serve`.
 
-    def __init__(self, script: str, *arguments: str, flags: Sequence[str] = ("-W", "error")) -> None:
+    Args:
+        flags: of Python.
+        environment: what of it is another one than here.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        *arguments: str,
+        flags: Sequence[str] = ("-W", "error"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, *flags, script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": path} | dict(environment or {}),
         )
 
     def ask(self, job: Mapping[str, Any], kill: Kill | None = None) -> Answer:
@@ -158,11 +170,19 @@ def _spawn(job: Job, write_end: int) -> int:
 
 
 def _live(do: Callable[[Job, Beat], Answer], job: Job, write_end: int) -> None:
-    """Do the job, answer, and end this process."""
+    """Do the job, answer, and end this process: at once, or as an interpreter ends, if the job says `ends`."""
     changes = count_changes(job.pop("at_change"))
+    ends = job.pop("ends", False)
     try:
         answer = do(job, lambda: os.write(write_end, b"."))
     except BaseException as err:  # also what would end the process that this one was forked from
         answer = {"error": f"{type(err).__name__}: {err}"}
-    os.write(write_end, json.dumps({**answer, "changes": changes[0]}).encode() + b"\n")
-    os._exit(0)
+
+    def send() -> None:
+        os.write(write_end, json.dumps({**answer, "changes": changes[0]}).encode() + b"\n")
+        os._exit(0)
+
+    if ends:
+        atexit.register(send)
+        sys.exit(0)
+    send()

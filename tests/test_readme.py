@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import options
 import pytest
 import works_with
 
@@ -72,6 +73,13 @@ def test_the_oldest_version_that_an_extra_allows_is_the_oldest_that_is_tested():
         if name not in untested and not f"{tested.get(name)}.".startswith(f"{floor[1]}.")
     }
     assert differ == {}
+
+
+def test_what_a_rule_may_say_in_each_framework_is_what_the_acceptance_test_tries():
+    page = (ROOT / "docs" / "integrations" / "README.md").read_text()
+    said = re.search(r"<!-- options: begin -->\n(.*)<!-- options: end -->", page, re.DOTALL)
+    assert said is not None
+    assert said[1] == options.table(), "python tests/integrations/options.py prints the table"
 
 
 @pytest.mark.slow

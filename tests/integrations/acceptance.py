@@ -20,23 +20,29 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crashing import Crash
+
 from newborn import Beat, Kill, Newborns, serve
 
 if TYPE_CHECKING:
+    from holdfast import Checkpointing
     from holdfast.session import ResumeReport
 
 HERE = Path(__file__).parent / "cases"
 CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))
 SAVING = {"save_on": ["batch_end", "epoch_end"], "every_n": 3}
 """Saves of two kinds, at different intervals; a batch's rule counts on across epochs."""
+WITHOUT_EPOCHS = ("lightgbm", "xgboost")
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run; `digest` is None if it was killed."""
+    """What became of a run; `digest` is None if it was killed, or ended by the exception `ended_by`.
+
+    `told`: the names of the checkpoints of which `on_saved` was told.
+    """
 
     beats: int
     was_killed: bool
@@ -57,26 +66,59 @@ class Outcome:
     verdict: str | None = None
     resumed_from: str | None = None
     set_aside: tuple[str, ...] = ()
+    ended_by: str | None = None
+    exit_code: int | None = None
+    told: tuple[str, ...] = ()
+
+
+def compiled_once(directory: str | Path) -> dict[str, str]:
+    """An environment in which what JAX has compiled once is found in `directory`: compiling takes most of a small run."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(directory),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 class Runs(AbstractContextManager["Runs"]):
-    """Runs of one case, each in a process of its own."""
+    """Runs of one case, each in a process of its own.
+
+    The first has to be in peace: it compiles whatever those that are killed will need, so that no kill tears a program.
+    """
 
     def __init__(self, case: str) -> None:
-        self._newborns = Newborns(__file__, case)
+        self._programs = tempfile.TemporaryDirectory()
+        self._newborns = Newborns(__file__, case, environment=compiled_once(self._programs.name))
+        self._saving = SAVING | ({"save_on": "batch_end"} if case in WITHOUT_EPOCHS else {})
 
-    def run(self, directory: Path, kill: Kill | None = None, **rule: Any) -> Outcome:
+    def run(
+        self, directory: Path, kill: Kill | None = None, *, compile_anew: bool = False, **rule: Any
+    ) -> Outcome:
         """Train in `directory`, from where a run before it has ended or was killed.
 
         Args:
+            compile_anew: what JAX has compiled for others before is not used.
             rule: arguments of `Checkpointing` besides those in `SAVING`.
         """
-        answer = self._newborns.ask({"directory": str(directory), "rule": SAVING | rule}, kill)
+        job = {"directory": str(directory), "rule": self._saving | rule, "compile_anew": compile_anew}
+        answer = self._newborns.ask(job, kill)
         assert "error" not in answer, answer["error"]
+        return self._outcome(answer)
+
+    def ends(self, directory: Path, acts: Mapping[int, str], **rule: Any) -> Outcome:
+        """The same, but what is to happen in these batches (from 1) happens, and may end the run.
+
+        `acts`: "crash"; "request", a save; or the name of a signal.
+        """
+        job = {"directory": str(directory), "rule": self._saving | rule, "acts": acts, "ends": True}
+        return self._outcome(self._newborns.ask(job))
+
+    def _outcome(self, answer: Mapping[str, Any]) -> Outcome:
         return Outcome(**{name: answer[name] for name in Outcome.__dataclass_fields__ if name in answer})
 
     def __exit__(self, *details: object) -> None:
         self._newborns.__exit__(*details)
+        self._programs.cleanup()
 
 
 def missing(case: str) -> str | None:
@@ -95,19 +137,54 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
     from holdfast import Checkpointing
 
     def do(job: dict[str, Any], beat: Beat) -> dict[str, Any]:
+        if job.get("compile_anew") and (jax := sys.modules.get("jax")):
+            jax.config.update("jax_enable_compilation_cache", False)
+        told: list[str] = []
+        acts = job.get("acts")
         try:
-            ended = train(Path(job["directory"]), Checkpointing(mode="disk", **job["rule"]), beat)
-        except BaseException:
-            return {"error": traceback.format_exc()}
+            if acts is None:
+                rule = Checkpointing(**{"mode": "disk"} | job["rule"])
+            else:
+                rule = Checkpointing(
+                    **{"mode": "disk"} | job["rule"], on_saved=lambda record: told.append(record.name)
+                )
+                beat = _acting(rule, acts, beat)
+            ended = train(Path(job["directory"]), rule, beat)
+        except BaseException as err:
+            if acts is None:
+                return {"error": traceback.format_exc()}
+            code = err.code if isinstance(err, SystemExit) else None
+            return {"ended_by": f"{type(err).__name__}: {err}", "exit_code": code, "told": told}
         report = ended.resumed
         return {
             "digest": ended.digest,
             "verdict": report and report.verdict,
             "resumed_from": report and report.record.name,
             "set_aside": report.set_aside if report else [],
+            "told": told,
         }
 
     return do
+
+
+def _acting(rule: Checkpointing, acts: Mapping[str, str], beat: Beat) -> Beat:
+    count = 0
+
+    def act() -> None:
+        nonlocal count
+        beat()
+        count += 1
+        match acts.get(str(count)):
+            case None:
+                pass
+            case "crash":
+                raise Crash("a cable was pulled")
+            case "request":
+                rule.request()
+            case name:
+                signal.raise_signal(signal.Signals[name])
+
+    return act
 
 
 if __name__ == "__main__":

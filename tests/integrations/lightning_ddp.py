@@ -1,4 +1,7 @@
-"""One of two processes that train with DDP: `lightning_ddp.py DIRECTORY [DIRECTORY BATCH]`, which ends with SIGKILL in that batch."""
+"""One of two processes that train with DDP, in one directory after the other: `lightning_ddp.py DIRECTORY[:BATCH:SIGNAL] …`.
+
+In that batch of this process, counted from 1, each of the two gets the signal.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,19 @@ class Mixed(Small):
         return loss * (1 + 0.1 * torch.rand(()))
 
 
-def train(directory: Path, fatal: int | None = None) -> None:
+def train(directory: Path, fatal: int | None = None, name: str = "") -> None:
     count = 0
 
     def beat() -> None:
         nonlocal count
         count += 1
         if count == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[name])
 
     pl.seed_everything(1, verbose=False)
     model = Mixed(beat)
-    rule = Checkpointing(mode="disk", save_on=["batch_end", "epoch_end"], every_n=3, max_to_keep=3)
+    saving = {"save_on": ["batch_end", "epoch_end"], "every_n": 3, "max_to_keep": 3}
+    rule = Checkpointing(mode="disk", **saving, save_on_preemption=True, save_on_exception=True)
     callback = HoldfastCallback(directory, checkpointing=rule)
 
     class Apart(pl.Callback):
@@ -49,6 +53,7 @@ def train(directory: Path, fatal: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]))
-    if len(sys.argv) > 2:
-        train(Path(sys.argv[2]), int(sys.argv[3]))
+    for each in sys.argv[1:]:
+        where, _, when = each.partition(":")
+        batch, _, name = when.partition(":")
+        train(Path(where), int(batch) if batch else None, name)

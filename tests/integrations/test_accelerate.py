@@ -8,9 +8,11 @@ pytest.importorskip("accelerate")
 
 import torch
 from accelerate_case import prepared, step
+from divergence import check_rollback
+from pair import run_pair
 
 import holdfast
-from holdfast import errors
+from holdfast import Checkpointing, Run, errors
 from holdfast.integrations.accelerate import hold
 
 
@@ -77,3 +79,30 @@ def test_what_does_not_fit_is_refused_before_anything_changes(tmp_path):
     hold(other)
     with pytest.raises(errors.PlanMismatchError):
         other.load_state(tmp_path)
+
+
+def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path, monkeypatch):
+    rule = {"mode": "disk", "save_on": "batch_end", "every_n": 3, "on_divergence": "rollback"}
+
+    def train(directory, diverges) -> Run:
+        accelerator, model, optimizer, scheduler, loader, seen = prepared()
+        held = hold(accelerator)
+        count = 0
+        with Run(directory, checkpointing=Checkpointing(**rule), **held.parts) as run:
+            for _ in run.epochs(4):
+                for batch in run.batches(held.batches(loader)):
+                    count += 1
+                    loss = step(accelerator, model, optimizer, scheduler, batch)
+                    run.log(loss=float("nan") if diverges and count == 15 else loss)
+                    seen.samples += len(batch[0])
+        return run
+
+    check_rollback(train, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_several_processes_are_refused_at_once_in_each(tmp_path):
+    for status, printed in run_pair("several_processes.py", "accelerate", cwd=tmp_path):
+        assert status == 3
+        assert "of several, Lightning with DDP is held" in printed
+    assert not holdfast.scan(tmp_path)

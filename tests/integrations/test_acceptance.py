@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from acceptance import CASES, Outcome, Runs, missing
+from options import REFUSABLE, REFUSED, allowed
 
 import holdfast
 from newborn import Kill
@@ -22,6 +23,7 @@ BEST = {"keep_best": 2, "monitor": "loss", "direction": "min", "max_to_keep": 1}
 class Case:
     """A framework's runs, and what one in peace ended with and left behind."""
 
+    name: str
     runs: Runs
     peace: Outcome
     kept: set[str]
@@ -35,7 +37,7 @@ def case(request, tmp_path_factory) -> Iterator[Case]:
     with Runs(request.param) as runs:
         peace = runs.run(directory, max_to_keep=KEPT)
         assert (peace.was_killed, peace.resumed_from) == (False, None)
-        yield Case(runs, peace, names(directory))
+        yield Case(request.param, runs, peace, names(directory))
 
 
 def names(directory: Path) -> set[str]:
@@ -53,7 +55,7 @@ def kill_in(case: Case, part: float) -> Kill:
 
 def test_a_run_that_is_killed_goes_on_in_a_new_process_and_keeps_what_it_would_have_kept(case, tmp_path):
     assert case.runs.run(tmp_path, kill_in(case, 0.7), max_to_keep=KEPT).was_killed
-    outcome = case.runs.run(tmp_path, max_to_keep=KEPT)
+    outcome = case.runs.run(tmp_path, max_to_keep=KEPT, compile_anew=True)
     assert outcome.resumed_from is not None
     assert outcome.beats < case.peace.beats
     assert (outcome.verdict, outcome.digest) == ("exact", case.peace.digest)
@@ -98,3 +100,74 @@ def test_the_best_are_known_after_a_restart_too(case, tmp_path):
     assert outcome.digest == case.peace.digest
     kept = names(tmp_path / "killed")
     assert kept - {outcome.resumed_from} == names(tmp_path / "peace") - {outcome.resumed_from}
+
+
+def reasons(directory: Path) -> list[str]:
+    return [listed.record.reason for listed in holdfast.scan(directory) if listed.record]
+
+
+@pytest.mark.slow
+def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
+    """One training in four processes; what each asks for is seen in what it leaves, and the last ends as one in peace."""
+    (tmp_path / "save-now").touch()
+    crashed = case.runs.ends(
+        tmp_path, {4: "request", 9: "crash"}, save_on="phase_end", every_n=1, save_on_exception=True
+    )
+    assert crashed.ended_by == "Crash: a cable was pulled"
+    by_hand, asked, rescued = reasons(tmp_path)
+    assert by_hand == "asked for by the file save-now"
+    assert asked == "asked for by request()"
+    assert rescued.startswith("before ")
+    assert len(crashed.told) == 3
+
+    skipped = (
+        8 if case.name.startswith("keras") else 0
+    )  # Keras is led through what was trained on, beats and all
+    told_to_leave = case.runs.ends(
+        tmp_path,
+        {4 + skipped: "SIGTERM"},
+        every_seconds=1e-9,
+        background=False,
+        save_on_preemption=True,
+        keep_best=1,
+        monitor="loss",
+        max_to_keep=1,
+    )
+    assert told_to_leave.beats == 4 + skipped
+    assert told_to_leave.ended_by.startswith("Preempted")
+    assert told_to_leave.exit_code == 75
+    assert reasons(tmp_path)[-1] == "told to leave (SIGTERM)"
+    assert len(told_to_leave.told) >= 4
+    assert (
+        len(names(tmp_path)) <= 3 + 3
+    )  # the best, the newest, where it went on from; and those of other rules
+
+    skipped = min(skipped, 2)
+    interrupted = case.runs.ends(tmp_path, {3 + skipped: "SIGINT"}, save_on_exception="between")
+    assert interrupted.beats == 3 + skipped
+    assert interrupted.ended_by.partition(":")[0] in ("KeyboardInterrupt", "SystemExit")
+    assert reasons(tmp_path)[-1] == "Ctrl+C"
+
+    ended = case.runs.ends(
+        tmp_path,
+        {},
+        max_overhead=0.9,
+        keep_every="2 steps",
+        max_bytes="1 GB",
+        when_busy="skip",
+        durability="process",
+        on_error="warn",
+        **{"on_divergence": "stop"} | allowed(case.name),
+    )
+    assert ended.ended_by is None
+    assert (ended.verdict, ended.digest) == ("exact", case.peace.digest)
+    assert ended.told
+
+
+@pytest.mark.slow
+def test_what_does_not_work_somewhere_is_refused_before_training(case, tmp_path):
+    for option in REFUSED[case.name]:
+        refused = case.runs.ends(tmp_path, {}, **REFUSABLE[option])
+        assert refused.beats == 0, option
+        assert refused.ended_by.startswith("UsageError: "), refused.ended_by
+        assert not names(tmp_path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast import Checkpointing
+from holdfast import Checkpointing, errors
 
 xgboost = pytest.importorskip("xgboost")
 
 
-def boost(directory, rounds, *, patience):
+def boost(directory, rounds, *, patience, rule=None, metric=None):
     from holdfast.integrations.xgboost import train
 
     dice = np.random.default_rng(0)
@@ -23,7 +23,8 @@ def boost(directory, rounds, *, patience):
         fit,
         rounds,
         directory=directory,
-        checkpointing=Checkpointing(mode="disk", save_on="batch_end"),
+        checkpointing=rule or Checkpointing(mode="disk", save_on="batch_end"),
+        custom_metric=metric,
         evals=[(check, "check")],
         early_stopping_rounds=patience,
         verbose_eval=False,
@@ -42,3 +43,24 @@ def test_what_an_early_stopping_ended_stays_ended(tmp_path):
     ended = boost(tmp_path, 200, patience=2).booster.num_boosted_rounds()
     assert ended < 200
     assert boost(tmp_path, 300, patience=2).booster.num_boosted_rounds() == ended
+
+
+def sick_after(rounds):
+    def odd(predicted, data):
+        nonlocal rounds
+        rounds -= 1
+        return "odd", 1.0 if rounds > 0 else float("nan")
+
+    return odd
+
+
+def test_rounds_whose_score_is_not_finite_stop_or_are_warned_of(tmp_path, caplog):
+    def minding(what):
+        return Checkpointing(mode="disk", save_on="batch_end", on_divergence=what)
+
+    with pytest.raises(errors.DivergenceError, match="odd is nan"):
+        boost(tmp_path / "stop", 9, patience=9, rule=minding("stop"), metric=sick_after(5))
+    boost(tmp_path / "warn", 9, patience=9, rule=minding("warn"), metric=sick_after(5))
+    assert "the run is diverging: odd is nan" in caplog.text
+    with pytest.raises(errors.UsageError, match="the same rounds would come again"):
+        boost(tmp_path / "back", 9, patience=9, rule=minding("rollback"))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from acceptance import compiled_once
 
 if importlib.util.find_spec("keras") is None:  # importing it would choose a backend
     pytest.skip("keras is not installed", allow_module_level=True)
@@ -79,6 +80,31 @@ second = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(8, name=
 second.compile("adamw", "mse")
 with pytest.raises(errors.StateMismatchError, match="there is no live object for it"):
     fit(second, [held("other")])
+
+
+
+class Sick(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 15:
+            self.model.layers[0].kernel.assign(np.full((6, 8), np.nan, "float32"))
+            if keras.backend.backend() == "jax":  # which trains from a copy within an epoch
+                self.model._jax_state["trainable_variables"] = [v.value for v in self.model.trainable_variables]
+
+
+def minding(directory, what):
+    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=2, on_divergence=what)
+    return HoldfastCallback(directory, checkpointing=rule)
+
+
+with pytest.raises(errors.UsageError, match="epochs of a fit only go forward"):
+    minding("sick", "rollback")
+with pytest.raises(errors.DivergenceError, match="train_epoch1_batch3|train_epoch1_batch1"):
+    fit(compiled(), [Sick(), minding("sick", "stop")])
+again = minding("sick", "stop")
+fit(compiled(), [again])  # from the newest that was finite
+assert not again.last_resume.record.details.get("health")
+assert same(stock, fit_model := again._model)
+
 with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with torch Keras itself refuses it
     second.compile("adamw", "mse", steps_per_execution=2)
     fit(second, [held("executions")])
@@ -95,7 +121,9 @@ def test_a_held_fit_goes_on_from_every_hook_and_refuses_what_does_not_match(back
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=tmp_path,
-        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+        env=os.environ
+        | compiled_once(tmp_path / "programs")
+        | {"KERAS_BACKEND": backend, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +12,10 @@ pytest.importorskip("lightning")
 import lightning.pytorch as pl
 import torch
 from crashing import Crash, beats
+from divergence import check_rollback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_case import Small, loaders, trainer
+from pair import run_pair
 
 import holdfast
 from holdfast import Checkpointing, errors
@@ -152,34 +150,56 @@ def test_a_second_run_in_the_same_directory_is_told_who_runs_there(tmp_path):
     fit(tmp_path)  # both have let go
 
 
+class Sick(Small):
+    """Its weights become NaN after so many batches, once."""
+
+    def __init__(self, at: int | None) -> None:
+        super().__init__()
+        self._at, self._count = at, 0
+
+    def on_train_batch_end(self, *details) -> None:
+        self._count += 1
+        if self._count == self._at:
+            next(self.parameters()).data.fill_(float("nan"))
+
+
+def fit_sick(directory, at: int | None, **options) -> HoldfastCallback:
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=rule(**options))
+    trainer(callback).fit(Sick(at), *loaders())
+    return callback
+
+
+@pytest.mark.parametrize("at", [17, 40])  # the last of these is found when all is over
+def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_path, monkeypatch):
+    def train(directory, diverges) -> HoldfastCallback:
+        return fit_sick(directory, at if diverges else None, on_divergence="rollback")
+
+    check_rollback(train, tmp_path, monkeypatch)
+
+
+def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
+    with pytest.raises(errors.DivergenceError, match="train_epoch1_batch4"):
+        fit_sick(tmp_path / "stop", 17, on_divergence="stop")
+    fit_sick(tmp_path / "warn", 17, on_divergence="warn")
+    assert "the run is diverging" in caplog.text
+
+
+def test_the_best_score_of_an_early_stopping_is_no_sickness(tmp_path):
+    fit(tmp_path, saving=rule(save_on="batch_start", every_n=1, on_divergence="stop"))
+    assert not any("health" in each.record.details for each in holdfast.scan(tmp_path) if each.record)
+
+
 @pytest.mark.slow
-def test_two_processes_that_are_killed_go_on_as_two_in_peace(tmp_path):
-    here = Path(__file__).parent
-    script = here / "lightning_ddp.py"
-    path = os.pathsep.join([str(here), str(here / "cases"), str(here.parent), *sys.path])
-
+def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tmp_path):
     def run(*arguments: str) -> list[int]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        common = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": "2",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": path,
-        }
-        pair = [
-            subprocess.Popen(
-                [sys.executable, str(script), *arguments],
-                cwd=tmp_path,
-                env=os.environ | common | {"LOCAL_RANK": str(rank), "NODE_RANK": "0"},
-            )
-            for rank in range(2)
-        ]
-        return [process.wait(timeout=200) for process in pair]
+        return [status for status, _ in run_pair("lightning_ddp.py", *arguments, cwd=tmp_path)]
 
-    assert run("peace", "killed", "23") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("peace", "killed:23:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("killed:11:SIGTERM") == [75, 75]
+    newest = holdfast.scan(tmp_path / "killed")[-1].record
+    assert newest
+    assert newest.reason == "told to leave (SIGTERM)"
     assert run("killed") == [0, 0]
     for rank in range(2):
         ends = [(tmp_path / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]

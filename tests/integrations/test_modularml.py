@@ -24,7 +24,7 @@ from modularml_experiment import experiment, planned, run, stopping, train_phase
 
 import holdfast
 from holdfast import Checkpointing
-from holdfast.errors import PlanMismatchError, SaveError, UsageError
+from holdfast.errors import DivergenceError, PlanMismatchError, SaveError, UsageError
 from holdfast.integrations import modularml as hf
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
@@ -467,3 +467,43 @@ def test_the_example_is_killed_and_ends_as_one_that_was_not(tmp_path):
     assert ended[-3].startswith("went on from train_epoch")
     assert ended[-3].endswith(": exact")
     assert ended[-2:] == wanted[-2:]
+
+
+def sick(model, at: int):
+    """A beat that makes weights NaN in the batch of this number."""
+    counted = 0
+
+    def beat() -> None:
+        nonlocal counted
+        counted += 1
+        if counted == at:
+            model().fill_(float("nan"))
+
+    return beat
+
+
+def test_a_phase_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
+    def weights():
+        nodes = made.model_graph.nodes.values()
+        return next(next(node.model.parameters() for node in nodes if hasattr(node, "model"))).data
+
+    for what, match in (("warn", None), ("stop", "the run diverged")):
+        hf.enable(tmp_path / what)
+        made = one_phase(ours(save_on="batch_end", every_n=2, on_divergence=what), sick(weights, 9))
+        if match is None:
+            run(made)
+        else:
+            with pytest.raises(DivergenceError, match=match):
+                run(made)
+    assert "the run is diverging" in caplog.text
+
+
+def test_what_does_not_work_here_is_refused_before_training(tmp_path):
+    with pytest.raises(UsageError, match="its loops only go forward"):
+        run(one_phase(ours(on_divergence="rollback")))
+    with pytest.raises(UsageError, match="its loops only go forward"):
+        hf.enable(checkpointing=ours(on_divergence="rollback"))
+    for options in ({"save_on_preemption": True}, {"every_seconds": 9}, {"on_divergence": "warn"}):
+        with pytest.raises(UsageError, match="not of steps"):
+            run(planned(None, checkpointing=ours(save_on="phase_end", **options)))
+    assert not holdfast.scan(tmp_path / "run")

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import holdfast
+from holdfast import Checkpointing
 from holdfast.errors import UsageError
 from holdfast.integrations.sklearn import GridSearch
 
@@ -70,3 +71,22 @@ def test_another_search_in_its_directory_is_refused(tmp_path):
         search(tmp_path, data=X + 1)
     with pytest.raises(UsageError, match="other candidates, folds or data"):
         search(tmp_path, grid={"decisiontreeclassifier__max_depth": [1, 2, 4, 5, 6, 7]})
+
+
+def test_what_means_nothing_in_a_search_is_refused(tmp_path):
+    for options in (
+        {"save_on": "epoch_end"},
+        {"on_divergence": "stop"},
+        {"snapshot": "lazy"},
+        {"exclude": "scores"},
+        {"thin_after": 1},
+    ):
+        rule = Checkpointing(**{"mode": "disk", "save_on": "batch_end", **options})
+        with pytest.raises(UsageError, match="a GridSearch"):
+            GridSearch(Tree(), {"max_depth": [1]}, directory=tmp_path, checkpointing=rule)
+
+
+def test_a_search_that_is_not_done_is_not_sick(tmp_path):
+    with pytest.raises(RuntimeError, match="cable"):
+        search(tmp_path, crash_at=5)
+    assert not any("health" in listed.record.details for listed in holdfast.scan(tmp_path))

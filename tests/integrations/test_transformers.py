@@ -11,7 +11,9 @@ pytest.importorskip("accelerate")
 
 import torch
 from crashing import Crash, beats
-from transformers import GPT2LMHeadModel
+from divergence import check_rollback
+from pair import run_pair
+from transformers import GPT2LMHeadModel, TrainerCallback
 from transformers_case import Beats, trainer
 from typer.testing import CliRunner
 
@@ -126,3 +128,47 @@ def test_what_cannot_go_on_is_refused_early(tmp_path):
         hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=rule())
     with pytest.raises(errors.UsageError, match="checkpoint of the Trainer's own"):
         train(tmp_path, resume=str(tmp_path / "checkpoint-5"))
+
+
+class Sick(TrainerCallback):
+    """Weights become NaN after so many updates, once."""
+
+    def __init__(self, at: int | None) -> None:
+        self._at, self._count = at, 0
+
+    def on_step_end(self, args, state, control, model=None, **more) -> None:
+        self._count += 1
+        if self._count == self._at:
+            next(model.parameters()).data.fill_(float("nan"))
+
+
+def train_sick(directory, at: int | None, **options):
+    made = trainer(directory, Sick(at))
+    held = hold(made, checkpointing=rule(**options))
+    made.train(resume_from_checkpoint=True)
+    return held
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [17, 39])  # the last of these is found when all is over
+def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_path, monkeypatch):
+    def train(directory, diverges):
+        return train_sick(directory, at if diverges else None, on_divergence="rollback")
+
+    check_rollback(train, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
+    with pytest.raises(errors.DivergenceError, match="train_epoch1_batch1"):
+        train_sick(tmp_path / "stop", 17, on_divergence="stop")
+    train_sick(tmp_path / "warn", 17, on_divergence="warn")
+    assert "the run is diverging" in caplog.text
+
+
+@pytest.mark.slow
+def test_several_processes_are_refused_at_once_in_each(tmp_path):
+    for status, printed in run_pair("several_processes.py", "transformers", cwd=tmp_path):
+        assert status == 3
+        assert "of several, Lightning with DDP is held" in printed
+    assert not holdfast.scan(tmp_path)

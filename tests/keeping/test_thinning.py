@@ -128,7 +128,7 @@ def test_a_crash_at_any_step_of_thinning_leaves_the_whole_checkpoint_or_the_thin
             thinning.record_disk(seq, f"runs/epoch{seq}.ckpt.mml")
         try:
             with ExperimentDirectory("runs", "a" * 32, disk=CrashingDisk(disk, after)) as directory:
-                thin(directory, thinning)
+                thin(directory, thinning, set())
             ended = True
         except Crash:
             ended = False

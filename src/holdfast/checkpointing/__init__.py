@@ -31,6 +31,7 @@ from ._keep import is_sick as is_sick
 from ._keys import Key as Key
 from ._labels import check_label as check_label
 from ._labels import check_name as check_name
+from ._limits import Limits as Limits
 from ._names import experiment_key as experiment_key
 from ._names import experiment_name as experiment_name
 from ._names import training_key as training_key

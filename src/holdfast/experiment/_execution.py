@@ -248,7 +248,9 @@ class Execution:
             yield
         except Exception as err:
             self._last_step.forget()
-            session.rescue(self.moment_now, err, lambda: self.parts() | kept, metrics={})
+            session.rescue(
+                *(self.moment_now, err, lambda: self.parts() | kept), metrics={}, streams=kept["random"]
+            )
             raise
 
     def _look(self, moment: Moment, metrics: Mapping[str, float]) -> None:

@@ -9,12 +9,12 @@ trained on already from the data, and lets the model have those that come after.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, final
-from weakref import WeakValueDictionary
 
 import keras
 
@@ -23,7 +23,16 @@ from ..checkpointing import Checkpointing
 from ..errors import UsageError
 from ..session import Loop, Wanted
 from .backends.handover import Handover
-from .backends.keras import First, Siblings, Skipping, exactness_of, frames_of_fit, get_seeds, set_seeds
+from .backends.keras import (
+    LIMITS,
+    First,
+    Siblings,
+    Skipping,
+    exactness_of,
+    frames_of_fit,
+    get_seeds,
+    set_seeds,
+)
 from .backends.reporting import Reporting
 
 _BETWEEN = ("phase_start", "epoch_end", "phase_end")
@@ -67,7 +76,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         share_directory: bool = False,
     ) -> None:
         super().__init__()
-        self._directory, self._rule = directory, checkpointing
+        self._directory, self._rule = directory, LIMITS.check(checkpointing)
         self._wanted: Wanted | None = None if resume is False else resume
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
@@ -98,18 +107,20 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             self._directory,
             self._rule,
             objects={"model": model, "callbacks": callbacks},
+            untrained=("callbacks/**",),
             position=self._get_position,
             label=self._label,
             share_directory=self._share,
         )
         self._stack = ExitStack()
         self._stack.enter_context(loop.holding())
+        self._stack.callback(_open.pop, place, None)
         _open[place] = self
         try:
             if self._wanted is not None:
                 with callbacks.expecting():
                     self._saved = loop.go_on(self._wanted)
-            self._skipping = Skipping(model)
+            self._skipping = Skipping(model, self._let_go)
             if self._saved is None:
                 self._announce("phase_start")
                 return
@@ -178,13 +189,18 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
         self._at = hook
-        self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
-
-    def _let_go(self) -> None:
-        error = RuntimeError("the training has ended by an exception")
         try:
-            self._stack.__exit__(RuntimeError, error, None)
-        except RuntimeError as err:
+            self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
+        except BaseException as err:
+            self._let_go(err)
+            raise
+
+    def _let_go(self, error: BaseException | None = None) -> None:
+        """The fit has ended by an exception, of which Keras tells no callback. We see those of a training step and our own."""
+        error = error or RuntimeError("the training has ended by an exception")
+        try:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+        except BaseException as err:
             if err is not error:
                 raise
 
@@ -235,7 +251,18 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         del self._snapshot, self._given
 
 
-_open: WeakValueDictionary[tuple[int, str], HoldfastCallback] = WeakValueDictionary()
+_open: dict[tuple[int, str], HoldfastCallback] = {}
+"""Fits that have begun and not ended, as far as anybody has told us, by thread and directory."""
+
+
+def _let_go_of_all() -> None:
+    """The process ends: what is open was left by an exception."""
+    for left in [*_open.values()]:
+        left._let_go()
+
+
+# Before threads can no more be started, which writing needs; `atexit` comes after that.
+getattr(threading, "_register_atexit", atexit.register)(_let_go_of_all)
 
 
 def _check(model: Any) -> None:

@@ -11,19 +11,19 @@ half-accumulated gradients and metrics.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Literal, final
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
 
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
-from ..errors import PlanMismatchError, UsageError
+from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..session import Loop, Wanted
 from ..session import open as open_checkpoint
 from .backends import lightning as trainers
@@ -74,7 +74,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         allow_reread: bool = False,
         share_directory: bool = False,
     ) -> None:
-        self._directory, self._rule, self._label = directory, checkpointing, label
+        self._directory, self._rule, self._label = directory, trainers.LIMITS.check(checkpointing), label
         self._wanted: Wanted | None = None if resume is False else resume
         self._allow_reread, self._share = allow_reread, share_directory
         self._loop: Loop | None = None  # of process 0
@@ -92,6 +92,11 @@ class HoldfastCallback(Reporting, Checkpoint):
                 f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves whole ones: "
                 "use one device or DDP."
             )
+        if trainer.world_size > 1 and self._rule.options.on_divergence == "rollback":
+            raise UsageError(
+                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
+                "diverges, and start again; fit goes on from the newest checkpoint that was finite."
+            )
         self._trainer, self._module = trainer, pl_module
         self._within: Within = "start"
         self._ended = self._announced = False
@@ -99,7 +104,6 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
         self._is_saving = False
-        self._ranks: list[Any] | None = None
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
         if trainer.is_global_zero:
@@ -107,6 +111,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 self._directory,
                 self._rule,
                 objects={"lightning": self._parts},
+                untrained=("lightning/trainer/**",),
                 position=self._get_position,
                 label=self._label,
                 share_directory=self._share,
@@ -136,6 +141,8 @@ class HoldfastCallback(Reporting, Checkpoint):
         fit_loop, epoch_loop, stack = trainer.fit_loop, trainer.fit_loop.epoch_loop, self._stack
         seams.wrap(trainer._checkpoint_connector, "resume_start", self._resume_start, stack)
         seams.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
+        seams.wrap(fit_loop, "run", self._run, stack)
+        seams.wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers, stack)
         seams.after(fit_loop, "on_run_start", self._after_run_start, stack)
         seams.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
         seams.after(fit_loop, "on_advance_end", self._after_epoch, stack)
@@ -143,6 +150,39 @@ class HoldfastCallback(Reporting, Checkpoint):
         seams.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
         seams.before(epoch_loop, "advance", self._before_batch, stack)
         seams.after(epoch_loop, "on_advance_end", self._after_batch, stack)
+
+    def _register_handlers(self, register: Callable[[], None]) -> None:
+        """Let Lightning watch signals, but for those that the rule watches: it would end a step in its middle.
+
+        Process 0 decides what to do about them, the others wait for its word.
+        """
+        watched = {each: signal.getsignal(each) for each in self._rule.options.signals}
+        if self._rule.options.save_on_exception:
+            watched[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        register()
+        for number, ours in watched.items():
+            if self._loop is None:
+                self._stack.callback(signal.signal, number, ours)
+            signal.signal(number, (lambda *_: None) if self._loop is None else ours)
+
+    def _run(self, run: Callable[[], None]) -> None:
+        """The fit loop; again from a checkpoint, if what it trains has diverged and the rule says so."""
+        while True:
+            try:
+                run()
+                if self._loop is not None:
+                    self._loop.look()
+                return
+            except DivergenceError as err:
+                if self._loop is None or not err.can_roll_back:
+                    raise
+                with self._parts.expecting():
+                    saved = self._loop.roll_back(err)
+                assert self._parts.given is not None
+                self._behind = self._own_part(saved, self._parts.given, err.healthy or "")
+                self._num_held = 0
+                trainers.begin_again(self._trainer, self._behind["checkpoint"])
+                self._trainer.should_stop = saved["should_stop"]
 
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)
@@ -203,20 +243,18 @@ class HoldfastCallback(Reporting, Checkpoint):
             self._announce("phase_end")
 
     def _announce(self, hook: str, batch: int | None = None) -> None:
-        """Save if process 0 says so, with what the others have."""
+        """Save if process 0 says so, with what the others have; leave if it leaves."""
         if hook in _STARTS and hook not in self._rule.save_on:
             return
         if self._loop is None:
-            if self._trainer.strategy.broadcast(None):
-                _gathered(self._get_own())
+            trainers.follow(self._trainer.strategy, self._get_own)
             return
-        self._ranks, self._is_saving = None, True
+        self._is_saving = True
         metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
         step = self._trainer.global_step
-        self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
+        with trainers.leading(self._trainer):
+            self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
         self._is_saving = False
-        if self._ranks is None and self._trainer.world_size > 1:
-            self._trainer.strategy.broadcast(False)
 
     def _is_worth(self, hook: str) -> bool:
         """Whether to wait for a device for the sake of metrics: at each batch that is saved, and no other."""
@@ -232,9 +270,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         held = self._held
         own = self._get_own()
         if self._trainer.world_size > 1 and self._is_saving:
-            self._trainer.strategy.broadcast(True)
-            self._ranks = _gathered({})
-            own["others"] = self._ranks[1:]
+            own["others"] = trainers.gather_others(self._trainer.strategy)
         exact = [each.source.exactness for each in held]
         return {
             "within": self._within,
@@ -304,8 +340,13 @@ class HoldfastCallback(Reporting, Checkpoint):
                 strategy.broadcast(path)
             if saved is None:
                 return None
+            assert path is not None
             assert self._parts.given is not None
             parts = self._parts.given
+        return self._own_part(saved, parts, path)
+
+    def _own_part(self, saved: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Of what was saved at `path`, what concerns this process."""
         if saved["world_size"] != self._trainer.world_size:
             raise PlanMismatchError(
                 [f"{path} is of {saved['world_size']} processes, and here are {self._trainer.world_size}"]
@@ -347,13 +388,6 @@ class HoldfastCallback(Reporting, Checkpoint):
         now = [each.source.fingerprint() for each in self._held]
         if saved["within"] == "batches" and saved["next_batches"] != now:
             self.last_resume.differences.append("the data give another next batch than they would have")
-
-
-def _gathered(mine: Mapping[str, Any]) -> list[Any]:
-    """Of all processes, by rank."""
-    every: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(every, mine)
-    return every
 
 
 def _is_ours(path: Any) -> bool:

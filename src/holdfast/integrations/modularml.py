@@ -38,6 +38,7 @@ except ModuleNotFoundError as err:
         'pip install "holdfast[modularml]" does.'
     ) from err
 from .backends.modularml_holds import held_by  # noqa: E402
+from .backends.modularml_rules import IN_PHASES  # noqa: E402
 from .backends.modularml_run import Held  # noqa: E402
 from .backends.modularml_sessions import Settings  # noqa: E402
 
@@ -58,8 +59,11 @@ def enable(
             is none. A path or name: from that one. False: it begins anew.
 
     Raises:
-        UsageError: ModularML is of a version that is not known (when this module is imported).
+        UsageError: the rule asks for what does not work here; or ModularML is of a version that is not known (when
+            this module is imported).
     """
+    if checkpointing is not None:
+        IN_PHASES.check(checkpointing)
     wanted = resume if isinstance(resume, bool | str) else Path(resume)
     seams.switch_on(Settings(None if directory is None else Path(directory), checkpointing, wanted))
 

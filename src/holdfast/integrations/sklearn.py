@@ -13,10 +13,23 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing
 
 from .. import state
-from ..checkpointing import Checkpointing
+from ..checkpointing import Checkpointing, Limits
 from ..errors import UsageError
 from ..session import ResumeReport
 from .loop import Run
+
+_NOTHING = "nothing is trained from one fit to the next"
+LIMITS = Limits(
+    where="a GridSearch",
+    hooks=frozenset({"phase_start", "batch_start", "batch_end", "phase_end"}),
+    refused={
+        "on_divergence": f"{_NOTHING}, so nothing can diverge; a score that is NaN is in `scores`",
+        "snapshot=lazy": f"{_NOTHING}, and scores are copied at once; leave it out",
+        "exclude": "without the scores there is nothing to go on from; leave it out",
+        "thin_after": f"{_NOTHING}, and there is no optimizer to give up; leave it out",
+    },
+)
+"""Of a rule in a grid search: a fit is a "batch"."""
 
 
 @final
@@ -54,7 +67,9 @@ class GridSearch:
     ) -> None:
         self._estimator, self._cv, self._scoring = estimator, cv, scoring
         self._directory = directory
-        self._rule = checkpointing or Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
+        self._rule = LIMITS.check(
+            checkpointing or Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
+        )
         self.candidates: list[dict[str, Any]] = list(ParameterGrid(grid))
         self.scores = np.empty((0, 0))
         self.last_resume: ResumeReport | None = None
@@ -69,20 +84,22 @@ class GridSearch:
         folds = list(splitter.split(x, y))
         score = check_scoring(self._estimator, scoring=self._scoring)
         self.scores = np.full((len(self.candidates), len(folds)), np.nan)
+        known = np.zeros_like(
+            self.scores
+        )  # what is not there yet is no NaN in a checkpoint, which would be sick
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
-        with Run(
-            self._directory, checkpointing=self._rule, label="search", scores=self.scores, about=about
-        ) as run:
+        with Run(self._directory, checkpointing=self._rule, label="search", scores=known, about=about) as run:
             self.last_resume = run.last_resume
             if about != wanted:
                 raise UsageError(
                     f"{os.fspath(self._directory)} has a search over other candidates, folds or data"
                 )
+            self.scores.flat[: run.step] = known.flat[: run.step]
             for step in run.steps(self.scores.size):
                 candidate, fold = divmod(step, len(folds))
                 value = self._score(score, x, y, self.candidates[candidate], folds[fold])
-                self.scores[candidate, fold] = value
+                self.scores[candidate, fold] = known[candidate, fold] = value
                 run.log(score=value)
         return self
 

@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainerState
 
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
-from ..errors import UsageError
+from ..errors import DivergenceError, UsageError
 from ..session import Loop
 from .backends import accelerate as loaders
 from .backends import seams
@@ -80,7 +80,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         trainers.check(trainer)
         self._trainer = trainer
         self._directory = directory or trainer.args.output_dir or "."
-        self._rule = checkpointing or trainers.rule_of(trainer)
+        self._rule = trainers.LIMITS.check(checkpointing or trainers.rule_of(trainer))
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
         for name, wrapper in (
@@ -113,17 +113,13 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self, train: Callable[..., Any], resume_from_checkpoint: Any = None, *more: Any, **options: Any
     ) -> Any:
         self._behind: Mapping[str, Any] | None = None
-        self._loader: loaders.ReadyLoader | None = None
         self._with_times = True
-        self._at: str | None = None
-        self._owes = self._ended = False
-        self._epoch = 0
-        self._latest: dict[str, float] = {}
         self._parts = Handover(trainers.PARTS, self._take)
         loop = self._loop = Loop(
             self._directory,
             self._rule,
             objects={"transformers": self._parts},
+            untrained=("transformers/trainer/**",),
             position=self._get_position,
             label=self._label,
             share_directory=self._share,
@@ -136,11 +132,38 @@ class HoldfastCallback(Reporting, TrainerCallback):
                     )
                 with self._parts.expecting():
                     self._behind = loop.go_on(resume_from_checkpoint)
-            if self._behind is None:
-                return train(None, *more, **options)
-            with tempfile.TemporaryDirectory() as folder:  # all that the Trainer itself reads is this
-                self._saved_state.save_to_json(os.path.join(folder, "trainer_state.json"))
-                return train(folder, *more, **options)
+            while True:
+                try:
+                    done = self._train_once(lambda folder: train(folder, *more, **options))
+                    loop.look()
+                    return done
+                except DivergenceError as err:
+                    if not err.can_roll_back:
+                        raise
+                    self._clear_away()
+                    with self._parts.expecting():
+                        self._behind = loop.roll_back(err)
+
+    def _train_once(self, train: Callable[[str | None], Any]) -> Any:
+        """From the beginning, or from what is behind; to the end, or until it diverges."""
+        self._loader: loaders.ReadyLoader | None = None
+        self._at: str | None = None
+        self._owes = self._ended = False
+        self._epoch = 0
+        self._latest: dict[str, float] = {}
+        if self._behind is None:
+            return train(None)
+        with tempfile.TemporaryDirectory() as folder:  # all that the Trainer itself reads is this
+            self._saved_state.save_to_json(os.path.join(folder, "trainer_state.json"))
+            return train(folder)
+
+    def _clear_away(self) -> None:
+        """The Trainer was thrown out of its loop: its loader still counts as being iterated, and its work as done."""
+        trainer: Any = self._trainer
+        trainer.current_flos = 0
+        gradients = trainer.accelerator.gradient_state
+        while (active := gradients.active_dataloader) is not None:
+            gradients._remove_dataloader(active)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if self._behind is None:

@@ -21,17 +21,19 @@ class Ahead:
     """What is to come, as whoever runs the loop knows it.
 
     `batch`: the digest of the next batch's indices; None where nobody can tell without reading samples.
-    `generators`: live random generators by name, beside the global streams.
+    `generators`: live random generators by name, beside the global streams. `streams`: those as they were, where
+    the state is of an earlier moment than this (`rng.capture_state`); None: as they are.
     """
 
     batch: str | None = None
     generators: Mapping[str, Any] = field(default_factory=dict)
+    streams: rng.RandomState | None = None
 
 
 def fingerprint_of(ahead: Ahead) -> dict[str, Any]:
     """Plain data that say what comes next; nothing is drawn from what is live."""
     own = {name: rng.next_draw(generator) for name, generator in ahead.generators.items()}
-    return {"batch": ahead.batch, "streams": rng.draws() | own}
+    return {"batch": ahead.batch, "streams": rng.draws(ahead.streams) | own}
 
 
 def differences(saved: Any, now: Fingerprint) -> list[str]:

@@ -29,6 +29,7 @@ def save_by_hand(
     exclude: Sequence[str] = (),
     overwrite: bool = True,
     ahead: Ahead | None = None,
+    may_be_infinite: Sequence[str] = (),
 ) -> Path:
     """Commit these live parts now, once the save under way is committed; returns the bundle's path.
 
@@ -47,5 +48,9 @@ def save_by_hand(
         durability=durability,
         ahead=ahead,
     )
-    directory.save(folder, draft, state.look(parts, exclude=exclude), overwrite=overwrite)
+    directory.save(
+        *(folder, draft, state.look(parts, exclude=exclude)),
+        overwrite=overwrite,
+        may_be_infinite=may_be_infinite,
+    )
     return Path(bundle.bundle_path(folder, name))

@@ -57,23 +57,31 @@ def spared(directory: ExperimentDirectory, rule: Checkpointing, going: Sequence[
     return max(healthy, key=lambda pair: pair[0])[1] if healthy else None
 
 
-def thin(directory: ExperimentDirectory, rule: Checkpointing) -> None:
-    """Rewrite what is older than the rule's `thin_after` newest without optimizers. A failure is only warned of."""
+def thin(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]) -> None:
+    """Rewrite what is older than the rule's `thin_after` newest without optimizers. A failure is only warned of.
+
+    `told`: what was said already; that there is no optimizer in a checkpoint is said once.
+    """
     if rule.options.thin_after is None:
         return
     saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=False))]
     for each in to_thin(saved, rule.options.thin_after):
         try:
             with bundle.Bundle(directory.disk, each.path, expected_id=each.record.id) as opened:
-                _thin(directory, opened)
+                if not _thin(directory, opened) and "thin_after" not in told:
+                    logger.warning(
+                        "thin_after gives up torch optimizers, and %s has none of its own", opened.record.name
+                    )
+                    told.add("thin_after")
         except (SaveError, DamagedError, CheckpointNotFoundError, CheckpointReplacedError) as err:
             logger.warning("%s was not thinned: %s", each.path, err)
 
 
-def _thin(directory: ExperimentDirectory, opened: bundle.Bundle) -> None:
+def _thin(directory: ExperimentDirectory, opened: bundle.Bundle) -> bool:
+    """Whether there was an optimizer to give up."""
     tree = state.without_optimizers(opened.tree)
     if tree is None:
-        return
+        return False
     record = opened.record
     places: dict[str, dict[int, bundle.StoredPiece]] = {}
 
@@ -88,3 +96,4 @@ def _thin(directory: ExperimentDirectory, opened: bundle.Bundle) -> None:
     details = {**record.details, "thinned": True, "thinned_from": record.id}
     directory.rewrite(opened, replace(record, details=details), StreamedSnapshot(tree, part))
     logger.info("thinned %s: its optimizers were given up", opened.path)
+    return True

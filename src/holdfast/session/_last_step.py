@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import rng
 from .. import state as states
 from ..errors import DivergenceError
 from ..records import Moment
@@ -28,6 +29,7 @@ class _Kept:
     moment: Moment
     snapshot: MemorySnapshot
     metrics: Mapping[str, float]
+    streams: rng.RandomState
 
 
 class LastStep:
@@ -67,7 +69,7 @@ class LastStep:
                 "there is no memory for a copy of the step: a failure of the next one will lose it"
             )
             return
-        self._kept = _Kept(session, moment, snapshot, dict(metrics))
+        self._kept = _Kept(session, moment, snapshot, dict(metrics), rng.capture_state())
         session.copied(time.perf_counter() - began_s)
 
     def forget(self) -> None:
@@ -82,4 +84,6 @@ class LastStep:
             return
         kept, self._kept = self._kept, None
         if kept is not None:
-            kept.session.rescue(kept.moment, error, kept.snapshot, metrics=kept.metrics)
+            kept.session.rescue(
+                *(kept.moment, error, kept.snapshot), metrics=kept.metrics, streams=kept.streams
+            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, final
@@ -52,6 +52,7 @@ class Loop:
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
         resume_override: optimizer options for which the script's values win over the checkpoint's.
+        untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it goes on from one.
@@ -75,6 +76,7 @@ class Loop:
         label: str = "train",
         share_directory: bool = False,
         resume_override: Sequence[str] = (),
+        untrained: Sequence[str] = (),
     ) -> None:
         self.label = check_label(label)
         self.rule = attach_to_training(checkpointing)
@@ -96,7 +98,7 @@ class Loop:
         folder = Path(place(self.rule.directory or directory))
         directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
-        self._session = Session(self.rule, "train", self.label, self._directory, folder)
+        self._session = Session(self.rule, "train", self.label, self._directory, folder, untrained=untrained)
         self._folder = folder
         self.last_step = LastStep()
         self.rule.reset()
@@ -224,8 +226,11 @@ class Loop:
         batch: int | None = None,
         step: int,
         metrics: Mapping[str, float] | None = None,
+        losses: Collection[str] = (),
     ) -> None:
         """The loop is at this hook, everything that belongs to it done: count it, and save if the rule says so.
+
+        `losses`: names of metrics that are to be finite, besides `monitor` and those with "loss" in their name.
 
         Raises:
             SaveError: an earlier save in the background has failed, or this one did.
@@ -236,7 +241,7 @@ class Loop:
         self._directory.writer.prepare(wait=hook == "phase_end")
         self._directory.writer.check()
         self._directory.calls.hear(hook)
-        self._session.watch.look(self._directory, self.moment, metrics or {})
+        self._session.watch.look(self._directory, self.moment, metrics or {}, losses)
         reason = self._session.due(self.moment)
         is_saved = reason is not None and self._session.save(
             self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
@@ -260,7 +265,7 @@ class Loop:
             parts = self._parts()
             parts["run"]["position"], parts["random"] = position, streams
             self.last_step.forget()
-            self._session.rescue(self.moment, err, lambda: parts, metrics={})
+            self._session.rescue(self.moment, err, lambda: parts, metrics={}, streams=streams)
             raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
@@ -285,6 +290,7 @@ class Loop:
             exclude=options.exclude,
             overwrite=overwrite,
             ahead=self._ahead(),
+            may_be_infinite=self._session.may_be_infinite,
         )
 
     def _parts(self) -> dict[str, Any]:

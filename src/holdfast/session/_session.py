@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import bundle
+from .. import bundle, rng
 from .. import state as states
 from ..checkpointing import (
     Checkpointing,
@@ -55,6 +55,7 @@ class Session:
         label: the phase's or experiment's label, for names.
         directory: the experiment's directory; None if the rule keeps its checkpoints in memory.
         folder: where bundles go; in or outside of `directory`.
+        untrained: patterns of paths of what is saved and not trained: NaN and infinity are no sickness there.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class Session:
         label: str,
         directory: ExperimentDirectory | None,
         folder: Path | None,
+        *,
+        untrained: Sequence[str] = (),
     ) -> None:
         if rule.mode == "disk" and (directory is None or folder is None):
             raise UsageError(
@@ -72,6 +75,7 @@ class Session:
         self.rule, self.label = rule, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
+        self.may_be_infinite = (*rule.options.may_be_infinite, *untrained)
         self.watch = Watch(rule.options)
         self.memory = InMemory(rule, label)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
@@ -207,13 +211,17 @@ class Session:
         state: Callable[[], Any] | MemorySnapshot,
         *,
         metrics: Mapping[str, float],
+        streams: rng.RandomState,
     ) -> None:
-        """Save the last complete step, because `error` has come after it; a failure of that is only logged."""
+        """Save the last complete step, because `error` has come after it; a failure of that is only logged.
+
+        `streams`: the global random streams as they were then.
+        """
         assert self._directory is not None
         try:
             reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
             self._insists = True
-            self.save(moment, state, reason=reason, metrics=metrics)
+            self.save(moment, state, reason=reason, metrics=metrics, ahead=lambda: Ahead(streams=streams))
             self._directory.writer.wait()
         except Exception:  # the run ends by the other one, which says more
             logger.exception("the last complete step could not be saved")
@@ -245,7 +253,7 @@ class Session:
         self._going += self.rule.record_disk(key, self._path(draft.name))
         self._going += given_up(directory, self.rule, self._told)
         self._delete_evicted(directory)
-        thin(directory, self.rule)
+        thin(directory, self.rule, self._told)
         self._tell(record)
         return record
 
@@ -280,7 +288,7 @@ class Session:
                     overwrite=overwrite,
                     watch=watch,
                     options=self.rule.options,
-                    may_be_infinite=self.rule.options.may_be_infinite,
+                    may_be_infinite=self.may_be_infinite,
                 )
                 self.watch.saw(record)
                 return record

@@ -6,9 +6,22 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
-from ...checkpointing import Checkpointing
+from ...checkpointing import Checkpointing, Limits
 from ...session import Loop, ResumeReport
+from . import handover
 from .handover import Handover
+
+LIMITS = Limits(
+    where="boosting",
+    hooks=frozenset({"phase_start", "batch_end", "phase_end"}),
+    refused={
+        **handover.LIMITS,
+        "on_divergence=rollback": "the same rounds would come again, for the libraries draw from streams of their own that "
+        "nobody can change; use 'stop', change the parameters, and start again: it goes on from the newest checkpoint that "
+        "was finite",
+    },
+)
+"""Of boosted trees: a round is a "batch", and there are no epochs."""
 
 Booster = TypeVar("Booster")
 Scores = dict[str, dict[str, list[float]]]
@@ -44,7 +57,7 @@ class Rounds:
         self.scores: Scores = {}
         self.loop = Loop(
             directory,
-            checkpointing,
+            LIMITS.check(checkpointing),
             objects={"booster": self._parts},
             position=lambda: {
                 "rounds": self.num_done,
@@ -93,7 +106,8 @@ class Rounds:
         row = {names[key]: float(value) for key, value in scores.items()}
         self.num_done += 1
         self.loop.results.append({"step": self.num_done, **row})
-        self.loop.announce("batch_end", epoch=0, batch=self.num_done - 1, step=self.num_done, metrics=row)
+        at = {"epoch": 0, "batch": self.num_done - 1, "step": self.num_done}
+        self.loop.announce("batch_end", **at, metrics=row, losses=row)
 
     def end(self) -> None:
         """The last round has been, or an early stopping has ended it."""

@@ -11,8 +11,18 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 from ... import state
+from ...checkpointing import Limits
 from ...errors import UsageError
 
+LIMITS = Limits(
+    where="a fit of Keras",
+    refused={
+        "on_divergence=rollback": "the epochs of a fit only go forward, and no callback can send it back; use 'stop', change "
+        "what diverges, and start again: fit goes on from the newest checkpoint that was finite",
+        "snapshot=lazy": "nobody says when an optimizer of Keras writes its variables next; leave it out",
+        "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep, keep_best, keep_every or max_bytes",
+    },
+)
 _SEEDS = "global_seed_generator"
 _OWN_EACH_TIME = keras.callbacks.ProgbarLogger
 _ORDERS = {"less": keras.ops.less, "greater": keras.ops.greater}
@@ -55,14 +65,18 @@ def exactness_of(iterator: Any) -> str:
 class Skipping:
     """Takes the place of a model's train function: the first batches of an epoch are taken, and not trained on.
 
+    Args:
+        on_error: told what the training of a batch has raised.
+
     Attributes:
         left: how many batches are still to be skipped.
         batch: the batch that was taken last.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, on_error: Callable[[BaseException], None]) -> None:
         inner = model.train_function
         self._inner: Callable[..., Any] = inner._inner if isinstance(inner, Skipping) else inner
+        self._on_error = on_error
         self.left, self.batch = 0, None
         self._logs: dict[str, Any] = {}
         model.train_function = self
@@ -72,6 +86,15 @@ class Skipping:
         self.left, self._logs = num_batches, logs
 
     def __call__(self, *given: Any) -> Any:
+        try:
+            return self._step(*given)
+        except StopIteration:
+            raise  # the data are over: how Keras on JAX ends an epoch
+        except BaseException as err:
+            self._on_error(err)
+            raise
+
+    def _step(self, *given: Any) -> Any:
         *before, data = given  # JAX: its state, and an iterator. torch: a list of one batch
         if before:
             data = self._noting(data)

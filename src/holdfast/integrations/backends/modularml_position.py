@@ -146,7 +146,7 @@ class Position:
         graph = self._experiment.model_graph
         make_ready(graph, saved["graph"])
         parts = {name: part for name, part in live_parts(graph).items() if name in tree}
-        restored = state.restore(opened, parts, verify=verify)
+        restored = state.restore(opened, parts, verify=verify, keep=self._sessions.excluded)
         return saved, restored.kept
 
     def arrive(self) -> None:

@@ -10,7 +10,31 @@ from typing import Any
 
 from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 
-from ...checkpointing import Checkpointing
+from ...checkpointing import EXPERIMENT_HOOKS, Checkpointing, Limits
+
+IN_PHASES = Limits(
+    where="ModularML",
+    in_memory=True,
+    refused={
+        "on_divergence=rollback": "its loops only go forward, and would have to be thrown out of; use 'stop', change what "
+        "diverges, and start the script again: it goes on from the newest checkpoint that was finite",
+    },
+)
+"""Of a rule that a training phase has."""
+
+_AT_STEPS = "an experiment's rule hears of phases and groups, not of steps; give it to a phase, or to enable(checkpointing=…)"
+IN_EXPERIMENT = Limits(
+    where="the experiment's own rule in ModularML",
+    hooks=EXPERIMENT_HOOKS,
+    refused=dict.fromkeys(
+        (
+            *("every_seconds", "max_overhead", "mtbf_s", "save_on_exception", "save_on_preemption"),
+            "on_divergence",
+        ),
+        _AT_STEPS,
+    ),
+)
+"""Of the experiment's own rule."""
 
 ASKED = (
     "should_save",

@@ -18,7 +18,7 @@ from ...checkpointing import Checkpointing, attach_to_experiment, attach_to_trai
 from ...records import Moment
 from ...session import ExperimentDirectory, LastStep, Session
 from .modularml_graph import memory_state
-from .modularml_rules import independent, rule_of
+from .modularml_rules import IN_EXPERIMENT, IN_PHASES, independent, rule_of
 
 WHOLE = ""
 """The path under which the experiment's own rule is known."""
@@ -62,8 +62,9 @@ class Sessions:
             self.directory = ExperimentDirectory(place, run, also=[str(each) for each in [place, *folders]])
             _open[str(place.absolute())] = self
         if whole is not None:
-            rule = attach_to_experiment(whole)
+            rule = attach_to_experiment(IN_EXPERIMENT.check(whole))
             folder = rule.directory or place
+            self._trust(rule)
             self._by_path[WHOLE] = Session(rule, "experiment", self._experiment.label, self.directory, folder)
 
     def _place(self, rules: list[tuple[str, Checkpointing | None]]) -> Path | None:
@@ -81,11 +82,22 @@ class Sessions:
         rule = rule_of(phase._checkpointing)
         if rule is None:
             return
-        mine = attach_to_training(rule)
+        mine = attach_to_training(IN_PHASES.check(rule))
         if mine is not rule:  # it serves another phase, too: each has a ledger of its own
             phase._checkpointing = independent(phase._checkpointing, mine)
         folder = mine.directory or (self.directory and Path(self.directory.path) / phase.label)
         self._by_path[path] = Session(mine, "train", phase.label, self.directory, folder or None)
+        self._trust(mine)
+
+    def _trust(self, rule: Checkpointing) -> None:
+        if self.directory is not None:
+            self.directory.share_with(rule.options.share_with)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """What the rules leave out of checkpoints: patterns of state paths."""
+        patterns = [each for session in self._by_path.values() for each in session.rule.options.exclude]
+        return tuple(dict.fromkeys(patterns))
 
     def close(self) -> None:
         if self.directory is not None and self.directory.is_open:

@@ -12,11 +12,17 @@ import transformers.trainer
 from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 
-from ...checkpointing import Checkpointing
+from ...checkpointing import Checkpointing, Limits
 from ...errors import UsageError
+from . import handover
 from .accelerate import ReadyLoader
 
 PARTS = ("model", "optimizer", "scheduler", "scaler", "trainer", "config")
+LIMITS = Limits(
+    where="a Trainer of transformers",
+    hooks=frozenset({"phase_start", "batch_end", "epoch_end", "phase_end"}),
+    refused=handover.LIMITS,
+)
 _TIMES = ("_runtime", "_per_second")
 
 
