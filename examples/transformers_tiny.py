@@ -1,4 +1,4 @@
-"""A tiny GPT-2, made from a config, learns to count with transformers' Trainer; a few seconds, no network.
+"""A tiny GPT-2, made from a config, learns to count by ones, twos and threes with transformers' Trainer; a few seconds, no network.
 
     python examples/transformers_tiny.py          # kill it whenever you like, and run it again
 
@@ -30,17 +30,17 @@ def main() -> None:
     set_seed(0)
     model = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=16, n_positions=12, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+            vocab_size=16, n_positions=12, n_embd=64, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
         )
     )
     counted = [
-        [(start + step * place) % 16 for place in range(12)] for start in range(16) for step in range(16)
+        [(start + step * place) % 16 for place in range(12)] for start in range(16) for step in (1, 2, 3)
     ]
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
             output_dir=directory,
-            num_train_epochs=10,
+            num_train_epochs=60,
             per_device_train_batch_size=16,
             learning_rate=5e-3,
             logging_steps=40,

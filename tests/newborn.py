@@ -41,16 +41,27 @@ class Kill:
 
 
 class Newborns(AbstractContextManager["Newborns"]):
-    """What jobs are given to: `script` runs with its arguments in a process of its own, and calls `serve`."""
+    """What jobs are given to: `script` runs with its arguments in a process of its own, and calls `serve`.
 
-    def __init__(self, script: str, *arguments: str, flags: Sequence[str] = ("-W", "error")) -> None:
+    Args:
+        flags: of Python.
+        environment: what of it is another one than here.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        *arguments: str,
+        flags: Sequence[str] = ("-W", "error"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, *flags, script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": path} | dict(environment or {}),
         )
 
     def ask(self, job: Mapping[str, Any], kill: Kill | None = None) -> Answer:

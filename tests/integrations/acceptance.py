@@ -22,6 +22,7 @@ import importlib
 import importlib.util
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -70,20 +71,37 @@ class Outcome:
     told: tuple[str, ...] = ()
 
 
+def compiled_once(directory: str | Path) -> dict[str, str]:
+    """An environment in which what JAX has compiled once is found in `directory`: compiling takes most of a small run."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(directory),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 class Runs(AbstractContextManager["Runs"]):
-    """Runs of one case, each in a process of its own."""
+    """Runs of one case, each in a process of its own.
+
+    The first has to be in peace: it compiles whatever those that are killed will need, so that no kill tears a program.
+    """
 
     def __init__(self, case: str) -> None:
-        self._newborns = Newborns(__file__, case)
+        self._programs = tempfile.TemporaryDirectory()
+        self._newborns = Newborns(__file__, case, environment=compiled_once(self._programs.name))
         self._saving = SAVING | ({"save_on": "batch_end"} if case in WITHOUT_EPOCHS else {})
 
-    def run(self, directory: Path, kill: Kill | None = None, **rule: Any) -> Outcome:
+    def run(
+        self, directory: Path, kill: Kill | None = None, *, compile_anew: bool = False, **rule: Any
+    ) -> Outcome:
         """Train in `directory`, from where a run before it has ended or was killed.
 
         Args:
+            compile_anew: what JAX has compiled for others before is not used.
             rule: arguments of `Checkpointing` besides those in `SAVING`.
         """
-        answer = self._newborns.ask({"directory": str(directory), "rule": self._saving | rule}, kill)
+        job = {"directory": str(directory), "rule": self._saving | rule, "compile_anew": compile_anew}
+        answer = self._newborns.ask(job, kill)
         assert "error" not in answer, answer["error"]
         return self._outcome(answer)
 
@@ -100,6 +118,7 @@ class Runs(AbstractContextManager["Runs"]):
 
     def __exit__(self, *details: object) -> None:
         self._newborns.__exit__(*details)
+        self._programs.cleanup()
 
 
 def missing(case: str) -> str | None:
@@ -118,6 +137,8 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
     from holdfast import Checkpointing
 
     def do(job: dict[str, Any], beat: Beat) -> dict[str, Any]:
+        if job.get("compile_anew") and (jax := sys.modules.get("jax")):
+            jax.config.update("jax_enable_compilation_cache", False)
         told: list[str] = []
         acts = job.get("acts")
         try:

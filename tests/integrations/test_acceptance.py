@@ -55,7 +55,7 @@ def kill_in(case: Case, part: float) -> Kill:
 
 def test_a_run_that_is_killed_goes_on_in_a_new_process_and_keeps_what_it_would_have_kept(case, tmp_path):
     assert case.runs.run(tmp_path, kill_in(case, 0.7), max_to_keep=KEPT).was_killed
-    outcome = case.runs.run(tmp_path, max_to_keep=KEPT)
+    outcome = case.runs.run(tmp_path, max_to_keep=KEPT, compile_anew=True)
     assert outcome.resumed_from is not None
     assert outcome.beats < case.peace.beats
     assert (outcome.verdict, outcome.digest) == ("exact", case.peace.digest)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from acceptance import compiled_once
 
 if importlib.util.find_spec("keras") is None:  # importing it would choose a backend
     pytest.skip("keras is not installed", allow_module_level=True)
@@ -120,7 +121,9 @@ def test_a_held_fit_goes_on_from_every_hook_and_refuses_what_does_not_match(back
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=tmp_path,
-        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+        env=os.environ
+        | compiled_once(tmp_path / "programs")
+        | {"KERAS_BACKEND": backend, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from own_loop import N_BATCHES, N_EPOCHS, Crash, rule, train
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
+from holdfast.rng import seed_everything
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,40 @@ def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
     with pytest.raises(Crash):
         train(tmp_path, rule(save_on=hook), at_batch=crash_at(2 * N_BATCHES + 3))
     assert train(tmp_path, rule(save_on=hook))[0] == peace
+
+
+class Noisy(torch.utils.data.TensorDataset):
+    """Augments its rows by draws from torch's global stream, as transforms of images do."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0] + torch.randn(3)
+
+
+def see(directory, num_workers: int, at_batch=lambda number: None) -> tuple[np.ndarray, Run]:
+    seed_everything(0)
+    seen = np.zeros(3)
+    data = Noisy(torch.randn(10, 3))
+    loader = torch.utils.data.DataLoader(data, batch_size=2, shuffle=True, num_workers=num_workers)
+    with Run(directory, seen=seen, checkpointing=rule(save_on="batch_end")) as run:
+        for epoch in run.epochs(2):
+            for batch in run.batches(loader):
+                at_batch(5 * epoch + run.batch)
+                seen[:] = 0.9 * seen + batch.sum(0).numpy()
+    return seen, run
+
+
+def test_what_workers_draw_goes_on_and_where_they_are_fewer_the_verdict_says_so(tmp_path):
+    wanted, _ = see(tmp_path / "peace", 2)
+    with pytest.raises(Crash):
+        see(tmp_path / "crashed", 2, crash_at(8))
+    shutil.copytree(tmp_path / "crashed", tmp_path / "fewer")
+    seen, run = see(tmp_path / "crashed", 2)
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "exact"
+    assert np.array_equal(seen, wanted)
+    _, run = see(tmp_path / "fewer", 1)
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "not exact: workers draw random numbers, and there were 2, not 1"
 
 
 @pytest.mark.slow
