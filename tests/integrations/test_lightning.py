@@ -196,7 +196,7 @@ def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tm
         return [status for status, _ in run_pair("lightning_ddp.py", *arguments, cwd=tmp_path)]
 
     assert run("peace", "killed:23:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
-    assert run("killed:11:SIGTERM") == [75, 75]
+    assert run("killed:4:SIGTERM") == [75, 75]
     newest = holdfast.scan(tmp_path / "killed")[-1].record
     assert newest
     assert newest.reason == "told to leave (SIGTERM)"

@@ -57,7 +57,7 @@ class Held:
     def __init__(self, accelerator: Accelerator) -> None:
         if accelerator.num_processes > 1:
             raise UsageError(
-                "this holds an accelerator of one process; of several, Lightning with DDP is held"
+                "this holds an accelerator of one process; with several, a Trainer of transformers or Lightning with DDP is held"
             )
         self._accelerator = accelerator
         self._loaders = {id(each): loaders.hold(each) for each in accelerator._dataloaders}

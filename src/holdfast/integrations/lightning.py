@@ -32,6 +32,7 @@ from .backends.handover import Handover
 from .backends.held_loader import HeldLoader
 from .backends.lightning_io import BundleReader
 from .backends.lightning_io import HoldfastCheckpointIO as HoldfastCheckpointIO
+from .backends.processes import Processes
 from .backends.reporting import Reporting
 from .backends.torch import Updates
 
@@ -98,6 +99,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 "diverges, and start again; fit goes on from the newest checkpoint that was finite."
             )
         self._trainer, self._module = trainer, pl_module
+        self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
         self._within: Within = "start"
         self._ended = self._announced = False
         self._epoch: int | None = None
@@ -247,12 +249,12 @@ class HoldfastCallback(Reporting, Checkpoint):
         if hook in _STARTS and hook not in self._rule.save_on:
             return
         if self._loop is None:
-            trainers.follow(self._trainer.strategy, self._get_own)
+            self._processes.follow(self._get_own)
             return
         self._is_saving = True
         metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
         step = self._trainer.global_step
-        with trainers.leading(self._trainer):
+        with self._processes.leading():
             self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
         self._is_saving = False
 
@@ -270,7 +272,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         held = self._held
         own = self._get_own()
         if self._trainer.world_size > 1 and self._is_saving:
-            own["others"] = trainers.gather_others(self._trainer.strategy)
+            own["others"] = self._processes.gather_others()
         exact = [each.source.exactness for each in held]
         return {
             "within": self._within,

@@ -22,8 +22,9 @@ from transformers import Trainer, TrainerCallback, TrainerState
 
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
-from ..errors import DivergenceError, UsageError
+from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..session import Loop
+from ..session import open as open_checkpoint
 from .backends import accelerate as loaders
 from .backends import seams
 from .backends import transformers as trainers
@@ -81,6 +82,11 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._trainer = trainer
         self._directory = directory or trainer.args.output_dir or "."
         self._rule = trainers.LIMITS.check(checkpointing or trainers.rule_of(trainer))
+        if trainer.args.world_size > 1 and self._rule.options.on_divergence == "rollback":
+            raise UsageError(
+                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
+                "diverges, and start again; it goes on from the newest checkpoint that was finite."
+            )
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
         for name, wrapper in (
@@ -113,8 +119,24 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self, train: Callable[..., Any], resume_from_checkpoint: Any = None, *more: Any, **options: Any
     ) -> Any:
         self._behind: Mapping[str, Any] | None = None
-        self._with_times = True
+        self._with_times, self._is_saving = True, False
         self._parts = Handover(trainers.PARTS, self._take)
+        self._given: Mapping[str, Any] | None = None
+        if (
+            resume_from_checkpoint
+            and resume_from_checkpoint is not True
+            and not _is_bundle(resume_from_checkpoint)
+        ):
+            raise UsageError(
+                f"{resume_from_checkpoint} is a checkpoint of the Trainer's own: a Trainer goes on from it without hold()"
+            )
+        self._processes = trainers.processes_of(self._trainer)
+        if not self._trainer.is_world_process_zero():
+            with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._rule):
+                if (path := trainers.broadcast(None)) is not None:
+                    with open_checkpoint(path) as checkpoint:
+                        self._given, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
+                return self._train_once(lambda folder: train(folder, *more, **options))
         loop = self._loop = Loop(
             self._directory,
             self._rule,
@@ -126,12 +148,11 @@ class HoldfastCallback(Reporting, TrainerCallback):
         )
         with loop.holding(), trainers.skipping_nothing():
             if resume_from_checkpoint:
-                if resume_from_checkpoint is not True and not _is_bundle(resume_from_checkpoint):
-                    raise UsageError(
-                        f"{resume_from_checkpoint} is a checkpoint of the Trainer's own: a Trainer goes on from it without hold()"
-                    )
                 with self._parts.expecting():
                     self._behind = loop.go_on(resume_from_checkpoint)
+                self._given = self._parts.given
+            if self._trainer.args.world_size > 1:
+                trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
             while True:
                 try:
                     done = self._train_once(lambda folder: train(folder, *more, **options))
@@ -143,6 +164,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
                     self._clear_away()
                     with self._parts.expecting():
                         self._behind = loop.roll_back(err)
+                    self._given = self._parts.given
 
     def _train_once(self, train: Callable[[str | None], Any]) -> Any:
         """From the beginning, or from what is behind; to the end, or until it diverges."""
@@ -153,9 +175,15 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._latest: dict[str, float] = {}
         if self._behind is None:
             return train(None)
+        self._check_number(self._behind)
         with tempfile.TemporaryDirectory() as folder:  # all that the Trainer itself reads is this
             self._saved_state.save_to_json(os.path.join(folder, "trainer_state.json"))
             return train(folder)
+
+    def _check_number(self, saved: Mapping[str, Any]) -> None:
+        then, now = 1 + len(saved.get("others", ())), self._trainer.args.world_size
+        if then != now:
+            raise PlanMismatchError([f"the checkpoint is of {then} processes, and here are {now}"])
 
     def _clear_away(self) -> None:
         """The Trainer was thrown out of its loop: its loader still counts as being iterated, and its work as done."""
@@ -167,7 +195,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if self._behind is None:
-            self._known.announce("phase_start", step=state.global_step)
+            self._tell("phase_start")
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self._epoch, self._ended = int(state.epoch or 0), False
@@ -181,7 +209,8 @@ class HoldfastCallback(Reporting, TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         row = trainers.numbers(logs or {})
         self._latest |= row
-        self._known.results.append({"step": state.global_step, **row})
+        if self._loop is not None:
+            self._loop.results.append({"step": state.global_step, **row})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if not self._ended:
@@ -212,7 +241,17 @@ class HoldfastCallback(Reporting, TrainerCallback):
         per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
         batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
-        self._known.announce(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)
+        self._tell(hook, epoch=epoch, batch=batch, metrics=self._latest)
+
+    def _tell(self, hook: str, **at: Any) -> None:
+        """Save if process 0 says so, with what the others have; leave if it leaves."""
+        if self._loop is None:
+            self._processes.follow(self._get_own)
+            return
+        with self._processes.leading():
+            self._is_saving = True
+            self._loop.announce(hook, step=self._trainer.state.global_step, **at)
+        self._is_saving = False
 
     def _save_checkpoint(self, original: Callable[..., Any], *more: Any, **options: Any) -> None:
         """In place of the Trainer's own: the rule decides, and has its say after this."""
@@ -222,7 +261,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._loader = loaders.hold(prepared, on_arrival=self._arrive)
         if self._behind is not None:
             with rng.preserved():
-                self._loader.set_state(self._behind["loader"])
+                self._loader.set_state(self._own_part(self._behind)["loader"])
         return prepared
 
     @property
@@ -235,9 +274,22 @@ class HoldfastCallback(Reporting, TrainerCallback):
     def _take(self) -> dict[str, Any]:
         return trainers.parts_of(self._trainer, with_times=self._with_times)
 
+    def _get_own(self) -> dict[str, Any]:
+        """What a process beside 0 has for itself."""
+        self._trainer.store_flos()  # all do it together
+        return {
+            "loader": self._known_loader.get_state(),
+            "course": trainers.get_course(self._trainer),
+            "random": rng.capture_state(),
+        }
+
     def _get_position(self) -> dict[str, Any]:
         source = self._known_loader.source
+        others: list[Any] = []
+        if self._is_saving and self._trainer.args.world_size > 1:
+            others = self._processes.gather_others(self._trainer.store_flos)
         return {
+            "others": others,
             "epoch": self._epoch,
             "ended": self._ended,
             "latest": dict(self._latest),
@@ -252,8 +304,8 @@ class HoldfastCallback(Reporting, TrainerCallback):
 
     @property
     def _saved_state(self) -> TrainerState:
-        assert self._parts.given is not None
-        return TrainerState(**self._parts.given["trainer"])
+        assert self._given is not None
+        return TrainerState(**self._given["trainer"])
 
     def _load(
         self,
@@ -264,31 +316,36 @@ class HoldfastCallback(Reporting, TrainerCallback):
         **options: Any,
     ) -> Any:
         """Load what was found, or leave it to the Trainer if this is a checkpoint of its own."""
-        if self._parts.given is None:
+        if self._given is None:
             return original(checkpoint, *more, **options)
         return ours()
 
     def _load_model(self) -> None:
-        assert self._parts.given is not None
+        assert self._given is not None
         model: Any = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        model.load_state_dict(self._parts.given["model"])
+        model.load_state_dict(self._given["model"])
 
     def _load_optimizer(self) -> None:
         trainer: Any = self._trainer
-        assert self._parts.given is not None
-        trainer.optimizer.load_state_dict(self._parts.given["optimizer"])
-        trainer.lr_scheduler.load_state_dict(self._parts.given["scheduler"])
+        assert self._given is not None
+        trainer.optimizer.load_state_dict(self._given["optimizer"])
+        trainer.lr_scheduler.load_state_dict(self._given["scheduler"])
 
     def _load_scaler(self) -> None:
-        assert self._parts.given is not None
+        assert self._given is not None
         scaler: Any = self._trainer.accelerator.scaler
-        if self._parts.given["scaler"] is not None:
-            scaler.load_state_dict(self._parts.given["scaler"])
+        if self._given["scaler"] is not None:
+            scaler.load_state_dict(self._given["scaler"])
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
         stopped = self._behind is not None and self._behind["stopped"]
         return (sys.maxsize, 0) if stopped else (epochs, steps)
+
+    def _own_part(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of what was saved, what this process had for itself."""
+        rank = self._trainer.args.process_index
+        return saved["others"][rank - 1] if rank else saved
 
     def _arrive(self) -> None:
         """The Trainer is where it was when it was saved: from here on all is as it would have been."""
@@ -297,7 +354,11 @@ class HoldfastCallback(Reporting, TrainerCallback):
         saved, self._behind = self._behind, None
         self._epoch = max(self._epoch, saved["epoch"])  # between two epochs, the next one has begun
         self._ended, self._latest = saved["ended"], dict(saved["latest"])
-        trainers.set_course(self._trainer, saved["course"])
+        own = self._own_part(saved)
+        trainers.set_course(self._trainer, own["course"])
+        if self._loop is None:
+            rng.restore_state(own["random"])
+            return
         self._known.restore_streams()
         assert self.last_resume is not None
         if saved["exactness"] != "exact":

@@ -6,8 +6,7 @@ are half accumulated, and the loops' counters exactly as they were: its own rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -18,10 +17,8 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 
 from ...checkpointing import Limits
-from ...errors import HoldfastError, Preempted
 from . import handover
 
-_GIVE, _GO_ON = "give", "go on"
 LIMITS = Limits(where="Lightning", refused=handover.LIMITS)
 PARTS = ("model", "optimizers", "schedulers", "trainer")
 _THEIRS = {"model": "state_dict", "optimizers": "optimizer_states", "schedulers": "lr_schedulers"}
@@ -76,65 +73,6 @@ def _loops(loop: _Loop) -> Iterator[_Loop]:
     for below in list(vars(loop).values()):
         if isinstance(below, _Loop):
             yield from _loops(below)
-
-
-# --- processes --------------------------------------------------------------------------------
-
-
-@contextmanager
-def leading(trainer: pl.Trainer) -> Iterator[None]:
-    """In process 0: what is done inside, the others wait for; what it raises ends them, too."""
-    if trainer.world_size == 1:
-        yield
-        return
-    try:
-        yield
-    except BaseException as err:
-        trainer.strategy.broadcast(_word_for(err))
-        raise
-    trainer.strategy.broadcast(_GO_ON)
-
-
-def follow(strategy: Any, own: Callable[[], Any]) -> None:
-    """In the other processes: wait for process 0, and give it their `own` when it asks.
-
-    Raises:
-        Preempted, KeyboardInterrupt, HoldfastError: process 0 has ended by such an exception.
-    """
-    while (word := strategy.broadcast(None)) != _GO_ON:
-        if word != _GIVE:
-            raise _error_of(*word)
-        _gathered(own())
-
-
-def gather_others(strategy: Any) -> list[Any]:
-    """In process 0: what the others have for themselves, by rank from 1."""
-    strategy.broadcast(_GIVE)
-    return _gathered({})[1:]
-
-
-def _gathered(mine: Any) -> list[Any]:
-    """Of all processes, by rank."""
-    every: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(every, mine)
-    return every
-
-
-def _word_for(err: BaseException) -> tuple[str, str, int]:
-    if isinstance(err, Preempted):
-        return ("preempted", err.signal, int(err.code or 0))
-    kind = "interrupted" if isinstance(err, KeyboardInterrupt) else "failed"
-    return (kind, f"{type(err).__name__}: {err}", 0)
-
-
-def _error_of(kind: str, what: str, code: int) -> BaseException:
-    match kind:
-        case "preempted":
-            return Preempted(what, code)
-        case "interrupted":
-            return KeyboardInterrupt()
-        case _:
-            return HoldfastError(f"process 0 has ended the training: {what}")
 
 
 # --- metrics ----------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import torch
 import transformers.trainer
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 
@@ -16,6 +19,7 @@ from ...checkpointing import Checkpointing, Limits
 from ...errors import UsageError
 from . import handover
 from .accelerate import ReadyLoader
+from .processes import Processes
 
 PARTS = ("model", "optimizer", "scheduler", "scaler", "trainer", "config")
 LIMITS = Limits(
@@ -28,7 +32,8 @@ _TIMES = ("_runtime", "_per_second")
 
 def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
     """The live parts of a checkpoint, and the trainer's own state, with or without how long things took."""
-    trainer.store_flos()
+    if trainer.args.world_size == 1:  # else all do it together, when the others give what they have
+        trainer.store_flos()
     state = asdict(trainer.state)
     if not with_times:
         state["log_history"] = [without_times(row) for row in state["log_history"]]
@@ -67,6 +72,32 @@ def set_course(trainer: Any, saved: Mapping[str, Any]) -> None:
 
 def _stateful(trainer: Any) -> list[Any]:
     return [each for each in trainer.callback_handler.callbacks if isinstance(each, ExportableState)]
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+def processes_of(trainer: Any) -> Processes:
+    return Processes(trainer.args.world_size, broadcast)
+
+
+def broadcast(value: Any) -> Any:
+    """In each process what process 0 has passed."""
+    return broadcast_object_list([value])[0]
+
+
+@contextmanager
+def leaving_signals_to_process_0(rule: Checkpointing) -> Iterator[None]:
+    """What the rule watches, process 0 hears and decides; the others do what it says."""
+    watched = [*rule.options.signals]
+    if rule.options.save_on_exception:
+        watched.append(signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in watched}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -114,8 +145,14 @@ def rule_of(trainer: Trainer) -> Checkpointing:
 def check(trainer: Trainer) -> None:
     """UsageError if it is set up in a way that cannot go on exactly."""
     args = trainer.args
-    if args.world_size > 1 or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-        raise UsageError("this holds a Trainer of one process; of several, Lightning with DDP is held")
+    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        raise UsageError(
+            "FSDP and DeepSpeed spread a model over processes, and this saves whole ones: use DDP"
+        )
+    if args.world_size > 1 and not torch.distributed.is_initialized():
+        raise UsageError(
+            "several devices in one process cannot be held: start one process for each (torchrun)"
+        )
     if args.load_best_model_at_end:
         raise UsageError(
             "load_best_model_at_end looks for the Trainer's own checkpoints: leave it off, and open the best bundle"
