@@ -74,7 +74,12 @@ def train(
         if left > 0 or start is None:
             rounds.is_over = False
             start = xgboost.train(
-                dict(params), dtrain, max(left, 0), xgb_model=start, callbacks=[*callbacks, saves], **options
+                dict(params),
+                dtrain,
+                max(left, 0),
+                xgb_model=start,
+                callbacks=[_InOrder([*callbacks, saves])],
+                **options,
             )
             saves.model = start
         rounds.end()
@@ -83,6 +88,29 @@ def train(
 
 def _is_sampled(params: Mapping[str, Any]) -> bool:
     return any(float(params.get(name, 1)) < 1 for name in _SAMPLING) or params.get("booster") == "dart"
+
+
+class _InOrder(TrainingCallback):
+    """Callbacks as they were given, ours last: older versions of XGBoost (3.0) call theirs in the order of a set."""
+
+    def __init__(self, callbacks: Sequence[TrainingCallback]) -> None:
+        self._callbacks = callbacks
+
+    def before_training(self, model: Any) -> Any:
+        for each in self._callbacks:
+            model = each.before_training(model)
+        return model
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        return any(each.before_iteration(model, epoch, evals_log) for each in self._callbacks)
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        return any(each.after_iteration(model, epoch, evals_log) for each in self._callbacks)
+
+    def after_training(self, model: Any) -> Any:
+        for each in self._callbacks:
+            model = each.after_training(model)
+        return model
 
 
 class _Saves(TrainingCallback):
