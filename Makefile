@@ -4,6 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints-dev.txt)
 
 MINUTES ?= 10
+WORKERS := -n 2 --maxschedchunk 8  # few tests at a time, so that none waits at the end behind the other's long ones
 
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
 EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,dev]" xgboost-cpu orbax-checkpoint
@@ -14,10 +15,10 @@ demo: setup            ## the main job: an experiment is killed three times and 
 	$(BIN)/holdfast demo
 
 test: setup            ## everything but the slow tests
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow"
 
 test-all: setup        ## all tests
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q $(WORKERS)
 
 test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 10 minutes
 	.venv-oldest/bin/python -m pytest -q -n 2 -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data_sources

@@ -218,6 +218,7 @@ def test_a_dcp_directory_comes_in_if_it_is_trusted(tmp_path):
     assert bits(back["model.half"]) == bits(state["model"]["half"])
 
 
+@pytest.mark.leaves_threads
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_an_orbax_directory_comes_in(tmp_path):
