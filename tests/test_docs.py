@@ -38,7 +38,13 @@ def missing(code: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.parent.name == "integrations"), id=page.name)
+        for page in PAGES
+    ],
+)
 def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page: Path, tmp_path: Path):
     if (lacking := missing(blocks(page, "python"))) is not None:
         pytest.skip(f"{lacking} is not installed")

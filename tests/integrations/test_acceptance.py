@@ -16,6 +16,8 @@ from newborn import Kill
 
 NUM_KILLS = 10
 KEPT = 2
+QUICK = {"lightgbm", "sklearn", "torch", "xgboost"}
+"""What is imported and trained in a second or two: the others are not for every `make test`."""
 BEST = {"keep_best": 2, "monitor": "loss", "direction": "min", "max_to_keep": 1}
 
 
@@ -29,7 +31,10 @@ class Case:
     kept: set[str]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def case(request, tmp_path_factory) -> Iterator[Case]:
     if (lacking := missing(request.param)) is not None:
         pytest.skip(f"{lacking} is not installed")

@@ -22,7 +22,7 @@ from holdfast.state import MemorySnapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 
-WIDTH = 3_000
+WIDTH = 1_000
 NEEDED = Path(__file__).with_name("modularml_alone.py")
 
 

@@ -6,6 +6,7 @@ import errno
 
 import pytest
 from faults import TASKS, Trouble, check_everywhere, interruptions, refusals
+from lives import BEST, FOLDER, Saver
 
 from holdfast import bundle
 from holdfast.errors import CheckpointDamagedError, SaveError
@@ -59,6 +60,31 @@ def test_a_directory_that_cannot_be_listed_is_not_taken_for_an_empty_one():
     faulty = FaultyDisk(disk, 0, errno.EIO, kinds=frozenset({"folders"}))
     with pytest.raises(CheckpointDamagedError, match="cannot be listed"):
         list(bundle.scan(faulty, "runs"))
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_deletion_that_cannot_read_what_it_would_delete_says_that_the_disk_failed(lasting):
+    """Not that another checkpoint is there by now: each operation fails in turn, reads too."""
+    told = set()
+    for at in range(100):
+        disk = MemoryDisk()
+        Saver(disk).save(1, BEST)
+        (saved,) = bundle.scan(disk, FOLDER)
+        assert saved.record is not None
+        faulty = FaultyDisk(disk, at, errno.EIO, lasting=lasting)
+        try:
+            bundle.delete(faulty, BEST, expected_id=saved.record.id)
+        except SaveError as err:
+            told.add((faulty.failed.kind, "Input/output error" in str(err)))
+        if faulty.failed is None:
+            break
+        bundle.sweep(disk, FOLDER, now_s=1e12)
+        if faulty.failed.kind in ("open", "read") and not lasting:  # else a sweeper finishes the deletion
+            assert [each.record for each in bundle.scan(disk, FOLDER)] == [saved.record]
+    assert faulty.failed is None
+    kinds = ("open_directory", "open", "read", "rename_directory", "sync_directory")
+    assert told >= {(kind, True) for kind in kinds}
+    assert all(is_named for _, is_named in told)
 
 
 def test_out_of_memory_or_interrupted_at_any_operation_loses_nothing():

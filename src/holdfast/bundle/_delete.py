@@ -22,6 +22,7 @@ from ._commit import parent
 from ._leftovers import empty_trash, is_ours, put_back, put_pinned_back, record_in, sync_removal
 from ._names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._pin import is_pinned
+from ._read import read_record
 
 logger = logging.getLogger("holdfast")
 
@@ -72,6 +73,9 @@ def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) 
         # If the name is taken again by now, what we moved has been replaced and nobody misses it.
         if put_back(disk, aside, path):
             raise
+    except (OSError, SaveError):  # nobody knows which it is
+        put_back(disk, aside, path)
+        raise
     if is_pinned(disk, aside):  # since we looked
         name = path.rstrip("/").rpartition("/")[2].removesuffix(SUFFIX)
         put_pinned_back(disk, aside, parent(path), name, expected_id)
@@ -84,7 +88,16 @@ def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) 
 
 
 def _check_id(disk: Storage, found_at: str, path: str, expected_id: str) -> None:
-    record = record_in(disk, found_at)
+    """Raises CheckpointReplacedError, also where there is nothing or no valid record; SaveError if the disk fails to tell."""
+    record = None
+    try:
+        with disk.open_directory(found_at) as inside:
+            record = read_record(inside, path)
+    except FileNotFoundError:
+        pass
+    except HoldfastError as err:
+        if isinstance(err.__cause__, OSError):
+            raise SaveError(path, f"it cannot be removed: {err.__cause__.strerror}") from err
     if record is None or record.id != expected_id:
         raise CheckpointReplacedError(path, expected_id, record.id if record else None)
 
