@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from holdfast import bundle, state
+from holdfast.errors import SaveError
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 from holdfast.storage import LocalDisk, Storage
 
@@ -77,6 +78,8 @@ class Saver:
         path = bundle.bundle_path(self.directory, name)
         found = bundle.look(self.disk, path)
         assert found is not None
+        if "Input/output error" in str(found.problem):  # the power is off
+            raise SaveError(path, str(found.problem))
         assert found.record is not None, found.problem
         bundle.delete(self.disk, path, expected_id=found.record.id)
         self._sharing.forget(path)
