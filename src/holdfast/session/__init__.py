@@ -41,7 +41,6 @@ from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import find as find
 from ._resume import go_on as go_on
-from ._running import LOCK as LOCK
 from ._running import run_at as run_at
 from ._scratch import scratch as scratch
 from ._session import Session as Session
