@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from crashing import Crash, beats
 from divergence import check_rollback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_case import Small, loaders, trainer
-from pair import run_pair
+from pair import check_a_pair_goes_on
 
 import holdfast
 from holdfast import Checkpointing, errors
@@ -192,16 +191,4 @@ def test_the_best_score_of_an_early_stopping_is_no_sickness(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tmp_path):
-    def run(*arguments: str) -> list[int]:
-        return [status for status, _ in run_pair("lightning_ddp.py", *arguments, cwd=tmp_path)]
-
-    assert run("peace", "killed:23:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
-    assert run("killed:4:SIGTERM") == [75, 75]
-    newest = holdfast.scan(tmp_path / "killed")[-1].record
-    assert newest
-    assert newest.reason == "told to leave (SIGTERM)"
-    assert run("killed") == [0, 0]
-    for rank in range(2):
-        ends = [(tmp_path / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]
-        assert ends[0] == ends[1]
-        assert ends[0]
+    check_a_pair_goes_on("lightning_ddp.py", 23, tmp_path)

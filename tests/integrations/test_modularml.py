@@ -20,6 +20,7 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
 import modularml as mml
 import numpy as np
 import torch
+from crashing import Crash, beats
 from modularml_experiment import experiment, planned, run, stopping, train_phase
 
 import holdfast
@@ -28,23 +29,6 @@ from holdfast.errors import DivergenceError, PlanMismatchError, SaveError, Usage
 from holdfast.integrations import modularml as hf
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
-
-
-class Crash(Exception):
-    """Ends a run from within, as a defect of the script would."""
-
-
-def crashing(at: int):
-    """A beat that fails in the batch of this number."""
-    counted = 0
-
-    def beat() -> None:
-        nonlocal counted
-        counted += 1
-        if counted == at:
-            raise Crash
-
-    return beat
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +97,7 @@ def test_a_script_started_anew_goes_on_in_mid_phase_and_ends_as_one_in_peace(tmp
     wanted, in_peace = hf.state_digest(peace), recorded(peace)
     hf.enable(tmp_path / "killed")
     with pytest.raises(Crash):
-        run(planned(rule(save_on=["batch_end"], every_n=3), crashing(38)))
+        run(planned(rule(save_on=["batch_end"], every_n=3), beats(38)))
     anew = planned(rule(save_on=["batch_end"], every_n=3))
     run(anew)
     assert hf.last_resume(anew).record.moment.phase == "train"
@@ -141,7 +125,7 @@ def test_an_experiment_saved_at_its_phases_goes_on_after_the_last_that_was_done(
         run(
             planned(
                 None,
-                crashing(30),
+                beats(30),
                 checkpointing=theirs(save_on=["phase_start", "phase_end", "experiment_end"]),
             )
         )
@@ -178,7 +162,7 @@ def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_goes_
     digest = hf.state_digest(wanted)
     hf.enable(tmp_path / "killed")
     with pytest.raises(Crash):
-        script(crashing(23))
+        script(beats(23))
     anew = script()
     assert hf.last_resume(anew).record.moment.phase == "b"
     assert hf.state_digest(anew) == digest
@@ -198,7 +182,7 @@ def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
         return made
 
     with pytest.raises(Crash):
-        run(script(tmp_path / "killed", crashing(12)))
+        run(script(tmp_path / "killed", beats(12)))
     shutil.copytree(tmp_path / "killed", tmp_path / "again")
     run(once := script(tmp_path / "killed"))
     in_first = seen(once)
@@ -209,7 +193,7 @@ def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
 def test_the_step_before_a_failure_is_saved_if_the_rule_says_so(tmp_path):  # 13
     rule = ours(save_on="phase_end", save_on_exception=True)
     with pytest.raises(Crash):
-        run(one_phase(rule, crashing(12)))
+        run(one_phase(rule, beats(12)))
     newest = holdfast.scan(tmp_path / "run")[-1].record
     assert (newest.moment.step, newest.reason.startswith("before Crash")) == (11, True)
 
@@ -259,7 +243,7 @@ def test_early_stopping_restores_the_best_whatever_the_rule_kept(tmp_path, optio
 
 
 def test_a_preview_that_fails_leaves_the_weights_as_they_were():  # 12
-    made = experiment(crashing(5))
+    made = experiment(beats(5))
     before = weights(made)
     with pytest.raises(Crash):
         made.preview_phase(
@@ -269,7 +253,7 @@ def test_a_preview_that_fails_leaves_the_weights_as_they_were():  # 12
 
 
 def test_a_run_that_failed_is_in_the_history_with_what_was_done():  # 13
-    made = planned(None, crashing(30))
+    made = planned(None, beats(30))
     with pytest.raises(Crash):
         run(made)
     assert (made.last_run.status, made.last_run.results.labels) == ("failed", ["pretrain"])

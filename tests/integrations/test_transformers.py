@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import pytest
 
@@ -13,7 +12,7 @@ pytest.importorskip("accelerate")
 import torch
 from crashing import Crash, beats
 from divergence import check_rollback
-from pair import run_pair
+from pair import check_a_pair_goes_on
 from transformers import GPT2LMHeadModel, TrainerCallback
 from transformers_case import Beats, trainer
 from typer.testing import CliRunner
@@ -169,16 +168,4 @@ def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
 
 @pytest.mark.slow
 def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tmp_path):
-    def run(*arguments: str) -> list[int]:
-        return [status for status, _ in run_pair("transformers_ddp.py", *arguments, cwd=tmp_path)]
-
-    assert run("peace", "killed:11:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
-    assert run("killed:4:SIGTERM") == [75, 75]
-    newest = holdfast.scan(tmp_path / "killed")[-1].record
-    assert newest
-    assert newest.reason == "told to leave (SIGTERM)"
-    assert run("killed") == [0, 0]
-    for rank in range(2):
-        ends = [(tmp_path / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]
-        assert ends[0] == ends[1]
-        assert ends[0]
+    check_a_pair_goes_on("transformers_ddp.py", 11, tmp_path)
