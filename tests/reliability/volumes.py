@@ -14,12 +14,14 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 _SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN of <linux/fs.h>: _IOR('X', 125, __u32)
 _NO_LOG_FLUSH = 2
+_PATIENCE_S = 10.0
 MIB = 1 << 20
 
 
@@ -98,13 +100,26 @@ class Volume:
     def unmount(self) -> None:
         if self._is_mounted:
             try:
-                _run("umount", str(self.path))
-            except subprocess.CalledProcessError:
+                self._unmount_when_idle()
+            except subprocess.CalledProcessError as err:
+                err.add_note(f"{self.path} is used by: {_users(self.path) or 'no process that can be seen'}")
                 # Somebody has a file open: away with the name now, and with the rest when it is closed.
                 _run("umount", "--lazy", str(self.path))
                 raise
             finally:
                 self._is_mounted = False
+
+    def _unmount_when_idle(self) -> None:
+        """The kernel may close the files of a killed process a moment after its parent has waited for it."""
+        until_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                _run("umount", str(self.path))
+                return
+            except subprocess.CalledProcessError:
+                if time.monotonic() > until_s:
+                    raise
+            time.sleep(0.05)
 
     def mount_again(self) -> None:
         """After a power cut: every process that has files open here must have ended."""
@@ -146,6 +161,20 @@ def power_cut(mountpoint: str | os.PathLike[str]) -> None:
         fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
     finally:
         os.close(descriptor)
+
+
+def _users(mountpoint: Path) -> str:
+    """The processes that have a file open or mapped there, or stand in it, with what they use."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it is not ours to look at, or has ended
+            used = set((process / "maps").read_text().split())
+            for link in [process / "cwd", *(process / "fd").iterdir()]:
+                with contextlib.suppress(FileNotFoundError):
+                    used.add(os.readlink(link))
+            if there := sorted(each for each in used if each.startswith(str(mountpoint))):
+                found.append(f"{process.name} {(process / 'comm').read_text().strip()}: {', '.join(there)}")
+    return "; ".join(found)
 
 
 def _run(*command: str) -> str:
