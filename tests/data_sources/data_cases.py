@@ -9,6 +9,7 @@ import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.utils.data import (
     Sampler,
     Subset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 from torch.utils.data import Dataset as TorchDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -81,6 +83,52 @@ class Jitter:
 
     def jitter(self) -> float:
         return torch.rand((), generator=self.rng).item()
+
+
+NOISE = np.random.default_rng(0)
+
+
+def noisy(value: float) -> float:
+    return value + NOISE.random()
+
+
+class Composed(Samples):
+    """Has transforms that draw from generators in a list, a closure, the arguments of a partial, and a module."""
+
+    def __init__(self) -> None:
+        super().__init__(self.transformed)
+        NOISE.bit_generator.state = np.random.default_rng(4).bit_generator.state
+        jitter, dice = Jitter(), random.Random(6)
+        self.transforms = [
+            lambda value: value + jitter.jitter(),
+            lambda value: value + dice.random(),
+            partial(rolled, np.random.RandomState(7)),
+            noisy,
+        ]
+
+    def transformed(self, index: int) -> float:
+        value = 0.0
+        for transform in self.transforms:
+            value = transform(value)
+        return value
+
+
+def rolled(dice: np.random.RandomState, value: float) -> float:
+    return value + dice.rand()
+
+
+class SeededByWorker(Samples):
+    """Has its generator from `worker_init_fn`."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda index: self.rng.random())
+        self.rng: Any = None
+
+
+def make_generator(worker: int) -> None:
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.rng = np.random.default_rng(info.seed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Seeded(Samples):
@@ -199,6 +247,7 @@ CASES: dict[str, Callable[[], BatchSource]] = {
     "one by one": lambda: loader(batch_size=None, shuffle=True),
     "subset, own noise": lambda: loader(Subset(Augmented(), list(range(3, 20))), shuffle=True),
     "transform": lambda: loader(Transformed(), shuffle=True),
+    "hidden generators": lambda: loader(Composed(), shuffle=True),
     "noise of global streams": lambda: loader(
         Samples(lambda index: random.random() + np.random.rand() + torch.rand(()).item()), shuffle=True
     ),
@@ -229,6 +278,13 @@ WITH_WORKERS: dict[str, Callable[[], BatchSource]] = {
     "2 workers, own noise": lambda: loader(Subset(Augmented(), list(range(3, 20))), num_workers=2),
     "2 persistent workers, own noise": lambda: loader(
         Transformed(), shuffle=True, num_workers=2, persistent_workers=True
+    ),
+    "2 workers, hidden generators": lambda: loader(Subset(Composed(), list(range(3, 20))), num_workers=2),
+    "2 workers, generators of their own": lambda: loader(
+        SeededByWorker(), num_workers=2, worker_init_fn=make_generator
+    ),
+    "2 persistent workers, generators of their own": lambda: loader(
+        SeededByWorker(), num_workers=2, persistent_workers=True, worker_init_fn=make_generator
     ),
     "2 workers of a stateful stream": lambda: batches_of(
         StatefulDataLoader(Stream(), batch_size=BATCH, num_workers=2), columns="index"

@@ -19,6 +19,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from keras.callbacks import LambdaCallback
 from keras_fit import compiled, fit, keras
 
@@ -104,6 +105,27 @@ again = minding("sick", "stop")
 fit(compiled(), [again])  # from the newest that was finite
 assert not again.last_resume.record.details.get("health")
 assert same(stock, fit_model := again._model)
+
+class Noisy(torch.utils.data.Dataset):
+    def __init__(self, draw):
+        self.transforms = [draw]
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        return np.full(6, index + self.transforms[0](), "float32"), np.zeros(1, "float32")
+
+
+for draw, says in (np.random.rand, "exact"), (np.random.default_rng(1).random, "not exact"):
+    for last in (crashing(5), None):
+        again = held(says)
+        data = torch.utils.data.DataLoader(Noisy(lambda: draw()), batch_size=4, shuffle=True)
+        try:
+            compiled().fit(data, epochs=2, verbose=0, callbacks=[again, *([last] if last else [])])
+        except Crash:
+            pass
+    assert again.last_resume.verdict.startswith(says), again.last_resume.verdict
 
 with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with torch Keras itself refuses it
     second.compile("adamw", "mse", steps_per_execution=2)

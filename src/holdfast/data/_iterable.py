@@ -9,7 +9,8 @@ from typing import Any, final
 from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
-from ._parts import OwnGenerators, set_epoch
+from ._generators import OwnGenerators
+from ._parts import set_epoch
 from ._source import Position
 
 _KIND = "iterable"
@@ -37,8 +38,6 @@ class IterableBatches:
     def num_batches(self) -> int | None:
         return length_of(self._data)
 
-    differences = ()
-
     @property
     def exactness(self) -> str:
         if isinstance(self._data, Sequence):
@@ -48,6 +47,10 @@ class IterableBatches:
         return "exact at epoch bounds only: the data have neither a sampler nor a state"
 
     @property
+    def differences(self) -> list[str]:
+        return self._generators.differences
+
+    @property
     def generators(self) -> Mapping[str, Any]:
         return self._generators.by_name
 
@@ -55,7 +58,7 @@ class IterableBatches:
         set_epoch(self._data, epoch)
         self._before = {
             "streams": rng.capture_state(),
-            "generators": self._generators.get_state(),
+            "generators": self._generators.get_state(num_read=0),
             "warm": self._warm,
         }
         self._position = Position(epoch, 0, finished=False)
@@ -63,7 +66,7 @@ class IterableBatches:
 
     def get_state(self) -> dict[str, Any]:
         state = self._position.to_state(_KIND) | {
-            "generators": self._generators.get_state(),
+            "generators": self._generators.get_state(self._position.batch),
             "warm": self._warm,
         }
         return state | {"before": self._before} if self._position.mid_epoch else state

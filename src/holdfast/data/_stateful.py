@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 from ._batch import Batch
+from ._generators import OwnGenerators
 from ._iterable import length_of, refuse_one_shot
-from ._parts import OwnGenerators, set_epoch
+from ._parts import set_epoch
 from ._source import Position
 
 _KIND = "stateful loader"
@@ -20,8 +21,6 @@ class StatefulBatches:
 
     (torchdata 0.11 goes on with a generator as it was at the epoch's start, so that the *next* epoch differs.)
     """
-
-    differences = ()
 
     def __init__(self, loader: Any, as_batch: Callable[[Any], Any]) -> None:
         refuse_one_shot(loader)
@@ -49,6 +48,10 @@ class StatefulBatches:
         return "exact"
 
     @property
+    def differences(self) -> list[str]:
+        return self._generators.differences
+
+    @property
     def generators(self) -> Mapping[str, Any]:
         return self._generators.by_name
 
@@ -63,7 +66,7 @@ class StatefulBatches:
             state["loader"] = copy.deepcopy(
                 self._loader.state_dict()
             )  # it may share what the loader goes on with
-        return state | {"generators": self._generators.get_state()}
+        return state | {"generators": self._generators.get_state(self._position.batch)}
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
         position = Position.from_state(state, _KIND)
@@ -86,7 +89,6 @@ class StatefulBatches:
             "batch_size": getattr(loader, "batch_size", None),
             "drop_last": getattr(loader, "drop_last", None),
             "num_workers": getattr(loader, "num_workers", None),
-            "generators": sorted(self._generators.by_name),
         }
 
     def fingerprint(self) -> str | None:

@@ -17,9 +17,10 @@ from typing import Any, final
 from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
+from ._generators import OwnGenerators
 from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
-from ._parts import OwnGenerators, digest_of_samples, parts_of, set_epoch
+from ._parts import digest_of_samples, parts_of, set_epoch
 from ._source import Position
 from ._workers import Made, Streams, WorkerStreams
 
@@ -48,11 +49,10 @@ class TorchLoaderBatches:
         self._generators = OwnGenerators(loader)
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
-            wrapped = loader.collate_fn, loader.worker_init_fn
-            self._workers = WorkerStreams(*wrapped, self._generators.in_workers, self._persistent)
+            self._workers = WorkerStreams(loader.collate_fn, loader.worker_init_fn, self._persistent)
         self._streams: dict[str, Streams] = {}  # of workers, after what they have handed out
-        self._workers_drew = False
-        self.differences: list[str] = []
+        self._workers_drew, self._made_late = False, set[str]()
+        self._of_workers: list[str] = []  # why they do not go on exactly
         self._lazy = False
         self._position = Position()
         self._before: dict[str, Any] = {}  # streams and generators from before the epoch's iterator was made
@@ -73,12 +73,16 @@ class TorchLoaderBatches:
         return "exact"
 
     @property
+    def differences(self) -> list[str]:
+        return [*self._of_workers, *self._generators.differences]
+
+    @property
     def generators(self) -> Mapping[str, Any]:
         return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         set_epoch(self._loader, epoch)
-        self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state()}
+        self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._before["warm"] = self._warm
         if not self._persistent:
             self._streams = {}
@@ -86,7 +90,7 @@ class TorchLoaderBatches:
 
     def get_state(self) -> dict[str, Any]:
         state = self._position.to_state(_KIND)
-        state |= {"generators": self._generators.get_state(), "warm": self._warm}
+        state |= {"generators": self._generators.get_state(self._position.batch), "warm": self._warm}
         if self._position.mid_epoch and (current := self._indices.current):
             state |= {"before": self._before, "handed_out": current.digest}
         if self._streams or self._workers_drew:
@@ -95,6 +99,7 @@ class TorchLoaderBatches:
                 "number": self._loader.num_workers,
                 "drew": self._workers_drew,
                 "streams": dict(self._streams) if lasting else {},
+                "made_late": sorted(self._made_late) if lasting else [],
             }
         return state
 
@@ -134,7 +139,6 @@ class TorchLoaderBatches:
             "drop_last": loader.drop_last,
             "sampler": type(loader.sampler).__name__,
             "batch_sampler": None if loader.batch_sampler is None else type(loader.batch_sampler).__name__,
-            "generators": sorted(self._generators.by_name),
             "num_workers": loader.num_workers,
             "digest": self._digest,
         }
@@ -153,12 +157,16 @@ class TorchLoaderBatches:
     def _take_up(self, saved: Mapping[str, Any] | None, position: Position) -> int:
         """Let the workers to come go on as those that were; how many of them begin with a batch that was handed out."""
         self._workers_drew = saved is not None and saved["drew"]
-        self._streams, self.differences = {}, []
+        self._streams, self._of_workers = {}, []
         number = self._loader.num_workers
         if saved is not None and saved["number"] == number:
             self._streams = dict(saved["streams"])
+            self._of_workers = [
+                f"a worker made the random generator {name} for its first sample: make it in worker_init_fn"
+                for name in saved["made_late"]
+            ]
         elif saved is not None and saved["drew"]:
-            self.differences = [
+            self._of_workers = [
                 f"workers draw random numbers, and there were {saved['number']}, not {number}"
             ]
         if self._workers is None:
@@ -192,6 +200,7 @@ class TorchLoaderBatches:
         self._workers_drew = self._workers_drew or made.drew
         if made.streams is not None:
             self._streams[str(made.worker)] = made.streams
+        self._made_late.update(made.late)
         return made.batch
 
     @property

@@ -1,8 +1,8 @@
 """The random streams of a `DataLoader`'s workers: told with each batch, and set again in new workers.
 
 A worker draws in the order in which it makes its batches, so its streams are known after each of them, whatever
-the others do. Seen are the global streams of Python, NumPy and torch, and generators that the loader's parts hold as attributes;
-not one that is hidden deeper, or made in the worker.
+the others do. Seen are the global streams of Python, NumPy and torch, and the generators that can be reached from the worker's own
+copy of the dataset, its collation, and what `worker_init_fn` made.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .. import rng
+from ._generators import generators_in
+from ._parts import parts_of
 
 Streams: TypeAlias = dict[str, Any]
 
@@ -22,13 +24,13 @@ class Made(NamedTuple):
     worker: int
     drew: bool
     streams: Streams | None
+    late: tuple[str, ...] = ()  # the generators that were made only for its first sample
 
 
 class WorkerStreams:
     """Wraps a loader's `worker_init_fn` and `collate_fn`, both of which workers call.
 
     Args:
-        generators: by name, those of the dataset, of which workers have copies.
         outlive_epochs: workers are persistent: a later epoch needs what they drew from at their start.
     """
 
@@ -36,11 +38,10 @@ class WorkerStreams:
         self,
         collate: Callable[[Any], Any],
         init: Callable[[int], None] | None,
-        generators: Mapping[str, Any],
         outlive_epochs: bool,
     ) -> None:
         self._collate, self._init = collate, init
-        self._generators, self._outlive_epochs = dict(generators), outlive_epochs
+        self._outlive_epochs = outlive_epochs
         self.set_next({}, num_again=0)
 
     def set_next(self, streams: Mapping[str, Streams], num_again: int) -> None:
@@ -59,6 +60,8 @@ class WorkerStreams:
         if self._init is not None:
             self._init(worker)
         self._worker, self._again, self._drew = worker, worker < self._num_again, False
+        self._late: tuple[str, ...] | None = None
+        self._generators = self._look()
         if (streams := self._next.get(str(worker))) is not None:
             self._set(streams)
         self._at_start, self._would_draw = self._get(), self._draws()
@@ -69,9 +72,20 @@ class WorkerStreams:
             self._set(self._at_start)
             return Made(None, self._worker, False, None)
         batch = self._collate(samples)
+        if self._late is None:
+            found = self._look()
+            self._late, self._generators = tuple(sorted(found.keys() - self._generators.keys())), found
         self._drew = self._drew or self._draws() != self._would_draw
         known = self._get() if self._drew or self._outlive_epochs else None
-        return Made(batch, self._worker, self._drew, known)
+        return Made(batch, self._worker, self._drew, known, self._late)
+
+    def _look(self) -> dict[str, Any]:
+        from torch.utils.data import get_worker_info
+
+        info = get_worker_info()
+        assert info is not None, "only a worker makes batches"
+        functions = {"collate_fn": self._collate, "worker_init_fn": self._init}
+        return generators_in(parts_of(info.dataset, "dataset") | functions)
 
     def _get(self) -> Streams:
         streams = rng.capture_state()
@@ -81,8 +95,8 @@ class WorkerStreams:
 
     def _set(self, streams: Streams) -> None:
         rng.restore_state(streams["global"])
-        for name, each in self._generators.items():
-            rng.set_generator_state(each, streams["own"][name])
+        for name in streams["own"].keys() & self._generators.keys():
+            rng.set_generator_state(self._generators[name], streams["own"][name])
 
     def _draws(self) -> dict[str, str]:
         own = {f"own {name}": rng.next_draw(each) for name, each in self._generators.items()}

@@ -12,6 +12,7 @@ from keras.src.backend.common import global_state
 
 from ... import state
 from ...checkpointing import Limits
+from ...data import batches_of
 from ...errors import UsageError
 
 LIMITS = Limits(
@@ -56,7 +57,11 @@ def exactness_of(iterator: Any) -> str:
         return "exact"
     if kind == "TorchDataLoaderAdapter":
         loader = iterator.data_adapter._dataloader
-        if hasattr(loader.dataset, "__getitem__") and loader.generator is None and loader.num_workers == 0:
+        if (
+            hasattr(loader.dataset, "__getitem__")
+            and not loader.num_workers
+            and not batches_of(loader, raw=True).generators
+        ):
             return "exact"
     return f"exact if the data of an epoch depend on nothing but the random streams at its start ({kind})"
 

@@ -1,0 +1,176 @@
+"""The random generators that somebody else's loader draws from, wherever its parts hold them."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import rng
+from ..errors import UsageError
+from ._parts import parts_of
+
+_MOST_OBJECTS = 5_000
+_LONGEST = 256  # items of a container; more are samples, not transforms
+_ORDER = ("loader.generator", "loader.sampler", "loader.batch_sampler")
+"""What decides in which order samples come: without its generators no order can be gone on with."""
+
+
+class OwnGenerators:
+    """The random generators that a loader's parts hold, each once, by where it is found.
+
+    Args:
+        loader: whose parts are looked through by `generators_in`.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+        self.by_name, self._is_complete = generators_in(parts_of(loader)), False
+        self.differences: list[str] = []
+        """Why the last `set_state` could not set everything."""
+
+    def get_state(self, num_read: int) -> dict[str, Any]:
+        """After so many batches of an epoch; the first were read, so what they made is looked for once."""
+        if num_read and not self._is_complete:
+            self.by_name, self._is_complete = generators_in(parts_of(self._loader)), True
+        return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Sets what is there in both; what of a transform or a dataset is not goes to `differences`.
+
+        Raises `UsageError`, and sets nothing, unless those that decide the order of samples are the same.
+        """
+        before, now = (sorted(filter(_decides_order, names)) for names in (state, self.by_name))
+        if before != now:
+            raise UsageError(
+                f"the loader had random generators at {before} and has them at {now}. "
+                "Build it with the same generator= and samplers as when it was saved."
+            )
+        self.differences = [
+            f"{name} was a random generator, and none is there now: make it with the dataset, not with its first sample"
+            for name in sorted(state.keys() - self.by_name.keys())
+        ]
+        new = sorted(self.by_name.keys() - state.keys())
+        self.differences += [f"{name} is a random generator, and was none" for name in new]
+        for name in state.keys() & self.by_name.keys():
+            rng.set_generator_state(self.by_name[name], state[name])
+
+
+def generators_in(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Every random generator that can be reached from the parts, each once, nearest first, by `part.attribute[0].…`.
+
+    Gone through are attributes, short lists, tuples and dicts, bound methods and partials; of functions and classes that are
+    not of an installed library also what they close over, and the globals that their code names, of modules too. The process's
+    global streams are none of them. Not found are those in more than 256 items, and those that only C code holds.
+    """
+    waiting = deque(parts.items())
+    met: dict[int, Any] = {id(part): part for part in parts.values()}  # kept alive: an id is used again
+    found: dict[str, Any] = {}
+    streams = _global_streams()
+    while waiting and len(met) < _MOST_OBJECTS:
+        name, one = waiting.popleft()
+        for inner_name, inner in _inside(name, one):
+            if id(inner) in met:
+                continue
+            met[id(inner)] = inner
+            if rng.is_generator(inner):
+                if not any(inner is stream for stream in streams):
+                    found[inner_name] = inner
+            elif not isinstance(inner, _LEAVES) and not type(inner).__module__.startswith("holdfast."):
+                waiting.append((inner_name, inner))
+    return found
+
+
+_LEAVES = (type(None), bool, int, float, complex, str, bytes, type, ModuleType, np.ndarray, np.generic)
+
+
+def _inside(name: str, one: Any) -> Iterator[tuple[str, Any]]:
+    match one:
+        case list() | tuple() if len(one) <= _LONGEST:
+            yield from ((f"{name}[{index}]", each) for index, each in enumerate(one))
+        case dict() if len(one) <= _LONGEST:
+            yield from ((f"{name}[{key!r}]", each) for key, each in one.items() if isinstance(key, str | int))
+        case MethodType():
+            yield f"{name}.__self__", one.__self__
+            yield name, one.__func__
+        case BuiltinMethodType():
+            yield f"{name}.__self__", one.__self__
+        case functools.partial():
+            yield name, one.func
+            yield from ((f"{name}.args[{index}]", each) for index, each in enumerate(one.args))
+            yield from ((f"{name}.keywords[{key!r}]", each) for key, each in one.keywords.items())
+        case FunctionType():
+            yield from _used_by(name, one)
+        case _:
+            yield from ((f"{name}.{key}", each) for key, each in _attributes(one))
+            for cls in type(one).__mro__:
+                if not _is_of_a_library(cls.__module__):
+                    for key, each in vars(cls).items():
+                        function = (
+                            each.fget if isinstance(each, property) else getattr(each, "__func__", each)
+                        )
+                        yield f"{name}.{key}", function
+
+
+def _attributes(one: Any) -> Iterable[tuple[str, Any]]:
+    if type(one).__module__.partition(".")[0] == "torch" and hasattr(one, "untyped_storage"):
+        return ()
+    held = dict(getattr(one, "__dict__", {}))
+    held.pop("_iterator", None)  # of a DataLoader: what an epoch uses up
+    for cls in type(one).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for key in (slots,) if isinstance(slots, str) else slots:
+            if key not in ("__dict__", "__weakref__") and hasattr(one, key):
+                held.setdefault(key, getattr(one, key))
+    return held.items()
+
+
+def _used_by(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What the function closes over, its defaults, and which generators and functions of its module it names."""
+    if _is_of_a_library(function.__module__):
+        return
+    for key, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield f"{name}.{key}", cell.cell_contents
+        except ValueError:
+            continue  # not yet assigned
+    yield from ((f"{name}.defaults[{index}]", each) for index, each in enumerate(function.__defaults__ or ()))
+    yield from ((f"{name}.{key}", each) for key, each in (function.__kwdefaults__ or {}).items())
+    names = function.__code__.co_names  # of globals and of attributes alike
+    named = [function.__globals__.get(key) for key in names]
+    modules = [
+        vars(each) for each in named if isinstance(each, ModuleType) and not _is_of_a_library(each.__name__)
+    ]
+    for key in names:
+        for namespace in (function.__globals__, *modules):
+            each = namespace.get(key)
+            if rng.is_generator(each) or isinstance(each, FunctionType | functools.partial):
+                yield f"{name}.{key}", each
+
+
+@functools.cache
+def _is_of_a_library(module: str | None) -> bool:
+    """Whether it is Holdfast, of Python itself, or installed; what random generators such code keeps is its own affair."""
+    if module is None or module.partition(".")[0] in {"holdfast", *sys.builtin_module_names}:
+        return True
+    path = getattr(sys.modules.get(module), "__file__", None)
+    places = (sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
+    return path is not None and path.startswith(tuple(places))
+
+
+def _decides_order(name: str) -> bool:
+    return name.startswith(_ORDER)
+
+
+def _global_streams() -> tuple[Any, ...]:
+    """Generators behind the functions of `random`, `numpy.random` and `torch`, which `rng` keeps."""
+    torch = sys.modules.get("torch")
+    of_torch = () if torch is None else (torch.default_generator,)
+    return (getattr(random, "_inst", None), np.random.mtrand._rand, *of_torch)
