@@ -15,6 +15,7 @@ if importlib.util.find_spec("keras") is None:  # importing it would choose a bac
     pytest.skip("keras is not installed", allow_module_level=True)
 
 SCRIPT = """
+import signal
 import sys
 
 import numpy as np
@@ -23,6 +24,7 @@ import torch
 from keras.callbacks import LambdaCallback
 from keras_fit import compiled, fit, keras
 
+import holdfast
 from holdfast import Checkpointing, errors
 from holdfast.integrations.keras import HoldfastCallback
 
@@ -126,6 +128,29 @@ for draw, says in (np.random.rand, "exact"), (np.random.default_rng(1).random, "
         except Crash:
             pass
     assert again.last_resume.verdict.startswith(says), again.last_resume.verdict
+
+class Unreadable(Noisy):
+    def __getitem__(self, index):
+        if index == 21:
+            raise Crash
+        return super().__getitem__(index)
+
+
+def saves_at_once(name, data, *others):
+    handler = signal.getsignal(signal.SIGINT)
+    rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
+    with pytest.raises(Crash):
+        compiled().fit(data, epochs=2, verbose=0, callbacks=[HoldfastCallback(name, checkpointing=rule), *others])
+    assert [each.record.moment.step for each in holdfast.scan(name)] == [5], name
+    assert signal.getsignal(signal.SIGINT) is handler, name
+
+
+def loader(dataset):
+    return torch.utils.data.DataLoader(dataset, batch_size=4)
+
+
+saves_at_once("a callback", loader(Noisy(np.random.rand)), crashing(6))
+saves_at_once("the data", loader(Unreadable(np.random.rand)))
 
 with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with torch Keras itself refuses it
     second.compile("adamw", "mse", steps_per_execution=2)

@@ -32,6 +32,7 @@ from .backends.keras import (
     frames_of_fit,
     get_seeds,
     set_seeds,
+    tell_of_errors,
 )
 from .backends.reporting import Reporting
 
@@ -96,9 +97,9 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._before: Any = None
         self._latest: dict[str, float] = {}
         self._saved: Mapping[str, Any] | None = None
-        self._begin(model)
+        self._begin(model, listed, iterator)
 
-    def _begin(self, model: Any) -> None:
+    def _begin(self, model: Any, listed: Any, iterator: Any) -> None:
         place = threading.get_ident(), os.path.abspath(self._directory)
         if (left := _open.pop(place, None)) is not None:
             left._let_go()  # a fit of this thread that was ended by an exception, of which no callback is told
@@ -121,6 +122,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
                 with callbacks.expecting():
                     self._saved = loop.go_on(self._wanted)
             self._skipping = Skipping(model, self._let_go)
+            tell_of_errors(listed, iterator, self._let_go)
             if self._saved is None:
                 self._announce("phase_start")
                 return
@@ -196,7 +198,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             raise
 
     def _let_go(self, error: BaseException | None = None) -> None:
-        """The fit has ended by an exception, of which Keras tells no callback. We see those of a training step and our own."""
+        """The fit has ended by an exception. Not seen are those of a step of validation, and of Keras itself."""
         error = error or RuntimeError("the training has ended by an exception")
         try:
             self._stack.__exit__(type(error), error, error.__traceback__)

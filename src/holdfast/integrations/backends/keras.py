@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, final
@@ -64,6 +65,35 @@ def exactness_of(iterator: Any) -> str:
         ):
             return "exact"
     return f"exact if the data of an epoch depend on nothing but the random streams at its start ({kind})"
+
+
+def tell_of_errors(listed: Any, iterator: Any, on_error: Callable[[BaseException], None]) -> None:
+    """Let `on_error` know what a callback of the list raises, and what reading the data raises: fit tells nobody."""
+    for hook in filter(re.compile("on_(train|epoch|test)_").match, dir(listed)):
+        setattr(listed, hook, _telling(getattr(listed, hook), on_error))
+    read = iterator._get_iterator
+    iterator._get_iterator = lambda: _reading(iter(read()), on_error)  # made now: that draws random numbers
+
+
+def _reading(batches: Iterator[Any], on_error: Callable[[BaseException], None]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except GeneratorExit:
+        raise  # the epoch has ended before the data
+    except BaseException as err:
+        on_error(err)
+        raise
+
+
+def _telling(inner: Callable[..., Any], on_error: Callable[[BaseException], None]) -> Callable[..., Any]:
+    def call(*given: Any, **options: Any) -> Any:
+        try:
+            return inner(*given, **options)
+        except BaseException as err:
+            on_error(err)
+            raise
+
+    return call
 
 
 @final
