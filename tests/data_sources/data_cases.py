@@ -154,6 +154,21 @@ class EagerSampler(Sampler[int]):
         return SIZE
 
 
+class LateSampler(EagerSampler):
+    """Makes its generator when asked for its order, as accelerate's does."""
+
+    def __init__(self) -> None:
+        self.rng = None
+
+    def __iter__(self) -> Iterator[int]:
+        self.rng = self.rng or random.Random()
+        self.rng.seed(self.epoch)
+        return iter(self.rng.sample(range(SIZE), SIZE))
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
 class DrawingBatchSampler(Sampler[list[int]]):
     """Draws each batch from a generator of its own, and changes the size of its batches."""
 
@@ -240,6 +255,7 @@ CASES: dict[str, Callable[[], BatchSource]] = {
     ),
     "weighted": lambda: loader(sampler=WeightedRandomSampler([1.0] * SIZE, SIZE)),
     "eager sampler": lambda: loader(sampler=EagerSampler()),
+    "late sampler": lambda: loader(sampler=LateSampler()),
     "drawing batch sampler": lambda: loader(batch_sampler=DrawingBatchSampler()),
     "batch sampler of an eager one": lambda: loader(batch_sampler=BatchSampler(EagerSampler(), 5, True)),
     "distributed": lambda: loader(sampler=distributed(Samples())),

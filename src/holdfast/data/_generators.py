@@ -37,9 +37,13 @@ class OwnGenerators:
         """Why the last `set_state` could not set everything."""
 
     def get_state(self, num_read: int) -> dict[str, Any]:
-        """After so many batches of an epoch; the first were read, so what they made is looked for once."""
+        """After so many batches of an epoch; the first were read, so what they made is looked for once.
+
+        What a sampler made when it was asked for its order, it makes again when it is asked again.
+        """
         if num_read and not self._is_complete:
-            self.by_name, self._is_complete = generators_in(parts_of(self._loader)), True
+            found, self._is_complete = generators_in(parts_of(self._loader)), True
+            self.by_name |= {name: each for name, each in found.items() if not _decides_order(name)}
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
