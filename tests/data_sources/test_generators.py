@@ -90,6 +90,19 @@ def test_generators_are_found_wherever_they_are_held(part: Any, found: set[str])
     assert set(generators_in({"it": part})) == found
 
 
+class Reads(list):
+    rng = random.Random(1)
+
+    def __iter__(self):
+        raise AssertionError("nobody asked for data")
+
+    __len__ = items = __iter__
+
+
+def test_looking_reads_no_data():
+    assert set(generators_in({"it": Reads([Jitter()])})) == {"it[0].rng", "it.rng"}
+
+
 def test_what_goes_round_in_circles_is_gone_through_once():
     part: list[Any] = [Jitter()]
     part.append(part)

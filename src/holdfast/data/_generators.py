@@ -97,10 +97,10 @@ _LEAVES = (type(None), bool, int, float, complex, str, bytes, type, ModuleType, 
 
 def _inside(name: str, one: Any) -> Iterator[tuple[str, Any]]:
     match one:
-        case list() | tuple() if len(one) <= _LONGEST:
-            yield from ((f"{name}[{index}]", each) for index, each in enumerate(one))
-        case dict() if len(one) <= _LONGEST:
-            yield from ((f"{name}[{key!r}]", each) for key, each in one.items() if isinstance(key, str | int))
+        case list() | tuple():
+            yield from ((f"{name}[{index}]", each) for index, each in enumerate(_items(one)))
+        case dict():
+            yield from ((f"{name}[{key!r}]", each) for key, each in _items(one) if isinstance(key, str | int))
         case MethodType():
             yield f"{name}.__self__", one.__self__
             yield name, one.__func__
@@ -112,28 +112,37 @@ def _inside(name: str, one: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.keywords[{key!r}]", each) for key, each in one.keywords.items())
         case FunctionType():
             yield from _used_by(name, one)
-        case _:
-            yield from ((f"{name}.{key}", each) for key, each in _attributes(one))
-            for cls in type(one).__mro__:
-                if not _is_of_a_library(cls.__module__):
-                    for key, each in vars(cls).items():
-                        function = (
-                            each.fget if isinstance(each, property) else getattr(each, "__func__", each)
-                        )
-                        yield f"{name}.{key}", function
+    if not isinstance(one, FunctionType):
+        yield from ((f"{name}.{key}", each) for key, each in _attributes(one))
 
 
-def _attributes(one: Any) -> Iterable[tuple[str, Any]]:
+def _items(container: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> Iterable[Any]:
+    """Of a short one. A class of its own may read data when it is asked, so its base is asked."""
+    match container:
+        case list():
+            size, items = list.__len__(container), list.__iter__(container)
+        case tuple():
+            size, items = tuple.__len__(container), tuple.__iter__(container)
+        case dict():
+            size, items = dict.__len__(container), dict.items(container)
+    return items if size <= _LONGEST else ()
+
+
+def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
+    """Its own, in slots too, and those of its classes; none of a tensor."""
     if type(one).__module__.partition(".")[0] == "torch" and hasattr(one, "untyped_storage"):
-        return ()
-    held = dict(getattr(one, "__dict__", {}))
-    held.pop("_iterator", None)  # of a DataLoader: what an epoch uses up
+        return
+    for key, each in getattr(one, "__dict__", {}).items():
+        if key != "_iterator":  # of a DataLoader: what an epoch uses up
+            yield key, each
     for cls in type(one).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
+        slots = vars(cls).get("__slots__", ())
         for key in (slots,) if isinstance(slots, str) else slots:
-            if key not in ("__dict__", "__weakref__") and hasattr(one, key):
-                held.setdefault(key, getattr(one, key))
-    return held.items()
+            if key != "__dict__" and hasattr(one, key):
+                yield key, getattr(one, key)
+        if not _is_of_a_library(cls.__module__):
+            for key, each in vars(cls).items():
+                yield key, each.fget if isinstance(each, property) else getattr(each, "__func__", each)
 
 
 def _used_by(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
