@@ -54,12 +54,15 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e $(EVERYTHING)
 	touch $@
 
+# Older builds of torch bring gigabytes of GPU packages: make test-oldest OLDEST_TORCH=torch==2.4.1
+OLDEST_TORCH ?= $(TORCH)
 # Old versions warn of what newer versions of others give up.
 OTHERS_WARN := -W ignore::DeprecationWarning -W ignore::FutureWarning
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt
 	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e $(EVERYTHING)
+	{ grep -v '^torch==' constraints-oldest.txt; echo "$(OLDEST_TORCH)"; } > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check "$(OLDEST_TORCH)"
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/constraints.txt -e $(EVERYTHING)
 	touch $@
 
 # About 2.1 GB and 70 seconds. A peer that cannot be installed is left out, and the benchmarks say so.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import resource
 from pathlib import Path
 
@@ -55,18 +57,32 @@ def same(left, right) -> bool:
 
 
 def test_every_dtype_comes_back_bit_for_bit_from_safetensors_and_torch(save, tmp_path):
-    place = save("a", TENSORS | {"lr": 0.1})
-    done = holdfast.export(place, tmp_path / "a.safetensors")
+    done = holdfast.export(save("a", TENSORS | {"lr": 0.1}), tmp_path / "a.safetensors")
     assert done.left_out == 1
-    holdfast.export(place, tmp_path / "a.pt")
-    for loaded in (
-        safetensors.torch.load_file(tmp_path / "a.safetensors"),
-        torch.load(tmp_path / "a.pt", weights_only=True),
-        torch.load(tmp_path / "a.pt", weights_only=True, mmap=True),
-    ):
-        assert loaded.keys() == TENSORS.keys()
-        for name, tensor in TENSORS.items():
-            assert same(loaded[name], tensor), name
+    check_all(safetensors.torch.load_file(tmp_path / "a.safetensors"), TENSORS)
+    readable = {name: tensor for name, tensor in TENSORS.items() if is_read_by_torch(tensor)}
+    assert len(readable) >= len(TENSORS) - 3
+    holdfast.export(save("b", readable), tmp_path / "a.pt")
+    for mmap in (False, True):
+        check_all(torch.load(tmp_path / "a.pt", weights_only=True, mmap=mmap), readable)
+
+
+def check_all(loaded, expected):
+    assert loaded.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert same(loaded[name], tensor), name
+
+
+def is_read_by_torch(tensor) -> bool:
+    """Whether `torch.load` takes what `torch.save` made of it: torch 2.4 refuses its own uint16, uint32 and uint64."""
+    file = io.BytesIO()
+    try:
+        torch.save(tensor, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except (KeyError, pickle.UnpicklingError):
+        return False
+    return True
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf")

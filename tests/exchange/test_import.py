@@ -199,6 +199,7 @@ def test_what_is_unknown_is_said_to_be(tmp_path):
             holdfast.import_checkpoint(tmp_path / source, tmp_path / "a")
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # of torch 2.4 itself
 def test_a_dcp_directory_comes_in_if_it_is_trusted(tmp_path):
     from torch.distributed import checkpoint as dcp
 

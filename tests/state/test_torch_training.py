@@ -133,6 +133,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # of SequentialLR itself, in torch 2.4
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("reader", ["fresh", "trained"])
 def test_what_is_restored_trains_on_bit_for_bit(case, reader):

@@ -124,7 +124,7 @@ def _items(container: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> Iterable[
         case tuple():
             size, items = tuple.__len__(container), tuple.__iter__(container)
         case dict():
-            size, items = dict.__len__(container), dict.items(container)
+            size, items = dict.__len__(container), [*dict.items(container)]  # others may add to it meanwhile
     return items if size <= _LONGEST else ()
 
 
@@ -132,7 +132,7 @@ def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
     """Its own, in slots too, and those of its classes; none of a tensor."""
     if type(one).__module__.partition(".")[0] == "torch" and hasattr(one, "untyped_storage"):
         return
-    for key, each in getattr(one, "__dict__", {}).items():
+    for key, each in [*getattr(one, "__dict__", {}).items()]:
         if key != "_iterator":  # of a DataLoader: what an epoch uses up
             yield key, each
     for cls in type(one).__mro__:

@@ -6,6 +6,7 @@ matched by name and comes back bit for bit.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -129,6 +130,13 @@ class _StepGate:
             call()
 
 
+def _wrapped_by_schedule(step: Any) -> Any:
+    """What it calls, if a schedule made it; before torch 2.5 that is only in its closure."""
+    if not hasattr(step, "_wrapped_by_lr_sched"):
+        return getattr(step, "__wrapped__", None)
+    return getattr(step, "__wrapped__", None) or inspect.getclosurevars(step).nonlocals.get("func")
+
+
 _gates: WeakKeyDictionary[Optimizer, _StepGate] = WeakKeyDictionary()
 _HOOKED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
@@ -136,7 +144,7 @@ _HOOKED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 def step_gate(optimizer: Optimizer) -> _StepGate | None:
     """The gate of this optimizer's step; None if it can step without calling its hooks."""
     step = vars(optimizer).get("step")  # schedules wrap it, and note that; others may do anything
-    if step is not None and getattr(step, "__wrapped__", None) is not type(optimizer).step:
+    if step is not None and _wrapped_by_schedule(step) is not type(optimizer).step:
         return None
     if getattr(type(optimizer).step, "__code__", None) is not _HOOKED:
         return None  # a wrapper around an optimizer, or compiled
