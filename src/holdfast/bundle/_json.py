@@ -69,22 +69,20 @@ def check_depth(data: bytes | bytearray | memoryview) -> bytes:
 
 
 def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
-    characters = np.frombuffer(data, np.uint8)
-    if (characters == ord("\\")).any():  # a quote may be none
-        return bytes(_STRING.sub(b"", data))
-    if len(data) < _SHORT:
-        parts = bytes(data).split(b'"')
-        return b"".join(parts[::2]) if len(parts) % 2 else bytes(_STRING.sub(b"", data))
-    bones, is_open = [], np.False_
-    for first in range(0, len(data), _SCAN):
+    text = bytes(data)
+    if b"\\" in text or text.count(b'"') % 2:  # a quote may be none, or the last string has no end
+        return _STRING.sub(b"", text)
+    if len(text) < _SHORT:
+        return b"".join(text.split(b'"')[::2])
+    characters, bones, is_open = np.frombuffer(text, np.uint8), [], np.False_
+    for first in range(0, len(text), _SCAN):
         part = characters[first : first + _SCAN]
         quotes = part == ord('"')
-        is_inside = is_open ^ np.bitwise_xor.accumulate(
-            quotes
-        )  # from each opening quote to before the closing one
+        # from each opening quote to before the closing one
+        is_inside = is_open ^ np.bitwise_xor.accumulate(quotes)
         is_open = is_inside[-1]
         bones.append(part[~(is_inside | quotes)].tobytes())
-    return bytes(_STRING.sub(b"", data)) if is_open else b"".join(bones)
+    return b"".join(bones)
 
 
 def _count_keys(value: Any) -> int:
