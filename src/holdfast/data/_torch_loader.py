@@ -9,6 +9,7 @@ turns, so as many as have had one more than the others read theirs again.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain, islice
@@ -56,6 +57,7 @@ class TorchLoaderBatches:
         self._lazy = False
         self._position = Position()
         self._before: dict[str, Any] = {}  # streams and generators from before the epoch's iterator was made
+        self._ends_workers: weakref.finalize[..., Any] | None = None
         self._replace_twin()
 
     @property
@@ -179,7 +181,7 @@ class TorchLoaderBatches:
         """The iterator of the epoch, with the sampler at the position and everything drawn that starting draws."""
         self._position = position
         self._indices.start, self._indices.current = position.batch - num_again, None
-        batches = iter(self._twin)
+        batches = self._iterator()
         self._warm = self._persistent
         self._lazy = self._indices.current is None
         if self._lazy:  # `__iter__` of a subclass is a generator function: only a batch sets it going
@@ -213,6 +215,8 @@ class TorchLoaderBatches:
 
     def _replace_twin(self) -> None:
         """A copy of the loader over our index sampler; made past `__setattr__`, which forbids it for good reasons."""
+        if self._ends_workers is not None:
+            self._ends_workers()
         twin = copy.copy(self._loader)
         auto_collation = self._loader.batch_sampler is not None
         vars(twin)["batch_sampler" if auto_collation else "sampler"] = self._indices
@@ -222,9 +226,26 @@ class TorchLoaderBatches:
         self._twin = twin
         self._warm = False  # whether persistent workers run already: their iterator is then reset, not made
 
+    def _iterator(self) -> Iterator[Any]:
+        """Of the twin. Workers that outlive it end with this source.
+
+        Left to the garbage collector, the pipe to them would be closed first where the source is in a cycle, as a run's
+        is: nobody could tell them to end, and torch would wait five seconds for each.
+        """
+        batches = iter(self._twin)
+        if self._persistent and (self._ends_workers is None or not self._ends_workers.alive):
+            self._ends_workers = weakref.finalize(self, _end_workers, batches)
+            self._ends_workers.atexit = False  # torch has its own way there
+        return batches
+
     def _warm_up(self) -> None:
         self._indices.silent = True
-        for _ in iter(self._twin):
+        for _ in self._iterator():
             raise AssertionError("no index was given, and yet there is a batch")
         self._indices.silent = False
         self._warm = True
+
+
+def _end_workers(batches: Any) -> None:
+    if callable(end := getattr(batches, "_shutdown_workers", None)):
+        end()
