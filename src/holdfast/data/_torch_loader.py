@@ -21,7 +21,7 @@ from ._batch import Batch
 from ._generators import OwnGenerators
 from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
-from ._parts import digest_of_samples, parts_of, set_epoch
+from ._parts import digest_of_samples, parts_of
 from ._source import Position
 from ._workers import Made, Streams, WorkerStreams
 
@@ -83,7 +83,7 @@ class TorchLoaderBatches:
         return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
-        set_epoch(self._loader, epoch)
+        self._generators.enter(epoch)
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._before["warm"] = self._warm
         if not self._persistent:
@@ -113,8 +113,9 @@ class TorchLoaderBatches:
         if before["warm"]:
             self._warm_up()
         rest: Iterator[Batch] = iter(())
-        if position.epoch is not None and position.mid_epoch:
-            set_epoch(self._loader, position.epoch)
+        if position.epoch is not None:
+            self._generators.enter(position.epoch)
+        if position.mid_epoch:
             self._before = dict(before)
             self._generators.set_state(before["generators"])
             rng.restore_state(before["streams"])
