@@ -64,3 +64,114 @@ def test_rounds_whose_score_is_not_finite_stop_or_are_warned_of(tmp_path, caplog
     assert "the run is diverging: odd is nan" in caplog.text
     with pytest.raises(errors.UsageError, match="the same rounds would come again"):
         boost(tmp_path / "back", 9, patience=9, rule=minding("rollback"))
+
+
+def interrupted_and_in_peace(train, tmp_path):
+    """What `train(directory, stop_at)` returns when it goes on, and when it was never stopped."""
+    with pytest.raises(RuntimeError, match="a cable"):
+        train(tmp_path / "stopped", 5)
+    return train(tmp_path / "stopped", None), train(tmp_path / "peace", None)
+
+
+def test_schedules_and_results_of_xgboost_are_of_all_rounds(tmp_path):
+    from holdfast.integrations.xgboost import train
+
+    inputs = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
+    data = xgboost.DMatrix(inputs, inputs[:, 0] * inputs[:, 1])
+
+    class Crash(xgboost.callback.TrainingCallback):
+        def __init__(self, stop_at):
+            self.stop_at = stop_at
+
+        def after_iteration(self, model, epoch, evals_log):
+            if model.num_boosted_rounds() == self.stop_at:
+                raise RuntimeError("a cable was pulled")
+
+    def boosted(directory, stop_at):
+        results = {}
+        done = train(
+            {"max_depth": 2, "nthread": 1},
+            data,
+            8,
+            directory=directory,
+            checkpointing=Checkpointing(mode="disk", save_on="batch_end"),
+            evals=[(data, "data")],
+            evals_result=results,
+            verbose_eval=False,
+            callbacks=[xgboost.callback.LearningRateScheduler(lambda n: 0.5 * 0.7**n), Crash(stop_at)],
+        )
+        return done.booster.save_raw("ubj"), results
+
+    resumed, peace = interrupted_and_in_peace(boosted, tmp_path)
+    assert resumed == peace
+
+
+@pytest.mark.parametrize("selector", ["cyclic", "shuffle"])
+def test_a_linear_booster_that_takes_features_at_random_is_not_called_exact(selector, tmp_path):
+    from holdfast.integrations.xgboost import train
+
+    inputs = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
+    data = xgboost.DMatrix(inputs, inputs[:, 0])
+    params = {"booster": "gblinear", "updater": "coord_descent", "feature_selector": selector, "nthread": 1}
+    rule = Checkpointing(mode="disk", save_on="batch_end")
+    train(params, data, 2, directory=tmp_path, checkpointing=rule)
+    report = train(params, data, 4, directory=tmp_path, checkpointing=rule).last_resume
+    assert report is not None
+    assert (report.verdict == "exact") == (selector == "cyclic")
+
+
+@pytest.fixture
+def lightgbm():
+    return pytest.importorskip("lightgbm")
+
+
+def boosted_by_lightgbm(lightgbm, directory, stop_at, *callbacks, num_rounds=8, **more):
+    from holdfast.integrations.lightgbm import train
+
+    inputs = np.random.default_rng(0).normal(size=(120, 4))
+    data = lightgbm.Dataset(inputs, inputs[:, 0] * inputs[:, 1], free_raw_data=False)
+    params = {"num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True, "force_col_wise": True}
+
+    def crash(env):
+        if env.iteration == stop_at:
+            raise RuntimeError("a cable was pulled")
+
+    rule = Checkpointing(mode="disk", save_on="batch_end")
+    options = {"directory": directory, "checkpointing": rule, "valid_sets": [data]}
+    return train({**params, **more}, data, num_rounds, callbacks=[*callbacks, crash], **options)
+
+
+def test_parameters_reset_by_the_round_and_results_of_lightgbm_are_of_all_rounds(lightgbm, tmp_path):
+    def boosted(directory, stop_at):
+        results = {}
+        rates = lightgbm.reset_parameter(learning_rate=[0.5 * 0.7**n for n in range(8)])
+        recording = lightgbm.record_evaluation(results)
+        done = boosted_by_lightgbm(lightgbm, directory, stop_at, rates, recording)
+        return results, done.state_digest()
+
+    resumed, peace = interrupted_and_in_peace(boosted, tmp_path)
+    assert resumed == peace
+
+
+@pytest.mark.parametrize(
+    ("params", "is_exact"),
+    [
+        ({"bagging_fraction": 0.5}, True),  # without bagging_freq all rows are taken
+        ({"bagging_fraction": 0.5, "bagging_freq": 2}, False),
+        ({"use_quantized_grad": True}, False),
+        ({"use_quantized_grad": True, "stochastic_rounding": False}, True),
+    ],
+)
+def test_what_lightgbm_draws_is_known_from_its_parameters(params, is_exact, lightgbm, tmp_path):
+    boosted_by_lightgbm(lightgbm, tmp_path / "twice", None, num_rounds=4, **params)
+    done = boosted_by_lightgbm(lightgbm, tmp_path / "twice", None, **params)
+    at_once = boosted_by_lightgbm(lightgbm, tmp_path / "at once", None, **params)
+    assert done.last_resume is not None
+    assert (done.last_resume.verdict == "exact") == is_exact
+    assert (done.state_digest() == at_once.state_digest()) == is_exact
+
+
+def test_a_random_forest_of_lightgbm_is_refused_before_it_has_trained(lightgbm, tmp_path):
+    forest = {"boosting": "rf", "bagging_fraction": 0.5, "bagging_freq": 1}
+    with pytest.raises(errors.UsageError, match="random forest"):
+        boosted_by_lightgbm(lightgbm, tmp_path, None, **forest)

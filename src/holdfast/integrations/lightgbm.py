@@ -6,6 +6,8 @@ state of the random streams that it samples with, and the verdict says so.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +20,13 @@ from ..errors import UsageError
 from .backends.boosting import Rounds, Trained
 
 _FRACTIONS = (
-    *("bagging_fraction", "subsample", "sub_row", "bagging", "pos_bagging_fraction", "neg_bagging_fraction"),
     *("feature_fraction", "sub_feature", "colsample_bytree"),
     *("feature_fraction_bynode", "sub_feature_bynode", "colsample_bynode"),
+)
+_ROW_FRACTIONS = (
+    *("bagging_fraction", "subsample", "sub_row", "bagging"),
+    *("pos_bagging_fraction", "pos_sub_row", "pos_subsample", "pos_bagging"),
+    *("neg_bagging_fraction", "neg_sub_row", "neg_subsample", "neg_bagging"),
 )
 _DRAWS = "rows or columns are sampled from random streams that LightGBM keeps to itself: as good a model, but not the same"
 _ORDER = 100  # after all callbacks of LightGBM
@@ -50,12 +56,17 @@ def train(
         callbacks, options: as of `lightgbm.train`.
 
     Raises:
-        UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or the raw data are freed.
+        UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or a random forest, or the raw
+            data are freed.
         RunActiveError, DamagedError, SaveError.
     """
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
             "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
+        )
+    if _kinds(params) & {"rf", "random_forest"}:
+        raise UsageError(
+            "a random forest of LightGBM (boosting='rf') cannot go on from some of its trees: LightGBM refuses to"
         )
     if train_set.free_raw_data:
         raise UsageError("going on needs the raw data: Dataset(…, free_raw_data=False)")
@@ -89,12 +100,15 @@ def train(
                     dict(params),
                     *(train_set, left),
                     init_model=start,
-                    callbacks=[*callbacks, save],
+                    callbacks=[*(_of_all_rounds(each, num_boost_round) for each in callbacks), save],
                     keep_training_booster=True,
                     **options,
                 )
             ]
         rounds.end()
+        for each in callbacks:
+            if "RecordEvaluation" in type(each).__name__:
+                vars(each)["eval_result"].update(copy.deepcopy(rounds.scores))
         return Trained(now[0], rounds)
 
 
@@ -109,8 +123,30 @@ def _stops_early(params: Mapping[str, Any]) -> bool:
     return any(int(params.get(name) or 0) > 0 for name in names)
 
 
+def _of_all_rounds(callback: Callable[[Any], Any], num_boost_round: int) -> Callable[[Any], Any]:
+    """One that resets parameters by the round counts all of them; LightGBM would begin its list or schedule again."""
+    if "ResetParameter" not in type(callback).__name__:
+        return callback
+
+    def counting(env: Any) -> Any:
+        all_rounds = {"begin_iteration": 0, "end_iteration": num_boost_round}
+        if hasattr(env, "_replace"):  # a named tuple, in older versions
+            return callback(env._replace(**all_rounds))
+        return callback(dataclasses.replace(env, **all_rounds))
+
+    vars(counting).update({name: getattr(callback, name) for name in ("order", "before_iteration")})
+    return counting
+
+
 def _is_sampled(params: Mapping[str, Any]) -> bool:
-    if any(float(params.get(name, 1)) < 1 for name in _FRACTIONS):
+    names = _FRACTIONS
+    if int(params.get("bagging_freq", params.get("subsample_freq", 0))) > 0:
+        names += _ROW_FRACTIONS
+    if any(float(params.get(name, 1)) < 1 for name in names):
         return True
-    kinds = {str(params.get(name)) for name in ("boosting", "boosting_type", "boost", "data_sample_strategy")}
-    return bool(kinds & {"dart", "goss", "rf", "random_forest"}) or bool(params.get("extra_trees"))
+    rounds_at_random = params.get("use_quantized_grad") and params.get("stochastic_rounding", True)
+    return bool(_kinds(params) & {"dart", "goss"} or params.get("extra_trees") or rounds_at_random)
+
+
+def _kinds(params: Mapping[str, Any]) -> set[str]:
+    return {str(params.get(name)) for name in ("boosting", "boosting_type", "boost", "data_sample_strategy")}

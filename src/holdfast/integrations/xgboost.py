@@ -6,12 +6,13 @@ no state of the random stream that it samples with, and the verdict says so.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xgboost
-from xgboost.callback import EarlyStopping, TrainingCallback
+from xgboost.callback import EarlyStopping, LearningRateScheduler, TrainingCallback
 
 from ..checkpointing import Checkpointing
 from .backends.boosting import Rounds, Trained
@@ -78,34 +79,50 @@ def train(
                 dtrain,
                 max(left, 0),
                 xgb_model=start,
-                callbacks=[_InOrder([*callbacks, saves])],
+                callbacks=[_InOrder([*callbacks, saves], num_before=rounds.num_done)],
                 **options,
             )
             saves.model = start
         rounds.end()
+        if (found := options.get("evals_result")) is not None:
+            found.update(copy.deepcopy(rounds.scores))
         return Trained(start, rounds)
 
 
 def _is_sampled(params: Mapping[str, Any]) -> bool:
+    if params.get("booster") == "gblinear" and params.get("feature_selector") in ("shuffle", "random"):
+        return True
     return any(float(params.get(name, 1)) < 1 for name in _SAMPLING) or params.get("booster") == "dart"
 
 
 class _InOrder(TrainingCallback):
-    """Callbacks as they were given, ours last: older versions of XGBoost (3.0) call theirs in the order of a set."""
+    """Callbacks as they were given, ours last: older versions of XGBoost (3.0) call theirs in the order of a set.
 
-    def __init__(self, callbacks: Sequence[TrainingCallback]) -> None:
-        self._callbacks = callbacks
+    A schedule of learning rates is one for all rounds, and is told so; XGBoost would begin it again.
+    """
+
+    def __init__(self, callbacks: Sequence[TrainingCallback], num_before: int) -> None:
+        self._callbacks, self._num_before = callbacks, num_before
 
     def before_training(self, model: Any) -> Any:
         for each in self._callbacks:
             model = each.before_training(model)
+            if isinstance(each, LearningRateScheduler) and self._num_before:
+                each.after_iteration(model, self._num_before - 1, {})  # the rate is not in the model
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        return any(each.before_iteration(model, epoch, evals_log) for each in self._callbacks)
+        return any(
+            each.before_iteration(model, self._number(epoch, each), evals_log) for each in self._callbacks
+        )
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        return any(each.after_iteration(model, epoch, evals_log) for each in self._callbacks)
+        return any(
+            each.after_iteration(model, self._number(epoch, each), evals_log) for each in self._callbacks
+        )
+
+    def _number(self, epoch: int, callback: TrainingCallback) -> int:
+        return epoch + self._num_before if isinstance(callback, LearningRateScheduler) else epoch
 
     def after_training(self, model: Any) -> Any:
         for each in self._callbacks:
