@@ -75,6 +75,17 @@ def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
     assert held.state_digest() == peace
 
 
+@pytest.mark.parametrize(("hook", "crash_at"), [("phase_start", 4), ("batch_end", 5)])
+def test_what_is_evaluated_at_the_start_is_evaluated_once(hook, crash_at, tmp_path):
+    saving = rule(save_on=hook, every_n=1)
+    with pytest.raises(Crash):
+        train(tmp_path / "crashed", crash_at, saving=saving, eval_on_start=True)
+    held, made = train(tmp_path / "crashed", saving=saving, eval_on_start=True)
+    wanted, _ = train(tmp_path / "peace", saving=saving, eval_on_start=True)
+    assert [row["step"] for row in made.state.log_history if "eval_loss" in row] == [0, 13, 26, 39]
+    assert held.state_digest() == wanted.state_digest()
+
+
 @pytest.mark.slow
 def test_loaders_with_workers_go_on_exactly(tmp_path):
     """What is hidden from the model is drawn in the workers."""

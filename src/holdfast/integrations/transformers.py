@@ -93,6 +93,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
             ("train", self._train),
             ("get_train_dataloader", self._get_train_dataloader),
             ("_init_training_state", self._init_training_state),
+            ("_evaluate", self._evaluate),
             ("_maybe_log_save_evaluate", self._maybe_log_save_evaluate),
             ("_finalize_training", self._finalize_training),
             ("_save_checkpoint", self._save_checkpoint),
@@ -231,6 +232,14 @@ class HoldfastCallback(Reporting, TrainerCallback):
                 self._announce("batch_end")
             self._announce("epoch_end")
         return done
+
+    def _evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
+        """All but what `eval_on_start` asks for once more, though the run that goes on has had it."""
+        if self._behind is not None:
+            if self._saved_state.global_step:
+                return {}
+            self._arrive()  # it was saved before that, and what evaluating draws counts
+        return original(*more, **options)
 
     def _finalize_training(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         self._arrive()  # if it is not there yet, there was nothing left to train
