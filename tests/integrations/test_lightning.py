@@ -114,6 +114,18 @@ def test_what_a_callback_changes_at_an_epochs_start_or_in_a_checkpoint_goes_on(w
         assert callback.state_digest() == wanted
 
 
+def test_metrics_stay_in_the_precision_of_the_training(tmp_path):
+    def train(directory, crash_at=None):
+        pl.seed_everything(1, verbose=False)
+        callback = HoldfastCallback(directory, checkpointing=rule())
+        trainer(callback, precision="64-true").fit(Small(beats(crash_at)), *loaders())
+        return callback.state_digest()
+
+    with pytest.raises(Crash):
+        train(tmp_path / "crashed", 24)
+    assert train(tmp_path / "crashed") == train(tmp_path / "peace")
+
+
 def test_pruned_weights_are_not_called_exact(tmp_path):
     def train(crash_at=None):
         pl.seed_everything(1, verbose=False)

@@ -146,6 +146,7 @@ def _taken(metric: _ResultMetric) -> dict[str, Any]:
     taken["sync"] = {"should": sync.should, "op": sync.op, "rank_zero_only": sync.rank_zero_only}
     if metric.is_tensor:
         taken["state"] = {name: getattr(metric, name) for name in metric._defaults}
+        taken["defaults"] = dict(metric._defaults)  # of the precision that was set when it was made
     return taken
 
 
@@ -163,6 +164,7 @@ def _made(trainer: pl.Trainer, taken: Mapping[str, Any]) -> _ResultMetric:
     if metric.is_tensor:
         for name, value in taken["state"].items():
             setattr(metric, name, value)
+        metric._defaults.update(taken.get("defaults", {}))
     elif taken["metric_attribute"] is not None:
         metric.value = trainer.lightning_module.get_submodule(taken["metric_attribute"])
     metric.has_reset, metric._forward_cache = taken["has_reset"], taken["cache"]
