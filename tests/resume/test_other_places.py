@@ -60,6 +60,29 @@ def test_a_directory_may_be_named_relative_to_where_the_script_runs(
     assert resume("plain", Saving("runs")).state_digest() == uninterrupted("plain").digest
 
 
+def test_an_experiment_in_a_directory_below_is_not_the_newest_of_this_one(crashed, uninterrupted, tmp_path):
+    shutil.copytree(crashed, tmp_path / "runs")
+    shutil.copytree(crashed, tmp_path / "runs" / "backup")
+    resume("plain", Saving(str(tmp_path / "runs" / "backup")))  # ends there, with greater numbers
+    resumed = resume("plain", Saving(str(tmp_path / "runs")))
+    assert resumed.last_resume.record.name == listing(crashed)[-1][0]
+    assert "backup" not in resumed.last_resume.path
+    assert resumed.state_digest() == uninterrupted("plain").digest
+
+
+def test_a_new_experiment_begins_anew_above_others(crashed, tmp_path):
+    shutil.copytree(crashed, tmp_path / "sweep" / "one")
+    assert resume("plain", Saving(str(tmp_path / "sweep"))).last_resume is None
+
+
+def test_a_path_may_be_given_as_it_is_printed(crashed, uninterrupted, tmp_path, monkeypatch):
+    shutil.copytree(crashed, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    newest = holdfast.scan("runs")[-1].path.removesuffix(".ckpt.mml")
+    resumed = resume("plain", Saving("runs"), newest)
+    assert resumed.state_digest() == uninterrupted("plain").digest
+
+
 # --- damage -------------------------------------------------------------------------------------------
 
 

@@ -161,7 +161,7 @@ def _candidates(
 def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.Listed:
     """The checkpoint at a path, or of a name such as `pretrain/pretrain_epoch2` or `pretrain_epoch2`.
 
-    An absolute path may lack its suffix: so are those elsewhere named in `available_checkpoints`.
+    A path may lack its suffix: so are checkpoints named in `available_checkpoints`, in the log and by `holdfast ls`.
 
     Raises:
         CheckpointNotFoundError: there is none.
@@ -177,12 +177,10 @@ def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.L
         if each.path == wanted:
             return each
     same_name = [each for each in listed if os.path.basename(each.path) == f"{name}{bundle.SUFFIX}"]
-    if (
-        not same_name
-        and os.path.isabs(name)
-        and (there := bundle.look(LocalDisk(), f"{name}{bundle.SUFFIX}"))
-    ):
-        return there
-    if not same_name:
-        raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
-    return same_name[-1]
+    if same_name:
+        return same_name[-1]
+    for place in (wanted, f"{name}{bundle.SUFFIX}"):  # another experiment's below this one; anybody's
+        there = bundle.look(LocalDisk(), place)
+        if there is not None:
+            return there
+    raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
