@@ -70,13 +70,13 @@ class ExperimentDirectory:
     ) -> None:
         self.path = os.fspath(path).rstrip("/") or "/"
         self.run = run
-        self.disk = disk or LocalDisk()
+        self.disk = disk or LocalDisk(_working_directory())
         self._clock = clock
         folders = list(dict.fromkeys(os.fspath(path) for path in also))
         for folder in folders:
             self._try_out(folder)
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
-        self._own_folders = {os.path.abspath(folder) for folder in folders}
+        self._own_folders = {os.path.normpath(folder) for folder in folders}
         self.pace = Pace(clock)
         self.accounting = Accounting(pace=self.pace)
         self.resumed_from: CheckpointRecord | None = None
@@ -286,7 +286,7 @@ class ExperimentDirectory:
         return sorted(found, key=bundle.by_age)
 
     def _is_ours(self, folder: str) -> bool:
-        return os.path.abspath(folder) in self._own_folders or not has_been_held(self.disk, folder)
+        return os.path.normpath(folder) in self._own_folders or not has_been_held(self.disk, folder)
 
     def own(self) -> list[bundle.Listed]:
         """This run's checkpoints, oldest first."""
@@ -399,3 +399,11 @@ def _failing_as_a_save(path: str) -> Iterator[None]:
 
 def _is_below(place: str, above: str) -> bool:
     return (os.path.abspath(place) + "/").startswith(os.path.abspath(above) + "/")
+
+
+def _working_directory() -> str:
+    """Where a run's relative paths begin, once and for all: its script may go elsewhere while it trains."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed; absolute paths are as good as ever
+        return ""

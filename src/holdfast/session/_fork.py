@@ -69,7 +69,8 @@ def fork(
         snapshot = StreamedSnapshot(opened.tree, _Pieces(opened).part)
         record = bundle.save(disk, target, draft, snapshot, sharing, overwrite=False)
     with disk.open_directory(target) as here:
-        held = here.claim(LOCK, b"")  # it is an experiment's directory now: below another one it is not that one's
+        # It is an experiment's directory now: below another one it is not that one's.
+        held = here.claim(LOCK, b"")
         if held is not None:
             held.release()
     return bundle.Listed(bundle.bundle_path(target, record.name), record)
