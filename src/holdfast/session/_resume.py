@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import bundle, fingerprint
 from ..errors import (
@@ -15,6 +15,7 @@ from ..errors import (
     CheckpointThinnedError,
     DamagedError,
     RestoreIncompleteError,
+    UsageError,
 )
 from ..records import CheckpointRecord
 from ..storage import LocalDisk
@@ -29,6 +30,19 @@ Wanted: TypeAlias = Literal[True] | str | os.PathLike[str]
 """True: the newest whole checkpoint. Else a path, or a name such as `pretrain/pretrain_epoch2`."""
 
 Loaded = TypeVar("Loaded")
+
+
+def asked_for(resume: Any) -> Wanted | None:
+    """What a script says of `resume`; None: to begin anew.
+
+    Raises:
+        UsageError: it says nothing that could be meant, such as None or an empty name.
+    """
+    if resume is False:
+        return None
+    if resume is True or (isinstance(resume, str | os.PathLike) and os.fspath(resume)):
+        return resume
+    raise UsageError(f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}.")
 
 
 @dataclass(slots=True)
