@@ -162,11 +162,16 @@ class PieceDamagedError(DamagedError):
         self.place, self.leaf, self.file = place, leaf, file
         self.expected, self.found = expected, found
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What is damaged, without the place and without what to do."""
         return (
-            f"{self.place}: leaf {self.leaf!r} is damaged in {self.file}: its digest was "
-            f"{self.expected[:12]} and is now {self.found[:12]}. `holdfast verify DIR` lists the intact checkpoints."
+            f"leaf {self.leaf!r} is damaged in {self.file}: its digest was "
+            f"{self.expected[:12]} and is now {self.found[:12]}"
         )
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}. `holdfast verify DIR` lists the intact checkpoints."
 
 
 class FormatVersionError(HoldfastError):

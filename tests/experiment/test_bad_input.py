@@ -123,7 +123,7 @@ def test_a_directory_that_is_none(tmp_path, monkeypatch, directory):
         Run(directory, checkpointing=on_disk())
 
 
-@pytest.mark.parametrize("resume", [None, "", 1, b"runs"])
+@pytest.mark.parametrize("resume", [None, 1, b"runs"])
 def test_a_place_to_go_on_from_that_is_none(tmp_path, resume):
     run = experiment(tmp_path, train(checkpointing=on_disk()))
     with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, or the name", run=run):

@@ -190,8 +190,9 @@ def test_if_all_are_damaged_the_run_says_so_and_does_not_start_again(damage, cra
     shutil.copytree(crashed, directory)
     damage_newest(directory, damage, 1000)
     before = sorted(directory.rglob("*"))
-    with pytest.raises(CheckpointDamagedError, match="none of its checkpoints can be used"):
+    with pytest.raises(CheckpointDamagedError, match="none of its checkpoints can be used") as caught:
         resume("plain", Saving(str(directory)))
+    assert str(caught.value).count("holdfast verify") == 1, "what to do is said once, not once for each"
     assert [each for each in sorted(directory.rglob("*")) if each.name != ".run.lock"] == [
         each for each in before if each.name != ".run.lock"
     ]

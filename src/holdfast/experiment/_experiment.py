@@ -149,7 +149,8 @@ class Experiment:
             DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
-        resume = wanted(asked_for(resume) or False, self.directory)
+        asked = asked_for(resume)
+        resume = wanted(False if asked is None else asked, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=resume is not False)

@@ -14,6 +14,7 @@ from ..errors import (
     CheckpointNotFoundError,
     CheckpointThinnedError,
     DamagedError,
+    PieceDamagedError,
     RestoreIncompleteError,
     UsageError,
 )
@@ -36,11 +37,11 @@ def asked_for(resume: Any) -> Wanted | None:
     """What a script says of `resume`; None: to begin anew.
 
     Raises:
-        UsageError: it says nothing that could be meant, such as None or an empty name.
+        UsageError: it says nothing that could be meant, such as None.
     """
     if resume is False:
         return None
-    if resume is True or (isinstance(resume, str | os.PathLike) and os.fspath(resume)):
+    if resume is True or isinstance(resume, str | os.PathLike):
         return resume
     raise UsageError(f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}.")
 
@@ -136,8 +137,11 @@ def go_on(
         ) as err:
             if wanted is not True:
                 raise
-            logger.warning("set aside %s: %s", listed.path, err)
-            set_aside.append(f"{listed.path}: {err}")
+            # The path stands before it, and what to do is said once, at the end.
+            is_damage = isinstance(err, CheckpointDamagedError | PieceDamagedError)
+            why = f"damaged: {err.what}" if is_damage else err
+            logger.warning("set aside %s: %s", listed.path, why)
+            set_aside.append(f"{listed.path}: {why}")
             continue
         record = opened.record
         report = ResumeReport(listed.path, record, set_aside)
