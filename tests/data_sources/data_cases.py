@@ -58,6 +58,13 @@ class Augmented(Samples):
         self.rng = np.random.default_rng(3)
 
 
+class AnewEachEpoch(Augmented):
+    """Makes its generator when it is told the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.rng = np.random.default_rng(epoch)
+
+
 class NowAndThen(Samples):
     """Draws from every global stream, but not for each sample: a worker may have drawn nothing for long."""
 
@@ -262,6 +269,7 @@ CASES: dict[str, Callable[[], BatchSource]] = {
     "resumable sampler": lambda: loader(sampler=ResumableSampler(SIZE, seed=9)),
     "one by one": lambda: loader(batch_size=None, shuffle=True),
     "subset, own noise": lambda: loader(Subset(Augmented(), list(range(3, 20))), shuffle=True),
+    "noise made anew each epoch": lambda: loader(AnewEachEpoch(), shuffle=True),
     "transform": lambda: loader(Transformed(), shuffle=True),
     "hidden generators": lambda: loader(Composed(), shuffle=True),
     "noise of global streams": lambda: loader(

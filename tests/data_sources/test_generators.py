@@ -55,6 +55,13 @@ class Slotted:
         self.rng = np.random.default_rng(1)
 
 
+class SlottedPrivately:
+    __slots__ = ("__rng",)
+
+    def __init__(self) -> None:
+        self.__rng = np.random.default_rng(1)
+
+
 @pytest.mark.parametrize(
     ("part", "found"),
     [
@@ -72,6 +79,7 @@ class Slotted:
             },
         ),
         (Slotted(), {"it.rng"}),
+        (SlottedPrivately(), {"it._SlottedPrivately__rng"}),
         (np.random.default_rng(1).random, {"it.__self__"}),
         (random.Random(1).uniform, {"it.__self__"}),
         ([random.random, random.uniform, np.random.rand, torch.rand], set()),
@@ -186,3 +194,40 @@ def test_the_global_streams_are_nobodys_own():
         source = loader(data_cases.Composed())
         source.resume(source.get_state())
         assert rng.draws() == before
+
+
+class Unfriendly(Samples):
+    """Raises for what it does not know, as a proxy of something remote does."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ConnectionError(f"nobody there to ask for {name}")
+
+
+def test_data_that_raise_for_what_they_do_not_have_are_read_all_the_same():
+    assert len(list(loader(Unfriendly()).begin(0))) > 1
+
+
+def test_a_generator_that_the_loop_makes_anew_each_epoch_goes_on(tmp_path):
+    def train(directory, stop_at: int | None = None) -> tuple[list[float], holdfast.Run]:
+        data, seen = data_cases.Augmented(), []
+        torch_loader = torch.utils.data.DataLoader(data, batch_size=4, generator=torch.Generator())
+        rule = holdfast.Checkpointing(mode="disk", save_on="batch_end")
+        with holdfast.Run(directory, checkpointing=rule) as run:
+            for epoch in run.epochs(3):
+                data.rng = np.random.default_rng(epoch)
+                for batch in run.batches(torch_loader):
+                    if run.step == stop_at:
+                        raise RuntimeError("a cable was pulled")
+                    seen.append(batch)
+        return seen, run
+
+    whole, _ = train(tmp_path / "peace")
+    stop_at = len(whole) // 3 + 2
+    with pytest.raises(RuntimeError, match="a cable"):
+        train(tmp_path / "stopped", stop_at)
+    rest, run = train(tmp_path / "stopped")
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "exact"
+    assert str(rest) == str(whole[stop_at:])

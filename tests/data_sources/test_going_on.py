@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -95,3 +97,19 @@ def test_a_first_epoch_not_begun_yet_goes_on_from_its_start():
         saved = save(build())
         assert saved["source"]["epoch"] is None
         assert go_on(build, saved, epoch=-1)[1:] == expected[:2]
+
+
+def test_persistent_workers_of_a_run_that_is_forgotten_are_told_to_end(monkeypatch):
+    source = WITH_WORKERS["2 persistent workers"]()
+    list(source.begin(0))
+    waited_in_vain, join = [], multiprocessing.Process.join
+
+    def watched(worker, timeout=None):
+        join(worker, timeout)
+        waited_in_vain.append(worker.is_alive())
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "join", watched)
+    source.itself = source  # type: ignore[attr-defined]  # as a run is in a cycle
+    del source
+    gc.collect()
+    assert waited_in_vain == [False, False]

@@ -69,13 +69,17 @@ ASK = {
 
 
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
-@pytest.mark.parametrize("name", ["nothing", "train/train_epoch99", "../runs/x", "/nowhere/x.ckpt.mml", ""])
+@pytest.mark.parametrize("name", ["nothing", "train/train_epoch99", "../runs/x", "/nowhere/x.ckpt.mml"])
 def test_a_checkpoint_that_is_not_there(tmp_path, saved, ask, name):
     run = again(tmp_path)
-    with refused(
-        tmp_path, CheckpointNotFoundError, FileNotFoundError, match=re.escape(name or "runs"), run=run
-    ):
+    with refused(tmp_path, CheckpointNotFoundError, FileNotFoundError, match=re.escape(name), run=run):
         ask(run, name)
+
+
+def test_a_checkpoint_without_a_name_is_not_there(tmp_path, saved):
+    run = again(tmp_path)
+    with refused(tmp_path, CheckpointNotFoundError, FileNotFoundError, match="runs", run=run):
+        run.restore_checkpoint("")
 
 
 def no_record(bundle: Path) -> None:

@@ -68,6 +68,24 @@ for hook in ("phase_start", "epoch_start", "batch_start", "batch_end", "epoch_en
     assert same(stock, model), hook
     assert resumed.history == history.history, hook
 
+class Slowing(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self._seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._seen += 1
+        if self._seen == 22:
+            self.model.optimizer.learning_rate = 1e-5
+
+
+slowed = compiled()
+fit(slowed, [Slowing()])
+with pytest.raises(Crash):
+    fit(compiled(), [held("slowing"), Slowing(), crashing(20)])
+model = compiled()
+fit(model, [held("slowing"), Slowing()])
+assert same(slowed, model), "what a callback keeps for itself was lost"
+
 again = held("peace")
 fit(compiled(), [again])  # has ended: nothing is trained
 assert again.state_digest() == callback.state_digest()

@@ -21,7 +21,7 @@ from holdfast import Checkpointing, errors
 from holdfast.integrations.lightning import HoldfastCallback, HoldfastCheckpointIO
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*(does not have many workers|litlogger|GPU available|LeafSpec|exists and is not empty).*"
+    "ignore:.*(does not have many workers|set_vital|litlogger|GPU available|LeafSpec|exists and is not empty).*"
 )
 NUM_BATCHES = 40
 
@@ -73,6 +73,141 @@ def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
     callback = fit(tmp_path, saving=rule(**saving))
     assert callback.last_resume is not None
     assert callback.state_digest() == peace
+
+
+class Unfreezing(pl.callbacks.BaseFinetuning):
+    def freeze_before_training(self, pl_module):
+        self.freeze(pl_module.layers[0])
+
+    def finetune_function(self, pl_module, epoch, optimizer):
+        if epoch == 1:
+            self.make_trainable(pl_module.layers[0])
+
+
+CHANGING = {
+    "accumulation": lambda: pl.callbacks.GradientAccumulationScheduler({0: 1, 1: 3, 2: 2}),
+    "averages in the place of weights": lambda: pl.callbacks.WeightAveraging(),
+    "a schedule of its own": lambda: pl.callbacks.StochasticWeightAveraging(0.1, swa_epoch_start=2),
+    "what is trained": Unfreezing,
+}
+
+
+@pytest.mark.parametrize("what", CHANGING)
+def test_what_a_callback_changes_at_an_epochs_start_or_in_a_checkpoint_goes_on(what, tmp_path):
+    if what.startswith("averages") and not hasattr(pl.callbacks, "WeightAveraging"):
+        pytest.skip("this Lightning has no WeightAveraging")
+
+    def train(directory, crash_at=None):
+        pl.seed_everything(1, verbose=False)
+        callback = HoldfastCallback(directory, checkpointing=rule(every_n=1))
+        model = Small(beats(crash_at))
+        trainer(CHANGING[what](), callback, accumulate_grad_batches=1).fit(model, *loaders())
+        return callback
+
+    wanted = train(tmp_path / "peace").state_digest()
+    for crash_at in (21, 24):  # after two epochs, and within the third
+        with pytest.raises(Crash):
+            train(tmp_path / str(crash_at), crash_at)
+        callback = train(tmp_path / str(crash_at))
+        assert callback.last_resume is not None
+        assert callback.last_resume.verdict == "exact"
+        assert callback.state_digest() == wanted
+
+
+def test_pruned_weights_are_not_called_exact(tmp_path):
+    def train(crash_at=None):
+        pl.seed_everything(1, verbose=False)
+        callback = HoldfastCallback(tmp_path, checkpointing=rule())
+        pruning = pl.callbacks.ModelPruning("l1_unstructured", amount=0.2)
+        trainer(pruning, callback).fit(Small(beats(crash_at)), *loaders())
+        return callback
+
+    with pytest.raises(Crash):
+        train(24)
+    callback = train()
+    assert callback.last_resume is not None
+    assert "ModelPruning" in callback.last_resume.verdict
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Has no length; says where it is, as torchdata's loader asks."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+        self.order, self.next, self.goes_on = torch.arange(0), 0, False
+
+    def __iter__(self):
+        if not self.goes_on:
+            self.order, self.next = torch.randperm(40, generator=self.generator), 0
+        self.goes_on = False
+        while self.next < 40:
+            x = torch.full((6,), float(self.order[self.next]) / 40)
+            self.next += 1
+            yield x, x.sum(0, keepdim=True)
+
+    def state_dict(self):
+        return {"generator": self.generator.get_state(), "order": self.order, "next": self.next}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state["generator"])
+        self.order, self.next, self.goes_on = state["order"], state["next"], True
+
+
+def test_the_batch_that_lightning_has_read_ahead_of_a_stream_is_trained(tmp_path):
+    stateful = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def train(directory, crash_at=None):
+        pl.seed_everything(1, verbose=False)
+        callback = HoldfastCallback(directory, checkpointing=rule())
+        stream = stateful.StatefulDataLoader(Stream(), batch_size=4)
+        trainer(callback).fit(Small(beats(crash_at)), stream, loaders()[1])
+        return callback
+
+    wanted = train(tmp_path / "peace").state_digest()
+    for crash_at in (5, 24):
+        with pytest.raises(Crash):
+            train(tmp_path / str(crash_at), crash_at)
+        callback = train(tmp_path / str(crash_at))
+        assert callback.last_resume is not None
+        assert callback.last_resume.verdict == "exact"
+        assert callback.state_digest() == wanted
+
+
+class Growing(pl.LightningDataModule):
+    """Has more samples in each epoch, so that loaders are made anew."""
+
+    def train_dataloader(self):
+        assert self.trainer is not None
+        data = torch.utils.data.Subset(loaders()[0].dataset, range(20 + 4 * self.trainer.current_epoch))
+        return torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+
+    def val_dataloader(self):
+        return loaders()[1]
+
+
+@pytest.mark.parametrize("crash_at", [6, 8])  # after an epoch, and within one
+def test_loaders_that_are_made_anew_every_epoch_go_on(crash_at, tmp_path):
+    def train(directory, crash_at=None):
+        pl.seed_everything(1, verbose=False)
+        callback = HoldfastCallback(directory, checkpointing=rule(every_n=1))
+        anew = {"reload_dataloaders_every_n_epochs": 1}
+        trainer(callback, **anew).fit(Small(beats(crash_at)), datamodule=Growing())
+        return callback
+
+    with pytest.raises(Crash):
+        train(tmp_path / "crashed", crash_at)
+    assert train(tmp_path / "crashed").state_digest() == train(tmp_path / "peace").state_digest()
+
+
+def test_data_that_cannot_go_on_are_told_of_by_name(tmp_path):
+    with pytest.raises(Crash):
+        fit(tmp_path, 8)
+    pl.seed_everything(1, verbose=False)
+    others = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(loaders()[0].dataset, range(20)), batch_size=4, shuffle=True
+    )
+    with pytest.raises(errors.UsageError, match="sampler ends after 5 batches"):
+        trainer(HoldfastCallback(tmp_path, checkpointing=rule())).fit(Small(), others, loaders()[1])
 
 
 @pytest.mark.slow

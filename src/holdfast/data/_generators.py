@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import rng
 from ..errors import UsageError
-from ._parts import parts_of
+from ._parts import parts_of, set_epoch
 
 _MOST_OBJECTS = 5_000
 _LONGEST = 256  # items of a container; more are samples, not transforms
@@ -35,6 +35,14 @@ class OwnGenerators:
         self.by_name, self._is_complete = generators_in(parts_of(loader)), False
         self.differences: list[str] = []
         """Why the last `set_state` could not set everything."""
+
+    def enter(self, epoch: int) -> None:
+        """Tell every part the epoch, and look again: generators may have been made anew for it, by whomever."""
+        set_epoch(self._loader, epoch)
+        found, known = generators_in(parts_of(self._loader)), self.by_name
+        self.by_name = {
+            name: each for name, each in found.items() if name in known or not _decides_order(name)
+        }
 
     def get_state(self, num_read: int) -> dict[str, Any]:
         """After so many batches of an epoch; the first were read, so what they made is looked for once.
@@ -138,6 +146,8 @@ def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
     for cls in type(one).__mro__:
         slots = vars(cls).get("__slots__", ())
         for key in (slots,) if isinstance(slots, str) else slots:
+            if key.startswith("__") and not key.endswith("__"):
+                key = f"_{cls.__name__.lstrip('_')}{key}"  # as Python names it
             if key != "__dict__" and hasattr(one, key):
                 yield key, getattr(one, key)
         if not _is_of_a_library(cls.__module__):

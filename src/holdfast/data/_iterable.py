@@ -10,7 +10,6 @@ from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
 from ._generators import OwnGenerators
-from ._parts import set_epoch
 from ._source import Position
 
 _KIND = "iterable"
@@ -55,7 +54,7 @@ class IterableBatches:
         return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
-        set_epoch(self._data, epoch)
+        self._generators.enter(epoch)
         self._before = {
             "streams": rng.capture_state(),
             "generators": self._generators.get_state(num_read=0),
@@ -77,8 +76,9 @@ class IterableBatches:
         if before["warm"] and not self._warm:
             self._iterator()
         rest: Iterator[Any] = iter(())
-        if position.epoch is not None and position.mid_epoch:
-            set_epoch(self._data, position.epoch)
+        if position.epoch is not None:
+            self._generators.enter(position.epoch)
+        if position.mid_epoch:
             self._generators.set_state(before["generators"])
             rng.restore_state(before["streams"])
             rest = self._rest(position.batch)

@@ -20,7 +20,7 @@ def parts_of(loader: Any, called: str = "loader") -> dict[str, Any]:
             return
         found[name] = part
         for attribute in _ATTRIBUTES:
-            visit(f"{name}.{attribute}", getattr(part, attribute, None))
+            visit(f"{name}.{attribute}", _get(part, attribute))
 
     visit(called, loader)
     return found
@@ -29,8 +29,16 @@ def parts_of(loader: Any, called: str = "loader") -> dict[str, Any]:
 def set_epoch(loader: Any, epoch: int) -> None:
     """Call `set_epoch` of every part that has it."""
     for part in parts_of(loader).values():
-        if callable(tell := getattr(part, "set_epoch", None)):
+        if callable(tell := _get(part, "set_epoch")):
             tell(epoch)
+
+
+def _get(part: Any, attribute: str) -> Any:
+    """None where there is no such attribute, and where asking for it fails: it is nothing that is asked for else."""
+    try:
+        return getattr(part, attribute, None)
+    except Exception:
+        return None
 
 
 def digest_of_samples(dataset: Any) -> str | None:

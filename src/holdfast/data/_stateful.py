@@ -9,7 +9,6 @@ from typing import Any, final
 from ._batch import Batch
 from ._generators import OwnGenerators
 from ._iterable import length_of, refuse_one_shot
-from ._parts import set_epoch
 from ._source import Position
 
 _KIND = "stateful loader"
@@ -56,7 +55,7 @@ class StatefulBatches:
         return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
-        set_epoch(self._loader, epoch)
+        self._generators.enter(epoch)
         self._position = Position(epoch, 0, finished=False)
         return self._position.count(iter(self._loader), self._as_batch)
 
@@ -72,7 +71,7 @@ class StatefulBatches:
         position = Position.from_state(state, _KIND)
         rest: Iterator[Any] = iter(())
         if position.epoch is not None:
-            set_epoch(self._loader, position.epoch)
+            self._generators.enter(position.epoch)
             self._loader.load_state_dict(copy.deepcopy(state["loader"]))
             # At an epoch's end too: made now, the draws of the iterator do not count, those of the next epoch's do.
             rest = iter(self._loader)

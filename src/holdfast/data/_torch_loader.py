@@ -9,6 +9,7 @@ turns, so as many as have had one more than the others read theirs again.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain, islice
@@ -20,7 +21,7 @@ from ._batch import Batch
 from ._generators import OwnGenerators
 from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
-from ._parts import digest_of_samples, parts_of, set_epoch
+from ._parts import digest_of_samples, parts_of
 from ._source import Position
 from ._workers import Made, Streams, WorkerStreams
 
@@ -56,6 +57,7 @@ class TorchLoaderBatches:
         self._lazy = False
         self._position = Position()
         self._before: dict[str, Any] = {}  # streams and generators from before the epoch's iterator was made
+        self._ends_workers: weakref.finalize[..., Any] | None = None
         self._replace_twin()
 
     @property
@@ -81,7 +83,7 @@ class TorchLoaderBatches:
         return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
-        set_epoch(self._loader, epoch)
+        self._generators.enter(epoch)
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._before["warm"] = self._warm
         if not self._persistent:
@@ -111,8 +113,9 @@ class TorchLoaderBatches:
         if before["warm"]:
             self._warm_up()
         rest: Iterator[Batch] = iter(())
-        if position.epoch is not None and position.mid_epoch:
-            set_epoch(self._loader, position.epoch)
+        if position.epoch is not None:
+            self._generators.enter(position.epoch)
+        if position.mid_epoch:
             self._before = dict(before)
             self._generators.set_state(before["generators"])
             rng.restore_state(before["streams"])
@@ -179,7 +182,7 @@ class TorchLoaderBatches:
         """The iterator of the epoch, with the sampler at the position and everything drawn that starting draws."""
         self._position = position
         self._indices.start, self._indices.current = position.batch - num_again, None
-        batches = iter(self._twin)
+        batches = self._iterator()
         self._warm = self._persistent
         self._lazy = self._indices.current is None
         if self._lazy:  # `__iter__` of a subclass is a generator function: only a batch sets it going
@@ -213,6 +216,8 @@ class TorchLoaderBatches:
 
     def _replace_twin(self) -> None:
         """A copy of the loader over our index sampler; made past `__setattr__`, which forbids it for good reasons."""
+        if self._ends_workers is not None:
+            self._ends_workers()
         twin = copy.copy(self._loader)
         auto_collation = self._loader.batch_sampler is not None
         vars(twin)["batch_sampler" if auto_collation else "sampler"] = self._indices
@@ -222,9 +227,26 @@ class TorchLoaderBatches:
         self._twin = twin
         self._warm = False  # whether persistent workers run already: their iterator is then reset, not made
 
+    def _iterator(self) -> Iterator[Any]:
+        """Of the twin. Workers that outlive it end with this source.
+
+        Left to the garbage collector, the pipe to them would be closed first where the source is in a cycle, as a run's
+        is: nobody could tell them to end, and torch would wait five seconds for each.
+        """
+        batches = iter(self._twin)
+        if self._persistent and (self._ends_workers is None or not self._ends_workers.alive):
+            self._ends_workers = weakref.finalize(self, _end_workers, batches)
+            self._ends_workers.atexit = False  # torch has its own way there
+        return batches
+
     def _warm_up(self) -> None:
         self._indices.silent = True
-        for _ in iter(self._twin):
+        for _ in self._iterator():
             raise AssertionError("no index was given, and yet there is a batch")
         self._indices.silent = False
         self._warm = True
+
+
+def _end_workers(batches: Any) -> None:
+    if callable(end := getattr(batches, "_shutdown_workers", None)):
+        end()

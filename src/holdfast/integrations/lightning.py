@@ -27,6 +27,7 @@ from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..session import Loop, Wanted, asked_for
 from ..session import open as open_checkpoint
 from .backends import lightning as trainers
+from .backends import lightning_changes as changes
 from .backends import seams
 from .backends.handover import Handover
 from .backends.held_loader import HeldLoader
@@ -122,6 +123,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._hook_into(trainer)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settings = changes.settings(trainer)
         optimizers = {f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)}
         self._updates = Updates({"model": pl_module, **optimizers})
         self._stack.callback(self._updates.close)
@@ -134,6 +136,10 @@ class HoldfastCallback(Reporting, Checkpoint):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
+        combined = trainer.fit_loop._combined_loader
+        if combined is not None and combined._iterator is None:
+            # The data could not begin. Lightning would ask for their length, and an error of its own hide this one.
+            trainer.fit_loop._data_fetcher = None
         self._stack.__exit__(type(exception), exception, exception.__traceback__)
 
     # --- between the loops' steps -----------------------------------------------------------------
@@ -198,6 +204,7 @@ class HoldfastCallback(Reporting, Checkpoint):
             lambda: epochs.processed,
             allow_reread=self._allow_reread,
             state=states[index] if index < len(states) else None,
+            num_ready=0 if self._behind is None else len(self._behind["own"].get("ready", ())),
         )
 
     def _after_run_start(self) -> None:
@@ -266,20 +273,27 @@ class HoldfastCallback(Reporting, Checkpoint):
     # --- state ------------------------------------------------------------------------------------
 
     def _take(self) -> dict[str, Any]:
-        return trainers.parts_of(self._trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+        checkpoint = self._trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        now = changes.settings(self._trainer)
+        checkpoint[trainers.BESIDE] = {
+            "weights": changes.weights_in_use(self._trainer, checkpoint),
+            "settings": {name: value for name, value in now.items() if self._settings.get(name) != value},
+        }
+        return trainers.parts_of(checkpoint)
 
     def _get_position(self) -> dict[str, Any]:
         held = self._held
         own = self._get_own()
         if self._trainer.world_size > 1 and self._is_saving:
             own["others"] = self._processes.gather_others()
-        exact = [each.source.exactness for each in held]
+        exact = [changes.exactness(self._trainer), *(each.source.exactness for each in held)]
         return {
             "within": self._within,
             "announced": self._announced,
             "ended": self._ended,
             "epoch": self._epoch,
             "should_stop": bool(self._trainer.should_stop),
+            "reloaded": self._trainer.fit_loop._last_train_dl_reload_epoch,
             "world_size": self._trainer.world_size,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
@@ -293,6 +307,8 @@ class HoldfastCallback(Reporting, Checkpoint):
         combined = self._trainer.fit_loop._combined_loader
         own = {
             "data": [each.source.get_state() for each in self._held],
+            # Of data without a length the next batch is read ahead, to know which is the last.
+            "ready": [*getattr(self._trainer.fit_loop._data_fetcher, "batches", ())],
             "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
             "gradients": {} if self._updates is None else self._updates.pending,
             "metrics": trainers.get_metrics(self._trainer),
@@ -369,6 +385,11 @@ class HoldfastCallback(Reporting, Checkpoint):
         iterator: Any = None if combined is None else combined._iterator
         if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:
             iterator._consumed = list(saved["own"]["consumed"])
+        if ready := saved["own"].get("ready"):
+            fetcher: Any = self._trainer.fit_loop._data_fetcher
+            fetcher.batches = [tuple(each) for each in ready]
+        if "reloaded" in saved:
+            self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
         self._set_streams(saved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, final
 
 from ...data import BatchSource, batches_of
@@ -30,6 +31,8 @@ class HeldLoader(Disguised):
         epoch: asked at the start of an iterator which epoch it is of.
         allow_reread: as `holdfast.data.batches_of`.
         state: of this loader in a checkpoint; its first iterator goes on from there.
+        num_ready: so many batches had been read ahead, and are kept by who did: in their place the first iterator gives
+            None, and reads nothing for it.
     """
 
     def __init__(
@@ -39,15 +42,15 @@ class HeldLoader(Disguised):
         *,
         allow_reread: bool = False,
         state: Mapping[str, Any] | None = None,
+        num_ready: int = 0,
     ) -> None:
-        vars(self).update(
-            _loader=loader, _epoch=epoch, _allow_reread=allow_reread, _state=state, _source=None
-        )
+        vars(self).update(_loader=loader, _epoch=epoch, _allow_reread=allow_reread, _state=state)
+        vars(self).update(_num_ready=num_ready, _source=None)
 
     def __iter__(self) -> Iterator[Any]:
         state, vars(self)["_state"] = self._state, None
         if state is not None:
-            return self.source.resume(state)
+            return chain([None] * self._num_ready, self.source.resume(state))
         return self.source.begin(self._epoch())
 
     @property

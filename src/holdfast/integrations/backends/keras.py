@@ -214,7 +214,7 @@ class Siblings:
             name: {
                 key: state.digest(state.capture(_taken(value)))
                 for key, value in vars(callback).items()
-                if not key.startswith("_") and key != "params" and _is_data(value)
+                if key != "params" and not _is_of_a_file(callback, key) and _is_data(value)
             }
             for name, callback in self._by_name.items()
         }
@@ -227,6 +227,11 @@ def _taken(value: Any) -> Any:
 
 def _given(value: Any) -> Any:
     return _ORDERS[value["order"]] if isinstance(value, dict) and value.keys() == {"order"} else value
+
+
+def _is_of_a_file(callback: Any, key: str) -> bool:
+    """What TensorBoard keeps for itself is of the files and the profiler that it has open, and of how long things took."""
+    return key.startswith("_") and isinstance(callback, keras.callbacks.TensorBoard)
 
 
 def _is_data(value: Any) -> bool:

@@ -17,10 +17,12 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 
 from ...checkpointing import Limits
-from . import handover
+from . import handover, lightning_changes
 
 LIMITS = Limits(where="Lightning", refused=handover.LIMITS)
 PARTS = ("model", "optimizers", "schedulers", "trainer")
+BESIDE = "holdfast"
+"""What we add to a checkpoint of Lightning's: weights that it has others in place of, and settings that have changed."""
 _THEIRS = {"model": "state_dict", "optimizers": "optimizer_states", "schedulers": "lr_schedulers"}
 _PLAIN = tuple(each.name for each in fields(_Metadata) if each.name not in ("reduce_fx", "_sync"))
 
@@ -55,10 +57,16 @@ def begin_again(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
 
 def put_back(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
     """Weights, optimizers, schedules and the loops' counters, exactly as they were; the loops restart nothing."""
-    strategy = trainer.strategy
-    strategy.load_model_state_dict(checkpoint, strict=trainer.lightning_module.strict_loading)
+    strategy, beside = trainer.strategy, checkpoint.get(BESIDE, {})
+    lightning_changes.ready_averaging(trainer)
+    weights = checkpoint["state_dict"] | beside.get("weights", {})
+    strategy.load_model_state_dict(
+        {**checkpoint, "state_dict": weights}, strict=trainer.lightning_module.strict_loading
+    )
+    lightning_changes.set_settings(trainer, beside.get("settings", {}))
     strategy.load_optimizer_state_dict(checkpoint)
-    for config, state in zip(trainer.lr_scheduler_configs, checkpoint["lr_schedulers"], strict=True):
+    # One that averages weights has no schedule any more, when there is nothing left to train.
+    for config, state in zip(trainer.lr_scheduler_configs, checkpoint["lr_schedulers"], strict=False):
         config.scheduler.load_state_dict(state)
     trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])
     for loop in _loops(trainer.fit_loop):
