@@ -49,7 +49,12 @@ def again(tmp_path: Path, **options) -> Experiment:
 def test_a_directory_in_which_another_run_is_live(tmp_path, saved):
     with (
         holdfast.session.ExperimentDirectory(tmp_path / "runs", "another"),
-        refused(tmp_path, RunActiveError, match=rf"process {os.getpid()} .*share_directory=True", run=saved),
+        refused(
+            tmp_path,
+            RunActiveError,
+            match=rf"this very process \({os.getpid()}\).* End that run.*share_directory=True",
+            run=saved,
+        ),
     ):
         saved.run()
 

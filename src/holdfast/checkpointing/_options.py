@@ -107,7 +107,9 @@ class Options:
             )
         if self.keep_best is not None:
             if self.monitor is None:
-                raise UsageError("keep_best needs monitor=, the name of the metric, such as 'val_loss'.")
+                raise UsageError(
+                    "keep_best needs monitor= (--monitor on the command line), the name of the metric, such as 'val_loss'."
+                )
             KeepBest(self.keep_best, self.monitor, self.direction)
         if self.keep_every is not None:
             KeepEvery(self.keep_every)

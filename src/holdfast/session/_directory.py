@@ -122,7 +122,8 @@ class ExperimentDirectory:
             with self.disk.open_directory(self.path) as here:
                 held = here.claim(LOCK, me.encode())
                 if held is None and not share:
-                    raise RunActiveError(self.path, *self._holder())
+                    host, pid = self._holder()
+                    raise RunActiveError(self.path, host, pid, f"{host} {pid}" == me)
         return held
 
     def _clear_leftovers(self) -> None:
