@@ -104,7 +104,10 @@ class CheckpointExistsError(HoldfastError, FileExistsError):
         self.place = place
 
     def __str__(self) -> str:
-        return f"checkpoint {self.place!r} exists already. Choose another name or pass overwrite=True."
+        return (
+            f"checkpoint {self.place!r} exists already. "
+            "Choose another name, or pass overwrite=True (--overwrite on the command line)."
+        )
 
 
 class OutputExistsError(CheckpointExistsError):
@@ -126,16 +129,20 @@ class ForeignFileError(HoldfastError, ValueError):
 
 
 class RunActiveError(HoldfastError):
-    """Another live process runs in this experiment directory."""
+    """Another live run uses this experiment directory: of another process, or of this one (`is_own`)."""
 
-    def __init__(self, directory: str, host: str, pid: int) -> None:
-        super().__init__(directory, host, pid)
-        self.directory, self.host, self.pid = directory, host, pid
+    def __init__(self, directory: str, host: str, pid: int, is_own: bool = False) -> None:
+        super().__init__(directory, host, pid, is_own)
+        self.directory, self.host, self.pid, self.is_own = directory, host, pid, is_own
 
     def __str__(self) -> str:
+        if self.is_own:
+            who, do = f"this very process ({self.pid})", "End that run (leave its `with` block, or delete it)"
+        else:
+            who, do = f"process {self.pid} on {self.host}", "Wait for it"
         return (
-            f"{self.directory}: process {self.pid} on {self.host} is running an experiment here. "
-            "Wait for it, choose another directory, or pass share_directory=True."
+            f"{self.directory}: {who} is running an experiment here. "
+            f"{do}, choose another directory, or pass share_directory=True."
         )
 
 
@@ -162,11 +169,16 @@ class PieceDamagedError(DamagedError):
         self.place, self.leaf, self.file = place, leaf, file
         self.expected, self.found = expected, found
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What is damaged, without the place and without what to do."""
         return (
-            f"{self.place}: leaf {self.leaf!r} is damaged in {self.file}: its digest was "
-            f"{self.expected[:12]} and is now {self.found[:12]}. `holdfast verify DIR` lists the intact checkpoints."
+            f"leaf {self.leaf!r} is damaged in {self.file}: its digest was "
+            f"{self.expected[:12]} and is now {self.found[:12]}"
         )
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}. `holdfast verify DIR` lists the intact checkpoints."
 
 
 class FormatVersionError(HoldfastError):

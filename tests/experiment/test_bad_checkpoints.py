@@ -49,7 +49,12 @@ def again(tmp_path: Path, **options) -> Experiment:
 def test_a_directory_in_which_another_run_is_live(tmp_path, saved):
     with (
         holdfast.session.ExperimentDirectory(tmp_path / "runs", "another"),
-        refused(tmp_path, RunActiveError, match=rf"process {os.getpid()} .*share_directory=True", run=saved),
+        refused(
+            tmp_path,
+            RunActiveError,
+            match=rf"this very process \({os.getpid()}\).* End that run.*share_directory=True",
+            run=saved,
+        ),
     ):
         saved.run()
 
@@ -69,13 +74,17 @@ ASK = {
 
 
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
-@pytest.mark.parametrize("name", ["nothing", "train/train_epoch99", "../runs/x", "/nowhere/x.ckpt.mml", ""])
+@pytest.mark.parametrize("name", ["nothing", "train/train_epoch99", "../runs/x", "/nowhere/x.ckpt.mml"])
 def test_a_checkpoint_that_is_not_there(tmp_path, saved, ask, name):
     run = again(tmp_path)
-    with refused(
-        tmp_path, CheckpointNotFoundError, FileNotFoundError, match=re.escape(name or "runs"), run=run
-    ):
+    with refused(tmp_path, CheckpointNotFoundError, FileNotFoundError, match=re.escape(name), run=run):
         ask(run, name)
+
+
+def test_a_checkpoint_without_a_name_is_not_there(tmp_path, saved):
+    run = again(tmp_path)
+    with refused(tmp_path, CheckpointNotFoundError, FileNotFoundError, match="runs", run=run):
+        run.restore_checkpoint("")
 
 
 def no_record(bundle: Path) -> None:

@@ -25,6 +25,7 @@ from holdfast import (
     ModelGraph,
     ModelNode,
     PhaseGroup,
+    Run,
 )
 from holdfast.errors import (
     GraphError,
@@ -111,6 +112,24 @@ def test_no_directory_for_what_is_asked(tmp_path, act):
     run = experiment(None, train())
     with refused(tmp_path, UsageError, match="has no directory to", run=run):
         run.save_checkpoint("x") if act == "save_checkpoint" else run.run(resume=True)
+
+
+@pytest.mark.parametrize("directory", ["", 5, b"runs"])
+def test_a_directory_that_is_none(tmp_path, monkeypatch, directory):
+    monkeypatch.chdir(tmp_path)  # an empty one is a variable that was not set, and not the working directory
+    with refused(tmp_path, UsageError, ValueError, match="directory must be a path, not"):
+        experiment(directory, train())
+    with refused(tmp_path, UsageError, ValueError, match="directory must be a path, not"):
+        Run(directory, checkpointing=on_disk())
+
+
+@pytest.mark.parametrize("resume", [None, 1, b"runs"])
+def test_a_place_to_go_on_from_that_is_none(tmp_path, resume):
+    run = experiment(tmp_path, train(checkpointing=on_disk()))
+    with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, or the name", run=run):
+        run.run(resume=resume)
+    with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, or the name"):
+        Run(tmp_path, checkpointing=on_disk(), resume=resume)
 
 
 @pytest.fixture(params=["a file", "below a file", "read-only"])

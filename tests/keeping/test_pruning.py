@@ -10,6 +10,7 @@ from small_loop import epochs_kept, train
 from typer.testing import CliRunner
 
 import holdfast
+import small_runs
 from holdfast import KeepBest, KeepLast
 from holdfast.cli import app
 from holdfast.errors import UsageError
@@ -78,6 +79,15 @@ def test_while_a_run_is_active_nothing_is_pruned(runs):
         assert command("prune", runs, "--keep-last", 1, "--apply").exit_code == 4
         assert command("prune", runs, "--keep-last", 1, "--plan").exit_code == 0
     assert epochs_kept(runs) == list(range(7))
+
+
+def test_neither_is_a_phase_of_a_run_that_is_active_nor_does_pruning_it_leave_a_trace(tmp_path):
+    whole = small_runs.experiment(tmp_path, small_runs.train(checkpointing=small_runs.on_disk()))
+    whole.run(progress=False)
+    with ExperimentDirectory(tmp_path, "a" * 32):
+        assert command("prune", tmp_path / "train", "--keep-last", 1, "--apply").exit_code == 4
+    assert command("prune", tmp_path / "train", "--keep-last", 1, "--apply").exit_code == 0
+    assert [path.name for path in (tmp_path / "train").iterdir()] == ["train_epoch2.ckpt.mml"]
 
 
 def test_a_budget_and_an_interval_can_be_given_too(runs):

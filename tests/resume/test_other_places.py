@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from plans import Saving, crash, listing, resume
 
 import holdfast
+import small_runs
 from holdfast.errors import CheckpointDamagedError, DamagedError
 
 CRASH_AT = 60  # of 66 hooks of the plan: within the last epoch of the second phase
@@ -58,6 +60,44 @@ def test_a_directory_may_be_named_relative_to_where_the_script_runs(
     shutil.copytree(crashed, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     assert resume("plain", Saving("runs")).state_digest() == uninterrupted("plain").digest
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_script_may_go_to_another_directory_while_it_trains(background, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    rule = small_runs.on_disk("batch_end", background=background, max_to_keep=2)
+    leave = small_runs.At("batch_end", 0, 1, do=lambda context: os.chdir(tmp_path / "elsewhere"))
+    phase = small_runs.train(checkpointing=rule, callbacks=[leave])
+    small_runs.experiment("runs", phase).run(progress=False)
+    assert [*(tmp_path / "elsewhere").iterdir()] == []
+    assert [listed.record.name for listed in holdfast.scan(tmp_path / "runs")] == [
+        "train_epoch2_batch3",
+        "train_epoch2_batch4",
+    ]
+
+
+def test_an_experiment_in_a_directory_below_is_not_the_newest_of_this_one(crashed, uninterrupted, tmp_path):
+    shutil.copytree(crashed, tmp_path / "runs")
+    shutil.copytree(crashed, tmp_path / "runs" / "backup")
+    resume("plain", Saving(str(tmp_path / "runs" / "backup")))  # ends there, with greater numbers
+    resumed = resume("plain", Saving(str(tmp_path / "runs")))
+    assert resumed.last_resume.record.name == listing(crashed)[-1][0]
+    assert "backup" not in resumed.last_resume.path
+    assert resumed.state_digest() == uninterrupted("plain").digest
+
+
+def test_a_new_experiment_begins_anew_above_others(crashed, tmp_path):
+    shutil.copytree(crashed, tmp_path / "sweep" / "one")
+    assert resume("plain", Saving(str(tmp_path / "sweep"))).last_resume is None
+
+
+def test_a_path_may_be_given_as_it_is_printed(crashed, uninterrupted, tmp_path, monkeypatch):
+    shutil.copytree(crashed, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    newest = holdfast.scan("runs")[-1].path.removesuffix(".ckpt.mml")
+    resumed = resume("plain", Saving("runs"), newest)
+    assert resumed.state_digest() == uninterrupted("plain").digest
 
 
 # --- damage -------------------------------------------------------------------------------------------
@@ -150,8 +190,9 @@ def test_if_all_are_damaged_the_run_says_so_and_does_not_start_again(damage, cra
     shutil.copytree(crashed, directory)
     damage_newest(directory, damage, 1000)
     before = sorted(directory.rglob("*"))
-    with pytest.raises(CheckpointDamagedError, match="none of its checkpoints can be used"):
+    with pytest.raises(CheckpointDamagedError, match="none of its checkpoints can be used") as caught:
         resume("plain", Saving(str(directory)))
+    assert str(caught.value).count("holdfast verify") == 1, "what to do is said once, not once for each"
     assert [each for each in sorted(directory.rglob("*")) if each.name != ".run.lock"] == [
         each for each in before if each.name != ".run.lock"
     ]

@@ -181,3 +181,20 @@ def test_the_log_hangs_a_fork_below_its_origin_and_says_so_in_json(tmp_path, mon
     assert fork["forked_from"]["run"] == run_a
     assert fork["parent"] == by_path["a/train_epoch1.ckpt.mml"]["id"]
     assert [line["relation"] for line in lines if line["run"] == run_a] == ["root", "next", "next"]
+
+
+def test_a_fork_below_its_origin_is_not_taken_for_the_newest_of_it(tmp_path):
+    """`runs/digits/faster` is where people put it; going on with `runs/digits` must not go on with that."""
+    first = run(tmp_path / "a", n_epochs=1)
+    holdfast.fork(tmp_path / "a/train/train_epoch0.ckpt.mml", tmp_path / "a/faster")
+    again = run(tmp_path / "a", n_epochs=1, resume=True)
+    assert again.last_resume.path == str(tmp_path / "a/train/train_epoch0.ckpt.mml"), (
+        "before the fork was run"
+    )
+    run(tmp_path / "a/faster", lr=0.5, n_epochs=3, resume=True, override=("lr",))
+    again = run(tmp_path / "a", n_epochs=1, resume=True)
+    assert again.state_digest() == first.state_digest()
+    asked = run(tmp_path / "a", lr=0.5, n_epochs=3, resume="faster/train/train_epoch2")
+    assert asked.last_resume.path == str(tmp_path / "a/faster/train/train_epoch2.ckpt.mml"), (
+        "by name it can be"
+    )

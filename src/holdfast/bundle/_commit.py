@@ -145,6 +145,9 @@ def _commit_new(
             if err.errno in _TAKEN:
                 _discard_part(disk, part)
                 return None
+            if err.errno == errno.ENOTDIR:
+                what = "a file or a link that is no checkpoint has its name; move that away [ENOTDIR]"
+                raise SaveError(place, what) from err
             if f".{name}.{id}.part" not in disk.folders(directory):  # NFS may repeat what it had done
                 raise CommitUncertainError(place, _reason(err)) from err
             raise

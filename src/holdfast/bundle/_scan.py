@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import CheckpointDamagedError, HoldfastError
@@ -23,8 +23,12 @@ class Listed:
     problem: HoldfastError | None = None
 
 
-def scan(disk: Storage, directory: str, *, depth: int = 16) -> Iterator[Listed]:
+def scan(
+    disk: Storage, directory: str, *, depth: int = 16, enters: Callable[[str], bool] = lambda folder: True
+) -> Iterator[Listed]:
     """Every bundle below `directory`, in no order. Hidden folders and symbolic links are not followed.
+
+    `enters` is asked of each other folder whether to look into it.
 
     Raises:
         CheckpointDamagedError: the disk fails to list a directory, so there may be more than can be seen.
@@ -41,8 +45,8 @@ def scan(disk: Storage, directory: str, *, depth: int = 16) -> Iterator[Listed]:
             listed = look(disk, path)
             if listed:
                 yield listed
-        elif depth and not name.startswith(".") and f"{SUFFIX}.damaged-" not in name:
-            yield from scan(disk, path, depth=depth - 1)
+        elif depth and not name.startswith(".") and f"{SUFFIX}.damaged-" not in name and enters(path):
+            yield from scan(disk, path, depth=depth - 1, enters=enters)
 
 
 def by_age(listed: Listed) -> tuple[tuple[int, str, str], str]:

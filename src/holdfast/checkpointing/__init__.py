@@ -39,3 +39,4 @@ from ._names import training_name as training_name
 from ._options import Options as Options
 from ._retention import Evicted as Evicted
 from ._rule import Checkpointing as Checkpointing
+from ._values import directory_path as directory_path

@@ -73,8 +73,10 @@ class Options:
             object.__setattr__(self, name, _values.positive_number(name, getattr(self, name)))
         if self.max_overhead is not None and self.max_overhead >= 1:
             raise UsageError(f"max_overhead is a share of the time, such as 0.01, not {self.max_overhead!r}.")
-        if self.save_on_exception != "between":
-            _values.flag("save_on_exception", self.save_on_exception)
+        if not isinstance(self.save_on_exception, bool) and self.save_on_exception != "between":
+            raise UsageError(
+                f"save_on_exception must be True, False or 'between', not {self.save_on_exception!r}."
+            )
         signals = _values.signal_names("save_on_preemption", self.save_on_preemption)
         object.__setattr__(self, "save_on_preemption", signals)
         _values.exit_code("preemption_exit_code", self.preemption_exit_code)
@@ -105,7 +107,9 @@ class Options:
             )
         if self.keep_best is not None:
             if self.monitor is None:
-                raise UsageError("keep_best needs monitor=, the name of the metric, such as 'val_loss'.")
+                raise UsageError(
+                    "keep_best needs monitor= (--monitor on the command line), the name of the metric, such as 'val_loss'."
+                )
             KeepBest(self.keep_best, self.monitor, self.direction)
         if self.keep_every is not None:
             KeepEvery(self.keep_every)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import bundle, rng, state
-from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name
+from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
 from ..session import (
@@ -20,6 +20,7 @@ from ..session import (
     ResumeReport,
     Session,
     Wanted,
+    asked_for,
     find,
     place,
     save_by_hand,
@@ -74,7 +75,7 @@ class Experiment:
         self.last_resume: ResumeReport | None = None
         self.accounting = Accounting()
         self.results = RunResults("")
-        self._own_directory = None if directory is None else Path(directory)
+        self._own_directory = None if directory is None else directory_path("directory", directory)
         self._units: list[Unit] = []
         self._disabled = False
         self._execution: Execution | None = None
@@ -148,7 +149,8 @@ class Experiment:
             DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
-        resume = wanted(resume, self.directory)
+        asked = asked_for(resume)
+        resume = wanted(False if asked is None else asked, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=resume is not False)

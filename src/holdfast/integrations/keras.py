@@ -21,7 +21,7 @@ import keras
 from .. import rng, state
 from ..checkpointing import Checkpointing
 from ..errors import UsageError
-from ..session import Loop, Wanted
+from ..session import Loop, Wanted, asked_for
 from .backends.handover import Handover
 from .backends.keras import (
     LIMITS,
@@ -78,7 +78,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._directory, self._rule = directory, LIMITS.check(checkpointing)
-        self._wanted: Wanted | None = None if resume is False else resume
+        self._wanted: Wanted | None = asked_for(resume)
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
 

@@ -24,7 +24,7 @@ from lightning.pytorch.trainer import call
 from .. import bundle, rng
 from ..checkpointing import Checkpointing
 from ..errors import DivergenceError, PlanMismatchError, UsageError
-from ..session import Loop, Wanted
+from ..session import Loop, Wanted, asked_for
 from ..session import open as open_checkpoint
 from .backends import lightning as trainers
 from .backends import lightning_changes as changes
@@ -77,7 +77,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         share_directory: bool = False,
     ) -> None:
         self._directory, self._rule, self._label = directory, trainers.LIMITS.check(checkpointing), label
-        self._wanted: Wanted | None = None if resume is False else resume
+        self._wanted: Wanted | None = asked_for(resume)
         self._allow_reread, self._share = allow_reread, share_directory
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()

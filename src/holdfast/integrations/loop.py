@@ -20,7 +20,7 @@ from ..checkpointing import Checkpointing
 from ..data import BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
 from ..records import Moment
-from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted, wanted
+from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted, asked_for, wanted
 
 Item = TypeVar("Item")
 Within = Literal["epoch", "batches", "after", "step"]
@@ -80,6 +80,7 @@ class Run:
         on_rollback: Callable[[Run], None] | None = None,
         **objects: Any,
     ) -> None:
+        asked = asked_for(resume)
         self._loop = Loop(
             directory,
             checkpointing,
@@ -90,7 +91,7 @@ class Run:
             share_directory=share_directory,
             resume_override=resume_override,
         )
-        self._wanted: Wanted | None = wanted(None if resume is False else resume, directory)
+        self._wanted: Wanted | None = wanted(asked, directory)
         self._strict, self._allow_reread = strict, allow_reread
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due

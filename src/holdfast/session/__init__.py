@@ -39,6 +39,7 @@ from ._replay import place as place
 from ._replay import wanted as wanted
 from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
+from ._resume import asked_for as asked_for
 from ._resume import find as find
 from ._resume import go_on as go_on
 from ._running import run_at as run_at

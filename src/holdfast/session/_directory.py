@@ -38,7 +38,7 @@ from ._fork import FORKED_FROM
 from ._health import watched
 from ._pace import Pace, Stopwatch
 from ._replay import stop_at_end
-from ._running import LOCK
+from ._running import LOCK, has_been_held
 from ._taking import Taking
 
 if TYPE_CHECKING:
@@ -70,12 +70,13 @@ class ExperimentDirectory:
     ) -> None:
         self.path = os.fspath(path).rstrip("/") or "/"
         self.run = run
-        self.disk = disk or LocalDisk()
+        self.disk = disk or LocalDisk(_working_directory())
         self._clock = clock
         folders = list(dict.fromkeys(os.fspath(path) for path in also))
         for folder in folders:
             self._try_out(folder)
         self._also = [folder for folder in folders if not _is_below(folder, self.path)]
+        self._own_folders = {os.path.normpath(folder) for folder in folders}
         self.pace = Pace(clock)
         self.accounting = Accounting(pace=self.pace)
         self.resumed_from: CheckpointRecord | None = None
@@ -121,7 +122,8 @@ class ExperimentDirectory:
             with self.disk.open_directory(self.path) as here:
                 held = here.claim(LOCK, me.encode())
                 if held is None and not share:
-                    raise RunActiveError(self.path, *self._holder())
+                    host, pid = self._holder()
+                    raise RunActiveError(self.path, host, pid, f"{host} {pid}" == me)
         return held
 
     def _clear_leftovers(self) -> None:
@@ -272,9 +274,20 @@ class ExperimentDirectory:
         self._sharing.learn(opened.path, opened.record, opened.stored, now_s=self._clock())
 
     def scan(self) -> list[bundle.Listed]:
-        """Every checkpoint of the experiment, oldest first, whatever run saved it; damaged ones before."""
-        found = [listed for place in (self.path, *self._also) for listed in bundle.scan(self.disk, place)]
+        """Every checkpoint of the experiment, oldest first, whatever run saved it; damaged ones before.
+
+        What lies in a directory that another experiment has below this one (a fork, a trial of a sweep) is not
+        of this one, and nothing goes on from it unasked.
+        """
+        found = [
+            listed
+            for place in (self.path, *self._also)
+            for listed in bundle.scan(self.disk, place, enters=self._is_ours)
+        ]
         return sorted(found, key=bundle.by_age)
+
+    def _is_ours(self, folder: str) -> bool:
+        return os.path.normpath(folder) in self._own_folders or not has_been_held(self.disk, folder)
 
     def own(self) -> list[bundle.Listed]:
         """This run's checkpoints, oldest first."""
@@ -387,3 +400,11 @@ def _failing_as_a_save(path: str) -> Iterator[None]:
 
 def _is_below(place: str, above: str) -> bool:
     return (os.path.abspath(place) + "/").startswith(os.path.abspath(above) + "/")
+
+
+def _working_directory() -> str:
+    """Where a run's relative paths begin, once and for all: its script may go elsewhere while it trains."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed; absolute paths are as good as ever
+        return ""

@@ -13,6 +13,7 @@ from ..errors import CheckpointThinnedError, UsageError
 from ..records import FileEntry, Leaf, leaves
 from ..storage import LocalDisk, Storage
 from ._alone import StreamedSnapshot
+from ._running import LOCK
 
 FORKED_FROM = "forked_from"
 """The name among a record's details under which a fork says where it comes from."""
@@ -67,6 +68,11 @@ def fork(
         )
         snapshot = StreamedSnapshot(opened.tree, _Pieces(opened).part)
         record = bundle.save(disk, target, draft, snapshot, sharing, overwrite=False)
+    with disk.open_directory(target) as here:
+        # It is an experiment's directory now: below another one it is not that one's.
+        held = here.claim(LOCK, b"")
+        if held is not None:
+            held.release()
     return bundle.Listed(bundle.bundle_path(target, record.name), record)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from .. import bundle, rng, state
-from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name
+from ..checkpointing import Checkpointing, attach_to_training, check_label, check_name, directory_path
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..records import Moment
 from ._accounting import Accounting
@@ -95,6 +95,7 @@ class Loop:
         self._overridden: list[str] = []  # options that a resume set otherwise, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
+        directory_path("directory", directory)  # may be empty where a variable is not set
         folder = Path(place(self.rule.directory or directory))
         directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from .. import bundle
@@ -19,6 +20,7 @@ from ..storage import LocalDisk, Storage
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
 from ._remove import remove
+from ._running import run_at
 
 
 def plan(
@@ -83,9 +85,16 @@ def prune(
         SaveError: the disk refused.
     """
     disk = disk or LocalDisk()
-    if not plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk):
+    # Of a phase's folder it is the experiment's directory that a live run holds.
+    homes = {
+        run_at(verdict.path, disk)[0]
+        for verdict in plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk)
+    }
+    if not homes:
         return []  # nothing is claimed, nor made, where there is no checkpoint
-    with ExperimentDirectory(directory, run or "", disk=disk):
+    with ExitStack() as held:
+        for home in sorted(homes):
+            held.enter_context(ExperimentDirectory(home, run or "", disk=disk))
         # Only now nothing changes any more.
         verdicts = plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk)
         done = {verdict.path: _carried_out(verdict, disk) for verdict in in_turn(verdicts)}

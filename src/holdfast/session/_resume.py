@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import bundle, fingerprint
 from ..errors import (
@@ -14,7 +14,9 @@ from ..errors import (
     CheckpointNotFoundError,
     CheckpointThinnedError,
     DamagedError,
+    PieceDamagedError,
     RestoreIncompleteError,
+    UsageError,
 )
 from ..records import CheckpointRecord
 from ..storage import LocalDisk
@@ -29,6 +31,19 @@ Wanted: TypeAlias = Literal[True] | str | os.PathLike[str]
 """True: the newest whole checkpoint. Else a path, or a name such as `pretrain/pretrain_epoch2`."""
 
 Loaded = TypeVar("Loaded")
+
+
+def asked_for(resume: Any) -> Wanted | None:
+    """What a script says of `resume`; None: to begin anew.
+
+    Raises:
+        UsageError: it says nothing that could be meant, such as None.
+    """
+    if resume is False:
+        return None
+    if resume is True or isinstance(resume, str | os.PathLike):
+        return resume
+    raise UsageError(f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}.")
 
 
 @dataclass(slots=True)
@@ -122,8 +137,11 @@ def go_on(
         ) as err:
             if wanted is not True:
                 raise
-            logger.warning("set aside %s: %s", listed.path, err)
-            set_aside.append(f"{listed.path}: {err}")
+            # The path stands before it, and what to do is said once, at the end.
+            is_damage = isinstance(err, CheckpointDamagedError | PieceDamagedError)
+            why = f"damaged: {err.what}" if is_damage else err
+            logger.warning("set aside %s: %s", listed.path, why)
+            set_aside.append(f"{listed.path}: {why}")
             continue
         record = opened.record
         report = ResumeReport(listed.path, record, set_aside)
@@ -161,7 +179,7 @@ def _candidates(
 def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.Listed:
     """The checkpoint at a path, or of a name such as `pretrain/pretrain_epoch2` or `pretrain_epoch2`.
 
-    An absolute path may lack its suffix: so are those elsewhere named in `available_checkpoints`.
+    A path may lack its suffix: so are checkpoints named in `available_checkpoints`, in the log and by `holdfast ls`.
 
     Raises:
         CheckpointNotFoundError: there is none.
@@ -177,12 +195,10 @@ def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.L
         if each.path == wanted:
             return each
     same_name = [each for each in listed if os.path.basename(each.path) == f"{name}{bundle.SUFFIX}"]
-    if (
-        not same_name
-        and os.path.isabs(name)
-        and (there := bundle.look(LocalDisk(), f"{name}{bundle.SUFFIX}"))
-    ):
-        return there
-    if not same_name:
-        raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
-    return same_name[-1]
+    if same_name:
+        return same_name[-1]
+    for place in (wanted, f"{name}{bundle.SUFFIX}"):  # another experiment's below this one; anybody's
+        there = bundle.look(LocalDisk(), place)
+        if there is not None:
+            return there
+    raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")

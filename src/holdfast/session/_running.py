@@ -11,6 +11,16 @@ LOCK = ".run.lock"
 """The file in an experiment's directory that a live run keeps locked."""
 
 
+def has_been_held(disk: Storage, folder: str) -> bool:
+    """Whether a run has ever had this folder as its experiment's directory."""
+    try:
+        with disk.open_directory(folder) as here:
+            here.status(LOCK)
+    except OSError:
+        return False
+    return True
+
+
 _LEVELS = 16  # of folders, of nested groups too: as deep as checkpoints are looked for
 
 

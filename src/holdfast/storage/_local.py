@@ -26,29 +26,41 @@ _held_here: set[tuple[int, int]] = set()
 
 
 class LocalDisk:
-    """The machine's own file systems. Stateless: any number may be used side by side."""
+    """The machine's own file systems. Nothing is remembered of them: any number may be used side by side.
+
+    `base`: where relative paths begin; "" is the working directory, whichever that is at each call.
+    """
+
+    _base = ""
+
+    def __init__(self, base: str = "") -> None:
+        self._base = base
+
+    def _at(self, path: str) -> str:
+        return os.path.join(self._base, path)
 
     def mkdir(self, path: str) -> None:
-        os.mkdir(path)
+        os.mkdir(self._at(path))
 
     def rename(self, old: str, new: str) -> None:
-        os.rename(old, new)
+        os.rename(self._at(old), self._at(new))
 
     def rmdir(self, path: str) -> None:
-        os.rmdir(path)
+        os.rmdir(self._at(path))
 
     def sync_file(self, path: str) -> None:
-        descriptor = os.open(path, _READ)
+        descriptor = os.open(self._at(path), _READ)
         try:
             _sync(descriptor)
         finally:
             os.close(descriptor)
 
     def open_directory(self, path: str) -> _Directory:
-        return _Directory(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        return _Directory(os.open(self._at(path), flags), self._base)
 
     def folders(self, path: str) -> list[str]:
-        with os.scandir(path) as entries:
+        with os.scandir(self._at(path)) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
@@ -67,8 +79,9 @@ class _Descriptor:
 
 
 class _Directory(_Descriptor):
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, base: str) -> None:
         super().__init__(descriptor)
+        self._base = base
         about = os.fstat(descriptor)
         self.identity: object = (about.st_dev, about.st_ino)
 
@@ -99,7 +112,7 @@ class _Directory(_Descriptor):
         return _WriteFile(descriptor, direct=expected_size >= DIRECT_BYTES and make_direct(descriptor))
 
     def link(self, source: str, name: str) -> None:
-        os.link(source, name, dst_dir_fd=self._descriptor, follow_symlinks=False)
+        os.link(os.path.join(self._base, source), name, dst_dir_fd=self._descriptor, follow_symlinks=False)
 
     def rename(self, old: str, new: str) -> None:
         os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
