@@ -74,6 +74,13 @@ def test_full_segments_never_change_so_that_checkpoints_share_them():
     assert np.array_equal(resumed["loss"], table["loss"])
 
 
+def test_a_table_is_gone_through_row_by_row():
+    table, rows = Table(), [{"loss": 2.0}, {"loss": 1.0}]
+    for row in rows:
+        table.append(row)
+    assert [*table] == rows
+
+
 def test_a_column_that_is_read_is_the_readers_own():
     table = Table()
     table.append({"loss": 1.0})

@@ -7,7 +7,7 @@ checkpoint finds its bytes already stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -39,6 +39,10 @@ class Table:
 
     def __len__(self) -> int:
         return self._num_rows
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        """Row by row, as `row` gives them."""
+        return map(self.row, range(self._num_rows))
 
     def __contains__(self, name: object) -> bool:
         return name in self._segments
