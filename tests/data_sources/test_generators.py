@@ -16,7 +16,7 @@ from data_cases import SIZE, Jitter, Samples, loader
 import holdfast
 from holdfast import rng
 from holdfast.data import batches_of
-from holdfast.data._generators import generators_in
+from holdfast.data._generators import reachable_generators
 
 SHARED = random.Random(1)
 
@@ -95,7 +95,7 @@ class SlottedPrivately:
     ids=lambda given: type(given).__name__,
 )
 def test_generators_are_found_wherever_they_are_held(part: Any, found: set[str]):
-    assert set(generators_in({"it": part})) == found
+    assert set(reachable_generators({"it": part})) == found
 
 
 class Reads(list):
@@ -108,13 +108,13 @@ class Reads(list):
 
 
 def test_looking_reads_no_data():
-    assert set(generators_in({"it": Reads([Jitter()])})) == {"it[0].rng", "it.rng"}
+    assert set(reachable_generators({"it": Reads([Jitter()])})) == {"it[0].rng", "it.rng"}
 
 
 def test_what_goes_round_in_circles_is_gone_through_once():
     part: list[Any] = [Jitter()]
     part.append(part)
-    assert set(generators_in({"it": part})) == {"it[0].rng"}
+    assert set(reachable_generators({"it": part})) == {"it[0].rng"}
 
 
 class MakesItLate(Samples):

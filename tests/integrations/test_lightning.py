@@ -75,6 +75,17 @@ def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
     assert callback.state_digest() == peace
 
 
+def check_going_on(train, tmp_path, crash_points):
+    wanted = train(tmp_path / "peace").state_digest()
+    for crash_at in crash_points:
+        with pytest.raises(Crash):
+            train(tmp_path / str(crash_at), crash_at)
+        callback = train(tmp_path / str(crash_at))
+        assert callback.last_resume is not None
+        assert callback.last_resume.verdict == "exact"
+        assert callback.state_digest() == wanted
+
+
 class Unfreezing(pl.callbacks.BaseFinetuning):
     def freeze_before_training(self, pl_module):
         self.freeze(pl_module.layers[0])
@@ -104,14 +115,7 @@ def test_what_a_callback_changes_at_an_epochs_start_or_in_a_checkpoint_goes_on(w
         trainer(CHANGING[what](), callback, accumulate_grad_batches=1).fit(model, *loaders())
         return callback
 
-    wanted = train(tmp_path / "peace").state_digest()
-    for crash_at in (21, 24):  # after two epochs, and within the third
-        with pytest.raises(Crash):
-            train(tmp_path / str(crash_at), crash_at)
-        callback = train(tmp_path / str(crash_at))
-        assert callback.last_resume is not None
-        assert callback.last_resume.verdict == "exact"
-        assert callback.state_digest() == wanted
+    check_going_on(train, tmp_path, crash_points=(21, 24))  # after two epochs, and within the third
 
 
 def test_metrics_stay_in_the_precision_of_the_training(tmp_path):
@@ -175,14 +179,7 @@ def test_the_batch_that_lightning_has_read_ahead_of_a_stream_is_trained(tmp_path
         trainer(callback).fit(Small(beats(crash_at)), stream, loaders()[1])
         return callback
 
-    wanted = train(tmp_path / "peace").state_digest()
-    for crash_at in (5, 24):
-        with pytest.raises(Crash):
-            train(tmp_path / str(crash_at), crash_at)
-        callback = train(tmp_path / str(crash_at))
-        assert callback.last_resume is not None
-        assert callback.last_resume.verdict == "exact"
-        assert callback.state_digest() == wanted
+    check_going_on(train, tmp_path, crash_points=(5, 24))
 
 
 class Growing(pl.LightningDataModule):

@@ -27,19 +27,19 @@ class OwnGenerators:
     """The random generators that a loader's parts hold, each once, by where it is found.
 
     Args:
-        loader: whose parts are looked through by `generators_in`.
+        loader: whose parts are looked through by `reachable_generators`.
     """
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
-        self.by_name, self._is_complete = generators_in(parts_of(loader)), False
+        self.by_name, self._is_complete = reachable_generators(parts_of(loader)), False
         self.differences: list[str] = []
         """Why the last `set_state` could not set everything."""
 
     def enter(self, epoch: int) -> None:
         """Tell every part the epoch, and look again: generators may have been made anew for it, by whomever."""
         set_epoch(self._loader, epoch)
-        found, known = generators_in(parts_of(self._loader)), self.by_name
+        found, known = reachable_generators(parts_of(self._loader)), self.by_name
         self.by_name = {
             name: each for name, each in found.items() if name in known or not _decides_order(name)
         }
@@ -50,7 +50,7 @@ class OwnGenerators:
         What a sampler made when it was asked for its order, it makes again when it is asked again.
         """
         if num_read and not self._is_complete:
-            found, self._is_complete = generators_in(parts_of(self._loader)), True
+            found, self._is_complete = reachable_generators(parts_of(self._loader)), True
             self.by_name |= {name: each for name, each in found.items() if not _decides_order(name)}
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
 
@@ -75,7 +75,7 @@ class OwnGenerators:
             rng.set_generator_state(self.by_name[name], state[name])
 
 
-def generators_in(parts: Mapping[str, Any]) -> dict[str, Any]:
+def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Every random generator that can be reached from the parts, each once, nearest first, by `part.attribute[0].…`.
 
     Gone through are attributes, short lists, tuples and dicts, bound methods and partials; of functions and classes that are

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .. import rng
-from ._generators import generators_in
+from ._generators import reachable_generators
 from ._parts import parts_of
 
 Streams: TypeAlias = dict[str, Any]
@@ -85,7 +85,7 @@ class WorkerStreams:
         info = get_worker_info()
         assert info is not None, "only a worker makes batches"
         functions = {"collate_fn": self._collate, "worker_init_fn": self._init}
-        return generators_in(parts_of(info.dataset, "dataset") | functions)
+        return reachable_generators(parts_of(info.dataset, "dataset") | functions)
 
     def _get(self) -> Streams:
         streams = rng.capture_state()

@@ -149,19 +149,18 @@ class Experiment:
             DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
-        asked = asked_for(resume)
-        resume = wanted(False if asked is None else asked, self.directory)
+        origin = wanted(asked_for(resume), self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
-        places = self._places(self._units, reads=resume is not False)
+        places = self._places(self._units, reads=origin is not None)
         with _saving.held(places, run, share=share_directory) as directory, Progress(progress) as bar:
             sessions = self._sessions(self._units, directory, whole=True)
             self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
             self.last_resume = None
             entry = HistoryEntry(run, "experiment")
-            if resume is not False:
-                entry = self._go_on(execution, sessions, resume, resume_override) or entry
+            if origin is not None:
+                entry = self._go_on(execution, sessions, origin, resume_override) or entry
             if self.last_resume is None:
                 for session in sessions.values():
                     session.rule.reset()

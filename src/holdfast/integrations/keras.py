@@ -191,11 +191,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
         self._at = hook
-        try:
-            self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
-        except BaseException as err:
-            self._let_go(err)
-            raise
+        self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
 
     def _let_go(self, error: BaseException | None = None) -> None:
         """The fit has ended by an exception. Not seen are those of a step of validation, and of Keras itself."""

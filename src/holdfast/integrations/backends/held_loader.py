@@ -44,8 +44,14 @@ class HeldLoader(Disguised):
         state: Mapping[str, Any] | None = None,
         num_ready: int = 0,
     ) -> None:
-        vars(self).update(_loader=loader, _epoch=epoch, _allow_reread=allow_reread, _state=state)
-        vars(self).update(_num_ready=num_ready, _source=None)
+        vars(self).update(
+            _loader=loader,
+            _epoch=epoch,
+            _allow_reread=allow_reread,
+            _state=state,
+            _num_ready=num_ready,
+            _source=None,
+        )
 
     def __iter__(self) -> Iterator[Any]:
         state, vars(self)["_state"] = self._state, None

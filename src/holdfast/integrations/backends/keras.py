@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, final
+from contextlib import contextmanager
+from typing import Any, TypeAlias, final
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from ...checkpointing import Limits
 from ...data import batches_of
 from ...errors import UsageError
 
+OnError: TypeAlias = Callable[[BaseException], None]
 LIMITS = Limits(
     where="a fit of Keras",
     refused={
@@ -67,33 +69,28 @@ def exactness_of(iterator: Any) -> str:
     return f"exact if the data of an epoch depend on nothing but the random streams at its start ({kind})"
 
 
-def tell_of_errors(listed: Any, iterator: Any, on_error: Callable[[BaseException], None]) -> None:
+def tell_of_errors(listed: Any, iterator: Any, on_error: OnError) -> None:
     """Let `on_error` know what a callback of the list raises, and what reading the data raises: fit tells nobody."""
     for hook in filter(re.compile("on_(train|epoch|test)_").match, dir(listed)):
-        setattr(listed, hook, _telling(getattr(listed, hook), on_error))
+        setattr(listed, hook, _telling(on_error)(getattr(listed, hook)))
     read = iterator._get_iterator
     iterator._get_iterator = lambda: _reading(iter(read()), on_error)  # made now: that draws random numbers
 
 
-def _reading(batches: Iterator[Any], on_error: Callable[[BaseException], None]) -> Iterator[Any]:
-    try:
+def _reading(batches: Iterator[Any], on_error: OnError) -> Iterator[Any]:
+    with _telling(on_error, but=GeneratorExit):  # the epoch has ended before the data
         yield from batches
-    except GeneratorExit:
-        raise  # the epoch has ended before the data
+
+
+@contextmanager
+def _telling(on_error: OnError, *, but: type[BaseException] | tuple[()] = ()) -> Iterator[None]:
+    try:
+        yield
+    except but:
+        raise
     except BaseException as err:
         on_error(err)
         raise
-
-
-def _telling(inner: Callable[..., Any], on_error: Callable[[BaseException], None]) -> Callable[..., Any]:
-    def call(*given: Any, **options: Any) -> Any:
-        try:
-            return inner(*given, **options)
-        except BaseException as err:
-            on_error(err)
-            raise
-
-    return call
 
 
 @final
@@ -108,7 +105,7 @@ class Skipping:
         batch: the batch that was taken last.
     """
 
-    def __init__(self, model: Any, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(self, model: Any, on_error: OnError) -> None:
         inner = model.train_function
         self._inner: Callable[..., Any] = inner._inner if isinstance(inner, Skipping) else inner
         self._on_error = on_error
@@ -121,13 +118,8 @@ class Skipping:
         self.left, self._logs = num_batches, logs
 
     def __call__(self, *given: Any) -> Any:
-        try:
+        with _telling(self._on_error, but=StopIteration):  # the data are over: how Keras on JAX ends an epoch
             return self._step(*given)
-        except StopIteration:
-            raise  # the data are over: how Keras on JAX ends an epoch
-        except BaseException as err:
-            self._on_error(err)
-            raise
 
     def _step(self, *given: Any) -> Any:
         *before, data = given  # JAX: its state, and an iterator. torch: a list of one batch

@@ -132,9 +132,10 @@ class _StepGate:
 
 def _wrapped_by_schedule(step: Any) -> Any:
     """What it calls, if a schedule made it; before torch 2.5 that is only in its closure."""
-    if not hasattr(step, "_wrapped_by_lr_sched"):
-        return getattr(step, "__wrapped__", None)
-    return getattr(step, "__wrapped__", None) or inspect.getclosurevars(step).nonlocals.get("func")
+    wrapped = getattr(step, "__wrapped__", None)
+    if wrapped is None and hasattr(step, "_wrapped_by_lr_sched"):
+        wrapped = inspect.getclosurevars(step).nonlocals.get("func")
+    return wrapped
 
 
 _gates: WeakKeyDictionary[Optimizer, _StepGate] = WeakKeyDictionary()
