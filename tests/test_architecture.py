@@ -38,7 +38,7 @@ def test_imports_go_one_way_downwards():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", ["holdfast", "holdfast.session", "holdfast.cli", "holdfast.experiment"])
+@pytest.mark.parametrize("module", ["holdfast", "holdfast.runtime", "holdfast.cli", "holdfast.experiment"])
 def test_an_import_brings_no_framework(module: str):
     loaded = set(run_python(f"import sys, {module}; print(*sys.modules)").split())
     assert not loaded & FRAMEWORKS

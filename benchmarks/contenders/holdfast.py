@@ -9,7 +9,7 @@ from typing import Any, Literal
 import holdfast
 from holdfast import bundle
 from holdfast.records import CheckpointRecord, Moment
-from holdfast.session import ExperimentDirectory
+from holdfast.runtime import ExperimentDirectory
 from holdfast.state import Buffers, capture, capture_lazily
 
 from ..states import State

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from holdfast import Checkpointing
 from holdfast.records import Moment
-from holdfast.session import ExperimentDirectory, Session
+from holdfast.runtime import ExperimentDirectory, Session
 from holdfast.state import LazySnapshot as LazySnapshot  # ImportError where there are no lazy snapshots
 
 from ..states import State

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import holdfast
 from holdfast import bundle
-from holdfast.session import ExperimentDirectory
+from holdfast.runtime import ExperimentDirectory
 from holdfast.state import capture
 
 from .. import states

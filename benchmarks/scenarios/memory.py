@@ -85,7 +85,7 @@ def _save_at_once(state: states.State, folder: Path) -> None:
     """As a run with `Checkpointing(background=False)` saves."""
     from holdfast import Checkpointing
     from holdfast.records import Moment
-    from holdfast.session import ExperimentDirectory, Session
+    from holdfast.runtime import ExperimentDirectory, Session
 
     rule = Checkpointing(mode="disk", save_on="epoch_end", directory=folder, background=False)
     with ExperimentDirectory(folder, "0" * 32) as directory:

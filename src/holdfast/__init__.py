@@ -10,10 +10,11 @@ from typing import Any as _Any
 from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
-    from .checkpointing import Checkpointing as Checkpointing
-    from .checkpointing import KeepBest as KeepBest
-    from .checkpointing import KeepEvery as KeepEvery
-    from .checkpointing import KeepLast as KeepLast
+    from .checkpoint import Checkpoint as Checkpoint
+    from .checkpoint import archive as archive
+    from .checkpoint import fork as fork
+    from .checkpoint import open as open
+    from .checkpoint import scan as scan
     from .compare import average as average
     from .compare import diff as diff
     from .data import Dataset as Dataset
@@ -31,20 +32,20 @@ if _TYPE_CHECKING:
     from .experiment import ModelNode as ModelNode
     from .experiment import PhaseGroup as PhaseGroup
     from .experiment import TrainPhase as TrainPhase
-    from .integrations.loop import Run as Run
-    from .session import Checkpoint as Checkpoint
-    from .session import archive as archive
-    from .session import fork as fork
-    from .session import open as open
-    from .session import plan as plan
-    from .session import prune as prune
-    from .session import scan as scan
+    from .policy import Checkpointing as Checkpointing
+    from .policy import KeepBest as KeepBest
+    from .policy import KeepEvery as KeepEvery
+    from .policy import KeepLast as KeepLast
+    from .runtime import Run as Run
+    from .runtime import plan as plan
+    from .runtime import prune as prune
     from .state import capture as capture
     from .state import register_adapter as register_adapter
     from .state import restore as restore
 
 _HOMES = {
-    "checkpointing": ("Checkpointing", "KeepBest", "KeepEvery", "KeepLast"),
+    "policy": ("Checkpointing", "KeepBest", "KeepEvery", "KeepLast"),
+    "checkpoint": ("Checkpoint", "archive", "fork", "open", "scan"),
     "compare": ("average", "diff"),
     "data": ("Dataset",),
     "exchange": ("export", "import_checkpoint"),
@@ -52,8 +53,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "integrations.loop": ("Run",),
-    "session": ("Checkpoint", "archive", "fork", "open", "plan", "prune", "scan"),
+    "runtime": ("Run", "plan", "prune"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,6 +19,12 @@ import numpy.typing as npt
 
 from . import dtypes
 
+RESERVED = ("run", "results", "random")
+"""Names at the top of a training loop's state that are the library's own."""
+
+MANUAL = "by_hand"
+"""Stands in the moment of a checkpoint saved on request, where others have a hook."""
+
 Node: TypeAlias = Any
 """A node of a state tree (see the module's docstring)."""
 

@@ -13,15 +13,10 @@ from bundle_cases import content, content_of, files, noise, place, save
 
 import holdfast
 from holdfast import bundle
-from holdfast.bundle._codec import PLANES_ZSTD
-from holdfast.bundle._record import decode_record, encode_record
-from holdfast.bundle._tree import decode_tree
-from holdfast.errors import (
-    CheckpointDamagedError,
-    CheckpointExistsError,
-    PieceDamagedError,
-    UsageError,
-)
+from holdfast.bundle._format.codec import PLANES_ZSTD
+from holdfast.bundle._format.record import decode_record, encode_record
+from holdfast.bundle._format.tree import decode_tree
+from holdfast.errors import CheckpointDamagedError, CheckpointExistsError, PieceDamagedError, UsageError
 from holdfast.records import leaves
 from holdfast.state import restore
 from holdfast.storage import MemoryDisk
@@ -102,7 +97,7 @@ def test_an_archive_of_a_damaged_checkpoint_is_refused_and_nothing_is_left(disk,
 
 
 def test_without_zstandard_compressing_and_reading_say_what_to_install(monkeypatch):
-    from holdfast.bundle import _codec
+    from holdfast.bundle._format import codec as _codec
 
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
     _codec._zstandard.cache_clear()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from holdfast.bundle import _json
+from holdfast.bundle._format import strict_json
 
 LONG = "x" * 5000  # what is longer than this is taken apart by arrays, not by an expression
 
@@ -27,7 +27,7 @@ LONG = "x" * 5000  # what is longer than this is taken apart by arrays, not by a
 )
 def test_json_that_two_readers_could_understand_differently_is_refused_however_long(filler, text, why):
     with pytest.raises(ValueError, match=why):
-        _json.decode(f'["{filler}",{text}]'.encode())
+        strict_json.decode(f'["{filler}",{text}]'.encode())
 
 
 @pytest.mark.parametrize("filler", ["", LONG, LONG + "\\\\", LONG + '\\"', LONG + "{[:"])
@@ -43,12 +43,12 @@ def test_json_that_two_readers_could_understand_differently_is_refused_however_l
 )
 def test_json_that_has_one_meaning_is_read_however_it_was_written(filler, text):
     data = f'["{filler}",{text}]'
-    assert _json.decode(data.encode()) == _json.decode(memoryview(data.encode())) == json.loads(data)
+    assert strict_json.decode(data.encode()) == strict_json.decode(memoryview(data.encode())) == json.loads(data)
 
 
 @pytest.mark.parametrize("length", range((1 << 20) - 12, (1 << 20) + 4))
 def test_strings_are_strings_wherever_the_scan_pauses(length):
     text = json.dumps({"a" * length: "]{:", "b": ["[", {"c": ":"}]})
-    assert _json.decode(text.encode()) == json.loads(text)
+    assert strict_json.decode(text.encode()) == json.loads(text)
     with pytest.raises(ValueError, match="same key twice"):
-        _json.decode((text[:-1] + ',"b":1}').encode())
+        strict_json.decode((text[:-1] + ',"b":1}').encode())

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors import deserialize
 
 from holdfast import bundle, dtypes, paths
-from holdfast.bundle._pack import ALIGNMENT, parse_header
-from holdfast.bundle._pieces import cuts
+from holdfast.bundle._format.pack import ALIGNMENT, parse_header
+from holdfast.bundle._format.pieces import cuts
 from holdfast.records import Leaf, leaves
 from holdfast.storage import LocalDisk, MemoryDisk
 

@@ -13,7 +13,7 @@ from bundle_cases import draft
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.bundle._record import decode_record, encode_record
+from holdfast.bundle._format.record import decode_record, encode_record
 from holdfast.errors import CheckpointDamagedError, FormatVersionError, UsageError
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 

@@ -18,9 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast import bundle
-from holdfast.bundle import _json
-from holdfast.bundle._numbers import decode_float, decode_integer, encode_float, encode_integer
-from holdfast.bundle._tree import StoredTree, decode_tree, encode_tree
+from holdfast.bundle._format import strict_json
+from holdfast.bundle._format.numbers import decode_float, decode_integer, encode_float, encode_integer
+from holdfast.bundle._format.tree import StoredTree, decode_tree, encode_tree
 from holdfast.errors import CheckpointDamagedError, UsageError
 from holdfast.records import Alias, Leaf, Object
 from holdfast.storage import MemoryDisk
@@ -107,9 +107,9 @@ def test_a_tree_comes_back_as_it_was_to_the_bit(tree):
      struct.unpack("<d", struct.pack("<Q", 0x7FF0_0000_0000_0001))[0]],
 )  # fmt: skip
 def test_a_float_keeps_its_64_bits_and_is_valid_json(value):
-    text = _json.encode(encode_float(value))
+    text = strict_json.encode(encode_float(value))
     json.loads(text, parse_constant=pytest.fail)
-    assert struct.pack("<d", decode_float(_json.decode(text))) == struct.pack("<d", value)
+    assert struct.pack("<d", decode_float(strict_json.decode(text))) == struct.pack("<d", value)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -157,18 +157,18 @@ def test_an_integer_that_is_not_written_in_the_one_way_is_refused(digits):
 )
 def test_loose_json_is_refused(text, why):
     with pytest.raises(ValueError, match=why):
-        _json.decode(text.encode())
+        strict_json.decode(text.encode())
 
 
 def test_brackets_and_quotes_in_strings_are_not_structure():
     value = {"[{": '"]}', 'a\\"b': ":::", "c": ["{" * 300]}
-    assert _json.decode(_json.encode(value)) == value
-    assert _json.decode(("[" * 256 + "]" * 256).encode())
+    assert strict_json.decode(strict_json.encode(value)) == value
+    assert strict_json.decode(("[" * 256 + "]" * 256).encode())
 
 
 def test_json_that_is_not_utf_8_is_refused():
     with pytest.raises(ValueError):
-        _json.decode(b'"\xff"')
+        strict_json.decode(b'"\xff"')
 
 
 DIGESTS = ["0" * 64, "0" * 32]
@@ -217,7 +217,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("what", MALFORMED)
 def test_a_malformed_node_is_refused(what):
-    data = _json.encode({"format": 1, "files": [], "tree": MALFORMED[what]})
+    data = strict_json.encode({"format": 1, "files": [], "tree": MALFORMED[what]})
     with pytest.raises(CheckpointDamagedError, match="state tree is malformed"):
         decode_tree(data, "here")
 
@@ -237,7 +237,7 @@ def test_a_malformed_node_is_refused(what):
 )
 def test_a_tree_file_of_another_form_is_refused(content):
     with pytest.raises(CheckpointDamagedError, match="state tree is malformed"):
-        decode_tree(_json.encode(content), "here")
+        decode_tree(strict_json.encode(content), "here")
 
 
 def test_a_structure_that_readers_would_refuse_is_not_written():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.checkpointing import (
+from holdfast.errors import UsageError
+from holdfast.policy import (
     EXPERIMENT_HOOKS,
     EXPERIMENT_NAME_TEMPLATE,
     EXPERIMENT_PLACEHOLDERS,
@@ -19,7 +20,6 @@ from holdfast.checkpointing import (
     attach_to_training,
     training_directory,
 )
-from holdfast.errors import UsageError
 
 
 def on_disk(**more) -> Checkpointing:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.checkpointing import Options, Spent, daly_interval_s, estimate, interval, timed_reason
+from holdfast.policy import Options, Spent, daly_interval_s, estimate, interval, timed_reason
 
 costs = st.floats(0.001, 5.0)
 steps = st.floats(0.01, 20.0)

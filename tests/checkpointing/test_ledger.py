@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import state
-from holdfast.checkpointing import Checkpointing, Evicted
 from holdfast.errors import UnsupportedStateError, UsageError
+from holdfast.policy import Checkpointing, Evicted
 
 KEYS = st.integers() | st.text() | st.from_regex(r"epoch[0-9]{1,3}_batch[0-9]{1,3}", fullmatch=True)
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.checkpointing import (
+from holdfast.errors import UsageError
+from holdfast.policy import (
     EXPERIMENT_HOOKS,
     TRAINING_HOOKS,
     TRAINING_PLACEHOLDERS,
@@ -23,7 +24,6 @@ from holdfast.checkpointing import (
     training_key,
     training_name,
 )
-from holdfast.errors import UsageError
 from holdfast.records import Moment
 
 

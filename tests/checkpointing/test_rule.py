@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.checkpointing import Checkpointing
 from holdfast.errors import UsageError
+from holdfast.policy import Checkpointing
 
 CONTRACT_KEYS = ["mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"]
 
@@ -351,5 +351,7 @@ def test_a_copied_experiment_has_a_ledger_of_its_own(duplicate):
 
 
 def test_importing_it_needs_no_framework():
-    check = "import sys, holdfast.checkpointing; assert not {'torch', 'sklearn', 'pandas', 'jax'} & sys.modules.keys()"
+    check = (
+        "import sys, holdfast.policy; assert not {'torch', 'sklearn', 'pandas', 'jax'} & sys.modules.keys()"
+    )
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from holdfast.session import open as open_checkpoint
+from holdfast.checkpoint import open as open_checkpoint
 
 
 def test_a_copy_is_made_and_named(experiment, holdfast):

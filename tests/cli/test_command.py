@@ -10,14 +10,14 @@ import time
 
 import numpy as np
 import pytest
+from holdfast.cli.output import _exit, _text
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from holdfast import __version__, cli, errors
-from holdfast.cli import _exit, _text
-from holdfast.cli._columns import Column, fit, layout
-from holdfast.cli._console import Console
+from holdfast.cli._output.columns import Column, fit, layout
+from holdfast.cli._output.console import Console
 from holdfast.records import Moment
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\x9b31m\u202e\u200b[red]:skull:[/]\x7f"

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from holdfast.checkpoint import open as open_checkpoint
+from holdfast.checkpoint import removable, remove
 from holdfast.errors import CheckpointReplacedError
-from holdfast.session import open as open_checkpoint
-from holdfast.session import removable, remove
 
 
 def answer(place: Path, reply: bytes | int) -> tuple[int, str]:

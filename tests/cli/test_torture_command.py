@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import Experiment
-from holdfast.session import place, seen
+from holdfast.harness import place, seen
 
 # Numbers alone, so that a start takes a fraction of a second. What is `average` for the second is not saved.
 SCRIPT = """

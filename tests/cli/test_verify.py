@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from holdfast.cli import verify
+from holdfast.cli.inspect import verify
 
 
 def test_intact_checkpoints_are_ok(experiment, holdfast):

@@ -48,7 +48,7 @@ def again(tmp_path: Path, **options) -> Experiment:
 
 def test_a_directory_in_which_another_run_is_live(tmp_path, saved):
     with (
-        holdfast.session.ExperimentDirectory(tmp_path / "runs", "another"),
+        holdfast.runtime.ExperimentDirectory(tmp_path / "runs", "another"),
         refused(
             tmp_path,
             RunActiveError,
@@ -219,7 +219,7 @@ def test_going_on_with_other_callbacks_of_the_experiment(tmp_path, saved):
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
 def test_a_checkpoint_of_something_else_than_an_experiment(tmp_path, saved, ask):
     state_only = holdfast.capture({"model_graph": saved.graph})
-    with holdfast.session.ExperimentDirectory(tmp_path / "runs", "mine") as directory:
+    with holdfast.runtime.ExperimentDirectory(tmp_path / "runs", "mine") as directory:
         draft = directory.draft(
             "mine",
             kind="train",

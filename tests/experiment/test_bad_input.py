@@ -27,11 +27,7 @@ from holdfast import (
     PhaseGroup,
     Run,
 )
-from holdfast.errors import (
-    GraphError,
-    SaveError,
-    UsageError,
-)
+from holdfast.errors import GraphError, SaveError, UsageError
 from small_runs import LOSS, experiment, graph, on_disk, rows, train
 
 # --- rules and templates --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import Callback, EarlyStopping, EvalPhase, PhaseGroup
-from holdfast.checkpointing import EXPERIMENT_HOOKS, TRAINING_HOOKS
+from holdfast.policy import EXPERIMENT_HOOKS, TRAINING_HOOKS
 from small_runs import At, experiment, files_below, on_disk, rows, train
 
 HOOKS = (*sorted(TRAINING_HOOKS), "experiment_start", "experiment_end", "exception")

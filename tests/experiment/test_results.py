@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from holdfast import state
 from holdfast.errors import UsageError
 from holdfast.experiment import PhaseResult, RunResults, Table
-from holdfast.session import SEGMENT_ROWS
+from holdfast.runtime import SEGMENT_ROWS
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 

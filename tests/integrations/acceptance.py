@@ -36,7 +36,7 @@ from newborn import Beat, Kill, Newborns, serve
 
 if TYPE_CHECKING:
     from holdfast import Checkpointing
-    from holdfast.session import ResumeReport
+    from holdfast.runtime import ResumeReport
 
 HERE = Path(__file__).parent / "cases"
 CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))

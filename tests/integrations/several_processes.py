@@ -10,7 +10,8 @@ from transformers_case import trainer
 
 from holdfast import Checkpointing
 from holdfast.errors import UsageError
-from holdfast.integrations import accelerate, transformers
+from holdfast.integrations import accelerate as accelerate
+from holdfast.integrations import transformers as transformers
 
 
 def hold_accelerator() -> None:

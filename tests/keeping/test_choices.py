@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.checkpointing import (
+from holdfast.errors import UsageError
+from holdfast.policy import (
     Checkpointing,
     KeepBest,
     KeepEvery,
@@ -21,7 +22,6 @@ from holdfast.checkpointing import (
     judge,
     to_thin,
 )
-from holdfast.errors import UsageError
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 
 

@@ -12,7 +12,7 @@ from small_loop import crash, epochs_kept, rule, train
 import holdfast
 from holdfast import KeepBest, KeepEvery, KeepLast, bundle
 from holdfast.records import CheckpointRecord
-from holdfast.session import ExperimentDirectory
+from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk
 from small_runs import all_verify, bundles, experiment, on_disk
 from small_runs import train as phase
@@ -156,7 +156,7 @@ class _Falling(ExperimentDirectory):
     [{"max_to_keep": 2}, {"keep": KeepLast(2)}, {"max_bytes": 1}, {"keep_best": 1, "monitor": "no"}],
 )
 def test_sick_checkpoints_never_displace_the_last_healthy_one(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("holdfast.session._loop.ExperimentDirectory", _Falling)
+    monkeypatch.setattr("holdfast.runtime._loop.ExperimentDirectory", _Falling)
     crash(tmp_path, LOSSES, 5, **options)
     assert 2 in epochs_kept(tmp_path)
     train(tmp_path, LOSSES, **options)

@@ -14,7 +14,7 @@ import small_runs
 from holdfast import KeepBest, KeepLast
 from holdfast.cli import app
 from holdfast.errors import UsageError
-from holdfast.session import ExperimentDirectory
+from holdfast.runtime import ExperimentDirectory
 from small_runs import all_verify
 
 LOSSES = [5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 7.0]

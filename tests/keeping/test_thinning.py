@@ -13,8 +13,8 @@ from test_choices import record
 import holdfast
 from holdfast import Checkpointing, Run, bundle, state
 from holdfast.errors import CheckpointThinnedError
-from holdfast.session import ExperimentDirectory
-from holdfast.session._keeping import thin
+from holdfast.runtime import ExperimentDirectory
+from holdfast.runtime._retention import thin
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import Crash, CrashingDisk
 from small_runs import all_verify, bundles, digest_of, experiment, graph, on_disk
@@ -64,7 +64,7 @@ def test_no_run_goes_on_from_a_thinned_checkpoint_and_one_that_would_takes_the_n
         ),
     ):
         pass
-    holdfast.session.remove(tmp_path / "train_epoch3.ckpt.mml")
+    holdfast.checkpoint.remove(tmp_path / "train_epoch3.ckpt.mml")
     with pytest.raises(holdfast.errors.HoldfastError, match="thinned"):
         loop(tmp_path, 5, thin_after=1)
 

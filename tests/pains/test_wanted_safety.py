@@ -141,7 +141,7 @@ def test_opening_verifying_and_reading_a_checkpoint_runs_no_code_and_opens_nothi
 def test_a_name_is_given_only_to_what_is_on_the_medium(tmp_path, monkeypatch):
     """36: neither fsync nor a rename was there."""
     disk = RecordingDisk()
-    monkeypatch.setattr("holdfast.session._directory.LocalDisk", lambda base: disk)
+    monkeypatch.setattr("holdfast.runtime._directory.LocalDisk", lambda base: disk)
     run = experiment(tmp_path / "runs")
     run.save_checkpoint("best")
     assert in_order(disk.log) == [
@@ -162,7 +162,7 @@ def test_a_name_is_given_only_to_what_is_on_the_medium(tmp_path, monkeypatch):
 def test_the_directories_above_a_first_checkpoint_are_on_the_medium_too(tmp_path, monkeypatch):
     """36: as above."""
     disk = RecordingDisk()
-    monkeypatch.setattr("holdfast.session._directory.LocalDisk", lambda base: disk)
+    monkeypatch.setattr("holdfast.runtime._directory.LocalDisk", lambda base: disk)
     experiment(tmp_path / "a" / "b" / "c").save_checkpoint("best")
     synced = disk.log[: disk.log.index("rename .best.A.part to best.ckpt.mml")]
     assert {f"sync {name}" for name in (tmp_path.name, "a", "b")} <= set(synced)

@@ -12,9 +12,9 @@ from lives import BEST, FOLDER, LAST, Saver, draft, read, read_file
 from xxhash import xxh3_128_hexdigest
 
 from holdfast import bundle
-from holdfast.bundle._names import RECORD
-from holdfast.bundle._record import encode_record
-from holdfast.bundle._tree import encode_tree
+from holdfast.bundle._format.names import RECORD
+from holdfast.bundle._format.record import encode_record
+from holdfast.bundle._format.tree import encode_tree
 from holdfast.errors import CheckpointDamagedError, DamagedError
 from holdfast.records import CheckpointRecord
 from holdfast.state import capture

@@ -129,7 +129,7 @@ def use_own_ids(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn = next(others) if actor is None else (actor.number << 8) + next(actor.ids)
         return f"{drawn:0{2 * size}x}"
 
-    monkeypatch.setattr("holdfast.bundle._names.secrets.token_hex", token_hex)
+    monkeypatch.setattr("holdfast.bundle._format.names.secrets.token_hex", token_hex)
 
 
 def every_order(begin: Begin, acts: Sequence[Act]) -> Iterator[World]:

@@ -18,9 +18,9 @@ from unittest import mock
 import numpy as np
 
 from holdfast import Checkpointing, bundle
-from holdfast.checkpointing import attach_to_training
+from holdfast.policy import attach_to_training
 from holdfast.records import CheckpointRecord, FileEntry, Moment
-from holdfast.session import ExperimentDirectory, Session
+from holdfast.runtime import ExperimentDirectory, Session
 from holdfast.state import MemorySnapshot, capture, digest
 from holdfast.storage import Directory, Storage
 from holdfast.testing import Crash, CrashingDisk, Event, Image, RecordingDisk

@@ -19,11 +19,12 @@ from unittest import mock
 import numpy as np
 import torch
 from forging import Files, Forgery, files_of_state, nodes, place, put
+from holdfast.cli.output import _json as cli_json
 
-from holdfast import bundle, session
-from holdfast.cli import _json as cli_json
-from holdfast.cli import ls, show
-from holdfast.cli._state import state_rows
+import holdfast
+from holdfast import bundle
+from holdfast.cli._output.state import state_rows
+from holdfast.cli.inspect import ls, show
 from holdfast.errors import HoldfastError
 from holdfast.state import digest
 from holdfast.storage import MemoryDisk
@@ -164,7 +165,7 @@ def read_all(files: Files, *, listed: bool = True) -> str:
             list(show._facts(found.record, pinned=False))
             cli_json.dumps(cli_json.of_record(found.record))
     try:
-        with session.open(BUNDLE, disk=disk, max_bytes=MAX_BYTES) as checkpoint:
+        with holdfast.open(BUNDLE, disk=disk, max_bytes=MAX_BYTES) as checkpoint:
             tree = checkpoint.tree()
             for each in checkpoint.verify(deep=True):
                 str(each)

@@ -23,9 +23,10 @@ from race_log import Book, Log, Value, read
 
 import holdfast
 from holdfast import bundle
+from holdfast.checkpoint import remove
 from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError
 from holdfast.records import CheckpointRecord
-from holdfast.session import ExperimentDirectory, remove
+from holdfast.runtime import ExperimentDirectory
 from holdfast.state import capture
 from holdfast.storage import LocalDisk
 

@@ -11,7 +11,7 @@ from lives import FOLDER, Held, read, read_file
 
 from holdfast import bundle
 from holdfast.bundle import _read
-from holdfast.bundle._names import RECORD
+from holdfast.bundle._format.names import RECORD
 from holdfast.storage import Storage
 
 

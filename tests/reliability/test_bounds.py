@@ -34,7 +34,7 @@ def test_more_new_bytes_than_asked_for_are_refused_and_parts_are_still_read():
 
 def test_by_default_the_machine_is_the_bound(monkeypatch):
     """Equal bytes are stored once, so a small bundle can hold more than any memory."""
-    monkeypatch.setattr("holdfast.session._checkpoint._memory_bytes", lambda: 4000)
+    monkeypatch.setattr("holdfast.checkpoint._checkpoint._memory_bytes", lambda: 4000)
     with (
         opened({"zeros": np.zeros(1000)}) as checkpoint,
         pytest.raises(UsageError, match="the memory of this machine"),

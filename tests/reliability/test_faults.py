@@ -10,7 +10,7 @@ from lives import BEST, FOLDER, Saver
 
 from holdfast import bundle
 from holdfast.errors import CheckpointDamagedError, SaveError
-from holdfast.session import ExperimentDirectory
+from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import FaultyDisk
 

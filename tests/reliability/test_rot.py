@@ -15,7 +15,7 @@ import holdfast
 from holdfast.bundle import Sharing
 from holdfast.bundle._sharing import MAX_LINKS, PROVEN_FOR_S
 from holdfast.records import CheckpointRecord
-from holdfast.session import ExperimentDirectory
+from holdfast.runtime import ExperimentDirectory
 from holdfast.state import capture
 from holdfast.storage import LocalDisk, Storage
 from holdfast.testing import FaultyDisk, TappedDisk

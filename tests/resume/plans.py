@@ -38,7 +38,7 @@ from holdfast import (
     rng,
     scan,
 )
-from holdfast.checkpointing import EXPERIMENT_HOOKS, TRAINING_HOOKS
+from holdfast.policy import EXPERIMENT_HOOKS, TRAINING_HOOKS
 
 ROWS, FEATURES, CLASSES, BATCH = 40, 6, 3, 8  # 5 batches an epoch
 

@@ -16,10 +16,10 @@ import pytest
 
 import holdfast
 from holdfast import Checkpointing
-from holdfast.checkpointing import attach_to_training
 from holdfast.errors import SaveError
+from holdfast.policy import attach_to_training
 from holdfast.records import Moment
-from holdfast.session import ExperimentDirectory, Session
+from holdfast.runtime import ExperimentDirectory, Session
 from holdfast.storage import LocalDisk
 
 RUN = "f" * 32

@@ -14,10 +14,10 @@ import torch
 
 import holdfast
 from holdfast import Checkpointing, state
-from holdfast.checkpointing import attach_to_training
 from holdfast.errors import SaveError
+from holdfast.policy import attach_to_training
 from holdfast.records import Moment
-from holdfast.session import ExperimentDirectory, Session
+from holdfast.runtime import ExperimentDirectory, Session
 from holdfast.storage import LocalDisk
 from holdfast.testing import FaultyDisk, TappedDisk
 from small_runs import At, all_verify, experiment, on_disk, train
@@ -141,7 +141,7 @@ def test_a_run_whose_saves_are_slower_than_its_epochs_ends_as_one_without_saves(
 ):
     alone = experiment(None, train(n_epochs=4))
     alone.run(progress=False)
-    monkeypatch.setattr("holdfast.session._directory.LocalDisk", lambda base: SlowDisk(0.2))
+    monkeypatch.setattr("holdfast.runtime._directory.LocalDisk", lambda base: SlowDisk(0.2))
     saving = experiment(tmp_path, train(n_epochs=4, checkpointing=on_disk(snapshot=snapshot)))
     saving.run(progress=False)
     assert saving.state_digest() == alone.state_digest()
@@ -163,7 +163,7 @@ def test_a_run_that_skips_saves_while_one_is_written_ends_as_one_without_saves(
                 assert gate.wait(60)
             return do()
 
-    monkeypatch.setattr("holdfast.session._directory.LocalDisk", lambda base: StuckDisk(0))
+    monkeypatch.setattr("holdfast.runtime._directory.LocalDisk", lambda base: StuckDisk(0))
     rule = on_disk(snapshot=snapshot, when_busy="skip")
     until = At("epoch_end", 3, do=lambda context: gate.set())
     saving = experiment(tmp_path, train(n_epochs=4, checkpointing=rule, callbacks=[until]))

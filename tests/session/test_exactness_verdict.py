@@ -19,7 +19,7 @@ class Crash(Exception):
     """Ends a run from within."""
 
 
-def newest(directory) -> holdfast.session.Checkpoint:
+def newest(directory) -> holdfast.Checkpoint:
     return holdfast.open(holdfast.scan(directory)[-1])
 
 
@@ -271,7 +271,7 @@ def test_a_checkpoint_asked_for_by_hand_records_it_too(tmp_path):
 
 
 def test_a_record_whose_facts_are_nonsense_does_not_stop_a_run(tmp_path, monkeypatch):
-    from holdfast.session import _directory
+    from holdfast.runtime import _directory
 
     for nonsense in ({"next": 3}, {"next": {"streams": [1]}}, {"next": {"streams": {"python": {"a": 1}}}}):
         with monkeypatch.context() as patched:

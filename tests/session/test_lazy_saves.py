@@ -16,9 +16,9 @@ from torch import nn
 
 import holdfast
 from holdfast import Checkpointing, state
-from holdfast.checkpointing import attach_to_training
+from holdfast.policy import attach_to_training
 from holdfast.records import Moment
-from holdfast.session import ExperimentDirectory, Session
+from holdfast.runtime import ExperimentDirectory, Session
 
 RUN = "f" * 32
 WIDTH = 200  # a weight of 160 kB: arrays under 64 KiB are never lazy

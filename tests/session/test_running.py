@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from holdfast.session import ExperimentDirectory, run_at
+from holdfast.checkpoint import run_at
+from holdfast.runtime import ExperimentDirectory
 
-HOLD = "import sys; from holdfast.session import ExperimentDirectory as D; d = D(sys.argv[1], 'r'); print('held', flush=True); input()"
+HOLD = "import sys; from holdfast.runtime import ExperimentDirectory as D; d = D(sys.argv[1], 'r'); print('held', flush=True); input()"
 
 
 def test_a_run_is_found_above_nested_groups_while_it_lives_and_after(tmp_path):

@@ -12,9 +12,9 @@ import pytest
 
 import holdfast
 from holdfast import Checkpointing, Metric, Run, errors
-from holdfast.checkpointing import Options, attach_to_training, training_name
+from holdfast.policy import Options, attach_to_training, training_name
 from holdfast.records import Moment
-from holdfast.session._pace import Pace
+from holdfast.runtime._costs import Pace
 from small_runs import BATCHES, At, bundles, experiment, on_disk, rows, train
 
 ALWAYS = 1e-9  # seconds, which have passed at every hook

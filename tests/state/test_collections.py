@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from holdfast.checkpointing import Checkpointing
 from holdfast.errors import (
     CheckpointDamagedError,
     RestoreIncompleteError,
     StateMismatchError,
     UnsupportedStateError,
 )
+from holdfast.policy import Checkpointing
 from holdfast.records import Node, Object
 from holdfast.state import MemorySnapshot, capture, digest, rebuild, restore
 

@@ -4,14 +4,14 @@ from ._archive import archive as archive
 from ._commit import commit as commit
 from ._commit import make_directories as make_directories
 from ._delete import delete as delete
-from ._json import decode as decode_json  # noqa: F401
+from ._format.names import PINNED as PINNED
+from ._format.names import RECORD as RECORD
+from ._format.names import SUFFIX as SUFFIX
+from ._format.names import bundle_path as bundle_path
+from ._format.names import new_id as new_id
+from ._format.names import part_path as part_path
+from ._format.strict_json import decode as decode_json  # noqa: F401
 from ._leftovers import sweep as sweep
-from ._names import PINNED as PINNED
-from ._names import RECORD as RECORD
-from ._names import SUFFIX as SUFFIX
-from ._names import bundle_path as bundle_path
-from ._names import new_id as new_id
-from ._names import part_path as part_path
 from ._pin import file_sizes as file_sizes
 from ._pin import is_pinned as is_pinned
 from ._pin import pin as pin

@@ -18,13 +18,13 @@ from blake3 import blake3
 from ..errors import UsageError
 from ..records import Bytes, CheckpointRecord, FileEntry, Leaf, leaves
 from ..storage import Directory, Storage
-from ._codec import PLANES_ZSTD, compress, max_stored_bytes, num_planes
 from ._commit import commit
-from ._names import pack_file, tree_file
-from ._pack import PackWriter, in_pack_order
-from ._pieces import Cut, Piece, cuts
+from ._format.codec import PLANES_ZSTD, compress, max_stored_bytes, num_planes
+from ._format.names import pack_file, tree_file
+from ._format.pack import PackWriter, in_pack_order
+from ._format.pieces import Cut, Piece, cuts
+from ._format.tree import StoredTree, encode_tree
 from ._read import Bundle
-from ._tree import StoredTree, encode_tree
 from ._write import write_file
 
 _THREADS = 2

@@ -34,8 +34,7 @@ from ..errors import (
 )
 from ..records import CheckpointRecord
 from ..storage import Directory, Storage
-from ._leftovers import sweep_bundle
-from ._names import (
+from ._format.names import (
     OWNER,
     RECORD,
     SUFFIX,
@@ -46,9 +45,10 @@ from ._names import (
     part_path,
     pinned_name,
 )
+from ._format.record import encode_record
+from ._leftovers import sweep_bundle
 from ._pin import is_pinned_inside
 from ._read import read_record
-from ._record import encode_record
 from ._write import write_file
 
 logger = logging.getLogger("holdfast")

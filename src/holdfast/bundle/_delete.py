@@ -19,8 +19,8 @@ from ..errors import (
 )
 from ..storage import Storage
 from ._commit import parent
+from ._format.names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._leftovers import empty_trash, is_ours, put_back, put_pinned_back, record_in, sync_removal
-from ._names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._pin import is_pinned
 from ._read import read_record
 

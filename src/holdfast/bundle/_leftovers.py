@@ -14,7 +14,7 @@ import logging
 from ..errors import HoldfastError
 from ..records import CheckpointRecord
 from ..storage import Directory, Storage
-from ._names import (
+from ._format.names import (
     OWNER,
     RECORD,
     bundle_path,

@@ -13,9 +13,9 @@ from xxhash import xxh3_128, xxh3_128_hexdigest
 from ..errors import CheckpointDamagedError, PieceDamagedError, UsageError
 from ..records import Bytes, CheckpointRecord, Leaf
 from ..storage import ReadFile
-from ._codec import decompress, num_planes
-from ._pack import alignment_of, parse_header, read_header
-from ._pieces import Piece
+from ._format.codec import decompress, num_planes
+from ._format.pack import alignment_of, parse_header, read_header
+from ._format.pieces import Piece
 from ._rot import distrust
 
 

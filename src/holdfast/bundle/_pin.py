@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator
 
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
 from ..storage import Directory, Storage
-from ._names import PINNED
+from ._format.names import PINNED
 from ._read import is_at, read_record
 
 

@@ -10,7 +10,7 @@ from xxhash import xxh3_128_hexdigest
 
 from ..records import FileEntry
 from ..storage import Directory
-from ._pack import parse_header, read_header
+from ._format.pack import parse_header, read_header
 
 
 def rot_in(directory: Directory, pack: FileEntry, expected: Mapping[str, str]) -> str | None:

@@ -30,12 +30,12 @@ from ..errors import (
 )
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
 from ..storage import Directory, ReadFile, Storage
-from ._codec import max_stored_bytes
-from ._names import RECORD
+from ._format.codec import max_stored_bytes
+from ._format.names import RECORD
+from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
+from ._format.record import MAX_RECORD_BYTES, decode_record
+from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._packs import Packs, Run
-from ._pieces import LARGE_PIECE_BYTES, Piece, sizes
-from ._record import MAX_RECORD_BYTES, decode_record
-from ._tree import MAX_TREE_BYTES, StoredTree, decode_tree
 
 _OPEN_ATTEMPTS = 5
 _THREADS = 4

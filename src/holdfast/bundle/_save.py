@@ -9,8 +9,8 @@ from ..errors import UsageError
 from ..records import CheckpointRecord, Snapshot
 from ..storage import Directory, Storage
 from ._commit import commit
-from ._health import Watched, health, watch_none
-from ._names import bundle_path
+from ._finite import Watched, health, watch_none
+from ._format.names import bundle_path
 from ._sharing import Sharing
 from ._write import FileWriter, Written
 

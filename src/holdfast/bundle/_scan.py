@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import CheckpointRecord
 from ..storage import Storage
-from ._names import SUFFIX
+from ._format.names import SUFFIX
 from ._read import is_at, read_record
 
 _LOOKS = 5  # each is in vain only if a bundle of this name was deleted meanwhile

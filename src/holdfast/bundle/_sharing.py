@@ -21,9 +21,9 @@ from types import MappingProxyType
 import msgspec
 
 from ..records import CheckpointRecord, FileEntry, leaves
-from ._pieces import Cut, cuts
+from ._format.pieces import Cut, cuts
+from ._format.tree import StoredTree
 from ._rot import distrusted_since
-from ._tree import StoredTree
 
 MIN_SHARED_BYTES = 64 << 10
 MAX_LINKED_PACKS = 64

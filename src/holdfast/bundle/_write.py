@@ -22,13 +22,13 @@ from xxhash import xxh3_128_hexdigest
 from ..errors import SnapshotTornError
 from ..records import FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
-from ._health import Watched, sick_pieces, watch_none
-from ._names import pack_file, tree_file
-from ._pack import PackWriter, in_pack_order
-from ._pieces import Cut, Piece, cuts
+from ._finite import Watched, sick_pieces, watch_none
+from ._format.names import pack_file, tree_file
+from ._format.pack import PackWriter, in_pack_order
+from ._format.pieces import Cut, Piece, cuts
+from ._format.tree import StoredTree, encode_tree
 from ._proof import rot_in
 from ._sharing import Digested, KnownPack, Sharing
-from ._tree import StoredTree, encode_tree
 
 logger = logging.getLogger("holdfast")
 

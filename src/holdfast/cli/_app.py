@@ -1,6 +1,6 @@
 """The command line as a whole: it finds its subcommands, and turns errors into a line and an exit code.
 
-Every module of this package whose name has no leading underscore is a subcommand. It offers
+Every module of `inspect`, `manage` and `rerun` is a subcommand. It offers
 `register(app)`, which adds itself to the Typer app; nothing else needs to know of it. Its top-level
 imports are paid by every other command too, so a framework is imported inside the function.
 """
@@ -18,9 +18,10 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import HoldfastError, RestoreError
-from ._console import Console, die_of_broken_pipe
-from ._exit import INTERRUPTED, describe, exit_code
-from ._text import printable
+from . import inspect, manage, rerun
+from ._output.as_text import printable
+from ._output.console import Console, die_of_broken_pipe
+from ._output.exit import INTERRUPTED, describe, exit_code
 
 
 class _Group(TyperGroup):
@@ -73,9 +74,8 @@ def _holdfast(
 
 
 def _register_all() -> None:
-    package = sys.modules[__package__ or ""]
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.name.startswith("_"):
+    for package in (inspect, manage, rerun):
+        for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}").register(app)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from .. import bundle
+from ..checkpoint import scan
 from ..errors import CheckpointNotFoundError
-from ..session import scan
 from ..storage import LocalDisk
 
 

@@ -14,13 +14,12 @@ from math import fsum, isfinite
 
 import numpy as np
 
-from .. import session
 from ..bundle import SUFFIX, Bundle, StoredPiece
+from ..checkpoint import Place, StreamedSnapshot, save_alone, source_of
 from ..dtypes import item_size
 from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
 from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
-from ..session import Place, source_of
 from ..state import in_optimizers
 from ._scope import floating
 
@@ -74,9 +73,9 @@ def average(
         averaged = _averaged(newest.tree, only)
         _check_alike(averaged, newest, sources, only)
         state = _Average(sources, shares, newest, frozenset(leaf.path for leaf in averaged))
-        record = session.save_alone(
+        record = save_alone(
             out,
-            session.StreamedSnapshot(newest.tree, state.part),
+            StreamedSnapshot(newest.tree, state.part),
             reason=f"average of {len(sources)} checkpoints",
             details={
                 "average": {

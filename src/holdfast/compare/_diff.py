@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Any, Final
 
 from ..bundle import Bundle
+from ..checkpoint import Place, source_of
 from ..records import CheckpointRecord, Leaf, Node, Object
-from ..session import Place, source_of
 from ..state import entries
 from ._arrays import ArrayChange, compare
 

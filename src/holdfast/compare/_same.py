@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from .. import state
 from ..bundle import Bundle
+from ..checkpoint import Place, source_of
 from ..paths import child, matches
 from ..records import leaves
-from ..session import Place, source_of
 from ._diff import diff_of
 
 _OF_ONE_RUN = ("run/id", "run/streams_at_start", "history", "results/run", "results/phases/*/timings")

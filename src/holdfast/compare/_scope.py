@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from ..errors import UsageError
 from ..numerics import is_floating
 from ..paths import matches
-from ..records import Leaf, Node, leaves
-from ..session import RESERVED
+from ..records import RESERVED, Leaf, Node, leaves
 
 MODELS = "model_graph"
 

@@ -14,9 +14,9 @@ import torch
 from sklearn.datasets import load_digits
 
 from .. import rng
-from ..checkpointing import Checkpointing
 from ..data import Dataset
 from ..experiment import EarlyStopping, EvalPhase, Experiment, Loss, Metric, ModelGraph, ModelNode, TrainPhase
+from ..policy import Checkpointing
 from .killing import STARTED
 
 

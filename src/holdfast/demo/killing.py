@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..checkpoint import scan
 from ..errors import HoldfastError
-from ..session import scan
 
 STARTED = "started"  # the experiment prints it when training begins
 _TIMEOUT_S = 300

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import get_args
 
+from ..checkpoint import Place, source_of
 from ..errors import OutputExistsError, UsageError
-from ..session import Place, source_of
 from . import _npz_out, _orbax_out, _safetensors_out, _torch_out
 from ._choose import Names, choose
 from ._stream import OutputFiles

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 
+from ..checkpoint import Part, StreamedSnapshot, save_alone
 from ..errors import UsageError
 from ..records import CheckpointRecord, Node
-from ..session import Part, StreamedSnapshot, save_alone
 from . import _npz_in, _orbax_in, _safetensors_in, _torch_in
 
 _FILES = {

@@ -11,9 +11,9 @@ from typing import IO, Any
 import numpy as np
 
 from .. import dtypes, paths
+from ..checkpoint import Part
 from ..errors import ForeignFileError
 from ..records import Bytes, Leaf, Node
-from ..session import Part
 from ._value import one_at_a_time
 
 _SENSELESS = (ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..checkpoint import Part
 from ..errors import ForeignFileError, UsageError
 from ..records import Node
-from ..session import Part
 from ._value import of_value
 
 _SIGNS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt")

@@ -11,9 +11,9 @@ from typing import Any
 
 from .. import dtypes, paths
 from ..bundle import decode_json
+from ..checkpoint import Part
 from ..errors import ForeignFileError
 from ..records import Alias, Leaf, Node
-from ..session import Part
 from ..storage import LocalDisk, ReadFile
 
 _MAX_HEADER_BYTES = 100 << 20  # the reference reader's limit

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from ..checkpoint import Part
 from ..errors import ForeignFileError, UsageError
 from ..records import Node
-from ..session import Part
 from ._value import of_value
 
 _MODELS_OWN = ("weights_only", "Weights only")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint import Part
 from ..records import Bytes, Leaf, Node
-from ..session import Part
 from ..state import look
 
 

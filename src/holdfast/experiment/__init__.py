@@ -1,7 +1,7 @@
 """Experiments: model graphs, the phases that train, measure and fit them, and runs that go on exactly."""
 
-from ..session import ResumeReport as ResumeReport
-from ..session import Table as Table
+from ..runtime import ResumeReport as ResumeReport
+from ..runtime import Table as Table
 from ._callbacks import Callback as Callback
 from ._callbacks import Context as Context
 from ._callbacks import EarlyStopping as EarlyStopping

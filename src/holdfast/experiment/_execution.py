@@ -16,7 +16,7 @@ from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..session import (
+from ..runtime import (
     Ahead,
     ExperimentDirectory,
     LastStep,

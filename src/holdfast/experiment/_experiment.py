@@ -10,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from .. import bundle, rng, state
-from ..checkpointing import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
+from ..checkpoint import Checkpoint, scan
+from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
-from ..session import (
+from ..harness import place, wanted
+from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
+from ..runtime import (
     Accounting,
-    Checkpoint,
     ExperimentDirectory,
     ResumeReport,
     Session,
     Wanted,
     asked_for,
     find,
-    place,
     save_by_hand,
-    scan,
-    wanted,
 )
-from ..session import open as open_checkpoint
 from . import _plan, _resume, _saving
 from ._callbacks import Callback
 from ._execution import Execution

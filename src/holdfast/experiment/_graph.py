@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import GraphError
-from ..session import options_of
+from ..runtime import options_of
 from ._freezing import Freezing
 from ._nodes import ModelNode, Node, OptimizerFactory, about_node, ancestors, by_label, running_order
 from ._plain import put_state, take_state

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from ..checkpointing import Checkpointing, attach_to_training, check_label
 from ..data import BatchSource, Dataset, batches_of
 from ..errors import UsageError
+from ..policy import Checkpointing, attach_to_training, check_label
 from ._callbacks import Callback
 from ._loss import Loss, Metric
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..session import Table
+from ..runtime import Table
 from ._callbacks import Direction
 
 if TYPE_CHECKING:

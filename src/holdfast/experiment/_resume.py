@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..session import ExperimentDirectory, ResumeReport, Wanted, go_on, merged, settle
+from ..runtime import ExperimentDirectory, ResumeReport, Wanted, go_on, merged, settle
 from . import _plan
 from ._phases import TrainPhase, Unit, walk
 

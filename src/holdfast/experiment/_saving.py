@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..checkpointing import Checkpointing, training_directory
 from ..data import BatchSource
+from ..harness import place
+from ..policy import Checkpointing, training_directory
 from ..records import Moment
-from ..session import ExperimentDirectory, Session, place
+from ..runtime import ExperimentDirectory, Session
 from ._phases import PhaseGroup, TrainPhase, Unit, walk
 
 WHOLE = ""  # the path of the experiment itself among its units

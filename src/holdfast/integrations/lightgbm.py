@@ -15,9 +15,9 @@ from typing import Any
 
 import lightgbm
 
-from ..checkpointing import Checkpointing
 from ..errors import UsageError
-from .backends.boosting import Rounds, Trained
+from ..policy import Checkpointing
+from ._boosting import Rounds, Trained
 
 _FRACTIONS = (
     *("feature_fraction", "sub_feature", "colsample_bytree"),

@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from ..records import CheckpointRecord
-from .backends.notes import described, finite
+from ._notes import described, finite
 
 TAG = "holdfast"
 CONTINUED = f"{TAG}.continued_in"

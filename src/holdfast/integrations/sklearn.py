@@ -13,10 +13,9 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing
 
 from .. import state
-from ..checkpointing import Checkpointing, Limits
 from ..errors import UsageError
-from ..session import ResumeReport
-from .loop import Run
+from ..policy import Checkpointing, Limits
+from ..runtime import ResumeReport, Run
 
 _NOTHING = "nothing is trained from one fit to the next"
 LIMITS = Limits(

@@ -19,7 +19,7 @@ from typing import final
 from torch.utils.tensorboard import SummaryWriter
 
 from ..records import CheckpointRecord
-from .backends.notes import described, finite
+from ._notes import described, finite
 
 
 @final

@@ -12,7 +12,7 @@ import os
 from typing import Any, final
 
 from ..records import CheckpointRecord
-from .backends.notes import described, finite
+from ._notes import described, finite
 
 STEP = "holdfast/step"
 LIFE = "holdfast/life"

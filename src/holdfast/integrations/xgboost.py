@@ -14,8 +14,8 @@ from typing import Any
 import xgboost
 from xgboost.callback import EarlyStopping, LearningRateScheduler, TrainingCallback
 
-from ..checkpointing import Checkpointing
-from .backends.boosting import Rounds, Trained
+from ..policy import Checkpointing
+from ._boosting import Rounds, Trained
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled from a random stream that XGBoost keeps to itself: as good a model, but not the same"

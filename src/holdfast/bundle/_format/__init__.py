@@ -1,0 +1,1 @@
+"""What a bundle consists of, as bytes: its names, record, tree, packs. Nothing here touches a disk."""

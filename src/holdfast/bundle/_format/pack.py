@@ -1,0 +1,152 @@
+"""Packs: valid safetensors files, laid out so that every piece is aligned.
+
+The header is padded with spaces so that the data begin at a multiple of 4096. Pieces whose size is a
+multiple of 4096 come first, the others follow by falling alignment of their items: safetensors allows no
+holes, and this order needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Any
+
+from ...dtypes import item_size
+from ...storage import ReadFile, WriteFile
+from . import strict_json
+from .pieces import MAX_PIECE_BYTES, Cut
+
+ALIGNMENT = 4096
+MAX_HEADER_BYTES = 64 << 20
+_MAX_RANK = 64
+_BATCH_BYTES = 1 << 20
+_SIZES = {
+    name: size
+    for size, names in {
+        1: ("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"),
+        2: ("U16", "I16", "F16", "BF16"),
+        4: ("U32", "I32", "F32"),
+        8: ("U64", "I64", "F64", "C64"),
+    }.items()
+    for name in names
+}
+
+
+def in_pack_order(cuts: Iterable[Cut]) -> list[Cut]:
+    """The order in which pieces stand in a pack: each is aligned to its items, and there are no holes."""
+    return sorted(cuts, key=_place)
+
+
+class PackWriter:
+    """Writes a pack as its pieces come, the header last; they must come in pack order, with unique keys.
+
+    `room`: all pieces that may come. Space for a header that names all of them is kept at the beginning;
+    what is not needed of it is filled with spaces.
+    """
+
+    def __init__(self, file: WriteFile, room: Iterable[Cut]) -> None:
+        self._file = file
+        # The offsets of the last piece are the longest, so no real entry is longer than this.
+        end = sum(cut.size for cut in room)
+        longest = strict_json.encode({cut.key: _entry(cut, end) for cut in room})
+        self._header_size = -(-(8 + len(longest)) // ALIGNMENT) * ALIGNMENT
+        self._table: dict[str, Any] = {}
+        self._offset = 0
+        self._waiting = bytearray()
+        file.skip(self._header_size)
+
+    def add(self, cut: Cut, data: memoryview) -> None:
+        """Append a piece; small ones are gathered, so that the disk sees large writes."""
+        self._table[cut.key] = _entry(cut, self._offset)
+        self._offset += cut.size
+        if len(self._waiting) + len(data) > _BATCH_BYTES:
+            self._flush()
+        if len(data) >= _BATCH_BYTES:
+            self._file.write(data)
+        else:
+            self._waiting += data
+
+    def finish(self) -> tuple[bytes, int]:
+        """Write what waits and the header; returns the header with its length, and the file's size in bytes."""
+        self._flush()
+        length = self._header_size - 8
+        header = length.to_bytes(8, "little") + strict_json.encode(self._table).ljust(length)
+        self._file.fill(header)
+        return header, len(header) + self._offset
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.write(self._waiting)
+            self._waiting = bytearray()
+
+
+def alignment_of(dtype: str) -> int:
+    """Bytes of which the places of items are multiples: 12-byte items need (and keep) multiples of 4."""
+    items = item_size(dtype)
+    return items & -items
+
+
+def read_header(file: ReadFile) -> bytearray:
+    """The header's bytes with their length prefix; ValueError if the file cannot hold it."""
+    prefix = bytearray(8)
+    if file.size < 8:
+        raise ValueError("it is shorter than a header")
+    file.read_into(0, memoryview(prefix))
+    length = int.from_bytes(prefix, "little")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, file.size - 8):
+        raise ValueError(f"its header would be {length} bytes long")
+    header = bytearray(8 + length)
+    file.read_into(0, memoryview(header))
+    return header
+
+
+def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
+    """For each key where its bytes begin and end in the file.
+
+    Raises:
+        ValueError: the header breaks the safetensors format, or does not cover the file exactly.
+    """
+    text = memoryview(header)[8 : len(header.rstrip(b" "))]
+    room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
+    table = strict_json.decode(
+        text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
+    )
+    if type(table) is not dict:
+        raise ValueError("its header is no table")
+    if "__metadata__" in table:
+        raise ValueError("its header has metadata, which packs have not")
+    spans = {key: _span(entry) for key, entry in table.items()}
+    expected = 0
+    for start, end in sorted(spans.values()):
+        if start != expected:
+            raise ValueError("its pieces overlap or leave holes")
+        expected = end
+    if len(header) + expected != file_size:
+        raise ValueError("its header does not cover the file")
+    return {key: (len(header) + start, len(header) + end) for key, (start, end) in spans.items()}
+
+
+def _span(entry: Any) -> tuple[int, int]:
+    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError("a piece has no place")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if type(dtype) is not str or dtype not in _SIZES:
+        raise ValueError("a piece has an unknown element type")
+    if not _are_counts(shape) or len(shape) > _MAX_RANK or not _are_counts(offsets) or len(offsets) != 2:
+        raise ValueError("a piece has no shape or place")
+    start, end = offsets
+    if prod(shape) * _SIZES[dtype] != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
+        raise ValueError("a piece's shape and place differ")
+    return start, end
+
+
+def _are_counts(values: Any) -> bool:
+    return type(values) is list and all(type(value) is int and value >= 0 for value in values)
+
+
+def _entry(cut: Cut, offset: int) -> dict[str, Any]:
+    return {"dtype": cut.dtype, "shape": cut.shape, "data_offsets": (offset, offset + cut.size)}
+
+
+def _place(cut: Cut) -> tuple[bool, int]:
+    return cut.size % ALIGNMENT != 0, -alignment_of(cut.leaf.dtype)

@@ -1,0 +1,223 @@
+"""`checkpoint.json`: written last, ends with the digest of every byte before it.
+
+A record that is empty, cut, malformed or of another digest makes its bundle *damaged*; the one of a
+newer format version is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+import msgspec
+from blake3 import blake3
+from msgspec import UNSET, Meta, UnsetType
+
+from ...errors import CheckpointDamagedError, FormatVersionError, UsageError
+from ...records import CheckpointRecord, FileEntry, Moment
+from . import strict_json
+from .names import is_data_file, is_name
+from .numbers import decode_float, encode_float, from_bits
+
+FORMAT_VERSION = 1
+MAX_RECORD_BYTES = 16 << 20
+MAX_FILES = 4096
+MAX_KEYS = 50_000  # four thousand packs have three each
+_DIGEST = re.compile(rb',"digest":"([0-9a-f]{64})"\}')
+_DIGEST_BYTES = len(b',"digest":""}') + 64
+
+_Text = Annotated[str, Meta(max_length=65536)]
+_Count = Annotated[int, Meta(ge=0)]
+_Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Objects of `checkpoint.json`, as docs/format.md section 3 has them."""
+
+
+class _File(_Strict):
+    name: _Text
+    size: _Count
+    digest: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+    def entry(self, suffix: str) -> FileEntry:
+        if not is_data_file(self.name) or not self.name.endswith(suffix):
+            raise ValueError(f"a file is called {self.name!r}")
+        return FileEntry(self.name, self.size, self.digest)
+
+
+class _Moment(_Strict):
+    hook: _Text
+    phase: _Text | None
+    epoch: _Count | None
+    batch: _Count | None
+    step: _Count
+
+
+class _Content(_Strict):
+    format: Literal[1]
+    id: _Id
+    name: _Text
+    kind: Literal["train", "experiment"]
+    run: _Text
+    seq: _Count
+    created: _Text
+    parent: _Id | None
+    moment: _Moment
+    reason: _Text
+    metrics: dict[str, Any]
+    durability: Literal["full", "process"]
+    versions: dict[str, str]
+    environment: dict[str, str]
+    commit: _Text | None
+    blocked_s: float
+    bytes_captured: _Count
+    bytes_written: _Count
+    bytes_shared: _Count
+    tree: _File
+    packs: Annotated[list[_File], Meta(max_length=MAX_FILES)]
+    digest: str
+    details: dict[str, Any] | UnsetType = UNSET
+
+
+def encode_record(record: CheckpointRecord) -> bytes:
+    """The bytes of `checkpoint.json`.
+
+    Raises:
+        UsageError: readers would refuse it: a text is too long, or has lone surrogates.
+    """
+    try:
+        data = _encode(record)
+        decode_record(data, record.name)
+    except (CheckpointDamagedError, UnicodeError, TypeError) as err:
+        raise UsageError(f"checkpoint {record.name!r} cannot be saved: {err}") from None
+    return data
+
+
+def _encode(record: CheckpointRecord) -> bytes:
+    content = {
+        "format": FORMAT_VERSION,
+        "id": record.id,
+        "name": record.name,
+        "kind": record.kind,
+        "run": record.run,
+        "seq": record.seq,
+        "created": record.created,
+        "parent": record.parent,
+        "moment": {
+            "hook": record.moment.hook,
+            "phase": record.moment.phase,
+            "epoch": record.moment.epoch,
+            "batch": record.moment.batch,
+            "step": record.moment.step,
+        },
+        "reason": record.reason,
+        "metrics": {name: encode_float(value) for name, value in record.metrics.items()},
+        "durability": record.durability,
+        "versions": dict(record.versions),
+        "environment": dict(record.environment),
+        "commit": record.commit,
+        "blocked_s": record.blocked_s,
+        "bytes_captured": record.bytes_captured,
+        "bytes_written": record.bytes_written,
+        "bytes_shared": record.bytes_shared,
+        "tree": _encode_file(record.tree),
+        "packs": [_encode_file(pack) for pack in record.packs],
+    }
+    if record.details:
+        content["details"] = _encode_plain(record.details)
+    body = strict_json.encode(content)[:-1]
+    return body + b',"digest":"%s"}' % blake3(body).hexdigest().encode()
+
+
+def decode_record(data: bytes, place: str) -> CheckpointRecord:
+    """The record in `data`; `place` is named in errors.
+
+    Raises:
+        CheckpointDamagedError: it is not what was written.
+        FormatVersionError: it is of a newer format.
+    """
+    found = _DIGEST.fullmatch(data, max(0, len(data) - _DIGEST_BYTES))
+    if not found:
+        what = (
+            "its record is empty"
+            if not data.strip()
+            else "its record is cut or foreign: it has no digest at its end"
+        )
+        raise CheckpointDamagedError(place, what)
+    if blake3(data[: found.start()]).hexdigest().encode() != found[1]:
+        raise CheckpointDamagedError(place, "its record has another digest than it says")
+    try:
+        content = strict_json.decode(data, accept=lambda _, keys: keys <= MAX_KEYS)
+        version = content.get("format")
+        if type(version) is int and version > FORMAT_VERSION:
+            raise FormatVersionError(place, version, FORMAT_VERSION)
+        return _build(content)
+    except (ValueError, TypeError, AttributeError, msgspec.ValidationError) as err:
+        raise CheckpointDamagedError(place, f"its record is malformed ({err})") from None
+
+
+def _encode_file(entry: FileEntry) -> dict[str, Any]:
+    return {field.name: getattr(entry, field.name) for field in fields(FileEntry)}
+
+
+def _build(content: dict[str, Any]) -> CheckpointRecord:
+    found = msgspec.convert(content, _Content)
+    if not is_name(found.name):
+        raise ValueError(f"it says to be called {found.name!r}")
+    at = found.moment
+    tree, packs = found.tree.entry(".json"), tuple(pack.entry(".safetensors") for pack in found.packs)
+    if len({tree.name, *(pack.name for pack in packs)}) != 1 + len(packs):
+        raise ValueError("a file is named twice")
+    return CheckpointRecord(
+        id=found.id,
+        name=found.name,
+        kind=found.kind,
+        moment=Moment(
+            run=found.run, hook=at.hook, phase=at.phase, epoch=at.epoch, batch=at.batch, step=at.step
+        ),
+        seq=found.seq,
+        created=found.created,
+        parent=found.parent,
+        reason=found.reason,
+        metrics={name: decode_float(value) for name, value in found.metrics.items()},
+        durability=found.durability,
+        versions=found.versions,
+        environment=found.environment,
+        commit=found.commit,
+        blocked_s=found.blocked_s,
+        bytes_captured=found.bytes_captured,
+        bytes_written=found.bytes_written,
+        bytes_shared=found.bytes_shared,
+        tree=tree,
+        packs=packs,
+        details={} if found.details is UNSET else _decode_plain(found.details),
+    )
+
+
+def _encode_plain(value: Any) -> Any:
+    match value:
+        case float():
+            return encode_float(value)
+        case list() | tuple():
+            return [_encode_plain(each) for each in value]
+        case Mapping():
+            return {key: _encode_plain(each) for key, each in value.items()}
+        case None | bool() | int() | str():
+            return value
+        case _:
+            raise TypeError(f"details hold a {type(value).__name__}, which is no plain data")
+
+
+def _decode_plain(content: Any) -> Any:
+    match content:
+        case {"f": bits} if len(content) == 1:
+            return from_bits(bits)
+        case dict():
+            return {key: _decode_plain(each) for key, each in content.items()}
+        case list():
+            return [_decode_plain(each) for each in content]
+        case _:
+            return content

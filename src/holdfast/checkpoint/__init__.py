@@ -1,0 +1,37 @@
+"""Checkpoints on a disk: open, read, map, archive, derive, fork, remove. No run is needed."""
+
+from ._checkpoint import Checkpoint, Place, archive, open, scan, source_of, write_archive
+from ._derived import Part, StreamedSnapshot, save_alone
+from ._finite import describe_sickness, is_healthy, sick_leaves, watched
+from ._fork import FORKED_FROM, fork
+from ._lineage import Kin, lineage
+from ._lock import LOCK, has_been_held, run_at
+from ._mapped import MappedArrays
+from ._remove import removable, remove
+
+__all__ = [
+    "FORKED_FROM",
+    "LOCK",
+    "Checkpoint",
+    "Kin",
+    "MappedArrays",
+    "Part",
+    "Place",
+    "StreamedSnapshot",
+    "archive",
+    "describe_sickness",
+    "fork",
+    "has_been_held",
+    "is_healthy",
+    "lineage",
+    "open",
+    "removable",
+    "remove",
+    "run_at",
+    "save_alone",
+    "scan",
+    "sick_leaves",
+    "source_of",
+    "watched",
+    "write_archive",
+]

@@ -1,0 +1,287 @@
+"""`Checkpoint`: an opened checkpoint, to look at, read from, verify and restore."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, overload
+
+from .. import bundle, collector, state
+from ..errors import DamagedError, UsageError
+from ..policy import check_name
+from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
+from ..storage import LocalDisk, Storage
+from ._mapped import MappedArrays
+
+
+class Checkpoint:
+    """A checkpoint on disk, opened: it stays readable as it is, whatever happens to its name.
+
+    Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
+    """
+
+    def __init__(
+        self, opened: bundle.Bundle, disk: Storage | None = None, *, max_bytes: int | None = None
+    ) -> None:
+        self._bundle = opened
+        self._disk = disk or LocalDisk()
+        self._max_bytes = max_bytes
+
+    @property
+    def path(self) -> str:
+        return self._bundle.path
+
+    @property
+    def record(self) -> CheckpointRecord:
+        """All that is known of it beside the state."""
+        return self._bundle.record
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def moment(self) -> Moment:
+        """Where the run was when it was saved."""
+        return self.record.moment
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.record.metrics
+
+    def tree(self) -> Node:
+        """The state's structure, with a `Leaf` (path, dtype, shape) for each array; reads no array."""
+        return self._bundle.tree
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The arrays, in the order of the tree."""
+        return leaves(self._bundle.tree)
+
+    def __getitem__(self, path: str) -> Any:
+        """The part of the state at `path`, such as `"model_graph/encoder/weight"`; reads only that.
+
+        Raises:
+            KeyError: there is nothing of this path.
+            PieceDamagedError: its bytes are not what was saved.
+            UsageError: its arrays would take more than `max_bytes`.
+        """
+        return self._rebuilt(state.find(self._bundle.tree, path))
+
+    @overload
+    def load(self, *, mmap: Literal[False] = False) -> Any: ...
+    @overload
+    def load(self, *, mmap: Literal[True]) -> MappedArrays: ...
+    def load(self, *, mmap: bool = False) -> Any:
+        """The whole state as new values: containers as they were, arrays, objects as their plain state.
+
+        With `mmap` instead its arrays by path, read-only, in memory that is mapped from the packs: nothing
+        is read or copied until one is asked for (see `MappedArrays`).
+
+        Raises:
+            DamagedError: bytes are not what was saved.
+            UsageError: its arrays would take more than `max_bytes`.
+        """
+        if mmap:
+            return MappedArrays(self._bundle, self._check_memory)
+        return self._rebuilt(self._bundle.tree)
+
+    def _rebuilt(self, node: Node) -> Any:
+        """`node` as a new value. Equal bytes are stored once, so a small file may hold any number of arrays."""
+        self._check_memory(sum(leaf.size_bytes for leaf in leaves(node)))
+        return state.rebuild(self._bundle, node)
+
+    def _check_memory(self, size: int) -> None:
+        """UsageError if new arrays of `size` bytes are too many."""
+        limit = _memory_bytes() if self._max_bytes is None else self._max_bytes
+        if size > limit:
+            raise UsageError(
+                f"{self.path}: the arrays would take {size:,} bytes, more than {limit:,} "
+                f"({'the memory of this machine' if self._max_bytes is None else 'max_bytes'}). "
+                "Read parts of it by their paths, or restore into live objects."
+            )
+
+    def restore(
+        self,
+        *,
+        strict: bool = True,
+        verify: Literal["first", "streaming"] = "first",
+        only: str | Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        **objects: Any,
+    ) -> state.Restored:
+        """Put the state back into live objects, in place: `restore(model_graph=graph)`.
+
+        With `verify="first"` every byte is checked before the first one is assigned, so damage changes
+        nothing. With "streaming" each is read only once, and damage leaves a mixture. The optimizers that a
+        thinned checkpoint (`thin_after=`) has given up stay as they are.
+
+        For a partial start, as in transfer learning: `rename={"model_graph/encoder": "model_graph/backbone"}` lets what
+        was saved at one path go to another, and `only="model_graph/backbone/**"` takes just that (`*` stays within
+        an element of a path, `**` crosses them). The `report` of what comes back says what was loaded, and what was
+        not and why. With `strict=False` a misfit (another shape, say) is no error but a line there.
+
+        Raises:
+            UsageError: `only` means nothing in the checkpoint, or `rename` names what is not there.
+            StateMismatchError: something does not fit; nothing was changed.
+            DamagedError: damage was found before anything was changed.
+            RestoreIncompleteError: damage was found half-way.
+        """
+        # A thinned one is there for its models: the live optimizers stay as they are.
+        keep = state.all_thinned(self._bundle.tree) if self._is_thinned else ()
+        return state.restore(
+            self._bundle, objects, strict=strict, verify=verify, only=only, rename=rename, keep=keep
+        )
+
+    @property
+    def _is_thinned(self) -> bool:
+        return bool(self.record.details.get("thinned"))
+
+    def verify(self, *, deep: bool = False) -> list[DamagedError]:
+        """Read every byte and return what is not as saved; empty if all is well. `deep` adds BLAKE3."""
+        try:
+            return list(self._bundle.problems(deep=deep))
+        except DamagedError as err:
+            return [err]
+
+    def archive(
+        self, to: str | os.PathLike[str], *, compress: bool = True, overwrite: bool = False
+    ) -> bundle.Listed:
+        """Write a complete copy of this checkpoint; as `holdfast.archive`."""
+        return write_archive(self._bundle, self._disk, to, compress=compress, overwrite=overwrite)
+
+    @property
+    def source(self) -> bundle.Bundle:
+        """The opened bundle itself."""
+        return self._bundle
+
+    def close(self) -> None:
+        self._bundle.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.name} of run {self.record.run[:8]}, {self.moment.hook}, step {self.moment.step}>"
+
+
+def open(
+    place: str | os.PathLike[str] | bundle.Listed,
+    *,
+    disk: Storage | None = None,
+    max_bytes: int | None = None,
+) -> Checkpoint:
+    """Open the checkpoint at a path (`….ckpt.mml`), or one that `scan` listed.
+
+    `max_bytes`: new arrays of more bytes in all are refused before memory is taken for them; by default more
+    than the machine has. Give it for checkpoints from people whom you do not trust.
+
+    Raises:
+        CheckpointNotFoundError: there is none.
+        CheckpointDamagedError: a file is missing or cut.
+        CheckpointReplacedError: it is not the listed one any more.
+        FormatVersionError: a newer Holdfast wrote it.
+    """
+    return _opened(place, disk or LocalDisk(), max_bytes)
+
+
+def _opened(
+    place: str | os.PathLike[str] | bundle.Listed, disk: Storage, max_bytes: int | None = None
+) -> Checkpoint:
+    if isinstance(place, bundle.Listed):
+        if place.problem:
+            raise place.problem
+        expected_id = place.record.id if place.record else None
+        return Checkpoint(bundle.Bundle(disk, place.path, expected_id=expected_id), disk, max_bytes=max_bytes)
+    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk, max_bytes=max_bytes)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+Place = str | os.PathLike[str] | bundle.Listed | Checkpoint
+"""A checkpoint by its path, as it was listed, or opened."""
+
+
+def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
+    """The opened bundle at `place`; `closing` will close it, unless it was open before.
+
+    Raises: as `open`.
+    """
+    if isinstance(place, Checkpoint):
+        return place.source
+    return closing.enter_context(_opened(place, LocalDisk())).source
+
+
+def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
+    """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others."""
+    found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
+    with collector.paused():
+        return sorted(found, key=bundle.by_age)
+
+
+def archive(
+    place: str | os.PathLike[str] | bundle.Listed,
+    to: str | os.PathLike[str],
+    *,
+    compress: bool = True,
+    overwrite: bool = False,
+    disk: Storage | None = None,
+) -> bundle.Listed:
+    """Write a complete copy of the checkpoint at `place` and return where it is.
+
+    Args:
+        to: the copy's path; `.ckpt.mml` is added if it lacks. A folder, or what ends with `/`, gets the
+            copy inside, under the checkpoint's own name.
+        compress: keep arrays as byte planes in Zstandard frames where that saves 3 % or more. Such a copy is
+            opened, verified and restored like any other where `zstandard` is installed, but cannot be mapped,
+            and safetensors alone does not read it. With False, compressed arrays become plain ones again.
+        overwrite: replace what has that name.
+
+    Every byte is checked while it is copied, and the copy is durable when this returns.
+
+    Raises:
+        CheckpointExistsError: the name is taken.
+        CheckpointNotFoundError, DamagedError: there is no such checkpoint, or it is not what was saved.
+        UsageError: `zstandard` is not installed, or the name cannot be one of a checkpoint.
+        SaveError: the disk refused.
+    """
+    with _opened(place, disk or LocalDisk()) as checkpoint:
+        return checkpoint.archive(to, compress=compress, overwrite=overwrite)
+
+
+def write_archive(
+    opened: bundle.Bundle,
+    disk: Storage,
+    to: str | os.PathLike[str],
+    *,
+    compress: bool,
+    overwrite: bool,
+) -> bundle.Listed:
+    """Copy an opened bundle to a path, or into a folder under its own name (see `holdfast.archive`)."""
+    directory, name = _destination(disk, os.fspath(to), opened.record.name)
+    record = bundle.archive(opened, disk, directory, name, compressed=compress, overwrite=overwrite)
+    return bundle.Listed(bundle.bundle_path(directory, name), record)
+
+
+def _destination(disk: Storage, to: str, name: str) -> tuple[str, str]:
+    """The folder and the name of the copy."""
+    path = to.rstrip("/") or "/"
+    if not path.endswith(bundle.SUFFIX) and (to.endswith("/") or _is_folder(disk, path)):
+        return path, name
+    folder, _, last = path.removesuffix(bundle.SUFFIX).rpartition("/")
+    if not last:
+        raise UsageError(f"{to!r} names no checkpoint: give the copy a name, as in 'archives/best.ckpt.mml'.")
+    return folder or ("/" if path.startswith("/") else "."), check_name(last)
+
+
+def _is_folder(disk: Storage, path: str) -> bool:
+    try:
+        disk.open_directory(path).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,96 @@
+"""Checkpoints that no run saved: made of others, or of files of another format.
+
+Each has a run id of its own and `seq` 0. So it is listed, opened and restored like any other; a run that
+resumes in the same directory never takes it for its newest; and no run's retention ever removes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+
+from .. import bundle, fingerprint
+from ..errors import UsageError
+from ..policy import check_name
+from ..records import Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node
+from ..storage import LocalDisk, Storage
+
+
+class Part(Protocol):
+    """Makes `size` bytes of a leaf from `start` on; called by several threads, and more than once."""
+
+    def __call__(self, leaf: Leaf, start: int, size: int, /) -> memoryview: ...
+
+
+class StreamedSnapshot:
+    """A state whose bytes are made as they are written, so that it never is in memory whole."""
+
+    is_live = False
+    in_place = False
+
+    def __init__(self, tree: Node, part: Part) -> None:
+        self._tree, self._part = tree, part
+
+    @property
+    def tree(self) -> Node:
+        return self._tree
+
+    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
+        return np.frombuffer(self._part(leaf, start, size), np.uint8)
+
+    def seal(self) -> None:
+        """Nothing changes that the bytes are made of."""
+
+
+def save_alone(
+    place: str | os.PathLike[str],
+    snapshot: StreamedSnapshot,
+    *,
+    reason: str,
+    details: Mapping[str, Any],
+    like: CheckpointRecord | None = None,
+    trusted: Iterable[bundle.Bundle] = (),
+    overwrite: bool = False,
+    disk: Storage | None = None,
+) -> CheckpointRecord:
+    """Commit `snapshot` at `place` (`.ckpt.mml` may be left out), durably; returns its record.
+
+    `like`: the checkpoint that it was made from, whose kind, moment and settings it has. `trusted`: opened
+    bundles whose bytes the caller has verified, so that their packs may be linked.
+
+    Raises:
+        CheckpointExistsError: there is one already, and `overwrite` is False.
+        UsageError: `place` is no name for a checkpoint.
+        SaveError, CommitUncertainError: the disk refused.
+    """
+    folder, name = os.path.split(os.fspath(place).rstrip("/").removesuffix(bundle.SUFFIX))
+    try:
+        check_name(name)
+    except ValueError as err:
+        raise UsageError(f"{os.fspath(place)!r} cannot be a checkpoint: {err}") from None
+    moment = replace(like.moment, run=bundle.new_id()) if like else Moment(run=bundle.new_id(), hook="import")
+    draft = CheckpointRecord(
+        id="0" * 32,
+        name=name,
+        kind=like.kind if like else "train",
+        moment=moment,
+        seq=0,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        tree=FileEntry("", 0, ""),
+        packs=(),
+        parent=like.id if like else None,
+        reason=reason,
+        versions=like.versions if like else fingerprint.versions(),
+        environment=like.environment if like else fingerprint.environment(),
+        commit=like.commit if like else None,
+        details=details,
+    )
+    sharing = bundle.Sharing()
+    for each in trusted:
+        sharing.learn(each.path, each.record, each.stored)
+    return bundle.save(disk or LocalDisk(), folder or ".", draft, snapshot, sharing, overwrite=overwrite)

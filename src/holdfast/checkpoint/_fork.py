@@ -1,0 +1,91 @@
+"""A new line from an old checkpoint: a run of its own, in a directory of its own, that knows where it comes from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from .. import bundle
+from ..errors import CheckpointThinnedError, UsageError
+from ..records import FileEntry, Leaf, leaves
+from ..storage import LocalDisk, Storage
+from ._derived import StreamedSnapshot
+from ._lock import LOCK
+
+FORKED_FROM = "forked_from"
+"""The name among a record's details under which a fork says where it comes from."""
+
+_KEPT = ("elapsed_s", "health", "next")  # details that are still true of the fork
+
+
+def fork(
+    place: str | os.PathLike[str] | bundle.Listed,
+    directory: str | os.PathLike[str],
+    *,
+    disk: Storage | None = None,
+) -> bundle.Listed:
+    """Begin a new run in `directory` with the checkpoint at `place`; returns where its first checkpoint is.
+
+    A script that saves in `directory` and resumes goes on from there, with a run id of its own; settings that it has
+    changed win if they are named in `resume_override`. The packs are linked where the file system can, so a fork
+    takes next to no bytes; every byte is verified. No retention of a later run removes it.
+
+    Raises:
+        CheckpointNotFoundError, DamagedError: there is no such checkpoint, or it is not what was saved.
+        CheckpointThinnedError: no run can go on from it.
+        UsageError: there are checkpoints in `directory` already.
+        SaveError: the disk refused.
+    """
+    disk = disk or LocalDisk()
+    path = place.path if isinstance(place, bundle.Listed) else os.fspath(place).rstrip("/")
+    target = os.fspath(directory).rstrip("/") or "/"
+    if next(bundle.scan(disk, target), None) is not None:
+        raise UsageError(f"{target} has checkpoints already: a fork needs a directory of its own.")
+    with bundle.Bundle(disk, path) as opened:
+        if opened.record.details.get("thinned"):
+            raise CheckpointThinnedError(path)
+        opened.check([*leaves(opened.tree)])
+        sharing = bundle.Sharing()
+        sharing.learn(opened.path, opened.record, opened.stored)
+        origin = opened.record
+        draft = replace(
+            origin,
+            id="0" * 32,
+            moment=replace(origin.moment, run=bundle.new_id()),
+            seq=1,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+            tree=FileEntry("", 0, ""),
+            packs=(),
+            parent=origin.id,
+            reason=f"forked from {origin.name}",
+            durability="full",
+            blocked_s=0.0,
+            details={name: origin.details[name] for name in _KEPT if name in origin.details}
+            | {FORKED_FROM: {"id": origin.id, "run": origin.run, "path": os.path.abspath(path)}},
+        )
+        snapshot = StreamedSnapshot(opened.tree, _Pieces(opened).part)
+        record = bundle.save(disk, target, draft, snapshot, sharing, overwrite=False)
+    with disk.open_directory(target) as here:
+        # It is an experiment's directory now: below another one it is not that one's.
+        held = here.claim(LOCK, b"")
+        if held is not None:
+            held.release()
+    return bundle.Listed(bundle.bundle_path(target, record.name), record)
+
+
+class _Pieces:
+    """What an opened bundle holds, by leaf and start; arrays are cut alike in all bundles."""
+
+    def __init__(self, opened: bundle.Bundle) -> None:
+        self._opened = opened
+        self._known: dict[str, dict[int, bundle.StoredPiece]] = {}
+
+    def part(self, leaf: Leaf, start: int, size: int) -> memoryview:
+        if leaf.path not in self._known:
+            self._known[leaf.path] = {piece.start: piece for piece in self._opened.pieces(leaf)}
+        out = np.empty(size, np.uint8)
+        self._opened.read_piece(leaf, self._known[leaf.path][start], out.data)
+        return out.data

@@ -1,0 +1,1 @@
+"""How results are shown: as text in columns, or as JSON; and the exit codes."""

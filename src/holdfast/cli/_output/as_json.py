@@ -1,0 +1,52 @@
+"""Records for other programs: JSON in ASCII, one object a line, so that no text can reach a terminal raw."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+from ...records import Alias, CheckpointRecord, Leaf, Object
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def of_record(record: CheckpointRecord) -> dict[str, Any]:
+    """Every field of the record; JSON has no NaN and infinities, so such a metric is a string."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    fields["metrics"] = {
+        name: value if math.isfinite(value) else str(value) for name, value in record.metrics.items()
+    }
+    fields["size_bytes"] = record.size_bytes
+    return fields
+
+
+def number(value: float | None) -> float | str | None:
+    """`value`, or its name where JSON has none: "nan", "inf", "-inf"."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def plain(value: Any) -> Any:
+    """A plain value of a state: as JSON where that has it, else as text a person would read."""
+    match value:
+        case float():
+            return number(value)
+        case int() if value.bit_length() > 63:
+            return hex(value)
+        case None | bool() | int() | str():
+            return value
+        case list() | tuple():
+            return [plain(each) for each in value]
+        case dict():
+            return {key if isinstance(key, str) else repr(key): plain(each) for key, each in value.items()}
+        case Leaf():
+            return {"array": {"dtype": value.dtype, "shape": value.shape}}
+        case Alias():
+            return {"alias": value.path}
+        case Object():
+            return {"object": value.type}
+    return str(value)

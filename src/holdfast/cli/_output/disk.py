@@ -1,0 +1,123 @@
+"""What bundles take on the disk, where files that they share count once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ...bundle import PINNED
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes of all files of some bundles.
+
+    `used`: each file once; `copies`: what complete copies would take; `only_here`: files that have no
+    name outside of these bundles, so deleting all of these frees them.
+    """
+
+    used: int
+    copies: int
+    only_here: int
+
+
+def usage(bundles: Iterable[str]) -> Usage:
+    files: dict[tuple[int, int], os.stat_result] = {}
+    names: dict[tuple[int, int], int] = {}
+    for path in bundles:
+        for found in _files(path):
+            key = found.st_dev, found.st_ino
+            files[key] = found
+            names[key] = names.get(key, 0) + 1
+    return Usage(
+        used=sum(found.st_size for found in files.values()),
+        copies=sum(found.st_size * names[key] for key, found in files.items()),
+        only_here=sum(found.st_size for key, found in files.items() if found.st_nlink == names[key]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What some bundles take among others.
+
+    `size`: all their files, each once; `unique`: files that none of the other bundles has; `shared`: the rest;
+    `frees`: files that have no other name anywhere, which deleting them gives back.
+    """
+
+    size: int
+    unique: int
+    shared: int
+    frees: int
+
+
+class Sharing:
+    """Who has which files, of all bundles that were looked at; each file is known by its inode."""
+
+    def __init__(self, bundles: Iterable[str]) -> None:
+        files = {path: list(_files(path)) for path in bundles}
+        self._names = {path: [_key(found) for found in those] for path, those in files.items()}
+        self._about = {_key(found): found for those in files.values() for found in those}
+        self._known = Counter(key for keys in self._names.values() for key in keys)
+
+    def of(self, bundles: Iterable[str]) -> Share:
+        """Of these bundles together, which are among those looked at."""
+        names = Counter(key for path in bundles for key in self._names[path])
+        sizes = {key: self._about[key].st_size for key in names}
+        unique = sum(sizes[key] for key, number in names.items() if number == self._known[key])
+        size = sum(sizes.values())
+        frees = sum(sizes[key] for key, number in names.items() if number == self._about[key].st_nlink)
+        return Share(size, unique, size - unique, frees)
+
+    @property
+    def copies(self) -> int:
+        """Bytes that complete copies would take."""
+        return sum(self._about[key].st_size * number for key, number in self._known.items())
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of the disk's blocks that hold all files."""
+        return sum(found.st_blocks * 512 for found in self._about.values())
+
+
+class Watched:
+    """The files of a bundle, held open to see which of them a deletion has really freed."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptors: list[int] = []
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                # Only regular files, and without waiting: opening anything else could do something.
+                if entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(OSError):
+                        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                        self._descriptors.append(os.open(entry.path, flags))
+
+    def release(self) -> tuple[int, int]:
+        """Close the files; bytes of those without a name any more, and of those that others still hold."""
+        found = {(s.st_dev, s.st_ino): s for s in map(os.fstat, self._descriptors)}
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+        freed = sum(status.st_size for status in found.values() if status.st_nlink == 0)
+        return freed, sum(status.st_size for status in found.values()) - freed
+
+
+def is_pinned(path: str) -> bool:
+    """Whether the bundle has a pin: one system call, for listings of many."""
+    return os.path.lexists(os.path.join(path, PINNED))
+
+
+def _key(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _files(path: str) -> Iterable[os.stat_result]:
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode):
+                yield found

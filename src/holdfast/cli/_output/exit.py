@@ -1,0 +1,45 @@
+"""The exit codes of every command, in one place.
+
+0: all is well. 130: interrupted by Ctrl+C. 141: whoever read the output closed it. The others are below.
+"""
+
+from __future__ import annotations
+
+from ... import errors
+
+OK = 0
+DAMAGED = 1
+NEWER_FORMAT = 3
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+# The first that fits decides.
+_CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
+    (DAMAGED, "a checkpoint is damaged", (errors.DamagedError,)),
+    (
+        2,
+        "wrong usage, or there is no such checkpoint, or one too many",
+        (
+            errors.UsageError,
+            errors.CheckpointNotFoundError,
+            errors.CheckpointExistsError,
+            errors.CheckpointPinnedError,
+        ),
+    ),
+    (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
+    (4, "another process is at work there", (errors.RunActiveError, errors.CheckpointReplacedError)),
+    (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
+    (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
+    (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
+    (8, "a run did not come to the same state again", (errors.ExactnessError,)),
+)
+
+
+def exit_code(err: errors.HoldfastError) -> int:
+    return next((code for code, _, kinds in _CODES if isinstance(err, kinds)), 70)
+
+
+def describe() -> str:
+    """All codes in a sentence, for `--help`."""
+    listed = [f"{OK} all is well", *(f"{code} {meaning}" for code, meaning, _ in _CODES)]
+    return f"Exit codes: {'; '.join(listed)}; {INTERRUPTED} interrupted."

@@ -1,0 +1,200 @@
+"""`holdfast bisect`: the first checkpoint of a run that fails a check, by binary search."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
+
+from ...bundle import Listed
+from ...checkpoint import open as open_checkpoint
+from ...compare import Health, Search, Verdict, first_bad
+from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
+from .._output import as_json, as_text
+from .._output.console import Cell, Console
+from .._places import find_all, name_in
+
+_SKIP = 125
+_ABORT = 128  # from here on an exit code says that the check itself went wrong, as for git bisect
+_STYLES = {"good": "green", "bad": "bold red", "skip": "yellow"}
+_Check = Callable[[Listed], tuple[Verdict, str]]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("bisect")(bisect)
+
+
+def bisect(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where the checkpoints of the run are.")],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="The check: gets the checkpoint's path as its last argument and in $HOLDFAST_BUNDLE; "
+            "exits with 0 if it is good, 125 to skip it, 1 to 127 if it is bad.",
+        ),
+    ] = None,
+    nan: Annotated[bool, typer.Option("--nan", help="Bad is one with a NaN or an infinity in it.")] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="GLOB", help="Look for NaN only in these arrays.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="Which run, by the beginning of its id.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="What was found, as one JSON object.")] = False,
+) -> None:
+    """Find the first checkpoint of a run that is bad: by a check of yours, or --nan. Oldest and newest are tried first."""
+    if nan == bool(command):
+        raise UsageError("pass --nan, or a check after --, such as `holdfast bisect DIR -- python check.py`.")
+    if only is not None and not nan:
+        raise UsageError("--only belongs to --nan: your own check decides what it looks at.")
+    line = _of_one_run(directory, find_all(directory), run)
+    steps = _Steps(directory, line, _nan_check(only) if nan else _user_check(command or []), not json)
+    found = first_bad(len(line), steps.judge)
+    if json:
+        Console().plain_lines([as_json.dumps(_as_json(line, found, steps.why))])
+    else:
+        Console().lines([[], *_conclusion(directory, line, found)])
+
+
+def _of_one_run(directory: str, found: list[Listed], wanted: str | None) -> list[Listed]:
+    unlisted = sum(listed.record is None for listed in found)
+    if unlisted:
+        Console(stderr=True).say(
+            f"Left out: {as_text.count(unlisted, 'checkpoint')} without a record that can be read."
+        )
+    listed = [each for each in found if each.record]
+    runs = list(dict.fromkeys(each.record.run for each in listed if each.record))
+    if wanted is not None:
+        runs = [run for run in runs if run.startswith(wanted)]
+    if not runs:
+        raise CheckpointNotFoundError(directory, "there are no checkpoints to search")
+    if len(runs) > 1:
+        ids = ", ".join(as_text.printable(run[:12]) for run in runs[:8])
+        raise UsageError(
+            f"there are checkpoints of {len(runs)} runs in {directory}: pass --run with one of {ids}."
+        )
+    return [each for each in listed if each.record and each.record.run == runs[0]]
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Judges checkpoints one by one, and says so as it goes. `why` holds a word for those that were not good."""
+
+    directory: str
+    line: list[Listed]
+    check: _Check
+    shown: bool
+    why: dict[int, str] = field(default_factory=dict)
+
+    def judge(self, index: int) -> Verdict:
+        listed = self.line[index]
+        try:
+            with open_checkpoint(listed) as checkpoint:
+                for problem in checkpoint.verify():  # or a check might fail for what the disk did
+                    raise problem
+            verdict, word = self.check(listed)
+        except UsageError:
+            raise
+        except HoldfastError as err:
+            verdict, word = "skip", as_text.reason(err)
+        if word:
+            self.why[index] = word
+        if self.shown:
+            name = as_text.printable(name_in(self.directory, listed.path))
+            cells: list[Cell] = [(f"{'skipped' if verdict == 'skip' else verdict:7}", _STYLES[verdict])]
+            Console().lines([[*cells, (f"  {name}", ""), (f"  {word}" if word else "", "dim")]])
+        return verdict
+
+
+def _nan_check(only: str | None) -> _Check:
+    health = Health(only)
+
+    def check(listed: Listed) -> tuple[Verdict, str]:
+        with open_checkpoint(listed) as checkpoint:
+            sick = health.first_sick(checkpoint.source)
+        if sick is None:
+            return "good", ""
+        what = "NaN" if sick.nans else "infinity"
+        return "bad", f"{what} in {as_text.printable(sick.path)}"
+
+    return check
+
+
+def _user_check(command: list[str]) -> _Check:
+    def check(listed: Listed) -> tuple[Verdict, str]:
+        sys.stdout.flush()
+        place = os.path.abspath(listed.path)
+        try:
+            # What it prints is for people: our own output may be read by a program.
+            done = subprocess.run(
+                [*command, place], env=os.environ | {"HOLDFAST_BUNDLE": place}, stdout=_stderr(), check=False
+            )
+        except OSError as err:
+            raise UsageError(f"the check {command[0]!r} cannot be run: {err.strerror}.") from err
+        if done.returncode < 0 or done.returncode >= _ABORT:
+            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+            raise UsageError(f"the check ended by {ended} at {listed.path}: it says neither good nor bad.")
+        if done.returncode == _SKIP:
+            return "skip", "the check skips it"
+        return ("bad", f"exit code {done.returncode}") if done.returncode else ("good", "")
+
+    return check
+
+
+def _stderr() -> int:
+    sys.stderr.flush()
+    return 2
+
+
+def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[Cell]]:
+    checks = f"{as_text.count(len(found.verdicts), 'check')} of {as_text.count(len(line), 'checkpoint')}"
+    if found.first_bad is None:
+        what = "None could be judged" if found.last_good is None else "None is bad: the newest is good"
+        return [[(f"{what}; {checks}.", "bold")]]
+    listed = line[found.first_bad]
+    name, moment = (
+        as_text.printable(name_in(directory, listed.path)),
+        listed.record and as_text.where(listed.record.moment),
+    )
+    lines: list[list[Cell]] = [[("first bad: ", "bold"), (name, "bold red"), (f"  {moment}; {checks}", "")]]
+    if found.last_good is None:
+        lines.append(
+            [
+                (
+                    "Even the oldest that can be judged is bad: it began before, or the check fails for all.",
+                    "yellow",
+                )
+            ]
+        )
+    elif found.suspects:
+        lines.append(
+            [
+                (
+                    f"It may have begun in one of the {len(found.suspects)} before it that were skipped.",
+                    "yellow",
+                )
+            ]
+        )
+    return lines
+
+
+def _as_json(line: list[Listed], found: Search, why: dict[int, str]) -> dict[str, object]:
+    def path(index: int | None) -> str | None:
+        return None if index is None else line[index].path
+
+    return {
+        "first_bad": path(found.first_bad),
+        "last_good": path(found.last_good),
+        "suspects": [path(index) for index in found.suspects],
+        "checkpoints": len(line),
+        "checks": [
+            {"path": path(index), "verdict": verdict, "why": why.get(index)}
+            for index, verdict in found.verdicts.items()
+        ],
+    }

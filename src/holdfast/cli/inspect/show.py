@@ -1,0 +1,154 @@
+"""`holdfast show`: all about one checkpoint, and the structure of its state, without reading an array."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+import typer
+
+from ...checkpoint import open as open_checkpoint
+from ...checkpoint import sick_leaves
+from ...records import CheckpointRecord, Leaf
+from .._output import as_json, as_text
+from .._output.columns import Column, Row, layout
+from .._output.console import Cell, Console
+from .._output.disk import is_pinned
+from .._output.state import STATE_COLUMNS, state_rows
+from .._places import find_one
+
+_MOST = 8  # sick arrays named one by one
+_FACT_COLUMNS = (Column("fact"), Column("value"))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("show")(show)
+
+
+def show(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    depth: Annotated[int, typer.Option("--depth", "-d", min=1, help="Levels of the state to show.")] = 4,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Every level, and no list cut.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The record and all arrays as JSON.")] = False,
+) -> None:
+    """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
+    listed, console = find_one(bundle), Console()
+    pinned = is_pinned(listed.path)
+    if listed.record and not json:
+        name, path = as_text.printable(listed.record.name), as_text.printable(listed.path)
+        console.lines([[(name, "bold"), (f"  {path}", "dim")], [], *_facts(listed.record, pinned)])
+    # The facts are there even where the rest is damaged, which is said now.
+    with open_checkpoint(listed) as checkpoint:
+        tree, leaves = checkpoint.tree(), list(checkpoint.leaves())
+    if json:
+        fields = as_json.of_record(checkpoint.record)
+        console.plain_lines(
+            [
+                as_json.dumps(
+                    {"path": listed.path, "pinned": pinned, **fields, "arrays": list(map(_array, leaves))}
+                )
+            ]
+        )
+        return
+    arrays, size = as_text.count(len(leaves), "array"), as_text.size(sum(leaf.size_bytes for leaf in leaves))
+    console.lines([[], [("state", "bold"), (f"  {arrays}, {size}", "dim")], []])
+    rows = list(state_rows(tree, None if everything else depth, None if everything else 16))
+    console.lines(layout(STATE_COLUMNS, rows, console.limit, header=False)[0])
+
+
+def _facts(record: CheckpointRecord, pinned: bool) -> Iterator[list[Cell]]:
+    rows: list[Row] = [
+        [
+            (f"  {name if first else ''}", "dim"),
+            (as_text.printable(value), "cyan" if name == "metrics" else ""),
+        ]
+        for name, values in _described(record, pinned)
+        for first, value in zip([True] + [False] * len(values), values, strict=False)
+    ]
+    yield from layout(_FACT_COLUMNS, rows, None, header=False)[0]
+
+
+def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, list[str]]]:
+    """Names of facts with their lines."""
+    yield "moment", [f"{as_text.where(record.moment)} · step {record.moment.step}"]
+    saved = f"{as_text.local_time(record.created)} ({as_text.age(record.created, time.time())})"
+    yield "saved", [f"{saved}, {record.reason}" if record.reason else saved]
+    yield "kind", [record.kind]
+    yield "run", [f"{record.run}, save number {record.seq}"]
+    yield "id", [record.id]
+    if record.parent:
+        yield "parent", [record.parent]
+    yield "durability", [_DURABILITY.get(record.durability, record.durability)]
+    written, shared = as_text.size(record.bytes_written), as_text.size(record.bytes_shared)
+    yield "size", [f"{as_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
+    yield (
+        "captured",
+        [f"{as_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"],
+    )
+    yield from _accounted(record)
+    if pinned:
+        yield "pinned", ["nothing removes it until it is unpinned"]
+    if record.details.get("thinned"):
+        yield "thinned", ["its optimizers were given up: models can be restored, no run goes on from it"]
+    if text := as_text.health(record)[0]:
+        yield "health", [text, *_sick_arrays(record)]
+    if text := as_text.resumed(record)[0]:
+        yield "resumed", [f"{text}, from {as_text.printable(str(record.details['resume'].get('from')))}"]
+    yield "next", _next(record)
+    yield "metrics", [f"{name} {value:.6g}" for name, value in record.metrics.items()]
+    yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]
+    if record.commit:
+        yield "commit", [record.commit]
+    yield "environment", _lines_of(record.environment)
+    yield "files", [f"{file.name}  {as_text.size(file.size)}" for file in (record.tree, *record.packs)]
+
+
+def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
+    """What the run knew of its own time."""
+    waited_s, background_s, elapsed_s, blocked_s = (
+        as_text.number(record.details, name)
+        for name in ("waited_s", "background_s", "elapsed_s", "blocked_so_far_s")
+    )
+    if background_s is not None:
+        waited = f", after {waited_s:.3g} s for the save before" if waited_s else ""
+        yield "written in", [f"{background_s:.3g} s in the background{waited}"]
+    if elapsed_s:
+        share = "" if blocked_s is None else f", {blocked_s / elapsed_s:.2%} of it blocked by saves"
+        yield "trained", [f"{as_text.seconds(elapsed_s)}{share}"]
+    if isinstance(record.details.get("cadence"), str):
+        yield "cadence", [record.details["cadence"]]
+
+
+def _sick_arrays(record: CheckpointRecord) -> list[str]:
+    leaves = sick_leaves(record)
+    lines = [f"{path}: {nans:,} NaN, {infs:,} infinite" for path, (nans, infs) in [*leaves.items()][:_MOST]]
+    return [*lines, f"… {len(leaves) - _MOST} more"] if len(leaves) > _MOST else lines
+
+
+def _next(record: CheckpointRecord) -> list[str]:
+    """What should come next, by its fingerprints."""
+    ahead = record.details.get("next")
+    if not isinstance(ahead, Mapping):
+        return []
+    streams = ahead.get("streams")
+    lines = [f"batch {ahead['batch'][:16]}"] if isinstance(ahead.get("batch"), str) else []
+    return (
+        lines + [f"{name} {draw}" for name, draw in streams.items()]
+        if isinstance(streams, Mapping)
+        else lines
+    )
+
+
+def _lines_of(texts: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in texts.items()]
+
+
+def _array(leaf: Leaf) -> dict[str, object]:
+    return {"path": leaf.path, "dtype": leaf.dtype, "shape": leaf.shape, "size_bytes": leaf.size_bytes}
+
+
+_DURABILITY = {
+    "full": "full: on the medium when the save returned",
+    "process": "process: survives a crash of the process, perhaps not a power cut",
+}

@@ -1,0 +1,1 @@
+"""Commands that make, copy, convert or delete checkpoints."""

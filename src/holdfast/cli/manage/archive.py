@@ -1,0 +1,39 @@
+"""`holdfast archive`: a complete copy of a checkpoint, for keeping or sending, compressed if asked for."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from ...checkpoint import archive as write_archive
+from .._output import as_json, as_text
+from .._output.console import Console
+from .._places import find_one
+
+
+def register(app: typer.Typer) -> None:
+    app.command("archive")(archive)
+
+
+def archive(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="The copy's path, or a folder to put it into.")],
+    compress: Annotated[
+        bool, typer.Option("--compress", "-z", help="Compress arrays that shrink (needs zstandard).")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has that name.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="What was written, as one JSON object.")] = False,
+) -> None:
+    """Copy a checkpoint, checking every byte: complete, shared with nothing, durable when this returns."""
+    began_s = time.perf_counter()
+    listed = write_archive(find_one(bundle), to, compress=compress, overwrite=overwrite)
+    assert listed.record is not None
+    if json:
+        sizes = {"size_bytes": listed.record.size_bytes, "array_bytes": listed.record.bytes_captured}
+        Console().plain_lines([as_json.dumps({"path": listed.path, "id": listed.record.id} | sizes)])
+        return
+    size, captured = as_text.size(listed.record.size_bytes), as_text.size(listed.record.bytes_captured)
+    took = f"{time.perf_counter() - began_s:.1f} s"
+    Console().lines([[(f"{as_text.printable(listed.path)}: {size} for {captured} of arrays, in {took}", "")]])

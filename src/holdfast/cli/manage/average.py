@@ -1,0 +1,59 @@
+"""`holdfast average`: a new checkpoint whose weights are the average of others'."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ...compare import average as make_average
+from ...errors import UsageError
+from .._output import as_json, as_text
+from .._output.console import Console
+from .._places import find_one
+
+
+def register(app: typer.Typer) -> None:
+    app.command("average")(average)
+
+
+def average(
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="Two or more checkpoints.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="The new checkpoint.")],
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="W,W,…", help="One number for each; default: equal ones."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only", metavar="GLOB", help="Average these arrays; default: all weights of the models."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
+) -> None:
+    """Average the weights of checkpoints into a new one, streamed; all else is that of the newest."""
+    places = [find_one(bundle) for bundle in bundles]
+    made = make_average(places, out, weights=_numbers(weights), only=only, overwrite=overwrite)
+    if json:
+        fields = {"path": made.path, "arrays": made.paths, "rest_from": made.rest_from}
+        Console().plain_lines([as_json.dumps({**fields, "record": as_json.of_record(made.record)})])
+        return
+    arrays, checkpoints = as_text.count(len(made.paths), "array"), as_text.count(len(places), "checkpoint")
+    console = Console()
+    console.say(
+        f"averaged {arrays} of {checkpoints}; all else is that of {as_text.printable(made.rest_from)}"
+    )
+    console.say(f"wrote {as_text.printable(made.path)}: {as_text.size(made.record.size_bytes)}", "bold")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--weights {text!r}: numbers with commas between them are needed, such as 1,1,2."
+        ) from None

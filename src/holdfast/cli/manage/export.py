@@ -1,0 +1,68 @@
+"""`holdfast export`: the arrays of a checkpoint as `.safetensors`, `.npz`, `.pt` or `.orbax`."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from ...errors import UsageError
+from ...exchange import export as write
+from .._output import as_json, as_text
+from .._output.console import Console
+from .._places import find_one
+
+_RESTORE = "The same as export: arrays to a plain file. Into live objects only Python restores: checkpoint.restore()."
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("export")(export)
+    app.command("restore", help=_RESTORE)(export)
+
+
+def export(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="PATH", help="Only what is below it; names are relative to it.")
+    ] = "",
+    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only these arrays.")] = None,
+    names: Annotated[
+        str, typer.Option("--names", metavar="dots|slashes", help="Between parts of names.")
+    ] = "dots",
+    shard_size: Annotated[
+        str | None, typer.Option("--shard-size", metavar="SIZE", help="Such as 5GB: .safetensors in shards.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="What was written, as one JSON object.")] = False,
+) -> None:
+    """Write the arrays of a checkpoint to a plain file. To restore into live objects, use Python: checkpoint.restore()."""
+    done = write(
+        *(find_one(bundle), out),
+        prefix=prefix,
+        only=only,
+        names=names,  # type: ignore[arg-type]  # checked there
+        shard_bytes=None if shard_size is None else _size(shard_size),
+        overwrite=overwrite,
+    )
+    console = Console()
+    if json:
+        fields = {"files": done.files, "arrays": done.arrays, "tied": done.tied, "left_out": done.left_out}
+        console.plain_lines([as_json.dumps(fields)])
+        return
+    for file in done.files:
+        console.say(f"wrote {as_text.printable(file)}: {as_text.size(os.path.getsize(file))}")
+    for name, kept in done.tied.items():
+        console.say(f"{as_text.printable(name)} is {as_text.printable(kept)}, which is written once", "dim")
+    left_out = f"; left out: {as_text.count(done.left_out, 'other value')}" if done.left_out else ""
+    console.say(f"{as_text.count(len(done.arrays), 'array')}{left_out}", "bold")
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*([KMG]I?B)?", text.strip().upper())
+    if not found:
+        raise UsageError(f"--shard-size {text!r}: a size is needed, such as 5GB or 500MiB.")
+    return int(found[1]) * _UNITS[found[2] or ""]

@@ -1,0 +1,36 @@
+"""`holdfast fork BUNDLE NEWDIR`: begins a new run with an old checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ...checkpoint import fork as fork_checkpoint
+from .._output import as_json, as_text
+from .._output.console import Console
+from .._places import find_one
+
+
+def register(app: typer.Typer) -> None:
+    app.command("fork")(fork)
+
+
+def fork(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    directory: Annotated[str, typer.Argument(metavar="NEWDIR", help="Where the new run is to save.")],
+    json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
+) -> None:
+    """Begin a new run in NEWDIR with this checkpoint, sharing its files; a script that resumes there goes on from it."""
+    listed = fork_checkpoint(find_one(bundle), directory)
+    assert listed.record is not None
+    if json:
+        Console().plain_lines(
+            [as_json.dumps({"path": listed.path, "record": as_json.of_record(listed.record)})]
+        )
+        return
+    record = listed.record
+    cost = f"{as_text.size(record.bytes_written)} written, {as_text.size(record.bytes_shared)} shared"
+    Console().say(
+        f"{as_text.printable(listed.path)}: run {record.run[:8]} begins at {as_text.where(record.moment)}; {cost}"
+    )

@@ -1,0 +1,42 @@
+"""`holdfast import`: a file or directory of another format becomes a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ...bundle import SUFFIX
+from ...exchange import import_checkpoint
+from .._output import as_json, as_text
+from .._output.console import Console
+
+
+def register(app: typer.Typer) -> None:
+    app.command("import")(import_)
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="….safetensors, ….npz, ….pt; a directory of shards, DCP or Orbax."),
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The new checkpoint, ….ckpt.mml.")],
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Read a DCP directory, whose metadata can run code.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
+) -> None:
+    """Make a checkpoint of a file or directory of another format, without running code from it."""
+    record = import_checkpoint(source, out, trusted=trusted, overwrite=overwrite)
+    place = out.rstrip("/").removesuffix(SUFFIX) + SUFFIX
+    if json:
+        Console().plain_lines([as_json.dumps({"path": place, "record": as_json.of_record(record)})])
+        return
+    captured = as_text.size(record.bytes_captured)
+    Console().say(
+        f"wrote {as_text.printable(place)}: {captured} of arrays from {as_text.printable(source)}", "bold"
+    )

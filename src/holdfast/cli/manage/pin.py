@@ -1,0 +1,41 @@
+"""`holdfast pin` and `holdfast unpin`: what is pinned is not removed, by no rule and no save of its name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ... import bundle
+from ...storage import LocalDisk
+from .._output import as_json, as_text
+from .._output.console import Console
+from .._places import find_one
+
+_Bundles = Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("pin")(pin)
+    app.command("unpin")(unpin)
+
+
+def pin(bundles: _Bundles, json: _Json = False) -> None:
+    """Pin checkpoints: no rule, `prune` or `rm` removes them, and a save of their name leaves them whole."""
+    for path in [find_one(place).path for place in bundles]:
+        _say(path, bundle.pin(LocalDisk(), path), pinned=True, json=json)
+
+
+def unpin(bundles: _Bundles, json: _Json = False) -> None:
+    """Take the pins of checkpoints away."""
+    for path in [find_one(place).path for place in bundles]:
+        _say(path, bundle.unpin(LocalDisk(), path), pinned=False, json=json)
+
+
+def _say(path: str, changed: bool, *, pinned: bool, json: bool) -> None:
+    if json:
+        Console().plain_lines([as_json.dumps({"path": path, "pinned": pinned, "changed": changed})])
+        return
+    state = "pinned" if pinned else "not pinned"
+    Console().say(f"{as_text.printable(path)} is {state}{'' if changed else ' already'}")

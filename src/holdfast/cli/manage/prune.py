@@ -1,0 +1,85 @@
+"""`holdfast prune`: what of a directory would stay and what would go, and why; with `--apply` it goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from ...errors import CheckpointNotFoundError
+from ...policy import Options, Verdict
+from ...runtime import plan
+from ...runtime import prune as remove_all
+from .._output import as_json, as_text
+from .._output.columns import Column, Row, layout
+from .._output.console import Console
+from .._places import find_all, name_in
+
+_COLUMNS = (Column("name", floor=24, keep_end=True), Column(""), Column("why"))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("prune")(prune)
+
+
+def prune(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="An experiment's directory.")],
+    keep_last: Annotated[int | None, typer.Option(metavar="N", help="Keep the newest N.")] = None,
+    keep_best: Annotated[int | None, typer.Option(metavar="K", help="Keep the K best by --monitor.")] = None,
+    monitor: Annotated[str | None, typer.Option(metavar="METRIC", help="Such as val_loss.")] = None,
+    direction: Annotated[str, typer.Option(metavar="min|max", help="Which values are best.")] = "min",
+    keep_every: Annotated[
+        str | None, typer.Option(metavar="INTERVAL", help="Such as '5 epochs', '1000 steps', 6h.")
+    ] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="A budget for each folder, such as '20 GB'.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose checkpoints; else those of the newest's run.")
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply/--plan", help="Remove what goes, or only say what would go.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")] = False,
+) -> None:
+    """Say what would stay in each folder of DIR, what would go, and why; with --apply it goes."""
+    side: Literal["min", "max"] = direction  # type: ignore[assignment]  # refused there if it is neither
+    options = Options(
+        keep_best=keep_best,
+        monitor=monitor,
+        direction=side,
+        keep_every=keep_every,
+        max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
+    )
+    find_all(directory)  # says so if there is no such place
+    keep = options.keeping(keep_last)
+    do = remove_all if apply else plan
+    verdicts = do(directory, keep, max_bytes=options.max_bytes, run=run)
+    if json:
+        Console().plain_lines([as_json.dumps(_fields(verdict)) for verdict in verdicts])
+        return
+    if not verdicts:
+        raise CheckpointNotFoundError(directory, "no run has saved a checkpoint here")
+    goes, console = "gone" if apply else "goes", Console()
+    rows: list[Row] = [
+        [
+            (as_text.printable(name_in(directory, verdict.path)), ""),
+            ("stays", "green") if verdict.stays else (goes, "red"),
+            (as_text.printable(verdict.why), "dim"),
+        ]
+        for verdict in verdicts
+    ]
+    num_going = sum(not verdict.stays for verdict in verdicts)
+    num_staying = len(verdicts) - num_going
+    staying = f"{as_text.count(num_staying, 'checkpoint')} {'stays' if num_staying == 1 else 'stay'}"
+    going = f"{num_going:,} {'gone' if apply else 'would go'}"
+    console.lines([*layout(_COLUMNS, rows, console.limit)[0], [], [(f"{staying}, {going}", "bold")]])
+
+
+def _fields(verdict: Verdict) -> dict[str, object]:
+    return {
+        "path": verdict.path,
+        "id": verdict.record.id,
+        "stays": verdict.stays,
+        "why": verdict.why,
+    }

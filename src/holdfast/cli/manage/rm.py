@@ -1,0 +1,70 @@
+"""`holdfast rm`: deletes checkpoints, damaged ones too, and says what that has freed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ...bundle import SUFFIX, Listed
+from ...checkpoint import removable, remove
+from ...errors import UsageError
+from .._output import as_json, as_text
+from .._output.console import Cell, Console
+from .._output.disk import Watched, usage
+
+
+def register(app: typer.Typer) -> None:
+    app.command("rm")(rm)
+
+
+def rm(
+    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line for each that is gone.")
+    ] = False,
+) -> None:
+    """Delete checkpoints. What others share with them stays; only those that were looked at are deleted."""
+    doomed = [removable(place) for place in _distinct(bundles)]  # refuses before anything is deleted
+    if not yes and not _agreed(doomed):
+        Console(stderr=True).say("Nothing was deleted.")
+        return
+    console = Console()
+    for listed in doomed:
+        files = Watched(listed.path)
+        try:
+            remove(listed)
+        finally:
+            freed, kept = files.release()
+        if json:
+            fields = {"path": listed.path, "freed_bytes": freed, "kept_bytes": kept}
+            console.plain_lines([as_json.dumps(fields)])
+            continue
+        name = as_text.printable(listed.path)
+        cells: list[Cell] = [(f"deleted {name}: {as_text.size(freed)} freed", "")]
+        if kept:
+            cells.append((f", {as_text.size(kept)} still in use by others", "dim"))
+        console.lines([cells])
+
+
+def _distinct(places: list[str]) -> list[str]:
+    """Their full names, each once."""
+    suffixed = [(place, (place.rstrip("/") or "/") + SUFFIX) for place in places]
+    full = [longer if os.path.isdir(longer) else place for place, longer in suffixed]
+    return list({os.path.realpath(place): place for place in full}.values())
+
+
+def _agreed(doomed: list[Listed]) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to ask whether to delete: pass --yes.")
+    console = Console(stderr=True)
+    for listed in doomed:
+        about = as_text.where(listed.record.moment) if listed.record else "damaged"
+        console.lines([[("  " + as_text.printable(listed.path), "bold"), (f"  {about}", "")]])
+    frees = as_text.size(usage(listed.path for listed in doomed).only_here)
+    question = f"Delete {as_text.count(len(doomed), 'checkpoint')}, which frees {frees}? [y/N] "
+    console.print(question, end="", soft_wrap=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,120 @@
+"""`holdfast replay`: does the script, run again from a checkpoint, come to the same next checkpoint?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ... import bundle
+from ...checkpoint import open as open_checkpoint
+from ...checkpoint import run_at, scan
+from ...compare import unlike
+from ...errors import CheckpointNotFoundError, CheckpointThinnedError, NotReproducedError, UsageError
+from ...harness import Replay, facts_of, scratch
+from ...records import MANUAL
+from ...storage import LocalDisk
+from .._output import as_json, as_text
+from .._output.console import Console
+from .._places import find_one, name_in
+
+
+def register(app: typer.Typer) -> None:
+    app.command("replay")(replay)
+
+
+def replay(
+    place: Annotated[str, typer.Argument(metavar="BUNDLE", help="The checkpoint to go on from.")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="The script as it was run: python train.py …")
+    ],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="BUNDLE", help="A later one than the next to come to.")
+    ] = None,
+    directory: Annotated[
+        str | None, typer.Option("--dir", metavar="DIR", help="The experiment's, if it is not found.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="What came out, as one JSON object.")] = False,
+) -> None:
+    """Run a script again from one checkpoint to the next, in a scratch directory, and say whether the same comes out."""
+    start = find_one(place)
+    if start.record and start.record.details.get("thinned"):
+        raise CheckpointThinnedError(start.path)
+    of = os.path.realpath(directory if directory is not None else run_at(os.path.realpath(start.path))[0])
+    end = _next(of, start) if to is None else find_one(to)
+    if end.record is None:
+        raise CheckpointNotFoundError(end.path, "its record cannot be read")
+    disk = LocalDisk()
+    with open_checkpoint(start) as opened, open_checkpoint(end) as expected:
+        inside = os.path.relpath(os.path.realpath(start.path), of)
+        with scratch(disk, of, opened.source, f"run/{inside}") as where:
+            told = Replay(
+                of, where, os.path.relpath(os.path.realpath(end.path), of), facts_of(end.record.moment)
+            )
+            code = _run(command, told)
+            if bundle.look(disk, told.end) is None:
+                raise UsageError(
+                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} came: there is nothing to "
+                    "compare. Give the command exactly as it was run; --dir names the experiment's directory."
+                )
+            with open_checkpoint(told.end) as found:
+                went_on = found.record.details.get("resume", {})
+                verdict = str(went_on.get("verdict", "exact")) if isinstance(went_on, dict) else "exact"
+                differing = unlike(expected, found)
+    _report(of, start.path, end.path, verdict, differing, json)
+    if differing:
+        raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
+
+
+def _next(of: str, start: bundle.Listed) -> bundle.Listed:
+    """The checkpoint that the run saved next: by its parent, or by age."""
+    assert start.record is not None
+    record = start.record
+    later = [
+        listed
+        for listed in scan(of)
+        if listed.record
+        and listed.record.run == record.run
+        and listed.record.moment.hook != MANUAL
+        and listed.record.age_key > record.age_key
+    ]
+    children = [listed for listed in later if listed.record and listed.record.parent == record.id]
+    if not later:
+        raise CheckpointNotFoundError(
+            start.path, "its run has saved nothing after it that is still there to compare with"
+        )
+    return (children or later)[0]
+
+
+def _run(command: Sequence[str], told: Replay) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        # What it prints is for people: our own output may be read by a program.
+        done = subprocess.run(
+            command, env=os.environ | {told.variable: told.to_text()}, stdout=2, check=False
+        )
+    except OSError as err:
+        raise UsageError(f"{command[0]!r} cannot be run: {err.strerror}.") from err
+    return done.returncode
+
+
+def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:
+    if json:
+        facts = {
+            "from": start,
+            "to": end,
+            "same_state": not differing,
+            "differing": differing,
+            "resumed": verdict,
+        }
+        Console().plain_lines([as_json.dumps(facts)])
+    elif not differing:
+        names = [as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
+        Console().say(
+            f"The same state came out, to the bit: {names[0]} → {names[1]} (went on: {as_text.printable(verdict)})."
+        )

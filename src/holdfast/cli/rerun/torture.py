@@ -1,0 +1,123 @@
+"""`holdfast torture -- python train.py`: does a script of one's own survive being killed, and a full disk?"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...bundle import make_directories
+from ...errors import ExactnessError, UsageError
+from ...storage import LocalDisk
+from .._output import as_json, as_text
+from .._output.console import Cell, Console
+
+if TYPE_CHECKING:
+    from ...harness._torture import Torture, Trial
+
+_SHOWN = 3
+
+
+def register(app: typer.Typer) -> None:
+    app.command("torture")(torture)
+
+
+def torture(
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="-- COMMAND...",
+            help="The script. Its checkpoints go where $HOLDFAST_DIRECTORY says; {dir} stands for that place.",
+        ),
+    ],
+    kills: Annotated[int, typer.Option(min=0, max=1000, help="How often it is killed.")] = 3,
+    disk_full: Annotated[
+        int, typer.Option("--disk-full", min=0, max=1000, help="How often its disk is full.")
+    ] = 0,
+    directory: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of instants and sizes; default: other ones each time.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
+) -> None:
+    """Run a script whole, then kill it at random instants and fill its disk; say whether it came to the same state."""
+    from ...harness._torture import torture as run_torture
+
+    if not kills and not disk_full:
+        raise UsageError("nothing is to be done: pass --kills or --disk-full with a number above 0.")
+    seed = secrets.randbelow(10_000) if seed is None else seed
+    place = _scratch(directory)
+    console = Console(stderr=json)
+    try:
+        report = run_torture(
+            command,
+            place,
+            kills=kills,
+            full_disks=disk_full,
+            seed=seed,
+            tell=lambda line: console.say(as_text.printable(line)),
+        )
+        if json:
+            Console().plain_lines([as_json.dumps(_as_json(report, seed))])
+        else:
+            console.lines([[], *_conclusion(report, seed)])
+    finally:
+        if directory is None:
+            shutil.rmtree(place, ignore_errors=True)
+    if not report.same:
+        raise ExactnessError("the script did not come to the same state again")
+
+
+def _scratch(directory: str | None) -> str:
+    if directory is None:
+        return os.path.realpath(tempfile.mkdtemp(prefix="holdfast-torture-"))
+    place = os.path.abspath(directory)
+    if os.path.isdir(place) and os.listdir(place):
+        raise UsageError(f"{directory} is not empty: the torture needs a new directory.")
+    make_directories(LocalDisk(), place)
+    return place
+
+
+def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
+    lines: list[list[Cell]] = []
+    for trial in report.trials:
+        what = f"{trial.injuries[0].what if trial.injuries else 'uninterrupted'}, {as_text.count(len(trial.injuries), 'time')}"
+        if trial.same:
+            lines.append(
+                [
+                    ("same     ", "bold green"),
+                    (f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}", ""),
+                ]
+            )
+        else:
+            lines.append([("differs  ", "bold red"), (f"{what}{_lost(trial)}", "")])
+            lines += [[(f"         {as_text.printable(path)}", "red")] for path in trial.differs[:_SHOWN]]
+            if len(trial.differs) > _SHOWN:
+                lines.append([(f"         … and {len(trial.differs) - _SHOWN} more", "red")])
+            if trial.since is not None:
+                lines.append([(f"         first seen in {as_text.printable(trial.since)}", "red")])
+        for injury in trial.injuries:
+            lines += [[("damaged  ", "bold red"), (as_text.printable(name), "")] for name in injury.damaged]
+    whole = f"{as_text.count(report.checkpoints, 'checkpoint')}, {report.steps} steps, {report.whole_s:.1f} s in peace"
+    lines.append([(f"{whole}; --seed {seed}", "dim")])
+    return lines
+
+
+def _lost(trial: Trial) -> str:
+    if not trial.injuries:
+        return ""
+    steps = [each.lost_steps for each in trial.injuries if each.lost_steps is not None]
+    seconds = sum(each.lost_s for each in trial.injuries)
+    return f"; lost {f'{sum(steps)} steps, ' if steps else ''}{seconds:.2f} s in all"
+
+
+def _as_json(report: Torture, seed: int) -> dict[str, object]:
+    trials = [{**asdict(trial), "same": trial.same} for trial in report.trials]
+    return {"seed": seed, "same": report.same, **asdict(report), "trials": trials}

@@ -1,0 +1,22 @@
+"""Scripts that are run and watched from outside, as `holdfast replay` and `holdfast torture` do."""
+
+from ._progress import STEP_FILE, Seen, seen, tell
+from ._replay import DIRECTORY, REASON, Replay, asked, facts_of, is_end, place, stop_at_end, wanted
+from ._scratch import scratch
+
+__all__ = [
+    "DIRECTORY",
+    "REASON",
+    "STEP_FILE",
+    "Replay",
+    "Seen",
+    "asked",
+    "facts_of",
+    "is_end",
+    "place",
+    "scratch",
+    "seen",
+    "stop_at_end",
+    "tell",
+    "wanted",
+]

@@ -1,0 +1,182 @@
+"""A user's own script run whole, killed, and on a disk that refuses: did it come to the same state each time?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..bundle import Listed
+from ..compare import unlike
+from ..errors import ExactnessError, UsageError
+from ..records import CheckpointRecord
+from ._replay import DIRECTORY
+from ._script import PLACEHOLDER, Injury, Script
+
+
+@dataclass(slots=True)
+class Trial:
+    """A run in a directory of its own, with its injuries, and how its end compares with that of the whole run.
+
+    Attributes:
+        checkpoint: its last checkpoint, of the same place as the whole run's if `same`.
+        differs: state paths at which that differs from the whole run's last.
+        since: the first checkpoint of both that differs; None if none does, or none is in both.
+    """
+
+    directory: str
+    injuries: list[Injury] = field(default_factory=list)
+    checkpoint: str | None = None
+    differs: list[str] = field(default_factory=list)
+    since: str | None = None
+
+    @property
+    def same(self) -> bool:
+        return not self.differs
+
+
+@dataclass(slots=True)
+class Torture:
+    """All that was tried: `whole_s` are seconds of training of the run in peace."""
+
+    directory: str
+    whole_s: float
+    checkpoints: int
+    last: str
+    steps: int
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def same(self) -> bool:
+        return all(trial.same and not any(each.damaged for each in trial.injuries) for trial in self.trials)
+
+
+def torture(
+    command: Sequence[str],
+    directory: str,
+    *,
+    kills: int,
+    full_disks: int,
+    seed: int,
+    tell: Callable[[str], None],
+) -> Torture:
+    """Run `command` once in peace and then injured; each run saves below a folder of its own in `directory`.
+
+    Args:
+        kills: how often one more run is killed (SIGKILL, its children too) before it may finish.
+        full_disks: how often a third run meets a disk that cuts files short before it may finish.
+        seed: of the instants and sizes.
+        tell: gets a line for each thing done.
+
+    Raises:
+        UsageError: the script cannot be run, fails in peace, or saves nothing.
+        ExactnessError: it does not go on after it was interrupted.
+    """
+    draw = random.Random(seed)
+    whole = Script(command, f"{directory}/whole")
+    tell("whole: running the script once in peace")
+    code = whole.run()
+    if code:
+        raise UsageError(f"the script fails by itself, with exit code {code}: {whole.last_words}")
+    there, last = whole.checkpoints(), whole.newest()
+    if last is None or last.record is None:
+        raise UsageError(
+            "the script saved no checkpoint where it was told to: Holdfast's runs do so by themselves, "
+            f"everything else has to use {PLACEHOLDER} in the command or ${DIRECTORY}."
+        )
+    report = Torture(directory, whole.trained_s, len(there), whole.name_of(last), last.record.moment.step)
+    if kills:
+        report.trials.append(_killed(command, directory, whole, kills, draw, tell))
+    if full_disks:
+        report.trials.append(_on_full_disks(command, directory, whole, full_disks, draw, tell))
+    return report
+
+
+def _killed(
+    command: Sequence[str],
+    directory: str,
+    whole: Script,
+    kills: int,
+    draw: random.Random,
+    tell: Callable[[str], None],
+) -> Trial:
+    script = Script(command, f"{directory}/killed")
+    trial = Trial(script.directory)
+    instants = sorted(draw.uniform(0.02, 0.98) * whole.trained_s for _ in range(kills))
+    before_s = 0.0
+    for instant_s in instants:
+        if script.run(kill_after_s=instant_s - before_s) >= 0:
+            tell(f"killed: the script ended before kill {len(trial.injuries) + 1} of {kills}")
+            break
+        injury = script.examine("killed")
+        trial.injuries.append(injury)
+        tell(f"killed after {injury.at_s:.2f} s of training: {_loss(injury)}")
+        before_s = instant_s
+    _finish(script, whole, trial)
+    return trial
+
+
+def _on_full_disks(
+    command: Sequence[str],
+    directory: str,
+    whole: Script,
+    times: int,
+    draw: random.Random,
+    tell: Callable[[str], None],
+) -> Trial:
+    script = Script(command, f"{directory}/full")
+    trial = Trial(script.directory)
+    largest = whole.largest_file_bytes()
+    for _ in range(times):
+        limit = draw.randrange(1, largest)
+        code = script.run(largest_file_bytes=limit)
+        injury = script.examine("disk full")
+        injury.limit_bytes, injury.exit_code = limit, code
+        trial.injuries.append(injury)
+        tell(f"files cut at {limit:,} bytes, the script ended with {code}: {_loss(injury)}")
+    _finish(script, whole, trial)
+    return trial
+
+
+def _loss(injury: Injury) -> str:
+    steps = "" if injury.lost_steps is None else f"{injury.lost_steps} steps, "
+    where = injury.goes_on_from or "the beginning"
+    return f"it goes on from {where}; lost {steps}{injury.lost_s:.2f} s"
+
+
+def _finish(script: Script, whole: Script, trial: Trial) -> None:
+    """Let the script end in peace, and compare where it came to."""
+    code = script.run()
+    if code:
+        raise ExactnessError(
+            f"the script did not go on in {script.directory}, it ended with exit code {code}: {script.last_words}"
+        )
+    expected, found = whole.newest(), script.newest()
+    assert expected is not None
+    trial.checkpoint = None if found is None else script.name_of(found)
+    trial.differs = ["there is no checkpoint"] if found is None else _differences(expected, found)
+    if trial.differs:
+        trial.since = _first_difference(whole, script)
+
+
+def _differences(expected: Listed, found: Listed) -> list[str]:
+    assert expected.record is not None
+    assert found.record is not None
+    if _place(expected.record) != _place(found.record):
+        then, now = (f"{each.name} at step {each.moment.step}" for each in (expected.record, found.record))
+        return [f"the last checkpoint: it is {now}, and not {then}"]
+    return unlike(expected, found)
+
+
+def _place(record: CheckpointRecord) -> tuple[object, ...]:
+    moment = record.moment
+    return record.name, moment.hook, moment.phase, moment.epoch, moment.batch, moment.step
+
+
+def _first_difference(whole: Script, script: Script) -> str | None:
+    there = {script.name_of(listed): listed for listed in script.checkpoints()}
+    for listed in whole.checkpoints():
+        other = there.get(whole.name_of(listed))
+        if other is not None and _differences(listed, other):
+            return whole.name_of(listed)
+    return None

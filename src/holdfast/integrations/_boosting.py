@@ -1,0 +1,136 @@
+"""What the two libraries of boosted trees have in common: a model is its library's own text or bytes, a round is a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, final
+
+from ..policy import Checkpointing, Limits
+from ..runtime import Loop, ResumeReport
+from ._common import handover
+from ._common.handover import Handover
+
+LIMITS = Limits(
+    where="boosting",
+    hooks=frozenset({"phase_start", "batch_end", "phase_end"}),
+    refused={
+        **handover.LIMITS,
+        "on_divergence=rollback": "the same rounds would come again, for the libraries draw from streams of their own that "
+        "nobody can change; use 'stop', change the parameters, and start again: it goes on from the newest checkpoint that "
+        "was finite",
+    },
+)
+"""Of boosted trees: a round is a "batch", and there are no epochs."""
+
+Booster = TypeVar("Booster")
+Scores = dict[str, dict[str, list[float]]]
+"""By data set and metric a value for each round."""
+
+
+@final
+class Rounds:
+    """A boosting of some rounds: what it has got to, saved after a round when the rule says so.
+
+    Args:
+        wanted: so many rounds in all.
+        dump: the model so far, in its library's own format.
+        stops: what an early stopping knows, as plain data; restored as `stops`.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        checkpointing: Checkpointing,
+        *,
+        wanted: int,
+        dump: Callable[[], bytes],
+        stops: Callable[[], Any],
+        exactness: str,
+        label: str,
+        share_directory: bool,
+    ) -> None:
+        self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
+        self._exactness = exactness
+        self.num_done, self.is_over = 0, False
+        self.stopped_early = False  # as restored: it was over before all rounds had been
+        self.scores: Scores = {}
+        self.loop = Loop(
+            directory,
+            LIMITS.check(checkpointing),
+            objects={"booster": self._parts},
+            position=lambda: {
+                "rounds": self.num_done,
+                "wanted": wanted,
+                "is_over": self.is_over,
+                "scores": self.scores,
+            },
+            label=label,
+            share_directory=share_directory,
+        )
+
+    def go_on(self, wanted: Any) -> bytes | None:
+        """The model of the wanted checkpoint; None from scratch, or before the first round."""
+        saved: Mapping[str, Any] | None = None
+        if wanted is not False:
+            with self._parts.expecting():
+                saved = self.loop.go_on(wanted)
+        if saved is None:
+            self.loop.announce("phase_start", step=0)
+            return None
+        self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
+        self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
+        self.loop.restore_streams()
+        if self._exactness != "exact" and not self.is_over:
+            self.report.differences.append(self._exactness)
+        return self.given["model"] if self.num_done else None
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The parts that were restored."""
+        assert self._parts.given is not None
+        return self._parts.given
+
+    @property
+    def report(self) -> ResumeReport:
+        assert self.loop.last_resume is not None
+        return self.loop.last_resume
+
+    def add(self, scores: Mapping[tuple[str, str], float]) -> None:
+        """A round has ended with these scores, by data set and metric."""
+        for (data, metric), value in scores.items():
+            self.scores.setdefault(data, {}).setdefault(metric, []).append(float(value))
+        names = {
+            (data, metric): metric if len(self.scores) == 1 else f"{data}-{metric}" for data, metric in scores
+        }
+        row = {names[key]: float(value) for key, value in scores.items()}
+        self.num_done += 1
+        self.loop.results.append({"step": self.num_done, **row})
+        at = {"epoch": 0, "batch": self.num_done - 1, "step": self.num_done}
+        self.loop.announce("batch_end", **at, metrics=row, losses=row)
+
+    def end(self) -> None:
+        """The last round has been, or an early stopping has ended it."""
+        if not self.is_over:
+            self.is_over = True
+            self.loop.announce("phase_end", step=self.num_done)
+
+
+@final
+class Trained(Generic[Booster]):
+    """What came of it.
+
+    Attributes:
+        booster: the model of all rounds.
+        scores: by data set and metric a value for each round, those before a resume included.
+        last_resume: from where it went on, and how exactly; None if from scratch.
+    """
+
+    def __init__(self, booster: Booster, rounds: Rounds) -> None:
+        self.booster, self.scores = booster, rounds.scores
+        self.last_resume: ResumeReport | None = rounds.loop.last_resume
+        self._loop = rounds.loop
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common: model, scores, early stopping (of XGBoost), random streams."""
+        return self._loop.state_digest()

@@ -1,1 +1,0 @@
-"""What only a framework can tell about the objects of a loop; one file each."""

@@ -1,0 +1,269 @@
+"""`HoldfastCallback`: makes `Model.fit` resumable."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, final
+
+import keras
+
+from ... import rng, state
+from ...errors import UsageError
+from ...policy import Checkpointing
+from ...runtime import Loop, Wanted, asked_for
+from .._common.handover import Handover
+from .._common.reporting import Reporting
+from ._state import (
+    LIMITS,
+    First,
+    Siblings,
+    Skipping,
+    exactness_of,
+    frames_of_fit,
+    get_seeds,
+    set_seeds,
+    tell_of_errors,
+)
+
+_BETWEEN = ("phase_start", "epoch_end", "phase_end")
+"""Hooks after which the next thing is an epoch's beginning."""
+
+
+@final
+class HoldfastCallback(Reporting, keras.callbacks.Callback):
+    """One `model.fit` in a directory: it goes on from the newest whole checkpoint there, if there is one.
+
+    Saved are the weights, the optimizer, metrics, seeds, what training has changed in the other callbacks
+    (`EarlyStopping`, `ReduceLROnPlateau`, the history), the place in the data and the random streams.
+
+    Args:
+        directory: where checkpoints go, and are looked for.
+        checkpointing: when to save, what to keep; `mode="disk"`.
+        resume: True: go on from the newest whole checkpoint, or from scratch if there is none. A path or name:
+            from that one. False: from scratch.
+        label: the name of what is trained, for names such as `train_epoch3`.
+        share_directory: run although another live run uses the directory.
+
+    Raises (when training begins):
+        UsageError: the backend is TensorFlow, or `steps_per_execution` is not 1, or it is not called by `fit`.
+        StateMismatchError: the checkpoint has other variables than the model, by name, shape or type; nothing was changed.
+        RunActiveError: another live run uses the directory.
+        DamagedError: there are checkpoints, and none can be used.
+    """
+
+    _begins = "model.fit() has begun"
+
+    _model: Any  # which Keras sets before training begins
+    params: Any
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        checkpointing: Checkpointing,
+        resume: bool | str | os.PathLike[str] = True,
+        label: str = "train",
+        share_directory: bool = False,
+    ) -> None:
+        super().__init__()
+        self._directory, self._rule = directory, LIMITS.check(checkpointing)
+        self._wanted: Wanted | None = asked_for(resume)
+        self._label, self._share = label, share_directory
+        self._loop: Loop | None = None
+
+    # --- a training -------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        model: Any = self._model
+        _check(model)
+        listed, iterator = frames_of_fit(model)
+        others = [each for each in listed.callbacks if each is not self and not isinstance(each, First)]
+        # A new list, for the old one is being gone through: from now on we see what all others have done.
+        listed.callbacks = [First(self._before_epoch, self._before_end), *others, self]
+        self._siblings = Siblings(others)
+        self._exactness = exactness_of(iterator)
+        self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
+        self._before: Any = None
+        self._latest: dict[str, float] = {}
+        self._saved: Mapping[str, Any] | None = None
+        self._begin(model, listed, iterator)
+
+    def _begin(self, model: Any, listed: Any, iterator: Any) -> None:
+        place = threading.get_ident(), os.path.abspath(self._directory)
+        if (left := _open.pop(place, None)) is not None:
+            left._let_go()  # a fit of this thread that was ended by an exception, of which no callback is told
+        callbacks = Handover(["changed"], lambda: {"changed": self._siblings.take()})
+        loop = self._loop = Loop(
+            self._directory,
+            self._rule,
+            objects={"model": model, "callbacks": callbacks},
+            untrained=("callbacks/**",),
+            position=self._get_position,
+            label=self._label,
+            share_directory=self._share,
+        )
+        self._stack = ExitStack()
+        self._stack.enter_context(loop.holding())
+        self._stack.callback(_open.pop, place, None)
+        _open[place] = self
+        try:
+            if self._wanted is not None:
+                with callbacks.expecting():
+                    self._saved = loop.go_on(self._wanted)
+            self._skipping = Skipping(model, self._let_go)
+            tell_of_errors(listed, iterator, self._let_go)
+            if self._saved is None:
+                self._announce("phase_start")
+                return
+            assert callbacks.given is not None
+            self._given = callbacks.given["changed"]
+            self._snapshot = state.capture({"model": model})
+            is_over = self._saved["stopped"]
+            model._initial_epoch = self.params["epochs"] if is_over else self._saved["epoch"]
+        except BaseException as err:
+            self._stack.__exit__(type(err), err, err.__traceback__)
+            raise
+
+    def _before_epoch(self, epoch: int) -> None:
+        self._model._initial_epoch = None  # it is for one fit
+        if self._saved is not None and self._saved["at"] in _BETWEEN:
+            self._arrive()
+            self._model.reset_metrics()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if (saved := self._saved) is not None:
+            rng.restore_state(saved["before"])
+            set_seeds(saved["seeds_before"])
+            self._skipping.skip(saved["batch"], self._model.get_metrics_result())
+            self._arrive_at("epoch_start")
+            return
+        self._epoch, self._batch = epoch, 0
+        self._before, self._seeds_before = rng.capture_state(), get_seeds()
+        self._announce("epoch_start", epoch=epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self._saved is not None:
+            self._arrive_at("batch_start", batch == self._saved["batch"])
+        else:
+            self._announce("batch_start", epoch=self._epoch, batch=batch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._saved is not None:
+            self._arrive_at("batch_end", batch == self._saved["batch"] - 1)
+            return
+        self._batch, self._step = batch + 1, self._step + 1
+        self._latest |= _numbers(logs)
+        self._announce("batch_end", epoch=self._epoch, batch=batch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._saved is not None:
+            raise UsageError(
+                f"the epoch had more than {self._saved['batch']} batches, and now it has fewer: go on with the same data"
+            )
+        numbers = _numbers(logs)
+        self._latest |= numbers
+        self._known.results.append({"step": self._step, "epoch": epoch, **numbers})
+        self._epoch, self._batch = epoch + 1, 0
+        self._announce("epoch_end", epoch=epoch)
+
+    def _before_end(self) -> None:
+        self._model._initial_epoch = None
+        if self._saved is not None and self._saved["at"] != "phase_end":
+            self._arrive()  # there was nothing left to train
+
+    def on_train_end(self, logs: Any = None) -> None:
+        with self._stack:
+            if self._saved is not None:
+                self._arrive()
+            else:
+                self._announce("phase_end")
+
+    def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
+        self._at = hook
+        self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
+
+    def _let_go(self, error: BaseException | None = None) -> None:
+        """The fit has ended by an exception. Not seen are those of a step of validation, and of Keras itself."""
+        error = error or RuntimeError("the training has ended by an exception")
+        try:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+        except BaseException as err:
+            if err is not error:
+                raise
+
+    # --- its position -----------------------------------------------------------------------------
+
+    def _get_position(self) -> dict[str, Any]:
+        within = self._at not in _BETWEEN
+        return {
+            "at": self._at,
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "step": self._step,
+            "stopped": self._model.stop_training,
+            "latest": dict(self._latest),
+            "before": self._before if within else None,
+            "seeds_before": self._seeds_before if within else None,
+            "seeds": get_seeds(),
+            "trained_on": self._skipping.digest() if within and self._batch else None,
+            "exactness": self._exactness,
+        }
+
+    def _arrive_at(self, hook: str, is_there: bool = True) -> None:
+        assert self._saved is not None
+        if self._saved["at"] == hook and is_there:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """The fit is at the hook where it was saved: from here on everything is as it would have been."""
+        saved, self._saved = self._saved, None
+        assert saved is not None
+        assert self.last_resume is not None
+        state.restore(self._snapshot, {"model": self._model})
+        self._siblings.put(self._given)
+        self._at, self._epoch, self._batch, self._step = (
+            saved[name] for name in ("at", "epoch", "batch", "step")
+        )
+        self._latest = dict(saved["latest"])
+        self._before, self._seeds_before = saved["before"], saved["seeds_before"]
+        self._model.stop_training = saved["stopped"]
+        if saved["exactness"] != "exact":
+            self.last_resume.differences.append(saved["exactness"])
+        if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
+            self.last_resume.differences.append(
+                "the data give another batch than the one that was trained on"
+            )
+        set_seeds(saved["seeds"])
+        self._known.restore_streams()
+        del self._snapshot, self._given
+
+
+_open: dict[tuple[int, str], HoldfastCallback] = {}
+"""Fits that have begun and not ended, as far as anybody has told us, by thread and directory."""
+
+
+def _let_go_of_all() -> None:
+    """The process ends: what is open was left by an exception."""
+    for left in [*_open.values()]:
+        left._let_go()
+
+
+# Before threads can no more be started, which writing needs; `atexit` comes after that.
+getattr(threading, "_register_atexit", atexit.register)(_let_go_of_all)
+
+
+def _check(model: Any) -> None:
+    if keras.backend.backend() not in ("torch", "jax"):
+        raise UsageError(
+            f"Keras runs on {keras.backend.backend()}: what is exact here is torch and jax (KERAS_BACKEND)"
+        )
+    if model.steps_per_execution != 1:
+        raise UsageError("steps_per_execution must be 1: checkpoints are taken between single steps")
+
+
+def _numbers(logs: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in (logs or {}).items()}

@@ -1,0 +1,414 @@
+"""`HoldfastCallback`: makes `Trainer.fit` resumable."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, Literal, final
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer import call
+
+from ... import bundle, rng
+from ...checkpoint import open as open_checkpoint
+from ...errors import DivergenceError, PlanMismatchError, UsageError
+from ...policy import Checkpointing
+from ...runtime import Loop, Wanted, asked_for
+from ...runtime._torch_updates import Updates
+from .._common import patching
+from .._common.handover import Handover
+from .._common.loader_proxy import HeldLoader
+from .._common.processes import Processes
+from .._common.reporting import Reporting
+from . import _changes as changes
+from . import _trainer as trainers
+from ._io import BundleReader, HoldfastCheckpointIO
+
+Within = Literal["start", "epoch", "batches", "between"]
+"""Before the first epoch; in an epoch, before or among its batches; after an epoch."""
+_STARTS = ("phase_start", "epoch_start", "batch_start")
+
+
+@final
+class HoldfastCallback(Reporting, Checkpoint):
+    """Saves a Lightning run by a rule, and goes on from what it saved.
+
+    `fit` goes on from the newest whole checkpoint of `directory`, or from scratch if there is none;
+    `fit(ckpt_path=…)` from the bundle at that path. With DDP, process 0 writes what all of them need.
+
+    Args:
+        directory: where checkpoints go, and are looked for.
+        checkpointing: when to save, what to keep; `mode="disk"`.
+        resume: True, False (begin anew), or a path or name to go on from.
+        label: the name of what is trained, for names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from an epoch's start, to skip.
+        share_directory: run although another live run uses the directory.
+
+    Raises (from `fit`):
+        UsageError: the rule or the trainer's strategy cannot work here.
+        PlanMismatchError: the checkpoint is of another kind of run, or of another number of processes.
+        RunActiveError: another live run uses the directory.
+        DamagedError: there are checkpoints, and none can be used.
+    """
+
+    _begins = "trainer.fit() has begun, in process 0"
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        checkpointing: Checkpointing,
+        resume: bool | str | os.PathLike[str] = True,
+        label: str = "train",
+        allow_reread: bool = False,
+        share_directory: bool = False,
+    ) -> None:
+        self._directory, self._rule, self._label = directory, trainers.LIMITS.check(checkpointing), label
+        self._wanted: Wanted | None = asked_for(resume)
+        self._allow_reread, self._share = allow_reread, share_directory
+        self._loop: Loop | None = None  # of process 0
+        self._stack = ExitStack()
+
+    # --- what Lightning calls ---------------------------------------------------------------------
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if not isinstance(trainer.strategy.checkpoint_io, HoldfastCheckpointIO | BundleReader):
+            trainer.strategy.checkpoint_io = BundleReader(trainer.strategy.checkpoint_io)
+        if stage != "fit":
+            return
+        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise UsageError(
+                f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves whole ones: "
+                "use one device or DDP."
+            )
+        if trainer.world_size > 1 and self._rule.options.on_divergence == "rollback":
+            raise UsageError(
+                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
+                "diverges, and start again; fit goes on from the newest checkpoint that was finite."
+            )
+        self._trainer, self._module = trainer, pl_module
+        self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
+        self._within: Within = "start"
+        self._ended = self._announced = False
+        self._epoch: int | None = None
+        self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
+        self._num_held = 0
+        self._is_saving = False
+        self._updates: Updates | None = None
+        self._parts = Handover(trainers.PARTS, self._take)
+        if trainer.is_global_zero:
+            self._loop = Loop(
+                self._directory,
+                self._rule,
+                objects={"lightning": self._parts},
+                untrained=("lightning/trainer/**",),
+                position=self._get_position,
+                label=self._label,
+                share_directory=self._share,
+            )
+            self._stack.enter_context(self._loop.holding())
+        self._hook_into(trainer)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._settings = changes.settings(trainer)
+        optimizers = {f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)}
+        self._updates = Updates({"model": pl_module, **optimizers})
+        self._stack.callback(self._updates.close)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._behind is not None:  # there was nothing left to train
+            self._arrive()
+        self._stack.close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        combined = trainer.fit_loop._combined_loader
+        if combined is not None and combined._iterator is None:
+            # The data could not begin. Lightning would ask for their length, and an error of its own hide this one.
+            trainer.fit_loop._data_fetcher = None
+        self._stack.__exit__(type(exception), exception, exception.__traceback__)
+
+    # --- between the loops' steps -----------------------------------------------------------------
+
+    def _hook_into(self, trainer: pl.Trainer) -> None:
+        """Be called between the steps of the loops, where no callback is; private names, tested for each version."""
+        fit_loop, epoch_loop, stack = trainer.fit_loop, trainer.fit_loop.epoch_loop, self._stack
+        patching.wrap(trainer._checkpoint_connector, "resume_start", self._resume_start, stack)
+        patching.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
+        patching.wrap(fit_loop, "run", self._run, stack)
+        patching.wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers, stack)
+        patching.after(fit_loop, "on_run_start", self._after_run_start, stack)
+        patching.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
+        patching.after(fit_loop, "on_advance_end", self._after_epoch, stack)
+        patching.after(fit_loop, "on_run_end", self._after_run, stack)
+        patching.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
+        patching.before(epoch_loop, "advance", self._before_batch, stack)
+        patching.after(epoch_loop, "on_advance_end", self._after_batch, stack)
+
+    def _register_handlers(self, register: Callable[[], None]) -> None:
+        """Let Lightning watch signals, but for those that the rule watches: it would end a step in its middle.
+
+        Process 0 decides what to do about them, the others wait for its word.
+        """
+        watched = {each: signal.getsignal(each) for each in self._rule.options.signals}
+        if self._rule.options.save_on_exception:
+            watched[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        register()
+        for number, ours in watched.items():
+            if self._loop is None:
+                self._stack.callback(signal.signal, number, ours)
+            signal.signal(number, (lambda *_: None) if self._loop is None else ours)
+
+    def _run(self, run: Callable[[], None]) -> None:
+        """The fit loop; again from a checkpoint, if what it trains has diverged and the rule says so."""
+        while True:
+            try:
+                run()
+                if self._loop is not None:
+                    self._loop.look()
+                return
+            except DivergenceError as err:
+                if self._loop is None or not err.can_roll_back:
+                    raise
+                with self._parts.expecting():
+                    saved = self._loop.roll_back(err)
+                assert self._parts.given is not None
+                self._behind = self._own_part(saved, self._parts.given, err.healthy or "")
+                self._num_held = 0
+                trainers.begin_again(self._trainer, self._behind["checkpoint"])
+                self._trainer.should_stop = saved["should_stop"]
+
+    def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
+        loader = process(loader)
+        if not self._trainer.training:
+            return loader
+        index, self._num_held = self._num_held, self._num_held + 1
+        states = () if self._behind is None else self._behind["own"]["data"]
+        epochs: Any = self._trainer.fit_loop.epoch_progress.current
+        return HeldLoader(
+            loader,
+            lambda: epochs.processed,
+            allow_reread=self._allow_reread,
+            state=states[index] if index < len(states) else None,
+            num_ready=0 if self._behind is None else len(self._behind["own"].get("ready", ())),
+        )
+
+    def _after_run_start(self) -> None:
+        if self._behind is None:
+            self._announce("phase_start")
+        elif self._behind["within"] in ("start", "between"):
+            self._arrive()
+
+    def _after_epoch_start(self) -> None:
+        self._within, self._epoch = "epoch", self._trainer.current_epoch
+        if self._behind is None:
+            self._ended = False
+            self._announce("epoch_start")
+            return
+        # What the module prepares there is no part of its state; what it changes there is put back.
+        call._call_lightning_module_hook(self._trainer, "on_train_epoch_start")
+        if self._behind["within"] == "epoch":
+            self._arrive()
+
+    def _after_batches_start(self) -> None:
+        if self._behind is not None:
+            self._arrive()
+        self._within = "batches"
+
+    def _before_batch(self) -> None:
+        if not self._announced:
+            self._announced = True
+            self._announce("batch_start", batch=self._trainer.fit_loop.epoch_loop.batch_idx + 1)
+
+    def _after_batch(self) -> None:
+        self._announced = False
+        self._announce("batch_end", batch=self._trainer.fit_loop.epoch_loop.batch_idx)
+
+    def _after_epoch(self) -> None:
+        self._within = "between"
+        if self._loop is not None:
+            row = {"step": self._trainer.global_step, "epoch": self._epoch, **trainers.numbers(self._trainer)}
+            self._loop.results.append(row)
+        self._announce("epoch_end")
+        self._epoch = None
+
+    def _after_run(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._announce("phase_end")
+
+    def _announce(self, hook: str, batch: int | None = None) -> None:
+        """Save if process 0 says so, with what the others have; leave if it leaves."""
+        if hook in _STARTS and hook not in self._rule.save_on:
+            return
+        if self._loop is None:
+            self._processes.follow(self._get_own)
+            return
+        self._is_saving = True
+        metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
+        step = self._trainer.global_step
+        with self._processes.leading():
+            self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
+        self._is_saving = False
+
+    def _is_worth(self, hook: str) -> bool:
+        """Whether to wait for a device for the sake of metrics: at each batch that is saved, and no other."""
+        on_cpu = self._trainer.strategy.root_device.type == "cpu"
+        return on_cpu or not hook.startswith("batch") or self._known.rule.explain(hook) is not None
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def _take(self) -> dict[str, Any]:
+        checkpoint = self._trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        now = changes.settings(self._trainer)
+        checkpoint[trainers.BESIDE] = {
+            "weights": changes.weights_in_use(self._trainer, checkpoint),
+            "settings": {name: value for name, value in now.items() if self._settings.get(name) != value},
+        }
+        return trainers.parts_of(checkpoint)
+
+    def _get_position(self) -> dict[str, Any]:
+        held = self._held
+        own = self._get_own()
+        if self._trainer.world_size > 1 and self._is_saving:
+            own["others"] = self._processes.gather_others()
+        exact = [changes.exactness(self._trainer), *(each.source.exactness for each in held)]
+        return {
+            "within": self._within,
+            "announced": self._announced,
+            "ended": self._ended,
+            "epoch": self._epoch,
+            "should_stop": bool(self._trainer.should_stop),
+            "reloaded": self._trainer.fit_loop._last_train_dl_reload_epoch,
+            "world_size": self._trainer.world_size,
+            "own": own,
+            "exactness": next((each for each in exact if each != "exact"), "exact"),
+            "next_batches": [each.source.fingerprint() for each in held]
+            if self._within == "batches"
+            else None,
+        }
+
+    def _get_own(self) -> dict[str, Any]:
+        """What each process has for itself; process 0 has its random streams in every checkpoint anyway."""
+        combined = self._trainer.fit_loop._combined_loader
+        own = {
+            "data": [each.source.get_state() for each in self._held],
+            # Of data without a length the next batch is read ahead, to know which is the last.
+            "ready": [*getattr(self._trainer.fit_loop._data_fetcher, "batches", ())],
+            "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
+            "gradients": {} if self._updates is None else self._updates.pending,
+            "metrics": trainers.get_metrics(self._trainer),
+        }
+        return own if self._loop is not None else own | {"random": rng.capture_state()}
+
+    @property
+    def _held(self) -> list[HeldLoader]:
+        combined = self._trainer.fit_loop._combined_loader
+        return (
+            [] if combined is None else [each for each in combined.flattened if isinstance(each, HeldLoader)]
+        )
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def _resume_start(
+        self, original: Callable[..., None], path: Any = None, *more: Any, **options: Any
+    ) -> None:
+        """In place of Lightning's reading of `ckpt_path`: what follows restores from what is left here."""
+        path = options.pop("checkpoint_path", path)
+        if path is not None and not _is_ours(path):
+            return original(path, *more, **options)
+        found = self._find(self._wanted if path is None else os.fspath(path))
+        if found is None:
+            return original(None, *more, **options)
+        self._behind = found
+        connector = self._trainer._checkpoint_connector
+        connector._ckpt_path = found["path"]
+        connector._loaded_checkpoint = found["checkpoint"]
+        self._trainer.should_stop = found["should_stop"]
+        return None
+
+    def _find(self, wanted: Wanted | None) -> dict[str, Any] | None:
+        """What to go on from, in every process what concerns it."""
+        strategy = self._trainer.strategy
+        if self._loop is None:
+            path = strategy.broadcast(None)
+            if path is None:
+                return None
+            with open_checkpoint(path) as checkpoint:
+                parts, saved = checkpoint["lightning"], checkpoint["run"]["position"]
+        else:
+            with self._parts.expecting():
+                saved = None if wanted is None else self._loop.go_on(wanted)
+            path = None if saved is None or self.last_resume is None else self.last_resume.path
+            if self._trainer.world_size > 1:
+                strategy.broadcast(path)
+            if saved is None:
+                return None
+            assert path is not None
+            assert self._parts.given is not None
+            parts = self._parts.given
+        return self._own_part(saved, parts, path)
+
+    def _own_part(self, saved: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Of what was saved at `path`, what concerns this process."""
+        if saved["world_size"] != self._trainer.world_size:
+            raise PlanMismatchError(
+                [f"{path} is of {saved['world_size']} processes, and here are {self._trainer.world_size}"]
+            )
+        rank = self._trainer.global_rank
+        own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
+        return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
+
+    def _arrive(self) -> None:
+        """The loops are where they were when it was saved: from here on all is as it would have been."""
+        assert self._behind is not None
+        assert self._updates is not None
+        saved, self._behind = self._behind, None
+        trainers.put_back(self._trainer, saved["checkpoint"])
+        trainers.set_metrics(self._trainer, saved["own"]["metrics"])
+        self._updates.go_on(self._trainer.global_step, saved["own"]["gradients"])
+        combined = self._trainer.fit_loop._combined_loader
+        iterator: Any = None if combined is None else combined._iterator
+        if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:
+            iterator._consumed = list(saved["own"]["consumed"])
+        if ready := saved["own"].get("ready"):
+            fetcher: Any = self._trainer.fit_loop._data_fetcher
+            fetcher.batches = [tuple(each) for each in ready]
+        if "reloaded" in saved:
+            self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
+        self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
+        self._epoch = saved["epoch"]
+        self._set_streams(saved)
+        self._note_differences(saved)
+
+    def _set_streams(self, saved: Mapping[str, Any]) -> None:
+        if self._loop is not None:
+            self._loop.restore_streams()
+        else:
+            rng.restore_state(saved["own"]["random"])
+
+    def _note_differences(self, saved: Mapping[str, Any]) -> None:
+        if self.last_resume is None:
+            return
+        if saved["exactness"] != "exact":
+            self.last_resume.differences.append(saved["exactness"].removeprefix("not exact: "))
+        for each in self._held:
+            self.last_resume.differences.extend(each.source.differences)
+        now = [each.source.fingerprint() for each in self._held]
+        if saved["within"] == "batches" and saved["next_batches"] != now:
+            self.last_resume.differences.append("the data give another next batch than they would have")
+
+
+def _is_ours(path: Any) -> bool:
+    """Whether there is a bundle at `path` that this callback saved, and not one of Lightning's own checkpoints in it."""
+    text = os.fspath(path).rstrip("/")
+    if not text.endswith(bundle.SUFFIX):
+        return False
+    with open_checkpoint(text) as checkpoint:
+        tree = checkpoint.tree()
+        return isinstance(tree, dict) and "run" in tree

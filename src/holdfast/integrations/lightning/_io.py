@@ -1,0 +1,165 @@
+"""`HoldfastCheckpointIO`: Lightning's own checkpoints, stored as bundles: for those who keep `ModelCheckpoint`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from typing import Any, Literal, final
+
+from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
+
+from ... import bundle
+from ...checkpoint import open as open_checkpoint
+from ...checkpoint import remove
+from ...checkpoint import scan as scan_checkpoints
+from ...errors import CheckpointNotFoundError, DamagedError, UsageError
+from ...policy import check_name
+from ...records import Moment
+from ...runtime import ExperimentDirectory, save_by_hand
+from ._trainer import checkpoint_of, parts_of
+
+logger = logging.getLogger("holdfast")
+
+
+@final
+class BundleReader(CheckpointIO):
+    """Reads bundles, too; all else is left to `otherwise`, whose files stay as they are."""
+
+    def __init__(self, otherwise: CheckpointIO) -> None:
+        self._otherwise = otherwise
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        self._otherwise.save_checkpoint(checkpoint, os.fspath(path), storage_options)
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if os.fspath(path).rstrip("/").endswith(bundle.SUFFIX):
+            return _read(path)
+        return _read_otherwise(self._otherwise, path, map_location, weights_only)
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        self._otherwise.remove_checkpoint(os.fspath(path))
+
+    def teardown(self) -> None:
+        self._otherwise.teardown()
+
+
+@final
+class HoldfastCheckpointIO(CheckpointIO):
+    """Stores what Lightning gives it: atomically, durably, without pickle, equal arrays once; and reads it, checked.
+
+        trainer = L.Trainer(plugins=[HoldfastCheckpointIO()], callbacks=[ModelCheckpoint("runs", save_last=True)])
+
+    A path `….ckpt` is the bundle `….ckpt.mml`. Random streams and the place in the data are not in what
+    Lightning gives: for them there is `HoldfastCallback`.
+
+    Args:
+        durability: as that of `Checkpointing`.
+        otherwise: what reads paths that are no bundles, such as older files.
+    """
+
+    def __init__(
+        self, *, durability: Literal["full", "process"] = "full", otherwise: CheckpointIO | None = None
+    ) -> None:
+        self._durability: Literal["full", "process"] = durability
+        self._otherwise = otherwise or TorchCheckpointIO()
+        self._run = secrets.token_hex(16)
+        self._directories: dict[str, ExperimentDirectory] = {}
+
+    @staticmethod
+    def newest(directory: str | os.PathLike[str]) -> str | None:
+        """The path of the newest checkpoint below `directory` of which every byte is as it was saved; None without one.
+
+        Damaged ones are passed over, with a warning. For `fit(ckpt_path=…)` in a new process.
+        """
+        for listed in reversed(scan_checkpoints(directory) if os.path.isdir(directory) else []):
+            try:
+                with open_checkpoint(listed) as checkpoint:
+                    problems = checkpoint.verify()
+            except DamagedError as err:
+                problems = [err]
+            if not problems:
+                return listed.path
+            logger.warning("passed over %s: %s", listed.path, problems[0])
+        return None
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Commit `checkpoint`; in the place of what had this name.
+
+        Raises:
+            UsageError: storage options, or a path that cannot be a bundle's.
+            UnsupportedStateError: something in it cannot be saved without pickle; it says what.
+            SaveError: the disk refused.
+        """
+        if storage_options is not None:
+            raise UsageError("bundles have no storage_options")
+        folder, name = os.path.split(_bundle_path(path).removesuffix(bundle.SUFFIX))
+        directory = self._directory(folder or ".")
+        moment = Moment(
+            run=self._run,
+            hook="",
+            phase="train",
+            epoch=checkpoint.get("epoch"),
+            step=checkpoint.get("global_step", 0),
+        )
+        parts = {"lightning": parts_of(checkpoint)}
+        save_by_hand(
+            *(directory, folder or ".", check_name(name), parts),
+            kind="train",
+            moment=moment,
+            durability=self._durability,
+        )
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The checkpoint at `path`, every byte checked; new arrays in host memory.
+
+        Raises:
+            DamagedError: it is not what was saved.
+        """
+        if os.path.isdir(_bundle_path(path)):
+            return _read(_bundle_path(path))
+        return _read_otherwise(self._otherwise, path, map_location, weights_only)
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        try:
+            remove(_bundle_path(path))
+        except CheckpointNotFoundError:
+            self._otherwise.remove_checkpoint(os.fspath(path))
+
+    def teardown(self) -> None:
+        for directory in self._directories.values():
+            directory.close()
+        self._directories.clear()
+        self._otherwise.teardown()
+
+    def _directory(self, folder: str) -> ExperimentDirectory:
+        """Held from the first save to the end, for what its checkpoints share."""
+        key = os.path.abspath(folder)
+        if key not in self._directories:
+            self._directories[key] = ExperimentDirectory(folder, self._run, share=True)
+        return self._directories[key]
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    with open_checkpoint(path) as opened:
+        return checkpoint_of(opened["lightning"])
+
+
+def _read_otherwise(
+    otherwise: CheckpointIO, path: str | os.PathLike[str], map_location: Any, weights_only: bool | None
+) -> dict[str, Any]:
+    options = {} if weights_only is None else {"weights_only": weights_only}
+    return otherwise.load_checkpoint(os.fspath(path), map_location, **options)
+
+
+def _bundle_path(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path).rstrip("/")
+    return text if text.endswith(bundle.SUFFIX) else text.removesuffix(".ckpt") + bundle.SUFFIX

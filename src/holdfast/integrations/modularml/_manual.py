@@ -1,0 +1,68 @@
+"""ModularML's `save_checkpoint` and `restore_checkpoint`, with bundles in the place of its archives."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import bundle, rng
+from ...checkpoint import open as open_checkpoint
+from ...errors import CheckpointExistsError, PlanMismatchError
+from ...policy import check_name
+from ...records import MANUAL, Moment
+from ...runtime import ExperimentDirectory, save_by_hand
+from ._graph import describe, live_parts, make_ready
+
+
+def bundle_at(place: str | Path) -> Path | None:
+    """The bundle that a path of ModularML's means, with its suffix or without; None if there is none."""
+    text = str(place)
+    for path in (text, f"{text}{bundle.SUFFIX}"):
+        if path.endswith(bundle.SUFFIX) and Path(path).is_dir():
+            return Path(path)
+    return None
+
+
+def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, kind: Any) -> Path:
+    """Commit these parts as the bundle at `place` (its suffix may be missing); returns its path.
+
+    Raises:
+        CheckpointExistsError: it is there and `overwrite` is False.
+        SaveError: the disk refused; what was there before is there still.
+    """
+    name = check_name(place.name.removesuffix(bundle.SUFFIX))
+    folder = str(place.parent)
+    if not overwrite and bundle_at(place) is not None:
+        raise CheckpointExistsError(bundle.bundle_path(folder, name))
+    moment = Moment(
+        run=held.position.run if held else secrets.token_hex(16),
+        hook=MANUAL,
+        step=held.position.step if held else 0,
+    )
+    if held is not None and held.directory is not None and held.directory.is_open:
+        return save_by_hand(
+            held.directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite
+        )
+    with ExperimentDirectory(folder, moment.run, share=True) as directory:
+        return save_by_hand(directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
+
+
+def graph_parts(graph: Any) -> dict[str, Any]:
+    return live_parts(graph) | {"graph": describe(graph)}
+
+
+def restore_graph(graph: Any, place: Path) -> None:
+    """Weights and optimizer, by the nodes' labels: every byte is checked before the first one is assigned."""
+    with open_checkpoint(place) as checkpoint:
+        if "graph" not in (checkpoint.tree() or {}):
+            raise PlanMismatchError([f"{place} holds no model graph of ModularML"])
+        make_ready(graph, checkpoint["graph"])
+        tree: Any = checkpoint.tree()
+        checkpoint.restore(**{name: part for name, part in live_parts(graph).items() if name in tree})
+
+
+def restore_random(place: Path) -> None:
+    with open_checkpoint(place) as checkpoint:
+        rng.restore_state(dict(checkpoint["random"]))

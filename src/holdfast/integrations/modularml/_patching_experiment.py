@@ -1,0 +1,143 @@
+"""What is called around the methods of ModularML's `Experiment`."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modularml.core.experiment.checkpointing import Checkpointing as Theirs
+from modularml.core.experiment.experiment import Experiment
+
+from . import _manual as by_hand
+from ._holds import held_by, hold
+from ._values import Decoder
+
+RULE = "checkpointing"
+"""The name of an experiment's own rule in its config."""
+
+
+def _run(original: Any, self: Any, **options: Any) -> Any:
+    return hold(self).call(lambda: original(self, **options), [])
+
+
+def _run_unit(original: Any, self: Any, *args: Any, **options: Any) -> Any:
+    unit = args[0] if args else next(options[name] for name in ("phase", "group") if name in options)
+    return hold(self).call(lambda: original(self, *args, **options), [unit])
+
+
+def _execute_phase(original: Any, self: Any, phase: Any, **options: Any) -> Any:
+    held = held_by(self)
+    if held is None:
+        return original(self, phase, **options)
+    return held.run_phase(lambda: original(self, phase, **options), phase)
+
+
+def _execute_group(original: Any, self: Any, group: Any, **options: Any) -> Any:
+    held = held_by(self)
+    if held is None:
+        return original(self, group, **options)
+    return held.run_group(lambda: original(self, group, **options), group)
+
+
+def _execute(original: Any, self: Any, phase: Any, **options: Any) -> Any:
+    held = held_by(self)
+    if held is None:
+        return original(self, phase, **options)
+    held.begin_work()
+    results = original(self, phase, **options)
+    held.note_results(phase, results)
+    return results
+
+
+def _preview(original: Any, self: Any, unit: Any = None, **options: Any) -> Any:
+    """What it documents: nothing is changed, if the phase fails, too."""
+    given = options.pop("phase", None) or options.pop("group", None) or unit
+    with _reverting(self):
+        return original(self, given, **options)
+
+
+@contextmanager
+def _reverting(experiment: Any) -> Iterator[None]:
+    graph = experiment.model_graph
+    before = None if graph is None else graph.get_state()
+    try:
+        yield
+    except BaseException:
+        if graph is not None and before is not None:
+            graph.set_state(before)
+        raise
+
+
+def _save_experiment(
+    original: Any, self: Any, name: str, *, overwrite: bool = False, meta: dict[str, Any] | None = None
+) -> Path:
+    if self._checkpoint_dir is None:
+        return original(self, name, overwrite=overwrite, meta=meta)  # which says what is missing
+    held = hold(self)
+    parts = held.position.parts() | ({} if meta is None else {"meta": meta})
+    path = by_hand.save(
+        Path(self._checkpoint_dir) / name, parts, held, overwrite=overwrite, kind="experiment"
+    )
+    self._checkpoints[name] = path
+    return path
+
+
+def _restore_experiment(original: Any, self: Any, name_or_path: str | Path) -> None:
+    known = available(self).get(str(name_or_path), name_or_path)
+    place = by_hand.bundle_at(known)
+    if place is None:
+        return original(self, name_or_path)
+    held = hold(self)
+    if held.directory is not None:
+        held.directory.writer.settle()
+    with by_hand.open_checkpoint(place) as checkpoint:
+        tree: Any = checkpoint.tree()
+        whole = checkpoint.record.kind == "experiment" and "run" in tree
+        saved = {name: checkpoint[name] for name in ("history", "finished", "run") if whole}
+    by_hand.restore_graph(self.model_graph, place)
+    if "random" in tree:
+        by_hand.restore_random(place)
+    if whole:
+        self._history = [Decoder(held.position.nodes).decode(each) for each in saved["history"]]
+        held.enter_history(saved["finished"])
+    return None
+
+
+def _get_config(original: Any, self: Any) -> dict[str, Any]:
+    """With the experiment's own rule, which ModularML leaves out; it ignores the name when it reads."""
+    rule = self._exp_checkpointing
+    return original(self) | ({} if rule is None else {RULE: rule.get_config()})
+
+
+def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
+    made = original(cls, config)
+    if config.get(RULE) is not None:
+        made.set_checkpointing(Theirs.from_config(config[RULE]))
+    return made
+
+
+def available(self: Any) -> dict[str, Path]:
+    held = held_by(self)
+    return dict(self._checkpoints) | ({} if held is None else held.available)
+
+
+SEAMS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
+    (Experiment, "run", _run),
+    (Experiment, "run_phase", _run_unit),
+    (Experiment, "run_group", _run_unit),
+    (Experiment, "_execute_phase_with_meta", _execute_phase),
+    (Experiment, "_execute_group_with_meta", _execute_group),
+    (Experiment, "_execute_training", _execute),
+    (Experiment, "_execute_evaluation", _execute),
+    (Experiment, "_execute_fit", _execute),
+    (Experiment, "preview_phase", _preview),
+    (Experiment, "preview_group", _preview),
+    (Experiment, "save_checkpoint", _save_experiment),
+    (Experiment, "restore_checkpoint", _restore_experiment),
+    (Experiment, "get_config", _get_config),
+    (Experiment, "from_config", _from_config),
+)

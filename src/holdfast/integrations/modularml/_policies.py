@@ -1,0 +1,75 @@
+"""ModularML's `Checkpointing` objects as rules of ours: theirs stay where they are, and ask ours."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+from modularml.core.experiment.checkpointing import Checkpointing as Theirs
+
+from ...policy import EXPERIMENT_HOOKS, Checkpointing, Limits
+
+IN_PHASES = Limits(
+    where="ModularML",
+    in_memory=True,
+    refused={
+        "on_divergence=rollback": "its loops only go forward, and would have to be thrown out of; use 'stop', change what "
+        "diverges, and start the script again: it goes on from the newest checkpoint that was finite",
+    },
+)
+"""Of a rule that a training phase has."""
+
+_AT_STEPS = "an experiment's rule hears of phases and groups, not of steps; give it to a phase, or to enable(checkpointing=…)"
+IN_EXPERIMENT = Limits(
+    where="the experiment's own rule in ModularML",
+    hooks=EXPERIMENT_HOOKS,
+    refused=dict.fromkeys(
+        (
+            *("every_seconds", "max_overhead", "mtbf_s", "save_on_exception", "save_on_preemption"),
+            "on_divergence",
+        ),
+        _AT_STEPS,
+    ),
+)
+"""Of the experiment's own rule."""
+
+ASKED = (
+    "should_save",
+    "record_memory",
+    "record_disk",
+    "has_key",
+    "get_state",
+    "get_path",
+    "reset",
+    "format_name",
+)
+"""What ours answers in the place of theirs."""
+
+
+def rule_of(given: Any) -> Checkpointing | None:
+    """The rule behind what a phase or an experiment was given: ours as it is, theirs as one made of its values.
+
+    Raises:
+        UsageError: its values make no sense.
+    """
+    if given is None or isinstance(given, Checkpointing):
+        return given
+    made = vars(given).get("_holdfast")
+    if made is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # theirs has warned of files that are there
+            made = Checkpointing.from_config({**Theirs.get_config(given), "on_error": "warn"})
+        given._holdfast = made
+    return made
+
+
+def independent(given: Any, rule: Checkpointing) -> Any:
+    """What a second parent of `given` gets in its place: `rule`, in the form of theirs if that is what it was."""
+    if isinstance(given, Checkpointing):
+        return rule
+    made = copy.copy(given)
+    made._holdfast = rule
+    return made

@@ -1,0 +1,174 @@
+"""`Position`: where one experiment is in its plan, what a checkpoint there holds, and going on from one."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Literal, final
+
+from ... import bundle, rng, state
+from ...errors import PlanMismatchError
+from ...records import Moment
+from ...runtime import Ahead, ResumeReport, Wanted, go_on, stream_digests, streams_used
+from ._finished import Finished
+from ._graph import describe, live_parts, make_ready
+from ._sessions import Sessions
+from ._training import Training
+from ._values import Decoder, Encoder
+
+PLAIN = ("run", "graph", "phase", "finished", "history", "random")
+
+
+@final
+class Position:
+    """The call and phase that an experiment is in, and what it has done by then.
+
+    Attributes:
+        run: the run's id.
+        call: the number of the call that lasts, or was the last; -1 before the first.
+        step: how many training steps are done.
+        stack: labels of the groups and the phase that run, outermost first.
+        announced: hooks of the experiment that have been, in this call.
+        finished: the phases that are done, in this call.
+        training: the training phase at work.
+        last_resume: from where it went on, and how exactly; None if from scratch.
+    """
+
+    def __init__(self, experiment: Any, sessions: Sessions) -> None:
+        self._experiment, self._sessions = experiment, sessions
+        self.run = secrets.token_hex(16)
+        self.call, self.step = -1, 0
+        self.stack: list[str] = []
+        self.announced: list[str] = []
+        self.finished = Finished()
+        self.training: Training | None = None
+        self.last_resume: ResumeReport | None = None
+        self._history_before = 0
+        self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
+        self._streams_at_start = stream_digests(rng.capture_state())
+
+    # --- in the plan --------------------------------------------------------------------------------
+
+    def enter_call(self) -> None:
+        """A call begins. The one that was interrupted keeps what it had done."""
+        if self._behind is None or self.call > self._behind["run"]["call"]:
+            self.announced, self.finished = [], Finished()
+            self._history_before = len(self._experiment._history)
+
+    @property
+    def is_call_done(self) -> bool:
+        """Whether the call was done before the checkpoint."""
+        return self._behind is not None and self.call < self._behind["run"]["call"]
+
+    @property
+    def path(self) -> str:
+        return "/".join(self.stack)
+
+    def interrupted(self, path: str) -> Mapping[str, Any] | None:
+        """What the checkpoint holds of this phase, if it is the one that was interrupted and not yet at its hook."""
+        behind = self._behind
+        if behind is None or behind["phase"] is None or self.call != behind["run"]["call"]:
+            return None
+        return behind["phase"] if behind["phase"]["path"] == path else None
+
+    def moment(
+        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
+    ) -> Moment:
+        return Moment(run=self.run, hook=hook, phase=path, epoch=epoch, batch=batch, step=self.step)
+
+    # --- saved and restored -------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> dict[str, Any]:
+        """All data sets and nodes of the experiment, by label."""
+        return {node.label: node for node in self._experiment.ctx.available_nodes.values()}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {node_id: node.label for node_id, node in self._experiment.ctx.available_nodes.items()}
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds, by name."""
+        training = self.training
+        history = self._experiment._history[: self._history_before]
+        return live_parts(self._experiment.model_graph) | {
+            "graph": describe(self._experiment.model_graph),
+            "run": {
+                "id": self.run,
+                "label": self._experiment.label,
+                "call": max(self.call, 0),
+                "step": self.step,
+                "announced": list(self.announced),
+                "counters": self._sessions.counters,
+                "streams_at_start": self._streams_at_start,
+            },
+            "phase": None if training is None else training.get_state(self.labels),
+            "finished": dict(self.finished.phases),
+            "history": [self._run_state(each) for each in history],
+            "random": rng.capture_state(),
+        }
+
+    def _run_state(self, entry: Any) -> dict[str, Any]:
+        return Encoder(self.labels, frozenset({("ExecutionContext", "inputs")})).encode(entry)
+
+    def go_on(self, wanted: Wanted) -> None:
+        """Put the newest whole checkpoint into the graph; the rest when the plan has come to its place."""
+        assert self._sessions.directory is not None
+        found = go_on(self._sessions.directory, wanted, self._load, healthy=self._sessions.wants_healthy)
+        if found is None:
+            return
+        self.last_resume, self._behind = found
+        saved = self._behind
+        self.run = self._sessions.directory.run  # a fork has another id than its state
+        self.step = saved["run"]["step"]
+        self._streams_at_start = dict(saved["run"]["streams_at_start"])
+        self.announced = list(saved["run"]["announced"])
+        self.finished = Finished(saved["finished"])
+        self._experiment._history = [Decoder(self.nodes).decode(each) for each in saved["history"]]
+        self._history_before = len(self._experiment._history)
+        self._sessions.fill_ledgers(saved["run"]["counters"], self.last_resume.record)
+
+    def _load(
+        self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
+    ) -> tuple[Mapping[str, Any], Any]:
+        tree = opened.tree
+        if not isinstance(tree, dict) or not tree.keys() >= {*PLAIN}:
+            raise PlanMismatchError([f"{opened.path} holds no run of a ModularML experiment"])
+        saved = state.rebuild(opened, {name: tree[name] for name in PLAIN})
+        if saved["run"]["label"] != self._experiment.label:
+            raise PlanMismatchError(
+                [
+                    f"{opened.path} is of experiment {saved['run']['label']!r}, and this is {self._experiment.label!r}"
+                ]
+            )
+        graph = self._experiment.model_graph
+        make_ready(graph, saved["graph"])
+        parts = {name: part for name, part in live_parts(graph).items() if name in tree}
+        restored = state.restore(opened, parts, verify=verify, keep=self._sessions.excluded)
+        return saved, restored.kept
+
+    def arrive(self) -> None:
+        """The plan is where it was when it was saved: from here on all is as it would have been."""
+        if self._behind is None or self.is_call_done:
+            return
+        saved = self._behind
+        assert self.last_resume is not None
+        self._sessions.fill_ledgers(saved["run"]["counters"], self.last_resume.record)
+        if self.training is not None:
+            self.training.arrive(self.nodes)
+        rng.restore_state(dict(saved["random"]))
+        self._behind = None
+        self.last_resume.arrive(Ahead())
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random streams."""
+        finished = {
+            path: {name: each["results"][name] for name in ("metrics", "losses")}
+            for path, each in self.finished.phases.items()
+        }
+        streams = streams_used(rng.capture_state(), self._streams_at_start)
+        place = {"step": self.step, "call": self.call, "announced": self.announced}
+        parts = live_parts(self._experiment.model_graph)
+        return state.digest(state.capture(parts | {"finished": finished, "place": place, "random": streams}))

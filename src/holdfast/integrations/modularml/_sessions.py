@@ -1,0 +1,212 @@
+"""`Sessions`: the rules of one experiment at work, each with a ledger of its own, in one directory."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from modularml.core.experiment.phases.phase_group import PhaseGroup
+from modularml.core.experiment.phases.train_phase import TrainPhase
+
+from ... import bundle, state
+from ...policy import Checkpointing, attach_to_experiment, attach_to_training
+from ...records import Moment
+from ...runtime import ExperimentDirectory, LastStep, Session
+from ._graph import memory_state
+from ._policies import IN_EXPERIMENT, IN_PHASES, independent, rule_of
+
+WHOLE = ""
+"""The path under which the experiment's own rule is known."""
+
+
+@dataclass
+class Settings:
+    """What the line that switches Holdfast on said."""
+
+    directory: Path | None = None
+    checkpointing: Checkpointing | None = None
+    resume: bool | str | Path = True
+
+
+@final
+class Sessions:
+    """A session for the experiment's rule, and one for that of each training phase.
+
+    Attributes:
+        directory: held while a call lasts; None if nothing is saved to disk.
+        is_in_use: whether a call lasts: nobody else in this process gets the directory.
+    """
+
+    def __init__(self, experiment: Any, settings: Settings) -> None:
+        self._experiment, self._settings = experiment, settings
+        self.directory: ExperimentDirectory | None = None
+        self.is_in_use = False
+        self._by_path: dict[str, Session] = {}
+        self._last_step = LastStep()
+
+    # --- rules and their places ---------------------------------------------------------------------
+
+    def begin(self, run: str, phases: dict[str, TrainPhase]) -> None:
+        """Find the directory and take it, and give the experiment's own rule its session."""
+        rules = [(phase.label, rule_of(phase._checkpointing)) for phase in phases.values()]
+        place = self._place(rules)
+        whole = rule_of(self._experiment._exp_checkpointing)
+        if place is not None:
+            folders = [rule.directory or place / label for label, rule in rules if rule is not None]
+            release(place)
+            self.directory = ExperimentDirectory(place, run, also=[str(each) for each in [place, *folders]])
+            _open[str(place.absolute())] = self
+        if whole is not None:
+            rule = attach_to_experiment(IN_EXPERIMENT.check(whole))
+            folder = rule.directory or place
+            self._trust(rule)
+            self._by_path[WHOLE] = Session(rule, "experiment", self._experiment.label, self.directory, folder)
+
+    def _place(self, rules: list[tuple[str, Checkpointing | None]]) -> Path | None:
+        own = getattr(self._experiment._exp_checkpointing, "directory", None)
+        found = [self._settings.directory, own, self._experiment._checkpoint_dir]
+        found += [rule.directory for _, rule in rules if rule is not None and rule.mode == "disk"]
+        return next((Path(each) for each in found if each is not None), None)
+
+    def add(self, path: str, phase: Any) -> None:
+        """Give the rule of a training phase its session, if it has a rule, and none yet."""
+        if path in self._by_path:
+            return
+        if phase._checkpointing is None and self._settings.checkpointing is not None:
+            phase._checkpointing = attach_to_training(self._settings.checkpointing)
+        rule = rule_of(phase._checkpointing)
+        if rule is None:
+            return
+        mine = attach_to_training(IN_PHASES.check(rule))
+        if mine is not rule:  # it serves another phase, too: each has a ledger of its own
+            phase._checkpointing = independent(phase._checkpointing, mine)
+        folder = mine.directory or (self.directory and Path(self.directory.path) / phase.label)
+        self._by_path[path] = Session(mine, "train", phase.label, self.directory, folder or None)
+        self._trust(mine)
+
+    def _trust(self, rule: Checkpointing) -> None:
+        if self.directory is not None:
+            self.directory.share_with(rule.options.share_with)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """What the rules leave out of checkpoints: patterns of state paths."""
+        patterns = [each for session in self._by_path.values() for each in session.rule.options.exclude]
+        return tuple(dict.fromkeys(patterns))
+
+    def close(self) -> None:
+        if self.directory is not None and self.directory.is_open:
+            self.directory.close()
+
+    # --- saving -------------------------------------------------------------------------------------
+
+    def heeding(self) -> AbstractContextManager[None]:
+        """Inside, signals and requests to save are heard."""
+        if self.directory is None:
+            return nullcontext()
+        return self.directory.calls.heeding([session.rule for session in self._by_path.values()])
+
+    def save_training(
+        self, path: str, moment: Moment, parts: Callable[[], dict[str, Any]], metrics: dict[str, float]
+    ) -> None:
+        """At a hook of a training loop: save if the rule of the phase at `path` says so."""
+        session, directory = self._by_path[path], self.directory
+        if directory is not None:
+            directory.writer.prepare(wait=moment.hook == "phase_end")
+            directory.writer.check()
+            directory.calls.hear(moment.hook)
+            session.watch.look(directory, moment, metrics)
+        reason = session.due(moment)
+        is_saved = False
+        if reason is not None and session.rule.mode == "memory":
+            session.memory.keep(
+                session._key(moment), state.capture(memory_state(self._experiment.model_graph))
+            )
+        elif reason is not None:
+            is_saved = session.save(moment, parts, reason=reason, metrics=metrics)
+        if directory is not None:
+            self._last_step.keep([session], moment, parts, metrics, is_saved=is_saved)
+            directory.calls.obey()
+
+    def save_whole(self, moment: Moment, parts: Callable[[], dict[str, Any]]) -> None:
+        """At a hook of the experiment: save if its own rule says so."""
+        session = self._by_path[WHOLE]
+        if self.directory is not None:
+            self.directory.writer.check()
+        reason = session.due(moment)
+        if reason is not None:
+            session.save(moment, parts, reason=reason, metrics={})
+
+    def rescue(self, err: BaseException) -> None:
+        """Training has failed: save its last complete step, if its rule says so."""
+        self._last_step.rescue(err)
+
+    # --- what they know -----------------------------------------------------------------------------
+
+    def has(self, path: str) -> bool:
+        """Whether there is a rule for the phase at `path`, or for the experiment (`WHOLE`)."""
+        return path in self._by_path
+
+    @property
+    def wants_healthy(self) -> bool:
+        """Whether a rule minds divergence: then a checkpoint that was saved after it is no place to go on from."""
+        return any(
+            session.rule.options.on_divergence in ("stop", "rollback") for session in self._by_path.values()
+        )
+
+    @property
+    def counters(self) -> dict[str, Any]:
+        return {path: session.rule.get_counters() for path, session in self._by_path.items()}
+
+    def fill_ledgers(self, counters: Mapping[str, Any], record: Any) -> None:
+        """Let each rule know what it had saved when `record` was."""
+        assert self.directory is not None
+        own = self.directory.own()
+        for path, session in self._by_path.items():
+            session.go_on(counters.get(path, {}), own, record)
+
+    @property
+    def available(self) -> dict[str, Path]:
+        """Every checkpoint that the rules know of, as ModularML names them."""
+        found: dict[str, Path] = {}
+        for path, session in self._by_path.items():
+            rule = session.rule
+            for key in rule.keys_by_age if rule.mode == "disk" else ():
+                place = rule.get_path(key)
+                if place is not None:
+                    name = place.name.removesuffix(bundle.SUFFIX)
+                    found[name if path == WHOLE else f"{session.label}/{name}"] = place
+        return found
+
+
+def train_phases(units: list[Any], above: str = "") -> dict[str, TrainPhase]:
+    """All training phases below these units, by path."""
+    found: dict[str, TrainPhase] = {}
+    for unit in units:
+        if isinstance(unit, PhaseGroup):
+            found |= train_phases(unit.all, f"{above}{unit.label}/")
+        elif isinstance(unit, TrainPhase):
+            found[f"{above}{unit.label}"] = unit
+    return found
+
+
+_open: dict[str, Sessions] = {}
+"""Who holds which directory in this process."""
+
+
+def release(place: Path) -> None:
+    """Let go of a directory that an experiment of this process has held, and that does not run now."""
+    sessions = _open.pop(str(place.absolute()), None)
+    if sessions is not None and not sessions.is_in_use:
+        sessions.close()
+
+
+def close_all() -> None:
+    for sessions in [*_open.values()]:
+        sessions.close()
+    _open.clear()

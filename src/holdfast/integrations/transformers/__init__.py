@@ -1,0 +1,13 @@
+"""transformers' `Trainer`: `hold(trainer)` makes it save by a rule, and go on bit for bit from the newest valid checkpoint.
+
+    trainer = Trainer(model=model, args=args, train_dataset=dataset)
+    hold(trainer, checkpointing=rule)
+    trainer.train(resume_from_checkpoint=True)     # from scratch, if there is no checkpoint
+
+A checkpoint is taken when all that belongs to an update is done: logging, evaluation, callbacks. It takes the place
+of the Trainer's own `checkpoint-500/`, which a kill can leave half written.
+"""
+
+from ._held_trainer import HoldfastCallback, hold
+
+__all__ = ["HoldfastCallback", "hold"]

@@ -1,0 +1,376 @@
+"""`hold`: a Trainer that saves through Holdfast, and resumes."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from transformers import Trainer, TrainerCallback, TrainerState
+
+from ... import bundle, rng
+from ...checkpoint import open as open_checkpoint
+from ...errors import DivergenceError, PlanMismatchError, UsageError
+from ...policy import Checkpointing
+from ...runtime import Loop
+from .._common import patching
+from .._common.handover import Handover
+from .._common.reporting import Reporting
+from ..accelerate import _loaders as loaders
+from . import _state as trainers
+
+
+def hold(
+    trainer: Trainer,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    checkpointing: Checkpointing | None = None,
+    label: str = "train",
+    share_directory: bool = False,
+) -> HoldfastCallback:
+    """Let Holdfast save what `trainer` trains, and load it; returns the callback that does it, added to the trainer.
+
+    Args:
+        directory: where checkpoints go, and are looked for; by default `args.output_dir`.
+        checkpointing: when to save, what to keep; `mode="disk"`. A "batch" is an update of the optimizer. By default what
+            `save_strategy`, `save_steps` and `save_total_limit` of the arguments say.
+        label: the name of what is trained, for names such as `train_epoch3`.
+        share_directory: run although another live run uses the directory.
+
+    Raises:
+        UsageError: the trainer is set up in a way that cannot go on exactly here; it says which.
+    """
+    callback = HoldfastCallback(
+        trainer, directory, checkpointing=checkpointing, label=label, share_directory=share_directory
+    )
+    trainer.add_callback(callback)
+    return callback
+
+
+@final
+class HoldfastCallback(Reporting, TrainerCallback):
+    """What `hold` adds to a trainer, and where to ask what became of it.
+
+    `trainer.train()` begins anew; `train(resume_from_checkpoint=True)` goes on from the newest whole checkpoint, and
+    a path of a bundle from that one.
+    """
+
+    _begins = "trainer.train() has begun"
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        checkpointing: Checkpointing | None = None,
+        label: str = "train",
+        share_directory: bool = False,
+    ) -> None:
+        trainers.check(trainer)
+        self._trainer = trainer
+        self._directory = directory or trainer.args.output_dir or "."
+        self._rule = trainers.LIMITS.check(checkpointing or trainers.rule_of(trainer))
+        if trainer.args.world_size > 1 and self._rule.options.on_divergence == "rollback":
+            raise UsageError(
+                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
+                "diverges, and start again; it goes on from the newest checkpoint that was finite."
+            )
+        self._label, self._share = label, share_directory
+        self._loop: Loop | None = None
+        for name, wrapper in (
+            ("train", self._train),
+            ("get_train_dataloader", self._get_train_dataloader),
+            ("_init_training_state", self._init_training_state),
+            ("_evaluate", self._evaluate),
+            ("_maybe_log_save_evaluate", self._maybe_log_save_evaluate),
+            ("_finalize_training", self._finalize_training),
+            ("_save_checkpoint", self._save_checkpoint),
+            ("_load_from_checkpoint", functools.partial(self._load, self._load_model)),
+            ("_load_optimizer_and_scheduler", functools.partial(self._load, self._load_optimizer)),
+            ("_load_scaler", functools.partial(self._load, self._load_scaler)),
+            ("_load_rng_state", functools.partial(self._load, self._arrive)),
+        ):
+            patching.wrap(trainer, name, wrapper)
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: weights, optimizer, state, random streams, …"""
+        self._with_times = False
+        try:
+            return super().state_digest()
+        finally:
+            self._with_times = True
+
+    # --- a training -------------------------------------------------------------------------------
+
+    def _train(
+        self, train: Callable[..., Any], resume_from_checkpoint: Any = None, *more: Any, **options: Any
+    ) -> Any:
+        self._behind: Mapping[str, Any] | None = None
+        self._with_times, self._is_saving = True, False
+        self._parts = Handover(trainers.PARTS, self._take)
+        self._given: Mapping[str, Any] | None = None
+        if (
+            resume_from_checkpoint
+            and resume_from_checkpoint is not True
+            and not _is_bundle(resume_from_checkpoint)
+        ):
+            raise UsageError(
+                f"{resume_from_checkpoint} is a checkpoint of the Trainer's own: a Trainer goes on from it without hold()"
+            )
+        self._processes = trainers.processes_of(self._trainer)
+        if not self._trainer.is_world_process_zero():
+            with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._rule):
+                if (path := trainers.broadcast(None)) is not None:
+                    with open_checkpoint(path) as checkpoint:
+                        self._given, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
+                return self._train_once(lambda folder: train(folder, *more, **options))
+        loop = self._loop = Loop(
+            self._directory,
+            self._rule,
+            objects={"transformers": self._parts},
+            untrained=("transformers/trainer/**",),
+            position=self._get_position,
+            label=self._label,
+            share_directory=self._share,
+        )
+        with loop.holding(), trainers.skipping_nothing():
+            if resume_from_checkpoint:
+                with self._parts.expecting():
+                    self._behind = loop.go_on(resume_from_checkpoint)
+                self._given = self._parts.given
+            if self._trainer.args.world_size > 1:
+                trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
+            while True:
+                try:
+                    done = self._train_once(lambda folder: train(folder, *more, **options))
+                    loop.look()
+                    return done
+                except DivergenceError as err:
+                    if not err.can_roll_back:
+                        raise
+                    self._clear_away()
+                    with self._parts.expecting():
+                        self._behind = loop.roll_back(err)
+                    self._given = self._parts.given
+
+    def _train_once(self, train: Callable[[str | None], Any]) -> Any:
+        """From the beginning, or from what is behind; to the end, or until it diverges."""
+        self._loader: loaders.ReadyLoader | None = None
+        self._at: str | None = None
+        self._owes = self._ended = False
+        self._epoch = 0
+        self._latest: dict[str, float] = {}
+        if self._behind is None:
+            return train(None)
+        self._check_number(self._behind)
+        with tempfile.TemporaryDirectory() as folder:  # all that the Trainer itself reads is this
+            self._saved_state.save_to_json(os.path.join(folder, "trainer_state.json"))
+            return train(folder)
+
+    def _check_number(self, saved: Mapping[str, Any]) -> None:
+        then, now = 1 + len(saved.get("others", ())), self._trainer.args.world_size
+        if then != now:
+            raise PlanMismatchError([f"the checkpoint is of {then} processes, and here are {now}"])
+
+    def _clear_away(self) -> None:
+        """The Trainer was thrown out of its loop: its loader still counts as being iterated, and its work as done."""
+        trainer: Any = self._trainer
+        trainer.current_flos = 0
+        gradients = trainer.accelerator.gradient_state
+        while (active := gradients.active_dataloader) is not None:
+            gradients._remove_dataloader(active)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if self._behind is None:
+            self._tell("phase_start")
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self._epoch, self._ended = int(state.epoch or 0), False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self._at = "step"
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self._at = "epoch"
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        row = trainers.numbers(logs or {})
+        self._latest |= row
+        if self._loop is not None:
+            self._loop.results.append({"step": state.global_step, **row})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if not self._ended:
+            self._ended = True
+            self._announce("phase_end")
+
+    def _maybe_log_save_evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
+        done = original(*more, **options)
+        at, self._at = self._at, None
+        if at == "step":
+            # What ends an epoch comes after its last update, and a checkpoint between the two would skip it.
+            self._owes = float(self._trainer.state.epoch or 0).is_integer()
+            if not self._owes:
+                self._announce("batch_end")
+        elif at == "epoch":
+            if self._owes:
+                self._owes = False
+                self._announce("batch_end")
+            self._announce("epoch_end")
+        return done
+
+    def _evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
+        """All but what `eval_on_start` asks for once more, though the run that goes on has had it."""
+        if self._behind is not None:
+            if self._saved_state.global_step:
+                return {}
+            self._arrive()  # it was saved before that, and what evaluating draws counts
+        return original(*more, **options)
+
+    def _finalize_training(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
+        self._arrive()  # if it is not there yet, there was nothing left to train
+        return original(*more, **options)
+
+    def _announce(self, hook: str) -> None:
+        state = self._trainer.state
+        per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
+        batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
+        epoch = None if hook.startswith("phase") else self._epoch
+        self._tell(hook, epoch=epoch, batch=batch, metrics=self._latest)
+
+    def _tell(self, hook: str, **at: Any) -> None:
+        """Save if process 0 says so, with what the others have; leave if it leaves."""
+        if self._loop is None:
+            self._processes.follow(self._get_own)
+            return
+        with self._processes.leading():
+            self._is_saving = True
+            self._loop.announce(hook, step=self._trainer.state.global_step, **at)
+        self._is_saving = False
+
+    def _save_checkpoint(self, original: Callable[..., Any], *more: Any, **options: Any) -> None:
+        """In place of the Trainer's own: the rule decides, and has its say after this."""
+
+    def _get_train_dataloader(self, original: Callable[[], Any]) -> Any:
+        prepared = original()
+        self._loader = loaders.hold(prepared, on_arrival=self._arrive)
+        if self._behind is not None:
+            with rng.preserved():
+                self._loader.set_state(self._own_part(self._behind)["loader"])
+        return prepared
+
+    @property
+    def _known_loader(self) -> loaders.ReadyLoader:
+        assert self._loader is not None
+        return self._loader
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def _take(self) -> dict[str, Any]:
+        return trainers.parts_of(self._trainer, with_times=self._with_times)
+
+    def _get_own(self) -> dict[str, Any]:
+        """What a process beside 0 has for itself."""
+        self._trainer.store_flos()  # all do it together
+        return {
+            "loader": self._known_loader.get_state(),
+            "course": trainers.get_course(self._trainer),
+            "random": rng.capture_state(),
+        }
+
+    def _get_position(self) -> dict[str, Any]:
+        source = self._known_loader.source
+        others: list[Any] = []
+        if self._is_saving and self._trainer.args.world_size > 1:
+            others = self._processes.gather_others(self._trainer.store_flos)
+        return {
+            "others": others,
+            "epoch": self._epoch,
+            "ended": self._ended,
+            "latest": dict(self._latest),
+            "stopped": self._trainer.control.should_training_stop,
+            "course": trainers.get_course(self._trainer),
+            "loader": self._known_loader.get_state(),
+            "exactness": source.exactness,
+            "next_batch": source.fingerprint(),
+        }
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    @property
+    def _saved_state(self) -> TrainerState:
+        assert self._given is not None
+        return TrainerState(**self._given["trainer"])
+
+    def _load(
+        self,
+        ours: Callable[..., None],
+        original: Callable[..., Any],
+        checkpoint: Any,
+        *more: Any,
+        **options: Any,
+    ) -> Any:
+        """Load what was found, or leave it to the Trainer if this is a checkpoint of its own."""
+        if self._given is None:
+            return original(checkpoint, *more, **options)
+        return ours()
+
+    def _load_model(self) -> None:
+        assert self._given is not None
+        model: Any = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        model.load_state_dict(self._given["model"])
+
+    def _load_optimizer(self) -> None:
+        trainer: Any = self._trainer
+        assert self._given is not None
+        trainer.optimizer.load_state_dict(self._given["optimizer"])
+        trainer.lr_scheduler.load_state_dict(self._given["scheduler"])
+
+    def _load_scaler(self) -> None:
+        assert self._given is not None
+        scaler: Any = self._trainer.accelerator.scaler
+        if self._given["scaler"] is not None:
+            scaler.load_state_dict(self._given["scaler"])
+
+    def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
+        epochs, steps = original(*more, **options)
+        stopped = self._behind is not None and self._behind["stopped"]
+        return (sys.maxsize, 0) if stopped else (epochs, steps)
+
+    def _own_part(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of what was saved, what this process had for itself."""
+        rank = self._trainer.args.process_index
+        return saved["others"][rank - 1] if rank else saved
+
+    def _arrive(self) -> None:
+        """The Trainer is where it was when it was saved: from here on all is as it would have been."""
+        if self._behind is None:
+            return
+        saved, self._behind = self._behind, None
+        self._epoch = max(self._epoch, saved["epoch"])  # between two epochs, the next one has begun
+        self._ended, self._latest = saved["ended"], dict(saved["latest"])
+        own = self._own_part(saved)
+        trainers.set_course(self._trainer, own["course"])
+        if self._loop is None:
+            rng.restore_state(own["random"])
+            return
+        self._known.restore_streams()
+        assert self.last_resume is not None
+        if saved["exactness"] != "exact":
+            self.last_resume.differences.append(saved["exactness"].removeprefix("not exact: "))
+        self.last_resume.differences.extend(self._known_loader.source.differences)
+        if (
+            not saved["loader"]["source"]["finished"]
+            and saved["next_batch"] != self._known_loader.source.fingerprint()
+        ):
+            self.last_resume.differences.append("the data give another next batch than they would have")
+
+
+def _is_bundle(path: Any) -> bool:
+    return isinstance(path, str | os.PathLike) and os.fspath(path).rstrip("/").endswith(bundle.SUFFIX)

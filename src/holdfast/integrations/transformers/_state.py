@@ -1,0 +1,174 @@
+"""What of a transformers `Trainer` decides what comes next, and what of its arguments we understand."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import transformers.trainer
+from accelerate.utils import broadcast_object_list
+from transformers import Trainer
+from transformers.trainer_callback import ExportableState
+
+from ...errors import UsageError
+from ...policy import Checkpointing, Limits
+from .._common import handover
+from .._common.processes import Processes
+from ..accelerate._loaders import ReadyLoader
+
+PARTS = ("model", "optimizer", "scheduler", "scaler", "trainer", "config")
+LIMITS = Limits(
+    where="a Trainer of transformers",
+    hooks=frozenset({"phase_start", "batch_end", "epoch_end", "phase_end"}),
+    refused=handover.LIMITS,
+)
+_TIMES = ("_runtime", "_per_second")
+
+
+def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
+    """The live parts of a checkpoint, and the trainer's own state, with or without how long things took."""
+    if trainer.args.world_size == 1:  # else all do it together, when the others give what they have
+        trainer.store_flos()
+    state = asdict(trainer.state)
+    if not with_times:
+        state["log_history"] = [without_times(row) for row in state["log_history"]]
+    scaler, config = trainer.accelerator.scaler, getattr(trainer.model, "config", None)
+    return {
+        "model": trainer.accelerator.unwrap_model(trainer.model).state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "scheduler": trainer.lr_scheduler.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "trainer": state,
+        "config": None if config is None else json.loads(config.to_json_string(use_diff=False)),
+    }
+
+
+def get_course(trainer: Any) -> dict[str, Any]:
+    """What the loop and its callbacks remember beyond that."""
+    return {
+        "control": trainer.control.state()["args"],
+        "callbacks": [[type(each).__name__, each.state()["attributes"]] for each in _stateful(trainer)],
+        "loss": trainer._tr_loss.detach().clone(),
+        "total_loss": trainer._total_loss_scalar,
+        "logged": trainer._globalstep_last_logged,
+        "began": getattr(trainer, "_initial_global_step", 0),
+    }
+
+
+def set_course(trainer: Any, saved: Mapping[str, Any]) -> None:
+    for name, value in saved["control"].items():
+        setattr(trainer.control, name, value)
+    for each, (_, attributes) in zip(_stateful(trainer), saved["callbacks"], strict=False):
+        vars(each).update(attributes)
+    trainer._tr_loss = saved["loss"].to(trainer.args.device)
+    trainer._total_loss_scalar, trainer._globalstep_last_logged = saved["total_loss"], saved["logged"]
+    trainer._initial_global_step = saved["began"]  # which versions before 5.20 have no use for
+
+
+def _stateful(trainer: Any) -> list[Any]:
+    return [each for each in trainer.callback_handler.callbacks if isinstance(each, ExportableState)]
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+def processes_of(trainer: Any) -> Processes:
+    return Processes(trainer.args.world_size, broadcast)
+
+
+def broadcast(value: Any) -> Any:
+    """In each process what process 0 has passed."""
+    return broadcast_object_list([value])[0]
+
+
+@contextmanager
+def leaving_signals_to_process_0(rule: Checkpointing) -> Iterator[None]:
+    """What the rule watches, process 0 hears and decides; the others do what it says."""
+    watched = [*rule.options.signals]
+    if rule.options.save_on_exception:
+        watched.append(signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in watched}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def skipping_nothing() -> Iterator[None]:
+    """Where the Trainer would skip the batches that were trained: a held loader that goes on is there already."""
+    module: Any = transformers.trainer
+    stock = module.skip_first_batches
+
+    def skip(loader: Any, num_batches: int = 0) -> Any:
+        inside = getattr(loader, "base_dataloader", None)
+        return (
+            loader
+            if type(inside) is ReadyLoader and vars(inside)["_rest"] is not None
+            else stock(loader, num_batches)
+        )
+
+    module.skip_first_batches = skip
+    try:
+        yield
+    finally:
+        module.skip_first_batches = stock
+
+
+def rule_of(trainer: Trainer) -> Checkpointing:
+    """The rule that the arguments of a Trainer say, in our words.
+
+    Raises:
+        UsageError: they say none.
+    """
+    args = trainer.args
+    kept = args.save_total_limit
+    match str(getattr(args.save_strategy, "value", args.save_strategy)):
+        case "steps" if args.save_steps >= 1:
+            return Checkpointing(
+                mode="disk", save_on="batch_end", every_n=int(args.save_steps), max_to_keep=kept
+            )
+        case "epoch":
+            return Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=kept)
+        case strategy:
+            raise UsageError(
+                f"save_strategy={strategy!r} with save_steps={args.save_steps} says not when to save: pass checkpointing=."
+            )
+
+
+def check(trainer: Trainer) -> None:
+    """UsageError if it is set up in a way that cannot go on exactly."""
+    args = trainer.args
+    if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        raise UsageError(
+            "FSDP and DeepSpeed spread a model over processes, and this saves whole ones: use DDP"
+        )
+    if args.world_size > 1 and not torch.distributed.is_initialized():
+        raise UsageError(
+            "several devices in one process cannot be held: start one process for each (torchrun)"
+        )
+    if args.load_best_model_at_end:
+        raise UsageError(
+            "load_best_model_at_end looks for the Trainer's own checkpoints: leave it off, and open the best bundle"
+        )
+    if args.ignore_data_skip:
+        raise UsageError("ignore_data_skip gives up the place in the data, which is kept here")
+
+
+def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith(_TIMES)}
+
+
+def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """What of a row of the log is a metric."""
+    return {
+        name: float(value)
+        for name, value in without_times(row).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

@@ -1,0 +1,407 @@
+"""One process's hold on one experiment directory: who runs there, what comes next, what can be shared.
+
+All that is known of earlier saves is read back from the records of the bundles; there is no second book.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import bundle, fingerprint
+from ..checkpoint import FORKED_FROM, LOCK, has_been_held, watched
+from ..errors import (
+    CheckpointNotFoundError,
+    CheckpointPinnedError,
+    CheckpointReplacedError,
+    DamagedError,
+    HoldfastError,
+    RunActiveError,
+    SaveError,
+    SnapshotTornError,
+)
+from ..harness import stop_at_end
+from ..policy import Options, Saved
+from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
+from ..storage import Held, LocalDisk, Storage
+from ._costs import Accounting, Pace, Stopwatch
+from ._divergence import Rollbacks
+from ._expected import Ahead, fingerprint_of
+from ._requests import Calls
+from ._snapshots import Taking
+from ._writer import BackgroundWriter
+
+if TYPE_CHECKING:
+    from ._resume import ResumeReport
+
+logger = logging.getLogger("holdfast")
+
+
+class ExperimentDirectory:
+    """The directory of an experiment, held for one run. Use it as a context manager, or `close()` it.
+
+    `also`: directories, below or elsewhere, to which the experiment saves too. `clock`: seconds, by which
+    packs grow old that have to be read again before they are linked.
+
+    Raises (on construction):
+        RunActiveError: a live process runs an experiment here, and `share` is False.
+        SaveError: one of the directories cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        run: str,
+        *,
+        also: Iterable[str | os.PathLike[str]] = (),
+        share: bool = False,
+        disk: Storage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = os.fspath(path).rstrip("/") or "/"
+        self.run = run
+        self.disk = disk or LocalDisk(_working_directory())
+        self._clock = clock
+        folders = list(dict.fromkeys(os.fspath(path) for path in also))
+        for folder in folders:
+            self._try_out(folder)
+        self._also = [folder for folder in folders if not _is_below(folder, self.path)]
+        self._own_folders = {os.path.normpath(folder) for folder in folders}
+        self.pace = Pace(clock)
+        self.accounting = Accounting(pace=self.pace)
+        self.resumed_from: CheckpointRecord | None = None
+        self.resumed: ResumeReport | None = None  # how exactly it went on; recorded with each save
+        self.rollbacks = Rollbacks()
+        self.taking = Taking()
+        self.writer = BackgroundWriter()
+        self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
+        self._sharing = bundle.Sharing()
+        self._parent: str | None = None
+        self._closed = False
+        self._lock = self._claim(share)
+        try:
+            if self._lock is not None:
+                self._clear_leftovers()
+            self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)
+        except BaseException:
+            self.close()
+            raise
+
+    def _try_out(self, folder: str) -> None:
+        """Fail now, and not after hours of training, if nothing can be saved to this folder."""
+        probe = bundle.part_path(
+            folder, "probe", bundle.new_id()
+        )  # of a name that is swept should we die here
+        try:
+            self._make(folder)
+            self.disk.mkdir(probe)
+            self.disk.rmdir(probe)
+        except OSError as err:
+            raise SaveError(folder, f"nothing can be saved to this directory: {err.strerror}") from err
+
+    def _make(self, folder: str) -> None:
+        """Create a folder and what is missing above it, durably: a save looks only one directory up."""
+        for place in dict.fromkeys(bundle.make_directories(self.disk, folder)):
+            with self.disk.open_directory(place) as above:
+                above.sync()
+
+    def _claim(self, share: bool) -> Held | None:
+        me = f"{socket.gethostname()} {os.getpid()}"
+        with self._needed():
+            self._make(self.path)
+            with self.disk.open_directory(self.path) as here:
+                held = here.claim(LOCK, me.encode())
+                if held is None and not share:
+                    host, pid = self._holder()
+                    raise RunActiveError(self.path, host, pid, f"{host} {pid}" == me)
+        return held
+
+    def _clear_leftovers(self) -> None:
+        with self._needed(), self.disk.open_directory(self.path) as here:
+            now_s = here.status(LOCK).modified_s
+            folders = [*self._folders()]
+        for folder in folders:
+            bundle.sweep(self.disk, folder, now_s)
+
+    @contextmanager
+    def _needed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            raise SaveError(
+                self.path, f"it cannot be used as an experiment's directory: {err.strerror}"
+            ) from err
+
+    def _holder(self) -> tuple[str, int]:
+        with self.disk.open_directory(self.path) as here:
+            file = here.open(LOCK)
+            note = bytearray(min(file.size, 1024))
+            file.read_into(0, memoryview(note))
+            file.close()
+        host, _, pid = note.decode(errors="replace").partition(" ")
+        return host or "?", int(pid) if pid.isdigit() else 0
+
+    def _folders(self) -> Iterator[str]:
+        yield self.path
+        for name in self.disk.folders(self.path):
+            if not name.endswith(bundle.SUFFIX) and not name.startswith("."):
+                yield f"{self.path}/{name}"
+
+    def draft(
+        self,
+        name: str,
+        *,
+        kind: Literal["train", "experiment"],
+        moment: Moment,
+        metrics: Mapping[str, float],
+        reason: str,
+        blocked_s: float,
+        durability: Literal["full", "process"] = "full",
+        ahead: Ahead | None = None,
+    ) -> CheckpointRecord:
+        """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
+        return CheckpointRecord(
+            id="0" * 32,
+            name=name,
+            kind=kind,
+            moment=moment,
+            seq=0,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+            tree=FileEntry("", 0, ""),
+            packs=(),
+            metrics=dict(metrics),  # the loop goes on logging into its own while this is being written
+            reason=reason,
+            durability=durability,
+            versions=fingerprint.versions(),
+            environment=fingerprint.environment(),
+            blocked_s=blocked_s,
+            details=self._details(ahead),
+        )
+
+    def _details(self, ahead: Ahead | None) -> dict[str, Any]:
+        details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
+        if self.resumed is not None:
+            details["resume"] = {"from": self.resumed.record.id, "verdict": self.resumed.verdict}
+        if self.rollbacks.count:
+            details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
+        return details
+
+    def save(
+        self,
+        folder: str,
+        draft: CheckpointRecord,
+        snapshot: Snapshot,
+        *,
+        overwrite: bool = True,
+        watch: Stopwatch | None = None,
+        options: Options | None = None,
+        may_be_infinite: Sequence[str] = (),
+    ) -> CheckpointRecord:
+        """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
+
+        `watch` has measured this save so far; without one it begins now. `options`: of the rule that saves.
+        `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are no sign of sickness.
+
+        Raises:
+            CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
+                is not enough memory, or a live snapshot was changed meanwhile.
+        """
+        draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
+        began_s = time.perf_counter()
+        timed = watch or self.pace.begin()
+        with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
+            record = bundle.save(
+                *(self.disk, folder, draft, snapshot, self._sharing),
+                overwrite=overwrite,
+                now_s=self._clock(),
+                finish=lambda written: self.pace.finish(written, timed, options),
+                is_watched=watched(snapshot.tree, may_be_infinite),
+            )
+        self._seq = record.seq
+        self._parent = record.id
+        self.accounting.add(record, time.perf_counter() - began_s)
+        self.pace.committed(record)
+        logger.info(
+            "saved %s (%s): training blocked for %.3f s, %.3f s in the background, "
+            "%d bytes captured, %d written, %d shared, durability %s",
+            *(record.name, record.reason, record.blocked_s, record.details["background_s"]),
+            *(record.bytes_captured, record.bytes_written, record.bytes_shared, record.durability),
+        )
+        stop_at_end(bundle.bundle_path(folder, record.name), record.moment)
+        return record
+
+    def go_on_from(self, opened: bundle.Bundle) -> None:
+        """The run goes on from this checkpoint, whose bytes have all been verified: its packs can be shared."""
+        self.resumed_from = opened.record
+        self.run = opened.record.run
+        self.rollbacks.read(opened.record)
+        self._parent = opened.record.id
+        self.pace.go_on(opened.record)
+        self._seq = max(self._seq, opened.record.seq)
+        self.trust(opened)
+
+    def share_with(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """Verify the bundles at these places (or below them) once; their packs may be linked from then on.
+
+        Raises:
+            CheckpointNotFoundError: there is no bundle at one of the places.
+        """
+        for place in map(str, places):
+            found = bundle.look(self.disk, place) if place.endswith(bundle.SUFFIX) else None
+            listed = [found] if found else [*bundle.scan(self.disk, place)]
+            if not listed:
+                raise CheckpointNotFoundError(place, "there is nothing to share with")
+            for each in listed:
+                try:
+                    with bundle.Bundle(self.disk, each.path) as opened:
+                        opened.check([*leaves(opened.tree)])
+                        self.trust(opened)
+                except DamagedError as err:
+                    logger.warning("nothing is shared with %s: %s", each.path, err)
+
+    def trust(self, opened: bundle.Bundle) -> None:
+        """Packs of this bundle, whose live pieces the caller has verified, may be linked into new checkpoints."""
+        self._sharing.learn(opened.path, opened.record, opened.stored, now_s=self._clock())
+
+    def scan(self) -> list[bundle.Listed]:
+        """Every checkpoint of the experiment, oldest first, whatever run saved it; damaged ones before.
+
+        What lies in a directory that another experiment has below this one (a fork, a trial of a sweep) is not
+        of this one, and nothing goes on from it unasked.
+        """
+        found = [
+            listed
+            for place in (self.path, *self._also)
+            for listed in bundle.scan(self.disk, place, enters=self._is_ours)
+        ]
+        return sorted(found, key=bundle.by_age)
+
+    def _is_ours(self, folder: str) -> bool:
+        return os.path.normpath(folder) in self._own_folders or not has_been_held(self.disk, folder)
+
+    def own(self) -> list[bundle.Listed]:
+        """This run's checkpoints, oldest first."""
+        return [listed for listed in self.scan() if listed.record and listed.record.run == self.run]
+
+    def facts(self, path: str, *, sizes: bool) -> Saved | None:
+        """What is to be known of a bundle of this run before it may go; None if it is gone or damaged."""
+        listed = bundle.look(self.disk, path)
+        if listed is None or listed.record is None:
+            return None
+        protected = None
+        files: dict[Hashable, int] = {}
+        try:
+            if bundle.is_pinned(self.disk, path):
+                protected = "it is pinned"
+            elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+                protected = "the run went on from it"
+            if sizes:
+                files = bundle.file_sizes(self.disk, path)
+        except OSError as err:
+            protected = f"it cannot be looked at: {err.strerror}"
+        return Saved(path, listed.record, protected, files)
+
+    def rewrite(self, opened: bundle.Bundle, draft: CheckpointRecord, snapshot: Snapshot) -> None:
+        """Commit another state of an opened bundle in its place; what both have in common is linked.
+
+        Raises: as `save`.
+        """
+        sharing = bundle.Sharing()
+        sharing.learn(opened.path, opened.record, opened.stored)
+        with _failing_as_a_save(opened.path):
+            bundle.save(self.disk, os.path.dirname(opened.path), draft, snapshot, sharing)
+        self._sharing.forget(opened.path)
+
+    def remove(self, path: str) -> None:
+        """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
+        listed = bundle.look(self.disk, path)
+        why = None
+        if listed is None:
+            why = "it is gone already"
+        elif listed.record is None:
+            why = "it is damaged"
+        elif listed.record.run != self.run:
+            why = "another run saved it"
+        elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
+            why = "the run went on from it"
+        elif FORKED_FROM in listed.record.details:
+            why = "the run began with it"
+        if why is None:
+            assert listed is not None
+            assert listed.record is not None
+            try:
+                bundle.delete(self.disk, path, expected_id=listed.record.id)
+            except CheckpointReplacedError:
+                why = "it has just been saved anew"
+            except CheckpointPinnedError:
+                why = "it is pinned"
+            except HoldfastError as err:
+                why = str(err)
+            else:
+                self._sharing.forget(path)
+                return
+        logger.info("forgot %s and left it where it is: %s", path, why)
+
+    def tell_loss(self) -> None:
+        """Say what an exception that came in the middle of a step has cost."""
+        self.writer.settle()  # what is being saved is not lost
+        if self.pace.unsaved_steps:
+            logger.warning(
+                "the exception came in the middle of a step, so what it left is not saved: %d steps (%.3g s) since "
+                "the last checkpoint are lost",
+                *(self.pace.unsaved_steps, self.pace.unsaved_s),
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this run still holds the directory."""
+        return not self._closed
+
+    def close(self) -> None:
+        """Let go of the directory, once what is being saved is committed."""
+        self.writer.settle()
+        self._closed = True
+        self.pace.stop()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> ExperimentDirectory:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+
+@contextmanager
+def _failing_as_a_save(path: str) -> Iterator[None]:
+    """Let what a save fails of, besides the disk, be a failed save: the rule knows what to do then."""
+    try:
+        yield
+    except SnapshotTornError as err:
+        raise SaveError(path, str(err)) from err
+    except MemoryError as err:
+        raise SaveError(path, "there was not enough memory to write it") from err
+    except RuntimeError as err:
+        if "can't start new thread" not in str(err):
+            raise
+        raise SaveError(path, "there was not enough memory to start a thread that writes it") from err
+
+
+def _is_below(place: str, above: str) -> bool:
+    return (os.path.abspath(place) + "/").startswith(os.path.abspath(above) + "/")
+
+
+def _working_directory() -> str:
+    """Where a run's relative paths begin, once and for all: its script may go elsewhere while it trains."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed; absolute paths are as good as ever
+        return ""

@@ -1,0 +1,352 @@
+"""`Loop`: what somebody else's training loop needs to be killed at any instant and to go on.
+
+The loop announces its hooks; a rule says when to save; live objects, the loop's own position, what was
+logged and the random streams are one checkpoint. Every integration stands on this.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, final
+
+from .. import bundle, rng, state
+from ..errors import DivergenceError, PlanMismatchError, UsageError
+from ..harness import place
+from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path
+from ..records import RESERVED, Moment
+from ._costs import Accounting
+from ._directory import ExperimentDirectory
+from ._expected import Ahead, generators_in, stream_digests, streams_used
+from ._hyperparameters import merged, options_of, settle
+from ._last_step import LastStep
+from ._manual import save_by_hand
+from ._resume import ResumeReport, Wanted, go_on
+from ._session import Session
+from ._table import Table
+
+Position = Mapping[str, Any]
+"""Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
+
+
+@final
+class Loop:
+    """A loop's hold on its directory, its rule, and the live objects that it trains.
+
+    Args:
+        directory: where checkpoints go, unless the rule has a directory of its own.
+        checkpointing: when to save, to disk; a copy of it if it has a parent already.
+        objects: live objects and plain values by name: all that decides what comes next. A value that is
+            not changed in place (a number, a JAX array) is replaced in this dict by a restore, and has to be
+            replaced in it by the loop.
+        position: asked at each save where the loop is.
+        ahead: asked at each save and at a resume what comes next: the next batch, and generators that are not
+            among the objects.
+        label: the name that stands in for the phase in moments and names.
+        share_directory: run although another live run uses the directory.
+        resume_override: optimizer options for which the script's values win over the checkpoint's.
+        untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
+
+    Attributes:
+        run: the run's id; that of the checkpoint, once it goes on from one.
+        results: what was logged: a table that only grows.
+        last_resume: from where it went on, and how exactly; None if from the beginning.
+
+    Raises:
+        UsageError: the rule cannot work, or an object has a name of the library's own.
+        RunActiveError: another live run uses the directory.
+        SaveError: the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        checkpointing: Checkpointing,
+        *,
+        objects: dict[str, Any],
+        position: Callable[[], Position],
+        ahead: Callable[[], Ahead] = Ahead,
+        label: str = "train",
+        share_directory: bool = False,
+        resume_override: Sequence[str] = (),
+        untrained: Sequence[str] = (),
+    ) -> None:
+        self.label = check_label(label)
+        self.rule = attach_to_training(checkpointing)
+        if self.rule.mode != "disk":
+            raise UsageError("a loop of one's own saves to disk: pass Checkpointing(mode='disk', …)")
+        taken = [name for name in objects if name in RESERVED]
+        if taken:
+            raise UsageError(f"{taken[0]!r} is a name of the library's own: call the object something else")
+        self.objects = objects
+        self.run = secrets.token_hex(16)
+        self.results = Table()
+        self.last_resume: ResumeReport | None = None
+        self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
+        self._position, self._known_ahead = position, ahead
+        self._override = resume_override
+        self._overridden: list[str] = []  # options that a resume set otherwise, in sentences
+        self._options = options_of(self._optimizers)
+        self._streams_at_start = stream_digests(rng.capture_state())
+        directory_path("directory", directory)  # may be empty where a variable is not set
+        folder = Path(place(self.rule.directory or directory))
+        directory = place(directory)
+        self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
+        self._session = Session(self.rule, "train", self.label, self._directory, folder, untrained=untrained)
+        self._folder = folder
+        self.last_step = LastStep()
+        self.rule.reset()
+        self._directory.share_with(self.rule.options.share_with)
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def go_on(self, wanted: Wanted, *, strict: bool = True) -> Mapping[str, Any] | None:
+        """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
+
+        The global random streams are *not* set: the loop does so with `restore_streams`, once it has
+        built its data again, which may draw from them.
+
+        Raises:
+            StateMismatchError: it does not fit the objects; nothing was changed.
+            PlanMismatchError: it is of another loop, or holds other objects.
+            CheckpointNotFoundError, DamagedError: as `go_on` of the session.
+        """
+        found = go_on(
+            self._directory,
+            wanted,
+            lambda opened, how: self._load(opened, how, strict),
+            healthy=self.rule.options.on_divergence in ("stop", "rollback"),
+        )
+        if found is None:
+            return None
+        self.last_resume, saved = found
+        self.last_resume.note(self._overridden)
+        self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
+        self.run = self._directory.run  # of a fork another than in the state
+        self._streams_at_start = dict(saved["run"]["streams_at_start"])
+        self._streams = saved["random"]
+        self.results.set_state(saved["results"])
+        return saved["run"]["position"]
+
+    def _load(
+        self, opened: bundle.Bundle, verify: Literal["first", "streaming"], strict: bool
+    ) -> tuple[Mapping[str, Any], Sequence[str]]:
+        tree = opened.tree
+        if not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}:
+            raise PlanMismatchError([f"{opened.path} holds no run of a loop"])
+        differences = [
+            f"{path!r} was left out, and no run goes on without it"
+            for path in state.all_left_out(tree)
+            if path.partition("/")[0] in RESERVED
+        ]
+        if differences:
+            raise PlanMismatchError(differences)
+        differences = [f"{name!r} was saved and is not here now" for name in tree if not self._knows(name)]
+        differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
+        if differences and strict:
+            raise PlanMismatchError(differences)
+        saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
+        if saved["run"]["label"] != self.label:
+            raise PlanMismatchError(
+                [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
+            )
+        restored = state.restore(
+            opened, dict(self.objects), strict=strict, verify=verify, keep=self.rule.options.exclude
+        )
+        self.objects.update(restored.value)
+        self._settle_options(saved["run"]["options"])
+        return saved, restored.kept
+
+    def _settle_options(self, then: Sequence[Mapping[str, Any]]) -> None:
+        script, schedulers = (
+            self._options,
+            [each for each in self.objects.values() if hasattr(each, "base_lrs")],
+        )
+        if len(then) == len(script):  # else strict=False has let another optimizer pass
+            self._overridden = settle(
+                self._optimizers, schedulers, then=then, script=script, override=self._override
+            )
+            self._options = merged(then, script, self._override)
+
+    @property
+    def _optimizers(self) -> list[Any]:
+        return [each for each in self.objects.values() if hasattr(each, "param_groups")]
+
+    def _knows(self, name: str) -> bool:
+        return name in self.objects or name in RESERVED
+
+    def restore_streams(self) -> None:
+        """Set the global random streams as they were in the checkpoint: the last act of going on.
+
+        What comes next is compared with what should: from now on `last_resume.verdict` is known.
+        """
+        rng.restore_state(dict(self._streams))
+        assert self.last_resume is not None
+        self.last_resume.arrive(self._ahead())
+        if self._directory.rollbacks.reseed(self.run):
+            self.last_resume.note([self._directory.rollbacks.sentence])
+
+    def roll_back(self, why: DivergenceError, *, strict: bool = True) -> Mapping[str, Any]:
+        """Put the checkpoint that `why` names into the objects, as `go_on` does; returns the position that was saved.
+
+        Afterwards the random streams are others than they were (see `session._divergence`).
+        """
+        assert why.healthy is not None
+        listed = bundle.look(self._directory.disk, why.healthy)
+        if listed is None or listed.record is None:
+            raise why
+        self._directory.rollbacks.begin(why.why, listed.record)
+        saved = self.go_on(why.healthy, strict=strict)
+        assert saved is not None
+        return saved
+
+    def look(self) -> None:
+        """Once everything is committed: raise DivergenceError if what was saved last is not finite."""
+        if self._session.watch.is_on:
+            self._directory.writer.settle()
+            self._session.watch.look(self._directory, self.moment, {})
+
+    def _ahead(self) -> Ahead:
+        known = self._known_ahead()
+        return Ahead(known.batch, {**generators_in(self.objects), **known.generators})
+
+    # --- hooks and saves --------------------------------------------------------------------------
+
+    def announce(
+        self,
+        hook: str,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        losses: Collection[str] = (),
+    ) -> None:
+        """The loop is at this hook, everything that belongs to it done: count it, and save if the rule says so.
+
+        `losses`: names of metrics that are to be finite, besides `monitor` and those with "loss" in their name.
+
+        Raises:
+            SaveError: an earlier save in the background has failed, or this one did.
+            Preempted: a signal has told the run to leave, and its state is saved.
+            DivergenceError: what is trained is not finite any more, and the rule minds; nothing was saved now.
+        """
+        self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
+        self._directory.writer.prepare(wait=hook == "phase_end")
+        self._directory.writer.check()
+        self._directory.calls.hear(hook)
+        self._session.watch.look(self._directory, self.moment, metrics or {}, losses)
+        reason = self._session.due(self.moment)
+        is_saved = reason is not None and self._session.save(
+            self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
+        )
+        self.last_step.keep([self._session], self.moment, self._parts, metrics or {}, is_saved=is_saved)
+        self._directory.calls.obey()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, nothing that a checkpoint holds is changed, but for random streams: what is read from data, say.
+
+        If it raises, and the rule says so, the run is saved as it was before.
+        """
+        if not self.rule.options.save_on_exception:
+            yield
+            return
+        position, streams = self._position(), rng.capture_state()
+        try:
+            yield
+        except Exception as err:
+            parts = self._parts()
+            parts["run"]["position"], parts["random"] = position, streams
+            self.last_step.forget()
+            self._session.rescue(self.moment, err, lambda: parts, metrics={}, streams=streams)
+            raise
+
+    def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
+        """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
+
+        Raises:
+            UsageError: the name cannot be one.
+            CheckpointExistsError: it is taken and `overwrite` is False.
+            SaveError: the disk refused.
+        """
+        check_name(name)
+        options = self.rule.options
+        return save_by_hand(
+            self._directory,
+            str(self._folder),
+            name,
+            self._parts(),
+            kind="train",
+            moment=self.moment,
+            metrics=metrics,
+            durability=options.durability,
+            exclude=options.exclude,
+            overwrite=overwrite,
+            ahead=self._ahead(),
+            may_be_infinite=self._session.may_be_infinite,
+        )
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint of this loop holds, by name; live."""
+        return {
+            **self.objects,
+            "run": {
+                "id": self.run,
+                "label": self.label,
+                "position": self._position(),
+                "counters": self.rule.get_counters(),
+                "streams_at_start": self._streams_at_start,
+                "options": self._options,
+            },
+            "results": self.results.get_state(),
+            "random": rng.capture_state(),
+        }
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the run has been rolled back, earlier processes included."""
+        return self._directory.rollbacks.count
+
+    @property
+    def accounting(self) -> Accounting:
+        """What saving has cost so far."""
+        return self._directory.accounting
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
+        return state.digest(
+            state.capture(
+                {
+                    **self.objects,
+                    "position": self._position(),
+                    "results": self.results.get_state(),
+                    "random": streams_used(rng.capture_state(), self._streams_at_start),
+                }
+            )
+        )
+
+    def wait(self) -> None:
+        """Return once everything is committed; raises what a save in the background has raised."""
+        self._directory.writer.wait()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
+        try:
+            with self._directory.calls.heeding([self.rule]):
+                yield
+                self.wait()
+                self.look()
+        except BaseException as err:
+            if self.rule.options.save_on_exception:
+                self.last_step.rescue(err)
+                self._directory.tell_loss()
+            raise
+        finally:
+            self._directory.close()

@@ -1,0 +1,119 @@
+"""What asks a run from outside to save, or to save and leave: signals, Ctrl+C, and a file called `save-now`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ..errors import Preempted
+from ..policy import Checkpointing
+from ..storage import Storage
+from ._signals import SignalWatch
+from ._writer import BackgroundWriter
+
+logger = logging.getLogger("holdfast")
+
+SAVE_NOW = "save-now"
+"""The file's name; whoever wants a save creates it in a directory to which the run saves."""
+
+COMPLETE = frozenset({"batch_end", "epoch_end", "phase_end", "group_end", "experiment_end"})
+"""Hooks at which nothing is half done and at which a call is answered."""
+
+_LOOKS_EVERY_S = 1.0
+
+
+class Calls:
+    """Calls to one run, which hears them only at its hooks.
+
+    At each hook: `hear`, then `answer` from whoever can save there (the first gets the call), then `obey`.
+    """
+
+    def __init__(
+        self,
+        disk: Storage,
+        folders: Sequence[str],
+        writer: BackgroundWriter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._disk, self._folders, self._writer, self._clock = disk, folders, writer, clock
+        self._watch = SignalWatch()
+        self._exit_code = 0
+        self._looks_again_s = clock()
+        self._heard: signal.Signals | None = None
+        self._call: str | None = None  # not answered yet
+
+    @contextmanager
+    def heeding(self, rules: Iterable[Checkpointing]) -> Iterator[None]:
+        """Note the signals that these rules name, and leave as they say if one came after the last hook."""
+        told = [rule.options for rule in rules if rule.options.signals]
+        waits = [
+            options.preemption_deadline_s for options in told if options.preemption_deadline_s is not None
+        ]
+        self._exit_code = told[0].preemption_exit_code if told else 0
+        with self._watch.watching(
+            [each for options in told for each in options.signals],
+            deadline_s=min(waits, default=None),
+            exit_code=self._exit_code,
+            interrupts=any(rule.options.save_on_exception for rule in rules),
+        ):
+            yield
+            self._heard = self._watch.told
+            self.obey()
+
+    def hear(self, hook: str) -> None:
+        """The run is at this hook, with everything that belongs to it done."""
+        if hook not in COMPLETE:
+            return
+        if self._heard is None and self._watch.told is not None:
+            self._heard = self._watch.told
+            self._call = "Ctrl+C" if self._heard is signal.SIGINT else f"told to leave ({self._heard.name})"
+        elif self._call is None and self._is_file_there():
+            self._call = f"asked for by the file {SAVE_NOW}"
+
+    def answer(self) -> str | None:
+        """What was heard, as the reason of a save; None if nothing was, or it has been answered."""
+        call, self._call = self._call, None
+        return call
+
+    def obey(self) -> None:
+        """Leave if a signal was heard, once everything is committed.
+
+        Raises:
+            Preempted: a signal was heard.
+            KeyboardInterrupt: Ctrl+C was.
+            SaveError: the save has failed; older checkpoints are as they were.
+        """
+        if self._heard is None:
+            return
+        told, self._heard, self._call = self._heard, None, None
+        self._writer.wait()
+        self._watch.stand_down()
+        if told is signal.SIGINT:
+            if self._watch.told is told:
+                self._watch.told = None  # whoever catches it may train on
+            raise KeyboardInterrupt
+        logger.warning(
+            "leaving with exit code %d, %.3g s after %s",
+            *(self._exit_code, self._watch.seconds_since_told(), told.name),
+        )
+        raise Preempted(told.name, self._exit_code)
+
+    def _is_file_there(self) -> bool:
+        """Whether somebody has created the file, which is then removed; looked at once a second at most."""
+        if self._clock() < self._looks_again_s:
+            return False
+        self._looks_again_s = self._clock() + _LOOKS_EVERY_S
+        taken = [self._take_file(folder) for folder in self._folders]  # from all of them
+        return any(taken)
+
+    def _take_file(self, folder: str) -> bool:
+        try:
+            with self._disk.open_directory(folder) as here:
+                here.status(SAVE_NOW)
+                here.unlink(SAVE_NOW)  # first, so that what cannot be removed is not obeyed for ever
+        except OSError:
+            return False
+        return True

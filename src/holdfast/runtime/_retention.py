@@ -1,0 +1,99 @@
+"""What a rule gives up, once a checkpoint is committed. The facts are read from the disk, each time anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .. import bundle, state
+from ..checkpoint import StreamedSnapshot
+from ..errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
+from ..policy import Checkpointing, Evicted, in_turn, is_sick, judge, to_thin, unmeasured
+from ..records import Leaf
+from ._directory import ExperimentDirectory
+
+logger = logging.getLogger("holdfast")
+
+
+def given_up(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]) -> list[Evicted]:
+    """Judge all checkpoints of a rule by more than their age, and let it forget those that go.
+
+    `told`: the metrics of which it was said already that no checkpoint has them.
+    """
+    options = rule.options
+    if not options.judges:
+        return []
+    sizes = options.max_bytes is not None
+    saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=sizes))]
+    keep = options.keeping(rule.max_to_keep)
+    for name in sorted(unmeasured(saved, keep) - told) if saved else ():
+        logger.warning("no checkpoint has the metric %r yet, so none is among the best", name)
+        told.add(name)
+    going: list[Evicted] = []
+    for verdict in in_turn(judge(saved, keep, options.max_bytes)):
+        logger.info("gives up %s: %s", verdict.path, verdict.why)
+        going += rule.forget(verdict.path)
+    return going
+
+
+def spared(directory: ExperimentDirectory, rule: Checkpointing, going: Sequence[Evicted]) -> Evicted | None:
+    """Of those that go by age alone, the newest healthy one, while all that stay are sick."""
+    if not going or rule.options.judges:
+        return None
+    stay = (bundle.look(directory.disk, str(path)) for path in reversed(rule.get_paths()))
+    if any(listed and listed.record and not is_sick(listed.record) for listed in stay):
+        return None
+    healthy = [
+        (listed.record.age_key, each)
+        for each in going
+        if each.path is not None
+        and (listed := bundle.look(directory.disk, str(each.path)))
+        and listed.record
+        and not is_sick(listed.record)
+    ]
+    return max(healthy, key=lambda pair: pair[0])[1] if healthy else None
+
+
+def thin(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]) -> None:
+    """Rewrite what is older than the rule's `thin_after` newest without optimizers. A failure is only warned of.
+
+    `told`: what was said already; that there is no optimizer in a checkpoint is said once.
+    """
+    if rule.options.thin_after is None:
+        return
+    saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=False))]
+    for each in to_thin(saved, rule.options.thin_after):
+        try:
+            with bundle.Bundle(directory.disk, each.path, expected_id=each.record.id) as opened:
+                if not _thin(directory, opened) and "thin_after" not in told:
+                    logger.warning(
+                        "thin_after gives up torch optimizers, and %s has none of its own", opened.record.name
+                    )
+                    told.add("thin_after")
+        except (SaveError, DamagedError, CheckpointNotFoundError, CheckpointReplacedError) as err:
+            logger.warning("%s was not thinned: %s", each.path, err)
+
+
+def _thin(directory: ExperimentDirectory, opened: bundle.Bundle) -> bool:
+    """Whether there was an optimizer to give up."""
+    tree = state.without_optimizers(opened.tree)
+    if tree is None:
+        return False
+    record = opened.record
+    places: dict[str, dict[int, bundle.StoredPiece]] = {}
+
+    def part(leaf: Leaf, start: int, size: int) -> memoryview:
+        if leaf.path not in places:
+            places[leaf.path] = {piece.start: piece for piece in opened.pieces(leaf)}
+        out = np.empty(size, np.uint8)
+        opened.read_piece(leaf, places[leaf.path][start], out.data)
+        return out.data
+
+    # Its age and its place in the run stay; only its id is another one, since its content is.
+    details = {**record.details, "thinned": True, "thinned_from": record.id}
+    directory.rewrite(opened, replace(record, details=details), StreamedSnapshot(tree, part))
+    logger.info("thinned %s: its optimizers were given up", opened.path)
+    return True

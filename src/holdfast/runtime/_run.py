@@ -1,0 +1,438 @@
+"""`Run`: a training loop of your own, in any framework, that can be killed at any instant and goes on.
+
+with holdfast.Run("runs/gpt", model=model, optimizer=optimizer, checkpointing=rule) as run:
+    for epoch in run.epochs(10):
+        for batch in run.batches(loader):
+            run.log(loss=train_step(batch))
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, TypeVar, final
+
+from .. import rng
+from ..data import BatchSource, batches_of, differences_of
+from ..errors import DivergenceError, UsageError
+from ..harness import wanted
+from ..policy import Checkpointing
+from ..records import Moment
+from ._costs import Accounting
+from ._expected import Ahead
+from ._loop import Loop
+from ._resume import ResumeReport, Wanted, asked_for
+from ._table import Table
+
+Item = TypeVar("Item")
+Within = Literal["epoch", "batches", "after", "step"]
+"""An epoch before, in, or after its batches; or a step of a loop without epochs."""
+Ended = Literal["complete", "stopped"]
+
+_END = object()
+
+
+@final
+class Run:
+    """A loop of your own: which epoch and batch it is at, what it trains, what it has logged.
+
+    Entering the `with` block puts the newest whole checkpoint into the objects, if there is one; the loops
+    over `epochs`, `batches` and `steps` then begin where it was. Leaving it waits until all is committed.
+
+    Args:
+        directory: where checkpoints go, and are looked for.
+        checkpointing: when to save, what to keep; `mode="disk"`.
+        resume: True: go on from the newest whole checkpoint, or from scratch if there is none. A path or name:
+            from that one. False: from scratch.
+        label: the name of what is trained, for names such as `train_epoch3`.
+        strict: whether every object must fit, and none be missing.
+        allow_reread: whether data without a position may be read again from an epoch's start, to skip.
+        share_directory: run although another live run uses the directory.
+        resume_override: optimizer options, such as "lr", for which the script's values win over the checkpoint's.
+        on_rollback: called with the run after each rollback (`on_divergence="rollback"`), once the objects are as they
+            were in the checkpoint: the place to make a step smaller.
+        objects: by name, all that decides what comes next: models, optimizers, schedules, scalers, random
+            generators, dicts, arrays, whatever `register_adapter` knows. What is not changed in place
+            (a number, a JAX array) is read from and written to the run: `run["params"] = params`.
+
+    Attributes:
+        epoch: the epoch it is in, from 0.
+        batch: batches finished of the current loop over `batches`.
+        step: updates of the first torch optimizer among the objects; without one, batches (or steps) finished.
+
+    Raises:
+        UsageError: the rule cannot work, or a name is taken.
+        PlanMismatchError, StateMismatchError: the checkpoint does not fit the objects; nothing was changed.
+        RunActiveError: another live run uses the directory.
+        DivergenceError: what is trained is not finite any more, and the rule says to stop.
+        DamagedError: there are checkpoints, and none can be used.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        checkpointing: Checkpointing,
+        resume: bool | str | os.PathLike[str] = True,
+        label: str = "train",
+        strict: bool = True,
+        allow_reread: bool = False,
+        share_directory: bool = False,
+        resume_override: Sequence[str] = (),
+        on_rollback: Callable[[Run], None] | None = None,
+        **objects: Any,
+    ) -> None:
+        asked = asked_for(resume)
+        self._loop = Loop(
+            directory,
+            checkpointing,
+            objects=dict(objects),
+            position=self._get_position,
+            ahead=self._ahead,
+            label=label,
+            share_directory=share_directory,
+            resume_override=resume_override,
+        )
+        self._wanted: Wanted | None = wanted(asked, directory)
+        self._strict, self._allow_reread = strict, allow_reread
+        self._on_rollback = on_rollback
+        self._diverged: DivergenceError | None = None  # a rollback is due
+        self._stack = ExitStack()
+        self._updates = _watch(objects)
+        self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
+        self._latest: dict[str, float] = {}
+        # Where the loop is: all of this is saved.
+        self.epoch, self.batch = 0, 0
+        self._steps = 0
+        self._within: Within | None = None
+        self._announced = False  # `batch_start` of the next batch has been
+        self._ended: Ended | None = None
+        # The data of the epochs, what their position was in the checkpoint, and whether that is still ahead.
+        self._data: tuple[Any, BatchSource] | None = None
+        self._saved_data: Mapping[str, Any] | None = None
+        # How exact the data were, which batch was next, and of what data.
+        self._saved_next: tuple[str, str | None, Any] = ("exact", None, None)
+        self._is_behind = False
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        self._stack.enter_context(self._loop.holding())
+        if self._updates is not None:
+            self._stack.callback(self._updates.close)
+        try:
+            saved = None if self._wanted is None else self._loop.go_on(self._wanted, strict=self._strict)
+            if saved is None:
+                self._announce("phase_start")
+            else:
+                self._set_position(saved)
+        except BaseException as err:
+            self._stack.__exit__(type(err), err, err.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None or self._is_behind:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            if self._diverged is None and self._within is not None:
+                self._ended = "stopped"  # the outer loop was left by a `break`
+                if self._within != "step":
+                    self._finish_epoch()
+            if self._diverged is None and self._ended != "complete":
+                self._ended = self._ended or "complete"
+                self._announce("phase_end")
+            if self._diverged is not None:
+                raise self._diverged  # too late to go back
+
+    def epochs(self, n_epochs: int) -> Iterator[int]:
+        """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
+        _check_count("n_epochs", n_epochs)
+        while self._goes_on(lambda: self.epoch < n_epochs or self._within is not None):
+            if self._within is None:
+                self._arrive()
+                self.batch, self._within, self._ended = 0, "epoch", None
+                self._announce("epoch_start", epoch=self.epoch)
+                if self.diverged:
+                    continue
+            elif self._within == "epoch":
+                self._arrive()
+            yield self.epoch
+            if not self.diverged:
+                self._arrive()
+                self._finish_epoch()
+        self._arrive()
+
+    def _goes_on(self, has_more: Callable[[], bool]) -> bool:
+        """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
+        while True:
+            if self._ended == "stopped":
+                return False
+            if not (self.diverged or has_more()):
+                self._minding(self._loop.look)
+            if self._diverged is None:
+                return has_more()
+            why, self._diverged = self._diverged, None
+            saved = self._loop.roll_back(why, strict=self._strict)
+            self._data = None
+            self._set_position(saved)
+            if self._on_rollback is not None:
+                self._on_rollback(self)
+
+    def batches(
+        self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0
+    ) -> Iterator[Item]:
+        """The batches of `data` still to come in this epoch, as `data` gives them; once in an epoch.
+
+        A `DataLoader`, a loader with a state of its own, a list of batches, or a `holdfast.data.Dataset` (then
+        `batch_size` and `seed` are used) goes on in mid-epoch; see `holdfast.data.batches_of`. Code between
+        `epochs` and this runs again when an epoch is entered in its middle; code after it does not.
+
+        Raises:
+            UsageError: not inside `epochs`, a second time in one epoch, or the data cannot go on here.
+        """
+        if self._within in (None, "step") or (self._within != "epoch" and not self._is_behind):
+            raise UsageError(
+                "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
+                "they are; for a loop without epochs there is run.steps(n)."
+            )
+        source = self._source_of(data, batch_size, seed)
+        with rng.preserved():
+            rest = None if self._saved_data is None else source.resume(self._saved_data)
+        if self._saved_data is not None:
+            self._note_differences(source)
+        self._saved_data = None
+        if self._is_behind:
+            assert rest is not None
+            iterator, is_over = rest, self._within == "after"
+            self._arrive()
+        else:
+            iterator, is_over = source.begin(self.epoch), False
+        self._within = "after" if is_over else "batches"
+        num_batches = source.num_batches
+        try:
+            while not is_over and (num_batches is None or self.batch < num_batches):
+                if not self._announced:  # before the batch is taken, so that going on from here takes it
+                    self._announced = True
+                    self._announce("batch_start", epoch=self.epoch, batch=self.batch)
+                    if self.diverged:
+                        break
+                with self._loop.at_rest():
+                    batch = next(iterator, _END)
+                if batch is _END:
+                    break
+                yield batch  # type: ignore[misc]
+                self._finish_batch(self.batch)
+                if self.diverged:
+                    break
+        finally:  # also where the loop was left by a `break`
+            self._within, self._announced = "after", False
+
+    def steps(self, n_steps: int) -> Iterator[int]:
+        """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
+        _check_count("n_steps", n_steps)
+        while self._goes_on(lambda: self._steps < n_steps):
+            self._arrive()
+            self._within, self._ended = "step", None
+            if not self._announced:
+                self._announced = True
+                self._announce("batch_start", epoch=0, batch=self._steps)
+                if self.diverged:
+                    continue
+            yield self._steps
+            self._finish_batch(self._steps)
+        self._within = None
+        self._arrive()
+
+    def log(self, **metrics: Any) -> None:
+        """Keep numbers (Python's, or arrays of one element) as columns of `results`; with a checkpoint go the latest.
+
+        What is logged between two ends of batches or epochs is one row.
+        """
+        row = {name: float(value) for name, value in metrics.items()}
+        self._row |= row
+        self._latest |= row
+
+    def save(self, name: str, *, overwrite: bool = True) -> Path:
+        """Save now, under this name; returns the bundle's path once it is committed.
+
+        Inside a batch the batch counts as not done: going on from here does it again, from the objects as
+        they are now. Best called between batches.
+
+        Raises:
+            UsageError: the name cannot be one.
+            CheckpointExistsError: it is taken and `overwrite` is False.
+            SaveError: the disk refused.
+        """
+        return self._loop.save(name, overwrite=overwrite, metrics=self._latest)
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        """The object of this name; after a resume, what was restored."""
+        return self._loop.objects[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Put a new value in the place of an object that is not changed in place."""
+        if name not in self._loop.objects:
+            raise UsageError(f"there is no object {name!r}: pass it to Run, so that a resume can restore it")
+        self._loop.objects[name] = value
+
+    @property
+    def step(self) -> int:
+        if self._updates is not None and self._updates.is_counting:
+            return self._updates.count
+        return self._steps
+
+    @property
+    def moment(self) -> Moment:
+        """The hook that was announced last."""
+        return self._loop.moment
+
+    @property
+    def results(self) -> Table:
+        """What was logged, a row per batch or epoch that logged something."""
+        return self._loop.results
+
+    @property
+    def last_resume(self) -> ResumeReport | None:
+        """From where it went on, and how exactly; None if from scratch."""
+        return self._loop.last_resume
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a rollback is due: it happens as soon as the outer loop, over epochs or steps, goes on.
+
+        Code between the end of `batches` and there still runs once. What it does to the run's objects is undone;
+        what it does elsewhere (a file, a message) it should leave out while this is true.
+        """
+        return self._diverged is not None
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the run has been rolled back."""
+        return self._loop.rollbacks
+
+    @property
+    def accounting(self) -> Accounting:
+        """What saving has cost so far."""
+        return self._loop.accounting
+
+    def state_digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random streams."""
+        return self._loop.state_digest()
+
+    # --- its position -----------------------------------------------------------------------------
+
+    def _finish_batch(self, index: int) -> None:
+        self.batch, self._steps = index + 1, self._steps + 1
+        self._announced = False
+        self._end_row()
+        self._announce("batch_end", epoch=self.epoch, batch=index)
+
+    def _finish_epoch(self) -> None:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        self._within = None
+        self._end_row(epoch)
+        self._announce("epoch_end", epoch=epoch)
+
+    def _end_row(self, epoch: int | None = None) -> None:
+        if self._row:
+            at = self.epoch if epoch is None else epoch
+            self.results.append({"step": self.step, "epoch": at, **self._row})
+            self._row = {}
+
+    def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
+        self._minding(
+            lambda: self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
+        )
+
+    def _minding(self, act: Callable[[], None]) -> None:
+        """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
+        try:
+            act()
+        except DivergenceError as err:
+            if not err.can_roll_back:
+                raise
+            self._diverged = err
+
+    def _get_position(self) -> dict[str, Any]:
+        source = None if self._data is None else self._data[1]
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "steps": self._steps,
+            "updates": self.step,
+            "within": self._within,
+            "announced": self._announced,
+            "ended": self._ended,
+            "data": self._saved_data if source is None else source.get_state(),
+            "row": dict(self._row),
+            "latest": dict(self._latest),
+            "gradients": {} if self._updates is None else self._updates.pending,
+            "exactness": "exact" if source is None else source.exactness,
+            "next_batch": self._next_batch,
+            "about_data": self._saved_next[2] if source is None else source.describe(),
+        }
+
+    @property
+    def _next_batch(self) -> str | None:
+        return self._data[1].fingerprint() if self._data is not None and self._within == "batches" else None
+
+    def _ahead(self) -> Ahead:
+        """The next batch, and the generators of the loader."""
+        own = {} if self._data is None else self._data[1].generators
+        return Ahead(self._next_batch, {f"data: {name}": each for name, each in own.items()})
+
+    def _set_position(self, saved: Mapping[str, Any]) -> None:
+        self.epoch, self.batch, self._steps = saved["epoch"], saved["batch"], saved["steps"]
+        self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
+        self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
+        if self._updates is not None:
+            self._updates.go_on(saved["updates"], saved["gradients"])
+        self._saved_data, self._is_behind = saved["data"], True
+        self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
+
+    def _arrive(self) -> None:
+        """The loop is where the checkpoint was: from here on everything is as it would have been."""
+        if self._is_behind:
+            self._is_behind = False
+            self._loop.restore_streams()
+
+    def _source_of(self, data: Any, batch_size: int | None, seed: int) -> BatchSource:
+        """The source of these data; the one of the epoch before, if they are the same object."""
+        if self._data is None or self._data[0] is not data:
+            source = batches_of(
+                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
+            )
+            self._data = data, source
+        return self._data[1]
+
+    def _note_differences(self, source: BatchSource) -> None:
+        assert self.last_resume is not None
+        exactness, next_batch, about = self._saved_next
+        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        found += source.differences
+        if self._within == "batches" and next_batch != source.fingerprint():
+            found.append("the data give another next batch than they would have")
+        if about is not None:
+            found += differences_of(about, source.describe())
+        self.last_resume.note(found)
+
+
+def _watch(objects: Mapping[str, Any]) -> Any:
+    """Who counts updates and knows gradients; None where torch is not loaded."""
+    if "torch" not in sys.modules:
+        return None
+    from ._torch_updates import Updates
+
+    return Updates(objects)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UsageError(f"{name} is a number >= 0, not {value!r}")

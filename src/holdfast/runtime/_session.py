@@ -1,0 +1,371 @@
+"""`Session`: joins a `Checkpointing` rule to a run. It saves when the rule says so, and keeps what it says."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import bundle, rng
+from .. import state as states
+from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
+from ..harness import REASON, asked, is_end, tell
+from ..policy import Checkpointing, Evicted, Key, experiment_key, experiment_name, training_key, training_name
+from ..records import MANUAL, CheckpointRecord, Moment, Snapshot
+from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
+from ._costs import Pace, Stopwatch
+from ._directory import ExperimentDirectory
+from ._divergence import Watch
+from ._expected import Ahead
+from ._requests import COMPLETE
+from ._retention import given_up, spared, thin
+from ._snapshots import InMemory
+
+logger = logging.getLogger("holdfast")
+
+Kind = Literal["train", "experiment"]
+_ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
+_TIMED = ("batch_end", "epoch_end")
+_COME_AGAIN = ("epoch_start", "epoch_end", "batch_start", "batch_end")
+_LONGEST_REASON = 200
+_RETRY_AFTER_S = (0.2, 2.0)
+
+Taken = MemorySnapshot | LazySnapshot | LiveSnapshot
+
+
+class Session:
+    """One rule at work: in a train phase (kind "train") or around an experiment (kind "experiment").
+
+    Args:
+        rule: the rule and its ledger, which this session fills.
+        kind: which of the two tables of names and keys holds.
+        label: the phase's or experiment's label, for names.
+        directory: the experiment's directory; None if the rule keeps its checkpoints in memory.
+        folder: where bundles go; in or outside of `directory`.
+        untrained: patterns of paths of what is saved and not trained: NaN and infinity are no sickness there.
+    """
+
+    def __init__(
+        self,
+        rule: Checkpointing,
+        kind: Kind,
+        label: str,
+        directory: ExperimentDirectory | None,
+        folder: Path | None,
+        *,
+        untrained: Sequence[str] = (),
+    ) -> None:
+        if rule.mode == "disk" and (directory is None or folder is None):
+            raise UsageError(
+                f"{label!r} saves to disk and has no directory: pass directory= to its Checkpointing."
+            )
+        self.rule, self.label = rule, label
+        self.kind: Kind = kind
+        self._directory, self._folder = directory, folder
+        self.may_be_infinite = (*rule.options.may_be_infinite, *untrained)
+        self.watch = Watch(rule.options)
+        self.memory = InMemory(rule, label)
+        self._past: set[str] = set()  # names that this run saved before the moment it goes on from
+        self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
+        self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
+        self._owes = False  # a save was given up, so the next hook makes up for it
+        self._insists = False  # the save that is due was asked for, and is not skipped
+        on_disk = rule.mode == "disk" and directory is not None
+        self._pace = directory.pace if on_disk and directory is not None else Pace()
+        self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
+
+    def due(self, moment: Moment) -> str | None:
+        """Count this hook; the reason to save now, or None.
+
+        What somebody asks for comes first, then what the rule says of this hook, then the time that has passed.
+        `max_overhead` holds back what the rule says of hooks that come again.
+        """
+        tell(moment.step, time.time())
+        self._pace.at(moment.step)
+        asked, planned = self._asked(moment), self._planned(moment)
+        self._insists = asked is not None
+        if asked is not None:
+            return asked
+        options = self.rule.options
+        if planned is not None and moment.hook in _COME_AGAIN and not self._pace.is_affordable(options):
+            logger.info("put off a save (%s): it would exceed max_overhead", planned)
+            planned = None
+        if planned is None and moment.hook in _TIMED:
+            directory = self._directory
+            is_busy = self.rule.mode == "disk" and directory is not None and directory.writer.is_busy
+            return self._pace.reason(options, is_busy=is_busy)
+        return planned
+
+    def _asked(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        if self.rule.take_request():
+            return "asked for by request()"
+        if self._directory is None or self.rule.mode == "memory":
+            return None
+        return self._directory.calls.answer()
+
+    def _planned(self, moment: Moment) -> str | None:
+        reason = self.rule.explain(moment.hook)
+        if self.rule.should_save(moment.hook):
+            self._owes = False
+            return reason
+        if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
+            self._owes = False
+            return f"{moment.hook}, in place of one that was given up"
+        if self._is_end_of_replay(moment):
+            return REASON
+        return None
+
+    def _is_end_of_replay(self, moment: Moment) -> bool:
+        replay = asked()
+        if replay is None or self._folder is None or moment.hook not in {*self.rule.save_on, *_TIMED}:
+            return False
+        return is_end(self._path(self._name(moment)), moment)
+
+    def save(
+        self,
+        moment: Moment,
+        state: Callable[[], Any] | MemorySnapshot,
+        *,
+        reason: str,
+        metrics: Mapping[str, float],
+        ahead: Callable[[], Ahead] = Ahead,
+    ) -> bool:
+        """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
+
+        On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
+        up for it is deleted. `ahead` says what comes next, for the record. Nothing is done, and False returned, if
+        another save is still being written, this hook will come again, and the rule says to skip then.
+
+        Raises:
+            SaveError: the disk refused, and nothing was to be done in the background.
+            UnsupportedStateError: something cannot be saved.
+        """
+        key, name, exclude = self._key(moment), self._name(moment), self.rule.options.exclude
+        if self._directory is None or self.rule.mode == "memory":
+            watch = self._pace.begin()
+            taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
+            self.memory.keep(key, taken)
+            self._pace.kept(moment.step, watch)
+            return True
+        directory = self._directory
+        may_skip = self.rule.options.when_busy == "skip" and moment.hook in _COME_AGAIN and not self._insists
+        if may_skip and directory.writer.is_busy:
+            logger.info("skipped %s: the save before is still being written", name)
+            directory.accounting.skipped += 1
+            return False
+        watch = self._pace.begin()
+        watch.waited_s = directory.writer.settle()
+        is_taken = isinstance(state, MemorySnapshot)
+        snapshot = state if is_taken else directory.taking.take(state(), self.rule)
+        draft = directory.draft(
+            name,
+            kind=self.kind,
+            moment=moment,
+            metrics=metrics,
+            reason=reason,
+            blocked_s=watch.blocked_s(),
+            durability=self.rule.options.durability,
+            ahead=ahead(),
+        )
+        if snapshot.is_live:
+            record = self._commit(directory, key, draft, snapshot, watch)
+            counted_s = 0.0 if record is None else record.blocked_s
+            directory.accounting.blocked_s += watch.blocked_s() - counted_s
+        else:
+            needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
+            watch.returned_s = time.perf_counter()
+            directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
+            if self._is_end_of_replay(moment):
+                directory.writer.wait()  # nothing more is to be done: the process ends with the commit
+        return True
+
+    def affords_copy(self) -> bool:
+        """Whether the rule lets training wait for a copy of a step, for a save that may never come."""
+        return self._pace.affords_copy(self.rule.options)
+
+    def copied(self, seconds: float) -> None:
+        """Training has waited so long for such a copy."""
+        self._pace.copied(seconds, self.rule.options)
+        if self._directory is not None:
+            self._directory.accounting.blocked_s += seconds
+
+    def rescue(
+        self,
+        moment: Moment,
+        error: BaseException,
+        state: Callable[[], Any] | MemorySnapshot,
+        *,
+        metrics: Mapping[str, float],
+        streams: rng.RandomState,
+    ) -> None:
+        """Save the last complete step, because `error` has come after it; a failure of that is only logged.
+
+        `streams`: the global random streams as they were then.
+        """
+        assert self._directory is not None
+        try:
+            reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
+            self._insists = True
+            self.save(moment, state, reason=reason, metrics=metrics, ahead=lambda: Ahead(streams=streams))
+            self._directory.writer.wait()
+        except Exception:  # the run ends by the other one, which says more
+            logger.exception("the last complete step could not be saved")
+
+    def _commit(
+        self,
+        directory: ExperimentDirectory,
+        key: Key,
+        draft: CheckpointRecord,
+        taken: Taken,
+        watch: Stopwatch,
+    ) -> CheckpointRecord | None:
+        try:
+            if isinstance(taken, LazySnapshot):
+                try:
+                    taken.seal()
+                except SnapshotTornError as err:
+                    self._give_up(directory, draft, err)
+                    self._pace.give_up(watch)
+                    return None
+                watch.also_blocked_s = taken.blocked_s
+                if taken.breach is not None:
+                    directory.taking.stop_being_lazy(taken.breach)
+            record = self._write(directory, draft, taken, watch)
+            if record is None:
+                return None
+        finally:
+            taken.release()
+        self._going += self.rule.record_disk(key, self._path(draft.name))
+        self._going += given_up(directory, self.rule, self._told)
+        self._delete_evicted(directory)
+        thin(directory, self.rule, self._told)
+        self._tell(record)
+        return record
+
+    def _tell(self, record: CheckpointRecord) -> None:
+        if self.rule.options.on_saved is not None:
+            try:
+                self.rule.options.on_saved(record)
+            except Exception:  # what counts checkpoints must not end what makes them
+                logger.exception("on_saved has failed for %s, which is saved all the same", record.name)
+
+    def _give_up(
+        self, directory: ExperimentDirectory, draft: CheckpointRecord, why: SnapshotTornError
+    ) -> None:
+        """What the state was at that moment is gone, and what it is now never was at a hook: nothing is saved."""
+        logger.warning("gave up saving %s: %s", draft.name, why)
+        directory.taking.stop_being_lazy(f"{why.leaf!r} was changed before it was copied")
+        directory.accounting.dropped += 1
+        self._owes = True
+
+    def _write(
+        self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot, watch: Stopwatch
+    ) -> CheckpointRecord | None:
+        """What was committed; if nothing was, the rule is content with a warning."""
+        overwrite = self.rule.overwrite or draft.name in self._replaceable
+        patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
+        while True:
+            try:
+                record = directory.save(
+                    str(self._folder),
+                    draft,
+                    snapshot,
+                    overwrite=overwrite,
+                    watch=watch,
+                    options=self.rule.options,
+                    may_be_infinite=self.may_be_infinite,
+                )
+                self.watch.saw(record)
+                return record
+            except SaveError as err:
+                if patience_s:
+                    logger.warning("%s Trying again.", err)
+                    time.sleep(patience_s.pop(0))
+                elif self.rule.options.on_error == "warn":
+                    logger.warning("%s Training goes on without it.", err)
+                    directory.accounting.failures += 1
+                    self._pace.failed(watch)
+                    return None
+                else:
+                    raise
+
+    def refuse_taken(self, moments: Iterable[Moment]) -> None:
+        """Before training: fail if the rule must not overwrite and one of these saves would have to.
+
+        Raises:
+            CheckpointExistsError: a checkpoint of a name that will be needed exists, or two will need one name.
+        """
+        if self.rule.overwrite or self.rule.mode == "memory" or self._directory is None:
+            return
+        taken = set()
+        for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0):
+            if isinstance(listed.problem, DamagedError):
+                # Is renamed when its name is needed, so nothing is lost.
+                self._replaceable.add(os.path.basename(listed.path).removesuffix(bundle.SUFFIX))
+            else:
+                taken.add(listed.path)
+        seen: set[str] = set()
+        for moment in moments:
+            name = self._name(moment)
+            if name in self._past and moment.hook not in _ENDS:
+                continue
+            if name in seen or (self._path(name) in taken and name not in self._replaceable):
+                raise CheckpointExistsError(self._path(name))
+            seen.add(name)
+
+    def go_on(
+        self, counters: Mapping[str, int], own: Iterable[bundle.Listed], after: CheckpointRecord
+    ) -> None:
+        """Know what an uninterrupted run would know after `after`: from this run's records, `own`, by age."""
+        self.watch.forget()
+        self.rule.reset()
+        self.rule.set_counters(counters)
+        for listed in own:
+            record = listed.record
+            if record is None or not self._is_mine(listed, record):
+                continue
+            # An older one may be of later training: the run went back behind it, by name, once before.
+            if record.age_key <= after.age_key and record.moment.step <= after.moment.step:
+                self._going += self.rule.record_disk(self._key(record.moment), listed.path)
+                self._past.add(record.name)
+            else:
+                self._replaceable.add(record.name)
+        if self._directory is not None:
+            # A kill may have come between a commit and what was given up for it: that is still to go.
+            self._going += given_up(self._directory, self.rule, self._told)
+            if self._directory.resumed is not None:
+                self._directory.resumed.tell(self.rule.options.on_saved)
+
+    def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
+        saved_by_a_rule = record.moment.hook != MANUAL
+        return saved_by_a_rule and record.kind == self.kind and listed.path == self._path(record.name)
+
+    def _delete_evicted(self, directory: ExperimentDirectory) -> None:
+        spare = spared(directory, self.rule, self._going)
+        for evicted in self._going:
+            if evicted.path is None or self.rule.is_named(evicted.path) or evicted == spare:
+                continue
+            directory.remove(str(evicted.path))
+        self._going = [] if spare is None else [spare]
+
+    def _path(self, name: str) -> str:
+        return bundle.bundle_path(str(self._folder), name)
+
+    def _key(self, moment: Moment) -> Key:
+        if self.kind == "train":
+            return training_key(self.rule, moment)
+        return experiment_key(self.rule, moment, self._unit(moment))
+
+    def _name(self, moment: Moment) -> str:
+        if self.kind == "train":
+            return training_name(self.rule, moment, self.label)
+        return experiment_name(self.rule, moment, self._unit(moment))
+
+    def _unit(self, moment: Moment) -> str:
+        """The label of the phase or group around which an experiment's hook is."""
+        return moment.phase.rpartition("/")[2] if moment.phase else self.label

@@ -1,0 +1,105 @@
+"""How many updates torch optimizers have made, and which gradients still wait for one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, final
+
+import torch
+from torch.optim import Optimizer
+
+from .. import paths
+from ..errors import StateMismatchError
+
+
+@final
+class Updates:
+    """Watches the optimizers among `objects`, and the parameters of their modules.
+
+    A gradient is part of what comes next only while an accumulation is half done. After an update most
+    loops leave the used gradients where they are; those are known by the version that they had when the
+    optimizer was done with them, and are not saved.
+    """
+
+    def __init__(self, objects: Mapping[str, Any]) -> None:
+        self.count = 0
+        self._used: dict[
+            torch.Tensor, tuple[int, int]
+        ] = {}  # by parameter: its gradient's address and version
+        self._parameters = dict(_parameters(objects))
+        self._optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
+        self.is_counting = bool(self._optimizers)
+        self._hooks = [
+            each.register_step_post_hook(
+                functools.partial(self._after_step, counts=each is self._optimizers[0])
+            )
+            for each in self._optimizers
+        ]
+
+    def _after_step(self, optimizer: Optimizer, *details: object, counts: bool) -> None:
+        self.count += counts
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._used[parameter] = _version(parameter.grad)
+
+    def go_on(self, count: int, pending: Mapping[str, Any]) -> None:
+        """Continue from what another process had counted, with the gradients that waited there.
+
+        Raises:
+            StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
+        """
+        self._set_pending(pending)
+        self.count = count
+        for optimizer in self._optimizers if count else ():
+            # Else a schedule whose epoch has no update left would warn that it moves before the first one.
+            optimizer._opt_called = True  # type: ignore[attr-defined]
+
+    @property
+    def pending(self) -> dict[str, torch.Tensor]:
+        """The gradients that wait for an update, by parameter path; live, not copies."""
+        return {
+            path: parameter.grad
+            for path, parameter in self._parameters.items()
+            if parameter.grad is not None and self._used.get(parameter) != _version(parameter.grad)
+        }
+
+    def _set_pending(self, saved: Mapping[str, Any]) -> None:
+        problems = [
+            f"there is no parameter {path!r} of shape {list(gradient.shape)} for the saved gradient"
+            for path, gradient in saved.items()
+            if path not in self._parameters or self._parameters[path].shape != gradient.shape
+        ]
+        if problems:
+            raise StateMismatchError(problems)
+        for path, parameter in self._parameters.items():
+            gradient = saved.get(path)
+            parameter.grad = None if gradient is None else torch.as_tensor(gradient).to(parameter, copy=True)
+
+    def close(self) -> None:
+        """Watch no more."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+def _version(gradient: torch.Tensor) -> tuple[int, int]:
+    return gradient.data_ptr(), gradient._version
+
+
+def _parameters(objects: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter once, under the first path that leads to it."""
+    seen: set[int] = set()
+    for name, each in objects.items():
+        match each:
+            case torch.nn.Module():
+                found = each.named_parameters()
+            case Optimizer():
+                listed = [parameter for group in each.param_groups for parameter in group["params"]]
+                found = ((str(index), parameter) for index, parameter in enumerate(listed))
+            case _:
+                continue
+        for inner, parameter in found:
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield paths.child(name, inner), parameter
