@@ -66,6 +66,13 @@ def test_a_record_comes_back_as_it_was(record: CheckpointRecord):
     assert repr(decode_record(encode_record(record), "here")) == repr(record)
 
 
+@pytest.mark.parametrize("key", ["f", "%f", "%%f", "%", ""])
+def test_a_mapping_that_looks_like_a_float_comes_back(key: str):
+    details = {"options": {key: 1.5}, "more": {key: {key: float("nan")}}, "text": {key: "7ff8000000000000"}}
+    found = decode_record(encode_record(replace(WHOLE, details=details)), "here")
+    assert repr(found.details) == repr(details)
+
+
 def test_it_ends_with_the_digest_of_every_byte_before():
     data = encode_record(WHOLE)
     body, found, end = data.rpartition(b',"digest":"')

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from holdfast.cli.output import _exit, _text
+from holdfast.cli._output import as_text, exit as exits
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -42,7 +42,7 @@ def every_error() -> list[errors.HoldfastError]:
 
 @pytest.mark.parametrize("err", every_error(), ids=lambda err: type(err).__name__)
 def test_every_error_of_ours_has_an_exit_code_that_help_tells(err, holdfast):
-    code = _exit.exit_code(err)
+    code = exits.exit_code(err)
     assert code in range(1, 9)
     assert f"{code} " in " ".join(holdfast("--help").stdout.split())
 
@@ -114,7 +114,7 @@ def test_hostile_text_reaches_no_terminal(experiment, holdfast, monkeypatch):
 
 @given(st.text())
 def test_printable_text_has_one_line_and_no_controls_and_plain_text_stays_as_it_is(text):
-    shown = _text.printable(text)
+    shown = as_text.printable(text)
     assert shown.isprintable()
     if text.isprintable():
         assert shown == text
@@ -122,7 +122,7 @@ def test_printable_text_has_one_line_and_no_controls_and_plain_text_stays_as_it_
 
 @given(st.integers(0, 10**18))
 def test_sizes_have_three_digits_and_are_right_to_half_a_percent(size):
-    number, unit = _text.size(size).split()
+    number, unit = as_text.size(size).split()
     factor = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "PB": 1e15}[unit]
     assert abs(float(number) * factor - size) <= 0.005 * size
     assert len(number) <= 4 or unit == "PB"
@@ -141,7 +141,7 @@ def test_sizes_have_three_digits_and_are_right_to_half_a_percent(size):
     ],
 )
 def test_ages_are_told_and_times_that_make_no_sense_shown_as_they_are(created, shown):
-    assert _text.age(created, 1772366400.0).startswith(shown)
+    assert as_text.age(created, 1772366400.0).startswith(shown)
 
 
 def moments():
@@ -169,7 +169,7 @@ def moments():
 
 @given(moments())
 def test_where_a_run_was_is_told_for_any_moment(moment):
-    text = _text.where(moment)
+    text = as_text.where(moment)
     for name, index in (("phase", moment.phase), ("epoch", moment.epoch), ("batch", moment.batch)):
         if index is not None:
             assert (f"{name} {index}" if name != "phase" else index) in text
@@ -275,4 +275,4 @@ def test_a_console_writes_lines_of_any_length_whole():
 
 def test_errors_keep_their_exit_code_across_processes():
     err = errors.CheckpointDamagedError("place", "what")
-    assert _exit.exit_code(pickle.loads(pickle.dumps(err))) == 1
+    assert exits.exit_code(pickle.loads(pickle.dumps(err))) == 1

@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 import torch
 from forging import Files, Forgery, files_of_state, nodes, place, put
-from holdfast.cli.output import _json as cli_json
+from holdfast.cli._output import as_json as cli_json
 
 import holdfast
 from holdfast import bundle

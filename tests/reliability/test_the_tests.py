@@ -14,7 +14,16 @@ from holdfast.errors import DamagedError
 
 COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
     f"holdfast.bundle.{name}"
-    for name in ("_commit", "_delete", "_leftovers", "_write", "_read", "_packs", "_pack", "_record")
+    for name in (
+        "_commit",
+        "_delete",
+        "_leftovers",
+        "_write",
+        "_read",
+        "_packs",
+        "_format.pack",
+        "_format.record",
+    )
 )
 
 SYNCS = [
@@ -175,8 +184,8 @@ CHECKS = [
 BEHIND_ANOTHER = {
     "_read._read_whole without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
     "_read._check_pieces without `if not is_right`": "the digest of the pack's header tells first",
-    "_pack.read_header without `if file.size < 8`": "the pack's size was compared with the record",
-    "_pack.parse_header without `if len(header) + expected != file_size`": "its size and its header's digest were compared",
+    "pack.read_header without `if file.size < 8`": "the pack's size was compared with the record",
+    "pack.parse_header without `if len(header) + expected != file_size`": "its size and its header's digest were compared",
 }
 
 

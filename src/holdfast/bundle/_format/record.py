@@ -204,11 +204,19 @@ def _encode_plain(value: Any) -> Any:
         case list() | tuple():
             return [_encode_plain(each) for each in value]
         case Mapping():
-            return {key: _encode_plain(each) for key, each in value.items()}
+            return {_escaped(key, len(value)): _encode_plain(each) for key, each in value.items()}
         case None | bool() | int() | str():
             return value
         case _:
             raise TypeError(f"details hold a {type(value).__name__}, which is no plain data")
+
+
+_LOOKS_LIKE_A_FLOAT = re.compile("%*f")
+
+
+def _escaped(key: str, num_keys: int) -> str:
+    """A mapping of the one key "f" would be read as a float, so it gets a mark; a marked one gets one more."""
+    return f"%{key}" if num_keys == 1 and _LOOKS_LIKE_A_FLOAT.fullmatch(key) else key
 
 
 def _decode_plain(content: Any) -> Any:
@@ -216,7 +224,12 @@ def _decode_plain(content: Any) -> Any:
         case {"f": bits} if len(content) == 1:
             return from_bits(bits)
         case dict():
-            return {key: _decode_plain(each) for key, each in content.items()}
+            return {
+                key[1:]
+                if len(content) == 1 and _LOOKS_LIKE_A_FLOAT.fullmatch(key[1:])
+                else key: _decode_plain(each)
+                for key, each in content.items()
+            }
         case list():
             return [_decode_plain(each) for each in content]
         case _:
