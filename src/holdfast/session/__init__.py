@@ -37,11 +37,12 @@ from ._replay import Replay as Replay
 from ._replay import facts_of as moment_facts  # noqa: F401
 from ._replay import place as place
 from ._replay import wanted as wanted
-from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import asked_for as asked_for
 from ._resume import find as find
 from ._resume import go_on as go_on
+from ._resumption import ResumeReport as ResumeReport
+from ._resumption import Resumption as Resumption
 from ._running import run_at as run_at
 from ._scratch import scratch as scratch
 from ._session import Session as Session
