@@ -27,7 +27,7 @@ class _Findings:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResumeReport:
     """From where a run resumed, and how exactly. It is read only, and current: what is found later is in it too.
 

@@ -13,11 +13,11 @@ from .. import dtypes
 from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source
 from ._exclude import is_excluded, is_left_out
+from ._kinds import is_called
 from ._names import Later, Names
 from ._rebuild import Rebuilder
 from ._registry import adapter_named, adapter_of, introduce
 from ._tree import contents
-from ._kinds import is_called
 from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]

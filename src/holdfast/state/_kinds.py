@@ -11,7 +11,9 @@ from typing import Final
 from ..records import Object
 from ._tree import COLLECTION
 
-_MADE_BY_NAME: Final = frozenset({COLLECTION, *(f"sklearn.{kind}" for kind in "call function items neighbors sparse type".split())})
+_MADE_BY_NAME: Final = frozenset(
+    {COLLECTION, *(f"sklearn.{kind}" for kind in ["call", "function", "items", "neighbors", "sparse", "type"])}
+)
 _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
 
