@@ -94,17 +94,6 @@ def test_a_class_that_was_moved_takes_its_state_back(kind):
     assert digest(capture(back)) == digest(capture({"it": saved}))
 
 
-def test_a_scheduler_that_holds_a_value_of_a_class_that_was_moved_takes_its_state_back():
-    def scheduler(module: str, value: int) -> Any:
-        made = defined_in("train", "Net", "scheduler")
-        made.mode = enum.Enum("Mode", {"A": 1, "B": 2}, module=module)(value)
-        return made
-
-    live = scheduler("package.train", 1)
-    restore(capture({"it": scheduler("__main__", 2)}), {"it": live})
-    assert live.mode.value == 2
-
-
 def test_what_differs_in_kind_as_data_has_another_digest():
     values = [
         [1, 2], (1, 2), {1, 2}, frozenset({1, 2}), deque([1, 2]), deque([1, 2], 5), np.array([1, 2]), np.array([1, 2], np.int32),

@@ -12,7 +12,10 @@ from ..records import Object
 from ._tree import COLLECTION
 
 _MADE_BY_NAME: Final = frozenset(
-    {COLLECTION, *(f"sklearn.{kind}" for kind in ["call", "function", "items", "neighbors", "sparse", "type"])}
+    {
+        COLLECTION,
+        *(f"sklearn.{kind}" for kind in ["call", "function", "items", "neighbors", "sparse", "type"]),
+    }
 )
 _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
