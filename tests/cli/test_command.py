@@ -10,12 +10,13 @@ import time
 
 import numpy as np
 import pytest
-from holdfast.cli._output import as_text, exit as exits
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from holdfast import __version__, cli, errors
+from holdfast.cli._output import as_text
+from holdfast.cli._output import exit as exits
 from holdfast.cli._output.columns import Column, fit, layout
 from holdfast.cli._output.console import Console
 from holdfast.records import Moment

@@ -19,10 +19,10 @@ from unittest import mock
 import numpy as np
 import torch
 from forging import Files, Forgery, files_of_state, nodes, place, put
-from holdfast.cli._output import as_json as cli_json
 
 import holdfast
 from holdfast import bundle
+from holdfast.cli._output import as_json as cli_json
 from holdfast.cli._output.state import state_rows
 from holdfast.cli.inspect import ls, show
 from holdfast.errors import HoldfastError

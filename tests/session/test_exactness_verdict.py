@@ -81,8 +81,8 @@ def test_a_loop_that_goes_on_exactly_says_so_and_its_next_checkpoints_tell(tmp_p
     with caplog.at_level(logging.INFO, "holdfast"):
         assert loop(tmp_path).last_resume.verdict == "exact"
     assert details(tmp_path)["resume"] == {"from": before.id, "verdict": "exact"}
-    assert [line for line in caplog.messages if line.startswith("going on from")] == [
-        f"going on from {tmp_path}/train_epoch1_batch2.ckpt.mml: exact"
+    assert [line for line in caplog.messages if line.startswith("resumed from")] == [
+        f"resumed from {tmp_path}/train_epoch1_batch2.ckpt.mml: exact"
     ]
 
 

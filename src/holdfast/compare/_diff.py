@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..bundle import Bundle
 from ..checkpoint import Place, source_of
 from ..records import CheckpointRecord, Leaf, Node, Object
-from ..state import entries
+from ..state import entries, is_same_kind
 from ._arrays import ArrayChange, compare
 
 
@@ -124,6 +124,8 @@ def _nodes(tree: Node) -> Iterator[tuple[str, Node]]:
 def _is_same(was: Any, now: Any) -> bool:
     if type(was) is not type(now):
         return False
+    if isinstance(was, Object):
+        return is_same_kind(was, now)  # what its class is called is for people
     if isinstance(was, float):
         return was.hex() == now.hex()  # NaN is NaN, and -0.0 is not 0.0
     if isinstance(was, complex):

@@ -33,6 +33,10 @@ class StatefulBatches:
 
     @property
     def exactness(self) -> str:
+        if (
+            said := getattr(self._loader, "exactness", "exact")
+        ) != "exact":  # one of ours, around another source
+            return said
         if any(loses_its_buffer(part) for part in (self._loader, getattr(self._loader, "dataset", None))):
             return (
                 "a shuffle buffer of datasets is filled anew, so what was in it does not come in this epoch: "
@@ -48,7 +52,7 @@ class StatefulBatches:
 
     @property
     def differences(self) -> list[str]:
-        return self._generators.differences
+        return [*self._generators.differences, *getattr(self._loader, "differences", ())]
 
     @property
     def generators(self) -> Mapping[str, Any]:

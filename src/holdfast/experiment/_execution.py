@@ -20,7 +20,7 @@ from ..runtime import (
     Ahead,
     ExperimentDirectory,
     LastStep,
-    ResumeReport,
+    Resumption,
     Session,
     stream_digests,
     streams_used,
@@ -73,7 +73,7 @@ class Execution:
         self._loop: Training | None = None
         self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
         self._saved_streams: Mapping[str, Any] | None = None
-        self.resumed: ResumeReport | None = None  # how exactly it goes on
+        self.resumption: Resumption | None = None
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
@@ -277,8 +277,8 @@ class Execution:
 
     def tell_rollback(self, units: Sequence[Unit]) -> None:
         """Call `on_rollback` of the experiment's callbacks, and of those of the phase that goes on."""
-        assert self.resumed is not None
-        moment = self.resumed.record.moment
+        assert self.resumption is not None
+        moment = self.resumption.report.record.moment
         context = Context(
             experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
         )
@@ -442,18 +442,20 @@ class Execution:
                 self.done.remove(above)
                 self.entered.append(above)
 
+    def _differences(self) -> list[str]:
+        if self._loop is None or self.saved_loop is None:
+            return []
+        return self._loop.differences(self.saved_loop)
+
     def _settle(self) -> None:
-        """The last act of going on from a checkpoint: random streams, and saves that were still due."""
+        """The last act of a resume: random states, and saves that were still due."""
         if self._saved_streams is None:
             return
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
-        if self.resumed is not None:
-            if self._loop is not None and self.saved_loop is not None:
-                self.resumed.note(self._loop.differences(self.saved_loop))
-            self.resumed.arrive(self.ahead())
-            if self.directory is not None and self.directory.rollbacks.reseed(self.run):
-                self.resumed.note([self.directory.rollbacks.sentence])
+        if self.resumption is not None:
+            rollbacks = None if self.directory is None else self.directory.rollbacks
+            self.resumption.announce(self.ahead, self._differences, rollbacks)
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:

@@ -266,11 +266,11 @@ class Experiment:
         )
         if found is None:
             return None
-        self.last_resume, saved = found
+        execution.resumption, saved = found
+        self.last_resume = execution.resumption.report
         own = directory.own()
         for path, session in sessions.items():
             session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
-        execution.resumed = self.last_resume
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
         if entry is None:  # the first time that a fork runs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..runtime import ExperimentDirectory, ResumeReport, Wanted, go_on, merged, settle
+from ..runtime import ExperimentDirectory, Resumption, Wanted, go_on, merged, settle
 from . import _plan
 from ._phases import TrainPhase, Unit, walk
 
@@ -28,10 +28,10 @@ def load(
     override: Sequence[str] | None = (),
     *,
     healthy: bool = False,
-) -> tuple[ResumeReport, Mapping[str, Any]] | None:
+) -> tuple[Resumption, Mapping[str, Any]] | None:
     """Put the newest whole checkpoint (or the one asked for) into the graph and the execution.
 
-    Returns the report and the saved state; None if `resume` is True and there is no checkpoint at all.
+    Returns the resumption and the saved state; None if `resume` is True and there is no checkpoint at all.
     `override=None`: the live optimizer is this run's own, and no script's. `healthy`: as for `session.go_on`.
 
     Raises:
@@ -47,8 +47,8 @@ def load(
         healthy=healthy,
     )
     if found is not None:
-        report, saved = found
-        report.note([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
+        resumption, saved = found
+        resumption.add([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
     return found
 
 

@@ -51,7 +51,7 @@ class Rounds:
         share_directory: bool,
     ) -> None:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
-        self._exactness = exactness
+        self._exactness, self._wanted = exactness, wanted
         self.num_done, self.is_over = 0, False
         self.stopped_early = False  # as restored: it was over before all rounds had been
         self.scores: Scores = {}
@@ -80,9 +80,8 @@ class Rounds:
             return None
         self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
         self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
-        self.loop.restore_streams()
-        if self._exactness != "exact" and not self.is_over:
-            self.report.differences.append(self._exactness)
+        is_drawing = self._exactness != "exact" and self.num_left > 0
+        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [])
         return self.given["model"] if self.num_done else None
 
     @property
@@ -92,9 +91,9 @@ class Rounds:
         return self._parts.given
 
     @property
-    def report(self) -> ResumeReport:
-        assert self.loop.last_resume is not None
-        return self.loop.last_resume
+    def num_left(self) -> int:
+        """Rounds still to come, of a finished model that is to get more of them too."""
+        return 0 if self.stopped_early else max(self._wanted - self.num_done, 0)
 
     def add(self, scores: Mapping[tuple[str, str], float]) -> None:
         """A round has ended with these scores, by data set and metric."""

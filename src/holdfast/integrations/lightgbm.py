@@ -91,14 +91,13 @@ def train(
         saved = rounds.go_on(resume)
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
-        if rounds.num_done < num_boost_round:
+        if rounds.num_left:
             rounds.is_over = False
-            left = num_boost_round - rounds.num_done
             start = now[0] if now else None
             now[:] = [
                 lightgbm.train(
                     dict(params),
-                    *(train_set, left),
+                    *(train_set, rounds.num_left),
                     init_model=start,
                     callbacks=[*(_of_all_rounds(each, num_boost_round) for each in callbacks), save],
                     keep_training_booster=True,

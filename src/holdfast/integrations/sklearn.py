@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -29,6 +30,8 @@ LIMITS = Limits(
     },
 )
 """Of a rule in a grid search: a fit is a "batch"."""
+
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")  # of a function: another one in each process
 
 
 @final
@@ -125,9 +128,7 @@ class GridSearch:
         """Digest of all that decides the scores, as far as it can be taken apart."""
         data = [np.asarray(each) for each in (x, y) if each is not None]
         facts = [
-            repr(self._estimator),
-            repr(self.candidates),
-            repr(self._scoring),
+            *(_ADDRESS.sub("", repr(each)) for each in (self._estimator, self.candidates, self._scoring)),
             [list(map(np.asarray, fold)) for fold in folds],
         ]
         return state.digest(state.capture([data, facts]))

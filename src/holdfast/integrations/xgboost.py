@@ -71,13 +71,12 @@ def train(
         if rounds.loop.last_resume is not None:
             saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))
         saves.model = start
-        left = 0 if rounds.stopped_early else num_boost_round - rounds.num_done
-        if left > 0 or start is None:
+        if rounds.num_left or start is None:
             rounds.is_over = False
             start = xgboost.train(
                 dict(params),
                 dtrain,
-                max(left, 0),
+                rounds.num_left,
                 xgb_model=start,
                 callbacks=[_InOrder([*callbacks, saves], num_before=rounds.num_done)],
                 **options,

@@ -8,7 +8,8 @@ from ._last_step import LastStep
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
-from ._resume import ResumeReport, Wanted, asked_for, find, go_on
+from ._resume import Wanted, asked_for, find, go_on
+from ._resumption import ResumeReport, Resumption
 from ._run import Run
 from ._session import Session
 from ._table import SEGMENT_ROWS, Table
@@ -21,6 +22,7 @@ __all__ = [
     "LastStep",
     "Loop",
     "ResumeReport",
+    "Resumption",
     "Run",
     "Session",
     "Table",

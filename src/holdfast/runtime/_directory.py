@@ -39,7 +39,7 @@ from ._snapshots import Taking
 from ._writer import BackgroundWriter
 
 if TYPE_CHECKING:
-    from ._resume import ResumeReport
+    from ._resumption import Resumption
 
 logger = logging.getLogger("holdfast")
 
@@ -77,7 +77,7 @@ class ExperimentDirectory:
         self.pace = Pace(clock)
         self.accounting = Accounting(pace=self.pace)
         self.resumed_from: CheckpointRecord | None = None
-        self.resumed: ResumeReport | None = None  # how exactly it went on; recorded with each save
+        self.resumption: Resumption | None = None  # how exactly it resumed is recorded with each save
         self.rollbacks = Rollbacks()
         self.taking = Taking()
         self.writer = BackgroundWriter()
@@ -187,8 +187,9 @@ class ExperimentDirectory:
 
     def _details(self, ahead: Ahead | None) -> dict[str, Any]:
         details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
-        if self.resumed is not None:
-            details["resume"] = {"from": self.resumed.record.id, "verdict": self.resumed.verdict}
+        if self.resumption is not None:
+            report = self.resumption.report
+            details["resume"] = {"from": report.record.id, "verdict": report.verdict}
         if self.rollbacks.count:
             details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
         return details

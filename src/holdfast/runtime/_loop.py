@@ -24,7 +24,8 @@ from ._expected import Ahead, generators_in, stream_digests, streams_used
 from ._hyperparameters import merged, options_of, settle
 from ._last_step import LastStep
 from ._manual import save_by_hand
-from ._resume import ResumeReport, Wanted, go_on
+from ._resume import Wanted, go_on
+from ._resumption import ResumeReport, Resumption
 from ._session import Session
 from ._table import Table
 
@@ -53,7 +54,6 @@ class Loop:
     Attributes:
         run: the run's id; that of the checkpoint, once it goes on from one.
         results: what was logged: a table that only grows.
-        last_resume: from where it went on, and how exactly; None if from the beginning.
 
     Raises:
         UsageError: the rule cannot work, or an object has a name of the library's own.
@@ -84,7 +84,7 @@ class Loop:
         self.objects = objects
         self.run = secrets.token_hex(16)
         self.results = Table()
-        self.last_resume: ResumeReport | None = None
+        self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead = position, ahead
         self._override = resume_override
@@ -106,7 +106,7 @@ class Loop:
     def go_on(self, wanted: Wanted, *, strict: bool = True) -> Mapping[str, Any] | None:
         """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
 
-        The global random streams are *not* set: the loop does so with `restore_streams`, once it has
+        The global random states are *not* set: the loop does so with `finish_resume`, once it has
         built its data again, which may draw from them.
 
         Raises:
@@ -122,9 +122,9 @@ class Loop:
         )
         if found is None:
             return None
-        self.last_resume, saved = found
-        self.last_resume.note(self._overridden)
-        self._session.go_on(saved["run"]["counters"], self._directory.own(), self.last_resume.record)
+        self._resumption, saved = found
+        self._resumption.add(self._overridden)
+        self._session.go_on(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self._streams = saved["random"]
@@ -178,16 +178,25 @@ class Loop:
     def _knows(self, name: str) -> bool:
         return name in self.objects or name in RESERVED
 
-    def restore_streams(self) -> None:
-        """Set the global random streams as they were in the checkpoint: the last act of going on.
+    def finish_resume(self, find: Callable[[], Sequence[str]] = lambda: ()) -> None:
+        """Set the global random states as they were in the checkpoint: the last act of a resume.
 
-        What comes next is compared with what should: from now on `last_resume.verdict` is known.
+        What comes next is compared with what should; `find` says what else the loop finds different. From now on
+        `last_resume.verdict` is known, and it is in the log.
         """
         rng.restore_state(dict(self._streams))
-        assert self.last_resume is not None
-        self.last_resume.arrive(self._ahead())
-        if self._directory.rollbacks.reseed(self.run):
-            self.last_resume.note([self._directory.rollbacks.sentence])
+        assert self._resumption is not None
+        self._resumption.announce(self._ahead, find, self._directory.rollbacks)
+
+    def add_differences(self, found: Sequence[str]) -> None:
+        """What is found different only after the resume; it is logged."""
+        assert self._resumption is not None
+        self._resumption.add(found)
+
+    @property
+    def last_resume(self) -> ResumeReport | None:
+        """From where it resumed, and how exactly; None if it began from scratch."""
+        return None if self._resumption is None else self._resumption.report
 
     def roll_back(self, why: DivergenceError, *, strict: bool = True) -> Mapping[str, Any]:
         """Put the checkpoint that `why` names into the objects, as `go_on` does; returns the position that was saved.

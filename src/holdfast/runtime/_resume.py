@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import bundle, fingerprint
@@ -19,11 +18,9 @@ from ..errors import (
     RestoreIncompleteError,
     UsageError,
 )
-from ..records import CheckpointRecord
 from ..storage import LocalDisk
 from ._directory import ExperimentDirectory
-from ._expected import Ahead, fingerprint_of
-from ._expected import differences as ahead_differences
+from ._resumption import Resumption
 
 logger = logging.getLogger("holdfast")
 
@@ -46,66 +43,13 @@ def asked_for(resume: Any) -> Wanted | None:
     raise UsageError(f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}.")
 
 
-@dataclass(slots=True)
-class ResumeReport:
-    """From where a run went on, and how exactly.
-
-    Attributes:
-        path, record: the checkpoint.
-        set_aside: newer checkpoints that could not be used, or whose age nobody knows, and why.
-        differences: what keeps the rest of the run from being exact, one sentence each.
-    """
-
-    path: str
-    record: CheckpointRecord
-    set_aside: list[str] = field(default_factory=list)
-    differences: list[str] = field(default_factory=list)
-
-    _told: list[object] = field(default_factory=list, repr=False)
-    _noted: int = field(default=0, repr=False)
-    _has_arrived: bool = field(default=False, repr=False)
-
-    def note(self, found: Sequence[str]) -> None:
-        """What comes out differently is worth saying before versions and settings, which only may be why."""
-        self.differences[self._noted : self._noted] = found
-        self._noted += len(found)
-        if self._has_arrived and found:
-            logger.warning("what went on from %s is %s", self.path, self.verdict)
-
-    def tell(self, on_saved: object) -> None:
-        """Let what was told of each checkpoint go back to this one, if it can; once, however many rules name it.
-
-        What it raises is logged: it is told of a run, and must not end it.
-        """
-        rewind = getattr(on_saved, "rewind", None)
-        if rewind is None or any(each is on_saved for each in self._told):
-            return
-        self._told.append(on_saved)
-        try:
-            rewind(self.record)
-        except Exception:
-            logger.exception("%s could not be taken back to %s", type(on_saved).__name__, self.record.name)
-
-    def arrive(self, ahead: Ahead) -> None:
-        """All is in place: compare what comes next with what should, and say how exactly the run goes on."""
-        self.note(ahead_differences(self.record.details.get("next"), fingerprint_of(ahead)))
-        self._has_arrived = True
-        level = logging.WARNING if self.differences else logging.INFO
-        logger.log(level, "going on from %s: %s", self.path, self.verdict)
-
-    @property
-    def verdict(self) -> str:
-        """`"exact"`, or the first thing that differs."""
-        return f"not exact: {self.differences[0]}" if self.differences else "exact"
-
-
 def go_on(
     directory: ExperimentDirectory,
     wanted: Wanted,
     load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
     *,
     healthy: bool = False,
-) -> tuple[ResumeReport, Loaded] | None:
+) -> tuple[Resumption, Loaded] | None:
     """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
@@ -144,12 +88,11 @@ def go_on(
             set_aside.append(f"{listed.path}: {why}")
             continue
         record = opened.record
-        report = ResumeReport(listed.path, record, set_aside)
-        report.differences += [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
-        report.differences += fingerprint.differences(record.versions, fingerprint.versions())
-        report.differences += fingerprint.differences(record.environment, fingerprint.environment())
-        directory.resumed = report
-        return report, loaded
+        context = [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
+        context += fingerprint.differences(record.versions, fingerprint.versions())
+        context += fingerprint.differences(record.environment, fingerprint.environment())
+        directory.resumption = Resumption(listed.path, record, set_aside, context)
+        return directory.resumption, loaded
     if set_aside:
         raise CheckpointDamagedError(
             directory.path, "none of its checkpoints can be used; " + "; ".join(set_aside[:3])

@@ -24,7 +24,8 @@ from ..records import Moment
 from ._costs import Accounting
 from ._expected import Ahead
 from ._loop import Loop
-from ._resume import ResumeReport, Wanted, asked_for
+from ._resume import Wanted, asked_for
+from ._resumption import ResumeReport
 from ._table import Table
 
 Item = TypeVar("Item")
@@ -203,14 +204,14 @@ class Run:
         source = self._source_of(data, batch_size, seed)
         with rng.preserved():
             rest = None if self._saved_data is None else source.resume(self._saved_data)
-        if self._saved_data is not None:
-            self._note_differences(source)
-        self._saved_data = None
+        is_resumed, self._saved_data = self._saved_data is not None, None
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"
-            self._arrive()
+            self._arrive(source)
         else:
+            if is_resumed:  # between two epochs: only now are the data here
+                self._loop.add_differences(self._differences(source))
             iterator, is_over = source.begin(self.epoch), False
         self._within = "after" if is_over else "batches"
         num_batches = source.num_batches
@@ -397,11 +398,11 @@ class Run:
         self._saved_data, self._is_behind = saved["data"], True
         self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
 
-    def _arrive(self) -> None:
-        """The loop is where the checkpoint was: from here on everything is as it would have been."""
+    def _arrive(self, source: BatchSource | None = None) -> None:
+        """The loop is where the checkpoint was: from here on everything is as it would have been. `source`: of the data, if known."""
         if self._is_behind:
             self._is_behind = False
-            self._loop.restore_streams()
+            self._loop.finish_resume(lambda: self._differences(source))
 
     def _source_of(self, data: Any, batch_size: int | None, seed: int) -> BatchSource:
         """The source of these data; the one of the epoch before, if they are the same object."""
@@ -412,16 +413,17 @@ class Run:
             self._data = data, source
         return self._data[1]
 
-    def _note_differences(self, source: BatchSource) -> None:
-        assert self.last_resume is not None
+    def _differences(self, source: BatchSource | None) -> list[str]:
         exactness, next_batch, about = self._saved_next
         found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        if source is None:
+            return found
         found += source.differences
         if self._within == "batches" and next_batch != source.fingerprint():
             found.append("the data give another next batch than they would have")
         if about is not None:
             found += differences_of(about, source.describe())
-        self.last_resume.note(found)
+        return found
 
 
 def _watch(objects: Mapping[str, Any]) -> Any:

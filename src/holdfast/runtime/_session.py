@@ -338,8 +338,8 @@ class Session:
         if self._directory is not None:
             # A kill may have come between a commit and what was given up for it: that is still to go.
             self._going += given_up(self._directory, self.rule, self._told)
-            if self._directory.resumed is not None:
-                self._directory.resumed.tell(self.rule.options.on_saved)
+            if self._directory.resumption is not None:
+                self._directory.resumption.tell(self.rule.options.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_rule = record.moment.hook != MANUAL

@@ -5,6 +5,7 @@ from ._digest import digest as digest
 from ._exclude import all_left_out as all_left_out
 from ._fit import Fit as Fit
 from ._fit import Make as Make
+from ._kinds import is_same_kind as is_same_kind
 from ._lazy import LazySnapshot as LazySnapshot
 from ._lazy import capture_lazily as capture_lazily
 from ._live import Gate as Gate

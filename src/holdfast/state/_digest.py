@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from .. import dtypes, paths
 from ..records import Leaf, Node, Object, Source
+from ._kinds import kind_of
 from ._rebuild import Rebuilder
 
 _WHOLE = object()
@@ -19,7 +20,7 @@ def digest(source: Source, node: Node = _WHOLE) -> str:
     """BLAKE3 (64 hex digits) of what `node` (the whole state if not given) says.
 
     Covers structure, dtypes, shapes and bytes. The order of dict entries, the memory order of arrays
-    and which arrays are tied are left out.
+    and which arrays are tied are left out; so is what classes are called, and where they are defined.
 
     Raises:
         DamagedError: bytes are not what was saved.
@@ -39,7 +40,8 @@ class _Digester:
                 if leaf.path not in self._known:
                     self._known[leaf.path] = self._leaf(leaf)
                 return self._known[leaf.path]
-            case Object(adapter, kind, state, about):
+            case Object(adapter, _, state, about) as taken:
+                kind = kind_of(taken)
                 return _hash("object", adapter.encode(), kind.encode(), self.of(state), self.of(dict(about)))
             case dict() as entries:
                 pairs = sorted((_key(key), self.of(value)) for key, value in entries.items())

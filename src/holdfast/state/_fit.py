@@ -13,6 +13,7 @@ from .. import dtypes
 from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source
 from ._exclude import is_excluded, is_left_out
+from ._kinds import is_called
 from ._names import Later, Names
 from ._rebuild import Rebuilder
 from ._registry import adapter_named, adapter_of, introduce
@@ -140,7 +141,7 @@ class Fit:
         live_type = type_name(type(live))
         if not isinstance(node, Object) or node.adapter != adapter:
             self.problem(path, f"{said(node)} was saved, the live object is a {live_type}")
-        elif same_class and node.type.rpartition(".")[2] != type(live).__name__:
+        elif same_class and not is_called(node.type, type(live)):
             self.problem(path, f"a {node.type} was saved, the live object is a {live_type}")
         elif not isinstance(node.state, holds):
             self.problem(
@@ -298,7 +299,7 @@ def _alike(live: Any, node: Node) -> bool:
     if live is None or node is None:
         return True
     if isinstance(node, Object):
-        return node.type == type_name(type(live))
+        return is_called(node.type, type(live))
     if isinstance(node, Leaf):
         if isinstance(live, np.generic):
             return node.kind == "scalar" and dtypes.name_of(live.dtype) == node.dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 from accelerate import Accelerator
@@ -150,6 +150,14 @@ class _Batches:
 
     def __len__(self) -> int:
         return len(self._prepared)
+
+    @property
+    def exactness(self) -> str:
+        return self._inside.source.exactness
+
+    @property
+    def differences(self) -> Sequence[str]:
+        return self._inside.source.differences
 
     def set_epoch(self, epoch: int) -> None:
         self._prepared.set_epoch(epoch)

@@ -222,7 +222,6 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         """The fit is at the hook where it was saved: from here on everything is as it would have been."""
         saved, self._saved = self._saved, None
         assert saved is not None
-        assert self.last_resume is not None
         state.restore(self._snapshot, {"model": self._model})
         self._siblings.put(self._given)
         self._at, self._epoch, self._batch, self._step = (
@@ -231,15 +230,15 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._latest = dict(saved["latest"])
         self._before, self._seeds_before = saved["before"], saved["seeds_before"]
         self._model.stop_training = saved["stopped"]
-        if saved["exactness"] != "exact":
-            self.last_resume.differences.append(saved["exactness"])
-        if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
-            self.last_resume.differences.append(
-                "the data give another batch than the one that was trained on"
-            )
         set_seeds(saved["seeds"])
-        self._known.restore_streams()
+        self._known.finish_resume(lambda: self._differences(saved))
         del self._snapshot, self._given
+
+    def _differences(self, saved: Mapping[str, Any]) -> list[str]:
+        found = [saved["exactness"]] if saved["exactness"] != "exact" else []
+        if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
+            found.append("the data give another batch than the one that was trained on")
+        return found
 
 
 _open: dict[tuple[int, str], HoldfastCallback] = {}

@@ -383,25 +383,19 @@ class HoldfastCallback(Reporting, Checkpoint):
             self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
-        self._set_streams(saved)
-        self._note_differences(saved)
-
-    def _set_streams(self, saved: Mapping[str, Any]) -> None:
         if self._loop is not None:
-            self._loop.restore_streams()
+            self._loop.finish_resume(lambda: self._differences(saved))
         else:
             rng.restore_state(saved["own"]["random"])
 
-    def _note_differences(self, saved: Mapping[str, Any]) -> None:
-        if self.last_resume is None:
-            return
-        if saved["exactness"] != "exact":
-            self.last_resume.differences.append(saved["exactness"].removeprefix("not exact: "))
+    def _differences(self, saved: Mapping[str, Any]) -> list[str]:
+        found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
         for each in self._held:
-            self.last_resume.differences.extend(each.source.differences)
+            found += each.source.differences
         now = [each.source.fingerprint() for each in self._held]
         if saved["within"] == "batches" and saved["next_batches"] != now:
-            self.last_resume.differences.append("the data give another next batch than they would have")
+            found.append("the data give another next batch than they would have")
+        return found
 
 
 def _is_ours(path: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 from ... import bundle, rng, state
 from ...errors import PlanMismatchError
 from ...records import Moment
-from ...runtime import Ahead, ResumeReport, Wanted, go_on, stream_digests, streams_used
+from ...runtime import Ahead, ResumeReport, Resumption, Wanted, go_on, stream_digests, streams_used
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
 from ._sessions import Sessions
@@ -33,7 +33,6 @@ class Position:
         announced: hooks of the experiment that have been, in this call.
         finished: the phases that are done, in this call.
         training: the training phase at work.
-        last_resume: from where it went on, and how exactly; None if from scratch.
     """
 
     def __init__(self, experiment: Any, sessions: Sessions) -> None:
@@ -44,7 +43,7 @@ class Position:
         self.announced: list[str] = []
         self.finished = Finished()
         self.training: Training | None = None
-        self.last_resume: ResumeReport | None = None
+        self._resumption: Resumption | None = None
         self._history_before = 0
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -119,7 +118,7 @@ class Position:
         found = go_on(self._sessions.directory, wanted, self._load, healthy=self._sessions.wants_healthy)
         if found is None:
             return
-        self.last_resume, self._behind = found
+        self._resumption, self._behind = found
         saved = self._behind
         self.run = self._sessions.directory.run  # a fork has another id than its state
         self.step = saved["run"]["step"]
@@ -128,7 +127,12 @@ class Position:
         self.finished = Finished(saved["finished"])
         self._experiment._history = [Decoder(self.nodes).decode(each) for each in saved["history"]]
         self._history_before = len(self._experiment._history)
-        self._sessions.fill_ledgers(saved["run"]["counters"], self.last_resume.record)
+        self._sessions.fill_ledgers(saved["run"]["counters"], self._resumption.report.record)
+
+    @property
+    def last_resume(self) -> ResumeReport | None:
+        """From where it resumed, and how exactly; None if it began from scratch."""
+        return None if self._resumption is None else self._resumption.report
 
     def _load(
         self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
@@ -154,13 +158,13 @@ class Position:
         if self._behind is None or self.is_call_done:
             return
         saved = self._behind
-        assert self.last_resume is not None
-        self._sessions.fill_ledgers(saved["run"]["counters"], self.last_resume.record)
+        assert self._resumption is not None
+        self._sessions.fill_ledgers(saved["run"]["counters"], self._resumption.report.record)
         if self.training is not None:
             self.training.arrive(self.nodes)
         rng.restore_state(dict(saved["random"]))
         self._behind = None
-        self.last_resume.arrive(Ahead())
+        self._resumption.announce(Ahead)
 
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random streams."""

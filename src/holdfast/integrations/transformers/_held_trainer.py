@@ -360,16 +360,15 @@ class HoldfastCallback(Reporting, TrainerCallback):
         if self._loop is None:
             rng.restore_state(own["random"])
             return
-        self._known.restore_streams()
-        assert self.last_resume is not None
-        if saved["exactness"] != "exact":
-            self.last_resume.differences.append(saved["exactness"].removeprefix("not exact: "))
-        self.last_resume.differences.extend(self._known_loader.source.differences)
-        if (
-            not saved["loader"]["source"]["finished"]
-            and saved["next_batch"] != self._known_loader.source.fingerprint()
-        ):
-            self.last_resume.differences.append("the data give another next batch than they would have")
+        self._known.finish_resume(lambda: self._differences(saved))
+
+    def _differences(self, saved: Mapping[str, Any]) -> list[str]:
+        source = self._known_loader.source
+        found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
+        found += source.differences
+        if not saved["loader"]["source"]["finished"] and saved["next_batch"] != source.fingerprint():
+            found.append("the data give another next batch than they would have")
+        return found
 
 
 def _is_bundle(path: Any) -> bool:

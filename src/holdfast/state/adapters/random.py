@@ -9,6 +9,7 @@ import numpy as np
 
 from ...records import Node, Object
 from .._fit import Fit, Make
+from .._kinds import bare_name
 from .._walk import Walk, type_name
 
 _BIT_GENERATORS = {
@@ -76,7 +77,7 @@ class _NumpyRandom:
 
     def fresh(self, state: Any, taken: Object) -> Any:
         bits = _BIT_GENERATORS[state["bit_generator"]]()
-        owner = taken.type.rpartition(".")[2]
+        owner = bare_name(taken.type)
         made = {"Generator": np.random.Generator, "RandomState": np.random.RandomState}.get(
             owner, lambda bits: bits
         )(bits)

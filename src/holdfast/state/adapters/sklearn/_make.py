@@ -48,8 +48,8 @@ class Making:
 
     def into(self, live: Any, node: Node, path: str) -> Make:
         """Plan to make a live object of a known class what `node` says."""
-        kind = self._classes.name_of(type(live))
-        if not (isinstance(node, Object) and node.adapter == "sklearn.object" and kind == node.type):
+        is_object = isinstance(node, Object) and node.adapter == "sklearn.object"
+        if not (is_object and self._classes.named(node.type) is type(live)):
             return self._misfit(live, path, f"{said(node)} was saved, the live object is {_shown(live)}")
         parameters = parameter_names(live)
         makes = self._attributes(live, parameters, node.state, path)

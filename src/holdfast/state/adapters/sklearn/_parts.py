@@ -7,6 +7,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from ..._kinds import bare_name
 from ..._walk import type_name
 from ._tables import CLASSES
 
@@ -38,7 +39,14 @@ class Classes:
         return own if self._own.get(own) is kind else CLASSES.name_of(kind)
 
     def named(self, name: str) -> type | None:
-        return self._own.get(name) or CLASSES.named(name)
+        """The class of this name; one of the estimators' own may have been moved to another module since."""
+        return self._own.get(name) or CLASSES.named(name) or self._moved(name)
+
+    def _moved(self, name: str) -> type | None:
+        if name.startswith("sklearn."):  # a name of the table, which this version lacks
+            return None
+        found = [kind for own, kind in self._own.items() if bare_name(own) == bare_name(name)]
+        return found[0] if len(found) == 1 else None
 
 
 def parameter_names(value: Any) -> frozenset[str]:

@@ -1,0 +1,114 @@
+"""How exactly a run resumes: found out once all is in its place, said once, and what is found later said once more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from ..records import CheckpointRecord
+from ._divergence import Rollbacks
+from ._expected import Ahead, fingerprint_of
+from ._expected import differences as ahead_differences
+
+logger = logging.getLogger("holdfast")
+
+
+def _nothing() -> Sequence[str]:
+    return ()
+
+
+@dataclass(slots=True)
+class _Findings:
+    differences: list[str] = field(default_factory=list)
+    num_compared: int = 0  # of them, the first: what comes out differently, before what only may be why
+    is_announced: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class ResumeReport:
+    """From where a run resumed, and how exactly. It is read only, and current: what is found later is in it too.
+
+    Attributes:
+        path, record: the checkpoint.
+        set_aside: newer checkpoints that could not be used, or whose age nobody knows, and why.
+    """
+
+    path: str
+    record: CheckpointRecord
+    set_aside: tuple[str, ...]
+    _findings: _Findings = field(repr=False, compare=False)
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
+        return tuple(self._findings.differences)
+
+    @property
+    def verdict(self) -> str:
+        """`"exact"`, or `"not exact: "` and the first of the differences."""
+        found = self._findings.differences
+        return f"not exact: {found[0]}" if found else "exact"
+
+
+@final
+class Resumption:
+    """A run's own side of its resume: only from here do differences get into `report`.
+
+    Args:
+        path, record, set_aside: as in the report.
+        context: what was kept, and versions and settings that differ, which only may make a difference.
+    """
+
+    def __init__(
+        self, path: str, record: CheckpointRecord, set_aside: Iterable[str], context: Iterable[str]
+    ) -> None:
+        self._findings = _Findings(list(dict.fromkeys(context)))
+        self._told: list[object] = []
+        self.report = ResumeReport(path, record, tuple(set_aside), self._findings)
+
+    def announce(
+        self,
+        ahead: Callable[[], Ahead],
+        find: Callable[[], Sequence[str]] = _nothing,
+        rollbacks: Rollbacks | None = None,
+    ) -> None:
+        """All is in its place, random states included: compare what comes next with what should, and log the verdict.
+
+        `find`: what else the training loop or its framework finds different. A rollback that is due then seeds the
+        random states anew, which no longer are what they were.
+        """
+        record = self.report.record
+        found = [*find(), *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
+        if rollbacks is not None and rollbacks.reseed(record.run):
+            found.append(rollbacks.sentence)
+        self.add(found)
+        self._findings.is_announced = True
+        level = logging.WARNING if self._findings.differences else logging.INFO
+        logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+
+    def add(self, found: Iterable[str]) -> None:
+        """Let the report say these differences too; once the verdict is in the log, with a further line there."""
+        findings = self._findings
+        new = [each for each in dict.fromkeys(found) if each not in findings.differences]
+        findings.differences[findings.num_compared : findings.num_compared] = new
+        findings.num_compared += len(new)
+        if findings.is_announced and new:
+            logger.warning("since the resume from %s: not exact: %s", self.report.path, "; ".join(new))
+
+    def tell(self, on_saved: object) -> None:
+        """Let what was told of each checkpoint go back to this one, if it can; once, however many policies name it.
+
+        What it raises is logged: it is told of a run, and must not end it.
+        """
+        rewind = getattr(on_saved, "rewind", None)
+        if rewind is None or any(each is on_saved for each in self._told):
+            return
+        self._told.append(on_saved)
+        try:
+            rewind(self.report.record)
+        except Exception:
+            name = self.report.record.name
+            logger.exception("%s could not be taken back to %s", type(on_saved).__name__, name)

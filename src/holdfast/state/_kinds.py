@@ -1,0 +1,48 @@
+"""What an object is as data, beside its state: nothing of what its class is called, or where it is defined.
+
+The same run as a script (`__main__`) and as a module, before and after its author has moved or renamed a class, has the
+same state. Only where a value is made again by its type's name is that name data: a closed table of public names.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..records import Object
+from ._tree import COLLECTION
+
+_MADE_BY_NAME: Final = frozenset(
+    {
+        COLLECTION,
+        *(f"sklearn.{kind}" for kind in ["call", "function", "items", "neighbors", "sparse", "type"]),
+    }
+)
+_OWNERS: Final = frozenset({"Generator", "RandomState"})
+
+
+def kind_of(taken: Object) -> str:
+    """What of the type's name says which value this is; empty if the adapter alone does."""
+    match taken.adapter:
+        case adapter if adapter in _MADE_BY_NAME:
+            return taken.type
+        case "numpy.random":  # NumPy's modules are private; what is none of these is a bare bit generator
+            name = bare_name(taken.type)
+            return name if name in _OWNERS else ""
+        case "sklearn.object":  # a class of the user's own is known by the live one only
+            return taken.type if taken.type.startswith("sklearn.") else ""
+    return ""
+
+
+def is_same_kind(one: Object, other: Object) -> bool:
+    """Whether both were the same kind of object, by the same adapter, with equal facts."""
+    return (one.adapter, kind_of(one), one.about) == (other.adapter, kind_of(other), other.about)
+
+
+def bare_name(type_name: str) -> str:
+    """The name of a type without its module and without the classes around it."""
+    return type_name.rpartition(".")[2]
+
+
+def is_called(type_name: str, kind: type) -> bool:
+    """Whether `kind` has this name, wherever it is defined by now."""
+    return bare_name(type_name) == kind.__name__

@@ -1,0 +1,107 @@
+"""Of each resume there is one line in the log, when training resumes, and it says what the report says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inexact import NEEDS, TRAININGS, own_loop
+
+import holdfast
+from holdfast import Checkpointing, Run
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_log_says_what_the_verdict_says(name, tmp_path):
+    if importlib.util.find_spec(NEEDS.get(name, name)) is None:
+        pytest.skip(f"{name} is not installed")
+    places = [str(HERE), str(HERE / "cases"), str(HERE.parent), *sys.path]
+    done = subprocess.run(
+        [sys.executable, HERE / "inexact.py", name, tmp_path],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["verdict"].startswith("not exact: "), answer
+    assert answer["said"] == [["WARNING", f"resumed from {answer['path']}: {answer['verdict']}"]]
+    assert answer["saved"]["verdict"] == answer["verdict"]
+
+
+def test_what_is_found_only_after_the_resume_has_one_line_more(tmp_path, caplog):
+    def go(values, cut: int | None) -> Run:
+        rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
+        with Run(tmp_path, checkpointing=rule, weight=np.zeros(1)) as run:
+            for epoch in run.epochs(3):
+                for _ in run.batches(holdfast.Dataset(x=values), batch_size=4):
+                    if epoch == cut:
+                        raise InterruptedError
+        return run
+
+    with pytest.raises(InterruptedError):
+        go(np.arange(8.0), 1)
+    with caplog.at_level("INFO", "holdfast"):
+        report = go(np.arange(8.0) + 1, None).last_resume
+    assert report is not None
+    assert report.verdict == "not exact: the data hold other values than they did"
+    assert [line for line in caplog.messages if "resume" in line] == [
+        f"resumed from {report.path}: exact",
+        f"since the resume from {report.path}: {report.verdict}",
+    ]
+
+
+def test_the_differences_of_a_report_cannot_be_changed_from_outside(tmp_path):
+    def no_beat() -> None: ...
+
+    pytest.importorskip("torch")
+    with pytest.raises(InterruptedError):
+        own_loop(tmp_path, _cutting(), False)
+    report = own_loop(tmp_path, no_beat, True)
+    assert report is not None
+    assert isinstance(report.differences, tuple)
+    assert isinstance(report.set_aside, tuple)
+    with pytest.raises(AttributeError):
+        report.differences = ()  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        report.path = ""  # type: ignore[misc]
+    assert not {"note", "arrive", "tell", "add"} & {*dir(report)}
+
+
+def _cutting():
+    batches = iter(range(5))
+
+    def beat() -> None:
+        if next(batches) == 4:
+            raise InterruptedError
+
+    return beat
+
+
+def test_a_finished_boosting_that_gets_more_rounds_says_that_they_are_drawn_anew(tmp_path, caplog):
+    xgboost = pytest.importorskip("xgboost")
+    from holdfast.integrations.xgboost import train
+
+    def boost(rounds: int):
+        x = np.random.default_rng(0).normal(size=(60, 3))
+        rule = Checkpointing(mode="disk", save_on="phase_end")
+        parameters = {"subsample": 0.5, "nthread": 1}
+        return train(
+            parameters, xgboost.DMatrix(x, x[:, 0]), rounds, directory=tmp_path, checkpointing=rule
+        ).last_resume
+
+    boost(3)
+    assert boost(3).verdict == "exact"  # nothing is drawn any more
+    report = boost(5)
+    assert report.verdict.startswith("not exact: rows or columns are sampled")
+    assert f"resumed from {report.path}: {report.verdict}" in caplog.messages
