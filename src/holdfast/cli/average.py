@@ -10,7 +10,6 @@ from ..compare import average as make_average
 from ..errors import UsageError
 from . import _json, _text
 from ._console import Console
-from ._places import find_one
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +35,12 @@ def average(
     json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
 ) -> None:
     """Average the weights of checkpoints into a new one, streamed; all else is that of the newest."""
-    places = [find_one(bundle) for bundle in bundles]
-    made = make_average(places, out, weights=_numbers(weights), only=only, overwrite=overwrite)
+    made = make_average(bundles, out, weights=_numbers(weights), only=only, overwrite=overwrite)
     if json:
         fields = {"path": made.path, "arrays": made.paths, "rest_from": made.rest_from}
         Console().plain_lines([_json.dumps({**fields, "record": _json.of_record(made.record)})])
         return
-    arrays, checkpoints = _text.count(len(made.paths), "array"), _text.count(len(places), "checkpoint")
+    arrays, checkpoints = _text.count(len(made.paths), "array"), _text.count(len(bundles), "checkpoint")
     console = Console()
     console.say(f"averaged {arrays} of {checkpoints}; all else is that of {_text.printable(made.rest_from)}")
     console.say(f"wrote {_text.printable(made.path)}: {_text.size(made.record.size_bytes)}", "bold")

@@ -13,7 +13,6 @@ from ..compare import diff as compare
 from . import _json, _text
 from ._columns import Column, Row, layout
 from ._console import Cell, Console
-from ._places import find_one
 from ._state import node_text
 
 _SHOWN = 16
@@ -42,7 +41,7 @@ def diff(
     json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
 ) -> None:
     """Show what differs from checkpoint A to checkpoint B: facts, structure, values, and how much arrays changed."""
-    found, console = compare(find_one(a), find_one(b)), Console()
+    found, console = compare(a, b), Console()
     if json:
         console.plain_lines([_json.dumps(_as_json(found))])
         return

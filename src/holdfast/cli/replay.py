@@ -13,12 +13,12 @@ import typer
 from .. import bundle
 from ..compare import unlike
 from ..errors import CheckpointNotFoundError, CheckpointThinnedError, NotReproducedError, UsageError
-from ..session import BY_HAND, Replay, moment_facts, run_at, scan, scratch
+from ..session import BY_HAND, Replay, locate, moment_facts, run_at, scan, scratch
 from ..session import open as open_checkpoint
 from ..storage import LocalDisk
 from . import _json, _text
 from ._console import Console
-from ._places import find_one, name_in
+from ._places import name_in
 
 
 def register(app: typer.Typer) -> None:
@@ -39,11 +39,11 @@ def replay(
     json: Annotated[bool, typer.Option("--json", help="What came out, as one JSON object.")] = False,
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether the same comes out."""
-    start = find_one(place)
+    start = locate(place)
     if start.record and start.record.details.get("thinned"):
         raise CheckpointThinnedError(start.path)
     of = os.path.realpath(directory if directory is not None else run_at(os.path.realpath(start.path))[0])
-    end = _next(of, start) if to is None else find_one(to)
+    end = _next(of, start) if to is None else locate(to, directory=of, disk=LocalDisk())
     if end.record is None:
         raise CheckpointNotFoundError(end.path, "its record cannot be read")
     disk = LocalDisk()

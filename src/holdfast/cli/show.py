@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 
 from ..records import CheckpointRecord, Leaf
+from ..session import locate, sick_leaves
 from ..session import open as open_checkpoint
-from ..session import sick_leaves
 from . import _json, _text
 from ._columns import Column, Row, layout
 from ._console import Cell, Console
 from ._disk import is_pinned
-from ._places import find_one
 from ._state import STATE_COLUMNS, state_rows
 
 _MOST = 8  # sick arrays named one by one
@@ -33,7 +32,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="The record and all arrays as JSON.")] = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
-    listed, console = find_one(bundle), Console()
+    listed, console = locate(bundle), Console()
     pinned = is_pinned(listed.path)
     if listed.record and not json:
         name, path = _text.printable(listed.record.name), _text.printable(listed.path)

@@ -17,14 +17,15 @@ from ..session import (
     Accounting,
     Checkpoint,
     ExperimentDirectory,
+    Place,
     ResumeReport,
     Session,
     Wanted,
     asked_for,
-    find,
+    locate,
     place,
     save_by_hand,
-    scan,
+    scan_if_there,
     wanted,
 )
 from ..session import open as open_checkpoint
@@ -126,7 +127,7 @@ class Experiment:
 
     def run(
         self,
-        resume: bool | str | os.PathLike[str] = False,
+        resume: bool | Place = False,
         *,
         progress: bool = True,
         share_directory: bool = False,
@@ -303,7 +304,7 @@ class Experiment:
         directory.rollbacks.begin(why.why, listed.record)
         execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
         history = self.history  # this run's entry stays the one that will say how it ended
-        self._go_on(execution, sessions, why.healthy, None)
+        self._go_on(execution, sessions, listed, None)
         self.history = history
         for entry in history:
             if entry.run == execution.run:
@@ -359,7 +360,7 @@ class Experiment:
                 ahead=execution.ahead(),
             )
 
-    def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
+    def restore_checkpoint(self, name: Place) -> Checkpoint:
         """Put everything back as it was in a checkpoint: graph, optimizer, random streams, results, history.
 
         `name` is a path, or a name such as `pretrain/pretrain_epoch2`. All bytes are checked before anything
@@ -370,9 +371,8 @@ class Experiment:
             DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
         """
         execution = self._fresh_execution()
-        where = str(self.directory or ".")
-        listed = find(scan(where) if self.directory else [], where, os.fspath(name))
-        opened = open_checkpoint(listed)
+        where = None if self.directory is None else str(self.directory)
+        opened = open_checkpoint(locate(name, directory=where))
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
@@ -389,7 +389,9 @@ class Experiment:
         own = self.directory
         places: list[Path] = [own] if own else []
         places += _saving.folders(self._units, own).values()
-        found = {listed.path: listed for folder in places for listed in scan(folder) if listed.record}
+        found = {
+            listed.path: listed for folder in places for listed in scan_if_there(folder) if listed.record
+        }
         paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
         return {self._name_of(path): path for path in paths}
 

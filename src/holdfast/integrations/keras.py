@@ -21,7 +21,7 @@ import keras
 from .. import rng, state
 from ..checkpointing import Checkpointing
 from ..errors import UsageError
-from ..session import Loop, Wanted, asked_for
+from ..session import Loop, Place, Wanted, asked_for
 from .backends.handover import Handover
 from .backends.keras import (
     LIMITS,
@@ -72,7 +72,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         directory: str | os.PathLike[str],
         *,
         checkpointing: Checkpointing,
-        resume: bool | str | os.PathLike[str] = True,
+        resume: bool | Place = True,
         label: str = "train",
         share_directory: bool = False,
     ) -> None:

@@ -17,6 +17,7 @@ import lightgbm
 
 from ..checkpointing import Checkpointing
 from ..errors import UsageError
+from ..session import Place, asked_for
 from .backends.boosting import Rounds, Trained
 
 _FRACTIONS = (
@@ -39,7 +40,7 @@ def train(
     *,
     directory: str | os.PathLike[str],
     checkpointing: Checkpointing,
-    resume: bool | str | os.PathLike[str] = True,
+    resume: bool | Place = True,
     label: str = "train",
     share_directory: bool = False,
     callbacks: Sequence[Callable[[Any], Any]] = (),
@@ -60,6 +61,7 @@ def train(
             data are freed.
         RunActiveError, DamagedError, SaveError.
     """
+    origin = asked_for(resume)
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
             "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
@@ -88,7 +90,7 @@ def train(
 
     save.order = _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
-        saved = rounds.go_on(resume)
+        saved = rounds.go_on(origin)
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_done < num_boost_round:

@@ -20,7 +20,7 @@ from ..checkpointing import Checkpointing
 from ..data import BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
 from ..records import Moment
-from ..session import Accounting, Ahead, Loop, ResumeReport, Table, Wanted, asked_for, wanted
+from ..session import Accounting, Ahead, Loop, Place, ResumeReport, Table, Wanted, asked_for, wanted
 
 Item = TypeVar("Item")
 Within = Literal["epoch", "batches", "after", "step"]
@@ -71,7 +71,7 @@ class Run:
         directory: str | os.PathLike[str],
         *,
         checkpointing: Checkpointing,
-        resume: bool | str | os.PathLike[str] = True,
+        resume: bool | Place = True,
         label: str = "train",
         strict: bool = True,
         allow_reread: bool = False,

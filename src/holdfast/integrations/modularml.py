@@ -28,7 +28,7 @@ if _found not in KNOWN:
         "parts may have changed. Install modularml==1.0.0, or a newer Holdfast."
     )
 
-from ..session import Accounting, ResumeReport  # noqa: E402
+from ..session import Accounting, Place, ResumeReport, asked_for  # noqa: E402
 
 try:
     from .backends import modularml_seams as seams
@@ -47,7 +47,7 @@ def enable(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
-    resume: bool | str | os.PathLike[str] = True,
+    resume: bool | Place = True,
 ) -> None:
     """Let every experiment that runs from now on save through Holdfast, and go on from what is there.
 
@@ -64,7 +64,7 @@ def enable(
     """
     if checkpointing is not None:
         IN_PHASES.check(checkpointing)
-    wanted = resume if isinstance(resume, bool | str) else Path(resume)
+    wanted = asked_for(resume)
     seams.switch_on(Settings(None if directory is None else Path(directory), checkpointing, wanted))
 
 

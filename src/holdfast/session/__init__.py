@@ -8,10 +8,8 @@ from ._alone import save_alone as save_alone
 from ._by_hand import BY_HAND as BY_HAND
 from ._by_hand import save_by_hand as save_by_hand
 from ._checkpoint import Checkpoint as Checkpoint
-from ._checkpoint import Place as Place
 from ._checkpoint import archive as archive
 from ._checkpoint import open as open
-from ._checkpoint import scan as scan
 from ._checkpoint import source_of as source_of
 from ._directory import ExperimentDirectory as ExperimentDirectory
 from ._fork import FORKED_FROM as FORKED_FROM
@@ -28,6 +26,12 @@ from ._mapped import MappedArrays as MappedArrays
 from ._options import merged as merged
 from ._options import options_of as options_of
 from ._options import settle as settle
+from ._places import Place as Place
+from ._places import find as find
+from ._places import locate as locate
+from ._places import path_of as path_of
+from ._places import scan as scan
+from ._places import scan_if_there as scan_if_there
 from ._prune import plan as plan
 from ._prune import prune as prune
 from ._redirect import DIRECTORY as DIRECTORY
@@ -40,7 +44,6 @@ from ._replay import wanted as wanted
 from ._resume import ResumeReport as ResumeReport
 from ._resume import Wanted as Wanted
 from ._resume import asked_for as asked_for
-from ._resume import find as find
 from ._resume import go_on as go_on
 from ._running import run_at as run_at
 from ._scratch import scratch as scratch

@@ -37,6 +37,7 @@ from ._divergence import Rollbacks
 from ._fork import FORKED_FROM
 from ._health import watched
 from ._pace import Pace, Stopwatch
+from ._places import find, scan
 from ._replay import stop_at_end
 from ._running import LOCK, has_been_held
 from ._taking import Taking
@@ -256,11 +257,11 @@ class ExperimentDirectory:
         Raises:
             CheckpointNotFoundError: there is no bundle at one of the places.
         """
-        for place in map(str, places):
-            found = bundle.look(self.disk, place) if place.endswith(bundle.SUFFIX) else None
-            listed = [found] if found else [*bundle.scan(self.disk, place)]
+        for place in places:
+            found = find(place, disk=self.disk)
+            listed = [found] if found else scan(place, disk=self.disk)
             if not listed:
-                raise CheckpointNotFoundError(place, "there is nothing to share with")
+                raise CheckpointNotFoundError(str(place), "there is nothing to share with")
             for each in listed:
                 try:
                     with bundle.Bundle(self.disk, each.path) as opened:

@@ -19,6 +19,7 @@ from ..records import CheckpointRecord
 from ..storage import LocalDisk, Storage
 from ._by_hand import BY_HAND
 from ._directory import ExperimentDirectory
+from ._places import scan
 from ._remove import remove
 from ._running import run_at
 
@@ -41,12 +42,13 @@ def plan(
     Damaged checkpoints have no record to judge them by, so they are not in the answer and stay.
 
     Raises:
+        CheckpointNotFoundError: there is no such directory.
         UsageError: neither `keep` nor `max_bytes`, or there is no such run.
     """
     if keep is None and max_bytes is None:
         raise UsageError("say what to keep: the last, the best, one every so often, or a budget of bytes.")
     disk, place = disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/"
-    found = sorted(bundle.scan(disk, place), key=bundle.by_age)
+    found = scan(place, disk=disk)
     listed = [(each.path, each.record) for each in found if each.record is not None]
     run = _run(listed, run)
     if run is None:

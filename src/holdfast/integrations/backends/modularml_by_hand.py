@@ -11,18 +11,15 @@ from ... import bundle, rng
 from ...checkpointing import check_name
 from ...errors import CheckpointExistsError, PlanMismatchError
 from ...records import Moment
-from ...session import BY_HAND, ExperimentDirectory, save_by_hand
+from ...session import BY_HAND, ExperimentDirectory, find, save_by_hand
 from ...session import open as open_checkpoint
 from .modularml_graph import describe, live_parts, make_ready
 
 
 def bundle_at(place: str | Path) -> Path | None:
     """The bundle that a path of ModularML's means, with its suffix or without; None if there is none."""
-    text = str(place)
-    for path in (text, f"{text}{bundle.SUFFIX}"):
-        if path.endswith(bundle.SUFFIX) and Path(path).is_dir():
-            return Path(path)
-    return None
+    found = find(place)
+    return None if found is None else Path(found.path)
 
 
 def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, kind: Any) -> Path:

@@ -16,7 +16,7 @@ from modularml.core.experiment.phases.train_phase import TrainPhase
 from ... import bundle, state
 from ...checkpointing import Checkpointing, attach_to_experiment, attach_to_training
 from ...records import Moment
-from ...session import ExperimentDirectory, LastStep, Session
+from ...session import ExperimentDirectory, LastStep, Session, Wanted
 from .modularml_graph import memory_state
 from .modularml_rules import IN_EXPERIMENT, IN_PHASES, independent, rule_of
 
@@ -30,7 +30,7 @@ class Settings:
 
     directory: Path | None = None
     checkpointing: Checkpointing | None = None
-    resume: bool | str | Path = True
+    resume: Wanted | None = True
 
 
 @final
