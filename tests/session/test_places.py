@@ -16,7 +16,7 @@ from holdfast.cli._app import app
 from holdfast.errors import CheckpointNotFoundError, HoldfastError, UsageError
 from holdfast.session import locate, removable
 
-NAMES = ("train", "train/train_epoch1", "train/train_epoch2")
+NAMES = ("train", "train/train_epoch0", "train/train_epoch1")
 """Of an experiment: the end of a phase has the name of the folder of its epochs."""
 
 
@@ -27,10 +27,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = Path("runs/digits")
     phase = small_runs.train(n_epochs=2, checkpointing=small_runs.on_disk("epoch_end", max_to_keep=None))
     whole = small_runs.on_disk("phase_end", max_to_keep=None)
-    made = holdfast.Experiment(
-        [phase], graph=small_runs.graph(), label="digits", directory=place, checkpointing=whole
-    )
-    made.run(progress=False)
+    small_runs.experiment(place, phase, checkpointing=whole).run(progress=False)
     return place
 
 
@@ -86,9 +83,7 @@ def test_every_door_takes_what_ls_prints(runs, name, suffix, absolute):
 @pytest.mark.parametrize("suffix", ["", ".ckpt.mml", "/"])
 def test_an_experiment_takes_what_ls_prints_of_its_directory(runs, name, suffix):
     path = f"{runs}/{name}.ckpt.mml"
-    made = holdfast.Experiment(
-        [small_runs.train(n_epochs=2)], graph=small_runs.graph(), label="digits", directory=runs
-    )
+    made = small_runs.experiment(runs, small_runs.train(n_epochs=2))
     for place in (name + suffix, f"{runs}/{name}{suffix}", f"{runs.absolute()}/{name}{suffix}"):
         with made.restore_checkpoint(place) as opened:
             assert os.path.samefile(opened.path, path)
@@ -104,7 +99,7 @@ def test_a_run_takes_every_form_of_a_name(tmp_path, monkeypatch):
     with holdfast.open(path) as opened:
         for resume in (
             *("train_epoch1", "train_epoch1.ckpt.mml", "train_epoch1/", path, "runs/one/train_epoch1"),
-            *(tmp_path / "runs/one/train_epoch1", holdfast.scan(directory)[0], opened),
+            *(tmp_path / "runs/one/train_epoch1", holdfast.scan(directory)[-1], opened),
         ):
             assert os.path.samefile(mine(Path(f"runs/{id(resume)}"), resume=opened), path)
             with holdfast.Run(
@@ -152,7 +147,7 @@ def test_several_of_a_name_are_an_error_that_names_them(tmp_path, monkeypatch):
 def test_what_is_no_name_is_refused_alike_everywhere(tmp_path, nonsense):
     with pytest.raises(UsageError, match="resume must be True, False, or the name or path of a checkpoint"):
         mine(tmp_path / "run", resume=nonsense)
-    made = holdfast.Experiment([small_runs.train()], graph=small_runs.graph(), directory=tmp_path / "run")
+    made = small_runs.experiment(tmp_path / "run", small_runs.train())
     with pytest.raises(UsageError, match="resume must be True, False, or the name or path of a checkpoint"):
         made.run(resume=nonsense, progress=False)
     for ask in (
