@@ -27,7 +27,8 @@ def test_boosted_trees(tmp_path, library, nonsense):
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
 @pytest.mark.parametrize("library", ["keras", "lightning"])
-def test_callbacks(tmp_path, library, nonsense):
+def test_callbacks(tmp_path, monkeypatch, library, nonsense):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip(library)
     made = __import__(f"holdfast.integrations.{library}", fromlist=["HoldfastCallback"]).HoldfastCallback
     with pytest.raises(UsageError, match=SAID):
