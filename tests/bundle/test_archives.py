@@ -105,7 +105,7 @@ def test_without_zstandard_compressing_and_reading_say_what_to_install(monkeypat
         _codec._kept.__dict__.pop(name, None)
     save(disk := MemoryDisk(), "runs", STATE)
     with pytest.raises(UsageError, match=r"pip install 'holdfast\[zstd\]'"):
-        holdfast.archive(place("runs"), "runs/copy", disk=disk)
+        holdfast.archive(place("runs"), "runs/copy", compress=True, disk=disk)
     assert disk.folders("runs") == ["best.ckpt.mml"]
 
 
@@ -113,7 +113,7 @@ def test_without_zstandard_compressing_and_reading_say_what_to_install(monkeypat
 def compressed() -> tuple[MemoryDisk, bundle.Listed]:
     pytest.importorskip("zstandard")
     save(disk := MemoryDisk(), "runs", STATE)
-    return disk, holdfast.archive(place("runs"), "runs/copy", disk=disk)
+    return disk, holdfast.archive(place("runs"), "runs/copy", compress=True, disk=disk)
 
 
 def test_a_compressed_archive_holds_the_same_in_fewer_bytes(compressed):

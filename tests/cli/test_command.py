@@ -53,7 +53,7 @@ def test_errors_are_one_line_and_an_exit_code_never_a_traceback(experiment, tmp_
     assert shown.returncode == 2
     assert shown.stdout == b""
     [line] = shown.stderr.decode().splitlines()
-    assert line.startswith(f"holdfast: {tmp_path}/no\\nwhere\\x1b[2J: there is no such directory")
+    assert line.startswith(f"holdfast: {tmp_path}/no\\nwhere\\x1b[2J: there is no checkpoint of this path")
 
 
 def test_wrong_usage_exits_with_2(holdfast):

@@ -161,7 +161,7 @@ def test_where_files_cannot_be_linked_the_checkpoint_is_copied(work, holdfast, m
         ("train_epoch1", ["true"], "ended with exit code 0 before train_epoch2 came"),
         ("train_epoch1", ["false"], "ended with exit code 1 before train_epoch2 came"),
         ("train_epoch1", ["./no-such-command"], "cannot be run"),
-        ("train_epoch9", ["true"], "there is no such directory"),
+        ("train_epoch9", ["true"], "there is no checkpoint of this path"),
     ],
 )
 def test_what_cannot_be_replayed_is_said(bundle, command, said, work, holdfast, looped):

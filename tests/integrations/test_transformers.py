@@ -137,8 +137,15 @@ def test_what_cannot_go_on_is_refused_early(tmp_path):
         hold(trainer(tmp_path))
     with pytest.raises(errors.UsageError, match="ignore_data_skip"):
         hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=rule())
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").touch()
     with pytest.raises(errors.UsageError, match="checkpoint of the Trainer's own"):
         train(tmp_path, resume=str(tmp_path / "checkpoint-5"))
+    with pytest.raises(errors.CheckpointNotFoundError, match="neither a path nor the name"):
+        train(tmp_path, resume="checkpoint-6")
+    for nonsense in (0, 3, "", [], b"x"):
+        with pytest.raises(errors.UsageError, match="resume must be True, False, or the name"):
+            train(tmp_path, resume=nonsense)
 
 
 class Sick(TrainerCallback):

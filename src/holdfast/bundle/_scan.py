@@ -65,7 +65,7 @@ def look(disk: Storage, path: str) -> Listed | None:
                     if is_at(disk, path, inside):
                         return Listed(path, None, CheckpointDamagedError(path, "it has no record"))
                     # It is being deleted; by now another may have been saved under its name.
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except HoldfastError as err:
             err.__context__ = None  # a list of problems must not keep alive what was read to find them

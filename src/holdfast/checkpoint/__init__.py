@@ -1,12 +1,13 @@
 """Checkpoints on a disk: open, read, map, archive, derive, fork, remove. No run is needed."""
 
-from ._checkpoint import Checkpoint, Place, archive, open, scan, source_of, write_archive
+from ._checkpoint import Checkpoint, archive, open, source_of, write_archive
 from ._derived import Part, StreamedSnapshot, save_alone
 from ._finite import describe_sickness, is_healthy, sick_leaves, watched
 from ._fork import FORKED_FROM, fork
 from ._lineage import Kin, lineage
 from ._lock import LOCK, has_been_held, run_at
 from ._mapped import MappedArrays
+from ._places import Opened, Place, find, locate, path_of, scan, scan_if_there
 from ._remove import removable, remove
 
 __all__ = [
@@ -15,21 +16,26 @@ __all__ = [
     "Checkpoint",
     "Kin",
     "MappedArrays",
+    "Opened",
     "Part",
     "Place",
     "StreamedSnapshot",
     "archive",
     "describe_sickness",
+    "find",
     "fork",
     "has_been_held",
     "is_healthy",
     "lineage",
+    "locate",
     "open",
+    "path_of",
     "removable",
     "remove",
     "run_at",
     "save_alone",
     "scan",
+    "scan_if_there",
     "sick_leaves",
     "source_of",
     "watched",

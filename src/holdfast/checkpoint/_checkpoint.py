@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
-from .. import bundle, collector, state
+from .. import bundle, state
 from ..errors import DamagedError, UsageError
 from ..policy import check_name
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
 from ..storage import LocalDisk, Storage
 from ._mapped import MappedArrays
+from ._places import Opened, Place, locate
 
 
 class Checkpoint:
@@ -145,7 +146,7 @@ class Checkpoint:
             return [err]
 
     def archive(
-        self, to: str | os.PathLike[str], *, compress: bool = True, overwrite: bool = False
+        self, to: str | os.PathLike[str], *, compress: bool = False, overwrite: bool = False
     ) -> bundle.Listed:
         """Write a complete copy of this checkpoint; as `holdfast.archive`."""
         return write_archive(self._bundle, self._disk, to, compress=compress, overwrite=overwrite)
@@ -168,67 +169,48 @@ class Checkpoint:
         return f"<Checkpoint {self.name} of run {self.record.run[:8]}, {self.moment.hook}, step {self.moment.step}>"
 
 
-def open(
-    place: str | os.PathLike[str] | bundle.Listed,
-    *,
-    disk: Storage | None = None,
-    max_bytes: int | None = None,
-) -> Checkpoint:
-    """Open the checkpoint at a path (`….ckpt.mml`), or one that `scan` listed.
+def open(place: Place, *, disk: Storage | None = None, max_bytes: int | None = None) -> Checkpoint:
+    """Open a checkpoint: by its path (`.ckpt.mml` may be left out), or one that `scan` listed.
 
     `max_bytes`: new arrays of more bytes in all are refused before memory is taken for them; by default more
     than the machine has. Give it for checkpoints from people whom you do not trust.
 
     Raises:
-        CheckpointNotFoundError: there is none.
+        CheckpointNotFoundError: there is none; of a directory with checkpoints it says which is the newest.
+        UsageError: the path means several checkpoints, or is no path.
         CheckpointDamagedError: a file is missing or cut.
         CheckpointReplacedError: it is not the listed one any more.
         FormatVersionError: a newer Holdfast wrote it.
     """
-    return _opened(place, disk or LocalDisk(), max_bytes)
-
-
-def _opened(
-    place: str | os.PathLike[str] | bundle.Listed, disk: Storage, max_bytes: int | None = None
-) -> Checkpoint:
-    if isinstance(place, bundle.Listed):
-        if place.problem:
-            raise place.problem
-        expected_id = place.record.id if place.record else None
-        return Checkpoint(bundle.Bundle(disk, place.path, expected_id=expected_id), disk, max_bytes=max_bytes)
-    return Checkpoint(bundle.Bundle(disk, os.fspath(place).rstrip("/")), disk, max_bytes=max_bytes)
+    disk = disk or LocalDisk()
+    listed = locate(place, disk=disk)
+    if listed.problem:
+        raise listed.problem
+    expected_id = None
+    if not isinstance(place, str | os.PathLike):  # a path means what is there now
+        expected_id = listed.record.id if listed.record else None
+    return Checkpoint(bundle.Bundle(disk, listed.path, expected_id=expected_id), disk, max_bytes=max_bytes)
 
 
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-Place = str | os.PathLike[str] | bundle.Listed | Checkpoint
-"""A checkpoint by its path, as it was listed, or opened."""
-
-
-def source_of(place: Place, closing: contextlib.ExitStack) -> bundle.Bundle:
+def source_of(place: Place, closing: contextlib.ExitStack, *, disk: Storage | None = None) -> bundle.Bundle:
     """The opened bundle at `place`; `closing` will close it, unless it was open before.
 
     Raises: as `open`.
     """
-    if isinstance(place, Checkpoint):
+    if isinstance(place, Opened):
         return place.source
-    return closing.enter_context(_opened(place, LocalDisk())).source
-
-
-def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
-    """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others."""
-    found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
-    with collector.paused():
-        return sorted(found, key=bundle.by_age)
+    return closing.enter_context(open(place, disk=disk)).source
 
 
 def archive(
-    place: str | os.PathLike[str] | bundle.Listed,
+    place: Place,
     to: str | os.PathLike[str],
     *,
-    compress: bool = True,
+    compress: bool = False,
     overwrite: bool = False,
     disk: Storage | None = None,
 ) -> bundle.Listed:
@@ -250,8 +232,10 @@ def archive(
         UsageError: `zstandard` is not installed, or the name cannot be one of a checkpoint.
         SaveError: the disk refused.
     """
-    with _opened(place, disk or LocalDisk()) as checkpoint:
-        return checkpoint.archive(to, compress=compress, overwrite=overwrite)
+    disk = disk or LocalDisk()
+    with contextlib.ExitStack() as closing:
+        source = source_of(place, closing, disk=disk)
+        return write_archive(source, disk, to, compress=compress, overwrite=overwrite)
 
 
 def write_archive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,8 +13,10 @@ from .. import bundle
 from ..errors import CheckpointThinnedError, UsageError
 from ..records import FileEntry, Leaf, leaves
 from ..storage import LocalDisk, Storage
+from ._checkpoint import source_of
 from ._derived import StreamedSnapshot
 from ._lock import LOCK
+from ._places import Place
 
 FORKED_FROM = "forked_from"
 """The name among a record's details under which a fork says where it comes from."""
@@ -22,7 +25,7 @@ _KEPT = ("elapsed_s", "health", "next")  # details that are still true of the fo
 
 
 def fork(
-    place: str | os.PathLike[str] | bundle.Listed,
+    place: Place,
     directory: str | os.PathLike[str],
     *,
     disk: Storage | None = None,
@@ -40,13 +43,13 @@ def fork(
         SaveError: the disk refused.
     """
     disk = disk or LocalDisk()
-    path = place.path if isinstance(place, bundle.Listed) else os.fspath(place).rstrip("/")
     target = os.fspath(directory).rstrip("/") or "/"
     if next(bundle.scan(disk, target), None) is not None:
         raise UsageError(f"{target} has checkpoints already: a fork needs a directory of its own.")
-    with bundle.Bundle(disk, path) as opened:
+    with ExitStack() as closing:
+        opened = source_of(place, closing, disk=disk)
         if opened.record.details.get("thinned"):
-            raise CheckpointThinnedError(path)
+            raise CheckpointThinnedError(opened.path)
         opened.check([*leaves(opened.tree)])
         sharing = bundle.Sharing()
         sharing.learn(opened.path, opened.record, opened.stored)
@@ -64,7 +67,7 @@ def fork(
             durability="full",
             blocked_s=0.0,
             details={name: origin.details[name] for name in _KEPT if name in origin.details}
-            | {FORKED_FROM: {"id": origin.id, "run": origin.run, "path": os.path.abspath(path)}},
+            | {FORKED_FROM: {"id": origin.id, "run": origin.run, "path": os.path.abspath(opened.path)}},
         )
         snapshot = StreamedSnapshot(opened.tree, _Pieces(opened).part)
         record = bundle.save(disk, target, draft, snapshot, sharing, overwrite=False)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
-
 from .. import bundle
 from ..errors import CheckpointNotFoundError, CheckpointPinnedError
 from ..storage import LocalDisk, Storage
+from ._places import Place, locate
 
 _SET_ASIDE = f"{bundle.SUFFIX}.damaged-"
 
 
-def removable(path: str | os.PathLike[str], *, disk: Storage | None = None) -> bundle.Listed:
-    """The checkpoint at `path`, whole or damaged, also one set aside as `….ckpt.mml.damaged-<id>`.
+def removable(place: Place, *, disk: Storage | None = None) -> bundle.Listed:
+    """The checkpoint at `place`, complete or damaged, also one set aside as `….ckpt.mml.damaged-<id>`.
 
     Raises:
         CheckpointNotFoundError: there is none, or it is no checkpoint's own directory but a link to one.
         CheckpointPinnedError: it is pinned.
     """
-    disk, path = disk or LocalDisk(), os.fspath(path).rstrip("/")
+    disk = disk or LocalDisk()
+    listed = locate(place, disk=disk)
+    path = listed.path
     above, _, name = path.rpartition("/")
     if not name.endswith(bundle.SUFFIX) and _SET_ASIDE not in name:
         raise CheckpointNotFoundError(
@@ -28,15 +29,14 @@ def removable(path: str | os.PathLike[str], *, disk: Storage | None = None) -> b
         folders = disk.folders(above or ("/" if path.startswith("/") else "."))
     except OSError:
         raise CheckpointNotFoundError(path) from None
-    listed = bundle.look(disk, path) if name in folders else None
-    if listed is not None and bundle.is_pinned(disk, path):
+    if name not in folders:
+        raise CheckpointNotFoundError(path, "there is no checkpoint's directory of this name, but a link")
+    if bundle.is_pinned(disk, path):
         raise CheckpointPinnedError(path)
-    if listed is None:
-        raise CheckpointNotFoundError(path, "there is no checkpoint's directory of this name")
     return listed
 
 
-def remove(place: str | os.PathLike[str] | bundle.Listed, *, disk: Storage | None = None) -> None:
+def remove(place: Place, *, disk: Storage | None = None) -> None:
     """Delete the checkpoint at a path, or one that `scan` or `removable` listed and that is still the same.
 
     Whatever other checkpoints share with it stays.

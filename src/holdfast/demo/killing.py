@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from ..checkpoint import scan
+from ..checkpoint import scan_if_there
 from ..errors import HoldfastError
 
 STARTED = "started"  # the experiment prints it when training begins
@@ -36,17 +36,17 @@ class Outcome:
 
     @property
     def checkpoints(self) -> int:
-        return len(scan(self.directory))
+        return len(scan_if_there(self.directory))
 
     @property
     def blocked_s(self) -> float:
         """Seconds for which training stood still for the checkpoints that are there."""
-        return sum(listed.record.blocked_s for listed in scan(self.directory) if listed.record)
+        return sum(listed.record.blocked_s for listed in scan_if_there(self.directory) if listed.record)
 
     @property
     def copies_bytes(self) -> int:
         """What the checkpoints would take if each were a complete copy."""
-        return sum(listed.record.size_bytes for listed in scan(self.directory) if listed.record)
+        return sum(listed.record.size_bytes for listed in scan_if_there(self.directory) if listed.record)
 
     @property
     def disk_bytes(self) -> int:
@@ -85,7 +85,7 @@ def run_killed(
         time.sleep(wait_s)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        there = [listed.record for listed in scan(directory) if listed.record]
+        there = [listed.record for listed in scan_if_there(directory) if listed.record]
         newest = there[-1].name if there else "the beginning"
         killed.append((wait_s, newest))
         tell(f"killed after {wait_s:.2f} s of training; it goes on from {newest}")

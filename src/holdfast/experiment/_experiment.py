@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import bundle, rng, state
-from ..checkpoint import Checkpoint, scan
+from ..checkpoint import Checkpoint, Place, locate, scan_if_there
 from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
@@ -23,7 +23,6 @@ from ..runtime import (
     Session,
     Wanted,
     asked_for,
-    find,
     save_by_hand,
 )
 from . import _plan, _resume, _saving
@@ -124,7 +123,7 @@ class Experiment:
 
     def run(
         self,
-        resume: bool | str | os.PathLike[str] = False,
+        resume: bool | Place = False,
         *,
         progress: bool = True,
         share_directory: bool = False,
@@ -301,7 +300,7 @@ class Experiment:
         directory.rollbacks.begin(why.why, listed.record)
         execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
         history = self.history  # this run's entry stays the one that will say how it ended
-        self._go_on(execution, sessions, why.healthy, None)
+        self._go_on(execution, sessions, listed, None)
         self.history = history
         for entry in history:
             if entry.run == execution.run:
@@ -357,7 +356,7 @@ class Experiment:
                 ahead=execution.ahead(),
             )
 
-    def restore_checkpoint(self, name: str | os.PathLike[str]) -> Checkpoint:
+    def restore_checkpoint(self, name: Place) -> Checkpoint:
         """Put everything back as it was in a checkpoint: graph, optimizer, random streams, results, history.
 
         `name` is a path, or a name such as `pretrain/pretrain_epoch2`. All bytes are checked before anything
@@ -368,9 +367,8 @@ class Experiment:
             DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
         """
         execution = self._fresh_execution()
-        where = str(self.directory or ".")
-        listed = find(scan(where) if self.directory else [], where, os.fspath(name))
-        opened = open_checkpoint(listed)
+        where = None if self.directory is None else str(self.directory)
+        opened = open_checkpoint(locate(name, directory=where))
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
@@ -387,7 +385,9 @@ class Experiment:
         own = self.directory
         places: list[Path] = [own] if own else []
         places += _saving.folders(self._units, own).values()
-        found = {listed.path: listed for folder in places for listed in scan(folder) if listed.record}
+        found = {
+            listed.path: listed for folder in places for listed in scan_if_there(folder) if listed.record
+        }
         paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
         return {self._name_of(path): path for path in paths}
 

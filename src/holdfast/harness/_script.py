@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..bundle import Listed
 from ..checkpoint import open as open_checkpoint
-from ..checkpoint import scan
+from ..checkpoint import scan_if_there
 from ..errors import HoldfastError, UsageError
 from ._progress import STEP_FILE, Seen, seen
 from ._replay import DIRECTORY
@@ -137,12 +137,12 @@ class Script:
             None if newest is None else self.name_of(newest),
             lost_steps,
             lost_s,
-            damaged=[self.name_of(each) for each in scan(self.directory) if not _verifies(each)],
+            damaged=[self.name_of(each) for each in scan_if_there(self.directory) if not _verifies(each)],
         )
 
     def checkpoints(self) -> list[Listed]:
         """Those with a record, oldest first by the clock: a script may run several experiments."""
-        found = [listed for listed in scan(self.directory) if listed.record]
+        found = [listed for listed in scan_if_there(self.directory) if listed.record]
         return sorted(found, key=lambda listed: listed.record.created if listed.record else "")
 
     def newest(self) -> Listed | None:

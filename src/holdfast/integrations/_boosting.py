@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
 from ..policy import Checkpointing, Limits
-from ..runtime import Loop, ResumeReport
+from ..runtime import Loop, ResumeReport, Wanted
 from ._common import handover
 from ._common.handover import Handover
 
@@ -69,10 +69,10 @@ class Rounds:
             share_directory=share_directory,
         )
 
-    def go_on(self, wanted: Any) -> bytes | None:
+    def go_on(self, wanted: Wanted | None) -> bytes | None:
         """The model of the wanted checkpoint; None from scratch, or before the first round."""
         saved: Mapping[str, Any] | None = None
-        if wanted is not False:
+        if wanted is not None:
             with self._parts.expecting():
                 saved = self.loop.go_on(wanted)
         if saved is None:

@@ -15,8 +15,10 @@ from typing import Any
 
 import lightgbm
 
+from ..checkpoint import Place
 from ..errors import UsageError
 from ..policy import Checkpointing
+from ..runtime import asked_for
 from ._boosting import Rounds, Trained
 
 _FRACTIONS = (
@@ -39,7 +41,7 @@ def train(
     *,
     directory: str | os.PathLike[str],
     checkpointing: Checkpointing,
-    resume: bool | str | os.PathLike[str] = True,
+    resume: bool | Place = True,
     label: str = "train",
     share_directory: bool = False,
     callbacks: Sequence[Callable[[Any], Any]] = (),
@@ -60,6 +62,7 @@ def train(
             data are freed.
         RunActiveError, DamagedError, SaveError.
     """
+    origin = asked_for(resume)
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
             "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
@@ -88,7 +91,7 @@ def train(
 
     save.order = _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
-        saved = rounds.go_on(resume)
+        saved = rounds.go_on(origin)
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:

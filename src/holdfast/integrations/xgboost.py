@@ -14,7 +14,9 @@ from typing import Any
 import xgboost
 from xgboost.callback import EarlyStopping, LearningRateScheduler, TrainingCallback
 
+from ..checkpoint import Place
 from ..policy import Checkpointing
+from ..runtime import asked_for
 from ._boosting import Rounds, Trained
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
@@ -29,7 +31,7 @@ def train(
     *,
     directory: str | os.PathLike[str],
     checkpointing: Checkpointing,
-    resume: bool | str | os.PathLike[str] = True,
+    resume: bool | Place = True,
     label: str = "train",
     share_directory: bool = False,
     callbacks: Sequence[TrainingCallback] = (),
@@ -48,6 +50,7 @@ def train(
     Raises:
         RunActiveError, DamagedError, SaveError.
     """
+    origin = asked_for(resume)
     stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
     if early_stopping_rounds is not None:
         stopping.append(EarlyStopping(rounds=early_stopping_rounds))
@@ -66,7 +69,7 @@ def train(
         share_directory=share_directory,
     )
     with rounds.loop.holding():
-        saved = rounds.go_on(resume)
+        saved = rounds.go_on(origin)
         start = None if saved is None else xgboost.Booster(params=dict(params), model_file=bytearray(saved))
         if rounds.loop.last_resume is not None:
             saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))

@@ -8,7 +8,7 @@ from ._last_step import LastStep
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
-from ._resume import Wanted, asked_for, find, go_on
+from ._resume import Wanted, asked_for, go_on
 from ._resumption import ResumeReport, Resumption
 from ._run import Run
 from ._session import Session
@@ -28,7 +28,6 @@ __all__ = [
     "Table",
     "Wanted",
     "asked_for",
-    "find",
     "go_on",
     "merged",
     "options_of",

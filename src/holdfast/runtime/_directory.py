@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint
-from ..checkpoint import FORKED_FROM, LOCK, has_been_held, watched
+from ..checkpoint import FORKED_FROM, LOCK, find, has_been_held, scan, watched
 from ..errors import (
     CheckpointNotFoundError,
     CheckpointPinnedError,
@@ -254,11 +254,11 @@ class ExperimentDirectory:
         Raises:
             CheckpointNotFoundError: there is no bundle at one of the places.
         """
-        for place in map(str, places):
-            found = bundle.look(self.disk, place) if place.endswith(bundle.SUFFIX) else None
-            listed = [found] if found else [*bundle.scan(self.disk, place)]
+        for place in places:
+            found = find(place, disk=self.disk)
+            listed = [found] if found else scan(place, disk=self.disk)
             if not listed:
-                raise CheckpointNotFoundError(place, "there is nothing to share with")
+                raise CheckpointNotFoundError(str(place), "there is nothing to share with")
             for each in listed:
                 try:
                     with bundle.Bundle(self.disk, each.path) as opened:

@@ -208,7 +208,7 @@ class Loop:
         if listed is None or listed.record is None:
             raise why
         self._directory.rollbacks.begin(why.why, listed.record)
-        saved = self.go_on(why.healthy, strict=strict)
+        saved = self.go_on(listed, strict=strict)
         assert saved is not None
         return saved
 

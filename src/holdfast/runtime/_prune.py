@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from .. import bundle
-from ..checkpoint import remove, run_at
+from ..checkpoint import remove, run_at, scan
 from ..errors import CheckpointNotFoundError, CheckpointPinnedError, CheckpointReplacedError, UsageError
 from ..policy import Keep, Saved, Verdict, in_turn, judge
 from ..records import MANUAL, CheckpointRecord
@@ -34,12 +34,13 @@ def plan(
     Damaged checkpoints have no record to judge them by, so they are not in the answer and stay.
 
     Raises:
+        CheckpointNotFoundError: there is no such directory.
         UsageError: neither `keep` nor `max_bytes`, or there is no such run.
     """
     if keep is None and max_bytes is None:
         raise UsageError("say what to keep: the last, the best, one every so often, or a budget of bytes.")
     disk, place = disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/"
-    found = sorted(bundle.scan(disk, place), key=bundle.by_age)
+    found = scan(place, disk=disk)
     listed = [(each.path, each.record) for each in found if each.record is not None]
     run = _run(listed, run)
     if run is None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import bundle, fingerprint
-from ..checkpoint import describe_sickness, is_healthy
+from ..checkpoint import Opened, Place, describe_sickness, is_healthy, locate, path_of
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -18,14 +17,13 @@ from ..errors import (
     RestoreIncompleteError,
     UsageError,
 )
-from ..storage import LocalDisk
 from ._directory import ExperimentDirectory
 from ._resumption import Resumption
 
 logger = logging.getLogger("holdfast")
 
-Wanted: TypeAlias = Literal[True] | str | os.PathLike[str]
-"""True: the newest whole checkpoint. Else a path, or a name such as `pretrain/pretrain_epoch2`."""
+Wanted: TypeAlias = Literal[True] | Place
+"""True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
 
 Loaded = TypeVar("Loaded")
 
@@ -38,9 +36,15 @@ def asked_for(resume: Any) -> Wanted | None:
     """
     if resume is False:
         return None
-    if resume is True or isinstance(resume, str | os.PathLike):
+    if resume is True or isinstance(resume, bundle.Listed | Opened):
         return resume
-    raise UsageError(f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}.")
+    try:
+        path_of(resume)
+    except UsageError:
+        raise UsageError(
+            f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}."
+        ) from None
+    return resume
 
 
 def go_on(
@@ -59,6 +63,7 @@ def go_on(
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
+        UsageError: what was asked for means several.
         DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
         CheckpointThinnedError: the one asked for has no optimizer any more; nothing was changed.
     """
@@ -116,32 +121,4 @@ def _candidates(
                 set_aside.append(f"{listed.path}: {describe_sickness(listed.record)}")
         yield from sick
     else:
-        yield find(directory.scan(), directory.path, os.fspath(wanted))
-
-
-def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.Listed:
-    """The checkpoint at a path, or of a name such as `pretrain/pretrain_epoch2` or `pretrain_epoch2`.
-
-    A path may lack its suffix: so are checkpoints named in `available_checkpoints`, in the log and by `holdfast ls`.
-
-    Raises:
-        CheckpointNotFoundError: there is none.
-    """
-    given, name = name, name.rstrip("/")
-    if name.endswith(bundle.SUFFIX):
-        there = bundle.look(LocalDisk(), name)
-        if there is not None:
-            return there
-        name = name.removesuffix(bundle.SUFFIX)
-    wanted = f"{directory}/{name}{bundle.SUFFIX}"
-    for each in listed:
-        if each.path == wanted:
-            return each
-    same_name = [each for each in listed if os.path.basename(each.path) == f"{name}{bundle.SUFFIX}"]
-    if same_name:
-        return same_name[-1]
-    for place in (wanted, f"{name}{bundle.SUFFIX}"):  # another experiment's below this one; anybody's
-        there = bundle.look(LocalDisk(), place)
-        if there is not None:
-            return there
-    raise CheckpointNotFoundError(given, f"neither a path nor the name of a checkpoint in {directory}")
+        yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
 from .. import rng
+from ..checkpoint import Place
 from ..data import BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
 from ..harness import wanted
@@ -77,7 +78,7 @@ class Run:
         directory: str | os.PathLike[str],
         *,
         checkpointing: Checkpointing,
-        resume: bool | str | os.PathLike[str] = True,
+        resume: bool | Place = True,
         label: str = "train",
         strict: bool = True,
         allow_reread: bool = False,

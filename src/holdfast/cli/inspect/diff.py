@@ -14,7 +14,6 @@ from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
 from .._output.state import node_text
-from .._places import find_one
 
 _SHOWN = 16
 _ARRAYS = (
@@ -42,7 +41,7 @@ def diff(
     json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
 ) -> None:
     """Show what differs from checkpoint A to checkpoint B: facts, structure, values, and how much arrays changed."""
-    found, console = compare(find_one(a), find_one(b)), Console()
+    found, console = compare(a, b), Console()
     if json:
         console.plain_lines([as_json.dumps(_as_json(found))])
         return

@@ -8,15 +8,14 @@ from typing import Annotated
 
 import typer
 
+from ...checkpoint import locate, sick_leaves
 from ...checkpoint import open as open_checkpoint
-from ...checkpoint import sick_leaves
 from ...records import CheckpointRecord, Leaf
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
 from .._output.disk import is_pinned
 from .._output.state import STATE_COLUMNS, state_rows
-from .._places import find_one
 
 _MOST = 8  # sick arrays named one by one
 _FACT_COLUMNS = (Column("fact"), Column("value"))
@@ -33,7 +32,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="The record and all arrays as JSON.")] = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
-    listed, console = find_one(bundle), Console()
+    listed, console = locate(bundle), Console()
     pinned = is_pinned(listed.path)
     if listed.record and not json:
         name, path = as_text.printable(listed.record.name), as_text.printable(listed.path)

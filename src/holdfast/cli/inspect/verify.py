@@ -61,7 +61,7 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each checkpoint.")] = False,
 ) -> None:
     """Read every byte and name what is not as it was saved. The exit code is 1 if anything is damaged."""
-    found = find_all(place)
+    found = find_all(place, namesake=True)
     if not found:
         raise CheckpointNotFoundError(place, "there are no checkpoints to verify")
     began_s = time.perf_counter()

@@ -10,7 +10,6 @@ import typer
 from ...checkpoint import archive as write_archive
 from .._output import as_json, as_text
 from .._output.console import Console
-from .._places import find_one
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +27,7 @@ def archive(
 ) -> None:
     """Copy a checkpoint, checking every byte: complete, shared with nothing, durable when this returns."""
     began_s = time.perf_counter()
-    listed = write_archive(find_one(bundle), to, compress=compress, overwrite=overwrite)
+    listed = write_archive(bundle, to, compress=compress, overwrite=overwrite)
     assert listed.record is not None
     if json:
         sizes = {"size_bytes": listed.record.size_bytes, "array_bytes": listed.record.bytes_captured}

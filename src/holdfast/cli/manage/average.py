@@ -10,7 +10,6 @@ from ...compare import average as make_average
 from ...errors import UsageError
 from .._output import as_json, as_text
 from .._output.console import Console
-from .._places import find_one
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +35,12 @@ def average(
     json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
 ) -> None:
     """Average the weights of checkpoints into a new one, streamed; all else is that of the newest."""
-    places = [find_one(bundle) for bundle in bundles]
-    made = make_average(places, out, weights=_numbers(weights), only=only, overwrite=overwrite)
+    made = make_average(bundles, out, weights=_numbers(weights), only=only, overwrite=overwrite)
     if json:
         fields = {"path": made.path, "arrays": made.paths, "rest_from": made.rest_from}
         Console().plain_lines([as_json.dumps({**fields, "record": as_json.of_record(made.record)})])
         return
-    arrays, checkpoints = as_text.count(len(made.paths), "array"), as_text.count(len(places), "checkpoint")
+    arrays, checkpoints = as_text.count(len(made.paths), "array"), as_text.count(len(bundles), "checkpoint")
     console = Console()
     console.say(
         f"averaged {arrays} of {checkpoints}; all else is that of {as_text.printable(made.rest_from)}"

@@ -12,7 +12,6 @@ from ...errors import UsageError
 from ...exchange import export as write
 from .._output import as_json, as_text
 from .._output.console import Console
-from .._places import find_one
 
 _RESTORE = "The same as export: arrays to a plain file. Into live objects only Python restores: checkpoint.restore()."
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -41,7 +40,7 @@ def export(
 ) -> None:
     """Write the arrays of a checkpoint to a plain file. To restore into live objects, use Python: checkpoint.restore()."""
     done = write(
-        *(find_one(bundle), out),
+        *(bundle, out),
         prefix=prefix,
         only=only,
         names=names,  # type: ignore[arg-type]  # checked there

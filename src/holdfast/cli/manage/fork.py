@@ -9,7 +9,6 @@ import typer
 from ...checkpoint import fork as fork_checkpoint
 from .._output import as_json, as_text
 from .._output.console import Console
-from .._places import find_one
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +21,7 @@ def fork(
     json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
 ) -> None:
     """Begin a new run in NEWDIR with this checkpoint, sharing its files; a script that resumes there goes on from it."""
-    listed = fork_checkpoint(find_one(bundle), directory)
+    listed = fork_checkpoint(bundle, directory)
     assert listed.record is not None
     if json:
         Console().plain_lines(

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from ... import bundle
+from ...checkpoint import locate
 from ...storage import LocalDisk
 from .._output import as_json, as_text
 from .._output.console import Console
-from .._places import find_one
 
 _Bundles = Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")]
@@ -23,13 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def pin(bundles: _Bundles, json: _Json = False) -> None:
     """Pin checkpoints: no rule, `prune` or `rm` removes them, and a save of their name leaves them whole."""
-    for path in [find_one(place).path for place in bundles]:
+    for path in [locate(place).path for place in bundles]:
         _say(path, bundle.pin(LocalDisk(), path), pinned=True, json=json)
 
 
 def unpin(bundles: _Bundles, json: _Json = False) -> None:
     """Take the pins of checkpoints away."""
-    for path in [find_one(place).path for place in bundles]:
+    for path in [locate(place).path for place in bundles]:
         _say(path, bundle.unpin(LocalDisk(), path), pinned=False, json=json)
 
 

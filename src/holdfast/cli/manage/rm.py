@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...bundle import SUFFIX, Listed
+from ...bundle import Listed
 from ...checkpoint import removable, remove
 from ...errors import UsageError
 from .._output import as_json, as_text
@@ -28,7 +28,8 @@ def rm(
     ] = False,
 ) -> None:
     """Delete checkpoints. What others share with them stays; only those that were looked at are deleted."""
-    doomed = [removable(place) for place in _distinct(bundles)]  # refuses before anything is deleted
+    listed = [removable(place) for place in bundles]  # refuses before anything is deleted
+    doomed = list({os.path.realpath(each.path): each for each in listed}.values())
     if not yes and not _agreed(doomed):
         Console(stderr=True).say("Nothing was deleted.")
         return
@@ -48,13 +49,6 @@ def rm(
         if kept:
             cells.append((f", {as_text.size(kept)} still in use by others", "dim"))
         console.lines([cells])
-
-
-def _distinct(places: list[str]) -> list[str]:
-    """Their full names, each once."""
-    suffixed = [(place, (place.rstrip("/") or "/") + SUFFIX) for place in places]
-    full = [longer if os.path.isdir(longer) else place for place, longer in suffixed]
-    return list({os.path.realpath(place): place for place in full}.values())
 
 
 def _agreed(doomed: list[Listed]) -> bool:

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from ... import bundle
+from ...checkpoint import locate, run_at, scan
 from ...checkpoint import open as open_checkpoint
-from ...checkpoint import run_at, scan
 from ...compare import unlike
 from ...errors import CheckpointNotFoundError, CheckpointThinnedError, NotReproducedError, UsageError
 from ...harness import Replay, facts_of, scratch
@@ -20,7 +20,7 @@ from ...records import MANUAL
 from ...storage import LocalDisk
 from .._output import as_json, as_text
 from .._output.console import Console
-from .._places import find_one, name_in
+from .._places import name_in
 
 
 def register(app: typer.Typer) -> None:
@@ -41,11 +41,11 @@ def replay(
     json: Annotated[bool, typer.Option("--json", help="What came out, as one JSON object.")] = False,
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether the same comes out."""
-    start = find_one(place)
+    start = locate(place)
     if start.record and start.record.details.get("thinned"):
         raise CheckpointThinnedError(start.path)
     of = os.path.realpath(directory if directory is not None else run_at(os.path.realpath(start.path))[0])
-    end = _next(of, start) if to is None else find_one(to)
+    end = _next(of, start) if to is None else locate(to, directory=of, disk=LocalDisk())
     if end.record is None:
         raise CheckpointNotFoundError(end.path, "its record cannot be read")
     disk = LocalDisk()

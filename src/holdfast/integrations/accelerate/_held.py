@@ -11,8 +11,8 @@ from typing import Any, final
 from accelerate import Accelerator
 
 from ... import bundle, rng, state
+from ...checkpoint import find, path_of, scan
 from ...checkpoint import open as open_checkpoint
-from ...checkpoint import scan as scan_checkpoints
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, UsageError
 from ...policy import check_name
 from ...records import Moment
@@ -106,7 +106,7 @@ class Held:
         if input_dir is None:
             raise UsageError("say from where: load_state('runs/mine')")
         damage: DamagedError | None = None
-        for path in _candidates(os.fspath(input_dir)):
+        for path in _candidates(path_of(input_dir)):
             try:
                 return self._load(path)
             except DamagedError as err:
@@ -114,7 +114,7 @@ class Held:
                 damage = damage or err
         if damage is not None:
             raise damage
-        raise CheckpointNotFoundError(os.fspath(input_dir), "there is no checkpoint at or below it")
+        raise CheckpointNotFoundError(path_of(input_dir), "there is no checkpoint at or below it")
 
     def _load(self, path: str) -> str:
         with open_checkpoint(path) as checkpoint:
@@ -203,8 +203,6 @@ def _parts(accelerator: Accelerator) -> dict[str, Any]:
 
 def _candidates(place: str) -> Iterator[str]:
     """The bundle at `place`; else those below it, newest first."""
-    named = place.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX
-    if os.path.isdir(named):
-        yield named
-    elif os.path.isdir(place):
-        yield from (listed.path for listed in reversed(scan_checkpoints(place)))
+    found = find(place)
+    listed = [found] if found else scan(place)[::-1]
+    yield from (each.path for each in listed)

@@ -12,6 +12,7 @@ from typing import Any, final
 import keras
 
 from ... import rng, state
+from ...checkpoint import Place
 from ...errors import UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Wanted, asked_for
@@ -65,7 +66,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         directory: str | os.PathLike[str],
         *,
         checkpointing: Checkpointing,
-        resume: bool | str | os.PathLike[str] = True,
+        resume: bool | Place = True,
         label: str = "train",
         share_directory: bool = False,
     ) -> None:

@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
 
-from ... import bundle, rng
+from ... import rng
+from ...checkpoint import Place, find
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
@@ -62,7 +63,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         directory: str | os.PathLike[str],
         *,
         checkpointing: Checkpointing,
-        resume: bool | str | os.PathLike[str] = True,
+        resume: bool | Place = True,
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
@@ -320,7 +321,7 @@ class HoldfastCallback(Reporting, Checkpoint):
     ) -> None:
         """In place of Lightning's reading of `ckpt_path`: what follows restores from what is left here."""
         path = options.pop("checkpoint_path", path)
-        if path is not None and not _is_ours(path):
+        if path is not None and not _is_ours(path, os.fspath(self._directory)):
             return original(path, *more, **options)
         found = self._find(self._wanted if path is None else os.fspath(path))
         if found is None:
@@ -398,11 +399,11 @@ class HoldfastCallback(Reporting, Checkpoint):
         return found
 
 
-def _is_ours(path: Any) -> bool:
-    """Whether there is a bundle at `path` that this callback saved, and not one of Lightning's own checkpoints in it."""
-    text = os.fspath(path).rstrip("/")
-    if not text.endswith(bundle.SUFFIX):
+def _is_ours(path: Any, directory: str) -> bool:
+    """Whether `path` means a bundle that this callback saved, and not one of Lightning's own checkpoints in it."""
+    found = find(path, directory=directory)
+    if found is None:
         return False
-    with open_checkpoint(text) as checkpoint:
+    with open_checkpoint(found) as checkpoint:
         tree = checkpoint.tree()
         return isinstance(tree, dict) and "run" in tree

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import bundle, rng
+from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointExistsError, PlanMismatchError
 from ...policy import check_name
@@ -18,11 +19,8 @@ from ._graph import describe, live_parts, make_ready
 
 def bundle_at(place: str | Path) -> Path | None:
     """The bundle that a path of ModularML's means, with its suffix or without; None if there is none."""
-    text = str(place)
-    for path in (text, f"{text}{bundle.SUFFIX}"):
-        if path.endswith(bundle.SUFFIX) and Path(path).is_dir():
-            return Path(path)
-    return None
+    found = find(place)
+    return None if found is None else Path(found.path)
 
 
 def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, kind: Any) -> Path:

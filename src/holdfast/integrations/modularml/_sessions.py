@@ -16,7 +16,7 @@ from modularml.core.experiment.phases.train_phase import TrainPhase
 from ... import bundle, state
 from ...policy import Checkpointing, attach_to_experiment, attach_to_training
 from ...records import Moment
-from ...runtime import ExperimentDirectory, LastStep, Session
+from ...runtime import ExperimentDirectory, LastStep, Session, Wanted
 from ._graph import memory_state
 from ._policies import IN_EXPERIMENT, IN_PHASES, independent, rule_of
 
@@ -30,7 +30,7 @@ class Settings:
 
     directory: Path | None = None
     checkpointing: Checkpointing | None = None
-    resume: bool | str | Path = True
+    resume: Wanted | None = True
 
 
 @final

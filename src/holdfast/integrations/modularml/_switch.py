@@ -20,7 +20,8 @@ if _found not in KNOWN:
         "parts may have changed. Install modularml==1.0.0, or a newer Holdfast."
     )
 
-from ...runtime import Accounting, ResumeReport  # noqa: E402
+from ...checkpoint import Place  # noqa: E402
+from ...runtime import Accounting, ResumeReport, asked_for  # noqa: E402
 
 try:
     from . import _patching
@@ -39,7 +40,7 @@ def enable(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
-    resume: bool | str | os.PathLike[str] = True,
+    resume: bool | Place = True,
 ) -> None:
     """Let every experiment that runs from now on save through Holdfast, and go on from what is there.
 
@@ -56,7 +57,7 @@ def enable(
     """
     if checkpointing is not None:
         IN_PHASES.check(checkpointing)
-    wanted = resume if isinstance(resume, bool | str) else Path(resume)
+    wanted = asked_for(resume)
     _patching.switch_on(Settings(None if directory is None else Path(directory), checkpointing, wanted))
 
 

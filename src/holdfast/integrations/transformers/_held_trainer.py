@@ -12,11 +12,12 @@ from typing import Any, final
 
 from transformers import Trainer, TrainerCallback, TrainerState
 
-from ... import bundle, rng
+from ... import rng
+from ...checkpoint import find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop
+from ...runtime import Loop, asked_for
 from .._common import patching
 from .._common.handover import Handover
 from .._common.reporting import Reporting
@@ -72,7 +73,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
     ) -> None:
         trainers.check(trainer)
         self._trainer = trainer
-        self._directory = directory or trainer.args.output_dir or "."
+        self._directory = os.fspath(directory or trainer.args.output_dir or ".")
         self._rule = trainers.LIMITS.check(checkpointing or trainers.rule_of(trainer))
         if trainer.args.world_size > 1 and self._rule.options.on_divergence == "rollback":
             raise UsageError(
@@ -115,14 +116,14 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._with_times, self._is_saving = True, False
         self._parts = Handover(trainers.PARTS, self._take)
         self._given: Mapping[str, Any] | None = None
-        if (
-            resume_from_checkpoint
-            and resume_from_checkpoint is not True
-            and not _is_bundle(resume_from_checkpoint)
-        ):
-            raise UsageError(
-                f"{resume_from_checkpoint} is a checkpoint of the Trainer's own: a Trainer goes on from it without hold()"
-            )
+        # Where the Trainer's own argument says nothing, it begins anew.
+        origin = None if resume_from_checkpoint is None else asked_for(resume_from_checkpoint)
+        if origin is not None and origin is not True and find(origin, directory=self._directory) is None:
+            own = path_of(origin)
+            if os.path.isdir(own) and os.path.exists(os.path.join(own, "trainer_state.json")):
+                raise UsageError(
+                    f"{own} is a checkpoint of the Trainer's own: a Trainer resumes from it without hold()"
+                )
         self._processes = trainers.processes_of(self._trainer)
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._rule):
@@ -140,9 +141,9 @@ class HoldfastCallback(Reporting, TrainerCallback):
             share_directory=self._share,
         )
         with loop.holding(), trainers.skipping_nothing():
-            if resume_from_checkpoint:
+            if origin is not None:
                 with self._parts.expecting():
-                    self._behind = loop.go_on(resume_from_checkpoint)
+                    self._behind = loop.go_on(origin)
                 self._given = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
@@ -369,7 +370,3 @@ class HoldfastCallback(Reporting, TrainerCallback):
         if not saved["loader"]["source"]["finished"] and saved["next_batch"] != source.fingerprint():
             found.append("the data give another next batch than they would have")
         return found
-
-
-def _is_bundle(path: Any) -> bool:
-    return isinstance(path, str | os.PathLike) and os.fspath(path).rstrip("/").endswith(bundle.SUFFIX)
