@@ -9,7 +9,7 @@ WORKERS := -n 2 --maxschedchunk 8  # few tests at a time, so that none waits at 
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
 EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,dev]" xgboost-cpu orbax-checkpoint
 
-.PHONY: demo test test-all test-oldest torture lint format bench bench-quick bench-reliability setup clean
+.PHONY: demo test test-all test-oldest torture lint format docs bench bench-quick bench-reliability setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and goes on, bit for bit
 	$(BIN)/holdfast demo
@@ -35,6 +35,10 @@ lint: setup            ## style, format, types, and the direction of imports
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv-docs/.ready  ## the site, into site/; a broken link, a missing anchor or an unknown name fails
+	$(DOCS)/towncrier build --draft --version next >/dev/null
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build
 
 bench: .venv-bench/.ready  ## speed against the peers and the machine's limits, into docs/performance.md; an hour or two
 	.venv-bench/bin/python -m benchmarks --report docs/performance.md
@@ -65,6 +69,13 @@ OTHERS_WARN := -W ignore::DeprecationWarning -W ignore::FutureWarning
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/constraints.txt -e $(EVERYTHING)
 	touch $@
 
+# No framework: the reference is read from the sources, not imported.
+DOCS := .venv-docs/bin
+.venv-docs/.ready: pyproject.toml constraints-docs.txt
+	test -x $(DOCS)/python || $(PYTHON) -m venv .venv-docs
+	$(DOCS)/python -m pip install --quiet --disable-pip-version-check -c constraints-docs.txt -e ".[docs]"
+	touch $@
+
 # About 2.1 GB and 70 seconds. A peer that cannot be installed is left out, and the benchmarks say so.
 BENCH_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check
 .venv-bench/.ready: pyproject.toml constraints-bench.txt
@@ -77,4 +88,4 @@ BENCH_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-bench .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis

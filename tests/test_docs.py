@@ -14,6 +14,9 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "\n```python\n" in page.read_text())
 
+AWAITED = {"index.md", "quickstart.md", "quickstart-lightning.md", "quickstart-transformers.md"}
+"""Pages that use what is decided and not built yet (`holdfast.save`, `Run(directory, state)`): to be emptied."""
+
 OTHERS = [
     *("-W", "ignore:`isinstance(treespec, LeafSpec)`"),  # Lightning 2.6 under torch 2.13
     *("-W", "ignore:The 'train_dataloader' does not have many workers"),
@@ -38,11 +41,17 @@ def missing(code: str) -> str | None:
     return None
 
 
+def is_slow(page: Path) -> bool:
+    """Whether it imports a framework that takes seconds to load."""
+    return page.parent.name == "integrations" or page.name.startswith("quickstart-")
+
+
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.slow] * (page.parent.name == "integrations"), id=page.name)
+        pytest.param(page, marks=[pytest.mark.slow] * is_slow(page), id=page.name)
         for page in PAGES
+        if page.name not in AWAITED
     ],
 )
 def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page: Path, tmp_path: Path):

@@ -1,32 +1,34 @@
 """Every error that Holdfast raises on its own account.
 
-Grouped by what the caller would do next:
+The tree says what the caller does next:
 
-    HoldfastError
-    ├── UsageError (ValueError)            change the call
-    │   ├── GraphError                         a cycle, a missing input, a label used twice
-    │   └── UnsupportedStateError (TypeError)  a value that cannot be saved safely; names its path
-    ├── CheckpointNotFoundError (FileNotFoundError)   look elsewhere, or start from scratch
-    ├── CheckpointExistsError (FileExistsError)       choose another name, or overwrite=True
-    │   └── OutputExistsError                  the same, of a file that is no checkpoint
-    ├── ForeignFileError (ValueError)      a file of another format that cannot be read, or not safely
-    ├── RunActiveError                     another live run uses this directory
-    ├── DamagedError                       use another checkpoint; this one is not what was saved
-    │   ├── CheckpointDamagedError             a file is missing, cut, foreign or malformed
-    │   └── PieceDamagedError                  stored bytes have another digest than was recorded
-    ├── FormatVersionError                 install a newer Holdfast
-    ├── CheckpointReplacedError            open it again: the name now holds another checkpoint
-    ├── NotReproducedError                 a replay of a run came to another state
-    ├── DivergenceError                    the state or the loss is not finite: go back, and change something
-    ├── SnapshotTornError                  take it again by copy; this save was given up
-    ├── SaveError (OSError)                free space or permissions; every older checkpoint is as it was
-    │   └── CommitUncertainError               the new checkpoint may or may not survive a power cut
-    ├── ExactnessError                     a run did not come to the same state again
-    └── RestoreError
-        ├── StateMismatchError (ValueError)    what is saved does not fit the live object; nothing changed
-        │   └── StatesDifferError                  states that were to be combined do not fit each other
-        ├── RestoreIncompleteError             damage was met half-way; the live object is a mixture
-        └── PlanMismatchError (ValueError)     the experiment is not the one that was saved
+    HoldfastError                                           read the message: it ends with what to do
+    ├── UsageError (ValueError)                             change the call
+    │   ├── GraphError                                      mend the model graph where the message says
+    │   └── UnsupportedStateError (TypeError)               leave the value out, or register an adapter
+    ├── CheckpointNotFoundError (FileNotFoundError)         look elsewhere (`holdfast ls`), or start from scratch
+    ├── CheckpointExistsError (FileExistsError)             choose another name, or pass overwrite=True
+    │   └── OutputExistsError                               choose another file name, or pass overwrite=True
+    ├── CheckpointPinnedError                               unpin the checkpoint first, if it is to go
+    ├── CheckpointThinnedError                              resume from a newer one; restore only models from it
+    ├── CheckpointReplacedError                             open it again: the name now holds another checkpoint
+    ├── ForeignFileError (ValueError)                       check that the file is what its name says
+    ├── FormatVersionError                                  install a newer Holdfast
+    ├── RunActiveError                                      wait, stop the other run, or use another directory
+    ├── DamagedError                                        use an intact checkpoint (`holdfast verify` lists them)
+    │   ├── CheckpointDamagedError                          use another checkpoint: a file is missing or malformed
+    │   └── PieceDamagedError                               use another checkpoint: stored bytes have changed
+    ├── SnapshotTornError                                   save again with a snapshot by copy
+    ├── SaveError (OSError)                                 free space or mend permissions; earlier ones are safe
+    │   └── CommitUncertainError                            check the disk, then save again
+    ├── DivergenceError                                     resume from the newest finite one, something changed
+    ├── ExactnessError                                      find what the state lacks, such as a generator
+    │   └── NotReproducedError                              look at the leaf that differs first
+    └── RestoreError                                        see below; only one kind leaves objects changed
+        ├── StateMismatchError (ValueError)                 build the objects as saved, or pass strict=False
+        │   └── StatesDifferError                           combine only the parts that match
+        ├── RestoreIncompleteError                          restore an intact checkpoint before using the objects
+        └── PlanMismatchError (ValueError)                  put the plan back, or start in another directory
 
 Beside them stands `Preempted` (SystemExit): a run that was told to leave has saved, and leaves.
 

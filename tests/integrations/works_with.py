@@ -53,7 +53,8 @@ def extras_table() -> str:
 def extras() -> dict[str, list[str]]:
     """Those for people who use the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {name: each for name, each in project["optional-dependencies"].items() if name != "dev"}
+    ours = ("dev", "docs")
+    return {name: each for name, each in project["optional-dependencies"].items() if name not in ours}
 
 
 def name_of(requirement: str) -> str:

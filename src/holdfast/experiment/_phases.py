@@ -29,7 +29,10 @@ class TrainPhase:
         data: a `Dataset`, a mapping of columns, a torch `DataLoader`, or another source (`data.batches_of`).
         losses: what is minimised: their weighted sum. Not needed with `step`.
         n_epochs: how many passes over the data.
-        batch_size, shuffle, seed, drop_last: of a `Dataset` (32 rows by default); loaders decide themselves.
+        batch_size: rows of a batch of a `Dataset`; 32 by default. Loaders decide themselves, here and in the next three.
+        shuffle: whether a `Dataset` comes in another order each epoch.
+        seed: decides that order, together with the epoch.
+        drop_last: whether a last batch of fewer rows is left out.
         columns: names of the items that a loader gives; a choice of columns where there are names.
         metrics: what is measured besides, on the training batches and on `validation`.
         validation: data on which losses and metrics are measured at the end of each epoch, as `val_…`.
@@ -143,8 +146,11 @@ class EvalPhase:
     """Measures losses and metrics on data, without changing the graph.
 
     Args:
-        label, data, columns: as in `TrainPhase`; batches come in the order of the data.
-        losses, metrics: what is measured; the mean over all samples.
+        label: as in `TrainPhase`.
+        data: as in `TrainPhase`; batches come in the order of the data.
+        losses: what is measured; the mean over all samples.
+        metrics: what is measured besides.
+        columns: as in `TrainPhase`.
         batch_size: rows of a batch of a `Dataset`; 32 by default.
         predictions: labels of nodes whose outputs are kept in the results, a row per sample.
     """

@@ -55,12 +55,15 @@ def train(
         checkpointing: when to save, what to keep; `mode="disk"`. A round is a "batch".
         resume: True: from the newest whole checkpoint, or from scratch if there is none. A path or name: from that
             one. False: from scratch.
-        callbacks, options: as of `lightgbm.train`.
+        callbacks: as of `lightgbm.train`.
+        **options: as of `lightgbm.train`.
 
     Raises:
         UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or a random forest, or the raw
             data are freed.
-        RunActiveError, DamagedError, SaveError.
+        RunActiveError: another live run uses the directory.
+        DamagedError: the checkpoint that `resume` names is not what was saved.
+        SaveError: a save failed.
     """
     origin = asked_for(resume)
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):

@@ -48,7 +48,8 @@ class GridSearch:
     Args:
         estimator: is cloned for every fit.
         grid: as of `sklearn.model_selection.ParameterGrid`.
-        cv, scoring: as of `GridSearchCV`; one metric, greater is better.
+        cv: as of `GridSearchCV`.
+        scoring: as of `GridSearchCV`; one metric, greater is better.
         checkpointing: when to save; by default after each fit, the newest two are kept.
 
     Attributes:

@@ -45,10 +45,13 @@ def train(
         checkpointing: when to save, what to keep; `mode="disk"`. A round is a "batch".
         resume: True: from the newest whole checkpoint, or from scratch if there is none. A path or name: from that
             one. False: from scratch.
-        callbacks, options: as of `xgboost.train`.
+        callbacks: as of `xgboost.train`.
+        **options: as of `xgboost.train`.
 
     Raises:
-        RunActiveError, DamagedError, SaveError.
+        RunActiveError: another live run uses the directory.
+        DamagedError: the checkpoint that `resume` names is not what was saved.
+        SaveError: a save failed.
     """
     origin = asked_for(resume)
     stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
