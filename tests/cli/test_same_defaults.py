@@ -11,7 +11,8 @@ import pytest
 from typer.models import OptionInfo
 
 import holdfast
-from holdfast.cli import archive, average, diff, export, fork, import_, ls, prune, verify
+from holdfast.cli.inspect import diff, ls, verify
+from holdfast.cli.manage import archive, average, export, fork, import_, prune
 from holdfast.policy import Options
 
 TWINS: list[tuple[Callable[..., Any], Callable[..., Any], dict[str, str]]] = [
