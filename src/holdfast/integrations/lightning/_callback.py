@@ -17,10 +17,11 @@ from ... import bundle, rng
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted, asked_for
+from ...runtime import Loop, Wanted
 from ...runtime._torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
+from .._common.interim import Resume
 from .._common.loader_proxy import HeldLoader
 from .._common.processes import Processes
 from .._common.reporting import Reporting
@@ -41,15 +42,18 @@ class HoldfastCallback(Reporting, Checkpoint):
     `fit(ckpt_path=…)` from the bundle at that path. With DDP, process 0 writes what all of them need.
 
     Args:
-        directory: where checkpoints go, and are looked for.
-        checkpointing: when to save, what to keep; `mode="disk"`.
-        resume: True, False (begin anew), or a path or name to go on from.
-        label: the name of what is trained, for names such as `train_epoch3`.
-        allow_reread: whether data without a position may be read again from an epoch's start, to skip.
-        share_directory: run although another live run uses the directory.
+        directory: where checkpoints are saved, and looked for.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
 
     Raises (from `fit`):
-        UsageError: the rule or the trainer's strategy cannot work here.
+        UsageError: the trainer's strategy cannot work here; one of the arguments, when it is made.
         PlanMismatchError: the checkpoint is of another kind of run, or of another number of processes.
         RunActiveError: another live run uses the directory.
         DamagedError: there are checkpoints, and none can be used.
@@ -61,15 +65,24 @@ class HoldfastCallback(Reporting, Checkpoint):
         self,
         directory: str | os.PathLike[str],
         *,
-        checkpointing: Checkpointing,
-        resume: bool | str | os.PathLike[str] = True,
+        checkpointing: Checkpointing | None = None,
+        resume: bool | str | os.PathLike[str] | Resume = True,
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
-        self._directory, self._rule, self._label = directory, trainers.LIMITS.check(checkpointing), label
-        self._wanted: Wanted | None = asked_for(resume)
-        self._allow_reread, self._share = allow_reread, share_directory
+        self._given = trainers.ABILITIES.check(
+            directory,
+            checkpointing=checkpointing,
+            resume=resume,
+            label=label,
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
+        self._rule = self._given.policy
+        self._has_rolled_back = False  # and has not arrived yet
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
 
@@ -101,14 +114,8 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
         if trainer.is_global_zero:
-            self._loop = Loop(
-                self._directory,
-                self._rule,
-                objects={"lightning": self._parts},
-                untrained=("lightning/trainer/**",),
-                position=self._get_position,
-                label=self._label,
-                share_directory=self._share,
+            self._loop = self._given.loop(
+                {"lightning": self._parts}, self._get_position, untrained=("lightning/trainer/**",)
             )
             self._stack.enter_context(self._loop.holding())
         self._hook_into(trainer)
@@ -179,7 +186,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                     saved = self._loop.roll_back(err)
                 assert self._parts.given is not None
                 self._behind = self._own_part(saved, self._parts.given, err.healthy or "")
-                self._num_held = 0
+                self._num_held, self._has_rolled_back = 0, True
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]
 
@@ -193,7 +200,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         return HeldLoader(
             loader,
             lambda: epochs.processed,
-            allow_reread=self._allow_reread,
+            allow_reread=self._given.allow_reread,
             state=states[index] if index < len(states) else None,
             num_ready=0 if self._behind is None else len(self._behind["own"].get("ready", ())),
         )
@@ -322,7 +329,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         path = options.pop("checkpoint_path", path)
         if path is not None and not _is_ours(path):
             return original(path, *more, **options)
-        found = self._find(self._wanted if path is None else os.fspath(path))
+        found = self._find(self._given.resume if path is None else os.fspath(path))
         if found is None:
             return original(None, *more, **options)
         self._behind = found
@@ -385,6 +392,10 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._epoch = saved["epoch"]
         self._set_streams(saved)
         self._note_differences(saved)
+        if self._has_rolled_back:
+            self._has_rolled_back = False
+            if self._given.on_rollback is not None:
+                self._given.on_rollback(self)
 
     def _set_streams(self, saved: Mapping[str, Any]) -> None:
         if self._loop is not None:

@@ -99,8 +99,8 @@ class Held:
         for path, phase in phases.items():
             self._sessions.add(path, phase)
         resume = self._settings.resume
-        if self.position.call == 0 and self.directory is not None and resume is not False:
-            self.position.go_on(True if resume is True else str(resume))
+        if self.position.call == 0 and self.directory is not None and resume is not None:
+            self.position.go_on(resume)
 
     # --- units of the plan --------------------------------------------------------------------------
 
