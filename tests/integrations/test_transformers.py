@@ -133,8 +133,8 @@ def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
 
 
 def test_what_cannot_go_on_is_refused_early(tmp_path):
-    with pytest.raises(errors.UsageError, match="says not when to save"):
-        hold(trainer(tmp_path))
+    with pytest.raises(errors.UsageError, match="a share of all steps"):
+        hold(trainer(tmp_path, save_strategy="steps", save_steps=0.1))
     with pytest.raises(errors.UsageError, match="ignore_data_skip"):
         hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=rule())
     with pytest.raises(errors.UsageError, match="checkpoint of the Trainer's own"):

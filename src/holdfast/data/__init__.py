@@ -1,6 +1,7 @@
 """Data in batches, in an order that goes on exactly after a resume, in the middle of an epoch too."""
 
 from ._batch import Batch as Batch
+from ._choose import BATCHES as BATCHES
 from ._choose import batches_of as batches_of
 from ._dataset import Dataset as Dataset
 from ._iterable import IterableBatches as IterableBatches

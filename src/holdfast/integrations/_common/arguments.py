@@ -25,11 +25,13 @@ class Arguments:
 
     Attributes:
         policy: when to save, what to keep; the default one, if none was given.
+        how: to resume, as it was given.
         resume: from where; None to start from scratch.
     """
 
     directory: Directory
     policy: Checkpointing
+    how: Resume
     resume: Wanted | None
     label: str
     allow_reread: bool
@@ -91,6 +93,7 @@ class Abilities:
         return Arguments(
             directory=directory,
             policy=self.policy(checkpointing),
+            how=how,
             resume=asked_for(how.source),
             label=label,
             allow_reread=allow_reread,
