@@ -88,7 +88,9 @@ class GridSearch:
         )  # what is not there yet is no NaN in a checkpoint, which would be sick
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
-        with Run(self._directory, checkpointing=self._rule, label="search", scores=known, about=about) as run:
+        with Run(
+            self._directory, {"scores": known, "about": about}, checkpointing=self._rule, label="search"
+        ) as run:
             self.last_resume = run.last_resume
             if about != wanted:
                 raise UsageError(

@@ -2,7 +2,7 @@
 
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 held = hold(accelerator)
-with Run("runs/mine", checkpointing=rule, **held.parts) as run:
+with Run("runs/mine", held.parts) as run:
     for epoch in run.epochs(3):
         for batch in run.batches(held.batches(loader)):
             …

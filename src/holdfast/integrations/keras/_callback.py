@@ -14,7 +14,7 @@ import keras
 from ... import rng, state
 from ...errors import UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted, asked_for
+from ...runtime import Loop, Resume, Wanted
 from .._common.handover import Handover
 from .._common.reporting import Reporting
 from ._state import (
@@ -71,7 +71,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._directory, self._rule = directory, LIMITS.check(checkpointing)
-        self._wanted: Wanted | None = asked_for(resume)
+        self._wanted: Wanted | None = Resume.of(resume).wanted
         self._label, self._share = label, share_directory
         self._loop: Loop | None = None
 

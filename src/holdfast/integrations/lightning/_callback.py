@@ -17,7 +17,7 @@ from ... import bundle, rng
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted, asked_for
+from ...runtime import Loop, Resume, Wanted
 from ...runtime._torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
@@ -68,7 +68,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         share_directory: bool = False,
     ) -> None:
         self._directory, self._rule, self._label = directory, trainers.LIMITS.check(checkpointing), label
-        self._wanted: Wanted | None = asked_for(resume)
+        self._wanted: Wanted | None = Resume.of(resume).wanted
         self._allow_reread, self._share = allow_reread, share_directory
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
