@@ -36,6 +36,7 @@ if _TYPE_CHECKING:
     from .policy import KeepBest as KeepBest
     from .policy import KeepEvery as KeepEvery
     from .policy import KeepLast as KeepLast
+    from .runtime import Resume as Resume
     from .runtime import Run as Run
     from .runtime import plan as plan
     from .runtime import prune as prune
@@ -53,7 +54,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "runtime": ("Run", "plan", "prune"),
+    "runtime": ("Resume", "Run", "plan", "prune"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

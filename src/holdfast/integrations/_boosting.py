@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
-from ..policy import Limits
-from ..runtime import ResumeReport, Wanted
+from ..policy import Checkpointing, KeepLast, Limits
+from ..runtime import ResumeReport
 from ._common import handover
 from ._common.arguments import Abilities, Arguments
 from ._common.handover import Handover
@@ -15,6 +15,20 @@ _AGAIN = (
     "the same rounds would come again, for the libraries draw from random states of their own that nobody can change; use "
     "'stop', change the parameters, and start again: it resumes from the newest checkpoint that was finite"
 )
+
+
+def _default_policy() -> Checkpointing:
+    """The default one, without the ends of epochs, of which there are none."""
+    return Checkpointing(
+        mode="disk",
+        save_on="phase_end",
+        max_overhead=0.01,
+        every_seconds=900,
+        keep=KeepLast(3),
+        save_on_preemption=True,
+    )
+
+
 ABILITIES = Abilities(
     limits=Limits(
         where="boosting",
@@ -27,7 +41,7 @@ ABILITIES = Abilities(
         "allow_reread": "every round reads all of the data; leave it out",
         "on_rollback": _AGAIN,
     },
-    default_hook="batch_end",
+    default=_default_policy,
 )
 """Of boosted trees: a round is a "batch", and there are no epochs."""
 
@@ -60,7 +74,7 @@ class Rounds:
         self.num_done, self.is_over = 0, False
         self.stopped_early = False  # as restored: it was over before all rounds had been
         self.scores: Scores = {}
-        self._wanted: Wanted | None = arguments.resume
+        self._resume = arguments.resume
         self.loop = arguments.loop(
             {"booster": self._parts},
             lambda: {
@@ -73,10 +87,8 @@ class Rounds:
 
     def go_on(self) -> bytes | None:
         """The model of the wanted checkpoint; None from scratch, or before the first round."""
-        saved: Mapping[str, Any] | None = None
-        if self._wanted is not None:
-            with self._parts.expecting():
-                saved = self.loop.go_on(self._wanted)
+        with self._parts.expecting():
+            saved = self.loop.go_on(self._resume)
         if saved is None:
             self.loop.announce("phase_start", step=0)
             return None

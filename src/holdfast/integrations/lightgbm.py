@@ -17,9 +17,9 @@ import lightgbm
 
 from ..errors import UsageError
 from ..policy import Checkpointing
+from ..runtime import Resume
 from . import _boosting
 from ._boosting import ABILITIES, Rounds
-from ._common.interim import Resume
 
 __all__ = ["Trained", "train"]
 

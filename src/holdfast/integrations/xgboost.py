@@ -15,9 +15,9 @@ import xgboost
 from xgboost.callback import EarlyStopping, LearningRateScheduler, TrainingCallback
 
 from ..policy import Checkpointing
+from ..runtime import Resume
 from . import _boosting
 from ._boosting import ABILITIES, Rounds
-from ._common.interim import Resume
 
 __all__ = ["Trained", "train"]
 

@@ -18,6 +18,7 @@ from ._context import EXPERIMENT_PLACEHOLDERS as EXPERIMENT_PLACEHOLDERS
 from ._context import TRAINING_HOOKS as TRAINING_HOOKS
 from ._context import TRAINING_NAME_TEMPLATE as TRAINING_NAME_TEMPLATE
 from ._context import TRAINING_PLACEHOLDERS as TRAINING_PLACEHOLDERS
+from ._default import default_policy as default_policy
 from ._judge import Evicted as Evicted
 from ._judge import Saved as Saved
 from ._judge import Verdict as Verdict

@@ -3,12 +3,13 @@
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, stream_digests, streams_used
-from ._hyperparameters import merged, options_of, settle
+from ._hyperparameters import check_override, merged, options_of, settle
 from ._last_step import LastStep
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
-from ._resume import ResumeReport, Wanted, asked_for, find, go_on
+from ._resume import ResumeReport, find, go_on
+from ._resume_options import Resume, Wanted
 from ._run import Run
 from ._session import Session
 from ._table import SEGMENT_ROWS, Table
@@ -20,12 +21,13 @@ __all__ = [
     "ExperimentDirectory",
     "LastStep",
     "Loop",
+    "Resume",
     "ResumeReport",
     "Run",
     "Session",
     "Table",
     "Wanted",
-    "asked_for",
+    "check_override",
     "find",
     "go_on",
     "merged",

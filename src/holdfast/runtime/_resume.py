@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 from .. import bundle, fingerprint
 from ..checkpoint import describe_sickness, is_healthy
@@ -17,33 +17,17 @@ from ..errors import (
     DamagedError,
     PieceDamagedError,
     RestoreIncompleteError,
-    UsageError,
 )
 from ..records import CheckpointRecord
 from ..storage import LocalDisk
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, fingerprint_of
 from ._expected import differences as ahead_differences
+from ._resume_options import Wanted
 
 logger = logging.getLogger("holdfast")
 
-Wanted: TypeAlias = Literal[True] | str | os.PathLike[str]
-"""True: the newest whole checkpoint. Else a path, or a name such as `pretrain/pretrain_epoch2`."""
-
 Loaded = TypeVar("Loaded")
-
-
-def asked_for(resume: Any) -> Wanted | None:
-    """What a script says of `resume`; None: to begin anew.
-
-    Raises:
-        UsageError: it says nothing that could be meant, such as None.
-    """
-    if resume is False:
-        return None
-    if resume is True or isinstance(resume, str | os.PathLike):
-        return resume
-    raise UsageError(f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}.")
 
 
 @dataclass(slots=True)

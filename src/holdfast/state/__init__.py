@@ -9,6 +9,7 @@ from ._lazy import LazySnapshot as LazySnapshot
 from ._lazy import capture_lazily as capture_lazily
 from ._live import Gate as Gate
 from ._live import Live as Live
+from ._named import named as named
 from ._rebuild import rebuild as rebuild
 from ._registry import Adapter as Adapter
 from ._registry import register_adapter as register_adapter

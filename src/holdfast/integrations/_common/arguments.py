@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from ...errors import UsageError
-from ...policy import Checkpointing, Limits
-from ...runtime import Loop, Wanted, asked_for
-from .interim import Resume, default_policy
+from ...policy import Checkpointing, Limits, default_policy
+from ...runtime import Loop, Resume
 
 Directory = str | os.PathLike[str]
 
@@ -25,14 +24,12 @@ class Arguments:
 
     Attributes:
         policy: when to save, what to keep; the default one, if none was given.
-        how: to resume, as it was given.
-        resume: from where; None to start from scratch.
+        resume: from where, and how.
     """
 
     directory: Directory
     policy: Checkpointing
-    how: Resume
-    resume: Wanted | None
+    resume: Resume
     label: str
     allow_reread: bool
     share_directory: bool
@@ -65,12 +62,12 @@ class Abilities:
         limits: what of a policy it cannot do.
         refused: why, and what to do instead, for arguments other than their default: `"allow_reread"`, `"on_rollback"`,
             and of how to resume `"strict"` and `"override"`.
-        default_hook: what stands in for the end of an epoch in the default policy, where there are no epochs.
+        default: makes the policy of those who give none.
     """
 
     limits: Limits
     refused: Mapping[str, str]
-    default_hook: str = "epoch_end"
+    default: Callable[[], Checkpointing] = default_policy
 
     def check(
         self,
@@ -88,38 +85,17 @@ class Abilities:
         Raises:
             UsageError: one asks for what the integration cannot do, or makes no sense.
         """
-        how = resume if isinstance(resume, Resume) else Resume(resume)
-        self.refuse(how, allow_reread=allow_reread, on_rollback=on_rollback)
+        how = {name: why for name, why in self.refused.items() if name in ("strict", "override")}
+        asked = {"allow_reread": allow_reread, "on_rollback": on_rollback is not None}
+        for name, is_asked in asked.items():
+            if is_asked and name in self.refused:
+                raise UsageError(f"{name} does not work in {self.limits.where}: {self.refused[name]}.")
         return Arguments(
             directory=directory,
-            policy=self.policy(checkpointing),
-            how=how,
-            resume=asked_for(how.source),
+            policy=self.limits.check(self.default() if checkpointing is None else checkpointing),
+            resume=Resume.of(resume, cannot=how),
             label=label,
             allow_reread=allow_reread,
             share_directory=share_directory,
             on_rollback=on_rollback,
         )
-
-    def policy(self, given: Checkpointing | None) -> Checkpointing:
-        """The given one, or the default one for the hooks that there are."""
-        return self.limits.check(default_policy(save_on=self.default_hook) if given is None else given)
-
-    def refuse(
-        self,
-        how: Resume,
-        *,
-        allow_reread: bool = False,
-        on_rollback: Callable[[Any], None] | None = None,
-    ) -> None:
-        """UsageError for the first argument that asks for what cannot be done."""
-        asked = {
-            "strict": ("resume=Resume(strict=False)", not how.strict),
-            "override": ("resume=Resume(override=…)", bool(how.override)),
-            "allow_reread": ("allow_reread=True", allow_reread),
-            "on_rollback": ("on_rollback=", on_rollback is not None),
-        }
-        for name, why in self.refused.items():
-            what, is_asked = asked[name]
-            if is_asked:
-                raise UsageError(f"{what} does not work in {self.limits.where}: {why}.")

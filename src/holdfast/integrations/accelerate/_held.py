@@ -18,10 +18,9 @@ from ...data import BATCHES
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, UsageError
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
-from ...runtime import ExperimentDirectory, Run, save_by_hand
+from ...runtime import ExperimentDirectory, Resume, Run, save_by_hand
 from ...runtime._torch_updates import Updates
 from .._common.arguments import Abilities, Arguments
-from .._common.interim import Resume
 from . import _loaders as loaders
 
 logger = logging.getLogger("holdfast")
@@ -130,14 +129,12 @@ class Held:
         given = self._arguments
         run = Run(
             given.directory,
+            self.parts,
             checkpointing=given.policy,
-            resume=given.how.source,
-            strict=given.how.strict,
-            resume_override=given.how.override,
+            resume=given.resume,
             label=given.label,
             share_directory=given.share_directory,
             on_rollback=given.on_rollback,
-            **self.parts,
         )
         run.__enter__()
         self._run = run

@@ -14,9 +14,8 @@ import keras
 from ... import rng, state
 from ...errors import UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop
+from ...runtime import Loop, Resume
 from .._common.handover import Handover
-from .._common.interim import Resume
 from .._common.reporting import Reporting
 from ._state import (
     ABILITIES,
@@ -119,9 +118,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._stack.callback(_open.pop, place, None)
         _open[place] = self
         try:
-            if self._arguments.resume is not None:
-                with callbacks.expecting():
-                    self._saved = loop.go_on(self._arguments.resume)
+            with callbacks.expecting():
+                self._saved = loop.go_on(self._arguments.resume)
             self._skipping = Skipping(model, self._let_go)
             tell_of_errors(listed, iterator, self._let_go)
             if self._saved is None:

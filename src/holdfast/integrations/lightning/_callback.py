@@ -17,11 +17,10 @@ from ... import bundle, rng
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted
+from ...runtime import Loop, Resume
 from ...runtime._torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
-from .._common.interim import Resume
 from .._common.loader_proxy import HeldLoader
 from .._common.processes import Processes
 from .._common.reporting import Reporting
@@ -329,7 +328,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         path = options.pop("checkpoint_path", path)
         if path is not None and not _is_ours(path):
             return original(path, *more, **options)
-        found = self._find(self._given.resume if path is None else os.fspath(path))
+        found = self._find(self._given.resume if path is None else Resume(os.fspath(path)))
         if found is None:
             return original(None, *more, **options)
         self._behind = found
@@ -339,7 +338,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._trainer.should_stop = found["should_stop"]
         return None
 
-    def _find(self, wanted: Wanted | None) -> dict[str, Any] | None:
+    def _find(self, wanted: Resume) -> dict[str, Any] | None:
         """What to go on from, in every process what concerns it."""
         strategy = self._trainer.strategy
         if self._loop is None:
@@ -350,7 +349,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 parts, saved = checkpoint["lightning"], checkpoint["run"]["position"]
         else:
             with self._parts.expecting():
-                saved = None if wanted is None else self._loop.go_on(wanted)
+                saved = self._loop.go_on(wanted)
             path = None if saved is None or self.last_resume is None else self.last_resume.path
             if self._trainer.world_size > 1:
                 strategy.broadcast(path)

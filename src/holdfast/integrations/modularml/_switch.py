@@ -10,7 +10,6 @@ from typing import Any
 
 from ...errors import UsageError
 from ...policy import Checkpointing
-from .._common.interim import Resume
 
 KNOWN = ("1.0.0",)
 """Versions of ModularML whose private names have been read and tested."""
@@ -22,7 +21,7 @@ if _found not in KNOWN:
         "parts may have changed. Install modularml==1.0.0, or a newer Holdfast."
     )
 
-from ...runtime import Accounting, ResumeReport  # noqa: E402
+from ...runtime import Accounting, Resume, ResumeReport  # noqa: E402
 
 try:
     from . import _patching
@@ -89,7 +88,7 @@ def enable(
             directory=None if directory is None else Path(directory),
             checkpointing=checkpointing,
             default=arguments.policy,
-            resume=arguments.resume,
+            resume=arguments.resume.wanted,
             share_directory=share_directory,
         )
     )

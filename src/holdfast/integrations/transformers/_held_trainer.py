@@ -16,11 +16,10 @@ from ... import bundle, rng
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted
+from ...runtime import Loop, Resume
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
-from .._common.interim import Resume
 from .._common.reporting import Reporting
 from ..accelerate import _loaders as loaders
 from . import _state as trainers
@@ -141,10 +140,9 @@ class HoldfastCallback(Reporting, TrainerCallback):
             {"transformers": self._parts}, self._get_position, untrained=("transformers/trainer/**",)
         )
         with loop.holding(), trainers.skipping_nothing():
-            if wanted is not None:
-                with self._parts.expecting():
-                    self._behind = loop.go_on(wanted)
-                self._given = self._parts.given
+            with self._parts.expecting():
+                self._behind = loop.go_on(wanted)
+            self._given = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
             while True:
@@ -160,7 +158,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
                         self._behind = loop.roll_back(err)
                     self._given, self._has_rolled_back = self._parts.given, True
 
-    def _wanted(self, resume_from_checkpoint: Any) -> Wanted | None:
+    def _wanted(self, resume_from_checkpoint: Any) -> Resume:
         """What `train` is told has the last word; None is its default."""
         if resume_from_checkpoint is None:
             return self._arguments.resume
@@ -168,7 +166,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
             raise UsageError(
                 f"{resume_from_checkpoint} is a checkpoint of the Trainer's own: a Trainer resumes from it without hold()"
             )
-        return resume_from_checkpoint or None
+        return Resume(resume_from_checkpoint)
 
     def _train_once(self, train: Callable[[str | None], Any]) -> Any:
         """From the beginning, or from what is behind; to the end, or until it diverges."""

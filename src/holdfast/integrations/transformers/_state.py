@@ -17,10 +17,9 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from ...errors import UsageError
-from ...policy import Checkpointing, KeepBest, KeepLast, Limits
+from ...policy import Checkpointing, KeepBest, KeepLast, Limits, default_policy
 from .._common import handover
 from .._common.arguments import Abilities
-from .._common.interim import default_policy
 from .._common.processes import Processes
 from ..accelerate._loaders import ReadyLoader
 
