@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from ._shown import shown_in as _shown_in
 from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = ["__version__", *_HOME_OF]
 def __getattr__(name: str) -> _Any:
     if name in _HOME_OF:
         value = getattr(_import_module(f".{_HOME_OF[name]}", __name__), name)
+        _shown_in(__name__, value)
         globals()[name] = value
         return value
     if name in _HOMES or name in ("errors", "records", "rng", "bundle", "storage"):

@@ -1,5 +1,6 @@
 """A live run: a policy at work in a directory, from the hook that makes a save due to the resume that uses it."""
 
+from .._shown import shown_in as _shown_in
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, stream_digests, streams_used
@@ -39,3 +40,5 @@ __all__ = [
     "stream_digests",
     "streams_used",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -25,3 +25,31 @@ from ._tree import entries as entries
 from ._tree import find as find
 from ._tree import in_optimizers as in_optimizers
 from ._walk import Walk as Walk
+
+__all__ = [
+    "Adapter",
+    "Buffers",
+    "Fit",
+    "Gate",
+    "LazySnapshot",
+    "Live",
+    "LiveSnapshot",
+    "Make",
+    "MemorySnapshot",
+    "Restored",
+    "Walk",
+    "all_left_out",
+    "all_thinned",
+    "capture",
+    "capture_lazily",
+    "digest",
+    "entries",
+    "find",
+    "in_optimizers",
+    "look",
+    "named",
+    "rebuild",
+    "register_adapter",
+    "restore",
+    "without_optimizers",
+]

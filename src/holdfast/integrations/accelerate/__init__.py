@@ -9,6 +9,9 @@
 `accelerator.save_state` and `load_state` become atomic, checked and exact, with and without the `with`.
 """
 
+from ..._shown import shown_in as _shown_in
 from ._held import Held, hold
 
 __all__ = ["Held", "hold"]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))
