@@ -39,8 +39,10 @@ if _TYPE_CHECKING:
     from .policy import KeepLast as KeepLast
     from .runtime import Resume as Resume
     from .runtime import Run as Run
+    from .runtime import load as load
     from .runtime import plan as plan
     from .runtime import prune as prune
+    from .runtime import save as save
     from .state import capture as capture
     from .state import register_adapter as register_adapter
     from .state import restore as restore
@@ -55,7 +57,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "runtime": ("Resume", "Run", "plan", "prune"),
+    "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -113,6 +113,8 @@ class Checkpoint:
     ) -> states.Restored:
         """Put what was saved back into live objects, in place: `restore({"model": model})`; any part of it, by name.
 
+        Values that cannot change in place (a number) are put into the mapping itself.
+
         With `verify="first"` every byte is checked before the first one is assigned, so damage changes
         nothing. With "streaming" each is read only once, and damage leaves a mixture. The optimizers that a
         thinned checkpoint (`thin_after=`) has given up stay as they are.
@@ -130,15 +132,18 @@ class Checkpoint:
         """
         # A thinned one is there for its models: the live optimizers stay as they are.
         keep = states.all_thinned(self._bundle.tree) if self._is_thinned else ()
-        return states.restore(
+        objects = states.named(state)
+        restored = states.restore(
             self._bundle,
-            states.named(state),
+            dict(objects),
             strict=strict,
             verify=verify,
             only=only,
             rename=rename,
             keep=keep,
         )
+        objects.update(restored.value)  # what cannot change in place
+        return restored
 
     @property
     def _is_thinned(self) -> bool:

@@ -13,6 +13,7 @@ from ._resume import ResumeReport, find, go_on
 from ._resume_options import Resume, Wanted
 from ._run import Run
 from ._session import Session
+from ._standalone import load, save
 from ._table import SEGMENT_ROWS, Table
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "check_override",
     "find",
     "go_on",
+    "load",
     "merged",
     "options_of",
     "plan",
     "prune",
+    "save",
     "save_by_hand",
     "settle",
     "stream_digests",

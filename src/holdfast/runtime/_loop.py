@@ -25,7 +25,7 @@ from ..policy import (
     default_policy,
     directory_path,
 )
-from ..records import RESERVED, Moment
+from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, generators_in, stream_digests, streams_used
@@ -53,8 +53,8 @@ class Loop:
         directory: where checkpoints go, unless the rule has a directory of its own.
         checkpointing: when to save, to disk; a copy of it if it has a parent already.
         objects: live objects and plain values by name: all that decides what comes next. A value that is
-            not changed in place (a number, a JAX array) is replaced in this dict by a restore, and has to be
-            replaced in it by the loop.
+            not changed in place (a number, a JAX array) is replaced in this mapping by a restore, and has to be
+            replaced in it by the loop or its user.
         position: asked at each save where the loop is.
         ahead: asked at each save and at a resume what comes next: the next batch, and generators that are not
             among the objects.
@@ -149,8 +149,10 @@ class Loop:
         self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
     ) -> tuple[Mapping[str, Any], Sequence[str]]:
         tree = opened.tree
-        if not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}:
-            raise PlanMismatchError([f"{opened.path} holds no run of a loop"])
+        if opened.record.moment.hook in (STANDALONE, IMPORTED) or (
+            not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
+        ):
+            raise PlanMismatchError([_is_no_run(opened.path)])
         differences = [
             f"{path!r} was left out, and no run goes on without it"
             for path in state.all_left_out(tree)
@@ -314,7 +316,7 @@ class Loop:
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
         return {
-            **self.objects,
+            **state.named(self.objects, reserved=RESERVED),
             "run": {
                 "id": self.run,
                 "label": self.label,
@@ -371,3 +373,10 @@ class Loop:
             raise
         finally:
             self._directory.close()
+
+
+def _is_no_run(path: str) -> str:
+    return (
+        f"{path} holds a state, and no run of a loop: holdfast.load({path!r}, into=state) puts it into the objects, "
+        "and resume=False begins with them"
+    )

@@ -18,7 +18,7 @@ from ..errors import (
     PieceDamagedError,
     RestoreIncompleteError,
 )
-from ..records import CheckpointRecord
+from ..records import IMPORTED, STANDALONE, CheckpointRecord
 from ..storage import LocalDisk
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, fingerprint_of
@@ -145,7 +145,7 @@ def _candidates(
     directory: ExperimentDirectory, wanted: Wanted, healthy: bool, set_aside: list[str]
 ) -> Iterator[bundle.Listed]:
     if wanted is True:
-        newest_first = directory.scan()[::-1]
+        newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
@@ -158,6 +158,11 @@ def _candidates(
         yield from sick
     else:
         yield find(directory.scan(), directory.path, os.fspath(wanted))
+
+
+def _is_alone(listed: bundle.Listed) -> bool:
+    """Whether no run saved it: then none resumes from it unasked."""
+    return listed.record is not None and listed.record.moment.hook in (STANDALONE, IMPORTED)
 
 
 def find(listed: Sequence[bundle.Listed], directory: str, name: str) -> bundle.Listed:

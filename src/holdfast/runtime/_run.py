@@ -48,7 +48,7 @@ class Run:
         directory: where checkpoints go, and are looked for.
         state: by name, all that decides what comes next: `{"model": model, "optimizer": optimizer}`, and schedules,
             scalers, random generators, dicts, arrays, whatever `register_adapter` knows. What is not changed in
-            place (a number, a JAX array) is read from and written to the run: `run["params"] = params`.
+            place (a number, a JAX array) is replaced in the mapping: `run["params"] = params`, or `state["params"] = params`.
         checkpointing: when to save, what to keep; without one `Checkpointing.default()`.
         resume: True: from the newest complete checkpoint, or from scratch if there is none. A path or name: from
             that one. False: from scratch. `Resume(…)` says more.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from ..errors import UsageError
@@ -10,8 +10,8 @@ from ..errors import UsageError
 _EXAMPLE = '{"model": model, "optimizer": optimizer}'
 
 
-def named(state: Any, *, reserved: Collection[str] = ()) -> dict[str, Any]:
-    """The objects of `state` by name: a new dict, whose values are the live objects.
+def named(state: Any, *, reserved: Collection[str] = ()) -> MutableMapping[str, Any]:
+    """The objects of `state` by name: the mapping itself where it can change, so that new values reach its owner.
 
     Raises:
         UsageError: it is not a mapping from names to objects, is empty, or has a name in `reserved`.
@@ -33,7 +33,7 @@ def named(state: Any, *, reserved: Collection[str] = ()) -> dict[str, Any]:
         raise UsageError(
             f"state cannot have an object called {taken[0]!r}: the names {names} are reserved. Choose another name."
         )
-    return dict(state)
+    return state if isinstance(state, MutableMapping) else dict(state)
 
 
 def _described(value: Any) -> str:
