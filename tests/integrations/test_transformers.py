@@ -169,6 +169,41 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_
     check_rollback(train, tmp_path, monkeypatch)
 
 
+def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
+    made, told = trainer(tmp_path, Sick(17)), []
+
+    def lower(held) -> None:
+        told.append((held.last_resume.record.moment.step, made.state.global_step))
+        assert all(each.isfinite().all() for each in made.model.parameters())
+        for group in made.optimizer.param_groups:
+            group["weight_decay"] = 0.125
+
+    hold(made, checkpointing=rule(on_divergence="rollback"), on_rollback=lower)
+    made.train()
+    assert len(told) == 1
+    assert told[0][0] == told[0][1] > 0
+    assert made.optimizer.param_groups[0]["weight_decay"] == 0.125
+
+
+def test_without_a_policy_the_default_one_holds_and_the_best_is_kept_if_it_is_named(tmp_path):
+    made = trainer(tmp_path, metric_for_best_model="loss", greater_is_better=False)
+    held = hold(made)
+    assert held._rule.options.save_on_preemption
+    assert "eval_loss" in str(held._rule.options.keep)
+    made.train()
+    records = [each.record for each in holdfast.scan(tmp_path)]
+    assert 1 <= len(records) <= 4
+    assert records[-1].moment.step == NUM_STEPS
+    again = trainer(tmp_path)
+    resumed = hold(again)
+    again.train()  # which is done: hold() resumes by default
+    assert (again.state.global_step, resumed.last_resume.record.id) == (NUM_STEPS, records[-1].id)
+    fresh = trainer(tmp_path)
+    anew = hold(fresh)
+    fresh.train(resume_from_checkpoint=False)
+    assert anew.last_resume is None
+
+
 @pytest.mark.slow
 def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
     with pytest.raises(errors.DivergenceError, match="train_epoch1_batch1"):
