@@ -88,7 +88,7 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path
         accelerator, model, optimizer, scheduler, loader, seen = prepared()
         held = hold(accelerator)
         count = 0
-        with Run(directory, checkpointing=Checkpointing(**rule), **held.parts) as run:
+        with Run(directory, held.parts, checkpointing=Checkpointing(**rule)) as run:
             for _ in run.epochs(4):
                 for batch in run.batches(held.batches(loader)):
                     count += 1

@@ -63,7 +63,7 @@ def step(accelerator, model, optimizer, scheduler, batch) -> torch.Tensor:
 def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
     accelerator, model, optimizer, scheduler, loader, seen = prepared()
     held = hold(accelerator)
-    with Run(directory, checkpointing=rule, **held.parts) as run:
+    with Run(directory, held.parts, checkpointing=rule) as run:
         for _ in run.epochs(4):
             for batch in run.batches(held.batches(loader)):
                 beat()
