@@ -43,7 +43,9 @@ def test_json_that_two_readers_could_understand_differently_is_refused_however_l
 )
 def test_json_that_has_one_meaning_is_read_however_it_was_written(filler, text):
     data = f'["{filler}",{text}]'
-    assert strict_json.decode(data.encode()) == strict_json.decode(memoryview(data.encode())) == json.loads(data)
+    assert (
+        strict_json.decode(data.encode()) == strict_json.decode(memoryview(data.encode())) == json.loads(data)
+    )
 
 
 @pytest.mark.parametrize("length", range((1 << 20) - 12, (1 << 20) + 4))

@@ -40,7 +40,10 @@ ALLOWED = {
     ("harness/_progress.py", "file.truncate"): "which is as long as a note",
     ("cli/_output/disk.py", "os.open"): "opens for reading, to see what a deletion frees",
     ("cli/_output/console.py", "os.open"): "points a broken standard output at /dev/null",
-    ("integrations/transformers/_held_trainer.py", "tempfile.TemporaryDirectory"): "hands the Trainer its state in a file",
+    (
+        "integrations/transformers/_held_trainer.py",
+        "tempfile.TemporaryDirectory",
+    ): "hands the Trainer its state in a file",
     ("fingerprint.py", "open"): "reads what the processor is",
     ("exchange/_npz_in.py", "archive.open"): "reads a member of an archive",
     ("exchange/_zip_out.py", "self._zip.open"): "writes into an archive that lies over a file of the seam's",
