@@ -89,7 +89,7 @@ def main() -> None:
 
     rule = Checkpointing(mode="disk", save_on="batch_end", every_n=given.save_every, max_to_keep=2)  # +
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}  # +
-    with Run(given.directory, checkpointing=rule, **parts) as run:  # +
+    with Run(given.directory, parts, checkpointing=rule) as run:  # +
         for step in run.steps(given.steps):  # +
             x, y = batch()
             loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())

@@ -74,7 +74,7 @@ def _place(root: Path, name: str) -> str:
 
 def _into(root: Path, name: str, live: State, verify: Literal["first", "streaming"]) -> None:
     with holdfast.open(_place(root, name)) as checkpoint:
-        checkpoint.restore(verify=verify, **live)
+        checkpoint.restore(live, verify=verify)
 
 
 def _new(root: Path, name: str) -> Any:

@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from ._shown import shown_in as _shown_in
 from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
@@ -36,9 +37,12 @@ if _TYPE_CHECKING:
     from .policy import KeepBest as KeepBest
     from .policy import KeepEvery as KeepEvery
     from .policy import KeepLast as KeepLast
+    from .runtime import Resume as Resume
     from .runtime import Run as Run
+    from .runtime import load as load
     from .runtime import plan as plan
     from .runtime import prune as prune
+    from .runtime import save as save
     from .state import capture as capture
     from .state import register_adapter as register_adapter
     from .state import restore as restore
@@ -53,7 +57,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "runtime": ("Run", "plan", "prune"),
+    "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
     "state": ("capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -64,6 +68,7 @@ __all__ = ["__version__", *_HOME_OF]
 def __getattr__(name: str) -> _Any:
     if name in _HOME_OF:
         value = getattr(_import_module(f".{_HOME_OF[name]}", __name__), name)
+        _shown_in(__name__, value)
         globals()[name] = value
         return value
     if name in _HOMES or name in ("errors", "records", "rng", "bundle", "storage"):

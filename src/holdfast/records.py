@@ -25,6 +25,10 @@ RESERVED = ("run", "results", "random")
 MANUAL = "by_hand"
 """Stands in the moment of a checkpoint saved on request, where others have a hook."""
 
+STANDALONE = "save"
+IMPORTED = "import"
+"""Stand there in checkpoints that no run saved: of `holdfast.save`, and of an import."""
+
 Node: TypeAlias = Any
 """A node of a state tree (see the module's docstring)."""
 

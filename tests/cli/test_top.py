@@ -11,7 +11,7 @@ from holdfast import Checkpointing, Run
 
 def test_a_run_is_seen_while_it_runs_and_after_it_has_ended(tmp_path, holdfast):
     rule = Checkpointing(mode="disk", save_on="batch_end", every_n=2, background=False, every_seconds=3600)
-    with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         for step in run.steps(5):
             if step == 4:
                 [seen] = map(json.loads, holdfast("top", tmp_path, "--once", "--json").stdout.splitlines())
@@ -30,10 +30,10 @@ def test_a_run_is_seen_while_it_runs_and_after_it_has_ended(tmp_path, holdfast):
 
 def test_runs_in_several_directories_are_told_apart(tmp_path, holdfast):
     for place in ("one", "two"):
-        with Run(tmp_path / place, checkpointing=Checkpointing(mode="disk"), place=np.zeros(1)) as run:
+        with Run(tmp_path / place, {"place": np.zeros(1)}, checkpointing=Checkpointing(mode="disk")) as run:
             for _ in run.epochs(2):
                 pass
-    with Run(tmp_path / "one", checkpointing=Checkpointing(mode="disk"), place=np.zeros(1)) as run:
+    with Run(tmp_path / "one", {"place": np.zeros(1)}, checkpointing=Checkpointing(mode="disk")) as run:
         lines = holdfast("top", tmp_path, "--once", "--json").stdout.splitlines()
         seen = {one["newest"]["path"].split("/")[-2]: one["is_running"] for one in map(json.loads, lines)}
         assert seen == {"one": True, "two": False}
@@ -47,7 +47,7 @@ def test_a_directory_without_checkpoints_says_so_and_one_that_is_not_there_is_an
 
 def test_ls_and_show_tell_what_each_save_has_cost_and_the_cadence(tmp_path, holdfast):
     rule = Checkpointing(mode="disk", save_on="epoch_end", every_seconds=3600)
-    with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         for _ in run.epochs(1):
             pass
     listed = holdfast("ls", tmp_path).stdout

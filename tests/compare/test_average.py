@@ -52,7 +52,7 @@ def test_of_a_real_run_the_weights_are_averaged_and_all_else_is_the_newests(tmp_
     assert changed == set(made.paths)
     fresh = graph(seed=1)
     with holdfast.open(made.path) as opened:
-        opened.restore(model_graph=fresh)
+        opened.restore({"model_graph": fresh})
     weights = [holdfast.open(place)["model_graph/head/weight"].double() for place in places]
     expected = (sum(weights) / 3).float()
     assert torch.equal(fresh["head"].model.weight, expected)
@@ -61,7 +61,7 @@ def test_of_a_real_run_the_weights_are_averaged_and_all_else_is_the_newests(tmp_
 def test_of_a_loop_that_logs_the_objects_are_averaged(tmp_path):
     weight = np.zeros(3)
     rule = holdfast.Checkpointing(mode="disk", durability="process")
-    with holdfast.Run(tmp_path, checkpointing=rule, weight=weight) as run:
+    with holdfast.Run(tmp_path, {"weight": weight}, checkpointing=rule) as run:
         for epoch in run.epochs(3):
             weight += 1
             run.log(**({"loss": 0.5} if epoch else {"other": 1.0}))  # a column with gaps

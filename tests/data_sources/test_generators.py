@@ -179,7 +179,7 @@ def test_another_transform_is_a_difference_and_no_refusal():
 def test_a_loop_may_be_closed_over_without_its_own_parts_being_taken_for_generators(tmp_path):
     """A collation that sees the run, and through it everything."""
     rule = holdfast.Checkpointing(mode="disk", save_on=["epoch_end"])
-    with holdfast.Run(tmp_path / "run", noise=np.random.default_rng(1), checkpointing=rule) as run:
+    with holdfast.Run(tmp_path / "run", {"noise": np.random.default_rng(1)}, checkpointing=rule) as run:
         data = torch.utils.data.DataLoader(
             range(SIZE), batch_size=4, collate_fn=lambda items: {"x": torch.tensor(items), "run": bool(run)}
         )
@@ -214,7 +214,7 @@ def test_a_generator_that_the_loop_makes_anew_each_epoch_goes_on(tmp_path):
         data, seen = data_cases.Augmented(), []
         torch_loader = torch.utils.data.DataLoader(data, batch_size=4, generator=torch.Generator())
         rule = holdfast.Checkpointing(mode="disk", save_on="batch_end")
-        with holdfast.Run(directory, checkpointing=rule) as run:
+        with holdfast.Run(directory, {"place": 0}, checkpointing=rule) as run:
             for epoch in run.epochs(3):
                 data.rng = np.random.default_rng(epoch)
                 for batch in run.batches(torch_loader):

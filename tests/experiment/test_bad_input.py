@@ -116,16 +116,16 @@ def test_a_directory_that_is_none(tmp_path, monkeypatch, directory):
     with refused(tmp_path, UsageError, ValueError, match="directory must be a path, not"):
         experiment(directory, train())
     with refused(tmp_path, UsageError, ValueError, match="directory must be a path, not"):
-        Run(directory, checkpointing=on_disk())
+        Run(directory, {"place": 0}, checkpointing=on_disk())
 
 
 @pytest.mark.parametrize("resume", [None, 1, b"runs"])
 def test_a_place_to_go_on_from_that_is_none(tmp_path, resume):
     run = experiment(tmp_path, train(checkpointing=on_disk()))
-    with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, or the name", run=run):
+    with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, the name", run=run):
         run.run(resume=resume)
-    with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, or the name"):
-        Run(tmp_path, checkpointing=on_disk(), resume=resume)
+    with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, the name"):
+        Run(tmp_path, {"place": 0}, checkpointing=on_disk(), resume=resume)
 
 
 @pytest.fixture(params=["a file", "below a file", "read-only"])

@@ -84,7 +84,7 @@ def test_a_fitted_graph_comes_back_from_disk(classifier, tmp_path):
     experiment(fitted).run()
     with holdfast.open(_bundle(tmp_path, "learn")) as checkpoint:
         assert "model_graph/columns/transformers_/0/1/mean_" in {leaf.path for leaf in checkpoint.leaves()}
-        checkpoint.restore(model_graph=fresh)
+        checkpoint.restore({"model_graph": fresh})
     assert np.array_equal(answers(fresh), answers(fitted))
     experiment(resumed).run(resume=True)
     assert np.array_equal(answers(resumed), answers(fitted))

@@ -45,7 +45,7 @@ def train(
     )
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     number = 0
-    with Run(directory, checkpointing=checkpointing or rule(), **parts, **options) as run:
+    with Run(directory, parts, checkpointing=checkpointing or rule(), **options) as run:
         for epoch in run.epochs(n_epochs):
             for inputs, wanted in run.batches(loader):
                 number = epoch * N_BATCHES + run.batch

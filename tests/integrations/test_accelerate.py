@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("accelerate")
 
 import torch
+from accelerate import Accelerator
 from accelerate_case import prepared, step
 from divergence import check_rollback
 from pair import run_pair
@@ -86,11 +87,10 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path
 
     def train(directory, diverges) -> Run:
         accelerator, model, optimizer, scheduler, loader, seen = prepared()
-        held = hold(accelerator)
         count = 0
-        with Run(directory, checkpointing=Checkpointing(**rule), **held.parts) as run:
+        with hold(accelerator, directory, checkpointing=Checkpointing(**rule)) as run:
             for _ in run.epochs(4):
-                for batch in run.batches(held.batches(loader)):
+                for batch in run.batches(loader):
                     count += 1
                     loss = step(accelerator, model, optimizer, scheduler, batch)
                     run.log(loss=float("nan") if diverges and count == 15 else loss)
@@ -98,6 +98,74 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path
         return run
 
     check_rollback(train, tmp_path, monkeypatch)
+
+
+def train_a_run(directory, crash_at: int | None = None, save_at: int | None = None, **options) -> Run:
+    accelerator, model, optimizer, scheduler, loader, seen = prepared()
+    with hold(accelerator, directory, **options) as run:
+        for _ in run.epochs(3):
+            for batch in run.batches(loader):
+                step(accelerator, model, optimizer, scheduler, batch)
+                seen.samples += len(batch[0])
+                if seen.samples == save_at:
+                    accelerator.save_state()
+                if seen.samples == crash_at:
+                    raise RuntimeError("a cable was pulled")
+        return run
+
+
+def test_a_run_without_a_policy_saves_by_the_default_one_and_resumes_exactly(tmp_path):
+    uninterrupted = train_a_run(tmp_path / "uninterrupted")
+    with pytest.raises(RuntimeError):
+        train_a_run(tmp_path / "killed", crash_at=84)  # in the third epoch
+    resumed = train_a_run(tmp_path / "killed")
+    assert resumed.last_resume is not None
+    assert resumed.last_resume.verdict == "exact"
+    assert resumed.state_digest() == uninterrupted.state_digest()
+    assert 1 <= len(holdfast.scan(tmp_path / "killed")) <= 3
+
+
+def test_a_state_saved_inside_a_run_is_a_checkpoint_to_resume_from(tmp_path):
+    uninterrupted = train_a_run(tmp_path / "uninterrupted")
+    never = {"checkpointing": Checkpointing(mode="disk", save_on="phase_end")}
+    with pytest.raises(RuntimeError):
+        train_a_run(tmp_path / "killed", crash_at=56, save_at=52, **never)
+    assert [each.record.name for each in holdfast.scan(tmp_path / "killed")] == ["checkpoint_0"]
+    resumed = train_a_run(tmp_path / "killed", **never)
+    # It was saved inside of a batch, which is done again, from the objects as they were then: it is not the same run.
+    assert resumed.last_resume.record.name == "checkpoint_0"
+    assert resumed.state_digest() != uninterrupted.state_digest()
+
+
+def test_states_without_a_path_are_numbered_below_the_directory(tmp_path):
+    accelerator, *_ = prepared()
+    hold(accelerator, tmp_path)
+    paths = [accelerator.save_state() for _ in range(2)]
+    assert paths == [f"{tmp_path}/checkpoint_{number}.ckpt.mml" for number in range(2)]
+    assert accelerator.load_state() == paths[1]
+
+
+def test_the_directory_of_the_project_is_the_default(tmp_path):
+    accelerator = Accelerator(cpu=True, project_dir=str(tmp_path))
+    model = accelerator.prepare(torch.nn.Linear(2, 1))
+    hold(accelerator)
+    assert accelerator.save_state() == f"{tmp_path}/checkpoint_0.ckpt.mml"
+    assert model.weight is not None
+
+
+def test_a_run_needs_a_directory_and_says_so(tmp_path):
+    accelerator, *_ = prepared()
+    with pytest.raises(errors.UsageError, match="needs a directory"), hold(accelerator):
+        pass
+    with pytest.raises(errors.UsageError, match="needs a directory"):
+        hold(accelerator, resume=False)
+    with pytest.raises(errors.UsageError, match="a prepared loader has a position"):
+        hold(accelerator, tmp_path, allow_reread=True)
+    held = hold(accelerator, tmp_path, checkpointing=Checkpointing(mode="disk", save_on="phase_end"))
+    with held, pytest.raises(errors.UsageError, match="resumes by itself"):
+        accelerator.load_state()
+    with pytest.raises(errors.PlanMismatchError, match="is of a run"):
+        accelerator.load_state()
 
 
 @pytest.mark.slow

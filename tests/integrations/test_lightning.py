@@ -321,6 +321,39 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_
     check_rollback(train, tmp_path, monkeypatch)
 
 
+def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
+    pl.seed_everything(1, verbose=False)
+    told = []
+
+    def lower(callback: HoldfastCallback) -> None:
+        told.append((callback.last_resume.record.moment.step, made.global_step))
+        assert all(each.isfinite().all() for each in made.lightning_module.parameters())
+        for group in made.optimizers[0].param_groups:
+            group["weight_decay"] = 0.125
+
+    callback = HoldfastCallback(tmp_path, checkpointing=rule(on_divergence="rollback"), on_rollback=lower)
+    made = trainer(callback)
+    made.fit(Sick(17), *loaders())
+    assert len(told) == 1
+    assert told[0][0] == told[0][1] > 0
+    assert made.optimizers[0].param_groups[0]["weight_decay"] == 0.125
+
+
+def test_without_a_policy_it_saves_by_the_default_one(tmp_path):
+    def fit_by_default(name: str, crash_at: int | None = None) -> HoldfastCallback:
+        pl.seed_everything(1, verbose=False)
+        callback = HoldfastCallback(tmp_path / name)
+        trainer(callback).fit(Small(beats(crash_at)), *loaders())
+        return callback
+
+    with pytest.raises(Crash):
+        fit_by_default("crashed", crash_at=25)
+    resumed, wanted = fit_by_default("crashed"), fit_by_default("uninterrupted")
+    assert resumed.last_resume is not None
+    assert (resumed.last_resume.verdict, resumed.state_digest()) == ("exact", wanted.state_digest())
+    assert 1 <= len(holdfast.scan(tmp_path / "crashed")) <= 3
+
+
 def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
     with pytest.raises(errors.DivergenceError, match="train_epoch1_batch4"):
         fit_sick(tmp_path / "stop", 17, on_divergence="stop")

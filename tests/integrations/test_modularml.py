@@ -389,6 +389,30 @@ def test_without_a_directory_of_the_line_that_of_the_experiment_is_used(tmp_path
     assert "train_epoch2" in names(tmp_path / "own" / "train")
 
 
+def test_an_experiment_that_says_nothing_is_saved_by_the_default_policy(tmp_path):
+    run(uninterrupted := one_phase(None))
+    assert names(tmp_path / "run" / "train")
+    hf.enable(tmp_path / "killed")
+    with pytest.raises(Crash):
+        run(one_phase(None, beats(9)))
+    run(resumed := one_phase(None))
+    assert hf.last_resume(resumed).verdict == "exact"
+    assert hf.state_digest(resumed) == hf.state_digest(uninterrupted)
+
+
+def test_an_experiment_that_says_when_to_save_is_saved_only_then(tmp_path):
+    run(planned(None, checkpointing=theirs(save_on="phase_end")))
+    assert not list((tmp_path / "run").glob("*/*.mml"))
+
+
+def test_without_a_directory_an_experiment_that_says_nothing_is_warned_of(caplog):
+    hf.enable()
+    run(made := one_phase(None))
+    assert "has no directory, and nothing is saved" in caplog.text
+    with pytest.raises(UsageError, match="saves nothing to disk"):
+        hf.accounting(made)
+
+
 def test_a_rule_to_disk_without_any_directory_is_refused_before_training():
     hf.enable()
     beats = []

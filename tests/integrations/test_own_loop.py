@@ -61,7 +61,7 @@ def see(directory, num_workers: int, at_batch=lambda number: None) -> tuple[np.n
     seen = np.zeros(3)
     data = Noisy(torch.randn(10, 3))
     loader = torch.utils.data.DataLoader(data, batch_size=2, shuffle=True, num_workers=num_workers)
-    with Run(directory, seen=seen, checkpointing=rule(save_on="batch_end")) as run:
+    with Run(directory, {"seen": seen}, checkpointing=rule(save_on="batch_end")) as run:
         for epoch in run.epochs(2):
             for batch in run.batches(loader):
                 at_batch(5 * epoch + run.batch)
@@ -127,7 +127,7 @@ def test_only_the_newest_are_kept_also_across_a_restart(tmp_path):
 
 def test_what_was_saved_by_hand_is_never_given_up_for_a_newer_one(tmp_path):
     def once(crash: bool) -> None:
-        with Run(tmp_path, checkpointing=rule(max_to_keep=1), weights=np.zeros(3)) as run:
+        with Run(tmp_path, {"weights": np.zeros(3)}, checkpointing=rule(max_to_keep=1)) as run:
             for epoch in run.epochs(4):
                 list(run.batches([1, 2]))
                 if crash and epoch == 0:
@@ -147,7 +147,7 @@ def test_what_was_saved_by_hand_is_never_given_up_for_a_newer_one(tmp_path):
 def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
     def short(directory) -> int:
         weights, trained = np.zeros(3), 0
-        with Run(directory, checkpointing=rule(), weights=weights) as run:
+        with Run(directory, {"weights": weights}, checkpointing=rule()) as run:
             for epoch in run.epochs(9):
                 trained += 1
                 weights += epoch
@@ -162,7 +162,7 @@ def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
 def test_steps_without_epochs_and_values_that_are_replaced_go_on(tmp_path):
     def walk(directory, stop: int = -1) -> float:
         random.seed(3)
-        with Run(directory, checkpointing=rule(every_n=2), place=0.0) as run:
+        with Run(directory, {"place": 0.0}, checkpointing=rule(every_n=2)) as run:
             for step in run.steps(10):
                 if step == stop:
                     raise Crash
@@ -178,10 +178,10 @@ def test_steps_without_epochs_and_values_that_are_replaced_go_on(tmp_path):
 def test_what_cannot_work_is_refused_early(tmp_path):
     disk = Checkpointing(mode="disk")
     with pytest.raises(errors.UsageError, match="saves to disk"):
-        Run(tmp_path, checkpointing=Checkpointing(), x=1)
-    with pytest.raises(errors.UsageError, match="'random' is a name of the library's own"):
-        Run(tmp_path, checkpointing=disk, random=1)
-    with Run(tmp_path / "a", checkpointing=disk, model=torch.nn.Linear(2, 2)) as run:
+        Run(tmp_path, {"x": 1}, checkpointing=Checkpointing())
+    with pytest.raises(errors.UsageError, match="called 'random': the names"):
+        Run(tmp_path, {"random": 1}, checkpointing=disk)
+    with Run(tmp_path / "a", {"model": torch.nn.Linear(2, 2)}, checkpointing=disk) as run:
         with pytest.raises(errors.UsageError, match="inside `for epoch in"):
             next(run.batches([1]))
         with pytest.raises(errors.UsageError, match="there is no object 'other'"):
@@ -191,6 +191,6 @@ def test_what_cannot_work_is_refused_early(tmp_path):
         for _ in run.epochs(1):
             list(run.batches([1, 2]))
     with pytest.raises(errors.PlanMismatchError, match="'model' was saved and is not here now"):
-        Run(tmp_path / "a", checkpointing=disk, net=torch.nn.Linear(2, 2)).__enter__()
+        Run(tmp_path / "a", {"net": torch.nn.Linear(2, 2)}, checkpointing=disk).__enter__()
     with pytest.raises(errors.StateMismatchError, match="model/weight"):
-        Run(tmp_path / "a", checkpointing=disk, model=torch.nn.Linear(3, 2)).__enter__()
+        Run(tmp_path / "a", {"model": torch.nn.Linear(3, 2)}, checkpointing=disk).__enter__()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 def records(directory: Path, **options) -> list:
     """Of three real checkpoints."""
     rule = Checkpointing(mode="disk", save_on="epoch_end", **options)
-    with Run(directory, checkpointing=rule, weights=np.zeros(4)) as run:
+    with Run(directory, {"weights": np.zeros(4)}, checkpointing=rule) as run:
         for epoch in run.epochs(3):
             for _ in run.batches([1, 2]):
                 run.log(loss=1.0 / (1 + epoch), broken=float("nan"))

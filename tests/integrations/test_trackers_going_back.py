@@ -32,7 +32,7 @@ def needs(*modules: str):
 def train(directory, note, *, life: int, resume: Any = True, n_epochs=4, do=lambda run, epoch: None, **rule):
     """Epochs of two steps each; `value` says in which life of the script it was logged: 10 times that, and the epoch."""
     rule = Checkpointing(mode="disk", save_on="epoch_end", background=False, on_saved=note, **rule)
-    with Run(directory, checkpointing=rule, resume=resume, weights=np.zeros(4)) as run:
+    with Run(directory, {"weights": np.zeros(4)}, checkpointing=rule, resume=resume) as run:
         for epoch in run.epochs(n_epochs):
             for _ in run.batches([1, 2]):
                 run.log(value=10.0 * life + epoch)

@@ -133,8 +133,8 @@ def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
 
 
 def test_what_cannot_go_on_is_refused_early(tmp_path):
-    with pytest.raises(errors.UsageError, match="says not when to save"):
-        hold(trainer(tmp_path))
+    with pytest.raises(errors.UsageError, match="a share of all steps"):
+        hold(trainer(tmp_path, save_strategy="steps", save_steps=0.1))
     with pytest.raises(errors.UsageError, match="ignore_data_skip"):
         hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=rule())
     (tmp_path / "checkpoint-5").mkdir()
@@ -174,6 +174,41 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_
         return train_sick(directory, at if diverges else None, on_divergence="rollback")
 
     check_rollback(train, tmp_path, monkeypatch)
+
+
+def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
+    made, told = trainer(tmp_path, Sick(17)), []
+
+    def lower(held) -> None:
+        told.append((held.last_resume.record.moment.step, made.state.global_step))
+        assert all(each.isfinite().all() for each in made.model.parameters())
+        for group in made.optimizer.param_groups:
+            group["weight_decay"] = 0.125
+
+    hold(made, checkpointing=rule(on_divergence="rollback"), on_rollback=lower)
+    made.train()
+    assert len(told) == 1
+    assert told[0][0] == told[0][1] > 0
+    assert made.optimizer.param_groups[0]["weight_decay"] == 0.125
+
+
+def test_without_a_policy_the_default_one_holds_and_the_best_is_kept_if_it_is_named(tmp_path):
+    made = trainer(tmp_path, metric_for_best_model="loss", greater_is_better=False)
+    held = hold(made)
+    assert held._rule.options.save_on_preemption
+    assert "eval_loss" in str(held._rule.options.keep)
+    made.train()
+    records = [each.record for each in holdfast.scan(tmp_path)]
+    assert 1 <= len(records) <= 4
+    assert records[-1].moment.step == NUM_STEPS
+    again = trainer(tmp_path)
+    resumed = hold(again)
+    again.train()  # which is done: hold() resumes by default
+    assert (again.state.global_step, resumed.last_resume.record.id) == (NUM_STEPS, records[-1].id)
+    fresh = trainer(tmp_path)
+    anew = hold(fresh)
+    fresh.train(resume_from_checkpoint=False)
+    assert anew.last_resume is None
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def train(
 ) -> Run:
     """An epoch for each loss, which is logged unless it is None; crashes at the beginning of epoch `crash_in`."""
     weight = np.zeros(size)
-    with Run(directory, checkpointing=rule(**options), resume=resume, weight=weight) as run:
+    with Run(directory, {"weight": weight}, checkpointing=rule(**options), resume=resume) as run:
         for epoch in run.epochs(len(losses)):
             if epoch == crash_in:
                 raise Crash

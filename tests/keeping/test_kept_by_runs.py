@@ -96,7 +96,7 @@ def test_packs_that_checkpoints_share_count_once(tmp_path):
 
     def run(directory, **options):
         fixed, count = np.arange(60_000.0), np.zeros(1)  # 480 kB that never change
-        with holdfast.Run(directory, checkpointing=rule(**options), fixed=fixed, count=count) as loop:
+        with holdfast.Run(directory, {"fixed": fixed, "count": count}, checkpointing=rule(**options)) as loop:
             for _ in loop.epochs(6):
                 count += 1
 
@@ -115,7 +115,7 @@ def test_the_newest_checkpoint_stays_and_so_does_the_one_that_the_run_went_on_fr
 def test_what_another_run_wrote_and_what_was_saved_by_hand_stay(tmp_path):
     train(tmp_path, LOSSES)
     with holdfast.Run(
-        tmp_path, checkpointing=rule(max_bytes=1, name_template="{phase}-{epoch}"), resume=False
+        tmp_path, {"place": 0}, checkpointing=rule(max_bytes=1, name_template="{phase}-{epoch}"), resume=False
     ) as run:
         for epoch in run.epochs(4):
             if epoch == 1:

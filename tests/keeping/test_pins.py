@@ -120,7 +120,9 @@ def test_the_listing_and_the_page_of_a_checkpoint_say_that_it_is_pinned_or_thinn
 
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    with holdfast.Run(tmp_path, checkpointing=rule(thin_after=1), model=model, optimizer=optimizer) as run:
+    with holdfast.Run(
+        tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=rule(thin_after=1)
+    ) as run:
         for _ in run.epochs(3):
             model(torch.ones(2)).sum().backward()
             optimizer.step()

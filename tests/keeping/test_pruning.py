@@ -58,7 +58,10 @@ def test_what_the_plan_says_goes_when_it_is_applied(runs):
 def test_pinned_ones_those_saved_by_hand_and_those_of_other_runs_stay(runs):
     train(runs, LOSSES, resume=False, name_template="again{epoch}", save_on="epoch_end")
     with holdfast.Run(
-        runs, checkpointing=holdfast.Checkpointing(mode="disk", save_on="batch_end"), resume=False
+        runs,
+        {"place": 0},
+        checkpointing=holdfast.Checkpointing(mode="disk", save_on="batch_end"),
+        resume=False,
     ):
         pass
     assert command("pin", runs / "again2").exit_code == 0

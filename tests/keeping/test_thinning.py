@@ -26,7 +26,7 @@ def loop(directory, n_epochs: int, **options):
     model = torch.nn.Linear(200, 200)  # 160 kB, and twice that for Adam
     optimizer = torch.optim.Adam(model.parameters())
     kept = []
-    with Run(directory, checkpointing=rule(**options), model=model, optimizer=optimizer) as run:
+    with Run(directory, {"model": model, "optimizer": optimizer}, checkpointing=rule(**options)) as run:
         for _ in run.epochs(n_epochs):
             model(torch.ones(2, 200)).square().mean().backward()
             optimizer.step()
@@ -47,7 +47,7 @@ def test_older_checkpoints_of_a_loop_give_up_their_optimizers_and_keep_their_mod
     assert max(sizes[:2]) < min(sizes[2:]) / 2
     model = torch.nn.Linear(200, 200)
     with holdfast.open(tmp_path / "train_epoch0.ckpt.mml") as opened:
-        opened.restore(model=model)
+        opened.restore({"model": model})
         assert opened.moment.epoch == 0
     assert torch.equal(model.weight, weights[0])
 
@@ -56,12 +56,7 @@ def test_no_run_goes_on_from_a_thinned_checkpoint_and_one_that_would_takes_the_n
     loop(tmp_path, 4, thin_after=1)
     with (
         pytest.raises(CheckpointThinnedError, match="no run goes on from it"),
-        Run(
-            tmp_path,
-            checkpointing=rule(),
-            resume="train_epoch0",
-            model=torch.nn.Linear(200, 200),
-        ),
+        Run(tmp_path, {"model": torch.nn.Linear(200, 200)}, checkpointing=rule(), resume="train_epoch0"),
     ):
         pass
     holdfast.checkpoint.remove(tmp_path / "train_epoch3.ckpt.mml")
@@ -89,7 +84,7 @@ def test_an_experiment_thins_too_and_its_models_can_be_restored(tmp_path):
     live = graph(seed=5)
     before = {name: value.clone() for name, value in live["body"].model.state_dict().items()}
     with holdfast.open(tmp_path / "train" / "train_epoch1.ckpt.mml") as opened:
-        restored = opened.restore(model_graph=live)
+        restored = opened.restore({"model_graph": live})
         saved = opened["model_graph/body/0.weight"]
     assert any("optimizer" in path for path in restored.kept)
     assert not torch.equal(live["body"].model.state_dict()["0.weight"], before["0.weight"])

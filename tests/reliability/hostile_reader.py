@@ -121,9 +121,9 @@ def asked_of(checkpoint: holdfast.Checkpoint) -> Iterator[tuple[str, Callable[[]
     yield "verify", lambda: raised(checkpoint.verify())
     yield "verify deep", lambda: raised(checkpoint.verify(deep=True))
     yield "load", lambda: used(checkpoint.load())
-    yield "restore", lambda: used(checkpoint.restore(**live()).value)
-    yield "restore streaming", lambda: used(checkpoint.restore(verify="streaming", **live()).value)
-    yield "restore what fits", lambda: used(checkpoint.restore(strict=False, **live()).value)
+    yield "restore", lambda: used(checkpoint.restore(live()).value)
+    yield "restore streaming", lambda: used(checkpoint.restore(live(), verify="streaming").value)
+    yield "restore what fits", lambda: used(checkpoint.restore(live(), strict=False).value)
 
 
 def some_arrays(checkpoint: holdfast.Checkpoint) -> None:

@@ -176,7 +176,7 @@ def read_all(files: Files, *, listed: bool = True) -> str:
                 checkpoint.load,
                 lambda: [checkpoint[leaf.path] for leaf in checkpoint.leaves()],
                 lambda: digest(checkpoint.source),
-                lambda: checkpoint.restore(strict=False, **live(tree)),
+                lambda: checkpoint.restore(live(tree), strict=False),
             ):
                 try:
                     act()

@@ -26,7 +26,7 @@ def test_more_new_bytes_than_asked_for_are_refused_and_parts_are_still_read():
             with pytest.raises(UsageError, match=r"would take 5,0\d\d bytes, more than 4,999 \(max_bytes\)"):
                 ask()
         assert checkpoint["small"].tolist() == [0, 1, 2]
-        checkpoint.restore(large=(live := np.zeros(5000, np.uint8)))
+        checkpoint.restore({"large": (live := np.zeros(5000, np.uint8))})
         assert live.tobytes() == state["large"].tobytes()
     with opened(state, max_bytes=5024) as checkpoint:
         assert checkpoint.load()["large"].tobytes() == state["large"].tobytes()
@@ -82,7 +82,7 @@ def test_a_generator_is_never_set_beyond_its_words(kind, position):
         with pytest.raises(CheckpointDamagedError, match=f"word {position} of "):
             checkpoint.load()
         with pytest.raises(HoldfastError, match=f"word {position} of "):
-            checkpoint.restore(g=live)
+            checkpoint.restore({"g": live})
     assert repr(live.bit_generator.state) == repr(before)
 
 

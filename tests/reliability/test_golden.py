@@ -75,7 +75,7 @@ def test_arrays_that_were_one_are_one(golden):
 def test_a_model_with_its_optimizer_is_restored_to_the_bit(golden):
     parts = dict(zip(("model", "optimizer", "scheduler"), make_v1.model(), strict=True))
     with holdfast.open(golden / "training.ckpt.mml") as checkpoint:
-        checkpoint.restore(**parts)
+        checkpoint.restore(parts)
     assert through_json(make_v1.training_described(parts)) == EXPECTED["training"]
 
 
@@ -85,7 +85,7 @@ def test_an_experiment_goes_on_from_it(golden, tmp_path):
     run.run(resume=True)
     assert run.last_resume.record.name == "train_epoch1"
     restored = holdfast.open(golden / "experiment.ckpt.mml")
-    restored.restore(model_graph=(fresh := make_v1.experiment(str(tmp_path / "other"), seed=8)).graph)
+    restored.restore({"model_graph": (fresh := make_v1.experiment(str(tmp_path / "other"), seed=8)).graph})
     assert through_json(make_v1.weights_described(fresh)) == EXPECTED["experiment at the checkpoint"]
     # The last epoch is trained here, by this machine's kernels: equal to the bit only where they are.
     if run.last_resume.verdict == "exact":

@@ -60,7 +60,7 @@ def use_all_ways_of_reading(directory: Path) -> None:
             assert digest(capture(checkpoint.load())) == digest(capture(expected))
             assert (checkpoint["changing"] == expected["changing"]).all()
             live: dict[str, Any] = {"changing": expected["changing"] * 0}
-            checkpoint.restore(strict=False, **live)
+            checkpoint.restore(live, strict=False)
             assert (live["changing"] == expected["changing"]).all()
     for command in COMMANDS:
         place = listed[0].path if command[0] == "show" else str(directory)

@@ -34,6 +34,7 @@ from holdfast import (
     ModelGraph,
     ModelNode,
     PhaseGroup,
+    Resume,
     TrainPhase,
     rng,
     scan,
@@ -448,12 +449,12 @@ def resume(
     saving: Saving,
     place: bool | str = True,
     *,
-    resume_override: tuple[str, ...] = (),
+    override: str = (),
     **changes: Any,
 ) -> Experiment:
     """The plan built with other weights and random streams than it had, and gone on with."""
     made = build(name, saving, seed=999, **changes)
-    made.run(resume=place, progress=False, resume_override=resume_override)
+    made.run(resume=Resume(place, override=override), progress=False)
     return made
 
 

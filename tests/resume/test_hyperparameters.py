@@ -34,9 +34,7 @@ class From(Callback):
 def test_the_checkpoints_learning_rate_is_used_and_the_scripts_named(crashed):
     whole = run("plain", callbacks=(Callback(),))
     digest = whole.state_digest()
-    with pytest.warns(
-        UserWarning, match=r"lr is 0.02 \(the script says 0.5\).*resume_override=\(\"lr\",\)"
-    ) as told:
+    with pytest.warns(UserWarning, match=r"lr is 0.02 \(the script says 0.5\).*override=\(\"lr\",\)") as told:
         resumed = resume("plain", Saving(str(crashed)), lr=0.5, callbacks=(Callback(),))
     assert resumed.state_digest() == digest
     (warning,) = told
@@ -63,7 +61,7 @@ def test_the_scripts_learning_rate_can_be_asked_for(tmp_path):
     saving = Saving(str(tmp_path))
     run("plain", saving, callbacks=(Callback(),))
     changes = {"lr": 0.5, "callbacks": (Callback(),)}
-    resumed = resume("plain", saving, "second/second_epoch0", resume_override=("lr",), **changes)
+    resumed = resume("plain", saving, "second/second_epoch0", override="lr", **changes)
     assert resumed.state_digest() == run("plain", callbacks=(From(set_lr),)).state_digest()
     again = resume("plain", saving, "second/second_epoch1", **changes)  # which was saved with the new one
     assert again.state_digest() == resumed.state_digest()
@@ -83,7 +81,7 @@ def test_a_learning_rate_of_the_scripts_is_as_far_along_its_schedule_as_the_old_
     saving = Saving(str(tmp_path))
     run("plain", saving, scheduler=decay, callbacks=(Callback(),))
     changes = {"lr": 0.5, "scheduler": decay, "callbacks": (Callback(),)}
-    resumed = resume("plain", saving, "second/second_epoch0", resume_override=("lr",), **changes)
+    resumed = resume("plain", saving, "second/second_epoch0", override="lr", **changes)
     changed = run("plain", scheduler=decay, callbacks=(From(scale_lr),))
     assert resumed.graph.scheduler.get_last_lr() == pytest.approx(changed.graph.scheduler.get_last_lr())
     for new, old in zip(resumed.graph.parameters(), changed.graph.parameters(), strict=True):
@@ -108,5 +106,5 @@ def test_other_options_are_compared_and_overridden_too(tmp_path):
     with pytest.warns(UserWarning, match=r"weight_decay is 0.01 \(the script says 0.5\)"):
         resume("plain", saving, optimizer=optimizer(0.5))
     copy = Saving(f"{tmp_path}-copy")
-    resumed = resume("plain", copy, resume_override=("weight_decay",), optimizer=optimizer(0.5))
+    resumed = resume("plain", copy, override="weight_decay", optimizer=optimizer(0.5))
     assert resumed.graph.optimizers[0].param_groups[0]["weight_decay"] == 0.5

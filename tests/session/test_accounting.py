@@ -68,7 +68,7 @@ def test_what_would_be_lost_now_is_known_during_the_run(tmp_path):
 
 def test_a_loop_of_ones_own_knows_it_too(tmp_path):
     rule = Checkpointing(mode="disk", save_on="batch_end", every_n=3, background=False)
-    with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         lost = [run.accounting.unsaved_steps for _ in run.steps(7)]
         assert run.accounting.unsaved_s > 0
     assert lost == [0, 1, 2, 0, 1, 2, 0]

@@ -25,7 +25,7 @@ def loop(directory, *, bad, epochs=4, loss=True, resume=True, on_rollback=None, 
     rng.seed_everything(0)
     weight, visits, drawn = np.zeros(2), {}, []
     with Run(
-        directory, checkpointing=rule(**options), resume=resume, on_rollback=on_rollback, weight=weight
+        directory, {"weight": weight}, checkpointing=rule(**options), resume=resume, on_rollback=on_rollback
     ) as run:
         for epoch in run.epochs(epochs):
             for batch in run.batches(list(range(BATCHES))):
@@ -171,9 +171,8 @@ def test_no_rollback_leads_to_a_thinned_checkpoint(tmp_path):
     rules = rule(on_divergence="rollback", thin_after=1)
     with Run(
         tmp_path,
+        {"model": model, "optimizer": optimizer},
         checkpointing=rules,
-        model=model,
-        optimizer=optimizer,
         on_rollback=lambda run: aims.append(run.epoch),
     ) as run:
         for epoch in run.epochs(4):
@@ -230,7 +229,7 @@ def test_steps_without_epochs_are_rolled_back(tmp_path):
     rng.seed_everything(0)
     weight, visits = np.zeros(2), []
     steps = rule(save_on="batch_end", every_n=3, on_divergence="rollback")
-    with Run(tmp_path, checkpointing=steps, weight=weight) as run:
+    with Run(tmp_path, {"weight": weight}, checkpointing=steps) as run:
         for step in run.steps(10):
             visits.append(step)
             weight += 1
@@ -248,7 +247,7 @@ def test_a_torch_loop_with_a_half_done_accumulation_goes_back(tmp_path):
     loader = torch.utils.data.DataLoader(torch.randn(16, 3), batch_size=2, shuffle=True)
     spoiled = []
     saving = rule(save_on="batch_end", on_divergence="rollback")
-    with Run(tmp_path, checkpointing=saving, model=model, optimizer=optimizer) as run:
+    with Run(tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=saving) as run:
         for epoch in run.epochs(2):
             for batch in run.batches(loader):
                 loss = model(batch).square().mean()

@@ -40,7 +40,7 @@ def loop(directory, *, crash: int | None = None, batches=None, epochs: int = 2, 
         torch.utils.data.TensorDataset(torch.arange(16.0)), batch_size=2, shuffle=True
     )
     objects = {"weight": weight, "generator": generator, **options.pop("objects", {})}
-    with Run(directory, checkpointing=rule, **objects, **options) as run:
+    with Run(directory, objects, checkpointing=rule, **options) as run:
         for epoch in run.epochs(epochs):
             for batch in run.batches(data):
                 if epoch * 8 + run.batch == crash:
@@ -116,7 +116,7 @@ def test_a_changed_order_of_the_data_is_named(tmp_path):
 def dataset_loop(directory, data, *, crash: int | None = None, batch_size: int = 1, seed: int = 0):
     rule = Checkpointing(mode="disk", save_on="batch_end", durability="process")
     weight = np.zeros(2)
-    with Run(directory, checkpointing=rule, weight=weight) as run:
+    with Run(directory, {"weight": weight}, checkpointing=rule) as run:
         for _ in run.epochs(1):
             for batch in run.batches(data, batch_size=batch_size, seed=seed):
                 if run.batch == crash:
@@ -143,7 +143,7 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
     def go(directory, crash=None):
         rule = Checkpointing(mode="disk", save_on="batch_end", durability="process")
         weight = np.zeros(1)
-        with Run(directory, checkpointing=rule, weight=weight) as run:
+        with Run(directory, {"weight": weight}, checkpointing=rule) as run:
             for _ in run.epochs(1):
                 for _ in run.batches(batches(), **({"batch_size": 2} if of == "dataset" else {})):
                     weight += 1
@@ -160,7 +160,7 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
 def test_data_that_changed_between_two_epochs_are_named_as_soon_as_they_are_there(tmp_path):
     def go(values, crash=None):
         rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
-        with Run(tmp_path, checkpointing=rule, weight=np.zeros(1)) as run:
+        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=rule) as run:
             for epoch in run.epochs(3):
                 for _ in run.batches(holdfast.Dataset(x=values), batch_size=4):
                     if (epoch, run.batch) == crash:
@@ -179,8 +179,8 @@ def test_an_optimizer_whose_settings_the_script_overrides_is_named(tmp_path):
         return {"optimizer": torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=rate)}
 
     stopped(tmp_path, objects=optimizer(0.1))
-    run = loop(tmp_path, objects=optimizer(0.5), resume_override=("lr",))
-    assert run.last_resume.verdict == "not exact: the optimizer's lr was 0.1 and is 0.5 (resume_override)"
+    run = loop(tmp_path, objects=optimizer(0.5), resume=holdfast.Resume(override="lr"))
+    assert run.last_resume.verdict == "not exact: the optimizer's lr was 0.1 and is 0.5 (override)"
 
 
 def test_another_version_of_a_library_is_named(tmp_path, monkeypatch):
@@ -210,8 +210,7 @@ def crashed(directory, phase, **options):
 
 def again(directory, phase, **options):
     experiment = make(directory, phase, callbacks=[At("batch_end", 9, 9, do=Crash())], **options)
-    run_options = {"resume_override": options.get("resume_override", ())}
-    experiment.run(resume=True, progress=False, **run_options)
+    experiment.run(resume=True, progress=False)
     return experiment
 
 

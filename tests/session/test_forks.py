@@ -27,7 +27,7 @@ def build(directory, lr: float, n_epochs: int, **options):
 
 def run(directory, *, lr=0.05, n_epochs=3, resume=False, override=(), **options):
     made = build(directory, lr, n_epochs, **options)
-    made.run(resume=resume, resume_override=override, progress=False)
+    made.run(resume=holdfast.Resume(resume, override=override), progress=False)
     return made
 
 
@@ -74,7 +74,7 @@ def test_a_fork_goes_on_with_settings_that_the_script_has_changed(tmp_path):
 
 def test_a_fork_shares_the_files_of_its_origin_and_outlives_it(tmp_path):
     model = nn.Linear(600, 600)
-    with holdfast.Run(tmp_path / "a", checkpointing=loop_rule(), model=model) as loop_run:
+    with holdfast.Run(tmp_path / "a", {"model": model}, checkpointing=loop_rule()) as loop_run:
         place = loop_run.save("start")
     forked = holdfast.fork(place, tmp_path / "b")
     pack = next(entry.name for entry in forked.record.packs if entry.size > 1_000_000)

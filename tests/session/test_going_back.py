@@ -83,14 +83,14 @@ def test_a_run_that_went_back_and_was_killed_goes_on_with_its_new_line_and_not_w
         return made
 
     whole = new_line(tmp_path / "a")
-    whole.run(resume="train/train_epoch1", resume_override=("lr",), progress=False)
+    whole.run(resume=holdfast.Resume("train/train_epoch1", override="lr"), progress=False)
     killed = new_line(tmp_path / "b", do=Crash(), at=(3, 0))
     with pytest.raises(Crash):
-        killed.run(resume="train/train_epoch1", resume_override=("lr",), progress=False)
+        killed.run(resume=holdfast.Resume("train/train_epoch1", override="lr"), progress=False)
     # The epochs 3, 4 and 5 that are there now were saved before the run went back.
     assert bundles(tmp_path / "b" / "train") == [f"train_epoch{n}" for n in range(6)]
     again = new_line(tmp_path / "b")
-    again.run(resume=True, resume_override=("lr",), progress=False)
+    again.run(resume=holdfast.Resume(override="lr"), progress=False)
     assert again.last_resume.record.name == "train_epoch2"
     assert digest_of(again.graph) == digest_of(whole.graph)
     assert again.state_digest() == whole.state_digest()

@@ -19,7 +19,7 @@ LARGE = 40_000  # floats: above 64 KiB, so that the array is shared when it does
 def saved(directory, *states, **options):
     """A run that saves each state, one an epoch; the records."""
     rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process", **options)
-    with Run(directory, checkpointing=rule, objects=dict(states[0])) as run:
+    with Run(directory, {"objects": dict(states[0])}, checkpointing=rule) as run:
         for epoch in run.epochs(len(states)):
             run["objects"] = dict(states[epoch])
     return [listed.record for listed in holdfast.scan(directory)][: len(states)]
@@ -113,7 +113,7 @@ def test_the_quick_look_agrees_with_widening_for_every_bit_pattern(dtype):
 
 def test_results_with_gaps_and_positions_are_no_sickness(tmp_path):
     rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
-    with Run(tmp_path, checkpointing=rule, a=np.zeros(1)) as run:
+    with Run(tmp_path, {"a": np.zeros(1)}, checkpointing=rule) as run:
         for epoch in run.epochs(2):
             run.log(**{f"metric{epoch}": np.inf})  # a column each, so that the other rows hold NaN
     assert not any("health" in listed.record.details for listed in holdfast.scan(tmp_path))

@@ -30,7 +30,7 @@ def send(number: signal.Signals):
 
 def walk(directory, checkpointing, *, at: int = -1, do=lambda: None, n_steps: int = 10) -> float:
     place = np.zeros(1)
-    with Run(directory, checkpointing=checkpointing, place=place) as run:
+    with Run(directory, {"place": place}, checkpointing=checkpointing) as run:
         for step in run.steps(n_steps):
             place *= 0.5
             if step == at:
@@ -218,7 +218,7 @@ from holdfast import Checkpointing, Run
 directory, how = sys.argv[1:]
 rule = Checkpointing(mode="disk", save_on="phase_end", save_on_preemption=True, preemption_deadline_s=0.3)
 place = np.zeros(1)
-with Run(directory, checkpointing=rule, place=place) as run:
+with Run(directory, {"place": place}, checkpointing=rule) as run:
     for step in run.steps(6):
         if how == "fork" and step == 1:
             child = os.fork()

@@ -55,7 +55,7 @@ def test_a_run_goes_on_exactly_from_a_save_that_came_by_time(tmp_path):
 def test_two_saves_by_time_are_never_closer_than_the_interval_across_a_restart_too(tmp_path):
     def walk(stop: int) -> None:
         rule = Checkpointing(mode="disk", save_on="phase_end", every_seconds=0.02, durability="process")
-        with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+        with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
             for step in run.steps(40):
                 time.sleep(0.005)
                 if step == stop:
@@ -160,7 +160,7 @@ def test_touching_save_now_saves_once_and_the_file_is_gone(place, tmp_path):
 def test_a_loop_of_ones_own_is_asked_in_the_same_ways(tmp_path):
     rule = Checkpointing(mode="disk", save_on="phase_end", when_busy="skip")
     (tmp_path / "save-now").touch()
-    with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         for step in run.steps(6):
             if step == 4:
                 rule.request()
@@ -192,7 +192,7 @@ def test_what_fails_between_steps_is_saved_as_it_was_before(tmp_path):
         place, rows = np.zeros(1), Rows(range(6))
         rows.fails = fails
         rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception="between")
-        with Run(directory, checkpointing=rule, allow_reread=True, place=place) as run:
+        with Run(directory, {"place": place}, checkpointing=rule, allow_reread=True) as run:
             for _ in run.epochs(2):
                 for batch in run.batches(rows):
                     place += batch * np.random.random()
@@ -299,7 +299,7 @@ def test_nothing_that_was_complete_is_lost_wherever_a_run_fails(whole, tmp_path)
 def test_the_body_of_ones_own_loop_may_fail_anywhere(tmp_path):
     def walk(directory, stop: int) -> float:
         rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
-        with Run(directory, checkpointing=rule, place=np.zeros(1)) as run:
+        with Run(directory, {"place": np.zeros(1)}, checkpointing=rule) as run:
             for step in run.steps(9):
                 run["place"][:] *= 0.5
                 if step == stop:
@@ -345,7 +345,7 @@ def test_a_step_whose_save_was_skipped_is_copied_all_the_same(tmp_path):
     )
 
     def walk() -> None:
-        with Run(tmp_path, checkpointing=rule, place=np.zeros(1)) as run:
+        with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
             for step in run.steps(9):
                 if step == 3:
                     is_over.set()

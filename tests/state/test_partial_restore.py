@@ -38,7 +38,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 def test_only_what_is_meant_is_loaded_and_all_else_stays_as_it_is(checkpoint):
     fresh = other_head()
     head, optimizer = fresh["head"].model.weight.detach().clone(), state.capture(fresh.optimizers[0])
-    restored = checkpoint.restore(model_graph=fresh, only="model_graph/body/**")
+    restored = checkpoint.restore({"model_graph": fresh}, only="model_graph/body/**")
     assert same(fresh["body"].model, checkpoint.trained["body"].model)
     assert torch.equal(fresh["head"].model.weight, head)
     assert state.digest(state.capture(fresh.optimizers[0])) == state.digest(optimizer)
@@ -52,7 +52,9 @@ def test_only_what_is_meant_is_loaded_and_all_else_stays_as_it_is(checkpoint):
 def test_what_was_saved_under_one_name_goes_to_another(checkpoint):
     fresh = other_head(body="backbone")
     restored = checkpoint.restore(
-        model_graph=fresh, only="model_graph/backbone", rename={"model_graph/body": "model_graph/backbone"}
+        {"model_graph": fresh},
+        only="model_graph/backbone",
+        rename={"model_graph/body": "model_graph/backbone"},
     )
     assert same(fresh["backbone"].model, checkpoint.trained["body"].model)
     assert restored.loaded == ("model_graph/body/0.weight", "model_graph/body/0.bias")
@@ -60,7 +62,7 @@ def test_what_was_saved_under_one_name_goes_to_another(checkpoint):
 
 def test_a_part_of_a_graph_goes_into_a_module_of_its_own(checkpoint):
     alone = nn.Sequential(nn.Linear(4, 8))
-    checkpoint.restore(model=alone, only="model", rename={"model_graph/body": "model"})
+    checkpoint.restore({"model": alone}, only="model", rename={"model_graph/body": "model"})
     assert same(alone, checkpoint.trained["body"].model)
 
 
@@ -95,10 +97,10 @@ def test_what_is_meant_and_has_another_shape_is_refused_or_reported(checkpoint):
     before = digest_of(fresh)
     meant = ["model_graph/body", "model_graph/head"]
     with pytest.raises(StateMismatchError, match=r"model_graph/head/weight.*\[3, 8\].*\[7, 8\]"):
-        checkpoint.restore(model_graph=fresh, only=meant)
+        checkpoint.restore({"model_graph": fresh}, only=meant)
     assert digest_of(fresh) == before
     head = weights(fresh)[2:]
-    restored = checkpoint.restore(model_graph=fresh, only=meant, strict=False)
+    restored = checkpoint.restore({"model_graph": fresh}, only=meant, strict=False)
     assert same(fresh["body"].model, checkpoint.trained["body"].model)
     assert all(map(torch.equal, weights(fresh)[2:], head))
     assert len(restored.skipped) == 2
@@ -110,22 +112,22 @@ def test_what_is_meant_and_was_not_saved_is_refused_or_reported(checkpoint):
     torch.manual_seed(9)
     rename = {"model_graph/body": "body"}
     with pytest.raises(StateMismatchError, match=r"body/3.weight: is not in the saved state"):
-        checkpoint.restore(body=deeper, only="body", rename=rename)
-    restored = checkpoint.restore(body=deeper, only="body", rename=rename, strict=False)
+        checkpoint.restore({"body": deeper}, only="body", rename=rename)
+    restored = checkpoint.restore({"body": deeper}, only="body", rename=rename, strict=False)
     assert [line.partition(":")[0] for line in restored.skipped] == ["body/3.weight", "body/3.bias"]
     # Who means only what is there gets just that.
-    assert checkpoint.restore(body=deeper, only="body/0.*", rename=rename).skipped == ()
+    assert checkpoint.restore({"body": deeper}, only="body/0.*", rename=rename).skipped == ()
 
 
 def test_a_new_model_keeps_its_modes_and_what_it_has_frozen(checkpoint):
     fresh = other_head()
     fresh.freeze("body")
-    checkpoint.restore(model_graph=fresh, only="model_graph/body")
+    checkpoint.restore({"model_graph": fresh}, only="model_graph/body")
     assert (fresh.frozen, fresh["body"].model.training) == (("body",), False)
     assert not any(parameter.requires_grad for parameter in fresh["body"].model.parameters())
     alone = nn.Sequential(nn.Linear(4, 8)).eval()
     alone[0].weight.requires_grad_(False)
-    checkpoint.restore(model=alone, only="model", rename={"model_graph/body": "model"})
+    checkpoint.restore({"model": alone}, only="model", rename={"model_graph/body": "model"})
     assert not alone.training
     assert [parameter.requires_grad for parameter in alone.parameters()] == [False, True]
 
@@ -140,10 +142,10 @@ def test_damage_in_what_is_not_meant_does_not_matter_and_in_what_is_changes_noth
         file.seek(start)
         file.write(bytes([byte ^ 1]))
     fresh = other_head(classes=3)
-    checkpoint.restore(model_graph=fresh, only="model_graph/body")
+    checkpoint.restore({"model_graph": fresh}, only="model_graph/body")
     before = digest_of(fresh)
     with pytest.raises(holdfast.errors.DamagedError):
-        checkpoint.restore(model_graph=fresh, only=["model_graph/body", "model_graph/head"])
+        checkpoint.restore({"model_graph": fresh}, only=["model_graph/body", "model_graph/head"])
     assert digest_of(fresh) == before
 
 
@@ -159,7 +161,7 @@ def test_names_that_mean_nothing_are_refused_and_change_nothing(checkpoint, opti
     fresh = graph(seed=4)
     before = digest_of(fresh)
     with pytest.raises(UsageError, match=said):
-        checkpoint.restore(model_graph=fresh, **options)
+        checkpoint.restore({"model_graph": fresh}, **options)
     assert digest_of(fresh) == before
 
 

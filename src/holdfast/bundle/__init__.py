@@ -10,7 +10,7 @@ from ._format.names import SUFFIX as SUFFIX
 from ._format.names import bundle_path as bundle_path
 from ._format.names import new_id as new_id
 from ._format.names import part_path as part_path
-from ._format.strict_json import decode as decode_json  # noqa: F401
+from ._format.strict_json import decode as decode_json
 from ._leftovers import sweep as sweep
 from ._pin import file_sizes as file_sizes
 from ._pin import is_pinned as is_pinned
@@ -25,3 +25,31 @@ from ._scan import by_age as by_age
 from ._scan import look as look
 from ._scan import scan as scan
 from ._sharing import Sharing as Sharing
+
+__all__ = [
+    "PINNED",
+    "RECORD",
+    "SUFFIX",
+    "Bundle",
+    "Listed",
+    "Sharing",
+    "StoredPiece",
+    "archive",
+    "bundle_path",
+    "by_age",
+    "commit",
+    "decode_json",
+    "delete",
+    "file_sizes",
+    "is_pinned",
+    "look",
+    "make_directories",
+    "new_id",
+    "part_path",
+    "pin",
+    "read_record",
+    "save",
+    "scan",
+    "sweep",
+    "unpin",
+]

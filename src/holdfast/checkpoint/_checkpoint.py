@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
-from .. import bundle, state
+from .. import bundle
+from .. import state as states
 from ..errors import DamagedError, UsageError
 from ..policy import check_name
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
@@ -67,7 +68,7 @@ class Checkpoint:
             PieceDamagedError: its bytes are not what was saved.
             UsageError: its arrays would take more than `max_bytes`.
         """
-        return self._rebuilt(state.find(self._bundle.tree, path))
+        return self._rebuilt(states.find(self._bundle.tree, path))
 
     @overload
     def load(self, *, mmap: Literal[False] = False) -> Any: ...
@@ -90,7 +91,7 @@ class Checkpoint:
     def _rebuilt(self, node: Node) -> Any:
         """`node` as a new value. Equal bytes are stored once, so a small file may hold any number of arrays."""
         self._check_memory(sum(leaf.size_bytes for leaf in leaves(node)))
-        return state.rebuild(self._bundle, node)
+        return states.rebuild(self._bundle, node)
 
     def _check_memory(self, size: int) -> None:
         """UsageError if new arrays of `size` bytes are too many."""
@@ -104,14 +105,16 @@ class Checkpoint:
 
     def restore(
         self,
+        state: Mapping[str, Any],
         *,
         strict: bool = True,
         verify: Literal["first", "streaming"] = "first",
         only: str | Sequence[str] | None = None,
         rename: Mapping[str, str] | None = None,
-        **objects: Any,
-    ) -> state.Restored:
-        """Put the state back into live objects, in place: `restore(model_graph=graph)`.
+    ) -> states.Restored:
+        """Put what was saved back into live objects, in place: `restore({"model": model})`; any part of it, by name.
+
+        Values that cannot change in place (a number) are put into the mapping itself.
 
         With `verify="first"` every byte is checked before the first one is assigned, so damage changes
         nothing. With "streaming" each is read only once, and damage leaves a mixture. The optimizers that a
@@ -123,16 +126,25 @@ class Checkpoint:
         not and why. With `strict=False` a misfit (another shape, say) is no error but a line there.
 
         Raises:
-            UsageError: `only` means nothing in the checkpoint, or `rename` names what is not there.
+            UsageError: `state` is not a mapping from names to objects, `only` means nothing in the checkpoint, or `rename` names what is not there.
             StateMismatchError: something does not fit; nothing was changed.
             DamagedError: damage was found before anything was changed.
             RestoreIncompleteError: damage was found half-way.
         """
         # A thinned one is there for its models: the live optimizers stay as they are.
-        keep = state.all_thinned(self._bundle.tree) if self._is_thinned else ()
-        return state.restore(
-            self._bundle, objects, strict=strict, verify=verify, only=only, rename=rename, keep=keep
+        keep = states.all_thinned(self._bundle.tree) if self._is_thinned else ()
+        objects = states.named(state)
+        restored = states.restore(
+            self._bundle,
+            dict(objects),
+            strict=strict,
+            verify=verify,
+            only=only,
+            rename=rename,
+            keep=keep,
         )
+        objects.update(restored.value)  # what cannot change in place
+        return restored
 
     @property
     def _is_thinned(self) -> bool:

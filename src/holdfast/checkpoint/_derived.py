@@ -1,4 +1,4 @@
-"""Checkpoints that no run saved: made of others, or of files of another format.
+"""Checkpoints that no run saved: of a state by itself, of other checkpoints, or of files of another format.
 
 Each has a run id of its own and `seq` 0. So it is listed, opened and restored like any other; a run that
 resumes in the same directory never takes it for its newest; and no run's retention ever removes it.
@@ -7,17 +7,17 @@ resumes in the same directory never takes it for its newest; and no run's retent
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from .. import bundle, fingerprint
 from ..errors import UsageError
 from ..policy import check_name
-from ..records import Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node
+from ..records import IMPORTED, Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node, Snapshot
 from ..storage import LocalDisk, Storage
 
 
@@ -49,10 +49,14 @@ class StreamedSnapshot:
 
 def save_alone(
     place: str | os.PathLike[str],
-    snapshot: StreamedSnapshot,
+    snapshot: Snapshot,
     *,
     reason: str,
-    details: Mapping[str, Any],
+    hook: str = IMPORTED,
+    details: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    durability: Literal["full", "process"] = "full",
+    is_watched: Callable[[str], bool] = lambda path: False,
     like: CheckpointRecord | None = None,
     trusted: Iterable[bundle.Bundle] = (),
     overwrite: bool = False,
@@ -60,8 +64,9 @@ def save_alone(
 ) -> CheckpointRecord:
     """Commit `snapshot` at `place` (`.ckpt.mml` may be left out), durably; returns its record.
 
-    `like`: the checkpoint that it was made from, whose kind, moment and settings it has. `trusted`: opened
-    bundles whose bytes the caller has verified, so that their packs may be linked.
+    `like`: the checkpoint that it was made from, whose kind, moment and settings it has; without one, `hook` says
+    how it came about. `trusted`: opened bundles whose bytes the caller has verified, so that their packs may be
+    linked. `is_watched`: which arrays should be finite.
 
     Raises:
         CheckpointExistsError: there is one already, and `overwrite` is False.
@@ -73,7 +78,7 @@ def save_alone(
         check_name(name)
     except ValueError as err:
         raise UsageError(f"{os.fspath(place)!r} cannot be a checkpoint: {err}") from None
-    moment = replace(like.moment, run=bundle.new_id()) if like else Moment(run=bundle.new_id(), hook="import")
+    moment = replace(like.moment, run=bundle.new_id()) if like else Moment(run=bundle.new_id(), hook=hook)
     draft = CheckpointRecord(
         id="0" * 32,
         name=name,
@@ -88,9 +93,15 @@ def save_alone(
         versions=like.versions if like else fingerprint.versions(),
         environment=like.environment if like else fingerprint.environment(),
         commit=like.commit if like else None,
-        details=details,
+        details=details or {},
+        metrics=metrics or {},
+        durability=durability,
     )
     sharing = bundle.Sharing()
     for each in trusted:
         sharing.learn(each.path, each.record, each.stored)
-    return bundle.save(disk or LocalDisk(), folder or ".", draft, snapshot, sharing, overwrite=overwrite)
+    return bundle.save(
+        *(disk or LocalDisk(), folder or ".", draft, snapshot, sharing),
+        overwrite=overwrite,
+        is_watched=is_watched,
+    )

@@ -14,3 +14,20 @@ from ._same import unlike as unlike
 from ._search import Search as Search
 from ._search import Verdict as Verdict
 from ._search import first_bad as first_bad
+
+__all__ = [
+    "ABSENT",
+    "ArrayChange",
+    "Averaged",
+    "Diff",
+    "Entry",
+    "Health",
+    "Search",
+    "Sick",
+    "ValueChange",
+    "Verdict",
+    "average",
+    "diff",
+    "first_bad",
+    "unlike",
+]

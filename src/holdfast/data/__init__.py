@@ -1,6 +1,8 @@
 """Data in batches, in an order that goes on exactly after a resume, in the middle of an epoch too."""
 
+from .._shown import shown_in as _shown_in
 from ._batch import Batch as Batch
+from ._choose import BATCHES as BATCHES
 from ._choose import batches_of as batches_of
 from ._dataset import Dataset as Dataset
 from ._iterable import IterableBatches as IterableBatches
@@ -12,3 +14,21 @@ from ._source import BatchSource as BatchSource
 from ._source import differences_of as differences_of
 from ._stateful import StatefulBatches as StatefulBatches
 from ._torch_loader import TorchLoaderBatches as TorchLoaderBatches
+
+__all__ = [
+    "BATCHES",
+    "Batch",
+    "BatchSource",
+    "Dataset",
+    "DatasetBatches",
+    "IterableBatches",
+    "ResumableSampler",
+    "StatefulBatches",
+    "TorchLoaderBatches",
+    "batches_of",
+    "differences_of",
+    "order",
+    "sample_rng",
+]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -15,6 +15,9 @@ from ._source import BatchSource
 from ._stateful import StatefulBatches, loses_its_buffer
 from ._torch_loader import TorchLoaderBatches
 
+BATCHES = "__holdfast_batches__"
+"""An attribute of a loader that is not to be read as it is: what is read in its place."""
+
 
 def batches_of(
     data: Any,
@@ -42,6 +45,7 @@ def batches_of(
     Raises:
         UsageError: what is given can be read only once (a generator), or is no data.
     """
+    data = getattr(data, BATCHES, data)
     if isinstance(data, Mapping) and not hasattr(data, "state_dict"):
         data = Dataset(data)
     if isinstance(data, Dataset):

@@ -95,7 +95,7 @@ def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:
             if rng.is_generator(inner):
                 if not any(inner is stream for stream in streams):
                     found[inner_name] = inner
-            elif not isinstance(inner, _LEAVES) and not type(inner).__module__.startswith("holdfast."):
+            elif not isinstance(inner, _LEAVES) and type(inner).__module__.partition(".")[0] != "holdfast":
                 waiting.append((inner_name, inner))
     return found
 

@@ -3,3 +3,9 @@
 from ._export import Exported as Exported
 from ._export import export as export
 from ._import import import_checkpoint as import_checkpoint
+
+__all__ = [
+    "Exported",
+    "export",
+    "import_checkpoint",
+]

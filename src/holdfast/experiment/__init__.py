@@ -20,3 +20,26 @@ from ._phases import TrainPhase as TrainPhase
 from ._progress import Progress as Progress
 from ._results import PhaseResult as PhaseResult
 from ._results import RunResults as RunResults
+
+__all__ = [
+    "Averages",
+    "Callback",
+    "Context",
+    "EarlyStopping",
+    "EvalPhase",
+    "Experiment",
+    "FitPhase",
+    "HistoryEntry",
+    "Loss",
+    "MergeNode",
+    "Metric",
+    "ModelGraph",
+    "ModelNode",
+    "PhaseGroup",
+    "PhaseResult",
+    "Progress",
+    "ResumeReport",
+    "RunResults",
+    "Table",
+    "TrainPhase",
+]

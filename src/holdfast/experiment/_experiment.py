@@ -19,10 +19,10 @@ from ..policy import Checkpointing, attach_to_experiment, check_label, check_nam
 from ..runtime import (
     Accounting,
     ExperimentDirectory,
+    Resume,
     ResumeReport,
     Session,
     Wanted,
-    asked_for,
     save_by_hand,
 )
 from . import _plan, _resume, _saving
@@ -34,6 +34,8 @@ from ._phases import Phase, PhaseGroup, Unit, walk
 from ._preview import kept_as_it_is
 from ._progress import Progress
 from ._results import PhaseResult, RunResults
+
+_CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so the graph must fit"}
 
 
 class Experiment:
@@ -123,20 +125,19 @@ class Experiment:
 
     def run(
         self,
-        resume: bool | Place = False,
+        resume: bool | Place | Resume = False,
         *,
         progress: bool = True,
         share_directory: bool = False,
-        resume_override: Sequence[str] = (),
     ) -> RunResults:
         """Run the plan, from the beginning or from a checkpoint.
 
         Args:
-            resume: False: from the beginning. True: from the newest whole checkpoint, whatever phase saved
-                it; from the beginning if there is none. A path or name: from that checkpoint.
+            resume: False: from the beginning. True: from the newest complete checkpoint, whatever phase saved
+                it; from the beginning if there is none. A path or name: from that checkpoint. `Resume(…,
+                override="lr")`: with options of the optimizer for which the script's values win.
             progress: show a line per phase if the output is a terminal.
             share_directory: run although another live run uses the directory.
-            resume_override: optimizer options for which the script's values win over the checkpoint's.
 
         Raises:
             UsageError: the plan cannot be run or saved as asked; nothing has been trained.
@@ -146,7 +147,8 @@ class Experiment:
             DivergenceError: what is trained is not finite any more, and a rule says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
-        origin = wanted(asked_for(resume), self.directory)
+        asked = Resume.of(resume, cannot=_CANNOT)
+        origin = wanted(asked.wanted, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=origin is not None)
@@ -157,7 +159,7 @@ class Experiment:
             self.last_resume = None
             entry = HistoryEntry(run, "experiment")
             if origin is not None:
-                entry = self._go_on(execution, sessions, origin, resume_override) or entry
+                entry = self._go_on(execution, sessions, origin, asked.overridden) or entry
             if self.last_resume is None:
                 for session in sessions.values():
                     session.rule.reset()
@@ -372,7 +374,7 @@ class Experiment:
         saved = _resume.read(opened.source)
         _resume.check_owner(execution, opened.source, saved)
         if self.graph is not None:
-            opened.restore(model_graph=self.graph)
+            opened.restore({"model_graph": self.graph})
         execution.set_state(saved, opened.record.run)
         rng.restore_state(saved["random"])
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]

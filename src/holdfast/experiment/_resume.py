@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..runtime import ExperimentDirectory, Resumption, Wanted, go_on, merged, settle
+from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, go_on, merged, settle
 from . import _plan
 from ._phases import TrainPhase, Unit, walk
 
@@ -70,6 +70,7 @@ def _load(
         if "model_graph" not in opened.tree:
             raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
         script = graph.options
+        check_override(override or (), script)
         restored = state.restore(opened, {"model_graph": graph}, verify=verify, keep=execution.excluded)
         kept = restored.kept
         then = saved["run"]["options"]

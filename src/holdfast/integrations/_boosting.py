@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
-from ..policy import Checkpointing, Limits
-from ..runtime import Loop, ResumeReport, Wanted
+from ..policy import Checkpointing, KeepLast, Limits
+from ..runtime import ResumeReport
 from ._common import handover
+from ._common.arguments import Abilities, Arguments
 from ._common.handover import Handover
 
-LIMITS = Limits(
-    where="boosting",
-    hooks=frozenset({"phase_start", "batch_end", "phase_end"}),
+_AGAIN = (
+    "the same rounds would come again, for the libraries draw from random states of their own that nobody can change; use "
+    "'stop', change the parameters, and start again: it resumes from the newest checkpoint that was finite"
+)
+
+
+def _default_policy() -> Checkpointing:
+    """The default one, without the ends of epochs, of which there are none."""
+    return Checkpointing(
+        mode="disk",
+        save_on="phase_end",
+        max_overhead=0.01,
+        every_seconds=900,
+        keep=KeepLast(3),
+        save_on_preemption=True,
+    )
+
+
+ABILITIES = Abilities(
+    limits=Limits(
+        where="boosting",
+        hooks=frozenset({"phase_start", "batch_end", "phase_end"}),
+        refused={**handover.LIMITS, "on_divergence=rollback": _AGAIN},
+    ),
     refused={
-        **handover.LIMITS,
-        "on_divergence=rollback": "the same rounds would come again, for the libraries draw from streams of their own that "
-        "nobody can change; use 'stop', change the parameters, and start again: it goes on from the newest checkpoint that "
-        "was finite",
+        "strict": "a model is all of its trees; leave it out",
+        "override": "there is no optimizer: what the script says in `params` holds for the rounds to come; leave it out",
+        "allow_reread": "every round reads all of the data; leave it out",
+        "on_rollback": _AGAIN,
     },
+    default=_default_policy,
 )
 """Of boosted trees: a round is a "batch", and there are no epochs."""
 
@@ -40,41 +62,33 @@ class Rounds:
 
     def __init__(
         self,
-        directory: str | os.PathLike[str],
-        checkpointing: Checkpointing,
+        arguments: Arguments,
         *,
         wanted: int,
         dump: Callable[[], bytes],
         stops: Callable[[], Any],
         exactness: str,
-        label: str,
-        share_directory: bool,
     ) -> None:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
         self._exactness, self._wanted = exactness, wanted
         self.num_done, self.is_over = 0, False
         self.stopped_early = False  # as restored: it was over before all rounds had been
         self.scores: Scores = {}
-        self.loop = Loop(
-            directory,
-            LIMITS.check(checkpointing),
-            objects={"booster": self._parts},
-            position=lambda: {
+        self._resume = arguments.resume
+        self.loop = arguments.loop(
+            {"booster": self._parts},
+            lambda: {
                 "rounds": self.num_done,
                 "wanted": wanted,
                 "is_over": self.is_over,
                 "scores": self.scores,
             },
-            label=label,
-            share_directory=share_directory,
         )
 
-    def go_on(self, wanted: Wanted | None) -> bytes | None:
+    def go_on(self) -> bytes | None:
         """The model of the wanted checkpoint; None from scratch, or before the first round."""
-        saved: Mapping[str, Any] | None = None
-        if wanted is not None:
-            with self._parts.expecting():
-                saved = self.loop.go_on(wanted)
+        with self._parts.expecting():
+            saved = self.loop.go_on(self._resume)
         if saved is None:
             self.loop.announce("phase_start", step=0)
             return None
@@ -115,7 +129,6 @@ class Rounds:
             self.loop.announce("phase_end", step=self.num_done)
 
 
-@final
 class Trained(Generic[Booster]):
     """What came of it.
 

@@ -11,15 +11,18 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 import lightgbm
 
 from ..checkpoint import Place
 from ..errors import UsageError
 from ..policy import Checkpointing
-from ..runtime import asked_for
-from ._boosting import Rounds, Trained
+from ..runtime import Resume
+from . import _boosting
+from ._boosting import ABILITIES, Rounds
+
+__all__ = ["Trained", "train"]
 
 _FRACTIONS = (
     *("feature_fraction", "sub_feature", "colsample_bytree"),
@@ -34,29 +37,43 @@ _DRAWS = "rows or columns are sampled from random streams that LightGBM keeps to
 _ORDER = 100  # after all callbacks of LightGBM
 
 
+@final
+class Trained(_boosting.Trained[lightgbm.Booster]):
+    """What came of it: the `booster` of all rounds, the `scores` of each, and whence it was resumed (`last_resume`)."""
+
+
 def train(
     params: Mapping[str, Any],
     train_set: lightgbm.Dataset,
     num_boost_round: int = 100,
     *,
     directory: str | os.PathLike[str],
-    checkpointing: Checkpointing,
-    resume: bool | Place = True,
+    checkpointing: Checkpointing | None = None,
+    resume: bool | Place | Resume = True,
     label: str = "train",
+    allow_reread: bool = False,
     share_directory: bool = False,
+    on_rollback: Callable[[Any], None] | None = None,
     callbacks: Sequence[Callable[[Any], Any]] = (),
     **options: Any,
-) -> Trained[lightgbm.Booster]:
+) -> Trained:
     """Boost for `num_boost_round` rounds in all, those before a kill included.
 
     Args:
         train_set: with `free_raw_data=False`, for going on computes what the trees so far predict.
-        directory: where checkpoints go, and are looked for.
-        checkpointing: when to save, what to keep; `mode="disk"`. A round is a "batch".
-        resume: True: from the newest whole checkpoint, or from scratch if there is none. A path or name: from that
-            one. False: from scratch.
-        callbacks: as of `lightgbm.train`.
-        **options: as of `lightgbm.train`.
+        directory: where checkpoints are saved, and looked for.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+            A round is a "batch", and there are no epochs.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Refused: every round reads all of the data.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
+            Refused: the same rounds would come again.
+        callbacks, options: as of `lightgbm.train`.
 
     Raises:
         UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or a random forest, or the raw
@@ -65,7 +82,6 @@ def train(
         DamagedError: the checkpoint that `resume` names is not what was saved.
         SaveError: a save failed.
     """
-    origin = asked_for(resume)
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
             "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
@@ -77,15 +93,21 @@ def train(
     if train_set.free_raw_data:
         raise UsageError("going on needs the raw data: Dataset(…, free_raw_data=False)")
     now: list[lightgbm.Booster] = []
-    rounds = Rounds(
+    arguments = ABILITIES.check(
         directory,
-        checkpointing,
+        checkpointing=checkpointing,
+        resume=resume,
+        label=label,
+        allow_reread=allow_reread,
+        share_directory=share_directory,
+        on_rollback=on_rollback,
+    )
+    rounds = Rounds(
+        arguments,
         wanted=num_boost_round,
         dump=lambda: _text(now[0], num_boost_round) if now else b"",
         stops=lambda: None,
         exactness=_DRAWS if _is_sampled(params) else "exact",
-        label=label,
-        share_directory=share_directory,
     )
 
     def save(env: Any) -> None:
@@ -94,7 +116,7 @@ def train(
 
     save.order = _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
-        saved = rounds.go_on(origin)
+        saved = rounds.go_on()
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:

@@ -23,6 +23,8 @@ from mlflow.tracking import MlflowClient
 from ..records import CheckpointRecord
 from ._notes import described, finite
 
+__all__ = ["MLflowNotes"]
+
 TAG = "holdfast"
 CONTINUED = f"{TAG}.continued_in"
 _FACTS = ("latest", "rewound_to", "continued_in")  # tags that are no checkpoint's

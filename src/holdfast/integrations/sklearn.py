@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -16,20 +16,38 @@ from sklearn.utils import _safe_indexing
 from .. import state
 from ..errors import UsageError
 from ..policy import Checkpointing, Limits
-from ..runtime import ResumeReport, Run
+from ..runtime import Resume, ResumeReport, Run
+from ._common.arguments import Abilities
+
+__all__ = ["GridSearch"]
 
 _NOTHING = "nothing is trained from one fit to the next"
-LIMITS = Limits(
-    where="a GridSearch",
-    hooks=frozenset({"phase_start", "batch_start", "batch_end", "phase_end"}),
+
+
+def _default_policy() -> Checkpointing:
+    return Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
+
+
+ABILITIES = Abilities(
+    limits=Limits(
+        where="a GridSearch",
+        hooks=frozenset({"phase_start", "batch_start", "batch_end", "phase_end"}),
+        refused={
+            "on_divergence": f"{_NOTHING}, so nothing can diverge; a score that is NaN is in `scores`",
+            "snapshot=lazy": f"{_NOTHING}, and scores are copied at once; leave it out",
+            "exclude": "without the scores there is nothing to go on from; leave it out",
+            "thin_after": f"{_NOTHING}, and there is no optimizer to give up; leave it out",
+        },
+    ),
     refused={
-        "on_divergence": f"{_NOTHING}, so nothing can diverge; a score that is NaN is in `scores`",
-        "snapshot=lazy": f"{_NOTHING}, and scores are copied at once; leave it out",
-        "exclude": "without the scores there is nothing to go on from; leave it out",
-        "thin_after": f"{_NOTHING}, and there is no optimizer to give up; leave it out",
+        "strict": "without the scores there is nothing to resume from",
+        "override": f"{_NOTHING}, and there is no optimizer; leave it out",
+        "allow_reread": "every fit reads all of its data; leave it out",
+        "on_rollback": f"{_NOTHING}, so nothing can diverge; leave it out",
     },
+    default=_default_policy,
 )
-"""Of a rule in a grid search: a fit is a "batch"."""
+"""Of a grid search: a fit is a "batch"."""
 
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")  # of a function: another one in each process
 
@@ -48,9 +66,19 @@ class GridSearch:
     Args:
         estimator: is cloned for every fit.
         grid: as of `sklearn.model_selection.ParameterGrid`.
-        cv: as of `GridSearchCV`.
-        scoring: as of `GridSearchCV`; one metric, greater is better.
-        checkpointing: when to save; by default after each fit, the newest two are kept.
+        directory: where checkpoints are saved, and looked for.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+            Here that is: after each fit, the newest two are kept. A fit is a "batch".
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Refused: every fit reads all of its data.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
+            Refused: nothing is trained from one fit to the next.
+        cv, scoring: as of `GridSearchCV`; one metric, greater is better.
 
     Attributes:
         candidates: the parameters of each candidate.
@@ -64,14 +92,24 @@ class GridSearch:
         grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
         *,
         directory: str | os.PathLike[str],
+        checkpointing: Checkpointing | None = None,
+        resume: bool | str | os.PathLike[str] | Resume = True,
+        label: str = "train",
+        allow_reread: bool = False,
+        share_directory: bool = False,
+        on_rollback: Callable[[Any], None] | None = None,
         cv: Any = None,
         scoring: Any = None,
-        checkpointing: Checkpointing | None = None,
     ) -> None:
         self._estimator, self._cv, self._scoring = estimator, cv, scoring
-        self._directory = directory
-        self._rule = LIMITS.check(
-            checkpointing or Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
+        self._arguments = ABILITIES.check(
+            directory,
+            checkpointing=checkpointing,
+            resume=resume,
+            label=label,
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
         )
         self.candidates: list[dict[str, Any]] = list(ParameterGrid(grid))
         self.scores = np.empty((0, 0))
@@ -92,11 +130,19 @@ class GridSearch:
         )  # what is not there yet is no NaN in a checkpoint, which would be sick
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
-        with Run(self._directory, checkpointing=self._rule, label="search", scores=known, about=about) as run:
+        given = self._arguments
+        with Run(
+            given.directory,
+            {"scores": known, "about": about},
+            checkpointing=given.policy,
+            resume=given.resume,
+            label=given.label,
+            share_directory=given.share_directory,
+        ) as run:
             self.last_resume = run.last_resume
             if about != wanted:
                 raise UsageError(
-                    f"{os.fspath(self._directory)} has a search over other candidates, folds or data"
+                    f"{os.fspath(given.directory)} has a search over other candidates, folds or data"
                 )
             self.scores.flat[: run.step] = known.flat[: run.step]
             for step in run.steps(self.scores.size):

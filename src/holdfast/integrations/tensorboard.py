@@ -21,6 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 from ..records import CheckpointRecord
 from ._notes import described, finite
 
+__all__ = ["TensorBoardNotes"]
+
 
 @final
 class TensorBoardNotes:

@@ -14,6 +14,8 @@ from typing import Any, final
 from ..records import CheckpointRecord
 from ._notes import described, finite
 
+__all__ = ["WandbNotes"]
+
 STEP = "holdfast/step"
 LIFE = "holdfast/life"
 

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 import xgboost
 from xgboost.callback import EarlyStopping, LearningRateScheduler, TrainingCallback
 
 from ..checkpoint import Place
 from ..policy import Checkpointing
-from ..runtime import asked_for
-from ._boosting import Rounds, Trained
+from ..runtime import Resume
+from . import _boosting
+from ._boosting import ABILITIES, Rounds
+
+__all__ = ["Trained", "train"]
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled from a random stream that XGBoost keeps to itself: as good a model, but not the same"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
+
+
+@final
+class Trained(_boosting.Trained[xgboost.Booster]):
+    """What came of it: the `booster` of all rounds, the `scores` of each, and whence it was resumed (`last_resume`)."""
 
 
 def train(
@@ -30,49 +38,63 @@ def train(
     num_boost_round: int = 10,
     *,
     directory: str | os.PathLike[str],
-    checkpointing: Checkpointing,
-    resume: bool | Place = True,
+    checkpointing: Checkpointing | None = None,
+    resume: bool | Place | Resume = True,
     label: str = "train",
+    allow_reread: bool = False,
     share_directory: bool = False,
+    on_rollback: Callable[[Any], None] | None = None,
     callbacks: Sequence[TrainingCallback] = (),
     early_stopping_rounds: int | None = None,
     **options: Any,
-) -> Trained[xgboost.Booster]:
+) -> Trained:
     """Boost for `num_boost_round` rounds in all, those before a kill included.
 
     Args:
-        directory: where checkpoints go, and are looked for.
-        checkpointing: when to save, what to keep; `mode="disk"`. A round is a "batch".
-        resume: True: from the newest whole checkpoint, or from scratch if there is none. A path or name: from that
-            one. False: from scratch.
-        callbacks: as of `xgboost.train`.
-        **options: as of `xgboost.train`.
+        directory: where checkpoints are saved, and looked for.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+            A round is a "batch", and there are no epochs.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Refused: every round reads all of the data.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
+            Refused: the same rounds would come again.
+        callbacks, options: as of `xgboost.train`.
 
     Raises:
         RunActiveError: another live run uses the directory.
         DamagedError: the checkpoint that `resume` names is not what was saved.
         SaveError: a save failed.
     """
-    origin = asked_for(resume)
     stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
     if early_stopping_rounds is not None:
         stopping.append(EarlyStopping(rounds=early_stopping_rounds))
         callbacks = [*callbacks, stopping[-1]]
     saves = _Saves()
-    rounds = saves.rounds = Rounds(
+    arguments = ABILITIES.check(
         directory,
-        checkpointing,
+        checkpointing=checkpointing,
+        resume=resume,
+        label=label,
+        allow_reread=allow_reread,
+        share_directory=share_directory,
+        on_rollback=on_rollback,
+    )
+    rounds = saves.rounds = Rounds(
+        arguments,
         wanted=num_boost_round,
         dump=lambda: bytes(saves.model.save_raw("ubj")) if saves.model is not None else b"",
         stops=lambda: [
             {name: vars(each)[name] for name in _STOPS if name in vars(each)} for each in stopping
         ],
         exactness=_DRAWS if _is_sampled(params) else "exact",
-        label=label,
-        share_directory=share_directory,
     )
     with rounds.loop.holding():
-        saved = rounds.go_on(origin)
+        saved = rounds.go_on()
         start = None if saved is None else xgboost.Booster(params=dict(params), model_file=bytearray(saved))
         if rounds.loop.last_resume is not None:
             saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))

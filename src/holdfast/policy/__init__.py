@@ -18,6 +18,7 @@ from ._context import EXPERIMENT_PLACEHOLDERS as EXPERIMENT_PLACEHOLDERS
 from ._context import TRAINING_HOOKS as TRAINING_HOOKS
 from ._context import TRAINING_NAME_TEMPLATE as TRAINING_NAME_TEMPLATE
 from ._context import TRAINING_PLACEHOLDERS as TRAINING_PLACEHOLDERS
+from ._default import default_policy as default_policy
 from ._judge import Evicted as Evicted
 from ._judge import Saved as Saved
 from ._judge import Verdict as Verdict
@@ -40,3 +41,47 @@ from ._names import training_key as training_key
 from ._names import training_name as training_name
 from ._options import Options as Options
 from ._values import directory_path as directory_path
+
+__all__ = [
+    "EXPERIMENT_HOOKS",
+    "EXPERIMENT_NAME_TEMPLATE",
+    "EXPERIMENT_PLACEHOLDERS",
+    "TRAINING_HOOKS",
+    "TRAINING_NAME_TEMPLATE",
+    "TRAINING_PLACEHOLDERS",
+    "Checkpointing",
+    "Evicted",
+    "Interval",
+    "Keep",
+    "KeepBest",
+    "KeepEvery",
+    "KeepLast",
+    "Key",
+    "Limits",
+    "Options",
+    "Saved",
+    "Spent",
+    "Verdict",
+    "attach_to_experiment",
+    "attach_to_training",
+    "check_label",
+    "check_name",
+    "daly_interval_s",
+    "default_policy",
+    "directory_path",
+    "estimate",
+    "experiment_key",
+    "experiment_name",
+    "in_turn",
+    "interval",
+    "is_affordable",
+    "is_sick",
+    "is_timed",
+    "judge",
+    "timed_reason",
+    "to_thin",
+    "training_directory",
+    "training_key",
+    "training_name",
+    "unmeasured",
+]

@@ -1,17 +1,20 @@
 """A live run: a policy at work in a directory, from the hook that makes a save due to the resume that uses it."""
 
+from .._shown import shown_in as _shown_in
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, stream_digests, streams_used
-from ._hyperparameters import merged, options_of, settle
+from ._hyperparameters import check_override, merged, options_of, settle
 from ._last_step import LastStep
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
-from ._resume import Wanted, asked_for, go_on
+from ._resume import go_on
+from ._resume_options import Resume, Wanted
 from ._resumption import ResumeReport, Resumption
 from ._run import Run
 from ._session import Session
+from ._standalone import load, save
 from ._table import SEGMENT_ROWS, Table
 
 __all__ = [
@@ -21,20 +24,25 @@ __all__ = [
     "ExperimentDirectory",
     "LastStep",
     "Loop",
+    "Resume",
     "ResumeReport",
     "Resumption",
     "Run",
     "Session",
     "Table",
     "Wanted",
-    "asked_for",
+    "check_override",
     "go_on",
+    "load",
     "merged",
     "options_of",
     "plan",
     "prune",
+    "save",
     "save_by_hand",
     "settle",
     "stream_digests",
     "streams_used",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

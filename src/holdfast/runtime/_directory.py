@@ -217,7 +217,7 @@ class ExperimentDirectory:
         draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
         began_s = time.perf_counter()
         timed = watch or self.pace.begin()
-        with _failing_as_a_save(bundle.bundle_path(folder, draft.name)):
+        with failing_as_a_save(bundle.bundle_path(folder, draft.name)):
             record = bundle.save(
                 *(self.disk, folder, draft, snapshot, self._sharing),
                 overwrite=overwrite,
@@ -316,7 +316,7 @@ class ExperimentDirectory:
         """
         sharing = bundle.Sharing()
         sharing.learn(opened.path, opened.record, opened.stored)
-        with _failing_as_a_save(opened.path):
+        with failing_as_a_save(opened.path):
             bundle.save(self.disk, os.path.dirname(opened.path), draft, snapshot, sharing)
         self._sharing.forget(opened.path)
 
@@ -382,7 +382,7 @@ class ExperimentDirectory:
 
 
 @contextmanager
-def _failing_as_a_save(path: str) -> Iterator[None]:
+def failing_as_a_save(path: str) -> Iterator[None]:
     """Let what a save fails of, besides the disk, be a failed save: the rule knows what to do then."""
     try:
         yield

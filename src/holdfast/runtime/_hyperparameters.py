@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import UsageError
+
 Options = Sequence[Mapping[str, Any]]
 """Of each group of each optimizer, in order."""
 
@@ -22,6 +24,15 @@ def options_of(optimizers: Sequence[Any]) -> list[dict[str, Any]]:
         for optimizer in optimizers
         for group in optimizer.param_groups
     ]
+
+
+def check_override(override: Sequence[str], options: Options) -> None:
+    """UsageError if `override` names an option that no optimizer has."""
+    known = {name for group in options for name in group}
+    unknown = [name for name in override if name not in known]
+    if unknown:
+        there = ", ".join(sorted(known)) or "none: there is no torch optimizer in the state"
+        raise UsageError(f"override={unknown[0]!r} is not an option of an optimizer here; there is {there}.")
 
 
 def settle(
@@ -46,16 +57,15 @@ def settle(
             option = "lr" if name == "initial_lr" else name
             if option in override:
                 _override(schedulers, group, index, name, before[name], now[name])
-                changed.append(
-                    f"the optimizer's {option} was {before[name]} and is {now[name]} (resume_override)"
-                )
+                changed.append(f"the optimizer's {option} was {before[name]} and is {now[name]} (override)")
             else:
                 kept.append((option, before[name], now[name]))
     if kept:
         said = "; ".join(f"{option} is {before} (the script says {now})" for option, before, now in kept)
         names = ", ".join(dict.fromkeys(f'"{option}"' for option, *_ in kept))
         warnings.warn(
-            f"the checkpoint's hyperparameters are used: {said}. Pass resume_override=({names},) to keep the script's.",
+            f"the checkpoint's hyperparameters are used: {said}. "
+            f"Pass resume=Resume(override=({names},)) to keep the script's.",
             UserWarning,
             stacklevel=_outside(),
         )

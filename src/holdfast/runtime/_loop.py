@@ -10,27 +10,40 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
 
 from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
-from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path
-from ..records import RESERVED, Moment
+from ..policy import (
+    Checkpointing,
+    attach_to_training,
+    check_label,
+    check_name,
+    default_policy,
+    directory_path,
+)
+from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, generators_in, stream_digests, streams_used
-from ._hyperparameters import merged, options_of, settle
+from ._hyperparameters import check_override, merged, options_of, settle
 from ._last_step import LastStep
 from ._manual import save_by_hand
-from ._resume import Wanted, go_on
+from ._resume import go_on
+from ._resume_options import Resume, Wanted
 from ._resumption import ResumeReport, Resumption
 from ._session import Session
 from ._table import Table
 
 Position = Mapping[str, Any]
 """Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
+
+_WITHOUT = (
+    "with resume=Resume(strict=False) such objects stay as the script has made them, and the verdict says so"
+)
 
 
 @final
@@ -41,14 +54,13 @@ class Loop:
         directory: where checkpoints go, unless the rule has a directory of its own.
         checkpointing: when to save, to disk; a copy of it if it has a parent already.
         objects: live objects and plain values by name: all that decides what comes next. A value that is
-            not changed in place (a number, a JAX array) is replaced in this dict by a restore, and has to be
-            replaced in it by the loop.
+            not changed in place (a number, a JAX array) is replaced in this mapping by a restore, and has to be
+            replaced in it by the loop or its user.
         position: asked at each save where the loop is.
         ahead: asked at each save and at a resume what comes next: the next batch, and generators that are not
             among the objects.
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
-        resume_override: optimizer options for which the script's values win over the checkpoint's.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
 
     Attributes:
@@ -64,31 +76,27 @@ class Loop:
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        checkpointing: Checkpointing,
+        checkpointing: Checkpointing | None,
         *,
-        objects: dict[str, Any],
+        objects: Mapping[str, Any],
         position: Callable[[], Position],
         ahead: Callable[[], Ahead] = Ahead,
         label: str = "train",
         share_directory: bool = False,
-        resume_override: Sequence[str] = (),
         untrained: Sequence[str] = (),
     ) -> None:
         self.label = check_label(label)
-        self.rule = attach_to_training(checkpointing)
+        self.rule = attach_to_training(default_policy() if checkpointing is None else checkpointing)
         if self.rule.mode != "disk":
             raise UsageError("a loop of one's own saves to disk: pass Checkpointing(mode='disk', …)")
-        taken = [name for name in objects if name in RESERVED]
-        if taken:
-            raise UsageError(f"{taken[0]!r} is a name of the library's own: call the object something else")
-        self.objects = objects
+        self.objects = state.named(objects, reserved=RESERVED)
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead = position, ahead
-        self._override = resume_override
-        self._overridden: list[str] = []  # options that a resume set otherwise, in sentences
+        self._asked = Resume()  # how to resume; a rollback does it in the same way
+        self._changed: list[str] = []  # what a resume left as the script has it, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
@@ -103,27 +111,33 @@ class Loop:
 
     # --- going on ---------------------------------------------------------------------------------
 
-    def go_on(self, wanted: Wanted, *, strict: bool = True) -> Mapping[str, Any] | None:
+    def go_on(self, resume: Resume | Wanted | None) -> Mapping[str, Any] | None:
         """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
 
         The global random states are *not* set: the loop does so with `finish_resume`, once it has
         built its data again, which may draw from them.
 
         Raises:
+            UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `go_on` of the session.
         """
+        resume = Resume(False) if resume is None else Resume.of(resume)
+        check_override(resume.overridden, self._options)
+        self._asked = resume
+        if resume.wanted is None:
+            return None
         found = go_on(
             self._directory,
-            wanted,
-            lambda opened, how: self._load(opened, how, strict),
+            resume.wanted,
+            self._load,
             healthy=self.rule.options.on_divergence in ("stop", "rollback"),
         )
         if found is None:
             return None
         self._resumption, saved = found
-        self._resumption.add(self._overridden)
+        self._resumption.add(self._changed)
         self._session.go_on(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -132,11 +146,13 @@ class Loop:
         return saved["run"]["position"]
 
     def _load(
-        self, opened: bundle.Bundle, verify: Literal["first", "streaming"], strict: bool
+        self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
     ) -> tuple[Mapping[str, Any], Sequence[str]]:
         tree = opened.tree
-        if not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}:
-            raise PlanMismatchError([f"{opened.path} holds no run of a loop"])
+        if opened.record.moment.hook in (STANDALONE, IMPORTED) or (
+            not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
+        ):
+            raise PlanMismatchError([_is_no_run(opened.path)])
         differences = [
             f"{path!r} was left out, and no run goes on without it"
             for path in state.all_left_out(tree)
@@ -146,30 +162,37 @@ class Loop:
             raise PlanMismatchError(differences)
         differences = [f"{name!r} was saved and is not here now" for name in tree if not self._knows(name)]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
-        if differences and strict:
-            raise PlanMismatchError(differences)
+        if differences and self._asked.strict:
+            raise PlanMismatchError([*differences, _WITHOUT])
         saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
         if saved["run"]["label"] != self.label:
             raise PlanMismatchError(
                 [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
             )
         restored = state.restore(
-            opened, dict(self.objects), strict=strict, verify=verify, keep=self.rule.options.exclude
+            opened,
+            dict(self.objects),
+            strict=self._asked.strict,
+            verify=verify,
+            keep=self.rule.options.exclude,
         )
         self.objects.update(restored.value)
-        self._settle_options(saved["run"]["options"])
+        absent = {name for name in self.objects if name not in tree}
+        skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
+        self._changed = [*differences, *skipped, *self._settled(saved["run"]["options"])]
         return saved, restored.kept
 
-    def _settle_options(self, then: Sequence[Mapping[str, Any]]) -> None:
+    def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Options for which the script's values won, a sentence each."""
         script, schedulers = (
             self._options,
             [each for each in self.objects.values() if hasattr(each, "base_lrs")],
         )
-        if len(then) == len(script):  # else strict=False has let another optimizer pass
-            self._overridden = settle(
-                self._optimizers, schedulers, then=then, script=script, override=self._override
-            )
-            self._options = merged(then, script, self._override)
+        if len(then) != len(script):  # strict=False has let another optimizer pass
+            return []
+        override = self._asked.overridden
+        self._options = merged(then, script, override)
+        return settle(self._optimizers, schedulers, then=then, script=script, override=override)
 
     @property
     def _optimizers(self) -> list[Any]:
@@ -198,7 +221,7 @@ class Loop:
         """From where it resumed, and how exactly; None if it began from scratch."""
         return None if self._resumption is None else self._resumption.report
 
-    def roll_back(self, why: DivergenceError, *, strict: bool = True) -> Mapping[str, Any]:
+    def roll_back(self, why: DivergenceError) -> Mapping[str, Any]:
         """Put the checkpoint that `why` names into the objects, as `go_on` does; returns the position that was saved.
 
         Afterwards the random streams are others than they were (see `session._divergence`).
@@ -208,7 +231,7 @@ class Loop:
         if listed is None or listed.record is None:
             raise why
         self._directory.rollbacks.begin(why.why, listed.record)
-        saved = self.go_on(listed, strict=strict)
+        saved = self.go_on(replace(self._asked, source=listed))
         assert saved is not None
         return saved
 
@@ -302,7 +325,7 @@ class Loop:
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
         return {
-            **self.objects,
+            **state.named(self.objects, reserved=RESERVED),
             "run": {
                 "id": self.run,
                 "label": self.label,
@@ -359,3 +382,10 @@ class Loop:
             raise
         finally:
             self._directory.close()
+
+
+def _is_no_run(path: str) -> str:
+    return (
+        f"{path} holds a state, and no run of a loop: holdfast.load({path!r}, into=state) puts it into the objects, "
+        "and resume=False begins with them"
+    )

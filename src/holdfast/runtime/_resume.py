@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 
 from .. import bundle, fingerprint
-from ..checkpoint import Opened, Place, describe_sickness, is_healthy, locate, path_of
+from ..checkpoint import describe_sickness, is_healthy, locate
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -15,36 +15,15 @@ from ..errors import (
     DamagedError,
     PieceDamagedError,
     RestoreIncompleteError,
-    UsageError,
 )
+from ..records import IMPORTED, STANDALONE
 from ._directory import ExperimentDirectory
+from ._resume_options import Wanted
 from ._resumption import Resumption
 
 logger = logging.getLogger("holdfast")
 
-Wanted: TypeAlias = Literal[True] | Place
-"""True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
-
 Loaded = TypeVar("Loaded")
-
-
-def asked_for(resume: Any) -> Wanted | None:
-    """What a script says of `resume`; None: to begin anew.
-
-    Raises:
-        UsageError: it says nothing that could be meant, such as None.
-    """
-    if resume is False:
-        return None
-    if resume is True or isinstance(resume, bundle.Listed | Opened):
-        return resume
-    try:
-        path_of(resume)
-    except UsageError:
-        raise UsageError(
-            f"resume must be True, False, or the name or path of a checkpoint, not {resume!r}."
-        ) from None
-    return resume
 
 
 def go_on(
@@ -109,7 +88,7 @@ def _candidates(
     directory: ExperimentDirectory, wanted: Wanted, healthy: bool, set_aside: list[str]
 ) -> Iterator[bundle.Listed]:
     if wanted is True:
-        newest_first = directory.scan()[::-1]
+        newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
@@ -122,3 +101,8 @@ def _candidates(
         yield from sick
     else:
         yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)
+
+
+def _is_alone(listed: bundle.Listed) -> bool:
+    """Whether no run saved it: then none resumes from it unasked."""
+    return listed.record is not None and listed.record.moment.hook in (STANDALONE, IMPORTED)

@@ -1,6 +1,6 @@
 """`Run`: a training loop of your own, in any framework, that can be killed at any instant and goes on.
 
-with holdfast.Run("runs/gpt", model=model, optimizer=optimizer, checkpointing=rule) as run:
+with holdfast.Run("runs/gpt", {"model": model, "optimizer": optimizer}) as run:
     for epoch in run.epochs(10):
         for batch in run.batches(loader):
             run.log(loss=train_step(batch))
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
@@ -25,7 +26,7 @@ from ..records import Moment
 from ._costs import Accounting
 from ._expected import Ahead
 from ._loop import Loop
-from ._resume import Wanted, asked_for
+from ._resume_options import Resume
 from ._resumption import ResumeReport
 from ._table import Table
 
@@ -46,19 +47,17 @@ class Run:
 
     Args:
         directory: where checkpoints go, and are looked for.
-        checkpointing: when to save, what to keep; `mode="disk"`.
-        resume: True: go on from the newest whole checkpoint, or from scratch if there is none. A path or name:
-            from that one. False: from scratch.
+        state: by name, all that decides what comes next: `{"model": model, "optimizer": optimizer}`, and schedules,
+            scalers, random generators, dicts, arrays, whatever `register_adapter` knows. What is not changed in
+            place (a number, a JAX array) is replaced in the mapping: `run["params"] = params`, or `state["params"] = params`.
+        checkpointing: when to save, what to keep; without one `Checkpointing.default()`.
+        resume: True: from the newest complete checkpoint, or from scratch if there is none. A path or name: from
+            that one. False: from scratch. `Resume(…)` says more.
         label: the name of what is trained, for names such as `train_epoch3`.
-        strict: whether every object must fit, and none be missing.
         allow_reread: whether data without a position may be read again from an epoch's start, to skip.
         share_directory: run although another live run uses the directory.
-        resume_override: optimizer options, such as "lr", for which the script's values win over the checkpoint's.
         on_rollback: called with the run after each rollback (`on_divergence="rollback"`), once the objects are as they
             were in the checkpoint: the place to make a step smaller.
-        objects: by name, all that decides what comes next: models, optimizers, schedules, scalers, random
-            generators, dicts, arrays, whatever `register_adapter` knows. What is not changed in place
-            (a number, a JAX array) is read from and written to the run: `run["params"] = params`.
 
     Attributes:
         epoch: the epoch it is in, from 0.
@@ -66,7 +65,7 @@ class Run:
         step: updates of the first torch optimizer among the objects; without one, batches (or steps) finished.
 
     Raises:
-        UsageError: the rule cannot work, or a name is taken.
+        UsageError: the policy cannot work here, or `state` is not a mapping from names to objects.
         PlanMismatchError, StateMismatchError: the checkpoint does not fit the objects; nothing was changed.
         RunActiveError: another live run uses the directory.
         DivergenceError: what is trained is not finite any more, and the rule says to stop.
@@ -76,34 +75,31 @@ class Run:
     def __init__(
         self,
         directory: str | os.PathLike[str],
+        state: Mapping[str, Any],
         *,
-        checkpointing: Checkpointing,
-        resume: bool | Place = True,
+        checkpointing: Checkpointing | None = None,
+        resume: bool | Place | Resume = True,
         label: str = "train",
-        strict: bool = True,
         allow_reread: bool = False,
         share_directory: bool = False,
-        resume_override: Sequence[str] = (),
         on_rollback: Callable[[Run], None] | None = None,
-        **objects: Any,
     ) -> None:
-        asked = asked_for(resume)
+        asked = Resume.of(resume)
         self._loop = Loop(
             directory,
             checkpointing,
-            objects=dict(objects),
+            objects=state,
             position=self._get_position,
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
-            resume_override=resume_override,
         )
-        self._wanted: Wanted | None = wanted(asked, directory)
-        self._strict, self._allow_reread = strict, allow_reread
+        self._resume = replace(asked, source=wanted(asked.source, directory))
+        self._allow_reread = allow_reread
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
-        self._updates = _watch(objects)
+        self._updates = _watch(self._loop.objects)
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
         self._latest: dict[str, float] = {}
         # Where the loop is: all of this is saved.
@@ -126,7 +122,7 @@ class Run:
         if self._updates is not None:
             self._stack.callback(self._updates.close)
         try:
-            saved = None if self._wanted is None else self._loop.go_on(self._wanted, strict=self._strict)
+            saved = self._loop.go_on(self._resume)
             if saved is None:
                 self._announce("phase_start")
             else:
@@ -179,7 +175,7 @@ class Run:
             if self._diverged is None:
                 return has_more()
             why, self._diverged = self._diverged, None
-            saved = self._loop.roll_back(why, strict=self._strict)
+            saved = self._loop.roll_back(why)
             self._data = None
             self._set_position(saved)
             if self._on_rollback is not None:

@@ -10,6 +10,7 @@ from ._lazy import LazySnapshot as LazySnapshot
 from ._lazy import capture_lazily as capture_lazily
 from ._live import Gate as Gate
 from ._live import Live as Live
+from ._named import named as named
 from ._rebuild import rebuild as rebuild
 from ._registry import Adapter as Adapter
 from ._registry import register_adapter as register_adapter
@@ -25,3 +26,31 @@ from ._tree import entries as entries
 from ._tree import find as find
 from ._tree import in_optimizers as in_optimizers
 from ._walk import Walk as Walk
+
+__all__ = [
+    "Adapter",
+    "Buffers",
+    "Fit",
+    "Gate",
+    "LazySnapshot",
+    "Live",
+    "LiveSnapshot",
+    "Make",
+    "MemorySnapshot",
+    "Restored",
+    "Walk",
+    "all_left_out",
+    "all_thinned",
+    "capture",
+    "capture_lazily",
+    "digest",
+    "entries",
+    "find",
+    "in_optimizers",
+    "look",
+    "named",
+    "rebuild",
+    "register_adapter",
+    "restore",
+    "without_optimizers",
+]

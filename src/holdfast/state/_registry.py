@@ -71,7 +71,42 @@ _loaded: dict[str, ModuleType] = {}
 
 
 def register_adapter(adapter: Adapter) -> None:
-    """Let `adapter` take the types it claims, before all that were there."""
+    """Let `adapter` take the types it claims, before all that were there; `docs/adapters.md` tells more.
+
+    Needed for classes that have no `state_dict` and `load_state_dict`, and cannot be given them:
+
+        class Thermostat:
+            __slots__ = ("degrees",)
+
+            def __init__(self, degrees):
+                self.degrees = degrees
+
+        class ThermostatAdapter:
+            name = "mylab.thermostat"  # is written into checkpoints: never change it
+
+            def claims(self, kind):
+                return kind is Thermostat
+
+            def capture(self, value, walk, path):
+                part = walk.node(value.degrees, walk.child(path, "degrees"))
+                return Object(self.name, "Thermostat", {"degrees": part})
+
+            def plan(self, live, node, fit, path):
+                saved = fit.object_of(self.name, live, node, path, holds=dict)
+                if saved is None:
+                    return fit.keep(live)
+                degrees = fit.into(live.degrees, saved.state["degrees"], f"{path}/degrees")
+
+                def put_back():
+                    live.degrees = degrees()
+                    return live
+
+                return put_back
+
+        holdfast.register_adapter(ThermostatAdapter())
+
+    with `from holdfast.records import Object`.
+    """
     _registered.insert(0, adapter)
     _by_type.clear()
 

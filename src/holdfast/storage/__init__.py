@@ -9,3 +9,15 @@ from ._protocol import ReadFile as ReadFile
 from ._protocol import Status as Status
 from ._protocol import Storage as Storage
 from ._protocol import WriteFile as WriteFile
+
+__all__ = [
+    "Directory",
+    "Held",
+    "LocalDisk",
+    "MemoryDisk",
+    "NewFiles",
+    "ReadFile",
+    "Status",
+    "Storage",
+    "WriteFile",
+]

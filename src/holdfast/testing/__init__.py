@@ -1,5 +1,6 @@
 """Disks that misbehave in one way each, to test what stands on a disk."""
 
+from .._shown import shown_in as _shown_in
 from ._counting import CountingDisk as CountingDisk
 from ._crash_states import crash_states as crash_states
 from ._crashing import Crash as Crash
@@ -12,3 +13,20 @@ from ._recording import Event as Event
 from ._recording import RecordingDisk as RecordingDisk
 from ._tapped import Operation as Operation
 from ._tapped import TappedDisk as TappedDisk
+
+__all__ = [
+    "CountingDisk",
+    "Crash",
+    "CrashingDisk",
+    "Event",
+    "FaultyDisk",
+    "Image",
+    "KillingDisk",
+    "Operation",
+    "RecordingDisk",
+    "TappedDisk",
+    "crash_states",
+    "image_of",
+]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -10,7 +10,7 @@ import torch._dynamo  # which the first optimizer imports, for seconds
 from accelerate import Accelerator
 from acceptance import Ended
 
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing
 from holdfast.integrations.accelerate import hold
 from holdfast.rng import seed_everything
 
@@ -62,10 +62,9 @@ def step(accelerator, model, optimizer, scheduler, batch) -> torch.Tensor:
 
 def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
     accelerator, model, optimizer, scheduler, loader, seen = prepared()
-    held = hold(accelerator)
-    with Run(directory, checkpointing=rule, **held.parts) as run:
+    with hold(accelerator, directory, checkpointing=rule) as run:
         for _ in run.epochs(4):
-            for batch in run.batches(held.batches(loader)):
+            for batch in run.batches(loader):
                 beat()
                 run.log(loss=step(accelerator, model, optimizer, scheduler, batch))
                 seen.samples += len(batch[0])

@@ -50,7 +50,7 @@ def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> End
     x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     data = Dataset({"x": x, "y": x.sum(1, keepdims=True)})
     values = {"key": jax.random.key(1), "mean": jnp.zeros((6, 8), jnp.bfloat16)}
-    with Run(directory, checkpointing=rule, model=model, optimizer=optimizer, **values) as run:
+    with Run(directory, {"model": model, "optimizer": optimizer, **values}, checkpointing=rule) as run:
         for _ in run.epochs(4):
             for batch in run.batches(data, batch_size=4, seed=3):
                 beat()

@@ -24,7 +24,7 @@ def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> End
     data = torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True))
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    with Run(directory, checkpointing=rule, **parts) as run:
+    with Run(directory, parts, checkpointing=rule) as run:
         for _ in run.epochs(4):
             for inputs, wanted in run.batches(loader):
                 beat()

@@ -1,1 +1,3 @@
 """Commands that look and change nothing."""
+
+__all__: list[str] = []

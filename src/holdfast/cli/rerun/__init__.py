@@ -1,1 +1,3 @@
 """Commands that run a training script."""
+
+__all__: list[str] = []

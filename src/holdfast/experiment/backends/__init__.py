@@ -4,3 +4,10 @@ from ._arrays import merge as merge
 from ._arrays import to_numpy as to_numpy
 from ._protocol import Backend as Backend
 from ._protocol import backend_of as backend_of
+
+__all__ = [
+    "Backend",
+    "backend_of",
+    "merge",
+    "to_numpy",
+]

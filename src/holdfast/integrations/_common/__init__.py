@@ -1,1 +1,3 @@
 """Shared by the integrations."""
+
+__all__: list[str] = []

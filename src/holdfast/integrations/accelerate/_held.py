@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 from accelerate import Accelerator
@@ -13,11 +14,13 @@ from accelerate import Accelerator
 from ... import bundle, rng, state
 from ...checkpoint import find, path_of, scan
 from ...checkpoint import open as open_checkpoint
+from ...data import BATCHES
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, UsageError
-from ...policy import check_name
+from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
-from ...runtime import ExperimentDirectory, save_by_hand
+from ...runtime import ExperimentDirectory, Resume, Run, save_by_hand
 from ...runtime._torch_updates import Updates
+from .._common.arguments import Abilities, Arguments
 from . import _loaders as loaders
 
 logger = logging.getLogger("holdfast")
@@ -25,65 +28,148 @@ logger = logging.getLogger("holdfast")
 _OURS = ("loaders", "gradients", "random")
 """What a bundle of `save_state` holds beside the parts."""
 
+_ENTER = "with hold(accelerator, 'runs/mine') as run:"
+_DEFAULTS = (None, True, "train", False, None)
+ABILITIES = Abilities(
+    limits=Limits(where="a run of accelerate"),
+    refused={"allow_reread": "a prepared loader has a position, and resumes from it; leave it out"},
+)
 
-def hold(accelerator: Accelerator) -> Held:
+
+def hold(
+    accelerator: Accelerator,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    checkpointing: Checkpointing | None = None,
+    resume: bool | str | os.PathLike[str] | Resume = True,
+    label: str = "train",
+    allow_reread: bool = False,
+    share_directory: bool = False,
+    on_rollback: Callable[[Run], None] | None = None,
+) -> Held:
     """Take hold of all that `accelerator` has prepared; to be called after `prepare` and `register_for_checkpointing`.
 
-    From then on `accelerator.save_state(path)` commits a bundle `path.ckpt.mml`, and `accelerator.load_state(place)` restores
-    one, or the newest valid one below a directory: the random streams and the place in the data too.
+    `with hold(accelerator, "runs/mine") as run:` is a `holdfast.Run` of all that: it resumes, and saves by its policy while
+    `run.epochs(…)` and `run.batches(loader)` are gone through. Accelerate has no loop of its own in which that could be done.
+
+    Without the `with`, nothing is saved by itself. `accelerator.save_state(path)` commits a bundle `path.ckpt.mml`, and
+    `accelerator.load_state(place)` restores one, or the newest intact one below a directory: the random states and the
+    place in the data too. Both default to `directory`.
+
+    Args:
+        directory: where checkpoints are saved, and looked for.
+            By default the `project_dir` of the accelerator, if it has one.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Refused: a prepared loader has a position.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
 
     Raises:
-        UsageError: there are several processes, or a loader that cannot go on exactly.
+        UsageError: there are several processes, or a loader that cannot resume exactly; or an argument asks for what cannot
+            be done, or needs a directory.
     """
-    return Held(accelerator)
+    if accelerator.num_processes > 1:
+        raise UsageError(
+            "this holds an accelerator of one process; with several, a Trainer of transformers or Lightning with DDP is held"
+        )
+    if accelerator.project_configuration.total_limit is not None:
+        raise UsageError(
+            "total_limit of the ProjectConfiguration deletes folders of accelerate's own: leave it out, and say what to "
+            "keep by checkpointing=."
+        )
+    place = directory or accelerator.project_dir
+    arguments = ABILITIES.check(
+        place or "",
+        checkpointing=checkpointing,
+        resume=resume,
+        label=label,
+        allow_reread=allow_reread,
+        share_directory=share_directory,
+        on_rollback=on_rollback,
+    )
+    if place is None and (checkpointing, resume, label, share_directory, on_rollback) != _DEFAULTS:
+        raise UsageError(f"these arguments are for a run, and a run needs a directory: {_ENTER}")
+    return Held(accelerator, arguments)
 
 
 @final
 class Held:
-    """What an accelerator has prepared, by name, in the hands of Holdfast.
+    """What an accelerator has prepared, by name, in the hands of Holdfast. In a `with` statement it is a `holdfast.Run`.
 
     Attributes:
-        parts: models, optimizers, schedules, registered objects and the scaler, for `holdfast.Run`.
+        parts: models, optimizers, schedules, registered objects and the scaler, for a `holdfast.Run` with more in it.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        if accelerator.num_processes > 1:
-            raise UsageError(
-                "this holds an accelerator of one process; with several, a Trainer of transformers or Lightning with DDP is held"
-            )
-        self._accelerator = accelerator
-        self._loaders = {id(each): loaders.hold(each) for each in accelerator._dataloaders}
-        self._batches = {
-            id(each): _Batches(each, self._loaders[id(each)]) for each in accelerator._dataloaders
-        }
+    def __init__(self, accelerator: Accelerator, arguments: Arguments) -> None:
+        self._accelerator, self._arguments = accelerator, arguments
+        self._directory = os.fspath(arguments.directory)  # "" if there is none
+        self._run: Run | None = None  # inside the `with`
+        self._loaders = [loaders.hold(each) for each in accelerator._dataloaders]
+        for prepared, inside in zip(accelerator._dataloaders, self._loaders, strict=True):
+            vars(prepared)[BATCHES] = _Batches(prepared, inside)
         self.parts = _parts(accelerator)
         self._updates = Updates(self.parts)
         accelerator.save_state = self.save_state  # type: ignore[method-assign]
         accelerator.load_state = self.load_state  # type: ignore[method-assign]
 
-    def batches(self, prepared: Any) -> Any:
-        """A prepared loader as `Run.batches` takes it; each time the same."""
-        if id(prepared) not in self._batches:
-            raise UsageError(
-                "this loader was not prepared by the accelerator, or only after hold(): pass it to run.batches as it is"
-            )
-        return self._batches[id(prepared)]
+    def __enter__(self) -> Run:
+        """Begin the run: all that was prepared is as in the checkpoint that it resumes from.
+
+        Raises: as `holdfast.Run`; UsageError without a directory, or inside of it.
+        """
+        if not self._directory:
+            raise UsageError(f"a run needs a directory: {_ENTER}")
+        if self._run is not None:
+            raise UsageError("the run of this accelerator has begun already")
+        given = self._arguments
+        run = Run(
+            given.directory,
+            self.parts,
+            checkpointing=given.policy,
+            resume=given.resume,
+            label=given.label,
+            share_directory=given.share_directory,
+            on_rollback=given.on_rollback,
+        )
+        run.__enter__()
+        self._run = run
+        return run
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        run, self._run = self._run, None
+        assert run is not None
+        run.__exit__(kind, error, trace)
 
     def save_state(self, output_dir: str | os.PathLike[str] | None = None, **options: Any) -> str:
         """Commit everything now; returns the bundle's path. Between two batches of a prepared loader, or outside of any.
 
+        Without `output_dir` the directory gets the next `checkpoint_0`, `checkpoint_1`, …; inside the `with` that is a
+        checkpoint of the run, from which it can resume.
+
         Raises:
-            UsageError: there is no `output_dir`, or it cannot be a bundle's.
+            UsageError: there is neither an `output_dir` nor a directory, or it cannot be a bundle's.
             SaveError: the disk refused.
         """
         if output_dir is None:
-            raise UsageError("say where: save_state('runs/mine/step_100')")
+            if not self._directory:
+                raise UsageError(
+                    "say where: save_state('runs/mine/step_100'), or hold(accelerator, 'runs/mine')"
+                )
+            name = _next_name(self._directory)
+            if self._run is not None:
+                return str(self._run.save(name, overwrite=False))
+            output_dir = os.path.join(self._directory, name)
         place = os.fspath(output_dir).rstrip("/").removesuffix(bundle.SUFFIX)
         folder, name = os.path.split(place)
         run = secrets.token_hex(16)
         parts = {
             **self.parts,
-            "loaders": [each.get_state() for each in self._loaders.values()],
+            "loaders": [each.get_state() for each in self._loaders],
             "gradients": self._updates.pending,
             "random": rng.capture_state(),
         }
@@ -96,6 +182,8 @@ class Held:
     def load_state(self, input_dir: str | os.PathLike[str] | None = None, **options: Any) -> str:
         """Restore the bundle at `input_dir`, or the newest below it of which every byte is as it was saved; returns its path.
 
+        Without `input_dir`: the newest below the directory.
+
         The next iterator of a prepared loader then goes on where the loader was.
 
         Raises:
@@ -103,8 +191,11 @@ class Held:
             DamagedError: it is damaged, or all are; nothing was changed.
             StateMismatchError: it does not fit; nothing was changed.
         """
-        if input_dir is None:
-            raise UsageError("say from where: load_state('runs/mine')")
+        if self._run is not None:
+            raise UsageError("a run resumes by itself when it begins: pass resume= to hold()")
+        input_dir = input_dir or self._directory
+        if not input_dir:
+            raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
         damage: DamagedError | None = None
         for path in _candidates(path_of(input_dir)):
             try:
@@ -119,6 +210,8 @@ class Held:
     def _load(self, path: str) -> str:
         with open_checkpoint(path) as checkpoint:
             tree = checkpoint.tree()
+            if isinstance(tree, dict) and "run" in tree:
+                raise PlanMismatchError([f"{path} is of a run, which resumes by itself: {_ENTER}"])
             if not isinstance(tree, dict) or tree.keys() != {*self.parts, *_OURS}:
                 raise PlanMismatchError([f"{path} holds other things than the accelerator does"])
             saved, gradients, streams = (checkpoint[name] for name in _OURS)
@@ -128,7 +221,7 @@ class Held:
                 )
             state.restore(checkpoint.source, dict(self.parts), verify="first")
         self._updates.go_on(self._accelerator.step, gradients)
-        for loader, where in zip(self._loaders.values(), saved, strict=True):
+        for loader, where in zip(self._loaders, saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)
         return path
@@ -199,6 +292,15 @@ def _parts(accelerator: Accelerator) -> dict[str, Any]:
         for kind, found in kinds.items()
         for index, each in enumerate(found)
     }
+
+
+def _next_name(directory: str) -> str:
+    """`checkpoint_0`, or one more than the greatest that is there."""
+    names = (
+        os.path.basename(path) for path in glob.glob(f"{glob.escape(directory)}/checkpoint_*{bundle.SUFFIX}")
+    )
+    numbers = (name.removeprefix("checkpoint_").removesuffix(bundle.SUFFIX) for name in names)
+    return f"checkpoint_{max((int(each) + 1 for each in numbers if each.isdecimal()), default=0)}"
 
 
 def _candidates(place: str) -> Iterator[str]:

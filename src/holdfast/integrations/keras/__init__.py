@@ -7,6 +7,9 @@ An epoch that was left in its middle begins again with the random streams of its
 trained on already from the data, and lets the model have those that come after.
 """
 
+from ..._shown import shown_in as _shown_in
 from ._callback import HoldfastCallback
 
 __all__ = ["HoldfastCallback"]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

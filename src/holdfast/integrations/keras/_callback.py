@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, final
 
@@ -15,11 +15,11 @@ from ... import rng, state
 from ...checkpoint import Place
 from ...errors import UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted, asked_for
+from ...runtime import Loop, Resume
 from .._common.handover import Handover
 from .._common.reporting import Reporting
 from ._state import (
-    LIMITS,
+    ABILITIES,
     First,
     Siblings,
     Skipping,
@@ -42,12 +42,17 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     (`EarlyStopping`, `ReduceLROnPlateau`, the history), the place in the data and the random streams.
 
     Args:
-        directory: where checkpoints go, and are looked for.
-        checkpointing: when to save, what to keep; `mode="disk"`.
-        resume: True: go on from the newest whole checkpoint, or from scratch if there is none. A path or name:
-            from that one. False: from scratch.
-        label: the name of what is trained, for names such as `train_epoch3`.
-        share_directory: run although another live run uses the directory.
+        directory: where checkpoints are saved, and looked for.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Keras gives its data no position: this is always done.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
+            Refused: a fit of Keras only goes forward.
 
     Raises (when training begins):
         UsageError: the backend is TensorFlow, or `steps_per_execution` is not 1, or it is not called by `fit`.
@@ -65,15 +70,23 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self,
         directory: str | os.PathLike[str],
         *,
-        checkpointing: Checkpointing,
-        resume: bool | Place = True,
+        checkpointing: Checkpointing | None = None,
+        resume: bool | Place | Resume = True,
         label: str = "train",
+        allow_reread: bool = False,
         share_directory: bool = False,
+        on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
         super().__init__()
-        self._directory, self._rule = directory, LIMITS.check(checkpointing)
-        self._wanted: Wanted | None = asked_for(resume)
-        self._label, self._share = label, share_directory
+        self._arguments = ABILITIES.check(
+            directory,
+            checkpointing=checkpointing,
+            resume=resume,
+            label=label,
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
         self._loop: Loop | None = None
 
     # --- a training -------------------------------------------------------------------------------
@@ -94,27 +107,20 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._begin(model, listed, iterator)
 
     def _begin(self, model: Any, listed: Any, iterator: Any) -> None:
-        place = threading.get_ident(), os.path.abspath(self._directory)
+        place = threading.get_ident(), os.path.abspath(self._arguments.directory)
         if (left := _open.pop(place, None)) is not None:
             left._let_go()  # a fit of this thread that was ended by an exception, of which no callback is told
         callbacks = Handover(["changed"], lambda: {"changed": self._siblings.take()})
-        loop = self._loop = Loop(
-            self._directory,
-            self._rule,
-            objects={"model": model, "callbacks": callbacks},
-            untrained=("callbacks/**",),
-            position=self._get_position,
-            label=self._label,
-            share_directory=self._share,
+        loop = self._loop = self._arguments.loop(
+            {"model": model, "callbacks": callbacks}, self._get_position, untrained=("callbacks/**",)
         )
         self._stack = ExitStack()
         self._stack.enter_context(loop.holding())
         self._stack.callback(_open.pop, place, None)
         _open[place] = self
         try:
-            if self._wanted is not None:
-                with callbacks.expecting():
-                    self._saved = loop.go_on(self._wanted)
+            with callbacks.expecting():
+                self._saved = loop.go_on(self._arguments.resume)
             self._skipping = Skipping(model, self._let_go)
             tell_of_errors(listed, iterator, self._let_go)
             if self._saved is None:

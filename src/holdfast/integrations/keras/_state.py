@@ -16,15 +16,27 @@ from ... import state
 from ...data import batches_of
 from ...errors import UsageError
 from ...policy import Limits
+from .._common.arguments import Abilities
 
 OnError: TypeAlias = Callable[[BaseException], None]
-LIMITS = Limits(
-    where="a fit of Keras",
+_FORWARD_ONLY = (
+    "the epochs of a fit only go forward, and no callback can send it back; use 'stop', change "
+    "what diverges, and start again: fit goes on from the newest checkpoint that was finite"
+)
+ABILITIES = Abilities(
+    limits=Limits(
+        where="a fit of Keras",
+        refused={
+            "on_divergence=rollback": _FORWARD_ONLY,
+            "snapshot=lazy": "nobody says when an optimizer of Keras writes its variables next; leave it out",
+            "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep, keep_best, keep_every or max_bytes",
+        },
+    ),
     refused={
-        "on_divergence=rollback": "the epochs of a fit only go forward, and no callback can send it back; use 'stop', change "
-        "what diverges, and start again: fit goes on from the newest checkpoint that was finite",
-        "snapshot=lazy": "nobody says when an optimizer of Keras writes its variables next; leave it out",
-        "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep, keep_best, keep_every or max_bytes",
+        "strict": "a model and its optimizer are matched by the paths of all their variables; load what fits into a new model "
+        "by Checkpoint.restore(…, strict=False)",
+        "override": "options of an optimizer are variables of the checkpoint; set the value in `on_train_batch_begin` of a callback",
+        "on_rollback": _FORWARD_ONLY,
     },
 )
 _SEEDS = "global_seed_generator"

@@ -8,7 +8,10 @@ schedules, callbacks. What Lightning's own checkpoints lack is in it: the random
 half-accumulated gradients and metrics.
 """
 
+from ..._shown import shown_in as _shown_in
 from ._callback import HoldfastCallback
 from ._io import HoldfastCheckpointIO
 
 __all__ = ["HoldfastCallback", "HoldfastCheckpointIO"]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -18,7 +18,7 @@ from ...checkpoint import Place, find
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Wanted, asked_for
+from ...runtime import Loop, Resume
 from ...runtime._torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
@@ -42,15 +42,18 @@ class HoldfastCallback(Reporting, Checkpoint):
     `fit(ckpt_path=…)` from the bundle at that path. With DDP, process 0 writes what all of them need.
 
     Args:
-        directory: where checkpoints go, and are looked for.
-        checkpointing: when to save, what to keep; `mode="disk"`.
-        resume: True, False (begin anew), or a path or name to go on from.
-        label: the name of what is trained, for names such as `train_epoch3`.
-        allow_reread: whether data without a position may be read again from an epoch's start, to skip.
-        share_directory: run although another live run uses the directory.
+        directory: where checkpoints are saved, and looked for.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
 
     Raises (from `fit`):
-        UsageError: the rule or the trainer's strategy cannot work here.
+        UsageError: the trainer's strategy cannot work here; one of the arguments, when it is made.
         PlanMismatchError: the checkpoint is of another kind of run, or of another number of processes.
         RunActiveError: another live run uses the directory.
         DamagedError: there are checkpoints, and none can be used.
@@ -62,15 +65,24 @@ class HoldfastCallback(Reporting, Checkpoint):
         self,
         directory: str | os.PathLike[str],
         *,
-        checkpointing: Checkpointing,
-        resume: bool | Place = True,
+        checkpointing: Checkpointing | None = None,
+        resume: bool | Place | Resume = True,
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
-        self._directory, self._rule, self._label = directory, trainers.LIMITS.check(checkpointing), label
-        self._wanted: Wanted | None = asked_for(resume)
-        self._allow_reread, self._share = allow_reread, share_directory
+        self._given = trainers.ABILITIES.check(
+            directory,
+            checkpointing=checkpointing,
+            resume=resume,
+            label=label,
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
+        self._rule = self._given.policy
+        self._has_rolled_back = False  # and has not arrived yet
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
 
@@ -102,14 +114,8 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
         if trainer.is_global_zero:
-            self._loop = Loop(
-                self._directory,
-                self._rule,
-                objects={"lightning": self._parts},
-                untrained=("lightning/trainer/**",),
-                position=self._get_position,
-                label=self._label,
-                share_directory=self._share,
+            self._loop = self._given.loop(
+                {"lightning": self._parts}, self._get_position, untrained=("lightning/trainer/**",)
             )
             self._stack.enter_context(self._loop.holding())
         self._hook_into(trainer)
@@ -180,7 +186,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                     saved = self._loop.roll_back(err)
                 assert self._parts.given is not None
                 self._behind = self._own_part(saved, self._parts.given, err.healthy or "")
-                self._num_held = 0
+                self._num_held, self._has_rolled_back = 0, True
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]
 
@@ -194,7 +200,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         return HeldLoader(
             loader,
             lambda: epochs.processed,
-            allow_reread=self._allow_reread,
+            allow_reread=self._given.allow_reread,
             state=states[index] if index < len(states) else None,
             num_ready=0 if self._behind is None else len(self._behind["own"].get("ready", ())),
         )
@@ -321,9 +327,9 @@ class HoldfastCallback(Reporting, Checkpoint):
     ) -> None:
         """In place of Lightning's reading of `ckpt_path`: what follows restores from what is left here."""
         path = options.pop("checkpoint_path", path)
-        if path is not None and not _is_ours(path, os.fspath(self._directory)):
+        if path is not None and not _is_ours(path, os.fspath(self._given.directory)):
             return original(path, *more, **options)
-        found = self._find(self._wanted if path is None else os.fspath(path))
+        found = self._find(self._given.resume if path is None else Resume(os.fspath(path)))
         if found is None:
             return original(None, *more, **options)
         self._behind = found
@@ -333,7 +339,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._trainer.should_stop = found["should_stop"]
         return None
 
-    def _find(self, wanted: Wanted | None) -> dict[str, Any] | None:
+    def _find(self, wanted: Resume) -> dict[str, Any] | None:
         """What to go on from, in every process what concerns it."""
         strategy = self._trainer.strategy
         if self._loop is None:
@@ -344,7 +350,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 parts, saved = checkpoint["lightning"], checkpoint["run"]["position"]
         else:
             with self._parts.expecting():
-                saved = None if wanted is None else self._loop.go_on(wanted)
+                saved = self._loop.go_on(wanted)
             path = None if saved is None or self.last_resume is None else self.last_resume.path
             if self._trainer.world_size > 1:
                 strategy.broadcast(path)
@@ -388,6 +394,10 @@ class HoldfastCallback(Reporting, Checkpoint):
             self._loop.finish_resume(lambda: self._differences(saved))
         else:
             rng.restore_state(saved["own"]["random"])
+        if self._has_rolled_back:
+            self._has_rolled_back = False
+            if self._given.on_rollback is not None:
+                self._given.on_rollback(self)
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]

@@ -18,9 +18,16 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Metada
 
 from ...policy import Limits
 from .._common import handover
+from .._common.arguments import Abilities
 from . import _changes as lightning_changes
 
-LIMITS = Limits(where="Lightning", refused=handover.LIMITS)
+ABILITIES = Abilities(
+    limits=Limits(where="Lightning", refused=handover.LIMITS),
+    refused={
+        "strict": "Lightning loads the state as one; what of the weights has to fit is said by `strict_loading` of the module",
+        "override": "Lightning loads its optimizers itself; set the value in `on_train_batch_start` of the module",
+    },
+)
 PARTS = ("model", "optimizers", "schedulers", "trainer")
 BESIDE = "holdfast"
 """What we add to a checkpoint of Lightning's: weights that it has others in place of, and settings that have changed."""

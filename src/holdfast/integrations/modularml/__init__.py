@@ -8,6 +8,9 @@ Its `Checkpointing` objects keep their words and say when to save; `holdfast.Che
 place. Run the same script again, and `experiment.run()` goes on from the newest whole checkpoint, in mid-phase too.
 """
 
+from ..._shown import shown_in as _shown_in
 from ._switch import KNOWN, accounting, disable, enable, last_resume, state_digest
 
 __all__ = ["KNOWN", "accounting", "disable", "enable", "last_resume", "state_digest"]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

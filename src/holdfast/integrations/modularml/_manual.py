@@ -58,7 +58,7 @@ def restore_graph(graph: Any, place: Path) -> None:
             raise PlanMismatchError([f"{place} holds no model graph of ModularML"])
         make_ready(graph, checkpoint["graph"])
         tree: Any = checkpoint.tree()
-        checkpoint.restore(**{name: part for name, part in live_parts(graph).items() if name in tree})
+        checkpoint.restore({name: part for name, part in live_parts(graph).items() if name in tree})
 
 
 def restore_random(place: Path) -> None:

@@ -11,16 +11,24 @@ from typing import Any
 from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 
 from ...policy import EXPERIMENT_HOOKS, Checkpointing, Limits
+from .._common.arguments import Abilities
 
-IN_PHASES = Limits(
-    where="ModularML",
-    in_memory=True,
+_FORWARD_ONLY = (
+    "its loops only go forward, and would have to be thrown out of; use 'stop', change what diverges, and start the script "
+    "again: it resumes from the newest checkpoint that was finite"
+)
+IN_PHASES = Limits(where="ModularML", in_memory=True, refused={"on_divergence=rollback": _FORWARD_ONLY})
+"""Of a policy that a training phase has."""
+
+ABILITIES = Abilities(
+    limits=IN_PHASES,
     refused={
-        "on_divergence=rollback": "its loops only go forward, and would have to be thrown out of; use 'stop', change what "
-        "diverges, and start the script again: it goes on from the newest checkpoint that was finite",
+        "strict": "the nodes of a graph are matched by their labels, all of them",
+        "override": "optimizers belong to the graph's state; set the value in `on_epoch_start` of a callback",
+        "allow_reread": "the batches of a phase are drawn once, and are in the checkpoint; leave it out",
+        "on_rollback": _FORWARD_ONLY,
     },
 )
-"""Of a rule that a training phase has."""
 
 _AT_STEPS = "an experiment's rule hears of phases and groups, not of steps; give it to a phase, or to enable(checkpointing=…)"
 IN_EXPERIMENT = Limits(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,17 +21,26 @@ from ...runtime import ExperimentDirectory, LastStep, Session, Wanted
 from ._graph import memory_state
 from ._policies import IN_EXPERIMENT, IN_PHASES, independent, rule_of
 
+logger = logging.getLogger("holdfast")
+
 WHOLE = ""
 """The path under which the experiment's own rule is known."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the line that switches Holdfast on said."""
+    """What the line that switches Holdfast on said.
+
+    Attributes:
+        checkpointing: of training phases that have none of their own.
+        default: the same, of experiments that say nothing at all of checkpoints, where `checkpointing` is None.
+    """
 
     directory: Path | None = None
     checkpointing: Checkpointing | None = None
+    default: Checkpointing | None = None
     resume: Wanted | None = True
+    share_directory: bool = False
 
 
 @final
@@ -44,6 +54,7 @@ class Sessions:
 
     def __init__(self, experiment: Any, settings: Settings) -> None:
         self._experiment, self._settings = experiment, settings
+        self._for_phases = settings.checkpointing  # that have none of their own
         self.directory: ExperimentDirectory | None = None
         self.is_in_use = False
         self._by_path: dict[str, Session] = {}
@@ -56,16 +67,29 @@ class Sessions:
         rules = [(phase.label, rule_of(phase._checkpointing)) for phase in phases.values()]
         place = self._place(rules)
         whole = rule_of(self._experiment._exp_checkpointing)
+        if self._for_phases is None and whole is None and not any(rule for _, rule in rules) and phases:
+            self._use_default(place)
         if place is not None:
             folders = [rule.directory or place / label for label, rule in rules if rule is not None]
             release(place)
-            self.directory = ExperimentDirectory(place, run, also=[str(each) for each in [place, *folders]])
+            also, share = [str(each) for each in [place, *folders]], self._settings.share_directory
+            self.directory = ExperimentDirectory(place, run, also=also, share=share)
             _open[str(place.absolute())] = self
         if whole is not None:
             rule = attach_to_experiment(IN_EXPERIMENT.check(whole))
             folder = rule.directory or place
             self._trust(rule)
             self._by_path[WHOLE] = Session(rule, "experiment", self._experiment.label, self.directory, folder)
+
+    def _use_default(self, place: Path | None) -> None:
+        """The experiment says nothing of checkpoints: its phases save by the default policy, if there is a directory."""
+        if place is None:
+            logger.warning(
+                "%r has no directory, and nothing is saved: pass one to enable(), or to set_checkpoint_dir()",
+                self._experiment.label,
+            )
+        else:
+            self._for_phases = self._settings.default
 
     def _place(self, rules: list[tuple[str, Checkpointing | None]]) -> Path | None:
         own = getattr(self._experiment._exp_checkpointing, "directory", None)
@@ -77,8 +101,8 @@ class Sessions:
         """Give the rule of a training phase its session, if it has a rule, and none yet."""
         if path in self._by_path:
             return
-        if phase._checkpointing is None and self._settings.checkpointing is not None:
-            phase._checkpointing = attach_to_training(self._settings.checkpointing)
+        if phase._checkpointing is None and self._for_phases is not None:
+            phase._checkpointing = attach_to_training(self._for_phases)
         rule = rule_of(phase._checkpointing)
         if rule is None:
             return

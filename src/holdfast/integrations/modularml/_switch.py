@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ if _found not in KNOWN:
     )
 
 from ...checkpoint import Place  # noqa: E402
-from ...runtime import Accounting, ResumeReport, asked_for  # noqa: E402
+from ...runtime import Accounting, Resume, ResumeReport  # noqa: E402
 
 try:
     from . import _patching
@@ -31,7 +32,7 @@ except ModuleNotFoundError as err:
         'pip install "holdfast[modularml]" does.'
     ) from err
 from ._holds import held_by  # noqa: E402
-from ._policies import IN_PHASES  # noqa: E402
+from ._policies import ABILITIES  # noqa: E402
 from ._run import Held  # noqa: E402
 from ._sessions import Settings  # noqa: E402
 
@@ -40,25 +41,58 @@ def enable(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
-    resume: bool | Place = True,
+    resume: bool | Place | Resume = True,
+    label: str = "train",
+    allow_reread: bool = False,
+    share_directory: bool = False,
+    on_rollback: Callable[[Any], None] | None = None,
 ) -> None:
-    """Let every experiment that runs from now on save through Holdfast, and go on from what is there.
+    """Let every experiment that runs from now on save through Holdfast, and resume from what is there.
 
     Args:
-        directory: where an experiment's checkpoints are; None: the directory of its own `Checkpointing`, else
+        directory: where checkpoints are saved, and looked for.
+            By default the directory of the experiment's own `Checkpointing`, else
             that of `set_checkpoint_dir`, else that of its first phase that has one.
-        checkpointing: when training phases save that have no `Checkpointing` of their own.
-        resume: True: an experiment's first call goes on from its newest whole checkpoint, or begins if there
-            is none. A path or name: from that one. False: it begins anew.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+            For training phases that have no `Checkpointing` of their own; the default is for experiments that have none at
+            all, and a directory.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+            This is for the first call of an experiment.
+        label: what is trained, in names such as `train_epoch3`.
+            Refused: phases have labels of their own.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Refused: the batches of a phase are drawn once, and are in the checkpoint.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
+            Refused: ModularML's loops only go forward.
 
     Raises:
-        UsageError: the rule asks for what does not work here; or ModularML is of a version that is not known (when
-            this module is imported).
+        UsageError: an argument or the policy asks for what does not work here; or ModularML is of a version that is not
+            known (when this module is imported).
     """
-    if checkpointing is not None:
-        IN_PHASES.check(checkpointing)
-    wanted = asked_for(resume)
-    _patching.switch_on(Settings(None if directory is None else Path(directory), checkpointing, wanted))
+    if label != "train":
+        raise UsageError(
+            f"label={label!r} does not work in ModularML: its phases have labels of their own; leave it out."
+        )
+    arguments = ABILITIES.check(
+        directory or "",
+        checkpointing=checkpointing,
+        resume=resume,
+        allow_reread=allow_reread,
+        share_directory=share_directory,
+        on_rollback=on_rollback,
+    )
+    _patching.switch_on(
+        Settings(
+            directory=None if directory is None else Path(directory),
+            checkpointing=checkpointing,
+            default=arguments.policy,
+            resume=arguments.resume.wanted,
+            share_directory=share_directory,
+        )
+    )
 
 
 def disable() -> None:

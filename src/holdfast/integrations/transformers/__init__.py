@@ -8,6 +8,9 @@ A checkpoint is taken when all that belongs to an update is done: logging, evalu
 of the Trainer's own `checkpoint-500/`, which a kill can leave half written.
 """
 
+from ..._shown import shown_in as _shown_in
 from ._held_trainer import HoldfastCallback, hold
 
 __all__ = ["HoldfastCallback", "hold"]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

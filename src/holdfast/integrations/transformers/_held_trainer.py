@@ -17,8 +17,9 @@ from ...checkpoint import find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, asked_for
+from ...runtime import Loop, Resume
 from .._common import patching
+from .._common.arguments import Arguments
 from .._common.handover import Handover
 from .._common.reporting import Reporting
 from ..accelerate import _loaders as loaders
@@ -30,23 +31,45 @@ def hold(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
+    resume: bool | str | os.PathLike[str] | Resume = True,
     label: str = "train",
+    allow_reread: bool = False,
     share_directory: bool = False,
+    on_rollback: Callable[[HoldfastCallback], None] | None = None,
 ) -> HoldfastCallback:
     """Let Holdfast save what `trainer` trains, and load it; returns the callback that does it, added to the trainer.
 
     Args:
-        directory: where checkpoints go, and are looked for; by default `args.output_dir`.
-        checkpointing: when to save, what to keep; `mode="disk"`. A "batch" is an update of the optimizer. By default what
-            `save_strategy`, `save_steps` and `save_total_limit` of the arguments say.
-        label: the name of what is trained, for names such as `train_epoch3`.
-        share_directory: run although another live run uses the directory.
+        directory: where checkpoints are saved, and looked for.
+            By default `args.output_dir`.
+        checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
+            What `save_strategy`, `save_steps` and `save_total_limit` say otherwise than by default holds. A "batch" is an
+            update of the optimizer.
+        resume: True: resume from the newest complete checkpoint, or start from scratch if there is none. A name or path:
+            from that checkpoint. False: start from scratch. A `Resume` says how as well.
+            `trainer.train(resume_from_checkpoint=…)` has the last word.
+        label: what is trained, in names such as `train_epoch3`.
+        allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
+            Refused: the Trainer counts the batches of an epoch by their indices.
+        share_directory: run even though another live run uses the directory.
+        on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
+            as it was in the checkpoint: the place to lower a learning rate.
 
     Raises:
         UsageError: the trainer is set up in a way that cannot go on exactly here; it says which.
     """
+    trainers.check(trainer)
     callback = HoldfastCallback(
-        trainer, directory, checkpointing=checkpointing, label=label, share_directory=share_directory
+        trainer,
+        trainers.ABILITIES.check(
+            directory or trainer.args.output_dir or ".",
+            checkpointing=checkpointing or trainers.policy_of(trainer),
+            resume=resume,
+            label=label,
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        ),
     )
     trainer.add_callback(callback)
     return callback
@@ -56,31 +79,21 @@ def hold(
 class HoldfastCallback(Reporting, TrainerCallback):
     """What `hold` adds to a trainer, and where to ask what became of it.
 
-    `trainer.train()` begins anew; `train(resume_from_checkpoint=True)` goes on from the newest whole checkpoint, and
-    a path of a bundle from that one.
+    `trainer.train()` resumes as `hold(resume=…)` says, from the newest complete checkpoint by default. What
+    `train(resume_from_checkpoint=…)` says wins: True, False (start from scratch), or the path of a bundle.
     """
 
     _begins = "trainer.train() has begun"
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        directory: str | os.PathLike[str] | None = None,
-        *,
-        checkpointing: Checkpointing | None = None,
-        label: str = "train",
-        share_directory: bool = False,
-    ) -> None:
-        trainers.check(trainer)
-        self._trainer = trainer
-        self._directory = os.fspath(directory or trainer.args.output_dir or ".")
-        self._rule = trainers.LIMITS.check(checkpointing or trainers.rule_of(trainer))
+    def __init__(self, trainer: Trainer, arguments: Arguments) -> None:
+        self._trainer, self._arguments = trainer, arguments
+        self._rule = arguments.policy
         if trainer.args.world_size > 1 and self._rule.options.on_divergence == "rollback":
             raise UsageError(
                 "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
                 "diverges, and start again; it goes on from the newest checkpoint that was finite."
             )
-        self._label, self._share = label, share_directory
+        self._has_rolled_back = False  # and has not arrived yet
         self._loop: Loop | None = None
         for name, wrapper in (
             ("train", self._train),
@@ -112,18 +125,11 @@ class HoldfastCallback(Reporting, TrainerCallback):
     def _train(
         self, train: Callable[..., Any], resume_from_checkpoint: Any = None, *more: Any, **options: Any
     ) -> Any:
+        wanted = self._wanted(resume_from_checkpoint)
         self._behind: Mapping[str, Any] | None = None
         self._with_times, self._is_saving = True, False
         self._parts = Handover(trainers.PARTS, self._take)
         self._given: Mapping[str, Any] | None = None
-        # Where the Trainer's own argument says nothing, it begins anew.
-        origin = None if resume_from_checkpoint is None else asked_for(resume_from_checkpoint)
-        if origin is not None and origin is not True and find(origin, directory=self._directory) is None:
-            own = path_of(origin)
-            if os.path.isdir(own) and os.path.exists(os.path.join(own, "trainer_state.json")):
-                raise UsageError(
-                    f"{own} is a checkpoint of the Trainer's own: a Trainer resumes from it without hold()"
-                )
         self._processes = trainers.processes_of(self._trainer)
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._rule):
@@ -131,20 +137,13 @@ class HoldfastCallback(Reporting, TrainerCallback):
                     with open_checkpoint(path) as checkpoint:
                         self._given, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
                 return self._train_once(lambda folder: train(folder, *more, **options))
-        loop = self._loop = Loop(
-            self._directory,
-            self._rule,
-            objects={"transformers": self._parts},
-            untrained=("transformers/trainer/**",),
-            position=self._get_position,
-            label=self._label,
-            share_directory=self._share,
+        loop = self._loop = self._arguments.loop(
+            {"transformers": self._parts}, self._get_position, untrained=("transformers/trainer/**",)
         )
         with loop.holding(), trainers.skipping_nothing():
-            if origin is not None:
-                with self._parts.expecting():
-                    self._behind = loop.go_on(origin)
-                self._given = self._parts.given
+            with self._parts.expecting():
+                self._behind = loop.go_on(wanted)
+            self._given = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
             while True:
@@ -158,7 +157,24 @@ class HoldfastCallback(Reporting, TrainerCallback):
                     self._clear_away()
                     with self._parts.expecting():
                         self._behind = loop.roll_back(err)
-                    self._given = self._parts.given
+                    self._given, self._has_rolled_back = self._parts.given, True
+
+    def _wanted(self, resume_from_checkpoint: Any) -> Resume:
+        """What `train` is told has the last word; None is its default."""
+        if resume_from_checkpoint is None:
+            return self._arguments.resume
+        asked = Resume.of(resume_from_checkpoint)
+        source = asked.source
+        if (
+            not isinstance(source, bool)
+            and find(source, directory=os.fspath(self._arguments.directory)) is None
+        ):
+            own = path_of(source)
+            if os.path.isfile(os.path.join(own, "trainer_state.json")):
+                raise UsageError(
+                    f"{own} is a checkpoint of the Trainer's own: a Trainer resumes from it without hold()"
+                )
+        return asked
 
     def _train_once(self, train: Callable[[str | None], Any]) -> Any:
         """From the beginning, or from what is behind; to the end, or until it diverges."""
@@ -362,6 +378,10 @@ class HoldfastCallback(Reporting, TrainerCallback):
             rng.restore_state(own["random"])
             return
         self._known.finish_resume(lambda: self._differences(saved))
+        if self._has_rolled_back:
+            self._has_rolled_back = False
+            if self._arguments.on_rollback is not None:
+                self._arguments.on_rollback(self)
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         source = self._known_loader.source

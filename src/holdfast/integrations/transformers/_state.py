@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 import transformers.trainer
 from accelerate.utils import broadcast_object_list
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from ...errors import UsageError
-from ...policy import Checkpointing, Limits
+from ...policy import Checkpointing, KeepBest, KeepLast, Limits, default_policy
 from .._common import handover
+from .._common.arguments import Abilities
 from .._common.processes import Processes
 from ..accelerate._loaders import ReadyLoader
 
+logger = logging.getLogger("holdfast")
+
 PARTS = ("model", "optimizer", "scheduler", "scaler", "trainer", "config")
-LIMITS = Limits(
-    where="a Trainer of transformers",
-    hooks=frozenset({"phase_start", "batch_end", "epoch_end", "phase_end"}),
-    refused=handover.LIMITS,
+ABILITIES = Abilities(
+    limits=Limits(
+        where="a Trainer of transformers",
+        hooks=frozenset({"phase_start", "batch_end", "epoch_end", "phase_end"}),
+        refused=handover.LIMITS,
+    ),
+    refused={
+        "strict": "a Trainer needs all of its own state; load the weights that fit into the model before, by "
+        "Checkpoint.restore(…, strict=False), and train with resume=False",
+        "override": "a Trainer loads its optimizer itself; set the value in `on_step_begin` of a callback",
+        "allow_reread": "its place in an epoch is counted by the indices of a dataset; give it one that has them",
+    },
 )
 _TIMES = ("_runtime", "_per_second")
 
@@ -121,25 +133,40 @@ def skipping_nothing() -> Iterator[None]:
         module.skip_first_batches = stock
 
 
-def rule_of(trainer: Trainer) -> Checkpointing:
-    """The rule that the arguments of a Trainer say, in our words.
+def policy_of(trainer: Trainer) -> Checkpointing:
+    """The policy that the arguments of a Trainer ask for; where they ask for none, the default one.
+
+    They do where `save_strategy` is "epoch", or "steps" with other values than the defaults (500 steps, no limit): what
+    they say of when to save and how many to keep holds. In any case the best one is kept as well, if
+    `metric_for_best_model` names a metric, and the run is saved on preemption.
 
     Raises:
-        UsageError: they say none.
+        UsageError: they save after a share of all steps, which no policy does.
     """
     args = trainer.args
-    kept = args.save_total_limit
-    match str(getattr(args.save_strategy, "value", args.save_strategy)):
-        case "steps" if args.save_steps >= 1:
-            return Checkpointing(
-                mode="disk", save_on="batch_end", every_n=int(args.save_steps), max_to_keep=kept
-            )
-        case "epoch":
-            return Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=kept)
-        case strategy:
-            raise UsageError(
-                f"save_strategy={strategy!r} with save_steps={args.save_steps} says not when to save: pass checkpointing=."
-            )
+    metric, direction = args.metric_for_best_model, "max" if args.greater_is_better else "min"
+    if metric is not None and not metric.startswith("eval_"):
+        metric = f"eval_{metric}"  # as the Trainer reads it
+    strategy = str(getattr(args.save_strategy, "value", args.save_strategy))
+    plain = {each.name: each.default for each in fields(TrainingArguments)}
+    is_plain = args.save_steps == plain["save_steps"] and args.save_total_limit is None
+    if strategy not in ("steps", "epoch") or (strategy == "steps" and is_plain):
+        logger.info("save_strategy=%r says not when to save: saved is by the default policy", strategy)
+        return default_policy(metric, direction)
+    if strategy == "steps" and args.save_steps < 1:
+        raise UsageError(
+            f"save_steps={args.save_steps} is a share of all steps: give a number of steps, or pass checkpointing=."
+        )
+    keep = None if args.save_total_limit is None else KeepLast(args.save_total_limit)
+    if keep is not None and metric is not None:
+        keep = keep | KeepBest(1, metric, direction=direction)
+    return Checkpointing(
+        save_on="batch_end" if strategy == "steps" else "epoch_end",
+        every_n=int(args.save_steps) if strategy == "steps" else 1,
+        mode="disk",
+        keep=keep,
+        save_on_preemption=True,
+    )
 
 
 def check(trainer: Trainer) -> None:

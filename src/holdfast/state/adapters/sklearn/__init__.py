@@ -1,3 +1,7 @@
 """scikit-learn estimators as arrays and plain data: no pickle, and no class but those of a closed table."""
 
 from ._estimator import ADAPTERS as ADAPTERS
+
+__all__ = [
+    "ADAPTERS",
+]

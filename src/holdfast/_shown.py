@@ -1,0 +1,12 @@
+"""Where a class or function says that it lives: in the package that shows it, not in the private file of its definition."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+
+def shown_in(package: str, *named: object) -> None:
+    """Let `help`, `repr`, tracebacks and pickles name these by `package`, where they can be imported from."""
+    for each in named:
+        if isinstance(each, type | FunctionType):
+            each.__module__ = package

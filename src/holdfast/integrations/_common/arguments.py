@@ -1,0 +1,101 @@
+"""The arguments that every integration takes: one name, one default and one text each, checked in one place.
+
+The text stands in the docstring of each integration, line by line the same; a test compares them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from ...errors import UsageError
+from ...policy import Checkpointing, Limits, default_policy
+from ...runtime import Loop, Resume
+
+Directory = str | os.PathLike[str]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What an integration was given, checked against what it can do.
+
+    Attributes:
+        policy: when to save, what to keep; the default one, if none was given.
+        resume: from where, and how.
+    """
+
+    directory: Directory
+    policy: Checkpointing
+    resume: Resume
+    label: str
+    allow_reread: bool
+    share_directory: bool
+    on_rollback: Callable[[Any], None] | None
+
+    def loop(
+        self,
+        objects: dict[str, Any],
+        position: Callable[[], Mapping[str, Any]],
+        untrained: Sequence[str] = (),
+    ) -> Loop:
+        """A loop over these objects, which asks `position` where it is at each save."""
+        return Loop(
+            self.directory,
+            self.policy,
+            objects=objects,
+            untrained=untrained,
+            position=position,
+            label=self.label,
+            share_directory=self.share_directory,
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """What an integration can do of what the shared arguments ask for.
+
+    Attributes:
+        limits: what of a policy it cannot do.
+        refused: why, and what to do instead, for arguments other than their default: `"allow_reread"`, `"on_rollback"`,
+            and of how to resume `"strict"` and `"override"`.
+        default: makes the policy of those who give none.
+    """
+
+    limits: Limits
+    refused: Mapping[str, str]
+    default: Callable[[], Checkpointing] = default_policy
+
+    def check(
+        self,
+        directory: Directory,
+        *,
+        checkpointing: Checkpointing | None,
+        resume: Any,
+        label: str = "train",
+        allow_reread: bool = False,
+        share_directory: bool = False,
+        on_rollback: Callable[[Any], None] | None = None,
+    ) -> Arguments:
+        """All of them, checked.
+
+        Raises:
+            UsageError: one asks for what the integration cannot do, or makes no sense.
+        """
+        how = {name: why for name, why in self.refused.items() if name in ("strict", "override")}
+        asked = {"allow_reread": allow_reread, "on_rollback": on_rollback is not None}
+        for name, is_asked in asked.items():
+            if is_asked and name in self.refused:
+                raise UsageError(f"{name} does not work in {self.limits.where}: {self.refused[name]}.")
+        return Arguments(
+            directory=directory,
+            policy=self.limits.check(self.default() if checkpointing is None else checkpointing),
+            resume=Resume.of(resume, cannot=how),
+            label=label,
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )

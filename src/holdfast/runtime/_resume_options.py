@@ -1,0 +1,84 @@
+"""`Resume`: which checkpoint to resume from, and how."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, TypeAlias
+
+from .. import bundle
+from ..checkpoint import Opened, Place
+from ..errors import UsageError
+
+Wanted: TypeAlias = Literal[True] | Place
+"""True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """How a run begins: `resume=Resume("train_epoch3", override="lr")`; `resume=True` is short for `Resume()`.
+
+    Args:
+        source: True: the newest complete checkpoint, or from scratch if there is none. A path or name: that
+            checkpoint. False: from scratch.
+        strict: whether every object must fit its saved state, and none may be missing on either side. With False
+            what does not fit stays as the script has made it, and the verdict says so.
+        override: one or several options of torch's optimizers, such as "lr", for which the script's values win over
+            the checkpoint's.
+
+    Raises:
+        UsageError: a value that has no meaning.
+    """
+
+    source: bool | Place = True
+    _: KW_ONLY
+    strict: bool = True
+    override: str | Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, bool) and not _is_place(self.source):
+            raise UsageError(
+                f"resume must be True, False, the name or path of a checkpoint, or Resume(…), not {self.source!r}."
+            )
+        if not isinstance(self.strict, bool):
+            raise UsageError(f"strict must be True or False, not {self.strict!r}.")
+        names = (self.override,) if isinstance(self.override, str) else self.override
+        if not isinstance(names, Sequence) or not all(isinstance(each, str) and each for each in names):
+            raise UsageError(
+                f'override names options of the optimizer, such as "lr" or ("lr", "betas"), not {self.override!r}.'
+            )
+        object.__setattr__(self, "override", tuple(names))
+
+    @classmethod
+    def of(cls, resume: Any, *, cannot: Mapping[str, str] | None = None) -> Resume:
+        """What a caller has passed as `resume=`: itself if it is a `Resume` already.
+
+        `cannot`: of "strict" and "override", what this place cannot do, and why.
+
+        Raises:
+            UsageError: it has no meaning, or asks for what cannot be done here.
+        """
+        asked = resume if isinstance(resume, Resume) else cls(resume)
+        plain = cls(asked.source)
+        for name, why in (cannot or {}).items():
+            if getattr(asked, name) != getattr(plain, name):
+                raise UsageError(f"Resume({name}={getattr(asked, name)!r}) cannot be used here: {why}.")
+        return asked
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The checkpoint to resume from; None: begin from scratch."""
+        return None if self.source is False else self.source
+
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """`override`, as names."""
+        return tuple(self.override)
+
+
+def _is_place(value: Any) -> bool:
+    if isinstance(value, bundle.Listed | Opened):
+        return True
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    return isinstance(text, str) and bool(text.strip()) and "\0" not in text

@@ -1,0 +1,198 @@
+"""`save` and `load`: a state in a checkpoint of its own, in one line and without a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from .. import bundle, state
+from ..checkpoint import Checkpoint, MappedArrays, save_alone, watched
+from ..checkpoint import open as open_checkpoint
+from ..errors import CheckpointNotFoundError, UsageError
+from ..harness import place
+from ..records import STANDALONE, leaves
+from ..state import Restored
+from ..storage import LocalDisk, Storage
+from ._directory import failing_as_a_save
+
+Path_ = str | os.PathLike[str]
+
+
+def save(
+    path: Path_,
+    state: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    metrics: Mapping[str, float] | None = None,
+    share_with: Path_ | Sequence[Path_] = (),
+    durability: Literal["full", "process"] = "full",
+    disk: Storage | None = None,
+) -> Path:
+    """Save a state as a checkpoint of its own; returns its path.
+
+    The checkpoint is there as a whole or not at all, whatever happens meanwhile, and when this returns it would
+    survive a power cut. It is listed, verified and compared like any other. A run in the same directory neither
+    resumes from it unasked nor removes it.
+
+    Args:
+        path: where to; `.ckpt.mml` is added if it is not there, and folders that are missing are made.
+        state: by name, models, optimizers, their state dicts, arrays, plain values: `{"model": model, "epoch": 3}`.
+            It must not change until this returns.
+        overwrite: replace a checkpoint that has this path. Until the new one is complete and durable the path
+            is that of the old one.
+        metrics: numbers for its record, such as `{"val_loss": 0.31}`.
+        share_with: paths of trusted checkpoints; arrays found there are linked, and not written again.
+        durability: "process": it would survive the end of the process, and not a power cut. Faster.
+        disk: where it goes, if not to the local file system.
+
+    Raises:
+        UsageError: `state` is not a mapping from names to objects, or `path` cannot be that of a checkpoint.
+        UnsupportedStateError: something in it cannot be saved; it names the path and the type.
+        CheckpointExistsError: there is one at `path`, and `overwrite` is False.
+        CheckpointNotFoundError: there is none at a path in `share_with`.
+        SaveError: the disk refused; what was at `path` is as it was.
+    """
+    disk = disk or LocalDisk()
+    where = _full(path)
+    snapshot = _look(state)
+    with ExitStack() as closing:
+        trusted = [closing.enter_context(_verified(each, disk)) for each in _paths(share_with)]
+        closing.enter_context(failing_as_a_save(where))
+        save_alone(
+            where,
+            snapshot,
+            hook=STANDALONE,
+            reason="saved by itself",
+            metrics=_numbers(metrics or {}),
+            durability=_one_of(durability),
+            is_watched=watched(snapshot.tree),
+            trusted=trusted,
+            overwrite=overwrite,
+            disk=disk,
+        )
+    return Path(where)
+
+
+@overload
+def load(
+    path: Path_,
+    *,
+    into: None = None,
+    mmap: Literal[False] = False,
+    max_bytes: int | None = None,
+    disk: Storage | None = None,
+) -> Any: ...
+@overload
+def load(
+    path: Path_,
+    *,
+    into: None = None,
+    mmap: Literal[True],
+    max_bytes: int | None = None,
+    disk: Storage | None = None,
+) -> MappedArrays: ...
+@overload
+def load(
+    path: Path_,
+    *,
+    into: Mapping[str, Any],
+    mmap: Literal[False] = False,
+    max_bytes: int | None = None,
+    disk: Storage | None = None,
+) -> Restored: ...
+def load(
+    path: Path_,
+    *,
+    into: Mapping[str, Any] | None = None,
+    mmap: bool = False,
+    max_bytes: int | None = None,
+    disk: Storage | None = None,
+) -> Any:
+    """What was saved at `path`: containers as they were, arrays as NumPy arrays, objects as their plain state.
+
+    Every byte is checked, and nothing that is read runs code.
+
+    Args:
+        path: of a checkpoint, whoever saved it; `.ckpt.mml` may be left out.
+        into: restore in place instead: `load(path, into={"model": model})`, with the names that it was saved by; any
+            part of them. All is checked before anything is changed. Values that cannot change in place (a number)
+            are put into the mapping itself. Returns what `Checkpoint.restore` does, whose `report` says what was loaded.
+        mmap: map the arrays instead, and read none before it is used; see `MappedArrays`.
+        max_bytes: refuse a state whose new arrays would take more bytes; by default more than the machine has.
+        disk: where it is, if not on the local file system.
+
+    Raises:
+        CheckpointNotFoundError: there is none.
+        StateMismatchError: it does not fit the objects in `into`; nothing was changed.
+        DamagedError: it is not what was saved; nothing was changed.
+        UsageError: `into` is not a mapping, or the arrays would take too much memory.
+    """
+    if into is not None and mmap:
+        raise UsageError(
+            "into= fills live objects, and mmap=True maps the file in place of that: pass one of them."
+        )
+    checkpoint = _open(path, disk or LocalDisk(), max_bytes)
+    if mmap:
+        return checkpoint.load(mmap=True)  # which reads from it later
+    with checkpoint:
+        return checkpoint.load() if into is None else checkpoint.restore(into)
+
+
+def _open(path: Path_, disk: Storage, max_bytes: int | None = None) -> Checkpoint:
+    where = _full(path)
+    try:
+        return open_checkpoint(where, disk=disk, max_bytes=max_bytes)
+    except CheckpointNotFoundError:
+        # The environment may have sent this process elsewhere (`holdfast torture`), and what it only reads is not there.
+        here = _full(path, redirected=False)
+        if here == where:
+            raise
+    return open_checkpoint(here, disk=disk, max_bytes=max_bytes)
+
+
+def _full(path: Path_, *, redirected: bool = True) -> str:
+    """The path of the checkpoint, suffix included."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise UsageError(f"a checkpoint is given by its path, not as {path!r}.")
+    name = text.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX
+    if not redirected:
+        return name
+    folder, last = os.path.split(name)
+    return os.path.join(place(folder or "."), last) if place(folder or ".") != (folder or ".") else name
+
+
+def _look(value: Any) -> state.LiveSnapshot:
+    return state.look(dict(state.named(value)))
+
+
+def _verified(path: Path_, disk: Storage) -> bundle.Bundle:
+    opened = _open(path, disk).source
+    try:
+        opened.check([*leaves(opened.tree)])
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _paths(given: Path_ | Sequence[Path_]) -> Sequence[Path_]:
+    return [given] if isinstance(given, str | os.PathLike) else given
+
+
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    try:
+        return {str(name): float(value) for name, value in metrics.items()}
+    except (AttributeError, TypeError, ValueError) as err:
+        raise UsageError(
+            f'metrics must be numbers by name, such as {{"val_loss": 0.31}}, not {metrics!r}.'
+        ) from err
+
+
+def _one_of(durability: Any) -> Literal["full", "process"]:
+    if durability not in ("full", "process"):
+        raise UsageError(f"durability must be 'full' or 'process', not {durability!r}.")
+    return durability
