@@ -66,7 +66,7 @@ def save(
             snapshot,
             hook=STANDALONE,
             reason="saved by itself",
-            metrics=_numbers(metrics or {}),
+            metrics=numbers(metrics or {}),
             durability=_one_of(durability),
             is_watched=watched(snapshot.tree),
             trusted=trusted,
@@ -183,10 +183,18 @@ def _paths(given: Path_ | Sequence[Path_]) -> Sequence[Path_]:
     return [given] if isinstance(given, str | os.PathLike) else given
 
 
-def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as plain numbers: Python's, or arrays of one element.
+
+    Raises:
+        UsageError: it is not a mapping from names to numbers.
+    """
     try:
-        return {str(name): float(value) for name, value in metrics.items()}
-    except (AttributeError, TypeError, ValueError) as err:
+        found = {name: float(value) for name, value in metrics.items()}
+        if not all(isinstance(name, str) and name for name in found):
+            raise TypeError("a name is a text")
+        return found
+    except (AttributeError, TypeError, ValueError, RuntimeError) as err:
         raise UsageError(
             f'metrics must be numbers by name, such as {{"val_loss": 0.31}}, not {metrics!r}.'
         ) from err
