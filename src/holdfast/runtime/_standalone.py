@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, SupportsFloat, overload
 
 from .. import bundle, state
 from ..checkpoint import Checkpoint, MappedArrays, save_alone, watched
@@ -26,7 +26,7 @@ def save(
     state: Mapping[str, Any],
     *,
     overwrite: bool = False,
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, SupportsFloat] | None = None,
     share_with: Path_ | Sequence[Path_] = (),
     durability: Literal["full", "process"] = "full",
     disk: Storage | None = None,
