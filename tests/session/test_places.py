@@ -148,10 +148,10 @@ def test_several_of_a_name_are_an_error_that_names_them(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("nonsense", [None, 0, 1, 2.5, "", b"bytes", ["a"], "a\0b", object()])
 def test_what_is_no_name_is_refused_alike_everywhere(tmp_path, nonsense):
-    with pytest.raises(UsageError, match="resume must be True, False, or the name or path of a checkpoint"):
+    with pytest.raises(UsageError, match="resume must be True, False, the name or path of a checkpoint"):
         mine(tmp_path / "run", resume=nonsense)
     made = small_runs.experiment(tmp_path / "run", small_runs.train())
-    with pytest.raises(UsageError, match="resume must be True, False, or the name or path of a checkpoint"):
+    with pytest.raises(UsageError, match="resume must be True, False, the name or path of a checkpoint"):
         made.run(resume=nonsense, progress=False)
     for ask in (
         *(holdfast.open, removable, made.restore_checkpoint, lambda place: holdfast.diff(place, place)),
