@@ -3,8 +3,8 @@
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, stream_digests, streams_used
+from ._hooks import Hooks
 from ._hyperparameters import merged, options_of, settle
-from ._last_step import LastStep
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
@@ -18,7 +18,7 @@ __all__ = [
     "Accounting",
     "Ahead",
     "ExperimentDirectory",
-    "LastStep",
+    "Hooks",
     "Loop",
     "ResumeReport",
     "Run",

@@ -16,6 +16,9 @@ Fingerprint = Mapping[str, Any]
 """`{"batch": digest or None, "streams": {name: 64 bits in hex}}`."""
 
 
+ANOTHER_BATCH = "the data give another next batch than they would have"
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """What is to come, as whoever runs the loop knows it.
@@ -44,7 +47,9 @@ def differences(saved: Any, now: Fingerprint) -> list[str]:
     streams = saved.get("streams") if isinstance(saved, Mapping) else None
     if not isinstance(streams, Mapping):
         return []
-    return [
+    batch = saved.get("batch")
+    found = [ANOTHER_BATCH] if batch and now["batch"] and batch != now["batch"] else []
+    return found + [
         f"the random stream {name!r} gives another number next than it would have"
         for name, draw in now["streams"].items()
         if name in streams and streams[name] != draw
