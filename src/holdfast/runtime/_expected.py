@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import paths, rng, state
+from ..data import ANOTHER_BATCH
 
 Fingerprint = Mapping[str, Any]
 """`{"batch": digest or None, "streams": {name: 64 bits in hex}}`."""
-
-
-ANOTHER_BATCH = "the data give another next batch than they would have"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from .. import bundle, fingerprint
-from ..checkpoint import describe_sickness, is_healthy
+from ..checkpoint import describe_sickness
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -19,6 +19,7 @@ from ..errors import (
     RestoreIncompleteError,
     UsageError,
 )
+from ..policy import is_sick
 from ..records import CheckpointRecord
 from ..storage import LocalDisk
 from ._directory import ExperimentDirectory
@@ -67,9 +68,10 @@ class ResumeReport:
 
     def note(self, found: Sequence[str]) -> None:
         """What comes out differently is worth saying before versions and settings, which only may be why."""
-        self.differences[self._noted : self._noted] = found
-        self._noted += len(found)
-        if self._has_arrived and found:
+        new = [each for each in dict.fromkeys(found) if each not in self.differences]
+        self.differences[self._noted : self._noted] = new
+        self._noted += len(new)
+        if self._has_arrived and new:
             logger.warning("what went on from %s is %s", self.path, self.verdict)
 
     def tell(self, on_saved: object) -> None:
@@ -165,7 +167,7 @@ def _candidates(
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
-        sick = [listed for listed in usable if healthy and listed.record and not is_healthy(listed.record)]
+        sick = [listed for listed in usable if healthy and listed.record and is_sick(listed.record)]
         for listed in usable:
             if listed not in sick:
                 yield listed

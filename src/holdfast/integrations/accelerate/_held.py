@@ -17,7 +17,7 @@ from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, 
 from ...policy import check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, save_by_hand
-from ...runtime._torch_updates import Updates
+from ...runtime.torch_updates import Updates
 from . import _loaders as loaders
 
 logger = logging.getLogger("holdfast")

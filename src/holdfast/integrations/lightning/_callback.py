@@ -15,10 +15,11 @@ from lightning.pytorch.trainer import call
 
 from ... import bundle, rng
 from ...checkpoint import open as open_checkpoint
+from ...data import ANOTHER_BATCH
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Wanted, asked_for
-from ...runtime._torch_updates import Updates
+from ...runtime.torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
 from .._common.loader_proxy import HeldLoader
@@ -401,7 +402,7 @@ class HoldfastCallback(Reporting, Checkpoint):
             self.last_resume.differences.extend(each.source.differences)
         now = [each.source.fingerprint() for each in self._held]
         if saved["within"] == "batches" and saved["next_batches"] != now:
-            self.last_resume.differences.append("the data give another next batch than they would have")
+            self.last_resume.differences.append(ANOTHER_BATCH)
 
 
 def _is_ours(path: Any) -> bool:

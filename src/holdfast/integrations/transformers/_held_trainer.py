@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerState
 
 from ... import bundle, rng
 from ...checkpoint import open as open_checkpoint
+from ...data import ANOTHER_BATCH
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop
@@ -369,7 +370,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
             not saved["loader"]["source"]["finished"]
             and saved["next_batch"] != self._known_loader.source.fingerprint()
         ):
-            self.last_resume.differences.append("the data give another next batch than they would have")
+            self.last_resume.differences.append(ANOTHER_BATCH)
 
 
 def _is_bundle(path: Any) -> bool:
