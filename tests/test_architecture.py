@@ -86,11 +86,15 @@ def imports(file: Path) -> set[str]:
 
 
 def test_no_room_imports_a_private_module_of_another():
+    """Our own version, `holdfast._version`, belongs to no room."""
     private = [
         f"{file.relative_to(SOURCE)}: {name}"
         for file in SOURCE.rglob("*.py")
         for name in imports(file)
         for room, *inside in [name.split(".")[1:]]
-        if room != file.relative_to(SOURCE).parts[0] and any(part.startswith("_") for part in inside)
+        if inside
+        and room != "_version"
+        and room != file.relative_to(SOURCE).parts[0]
+        and any(part.startswith("_") for part in inside)
     ]
     assert private == []
