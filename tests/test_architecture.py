@@ -69,3 +69,32 @@ def test_nothing_in_the_package_can_run_code_from_a_file():
             if call in {"eval", "exec", "__import__"}
         ]
     assert offences == []
+
+
+def imports(file: Path) -> set[str]:
+    """The modules of the package that a file imports: in functions and for type checking, too."""
+    package = ["holdfast", *file.relative_to(SOURCE).parent.parts]
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.startswith("holdfast.")}
+
+
+def test_no_room_imports_a_private_module_of_another():
+    """Our own version, `holdfast._version`, belongs to no room."""
+    private = [
+        f"{file.relative_to(SOURCE)}: {name}"
+        for file in SOURCE.rglob("*.py")
+        for name in imports(file)
+        for room, *inside in [name.split(".")[1:]]
+        if inside
+        and room != "_version"
+        and room != file.relative_to(SOURCE).parts[0]
+        and any(part.startswith("_") for part in inside)
+    ]
+    assert private == []

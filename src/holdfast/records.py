@@ -22,6 +22,9 @@ from . import dtypes
 RESERVED = ("run", "results", "random")
 """Names at the top of a training loop's state that are the library's own."""
 
+MODELS = "model_graph"
+"""The part of an experiment's state that holds its models and optimizers."""
+
 MANUAL = "by_hand"
 """Stands in the moment of a checkpoint saved on request, where others have a hook."""
 

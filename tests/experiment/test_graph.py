@@ -79,13 +79,6 @@ def test_each_needed_node_runs_once_and_the_others_not_at_all(order, data):
     assert [model.calls for model in models] == [1] * (asked + 1) + [0] * (5 - asked)
 
 
-def test_a_graph_tells_which_columns_it_needs():
-    graph = ModelGraph(
-        [ModelNode("a", nn.Identity(), "pixels"), ModelNode("b", Counting(), ["a", "mask", "pixels"])]
-    )
-    assert graph.inputs_needed == ("pixels", "mask")
-
-
 @pytest.mark.parametrize(
     ("column", "inside"),
     [

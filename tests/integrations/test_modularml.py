@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,11 +23,11 @@ import modularml as mml
 import numpy as np
 import torch
 from crashing import Crash, beats
-from modularml_experiment import experiment, planned, run, stopping, train_phase
+from modularml_experiment import experiment, loss, planned, run, stopping, train_phase
 
 import holdfast
 from holdfast import Checkpointing
-from holdfast.errors import DivergenceError, PlanMismatchError, SaveError, UsageError
+from holdfast.errors import DivergenceError, PlanMismatchError, Preempted, SaveError, UsageError
 from holdfast.integrations import modularml as hf
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
@@ -515,3 +517,56 @@ def test_what_does_not_work_here_is_refused_before_training(tmp_path):
         with pytest.raises(UsageError, match="not of steps"):
             run(planned(None, checkpointing=ours(save_on="phase_end", **options)))
     assert not holdfast.scan(tmp_path / "run")
+
+
+# --- what a resume expects next -------------------------------------------------------------------------
+
+
+def interrupted(n_beats: int, **options) -> None:
+    with pytest.raises(Crash):
+        run(planned(ours(save_on="batch_end"), beats(n_beats), **options))
+
+
+def test_a_resume_names_the_sampler_that_will_draw_another_order():
+    interrupted(5)  # in the first of two phases
+    anew = planned(ours(save_on="batch_end"))
+    anew.execution_plan.get_train_phase("train").input_sources[0].sampler.batcher.rng = np.random.default_rng(
+        9
+    )
+    run(anew)
+    assert hf.last_resume(anew).differences == [
+        "the random stream 'train: batcher 0' gives another number next than it would have"
+    ]
+
+
+def test_a_resume_names_a_next_batch_of_other_samples(monkeypatch):
+    interrupted(5)
+    monkeypatch.setattr(
+        "holdfast.integrations.modularml._training.put_batches", lambda executions, saved: None
+    )
+    anew = planned(ours(save_on="batch_end"))
+    sampler = anew.execution_plan.get_train_phase("pretrain").input_sources[0].sampler
+    sampler.batcher.rng = np.random.default_rng(9)
+    run(anew)
+    assert hf.last_resume(anew).differences == ["the data give another next batch than they would have"]
+
+
+def test_a_signal_is_answered_at_a_hook_of_the_experiment(tmp_path):
+    """It comes in an evaluation, after which no training loop comes to a hook any more."""
+    made = experiment(checkpointing=ours(save_on="experiment_start"))
+    made.execution_plan.add_items(
+        [
+            train_phase("train", ours(save_on="phase_end", save_on_preemption=True)),
+            mml.EvalPhase.from_split("test", split="val", losses=[loss()]),
+        ]
+    )
+
+    def leave(*_):
+        if not torch.is_grad_enabled():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    next(iter(made.model_graph.nodes.values())).model.model.register_forward_hook(leave)
+    with pytest.raises(Preempted):
+        run(made)
+    newest = [listed.record for listed in holdfast.scan(tmp_path / "run") if listed.record][-1]
+    assert (newest.name, newest.reason) == ("test", "told to leave (SIGTERM)")

@@ -39,7 +39,11 @@ def directory(tmp_path: Path) -> Path:
 
 def test_its_checkpoints_are_listed_and_intact(directory):
     listed = holdfast.scan(directory)
-    assert [each.record.name for each in listed] == ["train_epoch1_batch5", "train_epoch1", "train_epoch2_batch1"]
+    assert [each.record.name for each in listed] == [
+        "train_epoch1_batch5",
+        "train_epoch1",
+        "train_epoch2_batch1",
+    ]
     for each in listed:
         with holdfast.open(each) as checkpoint:
             assert checkpoint.verify(deep=True) == []

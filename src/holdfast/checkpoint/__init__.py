@@ -1,8 +1,8 @@
 """Checkpoints on a disk: open, read, map, archive, derive, fork, remove. No run is needed."""
 
 from ._checkpoint import Checkpoint, archive, open, source_of, write_archive
-from ._derived import Part, StreamedSnapshot, save_alone
-from ._finite import describe_sickness, is_healthy, sick_leaves, watched
+from ._derived import Part, Pieces, StreamedSnapshot, draft, save_alone
+from ._finite import describe_sickness, sick_leaves, watched
 from ._fork import FORKED_FROM, fork
 from ._lineage import Kin, lineage
 from ._lock import LOCK, has_been_held, run_at
@@ -18,14 +18,15 @@ __all__ = [
     "MappedArrays",
     "Opened",
     "Part",
+    "Pieces",
     "Place",
     "StreamedSnapshot",
     "archive",
     "describe_sickness",
+    "draft",
     "find",
     "fork",
     "has_been_held",
-    "is_healthy",
     "lineage",
     "locate",
     "open",

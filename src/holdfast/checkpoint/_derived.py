@@ -47,6 +47,58 @@ class StreamedSnapshot:
         """Nothing changes that the bytes are made of."""
 
 
+class Pieces:
+    """The pieces of an opened bundle, by leaf and start: the `Part` of a state that shares arrays with it."""
+
+    def __init__(self, opened: bundle.Bundle) -> None:
+        self._opened = opened
+        self._known: dict[str, dict[int, bundle.StoredPiece]] = {}
+
+    def __call__(self, leaf: Leaf, start: int, size: int, /) -> memoryview:
+        return self.read(leaf, start).data
+
+    def read(self, leaf: Leaf, start: int) -> Bytes:
+        """The checked bytes of the piece that begins there.
+
+        Raises:
+            PieceDamagedError: they are not what was saved.
+        """
+        if leaf.path not in self._known:
+            self._known[leaf.path] = {piece.start: piece for piece in self._opened.pieces(leaf)}
+        piece = self._known[leaf.path][start]
+        out = np.empty(piece.size, np.uint8)
+        self._opened.read_piece(leaf, piece, out.data)
+        return out
+
+
+def draft(
+    name: str,
+    kind: str,
+    moment: Moment,
+    *,
+    reason: str,
+    like: CheckpointRecord | None = None,
+) -> CheckpointRecord:
+    """The record of a checkpoint about to be saved, whose bytes are not known yet.
+
+    Versions, environment and commit are those of `like`; without one, those of this process, but for the commit.
+    """
+    return CheckpointRecord(
+        id="0" * 32,
+        name=name,
+        kind=kind,
+        moment=moment,
+        seq=0,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        tree=FileEntry("", 0, ""),
+        packs=(),
+        reason=reason,
+        versions=like.versions if like else fingerprint.versions(),
+        environment=like.environment if like else fingerprint.environment(),
+        commit=like.commit if like else None,
+    )
+
+
 def save_alone(
     place: str | os.PathLike[str],
     snapshot: Snapshot,
@@ -79,20 +131,9 @@ def save_alone(
     except ValueError as err:
         raise UsageError(f"{os.fspath(place)!r} cannot be a checkpoint: {err}") from None
     moment = replace(like.moment, run=bundle.new_id()) if like else Moment(run=bundle.new_id(), hook=hook)
-    draft = CheckpointRecord(
-        id="0" * 32,
-        name=name,
-        kind=like.kind if like else "train",
-        moment=moment,
-        seq=0,
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        tree=FileEntry("", 0, ""),
-        packs=(),
+    made = replace(
+        draft(name, like.kind if like else "train", moment, reason=reason, like=like),
         parent=like.id if like else None,
-        reason=reason,
-        versions=like.versions if like else fingerprint.versions(),
-        environment=like.environment if like else fingerprint.environment(),
-        commit=like.commit if like else None,
         details=details or {},
         metrics=metrics or {},
         durability=durability,
@@ -101,7 +142,7 @@ def save_alone(
     for each in trusted:
         sharing.learn(each.path, each.record, each.stored)
     return bundle.save(
-        *(disk or LocalDisk(), folder or ".", draft, snapshot, sharing),
+        *(disk or LocalDisk(), folder or ".", made, snapshot, sharing),
         overwrite=overwrite,
         is_watched=is_watched,
     )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..paths import matches
-from ..records import CheckpointRecord, Node
+from ..policy import is_sick
+from ..records import MODELS, CheckpointRecord, Node
 
-MODELS = "model_graph"
 _BOOKS = ("run", "results", "random")  # the library's own: in results, NaN stands where a row has no value
 
 
@@ -34,14 +34,9 @@ def sick_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
     }
 
 
-def is_healthy(record: CheckpointRecord) -> bool:
-    """Whether all arrays were finite when it was saved, as far as its record tells."""
-    return not _of(record)
-
-
 def describe_sickness(record: CheckpointRecord) -> str | None:
     """`not finite: 2 arrays, model/weight (3 NaN, 1 infinite) first`; None for a healthy one."""
-    if is_healthy(record):
+    if not is_sick(record):
         return None
     leaves = sick_leaves(record)
     number = _of(record).get("sick", len(leaves))

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
-
-import numpy as np
 
 from .. import bundle
 from ..errors import CheckpointThinnedError, UsageError
-from ..records import FileEntry, Leaf, leaves
+from ..records import leaves
 from ..storage import LocalDisk, Storage
 from ._checkpoint import source_of
-from ._derived import StreamedSnapshot
+from ._derived import Pieces, StreamedSnapshot, draft
 from ._lock import LOCK
 from ._places import Place
 
@@ -54,41 +51,20 @@ def fork(
         sharing = bundle.Sharing()
         sharing.learn(opened.path, opened.record, opened.stored)
         origin = opened.record
-        draft = replace(
-            origin,
-            id="0" * 32,
-            moment=replace(origin.moment, run=bundle.new_id()),
+        moment = replace(origin.moment, run=bundle.new_id())
+        first = replace(
+            draft(origin.name, origin.kind, moment, reason=f"forked from {origin.name}", like=origin),
             seq=1,
-            created=datetime.now(UTC).isoformat(timespec="microseconds"),
-            tree=FileEntry("", 0, ""),
-            packs=(),
             parent=origin.id,
-            reason=f"forked from {origin.name}",
-            durability="full",
-            blocked_s=0.0,
+            metrics=origin.metrics,
             details={name: origin.details[name] for name in _KEPT if name in origin.details}
             | {FORKED_FROM: {"id": origin.id, "run": origin.run, "path": os.path.abspath(opened.path)}},
         )
-        snapshot = StreamedSnapshot(opened.tree, _Pieces(opened).part)
-        record = bundle.save(disk, target, draft, snapshot, sharing, overwrite=False)
+        snapshot = StreamedSnapshot(opened.tree, Pieces(opened))
+        record = bundle.save(disk, target, first, snapshot, sharing, overwrite=False)
     with disk.open_directory(target) as here:
         # It is an experiment's directory now: below another one it is not that one's.
         held = here.claim(LOCK, b"")
         if held is not None:
             held.release()
     return bundle.Listed(bundle.bundle_path(target, record.name), record)
-
-
-class _Pieces:
-    """What an opened bundle holds, by leaf and start; arrays are cut alike in all bundles."""
-
-    def __init__(self, opened: bundle.Bundle) -> None:
-        self._opened = opened
-        self._known: dict[str, dict[int, bundle.StoredPiece]] = {}
-
-    def part(self, leaf: Leaf, start: int, size: int) -> memoryview:
-        if leaf.path not in self._known:
-            self._known[leaf.path] = {piece.start: piece for piece in self._opened.pieces(leaf)}
-        out = np.empty(size, np.uint8)
-        self._opened.read_piece(leaf, self._known[leaf.path][start], out.data)
-        return out.data

@@ -14,12 +14,12 @@ from math import fsum, isfinite
 
 import numpy as np
 
-from ..bundle import SUFFIX, Bundle, StoredPiece
-from ..checkpoint import Place, StreamedSnapshot, save_alone, source_of
+from ..bundle import SUFFIX, Bundle
+from ..checkpoint import Pieces, Place, StreamedSnapshot, save_alone, source_of
 from ..dtypes import item_size
 from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
-from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
+from ..records import CheckpointRecord, Leaf, Node, leaves
 from ..state import in_optimizers
 from ._scope import floating
 
@@ -153,14 +153,14 @@ class _Average:
     def __init__(
         self, sources: Sequence[Bundle], shares: Sequence[float], newest: Bundle, averaged: frozenset[str]
     ) -> None:
-        self._sources, self._shares, self._newest, self._averaged = sources, shares, newest, averaged
-        self._pieces: dict[tuple[int, str], dict[int, StoredPiece]] = {}  # by bundle and leaf; then by start
+        self._sources, self._newest = [Pieces(each) for each in sources], Pieces(newest)
+        self._shares, self._averaged = shares, averaged
 
     def part(self, leaf: Leaf, start: int, size: int) -> memoryview:
         if leaf.path not in self._averaged:
-            return self._read(self._newest, leaf, start).data
+            return self._newest(leaf, start, size)
         total = fsum(self._shares)
-        pieces = [self._read(source, leaf, start) for source in self._sources]
+        pieces = [source.read(leaf, start) for source in self._sources]
         out = np.empty(size, np.uint8)
         step = _BLOCK_ITEMS * item_size(leaf.dtype)
         for first in range(0, size, step):
@@ -172,13 +172,3 @@ class _Average:
                 )
                 out[block] = narrow(np.asarray(mean / total), leaf.dtype)
         return out.data
-
-    def _read(self, source: Bundle, leaf: Leaf, start: int) -> Bytes:
-        """The piece of the leaf that begins there."""
-        key = id(source), leaf.path
-        if key not in self._pieces:
-            self._pieces[key] = {piece.start: piece for piece in source.pieces(leaf)}
-        piece = self._pieces[key][start]
-        out = np.empty(piece.size, np.uint8)
-        source.read_piece(leaf, piece, out.data)
-        return out

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from ..errors import UsageError
 from ..numerics import is_floating
 from ..paths import matches
-from ..records import RESERVED, Leaf, Node, leaves
-
-MODELS = "model_graph"
+from ..records import MODELS, RESERVED, Leaf, Node, leaves
 
 
 def floating(tree: Node, only: str | None) -> Iterator[Leaf]:

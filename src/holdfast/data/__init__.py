@@ -10,6 +10,7 @@ from ._order import order as order
 from ._order import sample_rng as sample_rng
 from ._own import DatasetBatches as DatasetBatches
 from ._sampler import ResumableSampler as ResumableSampler
+from ._source import ANOTHER_BATCH as ANOTHER_BATCH
 from ._source import BatchSource as BatchSource
 from ._source import differences_of as differences_of
 from ._stateful import StatefulBatches as StatefulBatches

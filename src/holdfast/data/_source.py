@@ -104,6 +104,9 @@ class Position:
         return cls(state["epoch"], state["batch"], state["finished"])
 
 
+ANOTHER_BATCH = "the data give another next batch than they would have"
+"""What every loop says of `fingerprint`, if it is not what it was."""
+
 _SAME_BATCHES = frozenset({"num_workers"})  # facts that may differ, and the batches are the same
 
 

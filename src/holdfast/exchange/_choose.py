@@ -8,10 +8,8 @@ from typing import Literal
 
 from ..errors import UsageError
 from ..paths import matches, plain_name
-from ..records import Alias, Leaf, Node, leaves
+from ..records import MODELS, Alias, Leaf, Node, leaves
 from ..state import entries, in_optimizers
-
-_MODELS = "model_graph"
 
 Names = Literal["dots", "slashes"]
 
@@ -35,8 +33,8 @@ def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen
     """
     prefix = prefix.strip("/")
     skipped: frozenset[str] = frozenset()
-    if not prefix and only is None and isinstance(tree, dict) and _MODELS in tree:
-        prefix, skipped = _MODELS, in_optimizers(tree)
+    if not prefix and only is None and isinstance(tree, dict) and MODELS in tree:
+        prefix, skipped = MODELS, in_optimizers(tree)
     arrays: dict[str, Leaf] = {}
     tied: dict[str, str] = {}
     first_names: dict[str, str] = {}

@@ -19,7 +19,7 @@ from ..records import Moment
 from ..runtime import (
     Ahead,
     ExperimentDirectory,
-    LastStep,
+    Hooks,
     Resumption,
     Session,
     stream_digests,
@@ -76,8 +76,7 @@ class Execution:
         self.resumption: Resumption | None = None
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
-        self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
-        self._last_step = LastStep()
+        self._hooks = Hooks(directory)
         self._reopened: str | None = None  # a phase that was finished, and goes on
 
     @property
@@ -189,38 +188,23 @@ class Execution:
     def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
         """Call this hook of the experiment's callbacks and these, in their order."""
         self.moment_now = context.moment
-        if self.directory is not None:
-            # Callbacks may write weights (at a phase's end, put the best ones back): a lazy save must be sealed by then.
-            self.directory.writer.prepare(wait=hook == "phase_end")
+        self._hooks.prepare(hook)
         for callback in in_order([*self._experiment.callbacks, *callbacks]):
             getattr(callback, f"on_{hook}")(context)
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
         """Count this hook in every rule that names it, then save for those that say so."""
         self.moment_now = moment
-        if self.directory is not None:
-            self.directory.writer.check()
-            self.directory.calls.hear(moment.hook)
-        self._look(moment, metrics)
-        sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
-        due = [
-            (session, reason)
-            for session in dict.fromkeys(sessions)
-            if session is not None and (reason := session.due(moment))
-        ]
-        # A kill between two saves of one moment must not lose the second: the first says that it is due.
-        self._pending = [(reason, moment) for _, reason in due]
-        is_saved = False
-        for session, reason in due:
-            self._pending.pop(0)
-            was_taken = session.save(
-                moment, self.parts, reason=reason, metrics=_numbers(metrics), ahead=self.ahead
-            )
-            is_saved |= was_taken and session.rule.mode == "disk"
-        if self.directory is not None:
-            keepers = [session for session in dict.fromkeys(sessions) if session is not None]
-            self._last_step.keep(keepers, moment, self.parts, _numbers(metrics), is_saved=is_saved)
-            self.directory.calls.obey()
+        own = dict.fromkeys([self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)])
+        self._hooks.announce(
+            moment,
+            [session for session in own if session is not None],
+            self.parts,
+            ahead=self.ahead,
+            metrics={name: float(value) for name, value in metrics.items()},
+            losses=self._losses(moment),
+            watching=[*self._sessions.values()],
+        )
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
@@ -247,29 +231,21 @@ class Execution:
         try:
             yield
         except Exception as err:
-            self._last_step.forget()
+            self._hooks.last_step.forget()
             session.rescue(
                 *(self.moment_now, err, lambda: self.parts() | kept), metrics={}, streams=kept["random"]
             )
             raise
 
-    def _look(self, moment: Moment, metrics: Mapping[str, float]) -> None:
-        """Let every rule that minds say whether what is trained is still finite."""
-        minding = [session for session in self._sessions.values() if session.watch.is_on]
-        if not minding:
-            return
+    def _losses(self, moment: Moment) -> list[str]:
+        """The names of the losses of the phase at this moment, trained and validated on."""
         unit = dict(walk(self._experiment.units)).get(moment.phase or WHOLE)
         labels = [loss.label for loss in getattr(unit, "losses", ())]
-        for session in minding:
-            session.watch.look(
-                self.directory, moment, metrics, [*labels, *(f"val_{label}" for label in labels)]
-            )
+        return [*labels, *(f"val_{label}" for label in labels)]
 
     def look(self) -> None:
         """At the end of the plan: raise DivergenceError if what was saved last is not finite."""
-        if self.directory is not None:
-            self.directory.writer.settle()
-            self._look(self.moment_now, {})
+        self._hooks.look_at_end([*self._sessions.values()], self.moment_now)
 
     def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
         """Forget where this run is: the position of a checkpoint is about to be taken over."""
@@ -313,7 +289,7 @@ class Execution:
         if self.directory is not None and any(
             session.rule.options.save_on_exception for session in self._sessions.values()
         ):
-            self._last_step.rescue(error)
+            self._hooks.last_step.rescue(error)
             self.directory.tell_loss()
         own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
@@ -361,7 +337,7 @@ class Execution:
                 "options": self.options,
                 "done": list(self.done),
                 "entered": list(self.entered),
-                "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._pending],
+                "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
             },
             "plan": self._experiment.describe_plan(self.sources),
             "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
@@ -395,7 +371,7 @@ class Execution:
         self.run, self.step = id, run["step"]  # the id that was saved is of the run before, if this is a fork
         self._streams_at_start = dict(run["streams_at_start"])
         self.done, self.entered = list(run["done"]), list(run["entered"])
-        self._pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
+        self._hooks.pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         self.results.set_state(saved["results"])
         self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():
@@ -456,7 +432,7 @@ class Execution:
         if self.resumption is not None:
             rollbacks = None if self.directory is None else self.directory.rollbacks
             self.resumption.announce(self.ahead, self._differences, rollbacks)
-        pending, self._pending = self._pending, []
+        pending, self._hooks.pending = self._hooks.pending, []
         for reason, moment in pending:
             if WHOLE in self._sessions:
                 self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
@@ -465,7 +441,3 @@ class Execution:
 def _prefixes(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
-
-
-def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}

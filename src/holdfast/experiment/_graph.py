@@ -70,12 +70,6 @@ class ModelGraph:
         """The nodes that hold a model, in the order in which they were given."""
         return tuple(node for node in self._nodes.values() if isinstance(node, ModelNode))
 
-    @property
-    def inputs_needed(self) -> tuple[str, ...]:
-        """The columns a batch must have, in the order in which the nodes name them."""
-        names = (name for node in self._nodes.values() for name in node.inputs)
-        return tuple(dict.fromkeys(name for name in names if name not in self._nodes))
-
     def __getitem__(self, label: str) -> Node:
         self._must_know(label)
         return self._nodes[label]

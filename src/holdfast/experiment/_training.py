@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..data import BatchSource
+from ..data import ANOTHER_BATCH, BatchSource
 from ..errors import UsageError
 from ._callbacks import Context
 from ._loss import Averages, outputs_needed, total_loss
@@ -225,7 +225,7 @@ class Training:
         found = [exactness] if exactness != "exact" else []
         found = [f"{self.path}: {each}" for each in (*found, *self._source.differences)]
         if self._in_epoch and saved["next_batch"] != self._source.fingerprint():
-            found.append(f"{self.path}: the data give another next batch than they would have")
+            found.append(ANOTHER_BATCH)
         return found
 
 

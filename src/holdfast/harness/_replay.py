@@ -21,6 +21,7 @@ from typing import Any
 from blake3 import blake3
 
 from ..records import Moment
+from ..storage import is_below
 
 VARIABLE = "HOLDFAST_REPLAY"
 REASON = "the end of a replay"
@@ -46,9 +47,9 @@ class Replay:
     def place(self, path: str) -> str:
         """What stands for this directory: of the experiment's its copy, of any other an empty one beside it."""
         real = os.path.realpath(path)
-        if _is_below(real, self.scratch):
+        if is_below(real, self.scratch):
             return path
-        if _is_below(real, self.of):
+        if is_below(real, self.of):
             return os.path.normpath(f"{self.main}/{os.path.relpath(real, self.of)}")
         return f"{self.scratch}/elsewhere/{blake3(real.encode()).hexdigest()[:16]}"
 
@@ -103,10 +104,6 @@ def stop_at_end(path: str, moment: Moment) -> None:
         os._exit(0)
 
 
-def _is_below(place: str, above: str) -> bool:
-    return f"{place}/".startswith(f"{above.rstrip('/')}/")
-
-
 DIRECTORY = "HOLDFAST_DIRECTORY"
 """The variable of the environment: a directory below which every run of the process saves."""
 
@@ -121,7 +118,7 @@ def _redirected(path: str | os.PathLike[str]) -> str:
     if not elsewhere:
         return os.fspath(path)
     root, wanted = os.path.abspath(elsewhere), os.path.abspath(path)
-    if _is_below(wanted, root):
+    if is_below(wanted, root):
         return wanted
     here = os.getcwd()
-    return os.path.join(root, os.path.relpath(wanted, here if _is_below(wanted, here) else "/"))
+    return os.path.join(root, os.path.relpath(wanted, here if is_below(wanted, here) else "/"))

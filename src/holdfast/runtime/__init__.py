@@ -4,8 +4,8 @@ from .._shown import shown_in as _shown_in
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, stream_digests, streams_used
+from ._hooks import Hooks
 from ._hyperparameters import check_override, merged, options_of, settle
-from ._last_step import LastStep
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
@@ -22,7 +22,7 @@ __all__ = [
     "Accounting",
     "Ahead",
     "ExperimentDirectory",
-    "LastStep",
+    "Hooks",
     "Loop",
     "Resume",
     "ResumeReport",

@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint
-from ..checkpoint import FORKED_FROM, LOCK, find, has_been_held, scan, watched
+from ..checkpoint import FORKED_FROM, LOCK, draft, find, has_been_held, scan, watched
 from ..errors import (
     CheckpointNotFoundError,
     CheckpointPinnedError,
@@ -29,8 +28,8 @@ from ..errors import (
 )
 from ..harness import stop_at_end
 from ..policy import Options, Saved
-from ..records import CheckpointRecord, FileEntry, Moment, Snapshot, leaves
-from ..storage import Held, LocalDisk, Storage
+from ..records import CheckpointRecord, Moment, Snapshot, leaves
+from ..storage import Held, LocalDisk, Storage, is_below
 from ._costs import Accounting, Pace, Stopwatch
 from ._divergence import Rollbacks
 from ._expected import Ahead, fingerprint_of
@@ -72,7 +71,7 @@ class ExperimentDirectory:
         folders = list(dict.fromkeys(os.fspath(path) for path in also))
         for folder in folders:
             self._try_out(folder)
-        self._also = [folder for folder in folders if not _is_below(folder, self.path)]
+        self._also = [folder for folder in folders if not is_below(folder, self.path)]
         self._own_folders = {os.path.normpath(folder) for folder in folders}
         self.pace = Pace(clock)
         self.accounting = Accounting(pace=self.pace)
@@ -167,20 +166,10 @@ class ExperimentDirectory:
         ahead: Ahead | None = None,
     ) -> CheckpointRecord:
         """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
-        return CheckpointRecord(
-            id="0" * 32,
-            name=name,
-            kind=kind,
-            moment=moment,
-            seq=0,
-            created=datetime.now(UTC).isoformat(timespec="microseconds"),
-            tree=FileEntry("", 0, ""),
-            packs=(),
+        return replace(
+            draft(name, kind, moment, reason=reason),
             metrics=dict(metrics),  # the loop goes on logging into its own while this is being written
-            reason=reason,
             durability=durability,
-            versions=fingerprint.versions(),
-            environment=fingerprint.environment(),
             blocked_s=blocked_s,
             details=self._details(ahead),
         )
@@ -394,10 +383,6 @@ def failing_as_a_save(path: str) -> Iterator[None]:
         if "can't start new thread" not in str(err):
             raise
         raise SaveError(path, "there was not enough memory to start a thread that writes it") from err
-
-
-def _is_below(place: str, above: str) -> bool:
-    return (os.path.abspath(place) + "/").startswith(os.path.abspath(above) + "/")
 
 
 def _working_directory() -> str:

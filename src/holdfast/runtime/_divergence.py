@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from .. import bundle, rng
-from ..checkpoint import describe_sickness, is_healthy
+from ..checkpoint import describe_sickness
 from ..errors import DivergenceError
-from ..policy import Options
+from ..policy import Options, is_sick
 from ..records import CheckpointRecord, Moment
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def aim_of(directory: ExperimentDirectory) -> bundle.Listed | None:
         each
         for each in directory.own()
         if each.record
-        and is_healthy(each.record)
+        and not is_sick(each.record)
         and not each.record.details.get("thinned")
         and not _infinite(each.record.metrics)
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import paths, rng, state
+from ..data import ANOTHER_BATCH
 
 Fingerprint = Mapping[str, Any]
 """`{"batch": digest or None, "streams": {name: 64 bits in hex}}`."""
@@ -44,7 +45,9 @@ def differences(saved: Any, now: Fingerprint) -> list[str]:
     streams = saved.get("streams") if isinstance(saved, Mapping) else None
     if not isinstance(streams, Mapping):
         return []
-    return [
+    batch = saved.get("batch")
+    found = [ANOTHER_BATCH] if batch and now["batch"] and batch != now["batch"] else []
+    return found + [
         f"the random stream {name!r} gives another number next than it would have"
         for name, draw in now["streams"].items()
         if name in streams and streams[name] != draw

@@ -55,6 +55,13 @@ class LastStep:
         session = next((one for one in sessions if one.rule.options.save_on_exception is True), None)
         if moment.hook not in COMPLETE:
             return
+        if (
+            session is None
+            and not is_saved
+            and self._kept is not None
+            and self._kept.moment.step == moment.step
+        ):
+            return  # nobody here wants a copy, but the one there is is still of the last step
         if is_saved or session is None:
             self.forget()
             return

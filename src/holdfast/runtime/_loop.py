@@ -29,8 +29,8 @@ from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._expected import Ahead, generators_in, stream_digests, streams_used
+from ._hooks import Hooks
 from ._hyperparameters import check_override, merged, options_of, settle
-from ._last_step import LastStep
 from ._manual import save_by_hand
 from ._resume import go_on
 from ._resume_options import Resume, Wanted
@@ -105,7 +105,7 @@ class Loop:
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
         self._session = Session(self.rule, "train", self.label, self._directory, folder, untrained=untrained)
         self._folder = folder
-        self.last_step = LastStep()
+        self._hooks = Hooks(self._directory)
         self.rule.reset()
         self._directory.share_with(self.rule.options.share_with)
 
@@ -237,9 +237,7 @@ class Loop:
 
     def look(self) -> None:
         """Once everything is committed: raise DivergenceError if what was saved last is not finite."""
-        if self._session.watch.is_on:
-            self._directory.writer.settle()
-            self._session.watch.look(self._directory, self.moment, {})
+        self._hooks.look_at_end([self._session], self.moment)
 
     def _ahead(self) -> Ahead:
         known = self._known_ahead()
@@ -267,16 +265,13 @@ class Loop:
             DivergenceError: what is trained is not finite any more, and the rule minds; nothing was saved now.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
-        self._directory.writer.prepare(wait=hook == "phase_end")
-        self._directory.writer.check()
-        self._directory.calls.hear(hook)
-        self._session.watch.look(self._directory, self.moment, metrics or {}, losses)
-        reason = self._session.due(self.moment)
-        is_saved = reason is not None and self._session.save(
-            self.moment, self._parts, reason=reason, metrics=metrics or {}, ahead=self._ahead
+        self._hooks.prepare(hook)
+        self._hooks.announce(
+            *(self.moment, [self._session], self._parts),
+            ahead=self._ahead,
+            metrics=metrics or {},
+            losses=losses,
         )
-        self.last_step.keep([self._session], self.moment, self._parts, metrics or {}, is_saved=is_saved)
-        self._directory.calls.obey()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -293,7 +288,7 @@ class Loop:
         except Exception as err:
             parts = self._parts()
             parts["run"]["position"], parts["random"] = position, streams
-            self.last_step.forget()
+            self._hooks.last_step.forget()
             self._session.rescue(self.moment, err, lambda: parts, metrics={}, streams=streams)
             raise
 
@@ -377,7 +372,7 @@ class Loop:
                 self.look()
         except BaseException as err:
             if self.rule.options.save_on_exception:
-                self.last_step.rescue(err)
+                self._hooks.last_step.rescue(err)
                 self._directory.tell_loss()
             raise
         finally:

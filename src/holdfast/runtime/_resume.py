@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from .. import bundle, fingerprint
-from ..checkpoint import describe_sickness, is_healthy, locate
+from ..checkpoint import describe_sickness, locate
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -16,6 +16,7 @@ from ..errors import (
     PieceDamagedError,
     RestoreIncompleteError,
 )
+from ..policy import is_sick
 from ..records import IMPORTED, STANDALONE
 from ._directory import ExperimentDirectory
 from ._resume_options import Wanted
@@ -92,7 +93,7 @@ def _candidates(
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
-        sick = [listed for listed in usable if healthy and listed.record and not is_healthy(listed.record)]
+        sick = [listed for listed in usable if healthy and listed.record and is_sick(listed.record)]
         for listed in usable:
             if listed not in sick:
                 yield listed

@@ -6,13 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from .. import bundle, state
-from ..checkpoint import StreamedSnapshot
+from ..checkpoint import Pieces, StreamedSnapshot
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
 from ..policy import Checkpointing, Evicted, in_turn, is_sick, judge, to_thin, unmeasured
-from ..records import Leaf
 from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
@@ -83,17 +80,8 @@ def _thin(directory: ExperimentDirectory, opened: bundle.Bundle) -> bool:
     if tree is None:
         return False
     record = opened.record
-    places: dict[str, dict[int, bundle.StoredPiece]] = {}
-
-    def part(leaf: Leaf, start: int, size: int) -> memoryview:
-        if leaf.path not in places:
-            places[leaf.path] = {piece.start: piece for piece in opened.pieces(leaf)}
-        out = np.empty(size, np.uint8)
-        opened.read_piece(leaf, places[leaf.path][start], out.data)
-        return out.data
-
     # Its age and its place in the run stay; only its id is another one, since its content is.
     details = {**record.details, "thinned": True, "thinned_from": record.id}
-    directory.rewrite(opened, replace(record, details=details), StreamedSnapshot(tree, part))
+    directory.rewrite(opened, replace(record, details=details), StreamedSnapshot(tree, Pieces(opened)))
     logger.info("thinned %s: its optimizers were given up", opened.path)
     return True

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, final
 
 from .. import rng
 from ..checkpoint import Place
-from ..data import BatchSource, batches_of, differences_of
+from ..data import ANOTHER_BATCH, BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
 from ..harness import wanted
 from ..policy import Checkpointing
@@ -422,7 +422,7 @@ class Run:
             return found
         found += source.differences
         if self._within == "batches" and next_batch != source.fingerprint():
-            found.append("the data give another next batch than they would have")
+            found.append(ANOTHER_BATCH)
         if about is not None:
             found += differences_of(about, source.describe())
         return found
@@ -432,7 +432,7 @@ def _watch(objects: Mapping[str, Any]) -> Any:
     """Who counts updates and knows gradients; None where torch is not loaded."""
     if "torch" not in sys.modules:
         return None
-    from ._torch_updates import Updates
+    from .torch_updates import Updates
 
     return Updates(objects)
 

@@ -28,7 +28,6 @@ from ._tree import in_optimizers as in_optimizers
 from ._walk import Walk as Walk
 
 __all__ = [
-    "is_same_kind",
     "Adapter",
     "Buffers",
     "Fit",
@@ -48,6 +47,7 @@ __all__ = [
     "entries",
     "find",
     "in_optimizers",
+    "is_same_kind",
     "look",
     "named",
     "rebuild",

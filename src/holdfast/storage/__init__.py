@@ -3,6 +3,7 @@
 from ._local import LocalDisk as LocalDisk
 from ._memory import MemoryDisk as MemoryDisk
 from ._new_files import NewFiles as NewFiles
+from ._paths import is_below as is_below
 from ._protocol import Directory as Directory
 from ._protocol import Held as Held
 from ._protocol import ReadFile as ReadFile

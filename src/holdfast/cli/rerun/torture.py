@@ -18,7 +18,7 @@ from .._output import as_json, as_text
 from .._output.console import Cell, Console
 
 if TYPE_CHECKING:
-    from ...harness._torture import Torture, Trial
+    from ...harness.torture import Torture, Trial
 
 _SHOWN = 3
 
@@ -48,7 +48,7 @@ def torture(
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Run a script whole, then kill it at random instants and fill its disk; say whether it came to the same state."""
-    from ...harness._torture import torture as run_torture
+    from ...harness.torture import torture as run_torture
 
     if not kills and not disk_full:
         raise UsageError("nothing is to be done: pass --kills or --disk-full with a number above 0.")

@@ -19,7 +19,7 @@ from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, 
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, Resume, Run, save_by_hand
-from ...runtime._torch_updates import Updates
+from ...runtime.torch_updates import Updates
 from .._common.arguments import Abilities, Arguments
 from . import _loaders as loaders
 

@@ -46,11 +46,6 @@ class ReadyLoader(Disguised):
     def source(self) -> BatchSource:
         return self._source
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether the next iterator goes on in the middle of an epoch."""
-        return self._rest is not None
-
     def __iter__(self) -> Iterator[Any]:
         rest, vars(self)["_rest"] = self._rest, None
         return self._give([], self.source.begin(self._prepared.iteration), None) if rest is None else rest

@@ -16,10 +16,11 @@ from lightning.pytorch.trainer import call
 from ... import rng
 from ...checkpoint import Place, find
 from ...checkpoint import open as open_checkpoint
+from ...data import ANOTHER_BATCH
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
-from ...runtime._torch_updates import Updates
+from ...runtime.torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
 from .._common.loader_proxy import HeldLoader
@@ -405,7 +406,7 @@ class HoldfastCallback(Reporting, Checkpoint):
             found += each.source.differences
         now = [each.source.fingerprint() for each in self._held]
         if saved["within"] == "batches" and saved["next_batches"] != now:
-            found.append("the data give another next batch than they would have")
+            found.append(ANOTHER_BATCH)
         return found
 
 

@@ -14,8 +14,8 @@ from ...records import Moment
 from ...runtime import Ahead, ResumeReport, Resumption, Wanted, go_on, stream_digests, streams_used
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
-from ._sessions import Sessions
-from ._training import Training
+from ._sessions import Sessions, train_phases
+from ._training import Training, sampler_generators
 from ._values import Decoder, Encoder
 
 PLAIN = ("run", "graph", "phase", "finished", "history", "random")
@@ -109,6 +109,18 @@ class Position:
             "random": rng.capture_state(),
         }
 
+    def ahead(self) -> Ahead:
+        """What comes next: the batch, and the generators of the samplers of phases that have not begun."""
+        training = self.training
+        begun = {*self.finished.phases} if training is None else {*self.finished.phases, training.path}
+        generators = {
+            f"{path}: {name}": generator
+            for path, phase in train_phases(self._experiment._exec_plan.all).items()
+            if path not in begun
+            for name, generator in sampler_generators(phase).items()
+        }
+        return Ahead(None if training is None else training.next_batch, generators)
+
     def _run_state(self, entry: Any) -> dict[str, Any]:
         return Encoder(self.labels, frozenset({("ExecutionContext", "inputs")})).encode(entry)
 
@@ -164,7 +176,7 @@ class Position:
             self.training.arrive(self.nodes)
         rng.restore_state(dict(saved["random"]))
         self._behind = None
-        self._resumption.announce(Ahead)
+        self._resumption.announce(self.ahead)
 
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random streams."""

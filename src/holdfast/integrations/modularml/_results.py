@@ -18,6 +18,7 @@ from modularml.core.experiment.results.metric_store import MetricStore
 from modularml.core.experiment.results.train_results import TrainResults
 from modularml.core.training.loss_record import LossCollection, LossRecord
 
+from ... import state as states
 from ._values import Decoder, Encoder
 
 
@@ -140,6 +141,18 @@ def batches_state(executions: Iterable[Any]) -> list[dict[str, Any]]:
         }
         for execution in executions
     ]
+
+
+def batch_digest(executions: Iterable[Any], at: int) -> str:
+    """Of the samples that each sampler gives at this batch of an epoch; one that has fewer begins again."""
+    views = [
+        {stream: sampled.get_stream(stream) for stream in sampled.stream_names}
+        for sampled in (execution.sampled for execution in executions)
+    ]
+    rows = [
+        {stream: dict(each[at % len(each)].role_indices) for stream, each in one.items()} for one in views
+    ]
+    return states.digest(states.capture(rows))
 
 
 def put_batches(executions: Iterable[Any], state: Iterable[Mapping[str, Any]]) -> None:

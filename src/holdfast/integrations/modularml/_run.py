@@ -207,7 +207,9 @@ class Held:
             epoch=None if hook.startswith("phase") else epoch,
             batch=batch if hook.startswith("batch") else None,
         )
-        self._sessions.save_training(training.path, moment, self.position.parts, training.metrics)
+        self._sessions.announce(
+            *(training.path, moment, self.position.parts, self.position.ahead), training.metrics
+        )
 
     # --- hooks of the experiment --------------------------------------------------------------------
 
@@ -219,7 +221,8 @@ class Held:
             return
         self.position.arrive()
         self.position.announced.append(name)
-        self._sessions.save_whole(self.position.moment(hook, path), self.position.parts)
+        moment = self.position.moment(hook, path)
+        self._sessions.announce(WHOLE, moment, self.position.parts, self.position.ahead, {})
 
     # --- history ------------------------------------------------------------------------------------
 

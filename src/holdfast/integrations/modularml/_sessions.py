@@ -14,10 +14,10 @@ from typing import Any, final
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
-from ... import bundle, state
+from ... import bundle
 from ...policy import Checkpointing, attach_to_experiment, attach_to_training
 from ...records import Moment
-from ...runtime import ExperimentDirectory, LastStep, Session, Wanted
+from ...runtime import Ahead, ExperimentDirectory, Hooks, Session, Wanted
 from ._graph import memory_state
 from ._policies import IN_EXPERIMENT, IN_PHASES, independent, rule_of
 
@@ -58,7 +58,7 @@ class Sessions:
         self.directory: ExperimentDirectory | None = None
         self.is_in_use = False
         self._by_path: dict[str, Session] = {}
-        self._last_step = LastStep()
+        self._hooks = Hooks(None)
 
     # --- rules and their places ---------------------------------------------------------------------
 
@@ -75,6 +75,7 @@ class Sessions:
             also, share = [str(each) for each in [place, *folders]], self._settings.share_directory
             self.directory = ExperimentDirectory(place, run, also=also, share=share)
             _open[str(place.absolute())] = self
+            self._hooks = Hooks(self.directory)
         if whole is not None:
             rule = attach_to_experiment(IN_EXPERIMENT.check(whole))
             folder = rule.directory or place
@@ -135,40 +136,27 @@ class Sessions:
             return nullcontext()
         return self.directory.calls.heeding([session.rule for session in self._by_path.values()])
 
-    def save_training(
-        self, path: str, moment: Moment, parts: Callable[[], dict[str, Any]], metrics: dict[str, float]
+    def announce(
+        self,
+        path: str,
+        moment: Moment,
+        parts: Callable[[], dict[str, Any]],
+        ahead: Callable[[], Ahead],
+        metrics: Mapping[str, float],
     ) -> None:
-        """At a hook of a training loop: save if the rule of the phase at `path` says so."""
-        session, directory = self._by_path[path], self.directory
-        if directory is not None:
-            directory.writer.prepare(wait=moment.hook == "phase_end")
-            directory.writer.check()
-            directory.calls.hear(moment.hook)
-            session.watch.look(directory, moment, metrics)
-        reason = session.due(moment)
-        is_saved = False
-        if reason is not None and session.rule.mode == "memory":
-            session.memory.keep(
-                session._key(moment), state.capture(memory_state(self._experiment.model_graph))
-            )
-        elif reason is not None:
-            is_saved = session.save(moment, parts, reason=reason, metrics=metrics)
-        if directory is not None:
-            self._last_step.keep([session], moment, parts, metrics, is_saved=is_saved)
-            directory.calls.obey()
+        """At a hook of the phase at `path`, or of the experiment (`WHOLE`): save if its own policy says so.
 
-    def save_whole(self, moment: Moment, parts: Callable[[], dict[str, Any]]) -> None:
-        """At a hook of the experiment: save if its own rule says so."""
-        session = self._by_path[WHOLE]
-        if self.directory is not None:
-            self.directory.writer.check()
-        reason = session.due(moment)
-        if reason is not None:
-            session.save(moment, parts, reason=reason, metrics={})
+        In memory it is what ModularML itself would keep there.
+        """
+        session = self._by_path[path]
+        if session.rule.mode == "memory":
+            parts = lambda: memory_state(self._experiment.model_graph)  # noqa: E731
+        self._hooks.prepare(moment.hook)
+        self._hooks.announce(moment, [session], parts, ahead=ahead, metrics=metrics)
 
     def rescue(self, err: BaseException) -> None:
-        """Training has failed: save its last complete step, if its rule says so."""
-        self._last_step.rescue(err)
+        """Training has failed: save its last complete step, if its policy says so."""
+        self._hooks.last_step.rescue(err)
 
     # --- what they know -----------------------------------------------------------------------------
 

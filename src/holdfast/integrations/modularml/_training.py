@@ -10,7 +10,7 @@ from typing import Any, final
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
 from ...errors import PlanMismatchError
-from ._results import Losses, batches_state, fill_metrics, metrics_state, put_batches
+from ._results import Losses, batch_digest, batches_state, fill_metrics, metrics_state, put_batches
 from ._values import Decoder, Encoder, holds_all
 
 
@@ -28,6 +28,7 @@ class Training:
         self.losses = Losses()
         self.hook: tuple[str, int, int] = ("phase_start", 0, 0)
         self._batches: list[dict[str, Any]] = []
+        self._executions: list[Any] = []
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until the loop is at its hook
         self._set_aside: list[Any] = []
 
@@ -78,7 +79,15 @@ class Training:
             return
         if self._behind is not None:
             put_batches(executions, self._behind["batches"])
-        self._batches = batches_state(executions)
+        self._batches, self._executions = batches_state(executions), executions
+
+    @property
+    def next_batch(self) -> str | None:
+        """The digest of the rows that the samplers give next; None at the end of the phase, and before they have drawn."""
+        hook, _, batch = self.hook
+        if hook == "phase_end" or not self._executions:
+            return None
+        return batch_digest(self._executions, {"batch_start": batch, "batch_end": batch + 1}.get(hook, 0))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -98,6 +107,16 @@ class Training:
             "callbacks": [_callback_state(each, labels) for each in _callbacks(self.phase)],
             "batches": self._batches,
         }
+
+
+def sampler_generators(phase: TrainPhase) -> dict[str, Any]:
+    """The random generators of a phase's samplers and of what cuts their samples into batches."""
+    samplers = [binding.sampler for binding in phase.input_sources if binding.sampler is not None]
+    return {
+        f"{name} {index}": owner.rng
+        for index, sampler in enumerate(samplers)
+        for name, owner in (("sampler", sampler), ("batcher", sampler.batcher))
+    }
 
 
 def _callbacks(phase: TrainPhase) -> list[Any]:

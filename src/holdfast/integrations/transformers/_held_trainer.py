@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from ... import rng
 from ...checkpoint import find, path_of
 from ...checkpoint import open as open_checkpoint
+from ...data import ANOTHER_BATCH
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
@@ -388,5 +389,5 @@ class HoldfastCallback(Reporting, TrainerCallback):
         found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
         found += source.differences
         if not saved["loader"]["source"]["finished"] and saved["next_batch"] != source.fingerprint():
-            found.append("the data give another next batch than they would have")
+            found.append(ANOTHER_BATCH)
         return found

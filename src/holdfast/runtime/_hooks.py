@@ -1,0 +1,98 @@
+"""What happens at each hook of a run, whoever's training loop announces it.
+
+In this order: *prepare* (a lazy save is sealed before anything writes weights), *check* (a failed save surfaces),
+hear what was asked for from outside, *look* whether everything is finite, find what is *due*, *save* it, *keep* a copy
+of the step, and *obey* a signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, final
+
+from ..records import Moment
+from ._directory import ExperimentDirectory
+from ._expected import Ahead
+from ._last_step import LastStep
+from ._session import Session
+
+
+@final
+class Hooks:
+    """The hooks of one run; without a directory it saves to memory only.
+
+    Attributes:
+        pending: saves that are due at this hook and have not begun, each a reason and a moment.
+    """
+
+    def __init__(self, directory: ExperimentDirectory | None) -> None:
+        self._directory = directory
+        self.last_step = LastStep()
+        self.pending: list[tuple[str, Moment]] = []
+
+    def prepare(self, hook: str) -> None:
+        """The run comes to this hook: what is done there (callbacks, at the end of a phase) may write weights."""
+        if self._directory is not None:
+            self._directory.writer.prepare(wait=hook == "phase_end")
+
+    def announce(
+        self,
+        moment: Moment,
+        sessions: Sequence[Session],
+        parts: Callable[[], Any],
+        *,
+        ahead: Callable[[], Ahead],
+        metrics: Mapping[str, float],
+        losses: Collection[str] = (),
+        watching: Sequence[Session] | None = None,
+    ) -> None:
+        """The run is at this hook, everything that belongs to it done: count it, and save where a policy says so.
+
+        Args:
+            sessions: whose policies count this hook, in the order in which they save.
+            parts: asked for what a checkpoint holds; `ahead`, for what comes next.
+            losses: names of metrics that are to be finite, besides `monitor` and those with "loss" in their name.
+            watching: who says whether the run is finite; by default `sessions`.
+
+        Raises:
+            SaveError: an earlier save in the background has failed, or this one did.
+            Preempted, KeyboardInterrupt: a signal has told the run to leave, and its state is saved.
+            DivergenceError: what is trained is not finite, and a policy minds; nothing was saved now.
+        """
+        directory = self._directory
+        if directory is not None:
+            directory.writer.check()
+            directory.calls.hear(moment.hook)
+        self.look(sessions if watching is None else watching, moment, metrics, losses)
+        due = [(session, reason) for session in sessions if (reason := session.due(moment))]
+        # A kill between two saves of one moment must not lose the second: the first says that it is due.
+        self.pending = [(reason, moment) for _, reason in due]
+        is_saved = False
+        for session, reason in due:
+            self.pending.pop(0)
+            was_taken = session.save(moment, parts, reason=reason, metrics=metrics, ahead=ahead)
+            is_saved |= was_taken and session.rule.mode == "disk"
+        if directory is not None:
+            self.last_step.keep(sessions, moment, parts, metrics, is_saved=is_saved)
+            directory.calls.obey()
+
+    def look(
+        self,
+        watching: Sequence[Session],
+        moment: Moment,
+        metrics: Mapping[str, float] | None = None,
+        losses: Collection[str] = (),
+    ) -> None:
+        """Let each policy that minds say whether the run is still finite.
+
+        Raises:
+            DivergenceError: it is not.
+        """
+        for session in watching:
+            session.watch.look(self._directory, moment, metrics or {}, losses)
+
+    def look_at_end(self, watching: Sequence[Session], moment: Moment) -> None:
+        """The same once everything is committed, of what was saved last."""
+        if self._directory is not None and any(session.watch.is_on for session in watching):
+            self._directory.writer.settle()
+            self.look(watching, moment)
