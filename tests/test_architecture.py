@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,34 @@ def test_no_room_imports_a_private_module_of_another():
         and any(part.startswith("_") for part in inside)
     ]
     assert private == []
+
+
+def imports_of(file: Path) -> set[Path]:
+    """The modules of the package that this one imports: inside functions and for types alone, too."""
+    package = file.parent
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package
+            for _ in range(node.level - 1):
+                base = base.parent
+            base = base.joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                found |= {base / alias.name} if _file_of(base / alias.name) else {base}
+    return {there for each in found if (there := _file_of(each)) and there != file}
+
+
+def _file_of(module: Path) -> Path | None:
+    return next(
+        (each for each in (module.with_suffix(".py"), module / "__init__.py") if each.is_file()), None
+    )
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = graphlib.TopologicalSorter({file: imports_of(file) for file in SOURCE.rglob("*.py")})
+    graph.prepare()  # raises a CycleError that names the circle
+
+
+def test_no_folder_has_more_than_20_modules():
+    folders = {file.parent for file in SOURCE.rglob("*.py")}
+    assert {folder.name: many for folder in folders if (many := len([*folder.glob("*.py")])) > 20} == {}

@@ -27,6 +27,7 @@ from holdfast.errors import (
     PlanMismatchError,
     RunActiveError,
     StateMismatchError,
+    UsageError,
 )
 from holdfast.records import Moment
 from small_runs import experiment, graph, on_disk, rows, train
@@ -83,7 +84,7 @@ def test_a_checkpoint_that_is_not_there(tmp_path, saved, ask, name):
 
 def test_a_checkpoint_without_a_name_is_not_there(tmp_path, saved):
     run = again(tmp_path)
-    with refused(tmp_path, CheckpointNotFoundError, FileNotFoundError, match="runs", run=run):
+    with refused(tmp_path, UsageError, ValueError, match="by its path or name, not as ''", run=run):
         run.restore_checkpoint("")
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from holdfast import state
 from holdfast.errors import UsageError
 from holdfast.experiment import Callback, Context, EarlyStopping, ModelGraph, ModelNode
+from holdfast.experiment import _steps as steps
 from holdfast.experiment._callbacks import in_order
-from holdfast.experiment.backends import torch as steps
 from holdfast.records import Moment
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from holdfast import state
 from holdfast.errors import StateMismatchError
 from holdfast.experiment import Loss, ModelGraph, ModelNode
-from holdfast.experiment.backends import torch as steps
+from holdfast.experiment import _steps as steps
 
 LOSS = Loss("cross_entropy", nn.functional.cross_entropy, output="head", target="digit")
 GENERATOR = np.random.default_rng(7)

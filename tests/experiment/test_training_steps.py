@@ -8,7 +8,7 @@ from torch import nn
 
 from holdfast.errors import GraphError
 from holdfast.experiment import ModelGraph, ModelNode
-from holdfast.experiment.backends import torch as steps
+from holdfast.experiment import _steps as steps
 
 BATCH = {"x": torch.ones(4, 2)}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast.runtime._divergence import Rollbacks
+from holdfast.runtime._resuming.rollbacks import Rollbacks
 
 
 def check_rollback(train: Callable[[Path, bool], Any], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -534,7 +534,7 @@ def test_a_resume_names_the_sampler_that_will_draw_another_order():
         9
     )
     run(anew)
-    assert hf.last_resume(anew).differences == [
+    assert [*hf.last_resume(anew).differences] == [
         "the random stream 'train: batcher 0' gives another number next than it would have"
     ]
 
@@ -548,7 +548,7 @@ def test_a_resume_names_a_next_batch_of_other_samples(monkeypatch):
     sampler = anew.execution_plan.get_train_phase("pretrain").input_sources[0].sampler
     sampler.batcher.rng = np.random.default_rng(9)
     run(anew)
-    assert hf.last_resume(anew).differences == ["the data give another next batch than they would have"]
+    assert [*hf.last_resume(anew).differences] == ["the data give another next batch than they would have"]
 
 
 def test_a_signal_is_answered_at_a_hook_of_the_experiment(tmp_path):

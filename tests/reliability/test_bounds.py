@@ -64,7 +64,7 @@ def test_of_bytes_that_many_arrays_share_the_damage_of_each_is_named():
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "/dev/null", "/dev/null/x"])
 def test_a_path_that_no_checkpoint_can_have_is_an_error_of_the_library(path):
-    with pytest.raises((CheckpointNotFoundError, CheckpointDamagedError)):
+    with pytest.raises((CheckpointNotFoundError, CheckpointDamagedError, UsageError)):
         holdfast.open(path)
 
 

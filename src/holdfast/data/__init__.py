@@ -17,6 +17,7 @@ from ._stateful import StatefulBatches as StatefulBatches
 from ._torch_loader import TorchLoaderBatches as TorchLoaderBatches
 
 __all__ = [
+    "ANOTHER_BATCH",
     "BATCHES",
     "Batch",
     "BatchSource",

@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..policy import Direction
 from ..records import Moment
 
 if TYPE_CHECKING:
     from ._graph import ModelGraph
     from ._results import RunResults
-
-Direction = Literal["min", "max"]
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .. import rng
 from ..data import BatchSource
@@ -27,6 +27,7 @@ from ..runtime import (
 )
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
+from ._history import HistoryEntry
 from ._loss import outputs_needed
 from ._measuring import measure
 from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit, walk
@@ -35,8 +36,19 @@ from ._results import RunResults
 from ._saving import WHOLE
 from ._training import Training
 
-if TYPE_CHECKING:
-    from ._experiment import Experiment
+
+class Plan(Protocol):
+    """What an execution needs of the experiment that it runs."""
+
+    label: str
+    graph: ModelGraph | None
+    callbacks: tuple[Callback, ...]
+    history: list[HistoryEntry]
+
+    @property
+    def units(self) -> tuple[Unit, ...]: ...
+
+    def describe_plan(self, sources: Mapping[str, BatchSource]) -> dict[str, dict[str, Any]]: ...
 
 
 class Execution:
@@ -52,7 +64,7 @@ class Execution:
 
     def __init__(
         self,
-        experiment: Experiment,
+        experiment: Plan,
         run: str,
         sources: Mapping[str, BatchSource],
         sessions: Mapping[str, Session],

@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
-from .backends import to_numpy
-from .backends._arrays import is_tensor
+from .backends import is_tensor, to_numpy
 
 
 class Loss:

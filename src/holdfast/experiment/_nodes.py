@@ -8,8 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeAlias
 
 from ..errors import GraphError
-from .backends import Backend, backend_of, merge
-from .backends._arrays import How
+from .backends import Backend, How, backend_of, merge
 
 OptimizerFactory: TypeAlias = Callable[[list[Any]], Any]
 """Takes the parameters, gives an optimizer: `lambda parameters: torch.optim.Adam(parameters, lr=1e-3)`."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..policy import Direction
 from ..runtime import Table
-from ._callbacks import Direction
 
 if TYPE_CHECKING:
     import pandas

@@ -9,25 +9,50 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from ..data import ANOTHER_BATCH, BatchSource
 from ..errors import UsageError
-from ._callbacks import Context
+from ..records import Moment
+from ._callbacks import Callback, Context
+from ._graph import ModelGraph
 from ._loss import Averages, outputs_needed, total_loss
 from ._measuring import measure, num_samples
 from ._phases import TrainPhase
+from ._progress import Progress
+from ._results import RunResults
 
-if TYPE_CHECKING:
-    from ._execution import Execution
-    from ._graph import ModelGraph
+
+class Host(Protocol):
+    """What a train phase needs of the run that it belongs to."""
+
+    label: str
+    step: int
+    results: RunResults
+    progress: Progress
+
+    @property
+    def graph(self) -> ModelGraph: ...
+
+    def moment(
+        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
+    ) -> Moment: ...
+
+    def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None: ...
+
+    def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None: ...
+
+    def finish_unit(self, path: str) -> None: ...
+
+    def at_rest(self, loop: Training) -> AbstractContextManager[None]: ...
 
 
 class Training:
     """One train phase, being run."""
 
-    def __init__(self, run: Execution, phase: TrainPhase, path: str, source: BatchSource) -> None:
+    def __init__(self, run: Host, phase: TrainPhase, path: str, source: BatchSource) -> None:
         self._run, self._phase, self.path = run, phase, path
         self._source = source
         self._validation = phase.validation_batches()
@@ -118,7 +143,7 @@ class Training:
         else:
             outputs = self._graph.forward(batch, self._outputs)
             loss, values = total_loss(self._phase.losses, outputs, batch)
-            backend().backward(
+            steps().backward(
                 self._graph, loss / self._phase.accumulate if self._phase.accumulate > 1 else loss
             )
             values |= {metric.label: metric(outputs, batch) for metric in self._phase.metrics}
@@ -131,7 +156,7 @@ class Training:
 
     def _update(self) -> None:
         self._micro_step = 0
-        backend().optimizer_step(self._graph, self._phase.clip_norm)
+        steps().optimizer_step(self._graph, self._phase.clip_norm)
         self._run.step += 1
         if self._phase.scheduler_step == "batch":
             self._step_scheduler(self._averages.means())
@@ -141,7 +166,7 @@ class Training:
         if name is not None and name not in metrics:
             raise UsageError(f"scheduler_metric={name!r} is not measured; there are {', '.join(metrics)}")
         if self._graph.scheduler is not None:
-            backend().scheduler_step(self._graph, None if name is None else metrics[name])
+            steps().scheduler_step(self._graph, None if name is None else metrics[name])
 
     def _announce(
         self,
@@ -196,7 +221,7 @@ class Training:
         self._micro_step = saved["micro_step"]
         self._graph.zero_grad()
         if saved["gradients"]:
-            backend().set_gradients(self._graph, saved["gradients"])
+            steps().set_gradients(self._graph, saved["gradients"])
         self._thaw = list(saved["thaw"])
         self.stop_reason = saved["stop_reason"]
         for callback, state in zip(self._phase.callbacks, saved["callbacks"], strict=True):
@@ -231,11 +256,11 @@ class Training:
 
 def _gradients(graph: ModelGraph) -> dict[str, Any]:
     """Those that wait for an update: of an accumulation, or whatever a step of the user's left."""
-    return backend().gradients(graph) if "torch" in sys.modules else {}
+    return steps().gradients(graph) if "torch" in sys.modules else {}
 
 
-def backend() -> Any:
-    """The torch backend: whoever trains by gradients has torch loaded."""
-    from .backends import torch
+def steps() -> Any:
+    """The steps of an optimizer: whoever trains by gradients has torch loaded."""
+    from . import _steps
 
-    return torch
+    return _steps

@@ -26,6 +26,7 @@ from ._judge import in_turn as in_turn
 from ._judge import judge as judge
 from ._judge import to_thin as to_thin
 from ._judge import unmeasured as unmeasured
+from ._keep import Direction as Direction
 from ._keep import Keep as Keep
 from ._keep import KeepBest as KeepBest
 from ._keep import KeepEvery as KeepEvery
@@ -50,6 +51,7 @@ __all__ = [
     "TRAINING_NAME_TEMPLATE",
     "TRAINING_PLACEHOLDERS",
     "Checkpointing",
+    "Direction",
     "Evicted",
     "Interval",
     "Keep",

@@ -3,15 +3,15 @@
 from .._shown import shown_in as _shown_in
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
-from ._expected import Ahead, stream_digests, streams_used
 from ._hooks import Hooks
-from ._hyperparameters import check_override, merged, options_of, settle
 from ._loop import Loop
 from ._manual import save_by_hand
 from ._prune import plan, prune
-from ._resume import go_on
-from ._resume_options import Resume, Wanted
-from ._resumption import ResumeReport, Resumption
+from ._resuming.expected import Ahead, stream_digests, streams_used
+from ._resuming.hyperparameters import check_override, merged, options_of, settle
+from ._resuming.options import Resume, Wanted
+from ._resuming.report import ResumeReport, Resumption
+from ._resuming.resume import go_on
 from ._run import Run
 from ._session import Session
 from ._standalone import load, save

@@ -31,14 +31,14 @@ from ..policy import Options, Saved
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage, is_below
 from ._costs import Accounting, Pace, Stopwatch
-from ._divergence import Rollbacks
-from ._expected import Ahead, fingerprint_of
 from ._requests import Calls
+from ._resuming.expected import Ahead, fingerprint_of
+from ._resuming.rollbacks import Rollbacks
 from ._snapshots import Taking
 from ._writer import BackgroundWriter
 
 if TYPE_CHECKING:
-    from ._resumption import Resumption
+    from ._resuming.report import Resumption
 
 logger = logging.getLogger("holdfast")
 

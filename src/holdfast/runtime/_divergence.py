@@ -10,19 +10,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
-from .. import bundle, rng
+from .. import bundle
 from ..checkpoint import describe_sickness
 from ..errors import DivergenceError
 from ..policy import Options, is_sick
 from ..records import CheckpointRecord, Moment
-
-if TYPE_CHECKING:
-    from ._directory import ExperimentDirectory
+from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
 
@@ -82,45 +76,6 @@ class Watch:
             and directory.rollbacks.count < self._options.max_rollbacks
         )
         raise DivergenceError(why, None if aim is None else aim.path, wants and aim is not None)
-
-
-@dataclass(slots=True)
-class Rollbacks:
-    """How often a run was rolled back, recorded with what it saves afterwards.
-
-    Attributes:
-        count: rollbacks so far, earlier processes of the run included.
-        why: what the last one was for.
-        aims: ids of the checkpoints that they led to, in this process.
-    """
-
-    count: int = 0
-    why: str = ""
-    aims: list[str] = field(default_factory=list)
-    _is_due: bool = False
-
-    def begin(self, why: str, aim: CheckpointRecord) -> None:
-        self.count, self.why, self._is_due = self.count + 1, why, True
-        self.aims.append(aim.id)
-        logger.warning("rollback %d, to %s: %s", self.count, aim.name, why)
-
-    def read(self, record: CheckpointRecord) -> None:
-        """The run goes on from this checkpoint, and has been rolled back as often as it says at least."""
-        saved = record.details.get("rollbacks")
-        if isinstance(saved, Mapping) and isinstance(saved.get("count"), int):
-            self.count = max(self.count, saved["count"])
-
-    def reseed(self, run: str) -> bool:
-        """After a rollback, once: seed the global random streams by it; whether that was so."""
-        if not self._is_due:
-            return False
-        self._is_due = False
-        rng.seed_everything(int.from_bytes(blake3(f"{run} {self.count}".encode()).digest(4)))
-        return True
-
-    @property
-    def sentence(self) -> str:
-        return f"rolled back ({self.count}), with new random numbers: {self.why}"
 
 
 def aim_of(directory: ExperimentDirectory) -> bundle.Listed | None:

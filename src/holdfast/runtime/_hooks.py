@@ -12,8 +12,8 @@ from typing import Any, final
 
 from ..records import Moment
 from ._directory import ExperimentDirectory
-from ._expected import Ahead
 from ._last_step import LastStep
+from ._resuming.expected import Ahead
 from ._session import Session
 
 

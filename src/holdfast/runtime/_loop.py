@@ -28,13 +28,13 @@ from ..policy import (
 from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
-from ._expected import Ahead, generators_in, stream_digests, streams_used
 from ._hooks import Hooks
-from ._hyperparameters import check_override, merged, options_of, settle
 from ._manual import save_by_hand
-from ._resume import go_on
-from ._resume_options import Resume, Wanted
-from ._resumption import ResumeReport, Resumption
+from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
+from ._resuming.hyperparameters import check_override, merged, options_of, settle
+from ._resuming.options import Resume, Wanted
+from ._resuming.report import ResumeReport, Resumption
+from ._resuming.resume import go_on
 from ._session import Session
 from ._table import Table
 

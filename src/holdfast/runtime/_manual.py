@@ -10,7 +10,7 @@ from typing import Any, Literal
 from .. import bundle, state
 from ..records import MANUAL, Moment
 from ._directory import ExperimentDirectory
-from ._expected import Ahead
+from ._resuming.expected import Ahead
 
 
 def save_by_hand(

@@ -24,10 +24,10 @@ from ..harness import wanted
 from ..policy import Checkpointing
 from ..records import Moment
 from ._costs import Accounting
-from ._expected import Ahead
 from ._loop import Loop
-from ._resume_options import Resume
-from ._resumption import ResumeReport
+from ._resuming.expected import Ahead
+from ._resuming.options import Resume
+from ._resuming.report import ResumeReport
 from ._standalone import numbers
 from ._table import Table
 

@@ -19,8 +19,8 @@ from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._costs import Pace, Stopwatch
 from ._directory import ExperimentDirectory
 from ._divergence import Watch
-from ._expected import Ahead
 from ._requests import COMPLETE
+from ._resuming.expected import Ahead
 from ._retention import given_up, spared, thin
 from ._snapshots import InMemory
 

@@ -1,14 +1,16 @@
-"""What a checkpoint leaves out at its user's wish: the place is kept in the tree, and says so."""
+"""What a checkpoint leaves out: excluded by its user, or an optimizer thinned out later. Its place stays in the tree, marked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from ..paths import matches
-from ..records import Node, Object
-from ._tree import entries
+from ..records import PLAIN, Node, Object, leaves
+from ._tree import OPTIMIZER, aliased, entries
 
 _ADAPTER = "excluded"
+
+THINNED = {"thinned": True}
 
 
 def is_excluded(path: str, patterns: Sequence[str]) -> bool:
@@ -28,3 +30,36 @@ def is_left_out(node: Node) -> bool:
 def all_left_out(tree: Node) -> Iterator[str]:
     """The paths of everything that was left out."""
     return (path for path, node in entries(tree) if is_left_out(node))
+
+
+def without_optimizers(tree: Node) -> Node | None:
+    """The tree with a mark in the place of each optimizer; None if it has none, or something else needs its arrays."""
+    thin = _thin(tree)
+    gone = {leaf.path for leaf in leaves(tree)} - {leaf.path for leaf in leaves(thin)}
+    if not any(_is_mark(node) for _, node in entries(thin)) or not gone.isdisjoint(aliased(thin)):
+        return None
+    return thin
+
+
+def all_thinned(tree: Node) -> list[str]:
+    """The paths of the optimizers that were given up."""
+    return [path for path, node in entries(tree) if _is_mark(node)]
+
+
+def _thin(node: Node) -> Node:
+    if type(node) in PLAIN:
+        return node
+    if isinstance(node, Object):
+        if node.adapter == OPTIMIZER:
+            mark = left_out(node.type)
+            return Object(mark.adapter, mark.type, mark.state, THINNED)
+        return Object(node.adapter, node.type, _thin(node.state), node.about)
+    if isinstance(node, dict):
+        return {key: _thin(value) for key, value in node.items()}
+    if type(node) in (list, tuple):
+        return type(node)(_thin(value) for value in node)
+    return node
+
+
+def _is_mark(node: Node) -> bool:
+    return is_left_out(node) and bool(node.about.get("thinned"))

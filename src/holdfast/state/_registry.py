@@ -13,18 +13,13 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 from .. import rng
 from ..records import Leaf, Node
 from . import adapters
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from ._fit import Fit, Make
-    from ._names import Names
-    from ._walk import Walk
+from ._names import Names
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
 _FIRST = ("parts",)
@@ -34,84 +29,33 @@ Read = Callable[[Leaf, Any], None]
 """Fills the second argument, `leaf.size_bytes` of uint8, with the bytes of the first."""
 
 
-class Adapter(Protocol):
-    """Takes objects of some types apart, and puts a state back into a live one.
-
-    One whose objects others may refer to has `introduce(value, names, path)` too, which names these.
-    """
+class Claimant(Protocol):
+    """What the registry knows of an adapter; see `Adapter` for what adapters do."""
 
     @property
-    def name(self) -> str:
-        """What `Object.adapter` says; part of the format, so never changed."""
-        ...
+    def name(self) -> str: ...
 
-    def claims(self, kind: type) -> bool:
-        """Whether values of exactly this type are its own."""
-        ...
+    def claims(self, kind: type) -> bool: ...
 
-    def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        """The state of `value`: plain data, or what `walk.node` and `walk.array` gave for its parts.
+    @property
+    def capture(self) -> Callable[..., Node]: ...
 
-        Raises:
-            UnsupportedStateError: it cannot be saved; say so through `walk.refuse`.
-        """
-        ...
-
-    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        """Compare `live` with the saved `node` and return what will fill it; change nothing yet.
-
-        What does not fit is told to `fit.problem`, and `fit.keep(live)` is returned in its place.
-        """
-        ...
+    @property
+    def plan(self) -> Callable[..., Callable[[], Any]]: ...
 
 
-_registered: list[Adapter] = []
-_by_type: dict[type, Adapter | None] = {}
+_registered: list[Claimant] = []
+_by_type: dict[type, Claimant | None] = {}
 _loaded: dict[str, ModuleType] = {}
 
 
-def register_adapter(adapter: Adapter) -> None:
-    """Let `adapter` take the types it claims, before all that were there; `docs/adapters.md` tells more.
-
-    Needed for classes that have no `state_dict` and `load_state_dict`, and cannot be given them:
-
-        class Thermostat:
-            __slots__ = ("degrees",)
-
-            def __init__(self, degrees):
-                self.degrees = degrees
-
-        class ThermostatAdapter:
-            name = "mylab.thermostat"  # is written into checkpoints: never change it
-
-            def claims(self, kind):
-                return kind is Thermostat
-
-            def capture(self, value, walk, path):
-                part = walk.node(value.degrees, walk.child(path, "degrees"))
-                return Object(self.name, "Thermostat", {"degrees": part})
-
-            def plan(self, live, node, fit, path):
-                saved = fit.object_of(self.name, live, node, path, holds=dict)
-                if saved is None:
-                    return fit.keep(live)
-                degrees = fit.into(live.degrees, saved.state["degrees"], f"{path}/degrees")
-
-                def put_back():
-                    live.degrees = degrees()
-                    return live
-
-                return put_back
-
-        holdfast.register_adapter(ThermostatAdapter())
-
-    with `from holdfast.records import Object`.
-    """
+def register(adapter: Claimant) -> None:
+    """Let `adapter` take the types it claims, before all that were there."""
     _registered.insert(0, adapter)
     _by_type.clear()
 
 
-def adapter_of(kind: type) -> Adapter | None:
+def adapter_of(kind: type) -> Claimant | None:
     """The adapter of values of exactly this type."""
     found = _by_type.get(kind)
     if found is None:
@@ -129,7 +73,7 @@ def introduce(value: Any, names: Names, path: str) -> None:
         named(value, names, path)
 
 
-def adapter_named(name: str) -> Adapter | None:
+def adapter_named(name: str) -> Claimant | None:
     """The adapter that wrote an `Object`, if it is here."""
     _load_present()
     return next((adapter for adapter in _in_order() if adapter.name == name), None)
@@ -145,7 +89,7 @@ def maker_of(kind: str) -> Callable[[Leaf, Read], Any] | None:
     return next((maker for maker in makers if maker is not None), None)
 
 
-def _in_order() -> Iterator[Adapter]:
+def _in_order() -> Iterator[Claimant]:
     yield from _registered
     frameworks = sorted(set(_loaded) - {*_FIRST, *_LAST})
     for file in (*_FIRST, *frameworks, *_LAST):

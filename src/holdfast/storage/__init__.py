@@ -12,6 +12,7 @@ from ._protocol import Storage as Storage
 from ._protocol import WriteFile as WriteFile
 
 __all__ = [
+    "is_below",
     "Directory",
     "Held",
     "LocalDisk",

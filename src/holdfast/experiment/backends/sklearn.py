@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from ...errors import GraphError
-from ._arrays import to_numpy
+from ._dispatch import to_numpy
 
 
 def owns(model: Any) -> bool:

@@ -1,4 +1,4 @@
-"""torch modules as nodes, and the steps of an optimizer on a graph.
+"""torch modules as nodes.
 
 What enters a module: tensors keep their dtype; NumPy floats take the module's floating dtype (so that
 float64 columns feed float32 layers), integers and bools stay. All are brought to the module's device.
@@ -8,22 +8,15 @@ NumPy arrays are copied: a module that works in place must not reach into the da
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ... import paths
 from ...errors import GraphError
-from ._arrays import How
-from ._arrays import to_numpy as host_array
-
-if TYPE_CHECKING:
-    from .._graph import ModelGraph
-
+from ._arrays import How, to_host
 
 # --- models -----------------------------------------------------------------------------------------
 
@@ -73,7 +66,7 @@ def to_tensor(value: Any, *, device: Any = None, floating: torch.dtype | None = 
     """
     if isinstance(value, torch.Tensor):
         return value if device is None else value.to(device)
-    array = host_array(value)
+    array = to_host(value)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return torch.tensor(array, dtype=floating if array.dtype.kind == "f" else None, device=device)
@@ -116,103 +109,3 @@ def make_optimizer(factory: Callable[[list[Any]], Any], over: list[Any], where: 
             f"{where}: {type(optimizer).__name__} needs a closure, which a TrainPhase cannot give"
         )
     return optimizer
-
-
-def backward(graph: ModelGraph, loss: torch.Tensor) -> None:
-    """Add the gradients of `loss` (a scalar), scaled if the graph has a scaler.
-
-    Raises:
-        GraphError: the loss depends on no parameter that is trained.
-    """
-    if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
-        raise GraphError(
-            "the loss depends on no trainable parameter: is every node before it frozen or fitted?"
-        )
-    (loss if graph.scaler is None else graph.scaler.scale(loss)).backward()
-
-
-def optimizer_step(graph: ModelGraph, clip_norm: float | None = None) -> bool:
-    """One update of all optimizers from the gradients there are; then no gradient is left.
-
-    Unscales, clips the norm over all parameters together to `clip_norm`, steps, updates the scaler.
-    Answers False if the scaler skipped the update because a gradient was not finite.
-
-    Raises:
-        GraphError: the graph is missing an optimizer.
-    """
-    graph.require_optimizer()
-    scaler = graph.scaler
-    active = [optimizer for optimizer in graph.optimizers if _has_gradients(optimizer)]
-    if clip_norm is not None:
-        if scaler is not None:
-            for optimizer in active:
-                scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(graph.parameters(), clip_norm)
-    scale = 0.0 if scaler is None else scaler.get_scale()
-    for optimizer in graph.optimizers:
-        # Where all is frozen there is no gradient: a scaler refuses to step, and a schedule wants to see a step.
-        if scaler is not None and optimizer in active:
-            scaler.step(optimizer)
-        else:
-            optimizer.step()
-    if scaler is not None and active:
-        scaler.update()
-    graph.zero_grad()
-    return scaler is None or scaler.get_scale() >= scale
-
-
-def scheduler_step(graph: ModelGraph, metric: float | None = None) -> None:
-    """Advance the learning-rate schedule; nothing without one.
-
-    Raises:
-        GraphError: the schedule follows a metric (`ReduceLROnPlateau`) and none was given.
-    """
-    match graph.scheduler:
-        case None:
-            return
-        case ReduceLROnPlateau() as scheduler:
-            if metric is None:
-                raise GraphError("ReduceLROnPlateau follows a metric: name the one it should monitor")
-            scheduler.step(metric)
-        case scheduler:
-            scheduler.step()
-
-
-def gradients(graph: ModelGraph) -> dict[str, torch.Tensor]:
-    """The gradients there are, by parameter path (`encoder/0.weight`); live, not copies."""
-    return {path: p.grad for path, p in _named_parameters(graph).items() if p.grad is not None}
-
-
-def set_gradients(graph: ModelGraph, saved: Mapping[str, Any]) -> None:
-    """Put copies of saved gradients back; parameters that are not named have none afterwards.
-
-    Raises:
-        GraphError: a path names no parameter, or one of another shape; nothing was changed.
-    """
-    named = _named_parameters(graph)
-    for path, gradient in saved.items():
-        if path not in named:
-            raise GraphError(f"there is no parameter {path!r} for this gradient")
-        if named[path].shape != gradient.shape:
-            raise GraphError(
-                f"parameter {path!r} has shape {tuple(named[path].shape)}, its gradient {tuple(gradient.shape)}"
-            )
-    if saved and graph.scaler is not None:
-        graph.scaler.scale(torch.zeros((), device=next(iter(named.values())).device))  # makes its own tensors
-    for path, parameter in named.items():
-        gradient = saved.get(path)
-        parameter.grad = None if gradient is None else to_tensor(gradient).to(parameter, copy=True)
-
-
-def _named_parameters(graph: ModelGraph) -> dict[str, torch.nn.Parameter]:
-    """Every parameter once, under the first path that leads to it."""
-    first_path: dict[torch.nn.Parameter, str] = {}
-    for node in graph.model_nodes:
-        if owns(node.model):
-            for name, parameter in node.model.named_parameters():
-                first_path.setdefault(parameter, paths.child(node.label, name))
-    return {path: parameter for parameter, path in first_path.items()}
-
-
-def _has_gradients(optimizer: Optimizer) -> bool:
-    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])

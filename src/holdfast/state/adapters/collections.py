@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...records import Node, Object
+from .._adapter import Adapter
 from .._fit import Fit, Make
-from .._registry import Adapter
 from .._tree import COLLECTION
 from .._walk import Walk, type_name
 from .python import DICT, LIST

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 Options = Sequence[Mapping[str, Any]]
 """Of each group of each optimizer, in order."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from ..records import CheckpointRecord
-from ._divergence import Rollbacks
-from ._expected import Ahead, fingerprint_of
-from ._expected import differences as ahead_differences
+from ...records import CheckpointRecord
+from .expected import Ahead, fingerprint_of
+from .expected import differences as ahead_differences
+from .rollbacks import Rollbacks
 
 logger = logging.getLogger("holdfast")
 

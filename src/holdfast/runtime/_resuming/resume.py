@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
-from .. import bundle, fingerprint
-from ..checkpoint import describe_sickness, locate
-from ..errors import (
+from ... import bundle, fingerprint
+from ...checkpoint import describe_sickness, locate
+from ...errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
     CheckpointThinnedError,
@@ -16,11 +16,11 @@ from ..errors import (
     PieceDamagedError,
     RestoreIncompleteError,
 )
-from ..policy import is_sick
-from ..records import IMPORTED, STANDALONE
-from ._directory import ExperimentDirectory
-from ._resume_options import Wanted
-from ._resumption import Resumption
+from ...policy import is_sick
+from ...records import IMPORTED, STANDALONE
+from .._directory import ExperimentDirectory
+from .options import Wanted
+from .report import Resumption
 
 logger = logging.getLogger("holdfast")
 

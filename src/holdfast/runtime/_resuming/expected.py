@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import paths, rng, state
-from ..data import ANOTHER_BATCH
+from ... import paths, rng, state
+from ...data import ANOTHER_BATCH
 
 Fingerprint = Mapping[str, Any]
 """`{"batch": digest or None, "streams": {name: 64 bits in hex}}`."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeAlias
 
-from .. import bundle
-from ..checkpoint import Opened, Place
-from ..errors import UsageError
+from ... import bundle
+from ...checkpoint import Opened, Place
+from ...errors import UsageError
 
 Wanted: TypeAlias = Literal[True] | Place
 """True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
