@@ -16,7 +16,7 @@ LIMITS = Limits(
     hooks=frozenset({"phase_start", "batch_end", "phase_end"}),
     refused={
         **handover.LIMITS,
-        "on_divergence=rollback": "the same rounds would come again, for the libraries draw from streams of their own that "
+        "on_divergence='rollback'": "the same rounds would come again, for the libraries draw from streams of their own that "
         "nobody can change; use 'stop', change the parameters, and start again: it goes on from the newest checkpoint that "
         "was finite",
     },

@@ -24,7 +24,7 @@ LIMITS = Limits(
     hooks=frozenset({"phase_start", "batch_start", "batch_end", "phase_end"}),
     refused={
         "on_divergence": f"{_NOTHING}, so nothing can diverge; a score that is NaN is in `scores`",
-        "snapshot=lazy": f"{_NOTHING}, and scores are copied at once; leave it out",
+        "snapshot='lazy'": f"{_NOTHING}, and scores are copied at once; leave it out",
         "exclude": "without the scores there is nothing to go on from; leave it out",
         "thin_after": f"{_NOTHING}, and there is no optimizer to give up; leave it out",
     },
@@ -70,9 +70,7 @@ class GridSearch:
     ) -> None:
         self._estimator, self._cv, self._scoring = estimator, cv, scoring
         self._directory = directory
-        self._rule = LIMITS.check(
-            checkpointing or Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
-        )
+        self._rule = LIMITS.check(checkpointing or Checkpointing(save_on="batch_end", max_to_keep=2))
         self.candidates: list[dict[str, Any]] = list(ParameterGrid(grid))
         self.scores = np.empty((0, 0))
         self.last_resume: ResumeReport | None = None

@@ -16,7 +16,7 @@ from typing import Any, Literal, final
 from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
-from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path
+from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
 from ..records import RESERVED, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
@@ -76,8 +76,9 @@ class Loop:
     ) -> None:
         self.label = check_label(label)
         self.rule = attach_to_training(checkpointing)
+        settle_mode(self.rule, on_disk=True)
         if self.rule.mode != "disk":
-            raise UsageError("a loop of one's own saves to disk: pass Checkpointing(mode='disk', …)")
+            raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
         taken = [name for name in objects if name in RESERVED]
         if taken:
             raise UsageError(f"{taken[0]!r} is a name of the library's own: call the object something else")
@@ -99,7 +100,7 @@ class Loop:
         self._folder = folder
         self.last_step = LastStep()
         self.rule.reset()
-        self._directory.share_with(self.rule.options.share_with)
+        self._directory.share_with(self.rule.write.trusted)
 
     # --- going on ---------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Loop:
             self._directory,
             wanted,
             lambda opened, how: self._load(opened, how, strict),
-            healthy=self.rule.options.on_divergence in ("stop", "rollback"),
+            healthy=self._session.watch.shuns_infinity,
         )
         if found is None:
             return None
@@ -154,7 +155,7 @@ class Loop:
                 [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
             )
         restored = state.restore(
-            opened, dict(self.objects), strict=strict, verify=verify, keep=self.rule.options.exclude
+            opened, dict(self.objects), strict=strict, verify=verify, keep=self.rule.exclude
         )
         self.objects.update(restored.value)
         self._settle_options(saved["run"]["options"])
@@ -261,7 +262,7 @@ class Loop:
 
         If it raises, and the rule says so, the run is saved as it was before.
         """
-        if not self.rule.options.save_on_exception:
+        if not self.rule.save_on_exception:
             yield
             return
         position, streams = self._position(), rng.capture_state()
@@ -283,7 +284,6 @@ class Loop:
             SaveError: the disk refused.
         """
         check_name(name)
-        options = self.rule.options
         return save_by_hand(
             self._directory,
             str(self._folder),
@@ -292,8 +292,8 @@ class Loop:
             kind="train",
             moment=self.moment,
             metrics=metrics,
-            durability=options.durability,
-            exclude=options.exclude,
+            durability=self.rule.write.durability,
+            exclude=self.rule.exclude,
             overwrite=overwrite,
             ahead=self._ahead(),
             may_be_infinite=self._session.may_be_infinite,
@@ -353,7 +353,7 @@ class Loop:
                 self.wait()
                 self.look()
         except BaseException as err:
-            if self.rule.options.save_on_exception:
+            if self.rule.save_on_exception:
                 self.last_step.rescue(err)
                 self._directory.tell_loss()
             raise

@@ -21,10 +21,10 @@ OnError: TypeAlias = Callable[[BaseException], None]
 LIMITS = Limits(
     where="a fit of Keras",
     refused={
-        "on_divergence=rollback": "the epochs of a fit only go forward, and no callback can send it back; use 'stop', change "
+        "on_divergence='rollback'": "the epochs of a fit only go forward, and no callback can send it back; use 'stop', change "
         "what diverges, and start again: fit goes on from the newest checkpoint that was finite",
-        "snapshot=lazy": "nobody says when an optimizer of Keras writes its variables next; leave it out",
-        "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep, keep_best, keep_every or max_bytes",
+        "snapshot='lazy'": "nobody says when an optimizer of Keras writes its variables next; leave it out",
+        "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep or keep",
     },
 )
 _SEEDS = "global_seed_generator"

@@ -75,7 +75,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._trainer = trainer
         self._directory = os.fspath(directory or trainer.args.output_dir or ".")
         self._rule = trainers.LIMITS.check(checkpointing or trainers.rule_of(trainer))
-        if trainer.args.world_size > 1 and self._rule.options.on_divergence == "rollback":
+        if trainer.args.world_size > 1 and self._rule.rolls_back:
             raise UsageError(
                 "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
                 "diverges, and start again; it goes on from the newest checkpoint that was finite."

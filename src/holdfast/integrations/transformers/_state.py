@@ -89,8 +89,8 @@ def broadcast(value: Any) -> Any:
 @contextmanager
 def leaving_signals_to_process_0(rule: Checkpointing) -> Iterator[None]:
     """What the rule watches, process 0 hears and decides; the others do what it says."""
-    watched = [*rule.options.signals]
-    if rule.options.save_on_exception:
+    watched = [*rule.signals]
+    if rule.save_on_exception:
         watched.append(signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: None) for number in watched}
     try:
@@ -131,11 +131,9 @@ def rule_of(trainer: Trainer) -> Checkpointing:
     kept = args.save_total_limit
     match str(getattr(args.save_strategy, "value", args.save_strategy)):
         case "steps" if args.save_steps >= 1:
-            return Checkpointing(
-                mode="disk", save_on="batch_end", every_n=int(args.save_steps), max_to_keep=kept
-            )
+            return Checkpointing(save_on="batch_end", every_n=int(args.save_steps), max_to_keep=kept)
         case "epoch":
-            return Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=kept)
+            return Checkpointing(save_on="epoch_end", max_to_keep=kept)
         case strategy:
             raise UsageError(
                 f"save_strategy={strategy!r} with save_steps={args.save_steps} says not when to save: pass checkpointing=."
