@@ -18,7 +18,7 @@ from holdfast import Checkpointing, Run, rng
 
 rng.seed_everything(0)
 weight, other = np.zeros(3), np.zeros(2)
-rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
+rule = Checkpointing(mode="disk", save_on="epoch_end", write=dict(durability="process"))
 with Run("runs/loop", checkpointing=rule, resume={resume}, weight=weight, other=other) as run:
     for epoch in run.epochs(4):
         for batch in run.batches(np.arange(5.0).tolist()):
@@ -48,7 +48,7 @@ def step(graph, batch):
     graph.optimizers[0].step()
     return {{"mse": error.detach()}}
 experiment = Experiment("lines", graph, directory="runs/lines", checkpointing=Checkpointing(mode="disk", save_on="phase_end"))
-rule = Checkpointing(mode="disk", save_on="epoch_end", every_n=2, durability="process")
+rule = Checkpointing(mode="disk", save_on="epoch_end", every_n=2, write=dict(durability="process"))
 experiment.add(TrainPhase("fit", data={{"x": x, "y": 2 * x}}, step=step, n_epochs=4, batch_size=16, checkpointing=rule))
 experiment.run(progress=False)
 """
@@ -104,7 +104,10 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
 
 
 def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(work, holdfast):
-    text = LOOP.replace('save_on="epoch_end"', 'save_on="epoch_end", background=False, every_seconds=1e-6')
+    text = LOOP.replace(
+        'save_on="epoch_end", write=dict(durability="process")',
+        'when=holdfast.Every("epoch_end") | holdfast.Seconds(1e-6), write=dict(background=False)',
+    )
     command = script(text.format(resume=True, other=1))
     start, end = "runs/loop/train_epoch1", "runs/loop/train_epoch2_batch3"
     assert holdfast("show", end, "--json").exit_code == 0

@@ -35,6 +35,7 @@ from holdfast import (
     ModelNode,
     PhaseGroup,
     TrainPhase,
+    Write,
     rng,
     scan,
 )
@@ -64,7 +65,7 @@ class Saving:
     def _rule(self, options: Mapping[str, Any]) -> Checkpointing | None:
         if self.directory is None:
             return None
-        return Checkpointing(**{"mode": "disk", "durability": self.durability, **options})
+        return Checkpointing(**{"mode": "disk", "write": Write(durability=self.durability), **options})
 
 
 NOT_SAVED = Saving()
