@@ -14,7 +14,7 @@ import pytest
 LOOP = """
 import os, sys
 import numpy as np
-from holdfast import Checkpointing, Run, rng
+from holdfast import Checkpointing, Every, Run, Seconds, rng
 
 rng.seed_everything(0)
 weight, other = np.zeros(3), np.zeros(2)
@@ -106,7 +106,7 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
 def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(work, holdfast):
     text = LOOP.replace(
         'save_on="epoch_end", write=dict(durability="process")',
-        'when=holdfast.Every("epoch_end") | holdfast.Seconds(1e-6), write=dict(background=False)',
+        'when=Every("epoch_end") | Seconds(1e-6), write=dict(background=False)',
     )
     command = script(text.format(resume=True, other=1))
     start, end = "runs/loop/train_epoch1", "runs/loop/train_epoch2_batch3"

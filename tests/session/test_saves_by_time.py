@@ -292,8 +292,8 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(wanted_sav
 
 
 def test_a_rule_in_memory_cannot_save_what_an_exception_ends():
-    with pytest.raises(errors.UsageError, match="memory goes with the process"):
-        Checkpointing(save_on_exception=True)
+    with pytest.raises(errors.UsageError, match="save_on_exception needs mode='disk'"):
+        Checkpointing(mode="memory", save_on_exception=True)
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -319,7 +319,7 @@ def from_value(value: Any) -> When:
         return _from_text(value)
     try:
         terms = [tuple(_from_dict(each) for each in term) for term in value]
-    except (TypeError, StopIteration, AttributeError):
+    except (TypeError, KeyError, AttributeError):
         terms = []
     if not terms or not all(terms):
         raise UsageError(
@@ -348,7 +348,7 @@ def _as_dict(condition: Condition) -> dict[str, Any]:
 
 
 def _from_dict(plain: Mapping[str, Any]) -> Condition:
-    kind = next(name for name in _KINDS if name in plain)
+    kind = next((name for name in _KINDS if name in plain), "")
     return _KINDS[kind](plain[kind], **{name: value for name, value in plain.items() if name != kind})
 
 
