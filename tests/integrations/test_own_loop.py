@@ -178,7 +178,7 @@ def test_steps_without_epochs_and_values_that_are_replaced_go_on(tmp_path):
 def test_what_cannot_work_is_refused_early(tmp_path):
     disk = Checkpointing(mode="disk")
     with pytest.raises(errors.UsageError, match="saves to disk"):
-        Run(tmp_path, checkpointing=Checkpointing(), x=1)
+        Run(tmp_path, checkpointing=Checkpointing(mode="memory"), x=1)
     with pytest.raises(errors.UsageError, match="'random' is a name of the library's own"):
         Run(tmp_path, checkpointing=disk, random=1)
     with Run(tmp_path / "a", checkpointing=disk, model=torch.nn.Linear(2, 2)) as run:
