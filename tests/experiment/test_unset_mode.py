@@ -12,7 +12,7 @@ def test_a_phase_saves_to_the_directory_of_its_experiment_and_in_memory_without_
     on_disk, in_memory = train(checkpointing=Checkpointing()), train(checkpointing=Checkpointing())
     experiment(tmp_path, on_disk).run(progress=False)
     experiment(None, in_memory).run(progress=False)
-    assert bundles(tmp_path) == ["train_epoch0", "train_epoch1", "train_epoch2"]
+    assert bundles(tmp_path / "train") == ["train_epoch0", "train_epoch1", "train_epoch2"]
     assert (on_disk.checkpointing.mode, in_memory.checkpointing.mode) == ("disk", "memory")
     assert in_memory.checkpointing.get_state(2) is not None
 

@@ -91,6 +91,8 @@ def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
         rest.pop("max_to_keep", None)
     if rule.get("mode") == "memory":
         rest.pop("write", None)
+    from holdfast import Checkpointing  # here, as below: the other end imports what it trains with first
+
     return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
 
 
@@ -105,6 +107,8 @@ def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
         rest.pop("max_to_keep", None)
     if rule.get("mode") == "memory":
         rest.pop("write", None)
+    from holdfast import Checkpointing  # here, as below: the other end imports what it trains with first
+
     return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
 
 
