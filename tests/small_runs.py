@@ -20,6 +20,7 @@ from holdfast import (
     ModelGraph,
     ModelNode,
     TrainPhase,
+    Write,
     scan,
     state,
 )
@@ -57,7 +58,9 @@ def train(label: str = "train", *, n_epochs: int = 3, **options: Any) -> TrainPh
 def on_disk(*save_on: str, **options: Any) -> Checkpointing:
     """A rule that saves at these hooks (`epoch_end`), quickly."""
     return Checkpointing(
-        mode="disk", save_on=list(save_on) or "epoch_end", **{"durability": "process", **options}
+        mode="disk",
+        **({} if "when" in options else {"save_on": list(save_on) or "epoch_end"}),
+        **{"write": Write(durability="process"), **options},
     )
 
 

@@ -16,7 +16,7 @@ GROUPS = {
         "Policies",
         "When to save, what to keep, and how to write. `Checkpointing` holds the rest of these objects.",
         (
-            *("Checkpointing", "Every", "Seconds", "Overhead", "MeanTimeToFailure"),
+            *("Checkpointing", "Every", "Seconds", "Overhead", "MeanTimeBetweenFailures"),
             *("KeepLast", "KeepBest", "KeepEvery", "MaxBytes"),
             *("Write", "Lazy", "Preemption", "Divergence"),
         ),

@@ -34,9 +34,18 @@ if _TYPE_CHECKING:
     from .experiment import PhaseGroup as PhaseGroup
     from .experiment import TrainPhase as TrainPhase
     from .policy import Checkpointing as Checkpointing
+    from .policy import Divergence as Divergence
+    from .policy import Every as Every
     from .policy import KeepBest as KeepBest
     from .policy import KeepEvery as KeepEvery
     from .policy import KeepLast as KeepLast
+    from .policy import Lazy as Lazy
+    from .policy import MaxBytes as MaxBytes
+    from .policy import MeanTimeBetweenFailures as MeanTimeBetweenFailures
+    from .policy import Overhead as Overhead
+    from .policy import Preemption as Preemption
+    from .policy import Seconds as Seconds
+    from .policy import Write as Write
     from .runtime import Resume as Resume
     from .runtime import Run as Run
     from .runtime import load as load
@@ -48,7 +57,10 @@ if _TYPE_CHECKING:
     from .state import restore as restore
 
 _HOMES = {
-    "policy": ("Checkpointing", "KeepBest", "KeepEvery", "KeepLast"),
+    "policy": (
+        *("Checkpointing", "Divergence", "Every", "KeepBest", "KeepEvery", "KeepLast", "Lazy", "MaxBytes"),
+        *("MeanTimeBetweenFailures", "Overhead", "Preemption", "Seconds", "Write"),
+    ),
     "checkpoint": ("Checkpoint", "archive", "fork", "open", "scan"),
     "compare": ("average", "diff"),
     "data": ("Dataset",),

@@ -72,7 +72,11 @@ def test_an_unknown_hook_is_refused_by_an_experiment_which_names_those_it_knows(
 
 def test_an_experiment_refuses_memory_mode_and_says_what_to_pass():
     with pytest.raises(ValueError, match="mode='disk'"):
-        attach_to_experiment(Checkpointing(save_on="phase_end"))
+        attach_to_experiment(Checkpointing(mode="memory", save_on="phase_end"))
+
+
+def test_an_unset_mode_means_disk_on_an_experiment():
+    assert attach_to_experiment(Checkpointing(save_on="phase_end")).mode == "disk"
 
 
 def test_a_placeholder_of_the_other_context_is_refused():
@@ -96,7 +100,7 @@ def test_a_template_that_would_fail_at_the_first_save_is_refused_when_attached(t
     ("attach", "rule"),
     [
         (attach_to_training, Checkpointing(save_on="group_end")),
-        (attach_to_experiment, Checkpointing(save_on="phase_end")),
+        (attach_to_experiment, Checkpointing(mode="memory", save_on="phase_end")),
         (attach_to_experiment, on_disk(name_template="{phase}")),
     ],
     ids=["hook", "mode", "placeholder"],
@@ -187,7 +191,17 @@ def test_an_explicit_directory_is_used_as_it_is():
 
 
 def test_in_memory_there_is_no_directory():
-    assert training_directory(Checkpointing(), Path("runs"), "pretrain") is None
+    assert training_directory(Checkpointing(mode="memory"), Path("runs"), "pretrain") is None
+
+
+def test_an_unset_mode_follows_the_experiment_and_may_follow_another_one_later():
+    policy = attach_to_training(Checkpointing())
+    assert training_directory(policy, None, "pretrain") is None
+    assert policy.mode == "memory"
+    assert training_directory(policy, Path("runs"), "pretrain") == Path("runs/pretrain")
+    assert policy.mode == "disk"
+    assert training_directory(policy, None, "pretrain") is None
+    assert policy.mode == "memory"
 
 
 def test_with_no_directory_to_inherit_the_error_names_the_phase_and_the_remedy():

@@ -1,10 +1,14 @@
 """The rule: its values, when it saves, its configuration, its warning."""
 
 import copy
+import inspect
+import json
 import pickle
 import subprocess
 import sys
 import warnings
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import UsageError
-from holdfast.policy import Checkpointing
+from holdfast.policy import (
+    Checkpointing,
+    Divergence,
+    Every,
+    KeepBest,
+    KeepEvery,
+    KeepLast,
+    Lazy,
+    MaxBytes,
+    MeanTimeBetweenFailures,
+    Overhead,
+    Preemption,
+    Seconds,
+    Write,
+)
 
 CONTRACT_KEYS = ["mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"]
 
@@ -29,7 +47,7 @@ def test_the_defaults_are_those_of_the_contract():
         "max_to_keep": None,
         "overwrite": True,
     }
-    assert (rule.options.durability, rule.options.share_with, rule.saved_keys) == ("full", (), [])
+    assert (rule.write, rule.keep, rule.snapshot, rule.saved_keys) == (Write(), None, None, [])
 
 
 def test_every_argument_is_keyword_only():
@@ -67,7 +85,7 @@ def test_changing_the_list_that_was_passed_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "name", ["mode", "save_on", "every_n", "directory", "overwrite", "max_to_keep", "durability"]
+    "name", ["mode", "save_on", "every_n", "directory", "overwrite", "max_to_keep", "write", "when"]
 )
 def test_only_the_name_template_can_be_set(name):
     rule = Checkpointing()
@@ -116,9 +134,23 @@ def test_every_n_below_one_is_refused_in_the_words_of_the_contract(every_n):
         {"overwrite": "no"},
         {"name_template": 3},
         {"name_template": "{epoch"},
-        {"durability": "none"},
-        {"share_with": 3},
-        {"share_with": ["a", ""]},
+        {"write": "process"},
+        {"write": {"speed": "high"}},
+        {"snapshot": "quick"},
+        {"snapshot": {"checked": True}},
+        {"on_divergence": "pray"},
+        {"on_divergence": {"max_rollbacks": 2}},
+        {"save_on_preemption": {"signals": []}},
+        {"keep": "all"},
+        {"keep": True},
+        {"keep": KeepLast(2), "max_to_keep": 2},
+        {"thin_after": 0},
+        {"on_saved": 3},
+        {"when": "never mind"},
+        {"when": []},
+        {"when": [[{"moon": "full"}]]},
+        {"when": Every("batch_end"), "save_on": "epoch_end"},
+        {"when": Every("batch_end"), "every_n": 1},
     ],
     ids=str,
 )
@@ -143,8 +175,11 @@ def test_a_directory_becomes_a_path():
 
 
 def test_share_with_takes_one_path_or_several():
-    assert Checkpointing(share_with="base").options.share_with == (Path("base"),)
-    assert Checkpointing(share_with=["a", Path("b")]).options.share_with == (Path("a"), Path("b"))
+    assert Write(share_with="base").trusted == (Path("base"),)
+    assert Write(share_with=["a", Path("b")]).trusted == (Path("a"), Path("b"))
+    for bad in (3, ["a", ""]):
+        with pytest.raises(UsageError, match="share_with"):
+            Write(share_with=bad)  # type: ignore[arg-type]
 
 
 # When it saves
@@ -297,9 +332,9 @@ def test_the_config_has_exactly_the_keys_of_the_contract_while_additions_are_at_
 
 
 def test_additions_appear_in_the_config_when_they_are_not_at_their_default():
-    config = Checkpointing(durability="process", share_with=Path("base")).get_config()
-    assert list(config) == [*CONTRACT_KEYS, "durability", "share_with"]
-    assert (config["durability"], config["share_with"]) == ("process", ["base"])
+    config = Checkpointing(write=Write(durability="process", share_with=Path("base"))).get_config()
+    assert list(config) == [*CONTRACT_KEYS, "write"]
+    assert config["write"] == {"durability": "process", "share_with": ["base"]}
 
 
 def test_an_empty_config_gives_the_defaults_and_unknown_keys_are_ignored():
@@ -323,13 +358,124 @@ CONFIGS = st.fixed_dictionaries(
         "max_to_keep": st.none() | st.integers(1),
         "overwrite": st.booleans(),
     },
-    optional={"durability": st.just("process"), "share_with": st.just(["/nowhere/base"])},
+    optional={
+        "exclude": st.just(["**/head"]),
+        "on_divergence": st.just({"action": "stop", "max_rollbacks": 2}),
+    },
 )
 
 
 @given(CONFIGS)
 def test_a_rule_comes_back_from_its_config(config):
     assert Checkpointing.from_config(config).get_config() == config
+
+
+CONDITIONS = st.recursive(
+    st.sampled_from([Every("batch_end", 7), Every("batch_end", 10), Seconds(600.0), Overhead(0.01)])
+    | st.just(MeanTimeBetweenFailures(86400)),
+    lambda inner: st.builds(lambda a, b: a | b, inner, inner) | st.builds(lambda a, b: a & b, inner, inner),
+    max_leaves=5,
+)
+KEEPS = st.lists(
+    st.sampled_from([KeepLast(3), KeepBest(2, "acc", "max"), KeepEvery("6h")]), min_size=1, max_size=3
+).flatmap(
+    lambda parts: st.sampled_from([reduce(or_, parts), reduce(or_, parts) & MaxBytes("20 GB"), MaxBytes(9)])
+)
+GROUPS = st.fixed_dictionaries(
+    {},
+    optional={
+        "when": CONDITIONS,
+        "keep": KEEPS,
+        "thin_after": st.integers(1),
+        "write": st.builds(
+            Write,
+            durability=st.sampled_from(["full", "process"]),
+            busy=st.sampled_from(["wait", "skip"]),
+            errors=st.sampled_from(["raise", "warn", "retry"]),
+            share_with=st.sampled_from([(), "base", ["a", "b"]]),
+        ),
+        "snapshot": st.sampled_from(["lazy", "copy", Lazy(check=True)]),
+        "exclude": st.just(["a/*"]),
+        "save_on_preemption": st.sampled_from(
+            [True, "USR1", ["SIGTERM"], Preemption(signals="TERM", deadline_s=50, exit_code=99)]
+        ),
+        "save_on_exception": st.sampled_from([True, "between"]),
+        "on_divergence": st.sampled_from(["stop", "warn", Divergence("rollback", 5, "loss", "**/mask")]),
+    },
+)
+
+
+@given(GROUPS)
+def test_groups_come_back_from_a_config_that_was_json(options):
+    policy = Checkpointing(mode="disk", **options)
+    config = json.loads(json.dumps(policy.get_config()))
+    again = Checkpointing.from_config(config)
+    assert config.keys() >= {name for name, value in options.items() if value != "copy" and value != Write()}
+    for name in (*GROUP_NAMES, "mode", "save_on", "every_n"):
+        assert getattr(again, name) == getattr(policy, name), name
+    assert again.get_config() == policy.get_config()
+
+
+GROUP_NAMES = (
+    *("when", "keep", "thin_after", "write", "snapshot", "exclude"),
+    *("save_on_preemption", "save_on_exception", "on_divergence"),
+)
+
+
+def test_short_spellings_stand_for_the_groups():
+    policy = Checkpointing(keep=3, snapshot="lazy", save_on_preemption=True, on_divergence="stop")
+    assert policy.keep == KeepLast(3)
+    assert policy.snapshot == Lazy()
+    assert policy.save_on_preemption == Preemption()
+    assert policy.on_divergence == Divergence("stop")
+    assert [Checkpointing(when=text).when for text in ("batch_end", "10 min", "1%", "0.5 %")] == [
+        Every("batch_end"),
+        Seconds(600),
+        Overhead(0.01),
+        Overhead(0.005),
+    ]
+
+
+def test_there_are_at_most_eighteen_arguments():
+    assert len(inspect.signature(Checkpointing).parameters) <= 18
+
+
+# The mode that nobody has said
+
+
+def test_an_unset_mode_is_memory_unless_something_speaks_for_the_disk(tmp_path):
+    assert Checkpointing(max_to_keep=2, exclude="a/*", when="10 min", on_divergence="stop").mode == "memory"
+    assert Checkpointing(directory=tmp_path).mode == "disk"
+    assert Checkpointing(directory=tmp_path, mode="memory").mode == "memory"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep": 3},
+        {"thin_after": 2},
+        {"write": Write(durability="process")},
+        {"snapshot": "lazy"},
+        {"save_on_preemption": True},
+        {"save_on_exception": "between"},
+        {"on_divergence": "rollback"},
+        {"on_saved": print},
+    ],
+    ids=str,
+)
+def test_what_is_about_bundles_means_disk_and_is_refused_in_memory(options):
+    assert Checkpointing(**options).mode == "disk"
+    with pytest.raises(UsageError, match=rf"{next(iter(options))}.* needs mode='disk'"):
+        Checkpointing(mode="memory", **options)
+
+
+def test_the_default_policy_keeps_three_and_the_best_and_hears_signals():
+    policy = Checkpointing.default()
+    assert (policy.mode, policy.save_on, policy.keep) == ("disk", ["epoch_end"], KeepLast(3))
+    assert policy.save_on_preemption == Preemption()
+    assert Checkpointing.default("acc", "max").keep == KeepLast(3) | KeepBest(1, "acc", "max")
+    with pytest.raises(UsageError, match="direction"):
+        Checkpointing.default("acc", "up")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import pytest
 LOOP = """
 import os, sys
 import numpy as np
-from holdfast import Checkpointing, Run, rng
+from holdfast import Checkpointing, Every, Run, Seconds, rng
 
 rng.seed_everything(0)
 weight, other = np.zeros(3), np.zeros(2)
-rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
+rule = Checkpointing(mode="disk", save_on="epoch_end", write=dict(durability="process"))
 with Run("runs/loop", {{"weight": weight, "other": other}}, checkpointing=rule, resume={resume}) as run:
     for epoch in run.epochs(4):
         for batch in run.batches(np.arange(5.0).tolist()):
@@ -48,7 +48,7 @@ def step(graph, batch):
     graph.optimizers[0].step()
     return {{"mse": error.detach()}}
 experiment = Experiment("lines", graph, directory="runs/lines", checkpointing=Checkpointing(mode="disk", save_on="phase_end"))
-rule = Checkpointing(mode="disk", save_on="epoch_end", every_n=2, durability="process")
+rule = Checkpointing(mode="disk", save_on="epoch_end", every_n=2, write=dict(durability="process"))
 experiment.add(TrainPhase("fit", data={{"x": x, "y": 2 * x}}, step=step, n_epochs=4, batch_size=16, checkpointing=rule))
 experiment.run(progress=False)
 """

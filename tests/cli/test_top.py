@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing, Every, Run, Seconds, Write
 
 
 def test_a_run_is_seen_while_it_runs_and_after_it_has_ended(tmp_path, holdfast):
-    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=2, background=False, every_seconds=3600)
+    rule = Checkpointing(
+        mode="disk", write=Write(background=False), when=Every("batch_end", 2) | Seconds(3600)
+    )
     with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         for step in run.steps(5):
             if step == 4:
@@ -20,7 +22,7 @@ def test_a_run_is_seen_while_it_runs_and_after_it_has_ended(tmp_path, holdfast):
     assert (seen["saves"], seen["newest"]["moment"]["step"]) == (2, 4)
     assert seen["at_risk_s"] >= 0
     assert seen["bytes_written"] == run.accounting.bytes_written
-    assert seen["newest"]["details"]["cadence"] == "every 3.6e+03 s: as every_seconds says"
+    assert seen["newest"]["details"]["cadence"] == "every 3.6e+03 s: Seconds(3600)"
     title, row = text.splitlines()
     assert title.split()[:4] == ["run", "state", "saves", "newest"]
     assert row.split()[1:4] == ["running", "2", "train_epoch0_batch3"]
@@ -46,14 +48,14 @@ def test_a_directory_without_checkpoints_says_so_and_one_that_is_not_there_is_an
 
 
 def test_ls_and_show_tell_what_each_save_has_cost_and_the_cadence(tmp_path, holdfast):
-    rule = Checkpointing(mode="disk", save_on="epoch_end", every_seconds=3600)
+    rule = Checkpointing(mode="disk", when=Every("epoch_end") | Seconds(3600))
     with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         for _ in run.epochs(1):
             pass
     listed = holdfast("ls", tmp_path).stdout
     for title in ("captured", "blocked", "behind", "durability"):
         assert title in listed.splitlines()[0]
-    assert listed.splitlines()[-1] == "saving every 3.6e+03 s: as every_seconds says"
+    assert listed.splitlines()[-1] == "saving every 3.6e+03 s: Seconds(3600)"
     shown = holdfast("show", tmp_path / "train_epoch0").stdout
     assert " s in the background" in shown
     assert "cadence" in shown

@@ -9,6 +9,7 @@ import torch
 
 import holdfast
 import peak_memory
+from holdfast import Write
 from holdfast.bundle import Bundle
 from holdfast.compare import Health
 from holdfast.errors import CheckpointExistsError, PieceDamagedError, StatesDifferError, UsageError
@@ -60,7 +61,7 @@ def test_of_a_real_run_the_weights_are_averaged_and_all_else_is_the_newests(tmp_
 
 def test_of_a_loop_that_logs_the_objects_are_averaged(tmp_path):
     weight = np.zeros(3)
-    rule = holdfast.Checkpointing(mode="disk", durability="process")
+    rule = holdfast.Checkpointing(mode="disk", write=Write(durability="process"))
     with holdfast.Run(tmp_path, {"weight": weight}, checkpointing=rule) as run:
         for epoch in run.epochs(3):
             weight += 1

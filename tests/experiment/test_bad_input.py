@@ -47,7 +47,7 @@ def test_a_hook_of_training_on_an_experiment(tmp_path, hook):
 
 def test_memory_mode_for_an_experiment(tmp_path):
     with refused(tmp_path, UsageError, ValueError, match="Invalid mode for Experiment: 'memory'"):
-        experiment(tmp_path, checkpointing=Checkpointing(save_on="phase_end"))
+        experiment(tmp_path, checkpointing=Checkpointing(mode="memory", save_on="phase_end"))
 
 
 def test_a_rule_that_is_none(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import Callback, EarlyStopping, EvalPhase, PhaseGroup
+from holdfast import Callback, EarlyStopping, EvalPhase, PhaseGroup, Write
 from holdfast.policy import EXPERIMENT_HOOKS, TRAINING_HOOKS
 from small_runs import At, experiment, files_below, on_disk, rows, train
 
@@ -44,9 +44,9 @@ def test_callbacks_then_the_phases_save_then_the_experiments(tmp_path):
         n_epochs=1,
         batch_size=20,  # two batches
         callbacks=[last, inner],
-        checkpointing=on_disk(*TRAINING_HOOKS, background=False),
+        checkpointing=on_disk(*TRAINING_HOOKS, write=Write(durability="process", background=False)),
     )
-    rule = on_disk(*EXPERIMENT_HOOKS, background=False)
+    rule = on_disk(*EXPERIMENT_HOOKS, write=Write(durability="process", background=False))
     experiment(tmp_path, PhaseGroup("all", [phase]), checkpointing=rule, callbacks=[outer]).run()
     outer.look()
 
@@ -79,7 +79,7 @@ def test_a_phase_that_measures_has_the_phase_hooks_of_the_experiment(tmp_path):
     lines: list[str] = []
     log = Log("experiment's", lines, tmp_path)
     phase = EvalPhase("test", data=rows(), predictions="head")
-    rule = on_disk("phase_start", "phase_end", background=False)
+    rule = on_disk("phase_start", "phase_end", write=Write(durability="process", background=False))
     experiment(tmp_path, phase, checkpointing=rule, callbacks=[log]).run()
     log.look()
     assert lines[1:-1] == [

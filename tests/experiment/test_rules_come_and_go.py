@@ -86,7 +86,10 @@ def test_a_rule_that_cannot_work_leaves_the_one_before(tmp_path):
     rule = on_disk("phase_end")
     run = experiment(tmp_path, checkpointing=rule)
     phase = train(checkpointing=(own := on_disk()))
-    for given_to, bad in ((run, Checkpointing(save_on="phase_end")), (phase, on_disk("group_end"))):
+    for given_to, bad in (
+        (run, Checkpointing(mode="memory", save_on="phase_end")),
+        (phase, on_disk("group_end")),
+    ):
         with pytest.raises(UsageError):
             given_to.set_checkpointing(bad)
     assert (run.checkpointing, phase.checkpointing) == (rule, own)

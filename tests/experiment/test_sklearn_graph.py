@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, Standar
 from torch import nn
 
 import holdfast
-from holdfast import Checkpointing, Dataset, Experiment, FitPhase, ModelGraph, ModelNode, state
+from holdfast import Checkpointing, Dataset, Experiment, FitPhase, ModelGraph, ModelNode, Write, state
 from holdfast.errors import StateMismatchError, UnsupportedStateError
 
 DRAW = np.random.default_rng(2)
@@ -73,7 +73,7 @@ def test_a_fresh_graph_with_the_state_of_a_fitted_one_predicts_to_the_bit(classi
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_a_fitted_graph_comes_back_from_disk(classifier, tmp_path):
     def experiment(graph: ModelGraph) -> Experiment:
-        rule = Checkpointing(mode="disk", save_on="phase_end", durability="process")
+        rule = Checkpointing(mode="disk", save_on="phase_end", write=Write(durability="process"))
         phases = (
             FitPhase("scale", node="columns", data=Dataset(**DATA)),
             FitPhase("learn", node="kind", data=Dataset(**DATA), target="y"),

@@ -80,6 +80,38 @@ def compiled_once(directory: str | Path) -> dict[str, str]:
     }
 
 
+def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a policy as plain data: those of `rule`, for the rest of `saving`."""
+    rest = {
+        name: value
+        for name, value in saving.items()
+        if "when" not in rule or name not in ("save_on", "every_n")
+    }
+    if "keep" in rule:
+        rest.pop("max_to_keep", None)
+    if rule.get("mode") == "memory":
+        rest.pop("write", None)
+    from holdfast import Checkpointing  # here, as below: the other end imports what it trains with first
+
+    return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
+
+
+def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a policy as plain data: those of `rule`, for the rest of `saving`."""
+    rest = {
+        name: value
+        for name, value in saving.items()
+        if "when" not in rule or name not in ("save_on", "every_n")
+    }
+    if "keep" in rule:
+        rest.pop("max_to_keep", None)
+    if rule.get("mode") == "memory":
+        rest.pop("write", None)
+    from holdfast import Checkpointing  # here, as below: the other end imports what it trains with first
+
+    return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
+
+
 class Runs(AbstractContextManager["Runs"]):
     """Runs of one case, each in a process of its own.
 
@@ -100,7 +132,7 @@ class Runs(AbstractContextManager["Runs"]):
             compile_anew: what JAX has compiled for others before is not used.
             rule: arguments of `Checkpointing` besides those in `SAVING`.
         """
-        job = {"directory": str(directory), "rule": self._saving | rule, "compile_anew": compile_anew}
+        job = {"directory": str(directory), "rule": _said(self._saving, rule), "compile_anew": compile_anew}
         answer = self._newborns.ask(job, kill)
         assert "error" not in answer, answer["error"]
         return self._outcome(answer)
@@ -110,7 +142,7 @@ class Runs(AbstractContextManager["Runs"]):
 
         `acts`: "crash"; "request", a save; or the name of a signal.
         """
-        job = {"directory": str(directory), "rule": self._saving | rule, "acts": acts, "ends": True}
+        job = {"directory": str(directory), "rule": _said(self._saving, rule), "acts": acts, "ends": True}
         return self._outcome(self._newborns.ask(job))
 
     def _outcome(self, answer: Mapping[str, Any]) -> Outcome:

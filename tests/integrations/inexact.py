@@ -18,14 +18,14 @@ import numpy as np
 from crashing import Crash, beats
 
 import holdfast
-from holdfast import Checkpointing, Run, fingerprint
+from holdfast import Checkpointing, Run, Write, fingerprint
 from holdfast.runtime import ResumeReport
 
 Beat = Callable[[], None]
 
 
 def rule() -> Checkpointing:
-    return Checkpointing(mode="disk", save_on="batch_end", durability="process")
+    return Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
 
 
 def lazy_loader():

@@ -46,12 +46,12 @@ _COLUMNS = {
     "ModularML": "modularml",
 }
 _EVERYWHERE = (
-    "`every_n`, `every_seconds`, `max_overhead`, `mtbf_s`",
+    "`when` (`Every`, `Seconds`, `Overhead`, `MeanTimeBetweenFailures`), `every_n`",
     "`request()`, `touch DIR/save-now`",
     "`save_on_exception`, `save_on_preemption`",
-    "`max_to_keep`, `keep_best`, `keep_every`, `max_bytes`, `keep`",
-    '`on_divergence="warn"` and `"stop"`, `may_be_infinite`',
-    "`on_saved`, `on_error`, `when_busy`, `background`, `durability`, `share_with`",
+    "`max_to_keep`, `keep` (`KeepLast`, `KeepBest`, `KeepEvery`, `MaxBytes`)",
+    '`on_divergence="warn"` and `"stop"`',
+    "`on_saved`, `write`",
 )
 
 

@@ -12,13 +12,14 @@ from acceptance import CASES, Outcome, Runs, missing
 from options import REFUSABLE, REFUSED, allowed
 
 import holdfast
+from holdfast import Every, KeepBest, KeepEvery, KeepLast, MaxBytes, Overhead, Seconds, Write
 from newborn import Kill
 
 NUM_KILLS = 10
 KEPT = 2
 QUICK = {"lightgbm", "sklearn", "torch", "xgboost"}
 """What is imported and trained in a second or two: the others are not for every `make test`."""
-BEST = {"keep_best": 2, "monitor": "loss", "direction": "min", "max_to_keep": 1}
+BEST = {"keep": KeepLast(1) | KeepBest(2, "loss")}
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,10 @@ def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
     told_to_leave = case.runs.ends(
         tmp_path,
         {4 + skipped: "SIGTERM"},
-        every_seconds=1e-9,
-        background=False,
+        when=Every("phase_end") | Seconds(1e-9),
+        write=Write(background=False),
         save_on_preemption=True,
-        keep_best=1,
-        monitor="loss",
-        max_to_keep=1,
+        keep=KeepLast(1) | KeepBest(1, "loss"),
     )
     assert told_to_leave.beats == 4 + skipped
     assert told_to_leave.ended_by.startswith("Preempted")
@@ -156,12 +155,9 @@ def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
     ended = case.runs.ends(
         tmp_path,
         {},
-        max_overhead=0.9,
-        keep_every="2 steps",
-        max_bytes="1 GB",
-        when_busy="skip",
-        durability="process",
-        on_error="warn",
+        when=Every("batch_end") & Overhead(0.9) | Overhead(0.9),
+        keep=KeepEvery("2 steps") & MaxBytes("1 GB"),
+        write=Write(busy="skip", durability="process", errors="warn"),
         **{"on_divergence": "stop"} | allowed(case.name),
     )
     assert ended.ended_by is None

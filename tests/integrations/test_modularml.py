@@ -513,9 +513,13 @@ def test_what_does_not_work_here_is_refused_before_training(tmp_path):
         run(one_phase(ours(on_divergence="rollback")))
     with pytest.raises(UsageError, match="its loops only go forward"):
         hf.enable(checkpointing=ours(on_divergence="rollback"))
-    for options in ({"save_on_preemption": True}, {"every_seconds": 9}, {"on_divergence": "warn"}):
+    for policy in (
+        ours(save_on="phase_end", save_on_preemption=True),
+        Checkpointing(when="10 min"),
+        ours(save_on="phase_end", on_divergence="warn"),
+    ):
         with pytest.raises(UsageError, match="not of steps"):
-            run(planned(None, checkpointing=ours(save_on="phase_end", **options)))
+            run(planned(None, checkpointing=policy))
     assert not holdfast.scan(tmp_path / "run")
 
 

@@ -83,7 +83,7 @@ def test_a_shorter_run_in_the_same_directory_knows_only_what_is_its_own(tmp_path
 
 @pytest.mark.parametrize("kind", [mml.Checkpointing, Checkpointing])
 def test_the_rules_of_an_experiment_and_its_phases_survive_its_config(kind, tmp_path):  # 28
-    more = {"keep_every": "2 epochs"} if kind is Checkpointing else {}
+    more = {"thin_after": 2} if kind is Checkpointing else {}
     whole = kind(mode="disk", save_on="phase_end", directory=tmp_path / "whole", max_to_keep=3, **more)
     part = kind(mode="disk", save_on="epoch_end", every_n=2, **more)
     held = planned(part, n_epochs=2, checkpointing=whole)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing, Run, Write
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
@@ -31,7 +31,9 @@ def needs(*modules: str):
 
 def train(directory, note, *, life: int, resume: Any = True, n_epochs=4, do=lambda run, epoch: None, **rule):
     """Epochs of two steps each; `value` says in which life of the script it was logged: 10 times that, and the epoch."""
-    rule = Checkpointing(mode="disk", save_on="epoch_end", background=False, on_saved=note, **rule)
+    rule = Checkpointing(
+        mode="disk", save_on="epoch_end", write=Write(background=False), on_saved=note, **rule
+    )
     with Run(directory, {"weights": np.zeros(4)}, checkpointing=rule, resume=resume) as run:
         for epoch in run.epochs(n_epochs):
             for _ in run.batches([1, 2]):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing, Run, Write
 
 
 class Crash(Exception):
@@ -16,7 +16,7 @@ class Crash(Exception):
 
 
 def rule(**options: Any) -> Checkpointing:
-    return Checkpointing(**{"mode": "disk", "durability": "process", **options})
+    return Checkpointing(**{"mode": "disk", "write": Write(durability="process"), **options})
 
 
 def train(

@@ -14,9 +14,11 @@ from holdfast.policy import (
     KeepBest,
     KeepEvery,
     KeepLast,
+    MaxBytes,
     Saved,
     attach_to_experiment,
     attach_to_training,
+    budget_of,
     in_turn,
     is_sick,
     judge,
@@ -43,9 +45,16 @@ def record(seq: int, *, loss: float | None = None, sick: int = 0, elapsed_s: flo
     )
 
 
+def within(keep, max_bytes):
+    """As far as the budget allows, if there is one."""
+    if max_bytes is None:
+        return keep
+    return MaxBytes(max_bytes) if keep is None else keep & MaxBytes(max_bytes)
+
+
 def kept(keep, records, max_bytes=None) -> list[int]:
     saved = [Saved(each.name, each, files={each.id: 10}) for each in records]
-    return [verdict.record.seq for verdict in judge(saved, keep, max_bytes) if verdict.stays]
+    return [verdict.record.seq for verdict in judge(saved, within(keep, max_bytes)) if verdict.stays]
 
 
 LOSSES = st.none() | st.floats() | st.sampled_from([0.0, 1.0, 2.0])
@@ -73,7 +82,9 @@ def saved_of(records) -> list[Saved]:
 
 @given(RECORDS, KEEPS, BUDGETS)
 def test_the_newest_the_newest_healthy_and_what_is_protected_always_stay(records, keep, max_bytes):
-    stays = {verdict.record.seq for verdict in judge(saved_of(records), keep, max_bytes) if verdict.stays}
+    stays = {
+        verdict.record.seq for verdict in judge(saved_of(records), within(keep, max_bytes)) if verdict.stays
+    }
     assert records[-1][0].seq in stays
     assert {each.seq for each, pinned in records if pinned} <= stays
     healthy = [each.seq for each, _ in records if not is_sick(each)]
@@ -83,8 +94,8 @@ def test_the_newest_the_newest_healthy_and_what_is_protected_always_stay(records
 @given(RECORDS, KEEPS, BUDGETS)
 def test_every_verdict_says_why_and_the_order_in_which_facts_come_decides_nothing(records, keep, max_bytes):
     saved = saved_of(records)
-    verdicts = judge(saved, keep, max_bytes)
-    assert verdicts == judge(saved[::-1], keep, max_bytes)
+    verdicts = judge(saved, within(keep, max_bytes))
+    assert verdicts == judge(saved[::-1], within(keep, max_bytes))
     assert all(verdict.why for verdict in verdicts)
     assert [verdict.record.seq for verdict in verdicts] == [each.seq for each, _ in records]
 
@@ -94,9 +105,11 @@ def test_what_was_judged_once_is_not_judged_otherwise_without_a_newer_one(record
     """So a run that is killed between a commit and its deletions decides the same once more."""
     saved = saved_of(records)
     stays = [
-        each for each, verdict in zip(saved, judge(saved, keep, max_bytes), strict=True) if verdict.stays
+        each
+        for each, verdict in zip(saved, judge(saved, within(keep, max_bytes)), strict=True)
+        if verdict.stays
     ]
-    assert all(verdict.stays for verdict in judge(stays, keep, max_bytes))
+    assert all(verdict.stays for verdict in judge(stays, within(keep, max_bytes)))
 
 
 @given(RECORDS, KEEPS, BUDGETS, st.data())
@@ -108,11 +121,11 @@ def test_a_run_that_was_killed_anywhere_decides_as_one_that_was_not(records, kee
         there: list[Saved] = []
         for index, each in enumerate(saved):
             there.append(each)
-            going = [verdict.path for verdict in in_turn(judge(there, keep, max_bytes))]
+            going = [verdict.path for verdict in in_turn(judge(there, within(keep, max_bytes)))]
             if index in killed:  # after some of its removals; the next process judges what it finds
                 done = going[: data.draw(st.integers(0, len(going)))]
                 found = [one for one in there if one.path not in done]
-                going = [*done, *(verdict.path for verdict in in_turn(judge(found, keep, max_bytes)))]
+                going = [*done, *(verdict.path for verdict in in_turn(judge(found, within(keep, max_bytes))))]
             there = [one for one in there if one.path not in going]
         return [one.path for one in there]
 
@@ -131,7 +144,9 @@ def test_nothing_that_is_not_a_number_and_nothing_sick_is_ever_best(records, k, 
 @given(RECORDS, KEEPS, st.integers(1, 100))
 def test_what_stays_fits_the_budget_unless_all_of_it_has_to_stay(records, keep, max_bytes):
     saved = saved_of(records)
-    stays = [s for s, verdict in zip(saved, judge(saved, keep, max_bytes), strict=True) if verdict.stays]
+    stays = [
+        s for s, verdict in zip(saved, judge(saved, within(keep, max_bytes)), strict=True) if verdict.stays
+    ]
     files = {file: size for each in stays for file, size in each.files.items()}
     healthy = [each.record.seq for each in saved if not is_sick(each.record)]
     must = {saved[-1].record.seq, *healthy[-1:], *(s.record.seq for s in saved if s.protected)}
@@ -180,8 +195,8 @@ def test_without_a_measured_time_durations_are_slices_of_the_clock():
 
 def test_a_file_that_two_checkpoints_share_counts_once():
     saved = [Saved(f"{seq}", record(seq), files={"shared": 100, seq: 1}) for seq in range(5)]
-    assert all(verdict.stays for verdict in judge(saved, None, 105))
-    assert [v.record.seq for v in judge(saved, None, 103) if v.stays] == [2, 3, 4]
+    assert all(verdict.stays for verdict in judge(saved, MaxBytes(105)))
+    assert [v.record.seq for v in judge(saved, MaxBytes(103)) if v.stays] == [2, 3, 4]
 
 
 def test_over_the_budget_the_best_go_last():
@@ -197,57 +212,40 @@ def test_only_what_is_older_than_the_newest_few_is_thinned_and_nothing_that_a_ru
 
 
 @pytest.mark.parametrize(
-    "options",
+    "make",
     [
-        {"keep_best": 2},
-        {"monitor": "val_loss"},
-        {"direction": "max"},
-        {"keep_best": 0, "monitor": "val_loss"},
-        {"keep_best": 1, "monitor": ""},
-        {"keep_best": 1, "monitor": "val_loss", "direction": "up"},
-        {"keep_every": 5},
-        {"keep_every": "0 steps"},
-        {"keep_every": "1.5 epochs"},
-        {"keep_every": "6 parsecs"},
-        {"max_bytes": 0},
-        {"max_bytes": "many"},
-        {"max_bytes": True},
-        {"thin_after": 0},
-        {"keep": 3},
-        {"keep": []},
-        {"keep": KeepLast(2), "max_to_keep": 2},
-        {"keep": KeepLast(2), "keep_every": "6h"},
-        {"keep": KeepLast(2), "keep_best": 1, "monitor": "val_loss"},
-        {"mode": "memory", "keep_every": "6h"},
-        {"mode": "memory", "max_bytes": 10},
-        {"mode": "memory", "thin_after": 1},
-        {"mode": "memory", "keep": KeepLast(2)},
+        lambda: KeepLast(0),
+        lambda: KeepBest(0, "val_loss"),
+        lambda: KeepBest(1, ""),
+        lambda: KeepBest(1, "val_loss", "up"),  # type: ignore[arg-type]
+        lambda: KeepEvery(5),  # type: ignore[arg-type]
+        lambda: KeepEvery("0 steps"),
+        lambda: KeepEvery("1.5 epochs"),
+        lambda: KeepEvery("6 parsecs"),
+        lambda: MaxBytes(0),
+        lambda: MaxBytes("many"),
+        lambda: MaxBytes(True),
+        lambda: KeepLast(2) & MaxBytes(9) & MaxBytes(8),
+        lambda: Checkpointing(keep=[]),  # type: ignore[arg-type]
     ],
 )
-def test_what_has_no_meaning_is_refused_when_the_rule_is_made(options):
+def test_what_has_no_meaning_is_refused_when_it_is_made(make):
     with pytest.raises(UsageError):
-        Checkpointing(**{"mode": "disk", **options})
+        make()
+
+
+def test_a_budget_of_one_part_is_refused_because_it_looks_like_one_of_all():
+    with pytest.raises(UsageError, match="with parentheses"):
+        KeepLast(3) | KeepBest(2, "val_loss") & MaxBytes("20 GB")
+    assert repr((KeepLast(3) | KeepLast(4)) & MaxBytes(9)).count("MaxBytes") == 1
 
 
 def test_epochs_are_refused_for_an_experiment_whose_hooks_have_none():
-    rule = Checkpointing(mode="disk", save_on="phase_end", keep=KeepLast(1) | KeepEvery("2 epochs"))
-    with pytest.raises(UsageError, match="no epoch"):
-        attach_to_experiment(rule)
-    attach_to_training(Checkpointing(mode="disk", keep_every="2 epochs"))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"keep_best": 2, "monitor": "acc", "direction": "max", "keep_every": "6h", "max_bytes": "20 GB"},
-        {"keep": KeepLast(3) | KeepBest(2, "val_loss") | KeepEvery("6h"), "thin_after": 4},
-    ],
-)
-def test_a_rule_survives_its_config(options):
-    rule = Checkpointing(mode="disk", **options)
-    again = Checkpointing.from_config(rule.get_config())
-    assert again.get_config() == rule.get_config()
-    assert again.options == rule.options
+    for keep in (KeepLast(1) | KeepEvery("2 epochs"), KeepEvery("2 epochs") & MaxBytes("1 GB")):
+        policy = Checkpointing(save_on="phase_end", keep=keep)
+        with pytest.raises(UsageError, match="no epoch"):
+            attach_to_experiment(policy)
+        attach_to_training(policy)
 
 
 @pytest.mark.parametrize(
@@ -255,4 +253,4 @@ def test_a_rule_survives_its_config(options):
     [("20 GB", 20 * 10**9), ("512MiB", 512 << 20), ("1.5 kb", 1500), ("7 B", 7), (12, 12)],
 )
 def test_a_budget_is_a_number_or_what_people_write(text, number):
-    assert Checkpointing(mode="disk", max_bytes=text).options.max_bytes == number
+    assert budget_of(MaxBytes(text)) == budget_of(KeepLast(1) & MaxBytes(text)) == number

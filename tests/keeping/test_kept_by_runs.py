@@ -10,7 +10,7 @@ import pytest
 from small_loop import crash, epochs_kept, rule, train
 
 import holdfast
-from holdfast import KeepBest, KeepEvery, KeepLast, bundle
+from holdfast import KeepBest, KeepEvery, KeepLast, MaxBytes, Write, bundle
 from holdfast.records import CheckpointRecord
 from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk
@@ -32,12 +32,11 @@ def bytes_on_disk(directory) -> int:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"keep_best": 2, "monitor": "val_loss"}, [1, 3, 6]),
-        ({"keep_best": 1, "monitor": "val_loss", "direction": "max", "max_to_keep": 2}, [5, 6]),
-        ({"keep_every": "3 epochs"}, [2, 5, 6]),
-        ({"keep_every": "3 epochs", "keep_best": 1, "monitor": "val_loss", "max_to_keep": 2}, [1, 2, 5, 6]),
+        ({"keep": KeepBest(2, "val_loss")}, [1, 3, 6]),
+        ({"keep": KeepLast(2) | KeepBest(1, "val_loss", "max")}, [5, 6]),
+        ({"keep": KeepEvery("3 epochs")}, [2, 5, 6]),
         ({"keep": KeepLast(2) | KeepBest(1, "val_loss") | KeepEvery("3 epochs")}, [1, 2, 5, 6]),
-        ({"keep_every": "1000 d", "max_to_keep": 1}, None),
+        ({"keep": KeepLast(1) | KeepEvery("1000 d")}, None),
     ],
 )
 def test_a_loop_keeps_what_its_rule_says_and_so_after_any_crash(options, expected, tmp_path):
@@ -57,10 +56,10 @@ def test_a_loop_keeps_what_its_rule_says_and_so_after_any_crash(options, expecte
 
 def test_a_metric_that_is_missing_or_nan_is_never_best(tmp_path, caplog):
     losses = [None, 3.0, math.nan, 2.0, math.nan, -math.inf, 4.0]
-    train(tmp_path / "run", losses, keep_best=2, monitor="val_loss")
+    train(tmp_path / "run", losses, keep=KeepBest(2, "val_loss"))
     assert epochs_kept(tmp_path / "run") == [1, 3, 6]
     with caplog.at_level(logging.WARNING, "holdfast"):
-        train(tmp_path / "other", losses, keep_best=2, monitor="accuracy")
+        train(tmp_path / "other", losses, keep=KeepBest(2, "accuracy"))
     assert epochs_kept(tmp_path / "other") == [6]
     assert "no checkpoint has the metric 'accuracy'" in caplog.text
 
@@ -69,13 +68,13 @@ def test_an_experiment_keeps_its_best(tmp_path):
     experiment(tmp_path / "all", phase(n_epochs=5, checkpointing=on_disk())).run()
     losses = {each.record.name: each.record.metrics["loss"] for each in holdfast.scan(tmp_path / "all")}
     worst = sorted(losses, key=lambda name: losses[name])[-2:]
-    best = on_disk(keep_best=2, monitor="loss", direction="max")
+    best = on_disk(keep=KeepBest(2, "loss", "max"))
     experiment(tmp_path / "best", phase(n_epochs=5, checkpointing=best)).run()
     assert set(bundles(tmp_path / "best" / "train")) == {*worst, "train_epoch4"}
 
 
 def test_the_rule_of_a_whole_experiment_keeps_by_steps(tmp_path):
-    whole = on_disk("phase_end", keep_every="10 steps")
+    whole = on_disk("phase_end", keep=KeepEvery("10 steps"))
     units = [phase(f"part{number}", n_epochs=1) for number in range(5)]
     experiment(tmp_path, *units, checkpointing=whole).run()
     assert bundles(tmp_path) == ["part1", "part3", "part4"]
@@ -83,10 +82,16 @@ def test_the_rule_of_a_whole_experiment_keeps_by_steps(tmp_path):
 
 def test_a_budget_is_held_in_real_bytes_and_the_newest_stays_though_it_alone_is_over(tmp_path):
     size = 30_000  # 240 kB an epoch
-    train(tmp_path / "three", LOSSES, size=size, max_bytes="750 kB", background=False)
+    train(
+        tmp_path / "three",
+        LOSSES,
+        size=size,
+        write=Write(durability="process", background=False),
+        keep=MaxBytes("750 kB"),
+    )
     assert epochs_kept(tmp_path / "three") == [5, 6] or epochs_kept(tmp_path / "three") == [4, 5, 6]
     assert bytes_on_disk(tmp_path / "three") <= 750_000
-    train(tmp_path / "one", LOSSES, size=size, max_bytes=1000)
+    train(tmp_path / "one", LOSSES, size=size, keep=MaxBytes(1000))
     assert len(epochs_kept(tmp_path / "one")) == 1
     assert all_verify(tmp_path / "one")
 
@@ -100,12 +105,12 @@ def test_packs_that_checkpoints_share_count_once(tmp_path):
             for _ in loop.epochs(6):
                 count += 1
 
-    run(tmp_path, max_bytes="800 kB")
+    run(tmp_path, keep=MaxBytes("800 kB"))
     assert epochs_kept(tmp_path) == [0, 1, 2, 3, 4, 5], "six copies would take 2.9 MB"
 
 
 def test_the_newest_checkpoint_stays_and_so_does_the_one_that_the_run_went_on_from(tmp_path):
-    options = {"keep_best": 1, "monitor": "val_loss"}
+    options = {"keep": KeepBest(1, "val_loss")}
     crash(tmp_path, [3.0, 2.0, 9.0, 9.0, 9.0], 3, **options)
     assert epochs_kept(tmp_path) == [1, 2]
     train(tmp_path, [3.0, 2.0, 9.0, 9.0, 9.0, 1.0, 4.0], **options)
@@ -115,7 +120,10 @@ def test_the_newest_checkpoint_stays_and_so_does_the_one_that_the_run_went_on_fr
 def test_what_another_run_wrote_and_what_was_saved_by_hand_stay(tmp_path):
     train(tmp_path, LOSSES)
     with holdfast.Run(
-        tmp_path, {"place": 0}, checkpointing=rule(max_bytes=1, name_template="{phase}-{epoch}"), resume=False
+        tmp_path,
+        {"place": 0},
+        checkpointing=rule(keep=MaxBytes(1), name_template="{phase}-{epoch}"),
+        resume=False,
     ) as run:
         for epoch in run.epochs(4):
             if epoch == 1:
@@ -126,7 +134,7 @@ def test_what_another_run_wrote_and_what_was_saved_by_hand_stay(tmp_path):
     assert [name for name in names if name.startswith("train-")] == ["train-3"]
 
 
-@pytest.mark.parametrize("options", [{"max_to_keep": 1}, {"keep": KeepLast(1)}, {"max_bytes": 1}])
+@pytest.mark.parametrize("options", [{"max_to_keep": 1}, {"keep": KeepLast(1)}, {"keep": MaxBytes(1)}])
 def test_what_is_pinned_stays_until_the_pin_is_taken_away(options, tmp_path):
     crash(tmp_path, LOSSES, 3, **options)
     pinned = str(tmp_path / "train_epoch2.ckpt.mml")
@@ -153,7 +161,7 @@ class _Falling(ExperimentDirectory):
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_to_keep": 2}, {"keep": KeepLast(2)}, {"max_bytes": 1}, {"keep_best": 1, "monitor": "no"}],
+    [{"max_to_keep": 2}, {"keep": KeepLast(2)}, {"keep": MaxBytes(1)}, {"keep": KeepBest(1, "no")}],
 )
 def test_sick_checkpoints_never_displace_the_last_healthy_one(options, tmp_path, monkeypatch):
     monkeypatch.setattr("holdfast.runtime._loop.ExperimentDirectory", _Falling)

@@ -104,7 +104,7 @@ def test_without_a_word_of_what_to_keep_nothing_is_done(runs):
     assert command("prune", runs, "--apply").exit_code == 2
     assert command("prune", runs, "--keep-best", 2, "--apply").exit_code == 2
     with pytest.raises(UsageError):
-        holdfast.plan(runs)
+        holdfast.plan(runs, None)
     with pytest.raises(UsageError, match="0 runs"):
         holdfast.plan(runs, KeepLast(1), run="zz")
     assert epochs_kept(runs) == list(range(7))

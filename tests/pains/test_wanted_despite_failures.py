@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from holdfast import Write
 from holdfast.errors import SaveError
 from small_runs import (
     At,
@@ -104,7 +105,11 @@ def test_a_run_whose_disk_fills_up_goes_on_once_there_is_room(disk):
     """7: as above, for a run with one rolling checkpoint."""
 
     def make(fill):
-        rule = on_disk(name_template="latest", directory=disk.place / "runs", background=False)
+        rule = on_disk(
+            name_template="latest",
+            directory=disk.place / "runs",
+            write=Write(durability="process", background=False),
+        )
         phase = train(n_epochs=4, callbacks=[At("epoch_end", 2, do=fill)], checkpointing=rule)
         return experiment(None, phase, graph=graph(width=2000))
 
@@ -152,7 +157,7 @@ def test_training_goes_on_without_a_failing_save_if_asked_to(disk, caplog):
 
     def make(fill, free):
         troubles = [At("epoch_end", 1, do=fill), At("epoch_start", 2, do=free)]
-        rule = on_disk(on_error="warn", background=False)
+        rule = on_disk(write=Write(durability="process", background=False, errors="warn"))
         return experiment(disk.place, train(callbacks=troubles, checkpointing=rule), graph=graph(width=2000))
 
     undisturbed = make(lambda context: None, lambda context: None)

@@ -21,7 +21,7 @@ import torch
 from recording_disk import RecordingDisk, in_order
 
 import holdfast
-from holdfast import Callback, Checkpointing
+from holdfast import Callback, Checkpointing, Write
 from small_runs import adam_steps, bundles, digest_of, experiment, files_below, graph, on_disk, rows, train
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +46,13 @@ def test_the_eighth_checkpoint_of_an_experiment_is_about_as_large_as_the_first(t
 def test_a_checkpoint_overwritten_eight_times_does_not_grow(tmp_path):
     """29: it held its former self."""
     run = experiment(
-        tmp_path, train(n_epochs=8, checkpointing=on_disk(name_template="latest", background=False))
+        tmp_path,
+        train(
+            n_epochs=8,
+            checkpointing=on_disk(
+                name_template="latest", write=Write(durability="process", background=False)
+            ),
+        ),
     )
     sizes = []
 

@@ -17,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 
-from holdfast import Checkpointing, bundle
+from holdfast import Checkpointing, Write, bundle
 from holdfast.policy import attach_to_training
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 from holdfast.runtime import ExperimentDirectory, Session
@@ -242,7 +242,7 @@ def die_sweeping(after: int) -> Step:
 def training(disk: Storage) -> Iterator[Callable[[int, int], None]]:
     """An experiment's directory and a rule at work in it, which keeps two; yields what saves (epoch, number)."""
     with ExperimentDirectory(FOLDER, "a" * 32, disk=disk) as directory:
-        rule = attach_to_training(Checkpointing(mode="disk", max_to_keep=2, background=False))
+        rule = attach_to_training(Checkpointing(mode="disk", max_to_keep=2, write=Write(background=False)))
         session = Session(rule, "train", "train", directory, Path(FOLDER, "train"))
 
         def save(epoch: int, number: int) -> None:

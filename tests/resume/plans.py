@@ -36,6 +36,7 @@ from holdfast import (
     PhaseGroup,
     Resume,
     TrainPhase,
+    Write,
     rng,
     scan,
 )
@@ -65,7 +66,7 @@ class Saving:
     def _rule(self, options: Mapping[str, Any]) -> Checkpointing | None:
         if self.directory is None:
             return None
-        return Checkpointing(**{"mode": "disk", "durability": self.durability, **options})
+        return Checkpointing(**{"mode": "disk", "write": Write(durability=self.durability), **options})
 
 
 NOT_SAVED = Saving()

@@ -13,6 +13,7 @@ from plans import Saving, crash, listing, resume
 
 import holdfast
 import small_runs
+from holdfast import Write
 from holdfast.errors import CheckpointDamagedError, DamagedError
 
 CRASH_AT = 60  # of 66 hooks of the plan: within the last epoch of the second phase
@@ -66,7 +67,9 @@ def test_a_directory_may_be_named_relative_to_where_the_script_runs(
 def test_a_script_may_go_to_another_directory_while_it_trains(background, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    rule = small_runs.on_disk("batch_end", background=background, max_to_keep=2)
+    rule = small_runs.on_disk(
+        "batch_end", write=Write(durability="process", background=background), max_to_keep=2
+    )
     leave = small_runs.At("batch_end", 0, 1, do=lambda context: os.chdir(tmp_path / "elsewhere"))
     phase = small_runs.train(checkpointing=rule, callbacks=[leave])
     small_runs.experiment("runs", phase).run(progress=False)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing, Run, Write
 from small_runs import BATCHES, At, experiment, on_disk, train
 
 
@@ -19,7 +19,10 @@ def records(directory) -> list:
 
 @pytest.mark.parametrize("background", [True, False])
 def test_the_accounts_of_a_run_are_the_sums_of_its_records(background, tmp_path):
-    made = experiment(tmp_path, train(checkpointing=on_disk("batch_end", background=background)))
+    made = experiment(
+        tmp_path,
+        train(checkpointing=on_disk("batch_end", write=Write(durability="process", background=background))),
+    )
     made.run()
     saved, cost = records(tmp_path), made.accounting
     assert cost.saves == len(saved) == 3 * BATCHES
@@ -54,7 +57,7 @@ def test_a_resumed_run_knows_its_time_and_its_costs_from_the_records_alone(tmp_p
 
 def test_what_would_be_lost_now_is_known_during_the_run(tmp_path):
     seen = []
-    rule = on_disk("epoch_end", background=False)
+    rule = on_disk("epoch_end", write=Write(durability="process", background=False))
     made = experiment(tmp_path, train(checkpointing=rule, callbacks=[]), callbacks=[])
     look = At("batch_end", do=lambda context: seen.append(made.accounting.unsaved_steps))
     made.callbacks = (look,)
@@ -67,7 +70,7 @@ def test_what_would_be_lost_now_is_known_during_the_run(tmp_path):
 
 
 def test_a_loop_of_ones_own_knows_it_too(tmp_path):
-    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=3, background=False)
+    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=3, write=Write(background=False))
     with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         lost = [run.accounting.unsaved_steps for _ in run.steps(7)]
         assert run.accounting.unsaved_s > 0

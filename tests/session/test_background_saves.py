@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing
+from holdfast import Checkpointing, Write
 from holdfast.errors import SaveError
 from holdfast.policy import attach_to_training
 from holdfast.records import Moment
@@ -147,7 +147,7 @@ def test_a_failure_in_the_background_surfaces_and_leaves_the_older_checkpoints(t
 def test_a_failure_that_is_only_to_be_warned_of_is_logged_and_counted(tmp_path, caplog):
     disk = FailingDisk()
     with ExperimentDirectory(tmp_path, RUN, disk=disk) as directory:
-        saver = session(directory, on_error="warn")
+        saver = session(directory, write=Write(errors="warn"))
         disk.failures = 1
         save(saver, np.zeros(10), 0)
         save(saver, np.ones(10), 1)
@@ -160,7 +160,7 @@ def test_a_failure_that_is_only_to_be_warned_of_is_logged_and_counted(tmp_path, 
 def test_a_failure_that_passes_is_survived_by_trying_again(tmp_path):
     disk = FailingDisk()
     with ExperimentDirectory(tmp_path, RUN, disk=disk) as directory:
-        saver = session(directory, on_error="retry")
+        saver = session(directory, write=Write(errors="retry"))
         disk.failures = 1
         save(saver, np.zeros(10), 0)
         directory.writer.wait()
@@ -170,7 +170,7 @@ def test_a_failure_that_passes_is_survived_by_trying_again(tmp_path):
 def test_without_a_background_the_save_itself_fails(tmp_path):
     disk = FailingDisk()
     with ExperimentDirectory(tmp_path, RUN, disk=disk) as directory:
-        saver = session(directory, background=False)
+        saver = session(directory, write=Write(background=False))
         disk.failures = 1
         with pytest.raises(SaveError):
             save(saver, np.zeros(10), 0)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import holdfast
-from holdfast import Checkpointing, state
+from holdfast import Checkpointing, Write, state
 from holdfast.errors import SaveError
 from holdfast.policy import attach_to_training
 from holdfast.records import Moment
@@ -39,7 +39,7 @@ class SlowDisk(TappedDisk):
 
 
 def saver_in(directory: ExperimentDirectory, label: str = "train", **rule) -> Session:
-    options = {"durability": "process", **rule}
+    options = {"write": Write(durability="process"), **rule}
     attached = attach_to_training(Checkpointing(mode="disk", **options))
     return Session(attached, "train", label, directory, Path(directory.path) / label)
 
@@ -63,7 +63,7 @@ def held_by(directory: Path) -> list[int]:
 def test_arrays_that_training_changes_at_full_speed_are_saved_as_they_were_at_the_hook(tmp_path, on):
     values = [np.zeros(300_000), torch.zeros(700, 500), np.zeros((400, 500)).T[::2], torch.zeros(9)]
     with ExperimentDirectory(tmp_path, RUN) as directory:
-        saver = saver_in(directory, background=on == "copy")
+        saver = saver_in(directory, write=Write(durability="process", background=on == "copy"))
         for epoch in range(8):
             for array in values:
                 array[...] = epoch
@@ -89,7 +89,7 @@ def test_a_save_in_the_foreground_whose_arrays_another_thread_changes_fails_as_t
             return do()
 
     with ExperimentDirectory(tmp_path, RUN, disk=MeddlingDisk(0)) as directory:
-        saver = saver_in(directory, background=False, on_error=on_error)
+        saver = saver_in(directory, write=Write(durability="process", background=False, errors=on_error))
         if on_error == "raise":
             with pytest.raises(SaveError, match=r"train_epoch0.*torn at 'values/0'"):
                 save(saver, [values], 0)
@@ -113,7 +113,9 @@ def test_a_save_that_waits_for_the_one_before_counts_the_wait_as_blocked(tmp_pat
 def test_a_rule_may_skip_saves_while_one_is_written_but_never_the_last(tmp_path, caplog):
     caplog.set_level(logging.INFO, "holdfast")
     with ExperimentDirectory(tmp_path, RUN, disk=SlowDisk(0.3)) as directory:
-        saver = saver_in(directory, when_busy="skip", save_on=["epoch_end", "phase_end"])
+        saver = saver_in(
+            directory, write=Write(durability="process", busy="skip"), save_on=["epoch_end", "phase_end"]
+        )
         for epoch in range(3):
             save(saver, [np.full(10, epoch)], epoch)
         save(saver, [np.full(10, 2)], 2, "phase_end")
@@ -164,7 +166,7 @@ def test_a_run_that_skips_saves_while_one_is_written_ends_as_one_without_saves(
             return do()
 
     monkeypatch.setattr("holdfast.runtime._directory.LocalDisk", lambda base: StuckDisk(0))
-    rule = on_disk(snapshot=snapshot, when_busy="skip")
+    rule = on_disk(snapshot=snapshot, write=Write(durability="process", busy="skip"))
     until = At("epoch_end", 3, do=lambda context: gate.set())
     saving = experiment(tmp_path, train(n_epochs=4, checkpointing=rule, callbacks=[until]))
     saving.run(progress=False)
@@ -196,7 +198,7 @@ def test_a_writer_that_fails_leaves_older_checkpoints_and_the_memory_for_the_nex
     optimizer = torch.optim.SGD([weights], lr=1.0, momentum=0.9)
     with ExperimentDirectory(tmp_path, RUN, disk=faulty) as directory:
         directory.taking._unchecked = 0
-        saver = saver_in(directory, on_error=on_error, snapshot=snapshot)
+        saver = saver_in(directory, write=Write(durability="process", errors=on_error), snapshot=snapshot)
         digests = []
         for epoch in range(3):
             parts = {"weights": weights, "optimizer": optimizer, "epoch": epoch}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import holdfast
-from holdfast import Checkpointing, Run, errors, rng
+from holdfast import Checkpointing, Divergence, Run, Write, errors, rng
 from small_runs import At, Callback, on_disk, train
 from small_runs import experiment as make
 
@@ -17,7 +17,9 @@ BATCHES = 4
 
 
 def rule(**options):
-    return Checkpointing(mode="disk", **{"save_on": "epoch_end", "durability": "process", **options})
+    return Checkpointing(
+        mode="disk", **{"save_on": "epoch_end", "write": Write(durability="process"), **options}
+    )
 
 
 def loop(directory, *, bad, epochs=4, loss=True, resume=True, on_rollback=None, after=None, **options):
@@ -154,8 +156,7 @@ def test_the_number_of_rollbacks_is_limited_and_each_goes_further_back(tmp_path)
         loop(
             tmp_path,
             bad=lambda epoch, batch, visit: epoch == 2,
-            on_divergence="rollback",
-            max_rollbacks=2,
+            on_divergence=Divergence("rollback", max_rollbacks=2),
             save_on="batch_end",
             on_rollback=lambda run: aims.append(run.last_resume.record.name),
         )
@@ -305,7 +306,9 @@ def test_an_experiment_goes_back_within_its_process_and_finishes(hook, tmp_path)
 
 
 def test_an_experiment_gives_up_after_its_last_rollback(tmp_path):
-    phase = train(n_epochs=4, checkpointing=on_disk("batch_end", on_divergence="rollback", max_rollbacks=2))
+    phase = train(
+        n_epochs=4, checkpointing=on_disk("batch_end", on_divergence=Divergence("rollback", max_rollbacks=2))
+    )
     spoil, lower = At("batch_end", 2, 1, do=poison), Lower()
     experiment = make(tmp_path, phase, callbacks=[spoil, lower])
     with pytest.raises(errors.DivergenceError):
@@ -333,15 +336,19 @@ def test_a_sick_last_save_of_an_experiment_is_rolled_back(tmp_path):
 
 
 def test_options_that_have_no_meaning_are_refused():
-    for options in ({"on_divergence": "pray"}, {"max_rollbacks": 0}, {"may_be_infinite": [3]}):
+    for options in (
+        {"action": "pray"},
+        {"action": "stop", "max_rollbacks": 0},
+        {"action": "stop", "may_be_infinite": [3]},
+    ):
         with pytest.raises(errors.UsageError):
-            Checkpointing(mode="disk", **options)
+            Divergence(**options)
     with pytest.raises(errors.UsageError, match="needs mode='disk'"):
-        Checkpointing(on_divergence="rollback")
+        Checkpointing(mode="memory", on_divergence="rollback")
 
 
 def test_the_options_are_part_of_the_config():
-    options = {"on_divergence": "rollback", "max_rollbacks": 5, "may_be_infinite": ["**/mask"]}
+    options = {"on_divergence": {"action": "rollback", "max_rollbacks": 5, "may_be_infinite": ["**/mask"]}}
     config = Checkpointing(mode="disk", **options).get_config()
     assert {name: config[name] for name in options} == options
     assert Checkpointing.from_config(config).get_config() == config

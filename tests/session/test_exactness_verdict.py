@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import holdfast
-from holdfast import Checkpointing, Run, fingerprint, rng
+from holdfast import Checkpointing, Run, Write, fingerprint, rng
 from small_runs import At, on_disk, rows, train
 from small_runs import experiment as make
 
@@ -35,7 +35,9 @@ def loop(directory, *, crash: int | None = None, batches=None, epochs: int = 2, 
     """Two epochs over 8 batches, saved after each; `crash`: the batch (of both epochs) in which it ends."""
     rng.seed_everything(0)
     weight, generator = np.zeros(2), np.random.default_rng(noise)
-    rule = Checkpointing(mode="disk", save_on="batch_end", durability="process", **options.pop("rule", {}))
+    rule = Checkpointing(
+        mode="disk", save_on="batch_end", write=Write(durability="process"), **options.pop("rule", {})
+    )
     data = batches or torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(torch.arange(16.0)), batch_size=2, shuffle=True
     )
@@ -114,7 +116,7 @@ def test_a_changed_order_of_the_data_is_named(tmp_path):
 
 
 def dataset_loop(directory, data, *, crash: int | None = None, batch_size: int = 1, seed: int = 0):
-    rule = Checkpointing(mode="disk", save_on="batch_end", durability="process")
+    rule = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
     weight = np.zeros(2)
     with Run(directory, {"weight": weight}, checkpointing=rule) as run:
         for _ in run.epochs(1):
@@ -141,7 +143,7 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
         return torch.utils.data.DataLoader(torch.utils.data.Subset(tensors, range(16)), batch_size=2)
 
     def go(directory, crash=None):
-        rule = Checkpointing(mode="disk", save_on="batch_end", durability="process")
+        rule = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
         weight = np.zeros(1)
         with Run(directory, {"weight": weight}, checkpointing=rule) as run:
             for _ in run.epochs(1):
@@ -159,7 +161,7 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
 
 def test_data_that_changed_between_two_epochs_are_named_as_soon_as_they_are_there(tmp_path):
     def go(values, crash=None):
-        rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
+        rule = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
         with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=rule) as run:
             for epoch in run.epochs(3):
                 for _ in run.batches(holdfast.Dataset(x=values), batch_size=4):

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast import Checkpointing, Run, numerics
+from holdfast import Checkpointing, Divergence, Run, Write, numerics
 from holdfast.cli import app
 from small_runs import At, on_disk, train
 from small_runs import experiment as make
@@ -18,7 +18,9 @@ LARGE = 40_000  # floats: above 64 KiB, so that the array is shared when it does
 
 def saved(directory, *states, **options):
     """A run that saves each state, one an epoch; the records."""
-    rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process", **options)
+    rule = Checkpointing(
+        mode="disk", save_on="epoch_end", **{"write": Write(durability="process"), **options}
+    )
     with Run(directory, {"objects": dict(states[0])}, checkpointing=rule) as run:
         for epoch in run.epochs(len(states)):
             run["objects"] = dict(states[epoch])
@@ -72,7 +74,12 @@ def test_at_most_a_hundred_arrays_are_named_and_all_are_counted(tmp_path):
 )
 def test_every_element_type_is_looked_at(dtype, background, tmp_path):
     tensor = torch.ones(4, 3).to(getattr(torch, dtype))
-    fine, sick = saved(tmp_path, {"t": tensor}, {"t": _with_nan(tensor)}, background=background)
+    fine, sick = saved(
+        tmp_path,
+        {"t": tensor},
+        {"t": _with_nan(tensor)},
+        write=Write(durability="process", background=background),
+    )
     assert "health" not in fine.details
     assert sick.details["health"]["leaves"] == {"objects/t": [1, 0]}
 
@@ -112,7 +119,7 @@ def test_the_quick_look_agrees_with_widening_for_every_bit_pattern(dtype):
 
 
 def test_results_with_gaps_and_positions_are_no_sickness(tmp_path):
-    rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
+    rule = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
     with Run(tmp_path, {"a": np.zeros(1)}, checkpointing=rule) as run:
         for epoch in run.epochs(2):
             run.log(**{f"metric{epoch}": np.inf})  # a column each, so that the other rows hold NaN
@@ -121,7 +128,7 @@ def test_results_with_gaps_and_positions_are_no_sickness(tmp_path):
 
 def test_masks_that_are_infinite_by_design_can_be_named(tmp_path):
     state = {"layer": {"mask": np.array([0, -np.inf])}, "weight": np.ones(2)}
-    [record] = saved(tmp_path, state, may_be_infinite="**/mask")
+    [record] = saved(tmp_path, state, on_divergence=Divergence("warn", may_be_infinite="**/mask"))
     assert "health" not in record.details
 
 

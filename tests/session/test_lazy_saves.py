@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import holdfast
-from holdfast import Checkpointing, state
+from holdfast import Checkpointing, Lazy, Write, state
 from holdfast.policy import attach_to_training
 from holdfast.records import Moment
 from holdfast.runtime import ExperimentDirectory, Session
@@ -35,7 +35,7 @@ class Loop:
         self.path = path
         self.directory = ExperimentDirectory(path, RUN)
         self.directory.taking._unchecked = checked  # 0: lazy from the first save on
-        options = {"durability": "process", "snapshot": "lazy", **rule}
+        options = {"write": Write(durability="process"), "snapshot": "lazy", **rule}
         self.saver = Session(
             attach_to_training(Checkpointing(mode="disk", **options)),
             "train",
@@ -238,7 +238,7 @@ def test_the_first_two_saves_of_a_run_are_right_whatever_is_written_and_find_it_
 
 @pytest.mark.parametrize("write", UNSEEN)
 def test_with_snapshot_check_every_save_is_right_and_finds_out(tmp_path, write):
-    loop = Loop(tmp_path, checked=0, snapshot_check=True)
+    loop = Loop(tmp_path, checked=0, snapshot=Lazy(check=True))
     for epoch in range(4):
         loop.step()
         loop.save()
@@ -496,7 +496,7 @@ def test_a_hook_seals_what_is_copied_already_so_that_later_writes_do_no_harm(tmp
 
 def test_two_savers_at_one_hook_both_hold_its_state(tmp_path):
     loop = Loop(tmp_path)
-    rule = attach_to_training(Checkpointing(mode="disk", durability="process", snapshot="lazy"))
+    rule = attach_to_training(Checkpointing(mode="disk", write=Write(durability="process"), snapshot="lazy"))
     second = Session(rule, "train", "other", loop.directory, tmp_path / "other")
     for _ in range(3):
         loop.step()
@@ -522,6 +522,6 @@ def test_a_step_in_a_forked_child_neither_waits_nor_seals(tmp_path):
 
 
 def test_a_lazy_rule_is_refused_where_nothing_would_go_on_meanwhile():
-    for options in ({"mode": "memory"}, {"mode": "disk", "background": False}):
+    for options in ({"mode": "memory"}, {"write": Write(background=False)}):
         with pytest.raises(ValueError, match=r"snapshot='lazy' needs"):
             Checkpointing(snapshot="lazy", **options)

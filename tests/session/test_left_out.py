@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import holdfast
-from holdfast import Checkpointing, state
+from holdfast import Checkpointing, Write, state
 from holdfast.errors import PlanMismatchError, StateMismatchError
 from small_runs import bundles, digest_of, experiment, on_disk, train
 
@@ -80,7 +80,9 @@ def test_no_run_goes_on_without_its_position_or_random_streams(tmp_path, pattern
 @pytest.mark.parametrize("snapshot", ["copy", "lazy"])
 def test_both_kinds_of_snapshot_and_a_save_in_the_foreground_leave_it_out(tmp_path, snapshot):
     for background in (True, False) if snapshot == "copy" else (True,):
-        rule = on_disk(exclude=["*/head"], snapshot=snapshot, background=background)
+        rule = on_disk(
+            exclude=["*/head"], snapshot=snapshot, write=Write(durability="process", background=background)
+        )
         experiment(tmp_path / str(background), train(n_epochs=1, checkpointing=rule)).run(progress=False)
         with holdfast.open(tmp_path / str(background) / "train/train_epoch0.ckpt.mml") as checkpoint:
             assert [*state.all_left_out(checkpoint.source.tree)] == ["model_graph/head"]
@@ -99,8 +101,8 @@ def test_patterns_that_are_none_are_refused(value):
 
 def test_additions_stand_in_the_configuration_only_when_they_are_used():
     plain = Checkpointing(mode="disk").get_config()
-    assert not {"snapshot", "snapshot_check", "when_busy", "exclude"} & plain.keys()
-    options = {"snapshot": "lazy", "snapshot_check": True, "when_busy": "skip", "exclude": ["a/*"]}
+    assert not {"snapshot", "write", "exclude"} & plain.keys()
+    options = {"snapshot": {"check": True}, "write": {"busy": "skip"}, "exclude": ["a/*"]}
     config = Checkpointing(mode="disk", **options).get_config()
     assert {name: config[name] for name in options} == options
     assert Checkpointing.from_config(config).get_config() == config

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import Write
 from holdfast.errors import SaveError
 from small_runs import At, all_verify, bundles, experiment, on_disk, train
 
 
 def make(directory: Path, n_epochs: int, *callbacks: At):
     phase = train(
-        n_epochs=n_epochs, callbacks=callbacks, checkpointing=on_disk(max_to_keep=1, background=False)
+        n_epochs=n_epochs,
+        callbacks=callbacks,
+        checkpointing=on_disk(max_to_keep=1, write=Write(durability="process", background=False)),
     )
     return experiment(directory, phase)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing
+from holdfast import Checkpointing, Write
 from holdfast.errors import SaveError
 from holdfast.policy import attach_to_training
 from holdfast.records import Moment
@@ -30,7 +30,9 @@ class NoBuffers(Buffers):
 
 
 def saver_in(directory: ExperimentDirectory, **rule) -> Session:
-    attached = attach_to_training(Checkpointing(mode="disk", durability="process", **rule))
+    attached = attach_to_training(
+        Checkpointing(mode="disk", **{"write": Write(durability="process"), **rule})
+    )
     return Session(attached, "train", "train", directory, Path(directory.path) / "train")
 
 
@@ -64,7 +66,7 @@ def test_if_even_that_fails_the_rule_decides(tmp_path, on_error, error, monkeypa
 
     with ExperimentDirectory(tmp_path, RUN) as directory:
         directory.taking.buffers = NoBuffers()
-        saver = saver_in(directory, on_error=on_error)
+        saver = saver_in(directory, write=Write(durability="process", errors=on_error))
         with monkeypatch.context() as patch:
             patch.setattr("holdfast.bundle._write._digest_batch", fail)
             if on_error == "raise":
@@ -102,7 +104,7 @@ MIB = 1 << 20
 values = [np.random.default_rng(n).integers(0, 255, 8 * MIB, np.uint8) for n in range(24)]
 values.append(np.zeros((2 * MIB, 16), np.uint8)[:, ::2])  # lies in no row, so it needs scratch
 with here.ExperimentDirectory({path!r}, here.RUN) as directory:
-    saver = here.saver_in(directory, background={background})
+    saver = here.saver_in(directory, write=here.Write(background={background}))
     here.save(saver, [np.zeros(8 * MIB)], 0)  # loads what there is to load, and starts the threads
     directory.writer.wait()
     directory.taking.buffers = here.Buffers()
@@ -149,7 +151,7 @@ def most_kib():  # getrusage would give what the parent of this process once too
 values = [np.random.default_rng(n).integers(0, 255, 16 * MIB, np.uint8) for n in range(16)]
 values.append(np.random.default_rng(99).integers(0, 255, (4 * MIB, 16), np.uint8)[:, ::2])
 with here.ExperimentDirectory({path!r}, here.RUN) as directory:
-    saver = here.saver_in(directory, background=False)
+    saver = here.saver_in(directory, write=here.Write(background=False))
     here.save(saver, [np.zeros(MIB)], 0)
     open("/proc/self/clear_refs", "w").write("5")  # forget the peak so far
     before = most_kib()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, EvalPhase, Run, errors
+from holdfast import Checkpointing, EvalPhase, Preemption, Run, Write, errors
 from small_runs import LOSS, At, bundles, experiment, on_disk, rows, train
 
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
@@ -81,7 +81,7 @@ def test_a_loop_of_ones_own_does_so_too(tmp_path):
 
 def test_it_leaves_with_the_exit_code_that_its_rule_names(tmp_path):
     with pytest.raises(SystemExit) as leaving:
-        walk(tmp_path, rule(preemption_exit_code=99), at=1, do=send(signal.SIGUSR1))
+        walk(tmp_path, rule(save_on_preemption=Preemption(exit_code=99)), at=1, do=send(signal.SIGUSR1))
     assert leaving.value.code == 99
 
 
@@ -133,7 +133,7 @@ def test_a_signal_between_the_last_hook_and_the_end_is_not_swallowed(tmp_path):
     logger.setLevel(logging.INFO)
     try:
         with pytest.raises(errors.Preempted):
-            walk(tmp_path, rule(background=False))
+            walk(tmp_path, rule(write=Write(durability="process", background=False)))
     finally:
         logger.removeHandler(late)
         logger.setLevel(level)
@@ -198,25 +198,25 @@ def block(directory) -> None:
 
 
 def test_what_cannot_be_a_signal_is_refused():
-    assert Checkpointing(mode="disk", save_on_preemption="USR1").options.signals == (signal.SIGUSR1,)
-    assert rule().get_config()["save_on_preemption"] == ["SIGTERM", "SIGUSR1"]
-    assert Checkpointing.from_config(rule().get_config()).options == rule().options
+    assert Checkpointing(mode="disk", save_on_preemption="USR1").signals == (signal.SIGUSR1,)
+    assert rule().signals == (signal.SIGTERM, signal.SIGUSR1)
+    assert Checkpointing.from_config(rule().get_config()).save_on_preemption == rule().save_on_preemption
     for wrong in ("SIGNOTHING", "KILL", signal.SIGSTOP, 0, 12345, [None], 1.5):
         with pytest.raises(errors.UsageError):
             Checkpointing(mode="disk", save_on_preemption=wrong)
-    with pytest.raises(errors.UsageError, match="memory goes with the process"):
-        Checkpointing(save_on_preemption=True)
+    with pytest.raises(errors.UsageError, match="needs mode='disk'"):
+        Checkpointing(mode="memory", save_on_preemption=True)
     with pytest.raises(errors.UsageError, match="from 0 to 255"):
-        rule(preemption_exit_code=256)
+        rule(save_on_preemption=Preemption(exit_code=256))
 
 
 SCRIPT = """
 import os, signal, sys, time
 import numpy as np
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing, Preemption, Run
 
 directory, how = sys.argv[1:]
-rule = Checkpointing(mode="disk", save_on="phase_end", save_on_preemption=True, preemption_deadline_s=0.3)
+rule = Checkpointing(mode="disk", save_on="phase_end", save_on_preemption=Preemption(deadline_s=0.3))
 place = np.zeros(1)
 with Run(directory, {"place": place}, checkpointing=rule) as run:
     for step in run.steps(6):

@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast import Run, errors
+from holdfast import Run, Write, errors
 from holdfast.cli import app
 from holdfast.storage import LocalDisk
 from holdfast.testing import FaultyDisk, RecordingDisk, crash_states
@@ -148,7 +148,12 @@ def test_a_path_that_cannot_be_that_of_a_checkpoint_is_refused(tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     "option",
-    [{"metrics": {"loss": "low"}}, {"metrics": 3}, {"metrics": {1: 2.0}}, {"durability": "some"}],
+    [
+        {"metrics": {"loss": "low"}},
+        {"metrics": 3},
+        {"metrics": {1: 2.0}},
+        {"write": Write(durability="some")},
+    ],
 )
 def test_an_option_without_meaning_is_refused(tmp_path, option):
     with pytest.raises(errors.UsageError, match=next(iter(option))):

@@ -11,8 +11,18 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, Metric, Run, errors
-from holdfast.policy import Options, attach_to_training, training_name
+from holdfast import (
+    Checkpointing,
+    Every,
+    MeanTimeBetweenFailures,
+    Metric,
+    Overhead,
+    Run,
+    Seconds,
+    Write,
+    errors,
+)
+from holdfast.policy import When, attach_to_training, training_name
 from holdfast.records import Moment
 from holdfast.runtime._costs import Pace
 from small_runs import BATCHES, At, bundles, experiment, on_disk, rows, train
@@ -25,7 +35,9 @@ def records(directory) -> list:
 
 
 def test_every_seconds_saves_at_every_end_of_a_batch_or_epoch_if_so_much_time_has_passed(tmp_path):
-    timed = on_disk("phase_end", every_seconds=ALWAYS, background=False)
+    timed = on_disk(
+        write=Write(durability="process", background=False), when=Every("phase_end") | Seconds(ALWAYS)
+    )
     experiment(tmp_path, train(n_epochs=1, checkpointing=timed)).run()
     assert [record.moment.hook for record in records(tmp_path)] == [
         *(["batch_end"] * BATCHES),
@@ -33,12 +45,14 @@ def test_every_seconds_saves_at_every_end_of_a_batch_or_epoch_if_so_much_time_ha
         "phase_end",
     ]
     assert timed.saved_keys == [0, *(f"epoch0_batch{n}" for n in range(BATCHES)), "phase_end"]
-    assert "s since the last save (every 1e-09 s: as every_seconds says)" in records(tmp_path)[2].reason
+    assert "s since the last save (every 1e-09 s: Seconds(1e-09))" in records(tmp_path)[2].reason
 
 
 def test_a_run_goes_on_exactly_from_a_save_that_came_by_time(tmp_path):
     def timed():
-        return on_disk("phase_end", every_seconds=ALWAYS, background=False)
+        return on_disk(
+            write=Write(durability="process", background=False), when=Every("phase_end") | Seconds(ALWAYS)
+        )
 
     wanted = experiment(tmp_path / "peace", train(callbacks=[At("batch_end", 9, 9, do=print)]))
     wanted.run()
@@ -54,7 +68,9 @@ def test_a_run_goes_on_exactly_from_a_save_that_came_by_time(tmp_path):
 
 def test_two_saves_by_time_are_never_closer_than_the_interval_across_a_restart_too(tmp_path):
     def walk(stop: int) -> None:
-        rule = Checkpointing(mode="disk", save_on="phase_end", every_seconds=0.02, durability="process")
+        rule = Checkpointing(
+            mode="disk", write=Write(durability="process"), when=Every("phase_end") | Seconds(0.02)
+        )
         with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
             for step in run.steps(40):
                 time.sleep(0.005)
@@ -70,7 +86,10 @@ def test_two_saves_by_time_are_never_closer_than_the_interval_across_a_restart_t
 
 
 def test_max_overhead_holds_back_the_hooks_that_come_again_and_no_others(tmp_path):
-    rule = on_disk("epoch_end", "phase_end", max_overhead=1e-7, background=False)
+    rule = on_disk(
+        write=Write(durability="process", background=False),
+        when=Every("epoch_end") & Overhead(1e-7) | Every("phase_end") & Overhead(1e-7) | Overhead(1e-7),
+    )
     made = experiment(tmp_path, train(checkpointing=rule))
     made.run()
     saved = records(tmp_path)
@@ -81,7 +100,10 @@ def test_max_overhead_holds_back_the_hooks_that_come_again_and_no_others(tmp_pat
 
 
 def test_the_interval_of_young_and_daly_is_told_in_the_record(tmp_path):
-    rule = on_disk("phase_end", mtbf_s=86400, background=False)
+    rule = on_disk(
+        write=Write(durability="process", background=False),
+        when=Every("phase_end") | MeanTimeBetweenFailures(86400),
+    )
     experiment(tmp_path, train(checkpointing=rule)).run()
     saved = records(tmp_path)
     assert saved[0].moment.hook == "batch_end"
@@ -89,13 +111,15 @@ def test_the_interval_of_young_and_daly_is_told_in_the_record(tmp_path):
 
 
 def test_a_rule_in_memory_saves_by_time_too():
-    rule = Checkpointing(save_on="phase_end", every_seconds=ALWAYS)
+    rule = Checkpointing(when=Every("phase_end") | Seconds(ALWAYS))
     experiment(None, train(n_epochs=1, checkpointing=rule)).run()
     assert rule.saved_keys == [0, *(f"epoch0_batch{n}" for n in range(BATCHES)), "phase_end"]
 
 
 def test_a_rule_of_the_experiment_saves_by_time_in_the_middle_of_a_phase(tmp_path):
-    whole = on_disk("phase_end", every_seconds=ALWAYS, background=False)
+    whole = on_disk(
+        write=Write(durability="process", background=False), when=Every("phase_end") | Seconds(ALWAYS)
+    )
     experiment(tmp_path, train(n_epochs=1), checkpointing=whole).run()
     assert bundles(tmp_path) == [
         "train",
@@ -158,7 +182,7 @@ def test_touching_save_now_saves_once_and_the_file_is_gone(place, tmp_path):
 
 
 def test_a_loop_of_ones_own_is_asked_in_the_same_ways(tmp_path):
-    rule = Checkpointing(mode="disk", save_on="phase_end", when_busy="skip")
+    rule = Checkpointing(mode="disk", save_on="phase_end", write=Write(busy="skip"))
     (tmp_path / "save-now").touch()
     with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
         for step in run.steps(6):
@@ -268,8 +292,8 @@ def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(wanted_sav
 
 
 def test_a_rule_in_memory_cannot_save_what_an_exception_ends():
-    with pytest.raises(errors.UsageError, match="memory goes with the process"):
-        Checkpointing(save_on_exception=True)
+    with pytest.raises(errors.UsageError, match="save_on_exception needs mode='disk'"):
+        Checkpointing(mode="memory", save_on_exception=True)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -315,22 +339,22 @@ def test_the_body_of_ones_own_loop_may_fail_anywhere(tmp_path):
 
 
 def test_copies_of_steps_take_no_more_of_the_time_than_max_overhead_allows(caplog):
-    def steps(options: Options, num: int) -> tuple[Pace, int]:
+    def steps(when: When, num: int) -> tuple[Pace, int]:
         now = [0.0]
         pace, copies = Pace(lambda: now[0]), 0
         for _ in range(num):
             now[0] += 1.0
-            if pace.affords_copy(options):
-                pace.copied(0.5, options)  # half of the time, each
+            if pace.affords_copy(when):
+                pace.copied(0.5)  # half of the time, each
                 copies += 1
         return pace, copies
 
-    assert steps(Options(save_on_exception=True), 100)[1] == 100
+    assert steps(Every("epoch_end"), 100)[1] == 100
     assert caplog.text.count("have taken 50 % of the time") == 1
     caplog.clear()
-    pace, copies = steps(Options(save_on_exception=True, max_overhead=0.1), 100)
+    pace, copies = steps(Overhead(0.05) | Overhead(0.1), 100)
     assert copies == 10  # of half of the share: the other half is for saves
-    assert pace.is_affordable(Options(max_overhead=0.1))
+    assert Overhead(0.1).allows("batch_end", pace.spent(is_busy=False))
     assert not caplog.text
 
 
@@ -339,7 +363,7 @@ def test_a_step_whose_save_was_skipped_is_copied_all_the_same(tmp_path):
     rule = Checkpointing(
         mode="disk",
         save_on="batch_end",
-        when_busy="skip",
+        write=Write(busy="skip"),
         save_on_exception=True,
         on_saved=lambda record: is_over.wait(20),
     )

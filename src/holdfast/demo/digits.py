@@ -82,7 +82,7 @@ def _layers(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> tor
 
 
 def _rule(directory: str | None, save_on: list[str], every_n: int = 1) -> Checkpointing | None:
-    return None if directory is None else Checkpointing(mode="disk", save_on=save_on, every_n=every_n)
+    return None if directory is None else Checkpointing(save_on=save_on, every_n=every_n)
 
 
 def _accuracy(digits, scores) -> float:

@@ -235,7 +235,7 @@ class Execution:
         If it raises, and a rule says so, the run is saved as it was before.
         """
         sessions = [self._sessions.get(path) for path in (loop.path, WHOLE)]
-        session = next((one for one in sessions if one and one.rule.options.save_on_exception), None)
+        session = next((one for one in sessions if one and one.rule.save_on_exception), None)
         if session is None:
             yield
             return
@@ -299,7 +299,7 @@ class Execution:
             exception=error,
         )
         if self.directory is not None and any(
-            session.rule.options.save_on_exception for session in self._sessions.values()
+            session.rule.save_on_exception for session in self._sessions.values()
         ):
             self._hooks.last_step.rescue(error)
             self.directory.tell_loss()
@@ -322,9 +322,7 @@ class Execution:
     @property
     def excluded(self) -> tuple[str, ...]:
         """What the rules of this run leave out of its checkpoints: patterns of state paths."""
-        patterns = (
-            pattern for session in self._sessions.values() for pattern in session.rule.options.exclude
-        )
+        patterns = (pattern for session in self._sessions.values() for pattern in session.rule.exclude)
         return tuple(dict.fromkeys(patterns))
 
     def ahead(self) -> Ahead:

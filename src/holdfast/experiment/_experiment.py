@@ -261,9 +261,7 @@ class Experiment:
             self.graph,
             resume,
             override,
-            healthy=any(
-                each.rule.options.on_divergence in ("stop", "rollback") for each in sessions.values()
-            ),
+            healthy=any(each.watch.shuns_infinity for each in sessions.values()),
         )
         if found is None:
             return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..data import BatchSource
 from ..harness import place
-from ..policy import Checkpointing, training_directory
+from ..policy import Checkpointing, reason, training_directory
 from ..records import Moment
 from ..runtime import ExperimentDirectory, Session
 from ._phases import PhaseGroup, TrainPhase, Unit, walk
@@ -62,7 +62,7 @@ def sessions(
     if whole is not None:
         made[WHOLE] = Session(whole, "experiment", label, directory, folder)
     if directory is not None:
-        trusted = [place for session in made.values() for place in session.rule.options.share_with]
+        trusted = [place for session in made.values() for place in session.rule.write.trusted]
         directory.share_with(dict.fromkeys(trusted))
     return made
 
@@ -97,7 +97,7 @@ def _in_phase(
     """The moments at which a phase will save if it runs through all its epochs, where they can be known."""
     for hook in rule.save_on:
         for count, moment in enumerate(_occurrences(hook, phase, path, num_batches, run), start=1):
-            if count % rule.every_n == 0:
+            if reason(rule.when, hook, count, None):
                 yield moment
 
 
@@ -118,12 +118,12 @@ def _occurrences(
 def _around(
     rule: Checkpointing, plan: Sequence[tuple[str, Unit]], done: Sequence[str], run: str
 ) -> Iterator[Moment]:
-    """The moments at which the experiment's rule will save, but for those left out by `every_n`."""
+    """The moments at which the experiment's rule will save, as far as hooks alone decide."""
     for end in ("start", "end"):
         counts: dict[str, int] = {}
         for path, unit in [(None, None), *plan]:
             kind = "experiment" if unit is None else "group" if isinstance(unit, PhaseGroup) else "phase"
             hook = f"{kind}_{end}"
             counts[hook] = counts.get(hook, 0) + 1
-            if hook in rule.save_on and (path or WHOLE) not in done and counts[hook] % rule.every_n == 0:
+            if (path or WHOLE) not in done and reason(rule.when, hook, counts[hook], None):
                 yield Moment(run=run, hook=hook, phase=path)

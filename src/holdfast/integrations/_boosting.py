@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
-from ..policy import Checkpointing, KeepLast, Limits
+from ..policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from ..runtime import ResumeReport
 from ._common import handover
 from ._common.arguments import Abilities, Arguments
@@ -20,10 +20,7 @@ _AGAIN = (
 def _default_policy() -> Checkpointing:
     """The default one, without the ends of epochs, of which there are none."""
     return Checkpointing(
-        mode="disk",
-        save_on="phase_end",
-        max_overhead=0.01,
-        every_seconds=900,
+        when=Every("phase_end") | Overhead(0.01) | Seconds(900),
         keep=KeepLast(3),
         save_on_preemption=True,
     )
@@ -33,7 +30,7 @@ ABILITIES = Abilities(
     limits=Limits(
         where="boosting",
         hooks=frozenset({"phase_start", "batch_end", "phase_end"}),
-        refused={**handover.LIMITS, "on_divergence=rollback": _AGAIN},
+        refused={**handover.LIMITS, "on_divergence='rollback'": _AGAIN},
     ),
     refused={
         "strict": "a model is all of its trees; leave it out",

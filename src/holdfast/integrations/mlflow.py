@@ -1,7 +1,7 @@
 """MLflow: note each checkpoint in a run, by reference.
 
     note = MLflowNotes()                                  # the active run
-    rule = Checkpointing(mode="disk", …, on_saved=note)
+    rule = Checkpointing(…, on_saved=note)
 
 No byte of a checkpoint is copied: the run gets its path, id and parent as tags, and its metrics at their step.
 """

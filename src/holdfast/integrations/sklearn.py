@@ -25,7 +25,7 @@ _NOTHING = "nothing is trained from one fit to the next"
 
 
 def _default_policy() -> Checkpointing:
-    return Checkpointing(mode="disk", save_on="batch_end", max_to_keep=2)
+    return Checkpointing(save_on="batch_end", max_to_keep=2)
 
 
 ABILITIES = Abilities(
@@ -34,7 +34,7 @@ ABILITIES = Abilities(
         hooks=frozenset({"phase_start", "batch_start", "batch_end", "phase_end"}),
         refused={
             "on_divergence": f"{_NOTHING}, so nothing can diverge; a score that is NaN is in `scores`",
-            "snapshot=lazy": f"{_NOTHING}, and scores are copied at once; leave it out",
+            "snapshot='lazy'": f"{_NOTHING}, and scores are copied at once; leave it out",
             "exclude": "without the scores there is nothing to go on from; leave it out",
             "thin_after": f"{_NOTHING}, and there is no optimizer to give up; leave it out",
         },

@@ -1,7 +1,7 @@
 """TensorBoard: note each checkpoint in an event file, by reference.
 
     note = TensorBoardNotes("runs/digits/events")
-    rule = Checkpointing(mode="disk", …, on_saved=note)
+    rule = Checkpointing(…, on_saved=note)
 
 Needs torch and tensorboard.
 """

@@ -1,7 +1,7 @@
 """Weights & Biases: note each checkpoint in a run, by reference; works offline.
 
     note = WandbNotes(wandb.init(project="digits", mode="offline"))
-    rule = Checkpointing(mode="disk", …, on_saved=note)
+    rule = Checkpointing(…, on_saved=note)
 
 No byte of a checkpoint is copied or uploaded.
 """

@@ -24,7 +24,7 @@ def attach_to_training(checkpointing: Checkpointing) -> Checkpointing:
 
 
 def attach_to_experiment(checkpointing: Checkpointing) -> Checkpointing:
-    """The rule that an Experiment should keep; as `attach_to_training`, and only for `mode="disk"`."""
+    """The policy that an Experiment should keep; as `attach_to_training`. An unset mode means disk, which is all there is."""
     return _attach(checkpointing, EXPERIMENT)
 
 
@@ -33,11 +33,13 @@ def training_directory(
 ) -> Path | None:
     """Where the phase `label` puts its bundles: the rule's own directory as it is, else a folder for the phase.
 
-    None in memory mode. The rule itself keeps `directory=None`, so every phase gets its own folder.
+    None in memory mode. The policy itself keeps `directory=None`, so every phase gets its own folder. An unset mode is
+    settled here: disk if the experiment has a directory.
 
     Raises:
         UsageError: there is no directory to inherit.
     """
+    settle_mode(checkpointing, on_disk=experiment_directory is not None)
     if checkpointing.mode == "memory":
         return None
     if checkpointing.directory is not None:
@@ -50,6 +52,11 @@ def training_directory(
     return experiment_directory / check_label(label)
 
 
+def settle_mode(checkpointing: Checkpointing, *, on_disk: bool) -> None:
+    """Say what an unset mode means where this policy is attached; a mode that was given stays."""
+    checkpointing._is_on_disk = on_disk
+
+
 def _attach(checkpointing: Checkpointing, context: Context) -> Checkpointing:
     if not isinstance(checkpointing, Checkpointing):
         raise UsageError(f"checkpointing must be a Checkpointing, not {checkpointing!r}.")
@@ -58,7 +65,9 @@ def _attach(checkpointing: Checkpointing, context: Context) -> Checkpointing:
     # The first parent put its own template in; the second has another one.
     if template is None or (parent is not None and template == parent.default_template):
         template = context.default_template
-    context.check(checkpointing.mode, checkpointing.save_on, template)
+    is_only_on_disk = context.modes == {"disk"}
+    mode = "disk" if is_only_on_disk and checkpointing.is_mode_open else checkpointing.mode
+    context.check(mode, checkpointing.save_on, template)
     if context is EXPERIMENT:
         _refuse_epochs(checkpointing)
     mine = checkpointing
@@ -66,15 +75,15 @@ def _attach(checkpointing: Checkpointing, context: Context) -> Checkpointing:
         mine = copy(checkpointing)
         mine.reset()
     mine._context = context
+    settle_mode(mine, on_disk=is_only_on_disk)
     mine.name_template = template
     return mine
 
 
 def _refuse_epochs(checkpointing: Checkpointing) -> None:
-    keep = checkpointing.options.keeping(checkpointing.max_to_keep)
-    for part in parts_of(keep) if keep else ():
+    for part in parts_of(checkpointing.keep):
         if isinstance(part, KeepEvery) and part.unit == "epochs":
             raise UsageError(
-                f"keep_every={part.interval!r} has no meaning for an Experiment, whose hooks have no epoch: "
-                "give steps or a duration, or give the rule to a TrainPhase."
+                f"KeepEvery({part.interval!r}) has no meaning for an Experiment, whose hooks have no epoch: "
+                "give steps or a duration, or give the policy to a TrainPhase."
             )

@@ -1,4 +1,4 @@
-"""The rule of when, where and under what name to save, and the ledger of what exists. It touches no file.
+"""The policy of when, where and under what name to save, and the ledger of what exists. It touches no file.
 
 Whoever runs the training asks `should_save` once per hook, saves, and enters the checkpoint with
 `record_memory` or `record_disk`; what that returns has been forgotten and can be deleted.
@@ -7,30 +7,39 @@ Whoever runs the training asks `should_save` once per hook, saves, and enters th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
 from .. import state as states
 from ..errors import UsageError
-from . import _labels, _values
+from ..records import CheckpointRecord
+from . import _keep, _labels, _values, _when
 from ._context import Context
+from ._divergence import Action, Divergence
+from ._groups import as_plain, group
 from ._judge import Evicted, plan
-from ._keep import Direction, Keep
+from ._keep import Direction, Keep, KeepBest, KeepLast
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
-from ._options import (
-    OPTION_NAMES,
-    Durability,
-    OnDivergence,
-    OnError,
-    OnException,
-    OnPreemption,
-    OnSaved,
-    Options,
-    Taking,
-    WhenBusy,
-)
+from ._preemption import Preemption, Signals
+from ._when import Every, Overhead, Seconds, Spent, When
+from ._write import Lazy, Write
+
+OnSaved = Callable[[CheckpointRecord], object]
+OnException = bool | Literal["between"]
+
+
+class _Text(str):
+    """The default of an argument, told from the same value passed by somebody."""
+
+
+class _Number(int):
+    """As `_Text`."""
+
+
+_EPOCH_END, _ONE = _Text("epoch_end"), _Number(1)
 
 
 @final
@@ -38,66 +47,45 @@ class Checkpointing:
     """When to save, where, under what name, how many to keep, and which checkpoints exist.
 
     Args:
-        mode: `"memory"` keeps copies in host memory, `"disk"` bundles in a directory.
+        mode: `"memory"` keeps copies in host memory, `"disk"` bundles in a directory. Unset: memory where that works and
+            nothing speaks for the disk: neither a `directory`, here or of the experiment, nor an argument about bundles.
         save_on: the hook or hooks at which to save. Which ones there are depends on the parent
-            (`TRAINING_HOOKS`, `EXPERIMENT_HOOKS`) and is checked when the rule is attached.
+            (`TRAINING_HOOKS`, `EXPERIMENT_HOOKS`) and is checked when the policy is attached.
         every_n: save at every n-th occurrence of a hook; each hook is counted for itself.
         directory: where bundles go. None: inherited, a folder per phase in the experiment's directory.
         name_template: `str.format` text with plain placeholders: `{phase}`, `{epoch}`, `{batch}` in a
             TrainPhase, `{label}` in an Experiment. None: the parent's own (see `training_name`).
         max_to_keep: beyond that many checkpoints the oldest goes; None keeps all.
         overwrite: whether a checkpoint may replace one of the same name on disk.
-        durability: `"full"` waits until a save would survive a power cut, `"process"` only the process.
-        background: whether training goes on while a save is written; a failure surfaces at the next hook.
-        snapshot: `"copy"` copies the state before training goes on. `"lazy"` (mode="disk", background=True)
-            copies what torch optimizers alone write while training goes on, under the contract of
-            `docs/snapshots.md`.
-        snapshot_check: with `"lazy"`, hold every save to that contract by comparing bytes, not only the first two.
-        when_busy: what a save at an epoch or batch does while the one before is still being written: `"wait"`
-            or `"skip"`. Saves at the ends of phases and of the experiment always wait.
+        when: conditions, in place of `save_on` and `every_n`: `Every`, `Seconds`, `Overhead` and
+            `MeanTimeBetweenFailures`, joined by `|` (any of) and `&` (all of, binds tighter). Short: `"batch_end"`,
+            `"10 min"`, `"1%"`.
+        keep: what to keep on the disk, in place of `max_to_keep`: `KeepLast`, `KeepBest` and `KeepEvery` joined by `|`,
+            then `& MaxBytes("20 GB")`. Short: a number of the newest. See `docs/keeping.md`.
+        thin_after: bundles older than so many newest ones give up their optimizers: models can be restored from them,
+            but no run resumes from one.
+        write: how bundles are written, a `Write`.
+        snapshot: `"copy"` copies the state before training continues; `"lazy"` (a `Lazy`) copies it meanwhile. Lazy
+            needs `Write(background=True)`.
         exclude: patterns of state paths, one or a list (see `paths.matches`: `*` stays within an element, `**`
-            does not); what they mean is left out of checkpoints, and a run that goes on with the same patterns keeps its own.
-        on_error: what a save that fails does: `"raise"`; `"warn"` and train on; `"retry"` twice, then raise.
-        share_with: directories of trusted bundles, one or a list; arrays found there are not written again.
-        every_seconds: save also at the first end of a batch or epoch when so many seconds have passed since
-            the last save, whether or not `save_on` names that hook.
-        max_overhead: save as often, and at epochs and batches only as often, as saving keeps training waiting
-            for less than this share of the time (such as 0.01). The first save shows what one costs.
-        mtbf_s: mean time between failures of the whole job, in seconds: save at the interval of Young and Daly,
-            which loses the least. Of several intervals the longest holds.
+            does not); what they match is left out of checkpoints, and a run that resumes with the same patterns keeps its own.
+        save_on_preemption: True, a signal, a list of them, or a `Preemption`: when one comes the step is finished and
+            saved, and the process leaves; see `docs/preemption.md`.
         save_on_exception: save the last complete step when a run ends by an exception; Ctrl+C waits for the end of
             the step. True: wherever it came, for the price of a copy of the state in memory at the end of every
-            step, or of as many as `max_overhead` allows. "between": only if it came between steps, for nothing;
+            step, or of as many as `Overhead` allows. "between": only if it came between steps, for nothing;
             see `docs/checkpointing.md`.
-        save_on_preemption: True (SIGTERM and SIGUSR1), a signal, or a list of them: when it comes the step is
-            finished and saved, and the process leaves with `preemption_exit_code`; see `docs/preemption.md`.
-        preemption_deadline_s: seconds after the signal at which the process leaves in any case.
-        preemption_exit_code: what a scheduler is to take for "start it again"; 75 is EX_TEMPFAIL.
-        on_saved: called with the record of each checkpoint once it is committed, in the thread that wrote it
+        on_divergence: `"stop"`, `"rollback"`, `"warn"` or a `Divergence`: what to do once the run is no longer finite.
+        on_saved: called with the record of each bundle once it is committed, in the thread that wrote it
             (in the background, if so saved). If it has a method `rewind(record)`, that is called, too, whenever
-            the run goes on from a checkpoint, with its record, before training. What they raise is logged and
+            the run resumes from a checkpoint, with its record, before training. What they raise is logged and
             harms nothing.
-        keep: (mode="disk", as all that follow) what to keep, such as `KeepLast(3) | KeepBest(2, "val_loss")`;
-            in place of `max_to_keep`, `keep_best` and `keep_every`. See `docs/keeping.md`.
-        keep_best: keep so many whose metric `monitor` is lowest (`direction="min"`) or highest (`"max"`).
-        monitor: the metric's name, as in the checkpoints' records.
-        direction: `"min"` or `"max"`.
-        keep_every: keep the first after every `"5 epochs"`, `"1000 steps"`, `"6h"`, `"30 min"` or `"2 d"`.
-        max_bytes: bytes that this rule's checkpoints may take on the disk, shared files counted once: a number,
-            or such as `"20 GB"`.
-        thin_after: checkpoints older than so many newest ones give up their optimizers: models can be restored
-            from them, but no run goes on from one.
-        on_divergence: what to do once an array of the model or its optimizer, or a loss, is NaN or infinite: `"stop"`
-            the run with a DivergenceError, `"rollback"` to the newest checkpoint that was finite (mode="disk"), with
-            new random numbers, or `"warn"`. Arrays are looked at when they are saved, losses at every hook.
-        max_rollbacks: how often a run may be rolled back; then it stops.
-        may_be_infinite: glob patterns of arrays that are not finite by design, such as masks of attention.
 
     Warns:
         UserWarning: `directory` exists and holds checkpoints.
 
     Raises:
-        UsageError: a value that has no meaning (a ValueError).
+        UsageError: a value that has no meaning, or two that contradict each other (a ValueError).
 
     A copy (`copy.copy` or `copy.deepcopy`) has a ledger of its own.
     """
@@ -105,95 +93,65 @@ class Checkpointing:
     def __init__(
         self,
         *,
-        mode: Literal["memory", "disk"] = "memory",
-        save_on: str | list[str] | tuple[str, ...] | set[str] | frozenset[str] = "epoch_end",
-        every_n: int = 1,
+        mode: Literal["memory", "disk"] | None = None,
+        save_on: str | list[str] | tuple[str, ...] | set[str] | frozenset[str] = _EPOCH_END,
+        every_n: int = _ONE,
         directory: str | os.PathLike[str] | None = None,
         name_template: str | None = None,
         max_to_keep: int | None = None,
         overwrite: bool = True,
-        durability: Durability = "full",
-        background: bool = True,
-        snapshot: Taking = "copy",
-        snapshot_check: bool = False,
-        when_busy: WhenBusy = "wait",
-        exclude: str | list[str] | tuple[str, ...] = (),
-        on_error: OnError = "raise",
-        share_with: str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...] | None = None,
-        every_seconds: float | None = None,
-        max_overhead: float | None = None,
-        mtbf_s: float | None = None,
-        save_on_exception: OnException = False,
-        save_on_preemption: OnPreemption = False,
-        preemption_deadline_s: float | None = None,
-        preemption_exit_code: int = 75,
-        on_saved: OnSaved | None = None,
-        keep: Keep | None = None,
-        keep_best: int | None = None,
-        monitor: str | None = None,
-        direction: Direction = "min",
-        keep_every: str | None = None,
-        max_bytes: int | str | None = None,
+        when: When | str | None = None,
+        keep: Keep | int | None = None,
         thin_after: int | None = None,
-        on_divergence: OnDivergence = None,
-        max_rollbacks: int = 3,
-        may_be_infinite: str | list[str] | tuple[str, ...] = (),
+        write: Write | None = None,
+        snapshot: Literal["copy", "lazy"] | Lazy = "copy",
+        exclude: str | list[str] | tuple[str, ...] = (),
+        save_on_preemption: bool | Signals | Preemption | None = None,
+        save_on_exception: OnException = False,
+        on_divergence: Action | Divergence | None = None,
+        on_saved: OnSaved | None = None,
     ) -> None:
-        self._mode: Literal["memory", "disk"] = _values.one_of("mode", mode, ("memory", "disk"))
-        self._save_on = _values.hooks(save_on)
-        self._every_n = _values.positive_integer("every_n", every_n)
+        self._mode = None if mode is None else _values.one_of("mode", mode, ("memory", "disk"))
+        hooks, n = _values.hooks(save_on), _values.positive_integer("every_n", every_n)
+        self._is_when_given = when is not None
+        if when is None:
+            self._when = _when.any_of(Every(hook, n) for hook in hooks)
+        elif isinstance(save_on, _Text) and isinstance(every_n, _Number):
+            self._when = _when.from_value(when)
+        else:
+            raise UsageError("when= says it all: write Every(hook, n) in it in place of save_on and every_n.")
+        self._hooks = tuple(dict.fromkeys(each.hook for each in _when.events(self._when)))
         self._directory = None if directory is None else _values.directory_path("directory", directory)
         self._max_to_keep = (
             None if max_to_keep is None else _values.positive_integer("max_to_keep", max_to_keep)
         )
         self._overwrite = _values.flag("overwrite", overwrite)
-        self._options = Options(
-            durability=durability,
-            background=background,
-            snapshot=snapshot,
-            snapshot_check=snapshot_check,
-            when_busy=when_busy,
-            exclude=exclude,  # type: ignore[arg-type]  # made a tuple there
-            on_error=on_error,
-            share_with=share_with,  # type: ignore[arg-type]  # made a tuple there
-            every_seconds=every_seconds,
-            max_overhead=max_overhead,
-            mtbf_s=mtbf_s,
-            save_on_exception=save_on_exception,
-            save_on_preemption=save_on_preemption,  # type: ignore[arg-type]  # made names there
-            preemption_deadline_s=preemption_deadline_s,
-            preemption_exit_code=preemption_exit_code,
-            on_saved=on_saved,
-            keep=keep,
-            keep_best=keep_best,
-            monitor=monitor,
-            direction=direction,
-            keep_every=keep_every,
-            thin_after=thin_after,
-            max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
-            on_divergence=on_divergence,
-            max_rollbacks=max_rollbacks,
-            may_be_infinite=may_be_infinite,  # type: ignore[arg-type]  # made a tuple there
-        )
-        if (self._options.judges or thin_after is not None) and mode != "disk":
-            raise UsageError(
-                "keep, keep_best, keep_every, max_bytes and thin_after are about bundles: pass mode='disk'. "
-                "In memory there is max_to_keep."
-            )
         if keep is not None and max_to_keep is not None:
             raise UsageError("keep= says it all: write KeepLast(n) in it in place of max_to_keep.")
-        if on_divergence == "rollback" and mode != "disk":
+        self._keep = None if keep is None else _keep.from_value(keep)
+        self._thin_after = None if thin_after is None else _values.positive_integer("thin_after", thin_after)
+        self._write = (
+            Write() if write is None else group(Write, "write", write, "Write(durability='process')")
+        )
+        self._snapshot = _snapshot(snapshot)
+        if self._snapshot is not None and not self._write.background:
+            raise UsageError("snapshot='lazy' needs background=True in write=: else training waits anyway.")
+        self._exclude = _values.patterns("exclude", exclude)
+        self._preemption = _preemption(save_on_preemption)
+        if not isinstance(save_on_exception, bool) and save_on_exception != "between":
             raise UsageError(
-                "on_divergence='rollback' needs mode='disk': there must be something to go back to."
+                f"save_on_exception must be True, False or 'between', not {save_on_exception!r}."
             )
-        if snapshot == "lazy" and (mode != "disk" or not background):
+        self._save_on_exception: OnException = save_on_exception
+        self._divergence = _divergence(on_divergence)
+        if on_saved is not None and not callable(on_saved):
+            raise UsageError(f"on_saved is called with each record, and {on_saved!r} cannot be called.")
+        self._on_saved = on_saved
+        if mode == "memory" and (needs := self._needs_disk()):
             raise UsageError(
-                "snapshot='lazy' needs mode='disk' and background=True: else nothing goes on meanwhile."
+                f"{needs} needs mode='disk', because it is about bundles; leave mode out. In memory there is max_to_keep."
             )
-        if mode != "disk" and (save_on_exception or self._options.signals):
-            raise UsageError(
-                "save_on_exception and save_on_preemption need mode='disk': memory goes with the process."
-            )
+        self._is_on_disk = False  # what an unset mode means, once there is a parent
         self._context: Context | None = None  # of the parent; none yet
         self._counts: dict[str, int] = {}
         self._requested = False
@@ -202,20 +160,50 @@ class Checkpointing:
         self.name_template = name_template
         _values.warn_if_used(self._directory, stacklevel=2)
 
-    # The rule
+    @classmethod
+    def default(cls, monitor: str | None = None, direction: Direction = "min") -> Checkpointing:
+        """What holds where nothing else is said: saving takes 1 % of the time at most, and 15 minutes are lost at most.
+
+        Ends of epochs are saved as far as 1 % of the time allows, other steps for half of that, and in any case one every
+        15 minutes and the end. The last three are kept, and so is the best. A run that is told to leave saves first.
+
+        Args:
+            monitor: the metric by which one is best, as in the checkpoints' records; None: only the last three are kept.
+            direction: whether its lowest value is best (`"min"`) or its highest (`"max"`).
+
+        Raises:
+            UsageError: no name of a metric, or an unknown direction.
+        """
+        keep = KeepLast(3)
+        return cls(
+            when=Every("epoch_end") & Overhead(0.01) | Every("phase_end") | Overhead(0.005) | Seconds(900),
+            keep=keep if monitor is None else keep | KeepBest(1, monitor, direction),
+            save_on_preemption=True,
+        )
+
+    # The policy
 
     @property
     def mode(self) -> Literal["memory", "disk"]:
-        return self._mode
+        """Where checkpoints go; one that is unset is settled by the parent, and reads "memory" before."""
+        if self._mode is not None:
+            return self._mode
+        return "disk" if self._is_on_disk or self._directory is not None or self._needs_disk() else "memory"
+
+    @property
+    def is_mode_open(self) -> bool:
+        """Whether no mode was passed, so that the parent may settle it."""
+        return self._mode is None
 
     @property
     def save_on(self) -> list[str]:
-        """The hooks, in the order given, each once (a copy)."""
-        return list(self._save_on)
+        """The hooks that `save_on` or `when` names, in the order given, each once (a copy)."""
+        return list(self._hooks)
 
     @property
     def every_n(self) -> int:
-        return self._every_n
+        """The least `n` of any hook; 1 if there is no hook."""
+        return min((each.n for each in _when.events(self._when)), default=1)
 
     @property
     def directory(self) -> Path | None:
@@ -245,31 +233,87 @@ class Checkpointing:
         return self._overwrite
 
     @property
-    def options(self) -> Options:
-        """How it saves: all arguments that are additions to the plain contract."""
-        return self._options
+    def when(self) -> When:
+        """When to save, `save_on` and `every_n` included."""
+        return self._when
 
-    def should_save(self, hook: str) -> bool:
-        """Count this hook and say whether to save now; False and uncounted if the rule does not name it."""
-        if hook not in self._save_on:
-            return False
-        count = self._counts[hook] = self._counts.get(hook, 0) + 1
-        return count % self._every_n == 0
+    @property
+    def keep(self) -> Keep | None:
+        """What to keep, `max_to_keep` included; None: everything."""
+        if self._keep is None and self._max_to_keep is not None:
+            return KeepLast(self._max_to_keep)
+        return self._keep
 
-    def explain(self, hook: str) -> str | None:
-        """Why `should_save(hook)` would be true if asked now, such as "epoch_end, every 2nd"; else None.
+    @property
+    def judges(self) -> bool:
+        """Whether more than an age decides what is kept, so that records have to be looked at."""
+        return self._keep is not None
+
+    @property
+    def thin_after(self) -> int | None:
+        return self._thin_after
+
+    @property
+    def write(self) -> Write:
+        return self._write
+
+    @property
+    def snapshot(self) -> Lazy | None:
+        """How a lazy snapshot is taken; None: by copy."""
+        return self._snapshot
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        return self._exclude
+
+    @property
+    def save_on_preemption(self) -> Preemption | None:
+        return self._preemption
+
+    @property
+    def save_on_exception(self) -> OnException:
+        return self._save_on_exception
+
+    @property
+    def signals(self) -> tuple[signal.Signals, ...]:
+        """Those of `save_on_preemption`, as the system has them."""
+        return () if self._preemption is None else self._preemption.watched
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether `on_divergence` is a rollback."""
+        return self._divergence is not None and self._divergence.action == "rollback"
+
+    @property
+    def on_divergence(self) -> Divergence | None:
+        return self._divergence
+
+    @property
+    def on_saved(self) -> OnSaved | None:
+        return self._on_saved
+
+    def should_save(self, hook: str, spent: Spent | None = None) -> bool:
+        """Count this hook, if the policy names it, and say whether to save now.
+
+        `spent`: what is known of the time; without it only hooks count.
+        """
+        is_due = self.explain(hook, spent) is not None
+        if hook in self._hooks:
+            self._counts[hook] = self._counts.get(hook, 0) + 1
+        return is_due
+
+    def explain(self, hook: str, spent: Spent | None = None) -> str | None:
+        """Why `should_save` would be true if asked now, such as "epoch_end, every 2nd"; else None.
 
         Counts nothing, so ask before `should_save`.
         """
-        if hook not in self._save_on or (self._counts.get(hook, 0) + 1) % self._every_n:
-            return None
-        return hook if self._every_n == 1 else f"{hook}, every {_ordinal(self._every_n)}"
+        return _when.reason(self._when, hook, self._counts.get(hook, 0) + 1, spent)
 
     def request(self) -> None:
-        """Ask for a save at the next end of a batch, epoch or phase, whatever the rule says.
+        """Ask for a save at the next end of a batch, epoch or phase, whatever the policy says.
 
         May be called from any thread and from a handler of a signal; several requests before that are one.
-        Ask the rule of the parent (`phase.checkpointing`), which is another one if this was given to several.
+        Ask the policy of the parent (`phase.checkpointing`), which is another one if this was given to several.
         """
         self._requested = True  # an assignment, so that nothing is ever waited for
 
@@ -283,13 +327,13 @@ class Checkpointing:
         return dict(self._counts)
 
     def set_counters(self, counters: Mapping[str, int]) -> None:
-        """Go on counting from `get_counters()` of another run; hooks that this rule does not name are dropped.
+        """Go on counting from `get_counters()` of another run; hooks that this policy does not name are dropped.
 
         Raises:
             UsageError: not a dict of hooks and counts >= 0; nothing was changed.
         """
         counts = _values.hook_counts(counters)
-        self._counts = {hook: count for hook, count in counts.items() if hook in self._save_on}
+        self._counts = {hook: count for hook, count in counts.items() if hook in self._hooks}
 
     # The ledger
 
@@ -400,20 +444,36 @@ class Checkpointing:
     # Configuration and copies
 
     def get_config(self) -> dict[str, Any]:
-        """The rule as plain data, without the ledger; our additions only if not at their default."""
-        return {
-            "mode": self._mode,
-            "save_on": list(self._save_on),
-            "every_n": self._every_n,
+        """The policy as plain data, without the ledger; our additions only if not at their default.
+
+        With `when` there is no `save_on` and `every_n`. `on_saved` is no plain data, and left out.
+        """
+        hooks = {"save_on": list(self._hooks), "every_n": self.every_n}
+        config = {
+            "mode": self.mode,
+            **({} if self._is_when_given else hooks),
             "directory": None if self._directory is None else str(self._directory),
             "name_template": self._name_template,
             "max_to_keep": self._max_to_keep,
             "overwrite": self._overwrite,
-        } | self._options.get_config()
+        }
+        additions = {
+            "when": _when.as_plain(self._when) if self._is_when_given else None,
+            "keep": None if self._keep is None else _keep.as_plain(self._keep),
+            "thin_after": self._thin_after,
+            "write": as_plain(self._write),
+            "snapshot": None if self._snapshot is None else as_plain(self._snapshot) or "lazy",
+            "exclude": list(self._exclude),
+            # Plain True is what every system has its own signals for.
+            "save_on_preemption": self._preemption and (as_plain(self._preemption) or True),
+            "save_on_exception": self._save_on_exception,
+            "on_divergence": self._divergence and as_plain(self._divergence),
+        }
+        return config | {name: value for name, value in additions.items() if value}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Checkpointing:
-        """The rule that `get_config` described; what is missing is at its default, unknown keys are ignored.
+        """The policy that `get_config` described; what is missing is at its default, unknown keys are ignored.
 
         Raises:
             UsageError: a value that the constructor refuses.
@@ -422,11 +482,11 @@ class Checkpointing:
             raise UsageError(f"a config is a dict, not {config!r}.")
         known = {name: config[name] for name in _CONFIG_KEYS if name in config}
         directory = known.pop("directory", None)
-        rule = cls(**known)
+        policy = cls(**known)
         # Set here and not by the constructor, whose warning would point at this file and not at the caller.
-        rule._directory = None if directory is None else _values.directory_path("directory", directory)
-        _values.warn_if_used(rule._directory, stacklevel=2)
-        return rule
+        policy._directory = None if directory is None else _values.directory_path("directory", directory)
+        _values.warn_if_used(policy._directory, stacklevel=2)
+        return policy
 
     def __copy__(self) -> Checkpointing:
         twin = object.__new__(Checkpointing)
@@ -442,17 +502,31 @@ class Checkpointing:
     def __repr__(self) -> str:
         return f"Checkpointing({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
 
+    def _needs_disk(self) -> str | None:
+        """The argument that only has a meaning on disk, if there is one."""
+        asked = {
+            "keep": self._keep,
+            "thin_after": self._thin_after,
+            "write": self._write != Write(),
+            "snapshot='lazy'": self._snapshot,
+            "save_on_preemption": self._preemption,
+            "save_on_exception": self._save_on_exception,
+            "on_divergence='rollback'": self.rolls_back,
+            "on_saved": self._on_saved,
+        }
+        return next((name for name, value in asked.items() if value), None)
+
     def _key_for(self, mode: str, key: Key) -> Key:
-        if self._mode != mode:
+        if self.mode != mode:
             raise UsageError(
-                f"record_{mode}() needs a Checkpointing with mode='{mode}'; this one has '{self._mode}'."
+                f"record_{mode}() needs a Checkpointing with mode='{mode}'; this one has '{self.mode}'."
             )
         return check_key(key)
 
     def _enter(self, key: Key, entry: Path | states.MemorySnapshot) -> tuple[Evicted, ...]:
         self._entries[key] = entry
         # Where records decide too, age alone must not: whoever has the records judges, and calls `forget`.
-        going = plan(tuple(self._entries), None if self._options.judges else self._max_to_keep)
+        going = plan(tuple(self._entries), None if self.judges else self._max_to_keep)
         evicted = tuple(Evicted(old, self.get_path(old)) for old in going)
         for old in going:
             del self._entries[old]
@@ -461,11 +535,30 @@ class Checkpointing:
 
 _CONFIG_KEYS = (
     *("mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"),
-    *OPTION_NAMES,
+    *("when", "keep", "thin_after", "write", "snapshot", "exclude"),
+    *("save_on_preemption", "save_on_exception", "on_divergence"),
 )
 
 
-def _ordinal(n: int) -> str:
-    if n % 100 in (11, 12, 13):
-        return f"{n}th"
-    return f"{n}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th') }"
+def _snapshot(value: Any) -> Lazy | None:
+    if isinstance(value, str):
+        return Lazy() if _values.one_of("snapshot", value, ("copy", "lazy")) == "lazy" else None
+    return group(Lazy, "snapshot", value, "'copy', 'lazy' or Lazy(check=True)")
+
+
+def _preemption(value: Any) -> Preemption | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Preemption()
+    if isinstance(value, Preemption | Mapping):
+        return group(Preemption, "save_on_preemption", value, "True")
+    return Preemption(signals=_values.signal_names("save_on_preemption", value))
+
+
+def _divergence(value: Any) -> Divergence | None:
+    if value is None or isinstance(value, Divergence):
+        return value
+    if isinstance(value, Mapping):
+        return group(Divergence, "on_divergence", value, "'stop'")
+    return Divergence(value)

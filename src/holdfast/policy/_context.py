@@ -35,7 +35,7 @@ class Context:
         if mode not in self.modes:
             raise UsageError(
                 f"Invalid mode for {self.name}: '{mode}'. Allowed: {sorted(self.modes)}. "
-                "Pass mode='disk' and a directory."
+                "Leave mode out, or pass mode='disk'."
             )
         unknown = set(save_on) - self.hooks
         if unknown:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..records import CheckpointRecord
-from ._keep import Keep, KeepBest, is_sick, parts_of
+from ._keep import Keep, KeepBest, budget_of, is_sick, parts_of
 from ._keys import Key
 
 
@@ -40,17 +40,14 @@ class Verdict:
     turn: int = 0
 
 
-def judge(
-    saved: Sequence[Saved], keep: Keep | None = None, max_bytes: int | None = None
-) -> tuple[Verdict, ...]:
-    """Of the checkpoints of one rule: what stays and what goes, oldest first.
+def judge(saved: Sequence[Saved], keep: Keep | None = None) -> tuple[Verdict, ...]:
+    """Of the checkpoints of one policy: what stays and what goes, oldest first.
 
     Args:
         saved: valid checkpoints, in any order.
-        keep: what should stay; None: everything.
-        max_bytes: bytes that all together may take. Beyond it the oldest go, those among the best last.
+        keep: what should stay; None: everything. Beyond its `MaxBytes` the oldest go, those among the best last.
 
-    Whatever these say, three kinds stay: the newest, the newest healthy one, and what is protected.
+    Whatever it says, three kinds stay: the newest, the newest healthy one, and what is protected.
     """
     by_age = sorted(saved, key=lambda each: each.record.age_key)
     records = [each.record for each in by_age]
@@ -62,14 +59,10 @@ def judge(
         else Verdict(each.path, each.record, id in wanted, wanted.get(id, "nothing asks for it"))
         for each in by_age
     ]
+    max_bytes = budget_of(keep)
     if max_bytes is None:
         return tuple(verdicts)
-    best = {
-        id
-        for part in (parts_of(keep) if keep else ())
-        if isinstance(part, KeepBest)
-        for id in part.choose(records)
-    }
+    best = {id for part in parts_of(keep) if isinstance(part, KeepBest) for id in part.choose(records)}
     over = _over_budget(by_age, verdicts, must, best, max_bytes)
     why = f"over the budget of {max_bytes:,} bytes"
     return tuple(
@@ -87,7 +80,7 @@ def in_turn(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def unmeasured(saved: Sequence[Saved], keep: Keep | None) -> set[str]:
     """The metrics by which the best should be kept, and that no checkpoint has."""
-    monitors = {part.monitor for part in (parts_of(keep) if keep else ()) if isinstance(part, KeepBest)}
+    monitors = {part.monitor for part in parts_of(keep) if isinstance(part, KeepBest)}
     return {name for name in monitors if all(name not in each.record.metrics for each in saved)}
 
 

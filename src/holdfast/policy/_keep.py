@@ -1,4 +1,4 @@
-"""What to keep: `KeepLast`, `KeepBest`, `KeepEvery`, and any of them joined by `|`. Frozen data and pure choices.
+"""What to keep: `KeepLast`, `KeepBest`, `KeepEvery`, any of them joined by `|`, within `MaxBytes`. Pure choices.
 
 A choice depends on the records of the checkpoints that are there and on nothing else: no clock, no disk,
 no memory. So a run that was killed and goes on decides as it would have done without the kill.
@@ -21,11 +21,10 @@ from . import _values
 Direction = Literal["min", "max"]
 
 _INTERVAL = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 class Keep(ABC):
-    """Says which checkpoints should stay. `a | b` keeps what either keeps."""
+    """Says which checkpoints should stay. `a | b` keeps what either keeps, `a & MaxBytes(…)` as far as it fits."""
 
     __slots__ = ()
 
@@ -36,7 +35,18 @@ class Keep(ABC):
     def __or__(self, other: Keep) -> Keep:
         if not isinstance(other, Keep):
             return NotImplemented
+        if budget_of(self) is not None or budget_of(other) is not None:
+            raise UsageError(
+                "MaxBytes bounds all that is kept: write (… | …) & MaxBytes(…), with parentheses."
+            )
         return KeepAny((*parts_of(self), *parts_of(other)))
+
+    def __and__(self, other: Keep) -> Keep:
+        if not isinstance(other, MaxBytes):
+            return NotImplemented
+        if budget_of(self) is not None:
+            raise UsageError("there is a MaxBytes already: one budget bounds all that is kept.")
+        return KeepWithin(self, other)
 
 
 @final
@@ -73,7 +83,7 @@ class KeepBest(Keep):
     direction: Direction = "min"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", _values.positive_integer("keep_best", self.k))
+        object.__setattr__(self, "k", _values.positive_integer("KeepBest's k", self.k))
         if not isinstance(self.monitor, str) or not self.monitor:
             raise UsageError(f"monitor must be the name of a metric, not {self.monitor!r}.")
         _values.one_of("direction", self.direction, ("min", "max"))
@@ -142,9 +152,65 @@ class KeepAny(Keep):
         return {id: "; ".join(whys) for id, whys in reasons.items()}
 
 
-def parts_of(keep: Keep) -> tuple[Keep, ...]:
-    """The single choices that `|` has joined."""
-    return keep.parts if isinstance(keep, KeepAny) else (keep,)
+@final
+@dataclass(frozen=True, slots=True)
+class MaxBytes(Keep):
+    """Keep no more than so many bytes on the disk, files that checkpoints share counted once.
+
+    Beyond it the oldest go first, those among the best last. `(a | b) & MaxBytes("20 GB")` bounds what `a | b` keeps;
+    alone it bounds everything. What always stays (see `docs/keeping.md`) may exceed it.
+
+    Args:
+        size: a number of bytes, or such as `"20 GB"` or `"512 MiB"`.
+
+    Raises:
+        UsageError: it is neither.
+    """
+
+    size: int | str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _values.num_bytes("MaxBytes", self.size))
+
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        return {record.id: "everything is kept" for record in saved}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeepWithin(Keep):
+    """Keep what `keep` keeps as far as the budget allows; made by `&`."""
+
+    keep: Keep
+    budget: MaxBytes
+
+    def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
+        return self.keep.choose(saved)
+
+
+def parts_of(keep: Keep | None) -> tuple[Keep, ...]:
+    """The single choices that `|` has joined, without a budget."""
+    match keep:
+        case None | MaxBytes():
+            return ()
+        case KeepWithin(bounded, _):
+            return parts_of(bounded)
+        case KeepAny(parts):
+            return parts
+        case _:
+            return (keep,)
+
+
+def budget_of(keep: Keep | None) -> int | None:
+    """The bytes that all together may take; None if nothing bounds them."""
+    budget = keep.budget if isinstance(keep, KeepWithin) else keep
+    return _values.num_bytes("MaxBytes", budget.size) if isinstance(budget, MaxBytes) else None
+
+
+def joined(parts: Sequence[Keep], budget: MaxBytes | None = None) -> Keep | None:
+    """These choices, any of which keeps, within the budget; None if there is neither."""
+    keep = parts[0] if len(parts) == 1 else KeepAny(tuple(parts)) if parts else None
+    return keep if budget is None else budget if keep is None else keep & budget
 
 
 def is_sick(record: CheckpointRecord) -> bool:
@@ -155,25 +221,31 @@ def is_sick(record: CheckpointRecord) -> bool:
 
 
 def as_plain(keep: Keep) -> list[dict[str, Any]]:
-    """A choice as plain data, for a rule's config."""
-    return [_as_dict(part) for part in parts_of(keep)]
+    """A choice as plain data, for a policy's config."""
+    budget = budget_of(keep)
+    return [*map(_as_dict, parts_of(keep)), *([] if budget is None else [{"max_bytes": budget}])]
 
 
 def from_value(value: Any) -> Keep:
-    """What somebody passes as `keep=`: a choice, or what `as_plain` gave.
+    """What somebody passes as `keep=`: a choice, a number of the newest, or what `as_plain` gave.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is none of these.
     """
     if isinstance(value, Keep):
         return value
+    if type(value) is int:
+        return KeepLast(value)
     try:
-        made = [_from_dict(each) for each in value]
+        budgets = [MaxBytes(each["max_bytes"]) for each in value if "max_bytes" in each]
+        made = joined([_from_dict(each) for each in value if "max_bytes" not in each], *budgets)
     except (TypeError, KeyError, AttributeError):
-        made = []
-    if not made:
-        raise UsageError(f"keep must be such as KeepLast(3) | KeepBest(2, 'val_loss'), not {value!r}.")
-    return made[0] if len(made) == 1 else KeepAny(tuple(made))
+        made = None
+    if made is None:
+        raise UsageError(
+            f"keep must be such as KeepLast(3) | KeepBest(2, 'val_loss'), or a number, not {value!r}."
+        )
+    return made
 
 
 def _as_dict(part: Keep) -> dict[str, Any]:
@@ -199,15 +271,15 @@ def _parse_interval(text: Any) -> tuple[float, Literal["epochs", "steps", "secon
     found = _INTERVAL.fullmatch(text) if isinstance(text, str) else None
     if found is not None:
         number, unit = float(found[1]), found[2]
-        if number > 0 and unit in _SECONDS:
-            return number * _SECONDS[unit], "seconds"
+        if number > 0 and unit in _values.SECONDS:
+            return number * _values.SECONDS[unit], "seconds"
         if number >= 1 and number.is_integer():
             if unit in ("epoch", "epochs"):
                 return number, "epochs"
             if unit in ("step", "steps"):
                 return number, "steps"
     raise UsageError(
-        f"keep_every must be such as '5 epochs', '1000 steps', '30 min', '6h' or '2 d', not {text!r}."
+        f"KeepEvery needs such as '5 epochs', '1000 steps', '30 min', '6h' or '2 d', not {text!r}."
     )
 
 

@@ -1,28 +1,26 @@
-"""What somebody else's loop cannot do of what a rule may ask for: said when the rule is given to it, and not hours later."""
+"""What a training loop cannot do of what a policy may ask for: said when the policy is given to it, and not hours later."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from ._checkpointing import Checkpointing
 from ._context import TRAINING_HOOKS
-from ._options import Options
-
-_PLAIN = Options()
+from ._when import Timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of what a rule may ask for, what does not work in one place.
+    """Of what a policy may ask for, what does not work in one place.
 
     Attributes:
         where: the place, in words.
         hooks: those that it has.
         in_memory: whether checkpoints can be kept in memory, too.
-        refused: why, and what to do instead, by the option: `"exclude"` for every value that is not its default,
-            `"snapshot=lazy"` for one.
+        refused: why, and what to do instead, by what is refused: an argument such as `"exclude"` with any value that is
+            not its default, or one of `"snapshot='lazy'"`, `"on_divergence='rollback'"` and `"when with time"`.
     """
 
     where: str
@@ -30,31 +28,37 @@ class Limits:
     in_memory: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
 
-    def check(self, rule: Checkpointing) -> Checkpointing:
-        """The rule itself.
+    def check(self, policy: Checkpointing) -> Checkpointing:
+        """The policy itself.
 
         Raises:
             UsageError: it asks for what does not work here.
         """
-        if not isinstance(rule, Checkpointing):
-            raise UsageError(f"checkpointing must be a Checkpointing, not {rule!r}.")
-        if rule.mode != "disk" and not self.in_memory:
-            raise UsageError(f"{self.where} saves to disk: pass Checkpointing(mode='disk', …).")
-        strange = sorted(set(rule.save_on) - self.hooks)
+        if not isinstance(policy, Checkpointing):
+            raise UsageError(f"checkpointing must be a Checkpointing, not {policy!r}.")
+        if not (self.in_memory or policy.is_mode_open or policy.mode == "disk"):
+            raise UsageError(f"{self.where} saves to disk: leave mode out, or pass mode='disk'.")
+        strange = sorted(set(policy.save_on) - self.hooks)
         if strange:
             known = ", ".join(sorted(self.hooks))
             raise UsageError(
                 f"{self.where} has no hook {strange[0]!r}, so nothing would be saved: there are {known}."
             )
-        for option, why in self.refused.items():
-            if _asks(rule.options, option):
-                name, _, value = option.partition("=")
-                what = f"{name}={value!r}" if value else name
+        for what, why in self.refused.items():
+            if _ASKS[what](policy):
                 raise UsageError(f"{what} does not work in {self.where}: {why}.")
-        return rule
+        return policy
 
 
-def _asks(options: Options, option: str) -> bool:
-    name, _, value = option.partition("=")
-    found = getattr(options, name)
-    return found == value if value else found != getattr(_PLAIN, name)
+_ASKS: dict[str, Callable[[Checkpointing], object]] = {
+    "exclude": lambda policy: policy.exclude,
+    "thin_after": lambda policy: policy.thin_after,
+    "snapshot='lazy'": lambda policy: policy.snapshot,
+    "save_on_exception": lambda policy: policy.save_on_exception,
+    "save_on_preemption": lambda policy: policy.save_on_preemption,
+    "on_divergence": lambda policy: policy.on_divergence,
+    "on_divergence='rollback'": lambda policy: policy.rolls_back,
+    "when with time": lambda policy: any(
+        isinstance(each, Timed) for term in policy.when.terms for each in term
+    ),
+}

@@ -20,6 +20,8 @@ _UNITS = {
     **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)},
     **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)},
 }
+SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*")
 _BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)\s*", re.IGNORECASE)
 
 
@@ -48,16 +50,20 @@ def num_bytes(name: str, value: Any) -> int:
     return number
 
 
+def duration_s(text: str) -> float | None:
+    """Seconds of such as "30 min" or "6h"; None if it is no duration."""
+    found = _DURATION.fullmatch(text)
+    return None if found is None else float(found[1]) * SECONDS[found[2]]
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"{name} must be True or False, not {value!r}.")
     return value
 
 
-def positive_number(name: str, value: Any) -> float | None:
-    """None stays None; a bool is a slip, not a number."""
-    if value is None:
-        return None
+def positive_number(name: str, value: Any) -> float:
+    """A finite number > 0; a bool is a slip, not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UsageError(f"{name} must be a positive number, not {value!r}.")
     return value
@@ -73,11 +79,7 @@ _UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
 
 
 def signal_names(name: str, value: Any) -> tuple[str, ...]:
-    """Names such as "SIGTERM", in the given order; those of True are what schedulers send."""
-    if value is False:
-        return ()
-    if value is True:
-        value = [each for each in ("SIGTERM", "SIGUSR1") if hasattr(signal, each)]  # no SIGUSR1 on Windows
+    """Names such as "SIGTERM", in the given order, each once."""
     several = value if isinstance(value, list | tuple) else [value]
     return tuple(dict.fromkeys(_signal_name(name, one) for one in several))
 
@@ -110,7 +112,7 @@ def hooks(value: Any) -> tuple[str, ...]:
     for hook in value:
         if not isinstance(hook, str) or not hook:
             raise UsageError(f"save_on holds {hook!r}, which is not the name of a hook.")
-    return tuple(dict.fromkeys(value))
+    return tuple(dict.fromkeys(map(str, value)))
 
 
 def directory_path(name: str, value: Any) -> Path:
@@ -175,6 +177,6 @@ def _integer(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     try:
-        return index(value)
+        return int(index(value))
     except TypeError:
         return None

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..policy import Options, Spent, estimate, interval, is_affordable, is_timed, timed_reason
+from ..policy import Spent, When, estimate, interval, largest_overhead
 from ..records import CheckpointRecord
 
 logger = logging.getLogger("holdfast")
 
-_COPIES_SHARE = 0.5  # of `max_overhead`, for copies of steps: else they would leave nothing for saves
+_COPIES_SHARE = 0.5  # of `Overhead`, for copies of steps: else they would leave nothing for saves
 _MUCH = 0.1  # of the time, for copies that nobody may ever need
 _TOLD_AFTER_S = 60.0
 
@@ -83,14 +83,8 @@ class Pace:
         """The run has finished so many updates."""
         self._step = step
 
-    def reason(self, options: Options, *, is_busy: bool) -> str | None:
-        """Why to save now because of the time; None if not now."""
-        return timed_reason(options, self._spent(is_busy)) if is_timed(options) else None
-
-    def is_affordable(self, options: Options) -> bool:
-        return is_affordable(options, self._spent(False))
-
-    def _spent(self, is_busy: bool) -> Spent:
+    def spent(self, *, is_busy: bool) -> Spent:
+        """What is known of the time now."""
         return Spent(
             elapsed_s=self.elapsed_s,
             last_s=self._begun_s,
@@ -107,7 +101,7 @@ class Pace:
         self._begun_s = elapsed_s
         return Stopwatch(time.perf_counter(), elapsed_s)
 
-    def finish(self, record: CheckpointRecord, watch: Stopwatch, options: Options | None) -> CheckpointRecord:
+    def finish(self, record: CheckpointRecord, watch: Stopwatch, when: When | None) -> CheckpointRecord:
         """The record with what it has cost, and what the next process has to know; about to be written."""
         blocked_s = watch.blocked_s()
         cost_s = self._cost_with(blocked_s, watch)
@@ -118,8 +112,8 @@ class Pace:
             "cost_s": cost_s,
             "blocked_so_far_s": self._blocked_s + blocked_s,
         }
-        if options is not None and is_timed(options):
-            details["cadence"] = str(interval(options, cost_s))
+        if when is not None and (cadence := interval(when, cost_s)) is not None:
+            details["cadence"] = str(cadence)
         return replace(record, blocked_s=blocked_s, details={**record.details, **details})
 
     def committed(self, record: CheckpointRecord) -> None:
@@ -134,14 +128,15 @@ class Pace:
         self._blocked_s += watch.blocked_s()
         self._committed_s, self._committed_step = watch.elapsed_s, step
 
-    def affords_copy(self, options: Options) -> bool:
-        """Whether one more copy of a step leaves saves at least half of what `max_overhead` allows."""
-        if options.max_overhead is None or self._last_copy_s is None:
+    def affords_copy(self, when: When) -> bool:
+        """Whether one more copy of a step leaves saves at least half of what `Overhead` allows."""
+        share = largest_overhead(when)
+        if share is None or self._last_copy_s is None:
             return True
         here_s = self._clock() - self._born_s
-        return self._copies_s + self._last_copy_s <= _COPIES_SHARE * options.max_overhead * here_s
+        return self._copies_s + self._last_copy_s <= _COPIES_SHARE * share * here_s
 
-    def copied(self, blocked_s: float, options: Options) -> None:
+    def copied(self, blocked_s: float) -> None:
         """Training stood still for so long for a copy of a step; said aloud, once, if they come to much."""
         self._blocked_s += blocked_s
         self._copies_s, self._last_copy_s = self._copies_s + blocked_s, blocked_s
@@ -150,8 +145,8 @@ class Pace:
             return
         self._has_told = True
         logger.warning(
-            "the copies of each step for save_on_exception=True have taken %.0f %% of the time: max_overhead= takes "
-            'fewer, and "between" none (then a failure inside a step loses what is since the last checkpoint)',
+            "the copies of each step for save_on_exception=True have taken %.0f %% of the time: Overhead(…) in when= "
+            'takes fewer, and "between" none (then a failure inside a step loses what is since the last checkpoint)',
             100 * self._copies_s / here_s,
         )
 

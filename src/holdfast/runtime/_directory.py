@@ -27,7 +27,7 @@ from ..errors import (
     SnapshotTornError,
 )
 from ..harness import stop_at_end
-from ..policy import Options, Saved
+from ..policy import Saved, When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import Held, LocalDisk, Storage, is_below
 from ._costs import Accounting, Pace, Stopwatch
@@ -191,12 +191,12 @@ class ExperimentDirectory:
         *,
         overwrite: bool = True,
         watch: Stopwatch | None = None,
-        options: Options | None = None,
+        when: When | None = None,
         may_be_infinite: Sequence[str] = (),
     ) -> CheckpointRecord:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
 
-        `watch` has measured this save so far; without one it begins now. `options`: of the rule that saves.
+        `watch` has measured this save so far; without one it begins now. `when`: of the policy that saves.
         `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are no sign of sickness.
 
         Raises:
@@ -211,7 +211,7 @@ class ExperimentDirectory:
                 *(self.disk, folder, draft, snapshot, self._sharing),
                 overwrite=overwrite,
                 now_s=self._clock(),
-                finish=lambda written: self.pace.finish(written, timed, options),
+                finish=lambda written: self.pace.finish(written, timed, when),
                 is_watched=watched(snapshot.tree, may_be_infinite),
             )
         self._seq = record.seq

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from .. import bundle
 from ..checkpoint import describe_sickness
 from ..errors import DivergenceError
-from ..policy import Options, is_sick
+from ..policy import Divergence, is_sick
 from ..records import CheckpointRecord, Moment
 from ._directory import ExperimentDirectory
 
@@ -24,14 +24,19 @@ logger = logging.getLogger("holdfast")
 class Watch:
     """Looks at what one rule saves, and at losses, and says when the run is not finite any more."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, wants: Divergence | None) -> None:
+        self._wants = wants
         self._sick: list[str] = []  # put there by the thread that saves
         self._told: set[str] = set()
 
     @property
     def is_on(self) -> bool:
-        return self._options.on_divergence is not None
+        return self._wants is not None
+
+    @property
+    def shuns_infinity(self) -> bool:
+        """Whether a run that is no longer finite must not be resumed from where it is."""
+        return self._wants is not None and self._wants.action != "warn"
 
     def saw(self, record: CheckpointRecord) -> None:
         """This has just been saved."""
@@ -55,14 +60,15 @@ class Watch:
         Raises:
             DivergenceError: it is not to go on.
         """
-        if not self.is_on:
+        wants = self._wants
+        if wants is None:
             return
-        found = self._sick or _infinite(metrics, losses, getattr(self._options, "monitor", None))
+        found = self._sick or _infinite(metrics, losses, wants.monitor)
         if not found:
             return
         why = f"{found[0]} at {moment.hook} of step {moment.step}" if not self._sick else found[0]
         self._sick = []
-        if self._options.on_divergence == "warn":
+        if wants.action == "warn":
             if found[0] not in self._told:
                 logger.warning("the run is diverging: %s", why)
             self._told.add(found[0])
@@ -71,11 +77,8 @@ class Watch:
             raise DivergenceError(why)
         directory.writer.settle()  # what is being saved may be sick, or be what to go back to
         aim = aim_of(directory)
-        wants = (
-            self._options.on_divergence == "rollback"
-            and directory.rollbacks.count < self._options.max_rollbacks
-        )
-        raise DivergenceError(why, None if aim is None else aim.path, wants and aim is not None)
+        can_roll_back = wants.action == "rollback" and directory.rollbacks.count < wants.max_rollbacks
+        raise DivergenceError(why, None if aim is None else aim.path, can_roll_back and aim is not None)
 
 
 def aim_of(directory: ExperimentDirectory) -> bundle.Listed | None:

@@ -50,9 +50,9 @@ class LastStep:
     ) -> None:
         """A step is complete: copy it, if one of these sessions would save it at a failure. `is_saved`: it is already.
 
-        A rule with `max_overhead` keeps the copy that it has until it can afford another.
+        A policy with `Overhead` keeps the copy that it has until it can afford another.
         """
-        session = next((one for one in sessions if one.rule.options.save_on_exception is True), None)
+        session = next((one for one in sessions if one.rule.save_on_exception is True), None)
         if moment.hook not in COMPLETE:
             return
         if (
@@ -70,7 +70,7 @@ class LastStep:
         self.forget()
         began_s = time.perf_counter()
         try:
-            snapshot = states.capture(state(), buffers=self._buffers, exclude=session.rule.options.exclude)
+            snapshot = states.capture(state(), buffers=self._buffers, exclude=session.rule.exclude)
         except MemoryError:
             logger.warning(
                 "there is no memory for a copy of the step: a failure of the next one will lose it"

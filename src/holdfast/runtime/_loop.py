@@ -17,14 +17,7 @@ from typing import Any, Literal, final
 from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
-from ..policy import (
-    Checkpointing,
-    attach_to_training,
-    check_label,
-    check_name,
-    default_policy,
-    directory_path,
-)
+from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
 from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
@@ -86,9 +79,10 @@ class Loop:
         untrained: Sequence[str] = (),
     ) -> None:
         self.label = check_label(label)
-        self.rule = attach_to_training(default_policy() if checkpointing is None else checkpointing)
+        self.rule = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
+        settle_mode(self.rule, on_disk=True)
         if self.rule.mode != "disk":
-            raise UsageError("a loop of one's own saves to disk: pass Checkpointing(mode='disk', …)")
+            raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
         self.objects = state.named(objects, reserved=RESERVED)
         self.run = secrets.token_hex(16)
         self.results = Table()
@@ -107,7 +101,7 @@ class Loop:
         self._folder = folder
         self._hooks = Hooks(self._directory)
         self.rule.reset()
-        self._directory.share_with(self.rule.options.share_with)
+        self._directory.share_with(self.rule.write.trusted)
 
     # --- going on ---------------------------------------------------------------------------------
 
@@ -132,7 +126,7 @@ class Loop:
             self._directory,
             resume.wanted,
             self._load,
-            healthy=self.rule.options.on_divergence in ("stop", "rollback"),
+            healthy=self._session.watch.shuns_infinity,
         )
         if found is None:
             return None
@@ -174,7 +168,7 @@ class Loop:
             dict(self.objects),
             strict=self._asked.strict,
             verify=verify,
-            keep=self.rule.options.exclude,
+            keep=self.rule.exclude,
         )
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
@@ -279,7 +273,7 @@ class Loop:
 
         If it raises, and the rule says so, the run is saved as it was before.
         """
-        if not self.rule.options.save_on_exception:
+        if not self.rule.save_on_exception:
             yield
             return
         position, streams = self._position(), rng.capture_state()
@@ -301,7 +295,6 @@ class Loop:
             SaveError: the disk refused.
         """
         check_name(name)
-        options = self.rule.options
         return save_by_hand(
             self._directory,
             str(self._folder),
@@ -310,8 +303,8 @@ class Loop:
             kind="train",
             moment=self.moment,
             metrics=metrics,
-            durability=options.durability,
-            exclude=options.exclude,
+            durability=self.rule.write.durability,
+            exclude=self.rule.exclude,
             overwrite=overwrite,
             ahead=self._ahead(),
             may_be_infinite=self._session.may_be_infinite,
@@ -371,7 +364,7 @@ class Loop:
                 self.wait()
                 self.look()
         except BaseException as err:
-            if self.rule.options.save_on_exception:
+            if self.rule.save_on_exception:
                 self._hooks.last_step.rescue(err)
                 self._directory.tell_loss()
             raise

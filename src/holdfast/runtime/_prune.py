@@ -10,7 +10,7 @@ from dataclasses import replace
 from .. import bundle
 from ..checkpoint import remove, run_at, scan
 from ..errors import CheckpointNotFoundError, CheckpointPinnedError, CheckpointReplacedError, UsageError
-from ..policy import Keep, Saved, Verdict, in_turn, judge
+from ..policy import Keep, Saved, Verdict, budget_of, in_turn, judge
 from ..records import MANUAL, CheckpointRecord
 from ..storage import LocalDisk, Storage
 from ._directory import ExperimentDirectory
@@ -18,27 +18,26 @@ from ._directory import ExperimentDirectory
 
 def plan(
     directory: str | os.PathLike[str],
-    keep: Keep | None = None,
+    keep: Keep,
     *,
-    max_bytes: int | None = None,
     run: str | None = None,
     disk: Storage | None = None,
 ) -> list[Verdict]:
     """What of an experiment's directory would stay and what would go, and why, oldest first; changes nothing.
 
     Args:
-        keep: such as `KeepLast(3) | KeepBest(2, "val_loss")`; judged for each folder for itself, as rules do.
-        max_bytes: for each folder, a budget in real bytes on the disk.
+        keep: such as `KeepLast(3) | KeepBest(2, "val_loss")`, or `MaxBytes("20 GB")`, in real bytes on the disk; judged
+            for each folder for itself, as policies do.
         run: whose checkpoints are judged; None: that of the newest. What other runs wrote stays.
 
     Damaged checkpoints have no record to judge them by, so they are not in the answer and stay.
 
     Raises:
         CheckpointNotFoundError: there is no such directory.
-        UsageError: neither `keep` nor `max_bytes`, or there is no such run.
+        UsageError: `keep` is nothing of the kind, or there is no such run.
     """
-    if keep is None and max_bytes is None:
-        raise UsageError("say what to keep: the last, the best, one every so often, or a budget of bytes.")
+    if not isinstance(keep, Keep):
+        raise UsageError(f"say what to keep, such as KeepLast(3) or MaxBytes('20 GB'), not {keep!r}.")
     disk, place = disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/"
     found = scan(place, disk=disk)
     listed = [(each.path, each.record) for each in found if each.record is not None]
@@ -55,19 +54,18 @@ def plan(
             verdicts.append(Verdict(path, record, True, "saved by hand"))
         else:
             saved = Saved(path, record, _protected(disk, path, record, origin))
-            if max_bytes is not None:
+            if budget_of(keep) is not None:
                 saved = replace(saved, files=bundle.file_sizes(disk, path))
             groups.setdefault((os.path.dirname(path), record.kind), []).append(saved)
     for saved_here in groups.values():
-        verdicts += judge(saved_here, keep, max_bytes)
+        verdicts += judge(saved_here, keep)
     return sorted(verdicts, key=lambda verdict: (verdict.record.age_key, verdict.path))
 
 
 def prune(
     directory: str | os.PathLike[str],
-    keep: Keep | None = None,
+    keep: Keep,
     *,
-    max_bytes: int | None = None,
     run: str | None = None,
     disk: Storage | None = None,
 ) -> list[Verdict]:
@@ -80,17 +78,14 @@ def prune(
     """
     disk = disk or LocalDisk()
     # Of a phase's folder it is the experiment's directory that a live run holds.
-    homes = {
-        run_at(verdict.path, disk)[0]
-        for verdict in plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk)
-    }
+    homes = {run_at(verdict.path, disk)[0] for verdict in plan(directory, keep, run=run, disk=disk)}
     if not homes:
         return []  # nothing is claimed, nor made, where there is no checkpoint
     with ExitStack() as held:
         for home in sorted(homes):
             held.enter_context(ExperimentDirectory(home, run or "", disk=disk))
         # Only now nothing changes any more.
-        verdicts = plan(directory, keep, max_bytes=max_bytes, run=run, disk=disk)
+        verdicts = plan(directory, keep, run=run, disk=disk)
         done = {verdict.path: _carried_out(verdict, disk) for verdict in in_turn(verdicts)}
         return [done.get(verdict.path, verdict) for verdict in verdicts]
 

@@ -48,16 +48,15 @@ class Calls:
     @contextmanager
     def heeding(self, rules: Iterable[Checkpointing]) -> Iterator[None]:
         """Note the signals that these rules name, and leave as they say if one came after the last hook."""
-        told = [rule.options for rule in rules if rule.options.signals]
-        waits = [
-            options.preemption_deadline_s for options in told if options.preemption_deadline_s is not None
-        ]
-        self._exit_code = told[0].preemption_exit_code if told else 0
+        rules = list(rules)
+        told = [rule.save_on_preemption for rule in rules if rule.save_on_preemption is not None]
+        waits = [each.deadline_s for each in told if each.deadline_s is not None]
+        self._exit_code = told[0].exit_code if told else 0
         with self._watch.watching(
-            [each for options in told for each in options.signals],
+            [each for rule in rules for each in rule.signals],
             deadline_s=min(waits, default=None),
             exit_code=self._exit_code,
-            interrupts=any(rule.options.save_on_exception for rule in rules),
+            interrupts=any(rule.save_on_exception for rule in rules),
         ):
             yield
             self._heard = self._watch.told

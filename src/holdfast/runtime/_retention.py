@@ -9,7 +9,7 @@ from dataclasses import replace
 from .. import bundle, state
 from ..checkpoint import Pieces, StreamedSnapshot
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
-from ..policy import Checkpointing, Evicted, in_turn, is_sick, judge, to_thin, unmeasured
+from ..policy import Checkpointing, Evicted, budget_of, in_turn, is_sick, judge, to_thin, unmeasured
 from ._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
@@ -20,17 +20,15 @@ def given_up(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]
 
     `told`: the metrics of which it was said already that no checkpoint has them.
     """
-    options = rule.options
-    if not options.judges:
+    if not rule.judges:
         return []
-    sizes = options.max_bytes is not None
+    sizes = budget_of(rule.keep) is not None
     saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=sizes))]
-    keep = options.keeping(rule.max_to_keep)
-    for name in sorted(unmeasured(saved, keep) - told) if saved else ():
+    for name in sorted(unmeasured(saved, rule.keep) - told) if saved else ():
         logger.warning("no checkpoint has the metric %r yet, so none is among the best", name)
         told.add(name)
     going: list[Evicted] = []
-    for verdict in in_turn(judge(saved, keep, options.max_bytes)):
+    for verdict in in_turn(judge(saved, rule.keep)):
         logger.info("gives up %s: %s", verdict.path, verdict.why)
         going += rule.forget(verdict.path)
     return going
@@ -38,7 +36,7 @@ def given_up(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]
 
 def spared(directory: ExperimentDirectory, rule: Checkpointing, going: Sequence[Evicted]) -> Evicted | None:
     """Of those that go by age alone, the newest healthy one, while all that stay are sick."""
-    if not going or rule.options.judges:
+    if not going or rule.judges:
         return None
     stay = (bundle.look(directory.disk, str(path)) for path in reversed(rule.get_paths()))
     if any(listed and listed.record and not is_sick(listed.record) for listed in stay):
@@ -59,10 +57,10 @@ def thin(directory: ExperimentDirectory, rule: Checkpointing, told: set[str]) ->
 
     `told`: what was said already; that there is no optimizer in a checkpoint is said once.
     """
-    if rule.options.thin_after is None:
+    if rule.thin_after is None:
         return
     saved = [facts for path in rule.get_paths() if (facts := directory.facts(str(path), sizes=False))]
-    for each in to_thin(saved, rule.options.thin_after):
+    for each in to_thin(saved, rule.thin_after):
         try:
             with bundle.Bundle(directory.disk, each.path, expected_id=each.record.id) as opened:
                 if not _thin(directory, opened) and "thin_after" not in told:

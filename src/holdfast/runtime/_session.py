@@ -13,7 +13,17 @@ from .. import bundle, rng
 from .. import state as states
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
 from ..harness import REASON, asked, is_end, tell
-from ..policy import Checkpointing, Evicted, Key, experiment_key, experiment_name, training_key, training_name
+from ..policy import (
+    COME_AGAIN,
+    TIMED,
+    Checkpointing,
+    Evicted,
+    Key,
+    experiment_key,
+    experiment_name,
+    training_key,
+    training_name,
+)
 from ..records import MANUAL, CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._costs import Pace, Stopwatch
@@ -28,8 +38,6 @@ logger = logging.getLogger("holdfast")
 
 Kind = Literal["train", "experiment"]
 _ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
-_TIMED = ("batch_end", "epoch_end")
-_COME_AGAIN = ("epoch_start", "epoch_end", "batch_start", "batch_end")
 _LONGEST_REASON = 200
 _RETRY_AFTER_S = (0.2, 2.0)
 
@@ -65,8 +73,9 @@ class Session:
         self.rule, self.label = rule, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
-        self.may_be_infinite = (*rule.options.may_be_infinite, *untrained)
-        self.watch = Watch(rule.options)
+        by_design = rule.on_divergence.may_be_infinite if rule.on_divergence else ()
+        self.may_be_infinite = (*by_design, *untrained)
+        self.watch = Watch(rule.on_divergence)
         self.memory = InMemory(rule, label)
         self._past: set[str] = set()  # names that this run saved before the moment it goes on from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
@@ -80,24 +89,13 @@ class Session:
     def due(self, moment: Moment) -> str | None:
         """Count this hook; the reason to save now, or None.
 
-        What somebody asks for comes first, then what the rule says of this hook, then the time that has passed.
-        `max_overhead` holds back what the rule says of hooks that come again.
+        What somebody asks for comes first, then what the policy says of this hook and of the time that has passed.
         """
         tell(moment.step, time.time())
         self._pace.at(moment.step)
         asked, planned = self._asked(moment), self._planned(moment)
         self._insists = asked is not None
-        if asked is not None:
-            return asked
-        options = self.rule.options
-        if planned is not None and moment.hook in _COME_AGAIN and not self._pace.is_affordable(options):
-            logger.info("put off a save (%s): it would exceed max_overhead", planned)
-            planned = None
-        if planned is None and moment.hook in _TIMED:
-            directory = self._directory
-            is_busy = self.rule.mode == "disk" and directory is not None and directory.writer.is_busy
-            return self._pace.reason(options, is_busy=is_busy)
-        return planned
+        return planned if asked is None else asked
 
     def _asked(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:
@@ -109,10 +107,16 @@ class Session:
         return self._directory.calls.answer()
 
     def _planned(self, moment: Moment) -> str | None:
-        reason = self.rule.explain(moment.hook)
-        if self.rule.should_save(moment.hook):
+        directory = self._directory
+        is_busy = self.rule.mode == "disk" and directory is not None and directory.writer.is_busy
+        spent = self._pace.spent(is_busy=is_busy)
+        reason, at_hook = self.rule.explain(moment.hook, spent), self.rule.explain(moment.hook)
+        self.rule.should_save(moment.hook, spent)  # counts it
+        if reason is not None:
             self._owes = False
             return reason
+        if at_hook is not None:
+            logger.info("put off a save (%s): it is not time yet", at_hook)
         if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
             self._owes = False
             return f"{moment.hook}, in place of one that was given up"
@@ -122,7 +126,7 @@ class Session:
 
     def _is_end_of_replay(self, moment: Moment) -> bool:
         replay = asked()
-        if replay is None or self._folder is None or moment.hook not in {*self.rule.save_on, *_TIMED}:
+        if replay is None or self._folder is None or moment.hook not in {*self.rule.save_on, *TIMED}:
             return False
         return is_end(self._path(self._name(moment)), moment)
 
@@ -145,7 +149,7 @@ class Session:
             SaveError: the disk refused, and nothing was to be done in the background.
             UnsupportedStateError: something cannot be saved.
         """
-        key, name, exclude = self._key(moment), self._name(moment), self.rule.options.exclude
+        key, name, exclude = self._key(moment), self._name(moment), self.rule.exclude
         if self._directory is None or self.rule.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
@@ -153,7 +157,7 @@ class Session:
             self._pace.kept(moment.step, watch)
             return True
         directory = self._directory
-        may_skip = self.rule.options.when_busy == "skip" and moment.hook in _COME_AGAIN and not self._insists
+        may_skip = self.rule.write.busy == "skip" and moment.hook in COME_AGAIN and not self._insists
         if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
             directory.accounting.skipped += 1
@@ -169,7 +173,7 @@ class Session:
             metrics=metrics,
             reason=reason,
             blocked_s=watch.blocked_s(),
-            durability=self.rule.options.durability,
+            durability=self.rule.write.durability,
             ahead=ahead(),
         )
         if snapshot.is_live:
@@ -186,11 +190,11 @@ class Session:
 
     def affords_copy(self) -> bool:
         """Whether the rule lets training wait for a copy of a step, for a save that may never come."""
-        return self._pace.affords_copy(self.rule.options)
+        return self._pace.affords_copy(self.rule.when)
 
     def copied(self, seconds: float) -> None:
         """Training has waited so long for such a copy."""
-        self._pace.copied(seconds, self.rule.options)
+        self._pace.copied(seconds)
         if self._directory is not None:
             self._directory.accounting.blocked_s += seconds
 
@@ -248,9 +252,9 @@ class Session:
         return record
 
     def _tell(self, record: CheckpointRecord) -> None:
-        if self.rule.options.on_saved is not None:
+        if self.rule.on_saved is not None:
             try:
-                self.rule.options.on_saved(record)
+                self.rule.on_saved(record)
             except Exception:  # what counts checkpoints must not end what makes them
                 logger.exception("on_saved has failed for %s, which is saved all the same", record.name)
 
@@ -268,7 +272,7 @@ class Session:
     ) -> CheckpointRecord | None:
         """What was committed; if nothing was, the rule is content with a warning."""
         overwrite = self.rule.overwrite or draft.name in self._replaceable
-        patience_s = list(_RETRY_AFTER_S) if self.rule.options.on_error == "retry" else []
+        patience_s = list(_RETRY_AFTER_S) if self.rule.write.errors == "retry" else []
         while True:
             try:
                 record = directory.save(
@@ -277,7 +281,7 @@ class Session:
                     snapshot,
                     overwrite=overwrite,
                     watch=watch,
-                    options=self.rule.options,
+                    when=self.rule.when,
                     may_be_infinite=self.may_be_infinite,
                 )
                 self.watch.saw(record)
@@ -286,7 +290,7 @@ class Session:
                 if patience_s:
                     logger.warning("%s Trying again.", err)
                     time.sleep(patience_s.pop(0))
-                elif self.rule.options.on_error == "warn":
+                elif self.rule.write.errors == "warn":
                     logger.warning("%s Training goes on without it.", err)
                     directory.accounting.failures += 1
                     self._pace.failed(watch)
@@ -339,7 +343,7 @@ class Session:
             # A kill may have come between a commit and what was given up for it: that is still to go.
             self._going += given_up(self._directory, self.rule, self._told)
             if self._directory.resumption is not None:
-                self._directory.resumption.tell(self.rule.options.on_saved)
+                self._directory.resumption.tell(self.rule.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_rule = record.moment.hook != MANUAL

@@ -31,22 +31,20 @@ class Taking:
         Raises:
             UnsupportedStateError: something cannot be saved.
         """
-        if not rule.options.background:
-            return state.look(value, exclude=rule.options.exclude)
+        if not rule.write.background:
+            return state.look(value, exclude=rule.exclude)
         try:
-            if rule.options.snapshot == "lazy" and self._lazy:
-                check = rule.options.snapshot_check or self._unchecked > 0
-                taken = state.capture_lazily(
-                    value, buffers=self.buffers, exclude=rule.options.exclude, check=check
-                )
+            if rule.snapshot is not None and self._lazy:
+                check = rule.snapshot.check or self._unchecked > 0
+                taken = state.capture_lazily(value, buffers=self.buffers, exclude=rule.exclude, check=check)
                 self._unchecked -= 1
                 return taken
-            return state.capture(value, buffers=self.buffers, exclude=rule.options.exclude)
+            return state.capture(value, buffers=self.buffers, exclude=rule.exclude)
         except MemoryError:
             logger.warning(
                 "there is no memory for a copy of the state: it is written piece by piece, and training waits"
             )
-            return state.look(value, exclude=rule.options.exclude)
+            return state.look(value, exclude=rule.exclude)
 
     def stop_being_lazy(self, why: str) -> None:
         """Take every further snapshot of this run by copy."""
@@ -76,7 +74,7 @@ class InMemory:
             self._is_told = True
             logger.warning(
                 "%r keeps %d checkpoints in memory, %.3g GB of the machine's %.3g GB, and gives none up: pass "
-                "max_to_keep=, or mode='disk'",
+                "max_to_keep=, or a directory",
                 *(self._label, len(held), size_bytes / 1e9, memory_bytes / 1e9),
             )
 

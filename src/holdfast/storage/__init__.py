@@ -12,7 +12,6 @@ from ._protocol import Storage as Storage
 from ._protocol import WriteFile as WriteFile
 
 __all__ = [
-    "is_below",
     "Directory",
     "Held",
     "LocalDisk",
@@ -22,4 +21,5 @@ __all__ = [
     "Status",
     "Storage",
     "WriteFile",
+    "is_below",
 ]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from ...errors import CheckpointNotFoundError
-from ...policy import Options, Verdict
+from ...errors import CheckpointNotFoundError, UsageError
+from ...policy import Keep, KeepBest, KeepEvery, KeepLast, MaxBytes, Verdict, joined
 from ...runtime import plan
 from ...runtime import prune as remove_all
 from .._output import as_json, as_text
@@ -43,18 +43,10 @@ def prune(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")] = False,
 ) -> None:
     """Say what would stay in each folder of DIR, what would go, and why; with --apply it goes."""
-    side: Literal["min", "max"] = direction  # type: ignore[assignment]  # refused there if it is neither
-    options = Options(
-        keep_best=keep_best,
-        monitor=monitor,
-        direction=side,
-        keep_every=keep_every,
-        max_bytes=max_bytes,  # type: ignore[arg-type]  # made a number there
-    )
+    keep = _keep(keep_last, keep_best, monitor, direction, keep_every, max_bytes)
     find_all(directory)  # says so if there is no such place
-    keep = options.keeping(keep_last)
     do = remove_all if apply else plan
-    verdicts = do(directory, keep, max_bytes=options.max_bytes, run=run)
+    verdicts = do(directory, keep, run=run)
     if json:
         Console().plain_lines([as_json.dumps(_fields(verdict)) for verdict in verdicts])
         return
@@ -83,3 +75,36 @@ def _fields(verdict: Verdict) -> dict[str, object]:
         "stays": verdict.stays,
         "why": verdict.why,
     }
+
+
+def _keep(
+    last: int | None,
+    best: int | None,
+    monitor: str | None,
+    direction: str,
+    every: str | None,
+    max_bytes: str | None,
+) -> Keep:
+    """What the options say, as one choice.
+
+    Raises:
+        UsageError: they say nothing, or what has no meaning.
+    """
+    if (best is None) != (monitor is None):
+        raise UsageError(
+            "--keep-best needs --monitor, the name of the metric, such as val_loss, and --monitor needs it."
+        )
+    if best is None and direction != "min":
+        raise UsageError("--direction says which are best: pass --keep-best, too.")
+    parts: list[Keep] = [] if last is None else [KeepLast(last)]
+    if best is not None and monitor is not None:
+        side: Literal["min", "max"] = direction  # type: ignore[assignment]  # refused there if it is neither
+        parts.append(KeepBest(best, monitor, side))
+    if every is not None:
+        parts.append(KeepEvery(every))
+    keep = joined(parts, None if max_bytes is None else MaxBytes(max_bytes))
+    if keep is None:
+        raise UsageError(
+            "say what to keep: --keep-last, --keep-best, --keep-every, or --max-bytes, a budget."
+        )
+    return keep

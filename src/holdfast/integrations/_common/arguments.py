@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from ...errors import UsageError
-from ...policy import Checkpointing, Limits, default_policy
+from ...policy import Checkpointing, Limits
 from ...runtime import Loop, Resume
 
 Directory = str | os.PathLike[str]
@@ -67,7 +67,7 @@ class Abilities:
 
     limits: Limits
     refused: Mapping[str, str]
-    default: Callable[[], Checkpointing] = default_policy
+    default: Callable[[], Checkpointing] = Checkpointing.default
 
     def check(
         self,

@@ -1,6 +1,6 @@
 """Keras 3, with torch or JAX behind it: a callback that saves by a rule, and goes on bit for bit in the middle of an epoch.
 
-    rule = Checkpointing(mode="disk", save_on=["batch_end", "epoch_end"], every_n=100)
+    rule = Checkpointing(save_on=["batch_end", "epoch_end"], every_n=100)
     model.fit(x, y, epochs=10, callbacks=[HoldfastCallback("runs/mnist", checkpointing=rule)])
 
 An epoch that was left in its middle begins again with the random streams of its start, takes the batches that were

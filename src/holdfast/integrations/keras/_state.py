@@ -27,8 +27,8 @@ ABILITIES = Abilities(
     limits=Limits(
         where="a fit of Keras",
         refused={
-            "on_divergence=rollback": _FORWARD_ONLY,
-            "snapshot=lazy": "nobody says when an optimizer of Keras writes its variables next; leave it out",
+            "on_divergence='rollback'": _FORWARD_ONLY,
+            "snapshot='lazy'": "nobody says when an optimizer of Keras writes its variables next; leave it out",
             "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep, keep_best, keep_every or max_bytes",
         },
     ),

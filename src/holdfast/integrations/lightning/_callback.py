@@ -99,7 +99,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves whole ones: "
                 "use one device or DDP."
             )
-        if trainer.world_size > 1 and self._rule.options.on_divergence == "rollback":
+        if trainer.world_size > 1 and self._rule.rolls_back:
             raise UsageError(
                 "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
                 "diverges, and start again; fit goes on from the newest checkpoint that was finite."
@@ -163,8 +163,8 @@ class HoldfastCallback(Reporting, Checkpoint):
 
         Process 0 decides what to do about them, the others wait for its word.
         """
-        watched = {each: signal.getsignal(each) for each in self._rule.options.signals}
-        if self._rule.options.save_on_exception:
+        watched = {each: signal.getsignal(each) for each in self._rule.signals}
+        if self._rule.save_on_exception:
             watched[signal.SIGINT] = signal.getsignal(signal.SIGINT)
         register()
         for number, ours in watched.items():

@@ -17,7 +17,7 @@ _FORWARD_ONLY = (
     "its loops only go forward, and would have to be thrown out of; use 'stop', change what diverges, and start the script "
     "again: it resumes from the newest checkpoint that was finite"
 )
-IN_PHASES = Limits(where="ModularML", in_memory=True, refused={"on_divergence=rollback": _FORWARD_ONLY})
+IN_PHASES = Limits(where="ModularML", in_memory=True, refused={"on_divergence='rollback'": _FORWARD_ONLY})
 """Of a policy that a training phase has."""
 
 ABILITIES = Abilities(
@@ -35,10 +35,7 @@ IN_EXPERIMENT = Limits(
     where="the experiment's own rule in ModularML",
     hooks=EXPERIMENT_HOOKS,
     refused=dict.fromkeys(
-        (
-            *("every_seconds", "max_overhead", "mtbf_s", "save_on_exception", "save_on_preemption"),
-            "on_divergence",
-        ),
+        ("when with time", "save_on_exception", "save_on_preemption", "on_divergence"),
         _AT_STEPS,
     ),
 )
@@ -69,7 +66,9 @@ def rule_of(given: Any) -> Checkpointing | None:
     if made is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs has warned of files that are there
-            made = Checkpointing.from_config({**Theirs.get_config(given), "on_error": "warn"})
+            config = Theirs.get_config(given)
+            write = {"write": {"errors": "warn"}} if config["mode"] == "disk" else {}
+            made = Checkpointing.from_config(config | write)
         given._holdfast = made
     return made
 

@@ -15,7 +15,7 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
 from ... import bundle
-from ...policy import Checkpointing, attach_to_experiment, attach_to_training
+from ...policy import Checkpointing, attach_to_experiment, attach_to_training, settle_mode
 from ...records import Moment
 from ...runtime import Ahead, ExperimentDirectory, Hooks, Session, Wanted
 from ._graph import memory_state
@@ -108,6 +108,7 @@ class Sessions:
         if rule is None:
             return
         mine = attach_to_training(IN_PHASES.check(rule))
+        settle_mode(mine, on_disk=self.directory is not None)
         if mine is not rule:  # it serves another phase, too: each has a ledger of its own
             phase._checkpointing = independent(phase._checkpointing, mine)
         folder = mine.directory or (self.directory and Path(self.directory.path) / phase.label)
@@ -116,12 +117,12 @@ class Sessions:
 
     def _trust(self, rule: Checkpointing) -> None:
         if self.directory is not None:
-            self.directory.share_with(rule.options.share_with)
+            self.directory.share_with(rule.write.trusted)
 
     @property
     def excluded(self) -> tuple[str, ...]:
         """What the rules leave out of checkpoints: patterns of state paths."""
-        patterns = [each for session in self._by_path.values() for each in session.rule.options.exclude]
+        patterns = [each for session in self._by_path.values() for each in session.rule.exclude]
         return tuple(dict.fromkeys(patterns))
 
     def close(self) -> None:
@@ -167,9 +168,7 @@ class Sessions:
     @property
     def wants_healthy(self) -> bool:
         """Whether a rule minds divergence: then a checkpoint that was saved after it is no place to go on from."""
-        return any(
-            session.rule.options.on_divergence in ("stop", "rollback") for session in self._by_path.values()
-        )
+        return any(session.watch.shuns_infinity for session in self._by_path.values())
 
     @property
     def counters(self) -> dict[str, Any]:

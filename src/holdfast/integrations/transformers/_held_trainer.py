@@ -89,7 +89,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
     def __init__(self, trainer: Trainer, arguments: Arguments) -> None:
         self._trainer, self._arguments = trainer, arguments
         self._rule = arguments.policy
-        if trainer.args.world_size > 1 and self._rule.options.on_divergence == "rollback":
+        if trainer.args.world_size > 1 and self._rule.rolls_back:
             raise UsageError(
                 "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
                 "diverges, and start again; it goes on from the newest checkpoint that was finite."

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from ...errors import UsageError
-from ...policy import Checkpointing, KeepBest, KeepLast, Limits, default_policy
+from ...policy import Checkpointing, KeepBest, KeepLast, Limits
 from .._common import handover
 from .._common.arguments import Abilities
 from .._common.processes import Processes
@@ -101,8 +101,8 @@ def broadcast(value: Any) -> Any:
 @contextmanager
 def leaving_signals_to_process_0(rule: Checkpointing) -> Iterator[None]:
     """What the rule watches, process 0 hears and decides; the others do what it says."""
-    watched = [*rule.options.signals]
-    if rule.options.save_on_exception:
+    watched = [*rule.signals]
+    if rule.save_on_exception:
         watched.append(signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: None) for number in watched}
     try:
@@ -152,7 +152,7 @@ def policy_of(trainer: Trainer) -> Checkpointing:
     is_plain = args.save_steps == plain["save_steps"] and args.save_total_limit is None
     if strategy not in ("steps", "epoch") or (strategy == "steps" and is_plain):
         logger.info("save_strategy=%r says not when to save: saved is by the default policy", strategy)
-        return default_policy(metric, direction)
+        return Checkpointing.default(metric, direction)
     if strategy == "steps" and args.save_steps < 1:
         raise UsageError(
             f"save_steps={args.save_steps} is a share of all steps: give a number of steps, or pass checkpointing=."
@@ -163,7 +163,6 @@ def policy_of(trainer: Trainer) -> Checkpointing:
     return Checkpointing(
         save_on="batch_end" if strategy == "steps" else "epoch_end",
         every_n=int(args.save_steps) if strategy == "steps" else 1,
-        mode="disk",
         keep=keep,
         save_on_preemption=True,
     )
