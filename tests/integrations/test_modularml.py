@@ -515,7 +515,7 @@ def test_what_does_not_work_here_is_refused_before_training(tmp_path):
         hf.enable(checkpointing=ours(on_divergence="rollback"))
     for policy in (
         ours(save_on="phase_end", save_on_preemption=True),
-        Checkpointing(when="10 min"),
+        Checkpointing(mode="disk", when="10 min"),
         ours(save_on="phase_end", on_divergence="warn"),
     ):
         with pytest.raises(UsageError, match="not of steps"):
