@@ -21,7 +21,8 @@ _PROJECTS = {
 
 def table() -> str:
     lines = [
-        "| what trains | tested with, oldest and newest | killed anywhere, in a new process: the same bits | newest damaged | last k, best k |",
+        "| framework | tested with, oldest and newest | killed anywhere, resumed in a new process: same bits "
+        "| newest checkpoint damaged | last k and best k |",
         "|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(_row(case) for case in CASES)]) + "\n"
@@ -34,7 +35,7 @@ def _row(case: str) -> str:
     page = f"{case.partition('_')[0]}.md"
     page = page if (pages / page).exists() else "own-loop.md"
     tested = ", ".join(f"{project} {_span(project)}" for project in _projects(module))
-    return f"| [{title}](docs/integrations/{page}) | {tested} | yes | passed over | kept as in peace |"
+    return f"| [{title}](docs/integrations/{page}) | {tested} | yes | skipped | as if uninterrupted |"
 
 
 def extras_table() -> str:
