@@ -40,7 +40,7 @@ def _row(case: str) -> str:
 
 def extras_table() -> str:
     """Each extra of the package with what it asks for, and the versions of that with which the tests are run."""
-    lines = ["| `holdfast[…]` | asks for | oldest tested | newest tested |", "|---|---|---|---|"]
+    lines = ["| `holdfast[…]` | requires | oldest tested | newest tested |", "|---|---|---|---|"]
     for extra, requirements in extras().items():
         projects = [name_of(each) for each in requirements]
         tested = [_PROJECTS.get(each, each) for each in projects]
