@@ -50,8 +50,20 @@ def test_the_loop_in_the_readme_takes_less_than_twenty_lines():
 
 
 def test_the_readme_has_no_line_that_nobody_can_read():
-    lines = re.sub(r"^```.*?^```|^\|.*?$", "", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    lines = re.sub(
+        r"^```.*?^```|^\|.*?$", "", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
     assert [line for line in lines.splitlines() if len(line) > 160] == []
+
+
+def test_the_lines_for_a_framework_are_those_of_its_quickstart():
+    """Which are run there; but for the trainer, which has more arguments on its page."""
+    excerpts = re.findall(r"^```py\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    run_there = {line for page in ROOT.glob("docs/quickstart-*.md") for line in page.read_text().splitlines()}
+    lines = [line for excerpt in excerpts for line in excerpt.splitlines()]
+    assert [line for line in lines if line not in run_there] == [
+        "trainer = L.Trainer(max_epochs=3, callbacks=[checkpoints])"
+    ]
 
 
 def test_the_page_of_experiments_run_again_resumes_exactly(tmp_path):

@@ -1,6 +1,6 @@
 """Draws `docs/assets/terminal.svg`: a terminal in which the README's first block is run twice, and looked at.
 
-    python docs/_generate/terminal.py     # needs torch; the picture fetches no fonts
+`python docs/_generate/terminal.py` makes it, and needs torch. The picture fetches no fonts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ COMMANDS = [
 
 
 def main() -> None:
-    first = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[0]
+    readme = (ROOT / "README.md").read_text()
+    first = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)[0]
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "train.py").write_text(first)

@@ -20,9 +20,9 @@ _PROJECTS = {
 
 
 def table() -> str:
+    head = ("framework", "tested with, oldest and newest", "killed anywhere, resumed in a new process: same bits")
     lines = [
-        "| framework | tested with, oldest and newest | killed anywhere, resumed in a new process: same bits "
-        "| newest checkpoint damaged | last k and best k |",
+        f"| {' | '.join(head)} | newest checkpoint damaged | last k and best k |",
         "|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(_row(case) for case in CASES)]) + "\n"
