@@ -20,7 +20,11 @@ _PROJECTS = {
 
 
 def table() -> str:
-    head = ("framework", "tested with, oldest and newest", "killed anywhere, resumed in a new process: same bits")
+    head = (
+        "framework",
+        "tested with, oldest and newest",
+        "killed anywhere, resumed in a new process: same bits",
+    )
     lines = [
         f"| {' | '.join(head)} | newest checkpoint damaged | last k and best k |",
         "|---|---|---|---|---|",
