@@ -19,7 +19,7 @@ from holdfast import Checkpointing, Run, rng
 rng.seed_everything(0)
 weight, other = np.zeros(3), np.zeros(2)
 rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
-with Run("runs/loop", {"weight": weight, "other": other}, checkpointing=rule, resume={resume}) as run:
+with Run("runs/loop", {{"weight": weight, "other": other}}, checkpointing=rule, resume={resume}) as run:
     for epoch in run.epochs(4):
         for batch in run.batches(np.arange(5.0).tolist()):
             weight += batch * np.random.random()

@@ -41,7 +41,7 @@ def lazy_loader():
 
 def own_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     weight = np.zeros(1)
-    with Run(directory, checkpointing=rule(), weight=weight) as run:
+    with Run(directory, {"weight": weight}, checkpointing=rule()) as run:
         for _ in run.epochs(2):
             for (x,) in run.batches(lazy_loader()):
                 beat()
@@ -53,7 +53,7 @@ def sklearn_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport |
     from sklearn.linear_model import SGDRegressor
 
     model = SGDRegressor(random_state=0)
-    with Run(directory, checkpointing=rule(), model=model) as run:
+    with Run(directory, {"model": model}, checkpointing=rule()) as run:
         for _ in run.epochs(2):
             for (x,) in run.batches(lazy_loader()):
                 beat()
@@ -142,9 +142,9 @@ def accelerate(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | N
     if is_second:
         loader.dataset.noise = np.random.default_rng(1)
     held = hold(accelerator)
-    with Run(directory, checkpointing=rule(), **held.parts) as run:
+    with Run(directory, held.parts, checkpointing=rule()) as run:
         for _ in run.epochs(2):
-            for batch in run.batches(held.batches(loader)):
+            for batch in run.batches(loader):
                 beat()
                 step(accelerator, model, optimizer, scheduler, batch)
     return run.last_resume

@@ -8,7 +8,7 @@ from holdfast import Checkpointing
 from holdfast.errors import UsageError
 
 NONSENSE = [None, 0, 1, "", b"bytes", ["a"]]
-SAID = "resume must be True, False, or the name or path of a checkpoint"
+SAID = "resume must be True, False, the name or path of a checkpoint"
 
 
 def rule() -> Checkpointing:

@@ -42,7 +42,7 @@ def test_the_log_says_what_the_verdict_says(name, tmp_path):
 def test_what_is_found_only_after_the_resume_has_one_line_more(tmp_path, caplog):
     def go(values, cut: int | None) -> Run:
         rule = Checkpointing(mode="disk", save_on="epoch_end", durability="process")
-        with Run(tmp_path, checkpointing=rule, weight=np.zeros(1)) as run:
+        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=rule) as run:
             for epoch in run.epochs(3):
                 for _ in run.batches(holdfast.Dataset(x=values), batch_size=4):
                     if epoch == cut:

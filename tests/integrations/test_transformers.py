@@ -144,7 +144,7 @@ def test_what_cannot_go_on_is_refused_early(tmp_path):
     with pytest.raises(errors.CheckpointNotFoundError, match="neither a path nor the name"):
         train(tmp_path, resume="checkpoint-6")
     for nonsense in (0, 3, "", [], b"x"):
-        with pytest.raises(errors.UsageError, match="resume must be True, False, or the name"):
+        with pytest.raises(errors.UsageError, match="resume must be True, False, the name"):
             train(tmp_path, resume=nonsense)
 
 

@@ -40,7 +40,7 @@ def command(*arguments: object) -> str:
 def mine(directory: Path, resume: Any = False) -> str:
     """A loop of one's own: two epochs, or what it resumes from."""
     rule = holdfast.Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=None)
-    with holdfast.Run(directory, checkpointing=rule, resume=resume, w=np.zeros(3)) as run:
+    with holdfast.Run(directory, {"w": np.zeros(3)}, checkpointing=rule, resume=resume) as run:
         for _ in run.epochs(2):
             for _ in run.batches([1, 2]):
                 pass
@@ -103,7 +103,10 @@ def test_a_run_takes_every_form_of_a_name(tmp_path, monkeypatch):
         ):
             assert os.path.samefile(mine(Path(f"runs/{id(resume)}"), resume=opened), path)
             with holdfast.Run(
-                directory, checkpointing=holdfast.Checkpointing(mode="disk"), resume=resume, w=np.zeros(3)
+                directory,
+                {"w": np.zeros(3)},
+                checkpointing=holdfast.Checkpointing(mode="disk"),
+                resume=resume,
             ) as run:
                 assert os.path.samefile(run.last_resume.path, path)
 
@@ -145,10 +148,10 @@ def test_several_of_a_name_are_an_error_that_names_them(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("nonsense", [None, 0, 1, 2.5, "", b"bytes", ["a"], "a\0b", object()])
 def test_what_is_no_name_is_refused_alike_everywhere(tmp_path, nonsense):
-    with pytest.raises(UsageError, match="resume must be True, False, or the name or path of a checkpoint"):
+    with pytest.raises(UsageError, match="resume must be True, False, the name or path of a checkpoint"):
         mine(tmp_path / "run", resume=nonsense)
     made = small_runs.experiment(tmp_path / "run", small_runs.train())
-    with pytest.raises(UsageError, match="resume must be True, False, or the name or path of a checkpoint"):
+    with pytest.raises(UsageError, match="resume must be True, False, the name or path of a checkpoint"):
         made.run(resume=nonsense, progress=False)
     for ask in (
         *(holdfast.open, removable, made.restore_checkpoint, lambda place: holdfast.diff(place, place)),

@@ -109,7 +109,9 @@ def test_what_differs_in_kind_as_data_has_another_digest():
 def test_two_runs_whose_classes_are_elsewhere_are_not_unlike(tmp_path):
     def run(where: str) -> tuple[str, holdfast.bundle.Listed]:
         rule = Checkpointing(mode="disk", save_on="phase_end")
-        with Run(tmp_path / where, checkpointing=rule, model=defined_in(where, "Net", "stateful")) as run:
+        with Run(
+            tmp_path / where, {"model": defined_in(where, "Net", "stateful")}, checkpointing=rule
+        ) as run:
             for _ in run.epochs(1):
                 pass
         return run.state_digest(), holdfast.scan(tmp_path / where)[-1]
@@ -129,7 +131,7 @@ class Net:
     def state_dict(self): return {"w": self.w}
     def load_state_dict(self, saved): self.w = saved["w"]
 
-with Run(sys.argv[1], checkpointing=Checkpointing(mode="disk"), net=Net()) as run:
+with Run(sys.argv[1], {"net": Net()}, checkpointing=Checkpointing(mode="disk")) as run:
     for _ in run.epochs(1):
         pass
     print(run.state_digest(), run.last_resume and run.last_resume.verdict)

@@ -83,6 +83,15 @@ def train(
         DamagedError: the checkpoint that `resume` names is not what was saved.
         SaveError: a save failed.
     """
+    arguments = ABILITIES.check(
+        directory,
+        checkpointing=checkpointing,
+        resume=resume,
+        label=label,
+        allow_reread=allow_reread,
+        share_directory=share_directory,
+        on_rollback=on_rollback,
+    )
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
             "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
@@ -94,15 +103,6 @@ def train(
     if train_set.free_raw_data:
         raise UsageError("going on needs the raw data: Dataset(…, free_raw_data=False)")
     now: list[lightgbm.Booster] = []
-    arguments = ABILITIES.check(
-        directory,
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
-    )
     rounds = Rounds(
         arguments,
         wanted=num_boost_round,

@@ -28,6 +28,7 @@ from ._expected import Ahead
 from ._loop import Loop
 from ._resume_options import Resume
 from ._resumption import ResumeReport
+from ._standalone import numbers
 from ._table import Table
 
 Item = TypeVar("Item")
@@ -246,12 +247,16 @@ class Run:
         self._within = None
         self._arrive()
 
-    def log(self, **metrics: Any) -> None:
+    def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Keep numbers (Python's, or arrays of one element) as columns of `results`; with a checkpoint go the latest.
 
-        What is logged between two ends of batches or epochs is one row.
+        By keyword, `run.log(loss=loss)`, or as a mapping, `run.log({"val/loss": loss})`. What is logged between two
+        ends of batches or epochs is one row.
+
+        Raises:
+            UsageError: it is not a mapping from names to numbers; nothing was logged.
         """
-        row = {name: float(value) for name, value in metrics.items()}
+        row = numbers({} if metrics is None else metrics) | numbers(more)
         self._row |= row
         self._latest |= row
 

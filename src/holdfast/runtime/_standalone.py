@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, SupportsFloat, overload
 
 from .. import bundle, state
 from ..checkpoint import Checkpoint, MappedArrays, save_alone, watched
@@ -26,7 +26,7 @@ def save(
     state: Mapping[str, Any],
     *,
     overwrite: bool = False,
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, SupportsFloat] | None = None,
     share_with: Path_ | Sequence[Path_] = (),
     durability: Literal["full", "process"] = "full",
     disk: Storage | None = None,
@@ -66,7 +66,7 @@ def save(
             snapshot,
             hook=STANDALONE,
             reason="saved by itself",
-            metrics=_numbers(metrics or {}),
+            metrics=numbers(metrics or {}),
             durability=_one_of(durability),
             is_watched=watched(snapshot.tree),
             trusted=trusted,
@@ -183,10 +183,18 @@ def _paths(given: Path_ | Sequence[Path_]) -> Sequence[Path_]:
     return [given] if isinstance(given, str | os.PathLike) else given
 
 
-def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as plain numbers: Python's, or arrays of one element.
+
+    Raises:
+        UsageError: it is not a mapping from names to numbers.
+    """
     try:
-        return {str(name): float(value) for name, value in metrics.items()}
-    except (AttributeError, TypeError, ValueError) as err:
+        found = {name: float(value) for name, value in metrics.items()}
+        if not all(isinstance(name, str) and name for name in found):
+            raise TypeError("a name is a text")
+        return found
+    except (AttributeError, TypeError, ValueError, RuntimeError) as err:
         raise UsageError(
             f'metrics must be numbers by name, such as {{"val_loss": 0.31}}, not {metrics!r}.'
         ) from err

@@ -28,6 +28,7 @@ from ._tree import in_optimizers as in_optimizers
 from ._walk import Walk as Walk
 
 __all__ = [
+    "is_same_kind",
     "Adapter",
     "Buffers",
     "Fit",
