@@ -16,12 +16,12 @@ from .goals import goals
 from .measure import Bench
 from .plot import plot
 from .report import BEGIN, END, report, verdicts
-from .scenarios import growth, loop, memory, series, whole
+from .scenarios import growth, loop, memory, series, single
 
 Scenario = Callable[[Bench, Sequence[Saving], Sequence[Loading]], None]
 SCENARIOS: dict[str, Scenario] = {
-    "S1": lambda bench, savings, loadings: whole.run(bench, "S1", savings, loadings),
-    "S2": lambda bench, savings, loadings: whole.run(bench, "S2", savings, loadings),
+    "S1": lambda bench, savings, loadings: single.run(bench, "S1", savings, loadings),
+    "S2": lambda bench, savings, loadings: single.run(bench, "S2", savings, loadings),
     "S3": lambda bench, savings, loadings: series.frozen_layers(bench, savings),
     "S4": lambda bench, savings, loadings: series.replay_buffer(bench, savings),
     "S5": lambda bench, savings, loadings: loop.run(bench, savings),

@@ -152,8 +152,8 @@ def number_in(live: dict[str, Any], size_bytes: int) -> int | None:
     for number in range(1, 100):
         first = state_of(number, 32 * _TENSORS)["model"]["tensor0"]
         if torch.equal(live["model"]["tensor0"][:8], first):
-            whole = state_of(number, size_bytes)["model"]
-            return number if all(torch.equal(live["model"][key], whole[key]) for key in whole) else None
+            complete = state_of(number, size_bytes)["model"]
+            return number if all(torch.equal(live["model"][key], complete[key]) for key in complete) else None
     return None
 
 

@@ -128,10 +128,10 @@ def damage(each: Each, flips: int, draw: random.Random, size_bytes: int = MIB //
                     ]
                     files = [path for path in files if not path.name.startswith(".")]
                     file, spoiled = _spoiled(files, how, draw)
-                    whole = file.read_bytes()
+                    original = file.read_bytes()
                     file.write_bytes(spoiled)
                     found = worker.load(root, "best", size_bytes)
-                    file.write_bytes(whole)
+                    file.write_bytes(original)
                     verdict = (
                         "detected" if isinstance(found, str) else "harmless" if found == OLD else "silent"
                     )
@@ -201,9 +201,9 @@ def _bytes_below(root: Path) -> int:
 # --- the table ------------------------------------------------------------------------------------------
 
 COLUMNS = (
-    *("", "killed amid an overwrite: nothing loads", "of it left a day and a save later"),
-    *("disk full: old checkpoint lost", "room kept by the failed save"),
-    *("flipped bit: silently wrong", "near a file's ends", "cut file: silently wrong"),
+    *("", "killed during an overwrite: nothing loads", "files left a day and a save later"),
+    *("disk full: old checkpoint lost", "space kept by the failed save"),
+    *("flipped bit: silently wrong", "the same, near a file's ends", "cut file: silently wrong"),
     *("power cut after `save` returned: save lost", "and the old one too"),
 )
 
@@ -235,10 +235,10 @@ def table(results: dict[str, Tally], names: Sequence[str]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _of(part: int, whole: int) -> str:
-    if not whole:
+def _of(part: int, total: int) -> str:
+    if not total:
         return "-"
-    return f"**{part}** of {whole}" if part else f"0 of {whole}"
+    return f"**{part}** of {total}" if part else f"0 of {total}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

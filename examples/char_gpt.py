@@ -1,8 +1,8 @@
 """A small GPT learns to write like Python's own manual, letter by letter; under a minute on two cores.
 
-    python examples/char_gpt.py          # kill it whenever you like, and run it again: it goes on
+    python examples/char_gpt.py          # kill it whenever you like, and run it again: it resumes
 
-The five lines marked with `# +` are all that makes it go on, bit for bit. The text is what `help()` shows.
+The five lines marked with `# +` make it resume bit for bit. The text is what `help()` shows.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, given.steps)
 
-    rule = Checkpointing(save_on="batch_end", every_n=given.save_every, max_to_keep=2)  # +
+    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=given.save_every, max_to_keep=2)  # +
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}  # +
-    with Run(given.directory, parts, checkpointing=rule) as run:  # +
+    with Run(given.directory, parts, checkpointing=policy) as run:  # +
         for step in run.steps(given.steps):  # +
             x, y = batch()
             loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())

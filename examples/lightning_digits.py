@@ -1,8 +1,8 @@
-"""PyTorch Lightning on scikit-learn's digits, with a callback that makes it go on; a few seconds.
+"""PyTorch Lightning on scikit-learn's digits, with a callback that makes it resumable; a few seconds.
 
     python examples/lightning_digits.py          # kill it whenever you like, and run it again
 
-Needs holdfast[lightning,sklearn]. Random shifts, dropout, early stopping: all goes on bit for bit.
+Needs holdfast[lightning,sklearn]. Random shifts, dropout, early stopping: everything resumes bit for bit.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def main() -> None:
     data = TensorDataset(images, torch.tensor(digit))
     train, test = torch.utils.data.random_split(data, [0.8, 0.2])
 
-    rule = Checkpointing(save_on=["batch_end", "epoch_end"], every_n=10, max_to_keep=3)
-    holdfast = HoldfastCallback(directory, checkpointing=rule)
+    policy = Checkpointing(mode="disk", save_on=["batch_end", "epoch_end"], every_n=10, max_to_keep=3)
+    holdfast = HoldfastCallback(directory, checkpointing=policy)
     trainer = L.Trainer(
         max_epochs=15,
         accelerator="cpu",
@@ -75,7 +75,7 @@ def main() -> None:
     )
     trainer.fit(Digits(), DataLoader(train, batch_size=64, shuffle=True), DataLoader(test, batch_size=360))
     if holdfast.last_resume is not None:
-        print(f"it goes on from {holdfast.last_resume.record.name}: {holdfast.last_resume.verdict}")
+        print(f"resumed from {holdfast.last_resume.record.name}: {holdfast.last_resume.verdict}")
     print(f"accuracy {trainer.callback_metrics['accuracy']:.4f}  state digest {holdfast.state_digest()[:16]}")
 
 

@@ -66,7 +66,7 @@ def main(directory: str) -> None:
     experiment.run(show_sampler_progress=False)
 
     report = holdfast_modularml.last_resume(experiment)
-    print("began from scratch" if report is None else f"went on from {report.record.name}: {report.verdict}")
+    print("from scratch" if report is None else f"resumed from {report.record.name}: {report.verdict}")
     losses = experiment.last_run.results["train"].metrics().where(name="val_loss").values()
     print(f"loss on the test digits after {len(losses)} epochs: {losses[-1].value:.4f}")
     print(f"state {holdfast_modularml.state_digest(experiment)[:16]}")

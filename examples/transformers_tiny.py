@@ -2,7 +2,7 @@
 
     python examples/transformers_tiny.py          # kill it whenever you like, and run it again
 
-Needs holdfast[transformers]. `hold` is the line that makes it go on, bit for bit.
+Needs holdfast[transformers]. `hold` is the line that makes it resume bit for bit.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def main() -> None:
         ),
         train_dataset=[{"input_ids": text, "labels": text} for text in counted],
     )
-    rule = Checkpointing(save_on="batch_end", every_n=10, max_to_keep=2)
-    held = hold(trainer, checkpointing=rule)
+    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=10, max_to_keep=2)
+    held = hold(trainer, checkpointing=policy)
     trainer.train(resume_from_checkpoint=True)
     if held.last_resume is not None:
-        print(f"it goes on from {held.last_resume.record.name}: {held.last_resume.verdict}")
+        print(f"resumed from {held.last_resume.record.name}: {held.last_resume.verdict}")
     text = torch.tensor([[1, 3, 5, 7]])
     written = model.generate(text, max_new_tokens=8, do_sample=False, pad_token_id=0)[0].tolist()
     print(f"it counts {written}  state digest {held.state_digest()[:16]}")

@@ -13,14 +13,14 @@ from benchmarks.goals import Goal, goals
 from benchmarks.measure import Bench, Samples
 from benchmarks.plot import plot
 from benchmarks.report import report, verdicts
-from benchmarks.scenarios import whole
+from benchmarks.scenarios import single
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     made = Bench(tmp_path_factory.mktemp("bench"), states.TINY, say=lambda line: None)
     savings, loadings, _ = gather(["torch_save", "holdfast"])
-    whole.run(made, "S1", savings, loadings)
+    single.run(made, "S1", savings, loadings)
     return made
 
 
@@ -53,7 +53,7 @@ def test_a_contender_that_loses_bytes_is_out(tmp_path: Path):
     savings, loadings, _ = gather(["torch_save"])
     forgetful = loadings[0].__class__("forgetful", "torch.save", into=lambda root, name, live: None)
     bench = Bench(tmp_path, states.TINY, say=lambda line: None)
-    whole.run(bench, "S1", savings[:1], [forgetful])
+    single.run(bench, "S1", savings[:1], [forgetful])
     assert bench.out == {"forgetful"}
     assert "did not bring back what was saved" in bench.notes[0]
 

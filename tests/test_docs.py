@@ -14,9 +14,6 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "\n```python\n" in page.read_text())
 
-AWAITED = {"index.md", "quickstart.md", "quickstart-lightning.md", "quickstart-transformers.md"}
-"""Pages that use what is decided and not built yet (`holdfast.save`, `Run(directory, state)`): to be emptied."""
-
 OTHERS = [
     *("-W", "ignore:`isinstance(treespec, LeafSpec)`"),  # Lightning 2.6 under torch 2.13
     *("-W", "ignore:The 'train_dataloader' does not have many workers"),
@@ -48,11 +45,7 @@ def is_slow(page: Path) -> bool:
 
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] * is_slow(page), id=page.name)
-        for page in PAGES
-        if page.name not in AWAITED
-    ],
+    [pytest.param(page, marks=[pytest.mark.slow] * is_slow(page), id=page.name) for page in PAGES],
 )
 def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page: Path, tmp_path: Path):
     if (lacking := missing(blocks(page, "python"))) is not None:

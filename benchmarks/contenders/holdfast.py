@@ -19,9 +19,9 @@ _RUN = "0" * 32
 
 
 class _Holdfast:
-    """`lazy`: what the optimizer writes is copied while training goes on; the check of the first two saves is left out.
+    """`lazy`: what the optimizer writes is copied while training continues; the check of the first two saves is left out.
 
-    `may_be_infinite`: paths of arrays in which no NaN is looked for, as in the rule.
+    `may_be_infinite`: paths of arrays in which no NaN is looked for, as in the policy.
     """
 
     def __init__(self, *, lazy: bool, may_be_infinite: Sequence[str] = ()) -> None:

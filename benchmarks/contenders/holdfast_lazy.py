@@ -28,9 +28,9 @@ class _Lazy:
         taking = self._directory.taking if self._directory is not None else None
         directory = self._directory = ExperimentDirectory(root, _RUN)
         if taking is not None:
-            directory.taking = taking  # one run goes on, in a new directory: nothing to share with
-        rule = Checkpointing(mode="disk", save_on="epoch_end", directory=root, snapshot="lazy")
-        self._session = Session(rule, "train", "phase", directory, root)
+            directory.taking = taking  # one run continues in a new directory: nothing to share with
+        policy = Checkpointing(mode="disk", save_on="epoch_end", directory=root, snapshot="lazy")
+        self._session = Session(policy, "train", "phase", directory, root)
 
     def save(self, state: State, name: str) -> None:
         assert self._session is not None

@@ -15,7 +15,7 @@ from .. import states
 from ..contenders import Loading, Saving
 from ..contenders.holdfast import draft_of
 from ..measure import Bench, cool_down, sync_tree, timed
-from .whole import start
+from .single import start
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import torch
 from ..contenders import BlocksLater, Saver, Saving
 from ..measure import Bench, timed
 from ..states import Language
-from .whole import start
+from .single import start
 
 _STEPS_BETWEEN = 3
 _SAVES = 2
@@ -26,9 +26,9 @@ class _Nothing:
 
 
 def run(bench: Bench, savings: Sequence[Saving]) -> None:
-    """Time blocked by a save, and the whole loop's time beyond that of the loop without saving, per save.
+    """Time blocked by a save, and the entire loop's time beyond that of the loop without saving, per save.
 
-    After the last save the loop goes on for as many steps as between saves, and then waits for it.
+    After the last save the loop continues for as many steps as between saves, and then waits for it.
     """
     torch.manual_seed(5)
     model = Language(bench.scale.s5_width, bench.scale.s5_layers)

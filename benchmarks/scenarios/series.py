@@ -10,11 +10,11 @@ from statistics import mean
 from .. import states
 from ..contenders import Saving
 from ..measure import Bench, disk_bytes, sync_tree, timed
-from .whole import start
+from .single import start
 
 
 def frozen_layers(bench: Bench, savings: Sequence[Saving]) -> None:
-    """S3: one turn is a whole series; seconds until each is durable are summed, what lies on disk is counted."""
+    """S3: one turn is an entire series; seconds until each is durable are summed, what lies on disk is counted."""
     state = states.frozen_and_changing(bench.scale.s3_bytes)
     with ExitStack() as stack:
         savers = start(bench, "S3", savings, stack)

@@ -77,5 +77,5 @@ def test_an_example_that_was_killed_ends_as_it_would_have(name, needs, tmp_path)
     peace = run(name, "--directory", "peace", cwd=tmp_path)
     kill_after_saves(2, name, "--directory", "killed", cwd=tmp_path, directory=tmp_path / "killed")
     resumed = run(name, "--directory", "killed", cwd=tmp_path)
-    assert "goes on from" in resumed
+    assert "resumed from" in resumed
     assert peace.splitlines()[-1] == resumed.splitlines()[-1]

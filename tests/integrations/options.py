@@ -1,4 +1,4 @@
-"""What a rule may say, and where it works: the table in `docs/integrations/README.md`, and what is refused early.
+"""What a policy may say, and where it works: the table in `docs/integrations/README.md`, and what is refused early.
 
 As a script, this file prints the table.
 """

@@ -474,7 +474,7 @@ def test_the_example_is_killed_and_ends_as_one_that_was_not(tmp_path):
     killed.kill()
     killed.communicate()
     ended, wanted = start("killed").communicate()[0].splitlines(), peace.communicate()[0].splitlines()
-    assert ended[-3].startswith("went on from train_epoch")
+    assert ended[-3].startswith("resumed from train_epoch")
     assert ended[-3].endswith(": exact")
     assert ended[-2:] == wanted[-2:]
 

@@ -20,8 +20,13 @@ _PROJECTS = {
 
 
 def table() -> str:
+    head = (
+        "framework",
+        "tested with, oldest and newest",
+        "killed anywhere, resumed in a new process: same bits",
+    )
     lines = [
-        "| what trains | tested with, oldest and newest | killed anywhere, in a new process: the same bits | newest damaged | last k, best k |",
+        f"| {' | '.join(head)} | newest checkpoint damaged | last k and best k |",
         "|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(_row(case) for case in CASES)]) + "\n"
@@ -34,12 +39,12 @@ def _row(case: str) -> str:
     page = f"{case.partition('_')[0]}.md"
     page = page if (pages / page).exists() else "own-loop.md"
     tested = ", ".join(f"{project} {_span(project)}" for project in _projects(module))
-    return f"| [{title}](docs/integrations/{page}) | {tested} | yes | passed over | kept as in peace |"
+    return f"| [{title}](docs/integrations/{page}) | {tested} | yes | skipped | as if uninterrupted |"
 
 
 def extras_table() -> str:
     """Each extra of the package with what it asks for, and the versions of that with which the tests are run."""
-    lines = ["| `holdfast[…]` | asks for | oldest tested | newest tested |", "|---|---|---|---|"]
+    lines = ["| `holdfast[…]` | requires | oldest tested | newest tested |", "|---|---|---|---|"]
     for extra, requirements in extras().items():
         projects = [name_of(each) for each in requirements]
         tested = [_PROJECTS.get(each, each) for each in projects]

@@ -17,7 +17,7 @@ def test_every_test_on_the_page_exists():
 
 
 def test_every_promise_is_there_with_tests_but_the_one_of_what_is_not_promised():
-    parts = re.split(r"^\*\*P(\d+) ", PAGE.partition("\n## Who tests")[0], flags=re.MULTILINE)[1:]
+    parts = re.split(r"^\*\*P(\d+) ", PAGE.partition("\n## Tests of the tests")[0], flags=re.MULTILINE)[1:]
     numbers, texts = [int(number) for number in parts[::2]], parts[1::2]
     assert numbers == [*range(1, 15)]
     assert [number for number, text in zip(numbers, texts, strict=True) if "- `tests/" not in text] == [14]

@@ -73,7 +73,8 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
-        callbacks, options: as of `lightgbm.train`.
+        callbacks: as of `lightgbm.train`.
+        **options: as of `lightgbm.train`.
 
     Raises:
         UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or a random forest, or the raw

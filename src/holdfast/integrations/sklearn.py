@@ -78,7 +78,8 @@ class GridSearch:
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: nothing is trained from one fit to the next.
-        cv, scoring: as of `GridSearchCV`; one metric, greater is better.
+        cv: as of `GridSearchCV`.
+        scoring: as of `GridSearchCV`; one metric, greater is better.
 
     Attributes:
         candidates: the parameters of each candidate.

@@ -63,7 +63,8 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
-        callbacks, options: as of `xgboost.train`.
+        callbacks: as of `xgboost.train`.
+        **options: as of `xgboost.train`.
 
     Raises:
         RunActiveError: another live run uses the directory.

@@ -1,4 +1,4 @@
-"""accelerate: a loop of one's own over what `prepare` gave, with dropout, shuffling, accumulation and a registered object."""
+"""accelerate: your own loop over what `prepare` gave, with dropout, shuffling, accumulation and a registered object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loop of one's own around Flax nnx and optax: dropout, a schedule, shuffled data, bfloat16 averages, a random key."""
+"""Your own loop around Flax nnx and optax: dropout, a schedule, shuffled data, bfloat16 averages, a random key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scikit-learn in a loop of one's own: `partial_fit` with a random state, and a forest that is grown by `warm_start`."""
+"""scikit-learn in your own loop: `partial_fit` with a random state, and a forest that is grown by `warm_start`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loop of one's own around torch: dropout, shuffling, a schedule, and an update for every second batch only."""
+"""Your own loop around torch: dropout, shuffling, a schedule, and an update for every second batch only."""
 
 from __future__ import annotations
 

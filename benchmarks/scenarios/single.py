@@ -1,4 +1,4 @@
-"""S1 and S2: one state saved and loaded as a whole, and one array of it."""
+"""S1 and S2: one state saved and loaded at once, and one array of it."""
 
 from __future__ import annotations
 
