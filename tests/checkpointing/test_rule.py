@@ -471,7 +471,7 @@ def test_what_is_about_bundles_means_disk_and_is_refused_in_memory(options):
 
 def test_the_default_policy_keeps_three_and_the_best_and_hears_signals():
     policy = Checkpointing.default()
-    assert (policy.mode, policy.save_on, policy.keep) == ("disk", ["epoch_end"], KeepLast(3))
+    assert (policy.mode, policy.save_on, policy.keep) == ("disk", ["epoch_end", "phase_end"], KeepLast(3))
     assert policy.save_on_preemption == Preemption()
     assert Checkpointing.default("acc", "max").keep == KeepLast(3) | KeepBest(1, "acc", "max")
     with pytest.raises(UsageError, match="direction"):

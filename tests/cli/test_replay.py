@@ -104,7 +104,11 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
 
 
 def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(work, holdfast):
-    text = LOOP.replace('save_on="epoch_end"', 'save_on="epoch_end", background=False, every_seconds=1e-6')
+    text = LOOP.replace(
+        'save_on="epoch_end", write=dict(durability="process")',
+        'when=Every("epoch_end") | Seconds(1e-6), write=dict(background=False)',
+    )
+    assert text != LOOP
     command = script(text.format(resume=True, other=1))
     start, end = "runs/loop/train_epoch1", "runs/loop/train_epoch2_batch3"
     assert holdfast("show", end, "--json").exit_code == 0

@@ -178,7 +178,7 @@ def test_steps_without_epochs_and_values_that_are_replaced_go_on(tmp_path):
 def test_what_cannot_work_is_refused_early(tmp_path):
     disk = Checkpointing(mode="disk")
     with pytest.raises(errors.UsageError, match="saves to disk"):
-        Run(tmp_path, {"x": 1}, checkpointing=Checkpointing())
+        Run(tmp_path, {"x": 1}, checkpointing=Checkpointing(mode="memory"))
     with pytest.raises(errors.UsageError, match="called 'random': the names"):
         Run(tmp_path, {"random": 1}, checkpointing=disk)
     with Run(tmp_path / "a", {"model": torch.nn.Linear(2, 2)}, checkpointing=disk) as run:

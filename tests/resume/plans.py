@@ -66,7 +66,8 @@ class Saving:
     def _rule(self, options: Mapping[str, Any]) -> Checkpointing | None:
         if self.directory is None:
             return None
-        return Checkpointing(**{"mode": "disk", "write": Write(durability=self.durability), **options})
+        on_disk = {} if options.get("mode") == "memory" else {"mode": "disk", "write": Write(durability=self.durability)}
+        return Checkpointing(**on_disk, **options)
 
 
 NOT_SAVED = Saving()

@@ -152,7 +152,7 @@ def test_a_path_that_cannot_be_that_of_a_checkpoint_is_refused(tmp_path, monkeyp
         {"metrics": {"loss": "low"}},
         {"metrics": 3},
         {"metrics": {1: 2.0}},
-        {"write": Write(durability="some")},
+        {"durability": "some"},
     ],
 )
 def test_an_option_without_meaning_is_refused(tmp_path, option):
