@@ -57,7 +57,7 @@ def test_an_exact_script_is_killed_and_ends_in_the_same_state(script, holdfast, 
         assert 0 <= injury["lost_steps"] < 9  # of 4 between saves, and of the save that was under way
         assert 0 <= injury["lost_s"] <= injury["at_s"] + 0.1
         assert injury["damaged"] == []
-    assert any(injury["goes_on_from"] for injury in trial["injuries"])
+    assert any(injury["resumes_from"] for injury in trial["injuries"])
     assert not Path(report["directory"]).exists()
     assert not (tmp_path / "runs").exists(), "the script's own directory was not touched"
 

@@ -57,7 +57,7 @@ def test_by_default_nothing_is_done(tmp_path):
 def test_a_loop_stops_at_the_hook_at_which_its_loss_is_not_finite(tmp_path):
     with pytest.raises(errors.DivergenceError, match="loss is nan at batch_end") as stop:
         loop(tmp_path, bad=at(2, 1), on_divergence="stop")
-    assert stop.value.healthy == f"{tmp_path}/train_epoch1.ckpt.mml"
+    assert stop.value.newest_finite == f"{tmp_path}/train_epoch1.ckpt.mml"
     assert not stop.value.can_roll_back
     assert {listed.record.name for listed in holdfast.scan(tmp_path)} == {"train_epoch0", "train_epoch1"}
 
@@ -95,7 +95,7 @@ def test_an_experiment_stops_at_a_loss_that_is_not_finite(tmp_path):
     experiment = make(tmp_path, phase, callbacks=[At("batch_end", 2, 1, do=poison)])
     with pytest.raises(errors.DivergenceError, match="loss is nan") as stop:
         experiment.run(progress=False)
-    assert stop.value.healthy == f"{tmp_path}/train/train_epoch1.ckpt.mml"
+    assert stop.value.newest_finite == f"{tmp_path}/train/train_epoch1.ckpt.mml"
     assert experiment.history[0].status == "failed"
 
 

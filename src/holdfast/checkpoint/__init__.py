@@ -1,8 +1,8 @@
-"""Checkpoints on a disk: open, read, map, archive, derive, fork, remove. No run is needed."""
+"""Checkpoints on a disk: open, read, map, archive, derive, fork and remove them. No run is needed."""
 
 from ._checkpoint import Checkpoint, archive, open, source_of, write_archive
 from ._derived import Part, StreamedSnapshot, save_alone
-from ._finite import describe_sickness, is_healthy, sick_leaves, watched
+from ._finite import describe_nonfinite, is_finite, nonfinite_leaves, watched
 from ._fork import FORKED_FROM, fork
 from ._lineage import Kin, lineage
 from ._lock import LOCK, has_been_held, run_at
@@ -21,11 +21,11 @@ __all__ = [
     "Place",
     "StreamedSnapshot",
     "archive",
-    "describe_sickness",
+    "describe_nonfinite",
     "find",
     "fork",
     "has_been_held",
-    "is_healthy",
+    "is_finite",
     "lineage",
     "locate",
     "open",
@@ -36,7 +36,7 @@ __all__ = [
     "save_alone",
     "scan",
     "scan_if_there",
-    "sick_leaves",
+    "nonfinite_leaves",
     "source_of",
     "watched",
     "write_archive",

@@ -55,8 +55,8 @@ class ArrayChange:
     @property
     def most(self) -> tuple[bool, bool, float, float]:
         """Sorts by what changed most, if reversed: shapes, then new NaNs and infinities, then by size."""
-        sick = self.nans is not None and self.infs is not None
-        worse = sick and self.nans[1] + self.infs[1] > self.nans[0] + self.infs[0]  # type: ignore[index]
+        is_read = self.nans is not None and self.infs is not None
+        worse = is_read and self.nans[1] + self.infs[1] > self.nans[0] + self.infs[0]  # type: ignore[index]
         return self.changed is None, worse, self.relative or 0.0, self.share or 0.0
 
 
@@ -89,7 +89,7 @@ def _side_by_side(a: Bundle, one: Leaf, b: Bundle, other: Leaf, tally: _Things, 
         return
     first, second = ItemReader(a, one), ItemReader(b, other)
     while first.left:
-        if alike and first.whole_piece is not None and first.whole_piece == second.whole_piece:
+        if alike and first.untouched_piece is not None and first.untouched_piece == second.untouched_piece:
             second.skip(first.left)
             while first.left:
                 tally.add_same(first.take(min(first.left, _BLOCK_ITEMS)))

@@ -26,7 +26,7 @@ class ItemReader:
         self._next_piece()
 
     @property
-    def whole_piece(self) -> str | None:
+    def untouched_piece(self) -> str | None:
         """The digest of the present piece if nothing of it has been taken yet."""
         if self._index >= len(self._pieces):
             return None

@@ -59,7 +59,7 @@ class Outcome:
         return sum(seen.values())
 
 
-def run_in_peace(directory: str) -> Outcome:
+def run_uninterrupted(directory: str) -> Outcome:
     """The whole experiment in one process."""
     process = _start(directory)
     return _finish(process, directory)

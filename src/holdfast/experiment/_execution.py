@@ -32,7 +32,7 @@ from ._measuring import measure
 from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit, walk
 from ._progress import Progress
 from ._results import RunResults
-from ._saving import WHOLE
+from ._saving import EXPERIMENT
 from ._training import Training
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Execution:
         experiment: whose graph, callbacks and label.
         run: the run's id.
         sources: batches for each train phase, by path.
-        sessions: who saves for each train phase, by path, and under `WHOLE` for the experiment; may be empty.
+        sessions: who saves for each train phase, by path, and under `EXPERIMENT` for the experiment; may be empty.
         directory: the experiment's directory, held; None without one.
     """
 
@@ -90,16 +90,16 @@ class Execution:
 
     def run_plan(self, units: Sequence[Unit]) -> None:
         """Run a whole plan, between the experiment's own hooks."""
-        if WHOLE in self.done:
+        if EXPERIMENT in self.done:
             self._settle()
             return
-        if WHOLE not in self.entered:
-            self.entered.append(WHOLE)
+        if EXPERIMENT not in self.entered:
+            self.entered.append(EXPERIMENT)
             self._announce("experiment_start", None)
         self.run_units(units)
         self._settle()
         self.results.status = "complete"
-        self.finish_unit(WHOLE)
+        self.finish_unit(EXPERIMENT)
         self._announce("experiment_end", None)
 
     def run_part(self, units: Sequence[Unit]) -> None:
@@ -196,13 +196,13 @@ class Execution:
             getattr(callback, f"on_{hook}")(context)
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
-        """Count this hook in every rule that names it, then save for those that say so."""
+        """Count this hook in every policy that names it, then save for those that say so."""
         self.moment_now = moment
         if self.directory is not None:
             self.directory.writer.check()
             self.directory.calls.hear(moment.hook)
         self._look(moment, metrics)
-        sessions = [self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)]
+        sessions = [self._sessions.get(moment.phase or EXPERIMENT), self._sessions.get(EXPERIMENT)]
         due = [
             (session, reason)
             for session in dict.fromkeys(sessions)
@@ -224,7 +224,7 @@ class Execution:
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
-        """Note the signals that the rules name while the run lasts; surface what saves have raised at its end."""
+        """Note the signals that the policies name while the run lasts; surface what saves have raised at its end."""
         if self.directory is None:
             yield
             return
@@ -236,9 +236,9 @@ class Execution:
     def at_rest(self, loop: Training) -> Iterator[None]:
         """Inside, nothing that a checkpoint holds is changed, but for random streams: data are read, or measured on.
 
-        If it raises, and a rule says so, the run is saved as it was before.
+        If it raises, and a policy says so, the run is saved as it was before.
         """
-        sessions = [self._sessions.get(path) for path in (loop.path, WHOLE)]
+        sessions = [self._sessions.get(path) for path in (loop.path, EXPERIMENT)]
         session = next((one for one in sessions if one and one.rule.options.save_on_exception), None)
         if session is None:
             yield
@@ -254,11 +254,11 @@ class Execution:
             raise
 
     def _look(self, moment: Moment, metrics: Mapping[str, float]) -> None:
-        """Let every rule that minds say whether what is trained is still finite."""
+        """Let every policy that minds say whether what is trained is still finite."""
         minding = [session for session in self._sessions.values() if session.watch.is_on]
         if not minding:
             return
-        unit = dict(walk(self._experiment.units)).get(moment.phase or WHOLE)
+        unit = dict(walk(self._experiment.units)).get(moment.phase or EXPERIMENT)
         labels = [loss.label for loss in getattr(unit, "losses", ())]
         for session in minding:
             session.watch.look(
@@ -282,7 +282,7 @@ class Execution:
         context = Context(
             experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
         )
-        own = getattr(dict(walk(units)).get(moment.phase or WHOLE), "callbacks", ())
+        own = getattr(dict(walk(units)).get(moment.phase or EXPERIMENT), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_rollback(context)
 
@@ -315,7 +315,7 @@ class Execution:
         ):
             self._last_step.rescue(error)
             self.directory.tell_loss()
-        own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
+        own = getattr(dict(walk(units)).get(path or EXPERIMENT), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)
 
@@ -333,7 +333,7 @@ class Execution:
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """What the rules of this run leave out of its checkpoints: patterns of state paths."""
+        """What the policies of this run leave out of its checkpoints: patterns of state paths."""
         patterns = (
             pattern for session in self._sessions.values() for pattern in session.rule.options.exclude
         )
@@ -417,7 +417,7 @@ class Execution:
         Raises:
             PlanMismatchError: their number is another one.
         """
-        before, now = len(saved["callbacks"][WHOLE]), len(self._experiment.callbacks)
+        before, now = len(saved["callbacks"][EXPERIMENT]), len(self._experiment.callbacks)
         if before != now:
             raise PlanMismatchError([f"there were {before} callbacks of the experiment and are {now}"])
 
@@ -428,7 +428,7 @@ class Execution:
             for path, unit in walk(self._experiment.units)
             if isinstance(unit, TrainPhase) and self._is_ahead(path)
         }
-        return {WHOLE: self._experiment.callbacks, **ahead}
+        return {EXPERIMENT: self._experiment.callbacks, **ahead}
 
     def _is_ahead(self, path: str) -> bool:
         """Whether this train phase has not begun."""
@@ -437,7 +437,7 @@ class Execution:
     def reopen(self, path: str) -> None:
         """Enter a finished phase again, and what is around it: there are more epochs to run."""
         self._reopened, self.results.status = path, "running"
-        for above in [WHOLE, *_prefixes(path)]:
+        for above in [EXPERIMENT, *_prefixes(path)]:
             if above in self.done:
                 self.done.remove(above)
                 self.entered.append(above)
@@ -458,8 +458,8 @@ class Execution:
             self.resumption.announce(self.ahead, self._differences, rollbacks)
         pending, self._pending = self._pending, []
         for reason, moment in pending:
-            if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
+            if EXPERIMENT in self._sessions:
+                self._sessions[EXPERIMENT].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
 
 
 def _prefixes(path: str) -> list[str]:

@@ -39,7 +39,7 @@ _CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so t
 
 
 class Experiment:
-    """Phases and groups on a model graph, run in order, saved by rules, and gone on with exactly.
+    """Phases and groups on a model graph, run in order, saved by policies, and gone on with exactly.
 
     Args:
         label: its name; checkpoints of the whole experiment are named after the unit just run.
@@ -55,7 +55,7 @@ class Experiment:
             bytes, and the work that would be lost now.
 
     Raises:
-        UsageError: a label or rule that cannot work.
+        UsageError: a label or policy that cannot work.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Experiment:
         return None if given is None else Path(place(given))
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
-        """Save the whole experiment by this rule from the next run on; None: not at all."""
+        """Save the whole experiment by this policy from the next run on; None: not at all."""
         self.checkpointing = None if checkpointing is None else attach_to_experiment(checkpointing)
 
     def disable_checkpointing(self) -> _Enabling:
@@ -141,10 +141,10 @@ class Experiment:
 
         Raises:
             UsageError: the plan cannot be run or saved as asked; nothing has been trained.
-            CheckpointExistsError: a rule with `overwrite=False` would need a name that is taken.
+            CheckpointExistsError: a policy with `overwrite=False` would need a name that is taken.
             RunActiveError: another live run uses the directory.
             DamagedError: no checkpoint can be used.
-            DivergenceError: what is trained is not finite any more, and a rule says to stop.
+            DivergenceError: what is trained is not finite any more, and a policy says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
         asked = Resume.of(resume, cannot=_CANNOT)
@@ -167,7 +167,7 @@ class Experiment:
             return self._execute(execution, entry, self._units, lambda: self._run_plan(execution, sessions))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
-        """Run one phase now, of the plan or not, on the graph as it is; saves by its rule.
+        """Run one phase now, of the plan or not, on the graph as it is; saves by its policy.
 
         Raises: as `run`.
         """
@@ -177,7 +177,7 @@ class Experiment:
         return self._run_part(unit, progress)[unit.label]
 
     def run_group(self, group: PhaseGroup | str, *, progress: bool = True) -> RunResults:
-        """Run one group now, of the plan or not, on the graph as it is; saves by its phases' rules.
+        """Run one group now, of the plan or not, on the graph as it is; saves by its phases' policies.
 
         Raises: as `run`.
         """
@@ -280,7 +280,7 @@ class Experiment:
         return entry
 
     def _run_plan(self, execution: Execution, sessions: Mapping[str, Session]) -> None:
-        """Run the plan to its end, going back where a rule wants that."""
+        """Run the plan to its end, going back where a policy wants that."""
         while True:
             try:
                 execution.run_plan(self._units)
@@ -295,8 +295,8 @@ class Experiment:
     def _roll_back(self, execution: Execution, sessions: Mapping[str, Session], why: DivergenceError) -> None:
         directory = execution.directory
         assert directory is not None
-        assert why.healthy is not None
-        listed = bundle.look(directory.disk, why.healthy)
+        assert why.newest_finite is not None
+        listed = bundle.look(directory.disk, why.newest_finite)
         if listed is None or listed.record is None:
             raise why
         directory.rollbacks.begin(why.why, listed.record)
@@ -320,8 +320,8 @@ class Experiment:
     ) -> dict[str, Session]:
         if self._disabled:
             return {}
-        rule = self.checkpointing if whole else None
-        return _saving.sessions(units, rule, self.label, self.directory, directory)
+        policy = self.checkpointing if whole else None
+        return _saving.sessions(units, policy, self.label, self.directory, directory)
 
     def _unit(self, given: Unit | str) -> Unit:
         if not isinstance(given, str):

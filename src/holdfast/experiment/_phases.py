@@ -105,7 +105,7 @@ class TrainPhase:
         self.set_checkpointing(checkpointing)
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
-        """Save by this rule from the next run on; None: not at all. A rule that has a parent is copied."""
+        """Save by this policy from the next run on; None: not at all. A policy that has a parent is copied."""
         self.checkpointing = None if checkpointing is None else attach_to_training(checkpointing)
 
     def batches(self) -> BatchSource:

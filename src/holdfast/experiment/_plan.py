@@ -83,8 +83,8 @@ def check_batch_hooks(phase: TrainPhase, path: str, source: BatchSource) -> None
     Raises:
         UsageError: the phase saves at `batch_start`, and its data cannot say how many batches they have.
     """
-    rule = phase.checkpointing
-    if rule is not None and "batch_start" in rule.save_on and source.num_batches is None:
+    policy = phase.checkpointing
+    if policy is not None and "batch_start" in policy.save_on and source.num_batches is None:
         raise UsageError(
             f"phase {path!r} cannot save at 'batch_start': its data have no length; use 'batch_end'"
         )

@@ -34,7 +34,7 @@ class Injury:
     Attributes:
         what: "killed" or "disk full".
         at_s: seconds of training before it; of a full disk, until the script ended.
-        goes_on_from: the newest whole checkpoint then; None: there was none.
+        resumes_from: the newest whole checkpoint then; None: there was none.
         lost_steps: updates that had been made and are not in that checkpoint; None if the script told of no step.
         lost_s: seconds since that checkpoint was taken, or since training began in this process.
         damaged: checkpoints that are there and do not verify.
@@ -44,7 +44,7 @@ class Injury:
 
     what: str
     at_s: float
-    goes_on_from: str | None
+    resumes_from: str | None
     lost_steps: int | None
     lost_s: float
     damaged: list[str] = field(default_factory=list)

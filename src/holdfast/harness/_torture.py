@@ -37,10 +37,10 @@ class Trial:
 
 @dataclass(slots=True)
 class Torture:
-    """All that was tried: `whole_s` are seconds of training of the run in peace."""
+    """All that was tried: `uninterrupted_s` are seconds of training of the run in peace."""
 
     directory: str
-    whole_s: float
+    uninterrupted_s: float
     checkpoints: int
     last: str
     steps: int
@@ -140,7 +140,7 @@ def _on_full_disks(
 
 def _loss(injury: Injury) -> str:
     steps = "" if injury.lost_steps is None else f"{injury.lost_steps} steps, "
-    where = injury.goes_on_from or "the beginning"
+    where = injury.resumes_from or "the beginning"
     return f"it goes on from {where}; lost {steps}{injury.lost_s:.2f} s"
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from .. import bundle, rng
-from ..checkpoint import describe_sickness, is_healthy
+from ..checkpoint import describe_nonfinite, is_finite
 from ..errors import DivergenceError
 from ..policy import Options
 from ..records import CheckpointRecord, Moment
@@ -41,7 +41,7 @@ class Watch:
 
     def saw(self, record: CheckpointRecord) -> None:
         """This has just been saved."""
-        what = describe_sickness(record)
+        what = describe_nonfinite(record)
         if what is not None:
             self._sick.append(f"checkpoint {record.name} is {what}")
 
@@ -129,7 +129,7 @@ def aim_of(directory: ExperimentDirectory) -> bundle.Listed | None:
         each
         for each in directory.own()
         if each.record
-        and is_healthy(each.record)
+        and is_finite(each.record)
         and not each.record.details.get("thinned")
         and not _infinite(each.record.metrics)
     ]

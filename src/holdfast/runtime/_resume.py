@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from .. import bundle, fingerprint
-from ..checkpoint import describe_sickness, is_healthy, locate
+from ..checkpoint import describe_nonfinite, is_finite, locate
 from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -92,12 +92,12 @@ def _candidates(
         # Without a record nobody knows how old one is, so a damaged one is always worth a word.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
-        sick = [listed for listed in usable if healthy and listed.record and not is_healthy(listed.record)]
+        sick = [listed for listed in usable if healthy and listed.record and not is_finite(listed.record)]
         for listed in usable:
             if listed not in sick:
                 yield listed
             elif listed.record:
-                set_aside.append(f"{listed.path}: {describe_sickness(listed.record)}")
+                set_aside.append(f"{listed.path}: {describe_nonfinite(listed.record)}")
         yield from sick
     else:
         yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)

@@ -13,10 +13,10 @@ from ..records import Leaf, Node, Object, Source
 from ._kinds import kind_of
 from ._rebuild import Rebuilder
 
-_WHOLE = object()
+_ROOT = object()
 
 
-def digest(source: Source, node: Node = _WHOLE) -> str:
+def digest(source: Source, node: Node = _ROOT) -> str:
     """BLAKE3 (64 hex digits) of what `node` (the whole state if not given) says.
 
     Covers structure, dtypes, shapes and bytes. The order of dict entries, the memory order of arrays
@@ -25,7 +25,7 @@ def digest(source: Source, node: Node = _WHOLE) -> str:
     Raises:
         DamagedError: bytes are not what was saved.
     """
-    return _Digester(source).of(source.tree if node is _WHOLE else node).hex()
+    return _Digester(source).of(source.tree if node is _ROOT else node).hex()
 
 
 class _Digester:

@@ -17,10 +17,10 @@ from ._tree import aliased
 SENSELESS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a reader of a saved state runs into where the state makes no sense to it."""
 
-_WHOLE = object()
+_ROOT = object()
 
 
-def rebuild(source: Source, node: Node = _WHOLE) -> Any:
+def rebuild(source: Source, node: Node = _ROOT) -> Any:
     """The value that `node` (the whole state if not given) was captured from, made anew.
 
     Containers come back with their types (a named tuple as a tuple), arrays as what they were (a torch tensor as an ndarray where
@@ -32,7 +32,7 @@ def rebuild(source: Source, node: Node = _WHOLE) -> Any:
     """
     tree = source.tree
     with collector.paused():
-        return Rebuilder(tree, source.read_into).value(tree if node is _WHOLE else node)
+        return Rebuilder(tree, source.read_into).value(tree if node is _ROOT else node)
 
 
 class Rebuilder:

@@ -31,7 +31,7 @@ def max_stored_bytes(size: int) -> int:
 
 
 def compress(data: Bytes, dtype: str) -> bytes:
-    """The frame of a piece of an array of that element type.
+    """The frame of a piece of an array of this element type.
 
     Raises:
         UsageError: the package `zstandard` is not installed.

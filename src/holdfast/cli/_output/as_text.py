@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ...checkpoint import describe_sickness
+from ...checkpoint import describe_nonfinite
 from ...errors import CheckpointDamagedError, FormatVersionError, HoldfastError
 from ...records import CheckpointRecord, Moment
 
@@ -102,10 +102,10 @@ def metrics(values: Mapping[str, float], limit: int = 4) -> str:
     return ", ".join(shown)
 
 
-def health(record: CheckpointRecord) -> tuple[str, str]:
-    """`not finite: 2 arrays, …`, with its style; empty for a healthy one."""
-    sickness = describe_sickness(record)
-    return ("", "") if sickness is None else (printable(sickness), "bold red")
+def nonfinite(record: CheckpointRecord) -> tuple[str, str]:
+    """`not finite: 2 arrays, …`, with its style; empty if all arrays are finite."""
+    found = describe_nonfinite(record)
+    return ("", "") if found is None else (printable(found), "bold red")
 
 
 def marks(record: CheckpointRecord, *, pinned: bool) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import typer
 
 from ...bundle import Listed
 from ...checkpoint import open as open_checkpoint
-from ...compare import Health, Search, Verdict, first_bad
+from ...compare import FiniteCheck, Search, Verdict, first_bad
 from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
 from .._output import as_json, as_text
 from .._output.console import Cell, Console
@@ -113,15 +113,15 @@ class _Steps:
 
 
 def _nan_check(only: str | None) -> _Check:
-    health = Health(only)
+    finite = FiniteCheck(only)
 
     def check(listed: Listed) -> tuple[Verdict, str]:
         with open_checkpoint(listed) as checkpoint:
-            sick = health.first_sick(checkpoint.source)
-        if sick is None:
+            found = finite.first_nonfinite(checkpoint.source)
+        if found is None:
             return "good", ""
-        what = "NaN" if sick.nans else "infinity"
-        return "bad", f"{what} in {as_text.printable(sick.path)}"
+        what = "NaN" if found.nans else "infinity"
+        return "bad", f"{what} in {as_text.printable(found.path)}"
 
     return check
 

@@ -101,7 +101,7 @@ def _array_row(change: ArrayChange) -> Row:
         ("same" if change.is_same else _number(change.relative), "" if not change.is_same else "dim"),
         ("" if change.is_same else _number(change.largest), ""),
         ("" if change.is_same or change.share is None else _percent(change), ""),
-        (_sick(change), "red"),
+        (_nonfinite(change), "red"),
     ]
 
 
@@ -115,7 +115,7 @@ def _percent(change: ArrayChange) -> str:
     return f"{share:.0%}" if share in (0.0, 1.0) else f"{min(max(share, 0.0001), 0.9999):.2%}"
 
 
-def _sick(change: ArrayChange) -> str:
+def _nonfinite(change: ArrayChange) -> str:
     if change.nans is None or change.infs is None or not any((*change.nans, *change.infs)):
         return ""
     counts = zip(("nan", "inf"), (change.nans, change.infs), strict=True)

@@ -35,7 +35,7 @@ _COLUMNS = (
 )
 # Where there are any.
 _SIGNS = (
-    Column("health", floor=16),
+    Column("values", floor=16),
     Column("marks", expendable=2),
     Column("resumed", floor=16, expendable=4),
 )
@@ -110,7 +110,7 @@ def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Colu
         []
         if (record := listed.record) is None
         else [
-            as_text.health(record),
+            as_text.nonfinite(record),
             as_text.marks(record, pinned=is_pinned(listed.path)),
             as_text.resumed(record),
         ]

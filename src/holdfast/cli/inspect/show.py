@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...checkpoint import locate, sick_leaves
+from ...checkpoint import locate, nonfinite_leaves
 from ...checkpoint import open as open_checkpoint
 from ...records import CheckpointRecord, Leaf
 from .._output import as_json, as_text
@@ -17,7 +17,7 @@ from .._output.console import Cell, Console
 from .._output.disk import is_pinned
 from .._output.state import STATE_COLUMNS, state_rows
 
-_MOST = 8  # sick arrays named one by one
+_MOST = 8  # non-finite arrays named one by one
 _FACT_COLUMNS = (Column("fact"), Column("value"))
 
 
@@ -90,8 +90,8 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
         yield "pinned", ["nothing removes it until it is unpinned"]
     if record.details.get("thinned"):
         yield "thinned", ["its optimizers were given up: models can be restored, no run goes on from it"]
-    if text := as_text.health(record)[0]:
-        yield "health", [text, *_sick_arrays(record)]
+    if text := as_text.nonfinite(record)[0]:
+        yield "values", [text, *_nonfinite_arrays(record)]
     if text := as_text.resumed(record)[0]:
         yield "resumed", [f"{text}, from {as_text.printable(str(record.details['resume'].get('from')))}"]
     yield "next", _next(record)
@@ -119,8 +119,8 @@ def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
         yield "cadence", [record.details["cadence"]]
 
 
-def _sick_arrays(record: CheckpointRecord) -> list[str]:
-    leaves = sick_leaves(record)
+def _nonfinite_arrays(record: CheckpointRecord) -> list[str]:
+    leaves = nonfinite_leaves(record)
     lines = [f"{path}: {nans:,} NaN, {infs:,} infinite" for path, (nans, infs) in [*leaves.items()][:_MOST]]
     return [*lines, f"… {len(leaves) - _MOST} more"] if len(leaves) > _MOST else lines
 

@@ -41,7 +41,7 @@ def demo(
         raise UsageError(
             f"the demonstration needs {' and '.join(lacking)}: pip install 'holdfast[torch,sklearn]'"
         )
-    from ...demo.killing import run_in_peace, run_killed
+    from ...demo.killing import run_uninterrupted, run_killed
 
     console = Console(stderr=json)  # what goes on is for people
     seed = secrets.randbelow(10_000) if seed is None else seed
@@ -49,7 +49,7 @@ def demo(
     try:
         console.say("scikit-learn's digits: pretrain an encoder, freeze it, train a classifier.")
         console.say("First in peace …")
-        peace = run_in_peace(f"{place}/peace")
+        peace = run_uninterrupted(f"{place}/peace")
         console.say(
             f"… then killed with SIGKILL at {as_text.count(kills, 'random instant')} (--seed {seed}):"
         )

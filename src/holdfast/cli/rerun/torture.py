@@ -105,7 +105,7 @@ def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
                 lines.append([(f"         first seen in {as_text.printable(trial.since)}", "red")])
         for injury in trial.injuries:
             lines += [[("damaged  ", "bold red"), (as_text.printable(name), "")] for name in injury.damaged]
-    whole = f"{as_text.count(report.checkpoints, 'checkpoint')}, {report.steps} steps, {report.whole_s:.1f} s in peace"
+    whole = f"{as_text.count(report.checkpoints, 'checkpoint')}, {report.steps} steps, {report.uninterrupted_s:.1f} s in peace"
     lines.append([(f"{whole}; --seed {seed}", "dim")])
     return lines
 
