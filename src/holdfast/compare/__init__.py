@@ -1,4 +1,4 @@
-"""Checkpoints beside each other: what differs, since when, and their average. Nothing of them runs."""
+"""Comparing checkpoints: what differs, since when, and their average. Nothing in them is run."""
 
 from ._arrays import ArrayChange as ArrayChange
 from ._average import Averaged as Averaged

@@ -1,4 +1,4 @@
-"""Is there a NaN or an infinity in a state? Streamed, and no piece is looked at twice."""
+"""Is there a NaN or an infinity in a state? Streamed; no piece is read twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK_ITEMS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """An array that is not finite: how many NaNs and infinities stand in its first block that has any."""
+    """An array that is not finite: how many NaNs and infinities its first block with any has."""
 
     path: str
     nans: int
@@ -25,7 +25,7 @@ class NonFinite:
 
 
 class FiniteCheck:
-    """Looks for NaN and infinity in checkpoints, one after another; pieces that they share are read once.
+    """Looks for NaNs and infinities in checkpoints, one after another; pieces that they share are read once.
 
     `only`: a pattern of paths; by default the model graph, or every array of a state without one.
     """
@@ -35,7 +35,7 @@ class FiniteCheck:
         self._finite: set[tuple[str, str]] = set()  # dtypes and digests of pieces
 
     def first_nonfinite(self, source: Bundle) -> NonFinite | None:
-        """The first floating array that is not finite; what comes after it is not read.
+        """The first floating array that is not finite; later ones are not read.
 
         Raises:
             PieceDamagedError: bytes are not what was saved.

@@ -1,7 +1,7 @@
 """Two phases on scikit-learn's digits: pretrain an encoder, freeze it, train a classifier on top.
 
-`python -m holdfast.demo.digits DIR` runs it in `DIR`, from the newest whole checkpoint if there is one,
-and prints what came out as one line of JSON.
+`python -m holdfast.demo.digits DIR` runs it in `DIR`, from the newest complete checkpoint if there is one,
+and prints the result as one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .killing import STARTED
 
 
 def build(directory: str | None) -> Experiment:
-    """The experiment, saved in `directory`; None: not saved at all."""
+    """The experiment, saved in `directory`; None: nothing is saved."""
     rng.seed_everything(7)
     images, digits = load_digits(return_X_y=True)
     data = Dataset({"pixels": (images / 16).astype("float32"), "digit": digits})

@@ -14,7 +14,7 @@ from ..checkpoint import Checkpoint, Place, locate, scan_if_there
 from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
-from ..harness import place, wanted
+from ..harness import place, resume_source
 from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
 from ..runtime import (
     Accounting,
@@ -148,7 +148,7 @@ class Experiment:
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
         asked = Resume.of(resume, cannot=_CANNOT)
-        origin = wanted(asked.wanted, self.directory)
+        origin = resume_source(asked.wanted, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=origin is not None)
