@@ -167,7 +167,9 @@ def _clones(state: RandomState) -> dict[str, Any]:
             fresh[f"torch cuda:{index}"] = (lambda i=index: torch.Generator(f"cuda:{i}"), one)
         if "mps" in saved:
             if not torch.backends.mps.is_available():
-                raise UsageError("the random state of an MPS device was saved, but no MPS device is available")
+                raise UsageError(
+                    "the random state of an MPS device was saved, but no MPS device is available"
+                )
             fresh["torch mps"] = (lambda: torch.Generator("mps"), saved["mps"])
     return {name: _clone(name, make, one) for name, (make, one) in fresh.items()}
 

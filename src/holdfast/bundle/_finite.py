@@ -23,7 +23,9 @@ def watch_none(path: str) -> bool:
     return False
 
 
-def nonfinite_pieces(pieces: Sequence[tuple[Cut, memoryview]], is_watched: Watched) -> dict[Cut, tuple[int, int]]:
+def nonfinite_pieces(
+    pieces: Sequence[tuple[Cut, memoryview]], is_watched: Watched
+) -> dict[Cut, tuple[int, int]]:
     """The NaNs and infinities of those of the watched pieces that have any.
 
     Small pieces of one element type are checked together: one by one, the calls would cost more than the check.

@@ -109,7 +109,9 @@ class Bundle:
                         raise CheckpointReplacedError(self.path, str(expected_id), record.id)
                     missing = self._open_files(directory, record)
             except NotADirectoryError:
-                raise CheckpointNotFoundError(self.path, "this is not the directory of a checkpoint") from None
+                raise CheckpointNotFoundError(
+                    self.path, "this is not the directory of a checkpoint"
+                ) from None
             except FileNotFoundError:
                 lacking = ""  # it is being deleted, or was deleted
                 continue

@@ -86,7 +86,9 @@ def main() -> None:
     """The console entry point."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # characters that the terminal cannot encode must not end the command
+            stream.reconfigure(
+                errors="replace"
+            )  # characters that the terminal cannot encode must not end the command
     try:
         app()
     except KeyboardInterrupt:

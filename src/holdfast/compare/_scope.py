@@ -28,5 +28,7 @@ def floating(tree: Node, only: str | None) -> Iterator[Leaf]:
         return
     chosen = [leaf for leaf in found if matches(leaf.path, only)]
     if not chosen:
-        raise UsageError(f"no floating array matches {only!r}. `holdfast show BUNDLE --all` lists the arrays.")
+        raise UsageError(
+            f"no floating array matches {only!r}. `holdfast show BUNDLE --all` lists the arrays."
+        )
     yield from chosen

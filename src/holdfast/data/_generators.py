@@ -70,7 +70,9 @@ class OwnGenerators:
             for name in sorted(state.keys() - self.by_name.keys())
         ]
         new = sorted(self.by_name.keys() - state.keys())
-        self.differences += [f"{name} is a random generator now, and was not when it was saved" for name in new]
+        self.differences += [
+            f"{name} is a random generator now, and was not when it was saved" for name in new
+        ]
         for name in state.keys() & self.by_name.keys():
             rng.set_generator_state(self.by_name[name], state[name])
 

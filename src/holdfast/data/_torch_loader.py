@@ -225,7 +225,9 @@ class TorchLoaderBatches:
         if self._workers is not None:
             twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin
-        self._warm = False  # whether persistent workers already run: their iterator is then reset, not created
+        self._warm = (
+            False  # whether persistent workers already run: their iterator is then reset, not created
+        )
 
     def _iterator(self) -> Iterator[Any]:
         """The copy's iterator. Workers that outlive it end with this source.

@@ -68,7 +68,9 @@ def export(
     folder, name = os.path.split(place)
     kind = _FORMATS.get(os.path.splitext(name)[1])
     if kind is None:
-        raise UsageError(f"{place!r}: the file extension decides the format, and must be one of {', '.join(_FORMATS)}.")
+        raise UsageError(
+            f"{place!r}: the file extension decides the format, and must be one of {', '.join(_FORMATS)}."
+        )
     if names not in get_args(Names):
         raise UsageError(f"names={names!r}: it must be 'dots' or 'slashes'.")
     if shard_bytes is not None and (shard_bytes < 1 or kind != "safetensors"):

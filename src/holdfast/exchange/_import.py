@@ -71,5 +71,7 @@ def _opened(place: str, trusted: bool) -> AbstractContextManager[tuple[Node, Par
         return _safetensors_in.opened(place)
     ending = os.path.splitext(place)[1]
     if ending not in _FILES:
-        raise UsageError(f"{place}: the file extension decides the format, and must be one of {', '.join(_FILES)}.")
+        raise UsageError(
+            f"{place}: the file extension decides the format, and must be one of {', '.join(_FILES)}."
+        )
     return _FILES[ending](place)

@@ -1,4 +1,4 @@
-"""One run of a plan: where it is, what it saves, and how it goes on from what was saved.
+"""One run of a plan: where it is, what it saves, and how it resumes from what was saved.
 
 `Execution` keeps the position as three plain facts: the units that are done, those that have been entered
 and not left (a phase and the groups around it), and the state of the last training loop. A unit that is
@@ -71,14 +71,14 @@ class Execution:
         self.done: list[str] = []
         self.entered: list[str] = []
         self._loop: Training | None = None
-        self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
+        self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run resumed from
         self._saved_streams: Mapping[str, Any] | None = None
         self.resumption: Resumption | None = None
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
-        self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we go on from
+        self._pending: list[tuple[str, Moment]] = []  # saves that were due at the moment we resumed from
         self._last_step = LastStep()
-        self._reopened: str | None = None  # a phase that was finished, and goes on
+        self._reopened: str | None = None  # a finished phase that continues
 
     @property
     def graph(self) -> ModelGraph:
@@ -89,7 +89,7 @@ class Execution:
     # --- running ----------------------------------------------------------------------------------
 
     def run_plan(self, units: Sequence[Unit]) -> None:
-        """Run a whole plan, between the experiment's own hooks."""
+        """Run an entire plan, between the experiment's own hooks."""
         if EXPERIMENT in self.done:
             self._settle()
             return
@@ -103,12 +103,12 @@ class Execution:
         self._announce("experiment_end", None)
 
     def run_part(self, units: Sequence[Unit]) -> None:
-        """Run these units by themselves; one that diverged cannot be rolled back, for no resume leads into a part."""
+        """Run these units by themselves; one that diverged cannot be rolled back, because a resume cannot lead into a part."""
         self.run_units(units)
         self.look()
 
     def run_units(self, units: Sequence[Unit], above: str = "") -> None:
-        """Run these units in order, but for those that are done."""
+        """Run these units in order, except those that are done."""
         for unit in units:
             path = f"{above}/{unit.label}" if above else unit.label
             if path in self.done:
@@ -196,7 +196,7 @@ class Execution:
             getattr(callback, f"on_{hook}")(context)
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
-        """Count this hook in every policy that names it, then save for those that say so."""
+        """Count this hook in every policy that names it, then save where one is due."""
         self.moment_now = moment
         if self.directory is not None:
             self.directory.writer.check()
@@ -208,7 +208,7 @@ class Execution:
             for session in dict.fromkeys(sessions)
             if session is not None and (reason := session.due(moment))
         ]
-        # A kill between two saves of one moment must not lose the second: the first says that it is due.
+        # A kill between two saves of one moment must not lose the second: the first records that it is due.
         self._pending = [(reason, moment) for _, reason in due]
         is_saved = False
         for session, reason in due:
@@ -234,7 +234,7 @@ class Execution:
 
     @contextmanager
     def at_rest(self, loop: Training) -> Iterator[None]:
-        """Inside, nothing that a checkpoint holds is changed, but for random streams: data are read, or measured on.
+        """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
 
         If it raises, and a policy says so, the run is saved as it was before.
         """
@@ -254,7 +254,7 @@ class Execution:
             raise
 
     def _look(self, moment: Moment, metrics: Mapping[str, float]) -> None:
-        """Let every policy that minds say whether what is trained is still finite."""
+        """Let every policy that asks for it check that the training state is still finite."""
         minding = [session for session in self._sessions.values() if session.watch.is_on]
         if not minding:
             return
@@ -272,11 +272,11 @@ class Execution:
             self._look(self.moment_now, {})
 
     def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
-        """Forget where this run is: the position of a checkpoint is about to be taken over."""
+        """Forget the position of this run: that of a checkpoint is about to be restored."""
         self.sources, self._loop, self._reopened = sources, None, None
 
     def tell_rollback(self, units: Sequence[Unit]) -> None:
-        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that goes on."""
+        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues."""
         assert self.resumption is not None
         moment = self.resumption.report.record.moment
         context = Context(
@@ -298,7 +298,7 @@ class Execution:
         self.save_if_due(context.moment, context.metrics)
 
     def fail(self, error: BaseException, units: Sequence[Unit]) -> None:
-        """The run has ended by this exception: say so in the results, and to the callbacks."""
+        """The run has ended with this exception: record it in the results, and tell the callbacks."""
         path = self.moment_now.phase
         self.results.status = "failed"
         if path is not None and path in self.results:
@@ -320,7 +320,7 @@ class Execution:
             callback.on_exception(context)
 
     def leave(self) -> None:
-        """Thaw what a phase froze that was entered and not finished."""
+        """Unfreeze what an entered but unfinished phase froze."""
         froze: Sequence[str] = ()
         if self._loop is not None and self._loop.path in self.entered:
             froze = self._loop.froze
@@ -377,9 +377,9 @@ class Execution:
         }
 
     def digest_parts(self) -> dict[str, Any]:
-        """What two runs of one plan have in common at the same place; times, ids and paths are left out.
+        """What two runs of one plan have in common at the same position; without times, ids and paths.
 
-        Random streams that nobody has drawn from are left out too: they may begin anywhere.
+        Random states from which nothing was drawn are left out too: their seeds are arbitrary.
         """
         parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
         return parts | {
@@ -390,7 +390,7 @@ class Execution:
         }
 
     def set_state(self, saved: Mapping[str, Any], id: str) -> None:
-        """Take over the position of a checkpoint of run `id`; the graph has been restored by then."""
+        """Restore the position of a checkpoint of run `id`; the graph has been restored by then."""
         run = saved["run"]
         self.run, self.step = id, run["step"]  # the id that was saved is of the run before, if this is a fork
         self._streams_at_start = dict(run["streams_at_start"])
@@ -400,7 +400,7 @@ class Execution:
         self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():
             kept = saved["callbacks"].get(path, ())
-            if len(kept) == len(callbacks):  # a phase that had not begun may have others now
+            if len(kept) == len(callbacks):  # a phase that had not begun may have new callbacks
                 for callback, each in zip(callbacks, kept, strict=True):
                     callback.set_state(each)
         plan = self._experiment.describe_plan(self.sources)
@@ -412,14 +412,14 @@ class Execution:
         self._saved_streams = saved["random"]
 
     def check_callbacks(self, saved: Mapping[str, Any]) -> None:
-        """What the experiment's callbacks remember must have someone to go to.
+        """The saved states of the experiment's callbacks must fit its callbacks.
 
         Raises:
-            PlanMismatchError: their number is another one.
+            PlanMismatchError: their number differs.
         """
         before, now = len(saved["callbacks"][EXPERIMENT]), len(self._experiment.callbacks)
         if before != now:
-            raise PlanMismatchError([f"there were {before} callbacks of the experiment and are {now}"])
+            raise PlanMismatchError([f"the experiment had {before} callbacks and has {now}"])
 
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""
@@ -435,7 +435,7 @@ class Execution:
         return path not in self.done and (self._loop is None or path != self._loop.path)
 
     def reopen(self, path: str) -> None:
-        """Enter a finished phase again, and what is around it: there are more epochs to run."""
+        """Enter a finished phase again, and the groups around it: there are more epochs to run."""
         self._reopened, self.results.status = path, "running"
         for above in [EXPERIMENT, *_prefixes(path)]:
             if above in self.done:
@@ -459,7 +459,9 @@ class Execution:
         pending, self._pending = self._pending, []
         for reason, moment in pending:
             if EXPERIMENT in self._sessions:
-                self._sessions[EXPERIMENT].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
+                self._sessions[EXPERIMENT].save(
+                    moment, self.parts, reason=reason, metrics={}, ahead=self.ahead
+                )
 
 
 def _prefixes(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Who saves what where in a run: the sessions of its policies, and the directory that they share."""
+"""What saves where in a run: the sessions of its policies, and the directory that they share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def held(places: Sequence[Path], run: str, *, share: bool = False) -> Iterator[E
 
 def sessions(
     units: Sequence[Unit],
-    whole: Checkpointing | None,
+    own: Checkpointing | None,
     label: str,
     folder: Path | None,
     directory: ExperimentDirectory | None,
@@ -59,8 +59,8 @@ def sessions(
         for path, unit in walk(units)
         if isinstance(unit, TrainPhase) and unit.checkpointing is not None
     }
-    if whole is not None:
-        made[EXPERIMENT] = Session(whole, "experiment", label, directory, folder)
+    if own is not None:
+        made[EXPERIMENT] = Session(own, "experiment", label, directory, folder)
     if directory is not None:
         trusted = [place for session in made.values() for place in session.rule.options.share_with]
         directory.share_with(dict.fromkeys(trusted))
@@ -78,7 +78,7 @@ def refuse_taken(
 
     Raises:
         CheckpointExistsError: a name that will be needed is taken.
-        UsageError: a name that will be needed cannot be one.
+        UsageError: a name that will be needed is invalid.
     """
     for path, unit in walk(units):
         if path in done:
@@ -125,5 +125,9 @@ def _around(
             kind = "experiment" if unit is None else "group" if isinstance(unit, PhaseGroup) else "phase"
             hook = f"{kind}_{end}"
             counts[hook] = counts.get(hook, 0) + 1
-            if hook in policy.save_on and (path or EXPERIMENT) not in done and counts[hook] % policy.every_n == 0:
+            if (
+                hook in policy.save_on
+                and (path or EXPERIMENT) not in done
+                and counts[hook] % policy.every_n == 0
+            ):
                 yield Moment(run=run, hook=hook, phase=path)

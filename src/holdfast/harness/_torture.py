@@ -77,14 +77,18 @@ def torture(
     tell("uninterrupted: running the script once")
     code = undisturbed.run()
     if code:
-        raise UsageError(f"the script fails even uninterrupted, with exit code {code}: {undisturbed.last_words}")
+        raise UsageError(
+            f"the script fails even uninterrupted, with exit code {code}: {undisturbed.last_words}"
+        )
     there, last = undisturbed.checkpoints(), undisturbed.newest()
     if last is None or last.record is None:
         raise UsageError(
             "the script saved no checkpoint where it should: Holdfast's runs do so by themselves, "
             f"everything else has to use {PLACEHOLDER} in the command or ${DIRECTORY}."
         )
-    report = Torture(directory, undisturbed.trained_s, len(there), undisturbed.name_of(last), last.record.moment.step)
+    report = Torture(
+        directory, undisturbed.trained_s, len(there), undisturbed.name_of(last), last.record.moment.step
+    )
     if kills:
         report.trials.append(_killed(command, directory, undisturbed, kills, draw, tell))
     if full_disks:

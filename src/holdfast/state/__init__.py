@@ -1,4 +1,4 @@
-"""Live objects to state trees and back: `capture`, `restore`, and what looks at a tree."""
+"""Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
 from ._buffers import Buffers as Buffers
 from ._digest import digest as digest

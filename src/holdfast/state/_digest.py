@@ -1,4 +1,4 @@
-"""One digest for a whole state: equal states have equal digests, wherever their bytes are."""
+"""One digest for an entire state: equal states have equal digests, wherever their bytes are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROOT = object()
 
 
 def digest(source: Source, node: Node = _ROOT) -> str:
-    """BLAKE3 (64 hex digits) of what `node` (the whole state if not given) says.
+    """BLAKE3 (64 hex digits) of `node` (by default the entire state).
 
     Covers structure, dtypes, shapes and bytes. The order of dict entries, the memory order of arrays
     and which arrays are tied are left out; so is what classes are called, and where they are defined.

@@ -1,4 +1,4 @@
-"""What a checkpoint leaves out at its user's wish: the place is kept in the tree, and says so."""
+"""What `exclude` leaves out of a checkpoint: a mark in the tree takes its place."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ADAPTER = "excluded"
 
 
 def is_excluded(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern means this state path, or one that leads to it (see `paths.matches`)."""
+    """Whether a pattern matches this state path, or one that leads to it (see `paths.matches`)."""
     return any(matches(path, pattern) for pattern in patterns)
 
 
 def left_out(type_name: str) -> Object:
-    """What stands in the tree for a value of this type that was left out."""
+    """The mark in the tree for a value of this type that was left out."""
     return Object(_ADAPTER, type_name, None)
 
 

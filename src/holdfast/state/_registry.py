@@ -50,7 +50,7 @@ class Adapter(Protocol):
         ...
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        """The state of `value`: plain data, or what `walk.node` and `walk.array` gave for its parts.
+        """The state of `value`: plain data, or what `walk.node` and `walk.array` returned for its parts.
 
         Raises:
             UnsupportedStateError: it cannot be saved; say so through `walk.refuse`.
@@ -60,7 +60,7 @@ class Adapter(Protocol):
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         """Compare `live` with the saved `node` and return what will fill it; change nothing yet.
 
-        What does not fit is told to `fit.problem`, and `fit.keep(live)` is returned in its place.
+        Report what does not fit to `fit.problem`, and return `fit.keep(live)` in its place.
         """
         ...
 
@@ -71,7 +71,7 @@ _loaded: dict[str, ModuleType] = {}
 
 
 def register_adapter(adapter: Adapter) -> None:
-    """Let `adapter` take the types it claims, before all that were there; `docs/adapters.md` tells more.
+    """Use `adapter` for the types it claims, ahead of all earlier adapters; see `docs/adapters.md`.
 
     Needed for classes that have no `state_dict` and `load_state_dict`, and cannot be given them:
 
@@ -117,7 +117,7 @@ def adapter_of(kind: type) -> Adapter | None:
     if found is None:
         _load_present()
         found = next((adapter for adapter in _in_order() if adapter.claims(kind)), None)
-        if found is not None:  # a framework may still come and claim the others
+        if found is not None:  # an adapter loaded later may still claim the others
             _by_type[kind] = found
     return found
 
@@ -130,7 +130,7 @@ def introduce(value: Any, names: Names, path: str) -> None:
 
 
 def adapter_named(name: str) -> Adapter | None:
-    """The adapter that wrote an `Object`, if it is here."""
+    """The adapter that wrote an `Object`, if it is available."""
     _load_present()
     return next((adapter for adapter in _in_order() if adapter.name == name), None)
 
@@ -159,7 +159,9 @@ def _load_present() -> None:
 
 
 def _load(file: str) -> None:
-    with rng.preserved():  # some packages draw while they are imported, and a save must leave no trace
+    with (
+        rng.preserved()
+    ):  # some packages draw while they are imported, and a save must not change random states
         _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
     _by_type.clear()
 

@@ -9,7 +9,7 @@ from typing import Any
 def put_run(rows: Any, first: int, items: Any) -> None:
     """Set `items` (one-dimensional) from the flat C-order index `first` on, whatever the strides of `rows`.
 
-    `rows` is an ndarray or a tensor on any device; full rows are copied at once.
+    `rows` is an ndarray or a tensor on any device; complete rows are copied at once.
     """
     if rows.ndim == 0:
         rows[...] = items[0]

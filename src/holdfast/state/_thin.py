@@ -1,4 +1,4 @@
-"""Giving up optimizers: what is needed to use a model stays, what is needed to train on does not."""
+"""Dropping optimizers: what is needed to use a model stays, what is needed to train it further does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ THINNED = {"thinned": True}
 
 
 def without_optimizers(tree: Node) -> Node | None:
-    """The tree with a mark in the place of each optimizer; None if it has none, or something else needs its arrays."""
+    """The tree with a mark in place of each optimizer; None if it has none, or something else needs its arrays."""
     thin = _thin(tree)
     gone = {leaf.path for leaf in leaves(tree)} - {leaf.path for leaf in leaves(thin)}
     if not any(_is_mark(node) for _, node in entries(thin)) or not gone.isdisjoint(aliased(thin)):
@@ -19,7 +19,7 @@ def without_optimizers(tree: Node) -> Node | None:
 
 
 def all_thinned(tree: Node) -> list[str]:
-    """The paths of the optimizers that were given up."""
+    """The paths of the optimizers that were dropped."""
     return [path for path, node in entries(tree) if _is_mark(node)]
 
 

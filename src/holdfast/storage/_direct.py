@@ -119,7 +119,9 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
         if written == 0:
             raise OSError(errno.EIO, "the disk accepted no more bytes without giving a reason")
         if written % PAGE_BYTES and written < len(data):
-            _set_direct(descriptor, False)  # cut within a page: continue without O_DIRECT, which asks for alignment
+            _set_direct(
+                descriptor, False
+            )  # cut within a page: continue without O_DIRECT, which asks for alignment
         data, offset = data[written:], offset + written
 
 

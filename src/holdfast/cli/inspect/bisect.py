@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bisect(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The directory with the run's checkpoints.")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="The directory with the run's checkpoints.")
+    ],
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -39,7 +41,9 @@ def bisect(
             "exit code 0 means good, 125 skip, any other up to 127 bad.",
         ),
     ] = None,
-    nan: Annotated[bool, typer.Option("--nan", help="A checkpoint with a NaN or an infinity is bad.")] = False,
+    nan: Annotated[
+        bool, typer.Option("--nan", help="A checkpoint with a NaN or an infinity is bad.")
+    ] = False,
     only: Annotated[
         str | None, typer.Option("--only", metavar="GLOB", help="Check only these arrays for NaN.")
     ] = None,
@@ -139,7 +143,9 @@ def _user_check(command: list[str]) -> _Check:
             raise UsageError(f"the check {command[0]!r} cannot be run: {err.strerror}.") from err
         if done.returncode < 0 or done.returncode >= _ABORT:
             ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-            raise UsageError(f"the check ended with {ended} at {listed.path}, which means neither good nor bad.")
+            raise UsageError(
+                f"the check ended with {ended} at {listed.path}, which means neither good nor bad."
+            )
         if done.returncode == _SKIP:
             return "skip", "the check skips it"
         return ("bad", f"exit code {done.returncode}") if done.returncode else ("good", "")
@@ -155,7 +161,11 @@ def _stderr() -> int:
 def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[Cell]]:
     checks = f"{as_text.count(len(found.verdicts), 'check')} of {as_text.count(len(line), 'checkpoint')}"
     if found.first_bad is None:
-        what = "No checkpoint could be judged" if found.last_good is None else "No checkpoint is bad: the newest is good"
+        what = (
+            "No checkpoint could be judged"
+            if found.last_good is None
+            else "No checkpoint is bad: the newest is good"
+        )
         return [[(f"{what}; {checks}.", "bold")]]
     listed = line[found.first_bad]
     name, moment = (

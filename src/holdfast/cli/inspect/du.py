@@ -69,7 +69,12 @@ def _summary(sharing: Sharing, paths: list[str]) -> list[list[Cell]]:
     if total.frees < total.size:
         elsewhere = as_text.size(total.size - total.frees)
         lines.append(
-            [(f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted.", "")]
+            [
+                (
+                    f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted.",
+                    "",
+                )
+            ]
         )
     return lines
 

@@ -22,7 +22,9 @@ def log(
     directories: Annotated[
         list[str] | None, typer.Argument(metavar="DIR...", help="Directories, searched recursively.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
+    ] = False,
 ) -> None:
     """Draw where checkpoints come from: runs, the lines they abandoned in a rollback, and forks, oldest first."""
     places = directories or ["."]

@@ -47,8 +47,12 @@ def register(app: typer.Typer) -> None:
 
 def ls(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
-    wide: Annotated[bool, typer.Option("--wide", "-w", help="Show all columns, however long the lines.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, with every field.")] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", "-w", help="Show all columns, however long the lines.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line, with every field.")
+    ] = False,
 ) -> None:
     """List the checkpoints in a directory, newest last, and what they take on disk."""
     found, console = find_all(directory), Console()

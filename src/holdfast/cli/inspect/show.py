@@ -27,8 +27,12 @@ def register(app: typer.Typer) -> None:
 
 def show(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
-    depth: Annotated[int, typer.Option("--depth", "-d", min=1, help="How many levels of the state to show.")] = 4,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Show every level and complete lists.")] = False,
+    depth: Annotated[
+        int, typer.Option("--depth", "-d", min=1, help="How many levels of the state to show.")
+    ] = 4,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Show every level and complete lists.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the record and all arrays as JSON.")] = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
@@ -89,7 +93,10 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
     if pinned:
         yield "pinned", ["nothing removes it until it is unpinned"]
     if record.details.get("thinned"):
-        yield "thinned", ["its optimizers were dropped: its models can be restored, but no run can resume from it"]
+        yield (
+            "thinned",
+            ["its optimizers were dropped: its models can be restored, but no run can resume from it"],
+        )
     if text := as_text.nonfinite(record)[0]:
         yield "values", [text, *_nonfinite_arrays(record)]
     if text := as_text.resumed(record)[0]:

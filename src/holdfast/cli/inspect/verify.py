@@ -56,9 +56,13 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    place: Annotated[str, typer.Argument(metavar="DIR|BUNDLE", help="A checkpoint, or a directory, searched recursively.")] = ".",
+    place: Annotated[
+        str, typer.Argument(metavar="DIR|BUNDLE", help="A checkpoint, or a directory, searched recursively.")
+    ] = ".",
     deep: Annotated[bool, typer.Option("--deep", help="Also compare BLAKE3 digests.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
+    ] = False,
 ) -> None:
     """Read every byte and name what differs from what was saved. The exit code is 1 if anything is damaged."""
     found = find_all(place, namesake=True)

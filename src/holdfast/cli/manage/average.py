@@ -29,9 +29,7 @@ def average(
             "--only", metavar="GLOB", help="Average only these arrays; default: all weights of the models."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
     """Average the weights of checkpoints into a new one, streamed; everything else comes from the newest."""
@@ -52,6 +50,4 @@ def _numbers(text: str | None) -> list[float] | None:
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
-        raise UsageError(
-            f"--weights {text!r}: pass numbers separated by commas, such as 1,1,2."
-        ) from None
+        raise UsageError(f"--weights {text!r}: pass numbers separated by commas, such as 1,1,2.") from None

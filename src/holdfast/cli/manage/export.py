@@ -13,7 +13,9 @@ from ...exchange import export as write
 from .._output import as_json, as_text
 from .._output.console import Console
 
-_RESTORE = "The same as export: arrays to a plain file. Live objects are restored from Python: checkpoint.restore()."
+_RESTORE = (
+    "The same as export: arrays to a plain file. Live objects are restored from Python: checkpoint.restore()."
+)
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
@@ -26,14 +28,22 @@ def export(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
     prefix: Annotated[
-        str, typer.Option("--prefix", metavar="PATH", help="Export only what is below this path; names are relative to it.")
+        str,
+        typer.Option(
+            "--prefix", metavar="PATH", help="Export only what is below this path; names are relative to it."
+        ),
     ] = "",
-    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Export only these arrays.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="GLOB", help="Export only these arrays.")
+    ] = None,
     names: Annotated[
         str, typer.Option("--names", metavar="dots|slashes", help="The separator in names.")
     ] = "dots",
     shard_size: Annotated[
-        str | None, typer.Option("--shard-size", metavar="SIZE", help="Write .safetensors in shards of this size, such as 5GB.")
+        str | None,
+        typer.Option(
+            "--shard-size", metavar="SIZE", help="Write .safetensors in shards of this size, such as 5GB."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
@@ -55,7 +65,10 @@ def export(
     for file in done.files:
         console.say(f"wrote {as_text.printable(file)}: {as_text.size(os.path.getsize(file))}")
     for name, kept in done.tied.items():
-        console.say(f"{as_text.printable(name)} is the same array as {as_text.printable(kept)}, which is written once", "dim")
+        console.say(
+            f"{as_text.printable(name)} is the same array as {as_text.printable(kept)}, which is written once",
+            "dim",
+        )
     left_out = f"; left out: {as_text.count(done.left_out, 'other value')}" if done.left_out else ""
     console.say(f"{as_text.count(len(done.arrays), 'array')}{left_out}", "bold")
 

@@ -25,9 +25,7 @@ def import_(
     trusted: Annotated[
         bool, typer.Option("--trusted", help="Read a DCP directory, although its metadata can run code.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
     """Make a checkpoint from a file or directory of another format, without running code from it."""

@@ -33,7 +33,9 @@ def demo(
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the checkpoints in this new directory.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print both runs as one JSON object at the end.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print both runs as one JSON object at the end.")
+    ] = False,
 ) -> None:
     """Train a digit classifier in two phases, once uninterrupted and once killed at random; compare every bit."""
     lacking = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
@@ -41,7 +43,7 @@ def demo(
         raise UsageError(
             f"the demonstration needs {' and '.join(lacking)}: pip install 'holdfast[torch,sklearn]'"
         )
-    from ...demo.killing import run_uninterrupted, run_killed
+    from ...demo.killing import run_killed, run_uninterrupted
 
     console = Console(stderr=json)  # progress is for people
     seed = secrets.randbelow(10_000) if seed is None else seed

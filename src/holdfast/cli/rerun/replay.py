@@ -30,13 +30,15 @@ def register(app: typer.Typer) -> None:
 def replay(
     place: Annotated[str, typer.Argument(metavar="BUNDLE", help="The checkpoint to resume from.")],
     command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="The script, as it was run: python train.py …")
+        list[str],
+        typer.Argument(metavar="-- COMMAND...", help="The script, as it was run: python train.py …"),
     ],
     to: Annotated[
         str | None, typer.Option("--to", metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
     ] = None,
     directory: Annotated[
-        str | None, typer.Option("--dir", metavar="DIR", help="The experiment's directory, if it is not found.")
+        str | None,
+        typer.Option("--dir", metavar="DIR", help="The experiment's directory, if it is not found."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -84,9 +86,7 @@ def _next(of: str, start: bundle.Listed) -> bundle.Listed:
     ]
     children = [listed for listed in later if listed.record and listed.record.parent == record.id]
     if not later:
-        raise CheckpointNotFoundError(
-            start.path, "no later checkpoint of its run is left to compare with"
-        )
+        raise CheckpointNotFoundError(start.path, "no later checkpoint of its run is left to compare with")
     return (children or later)[0]
 
 

@@ -42,9 +42,7 @@ def torture(
     directory: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the instants and sizes; default: random.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the instants and sizes; default: random.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Run a script uninterrupted, then kill it at random instants and fill its disk; say whether it reaches the same state."""

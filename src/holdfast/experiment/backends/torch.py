@@ -2,7 +2,7 @@
 
 What enters a module: tensors keep their dtype; NumPy floats take the module's floating dtype (so that
 float64 columns feed float32 layers), integers and bools stay. All are brought to the module's device.
-NumPy arrays are copied: a module that works in place must not reach into the data set.
+NumPy arrays are copied: a module that works in place must not change the dataset.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def make_optimizer(factory: Callable[[list[Any]], Any], over: list[Any], where: 
         GraphError: there are no parameters, it makes something else, or its `step` needs a closure.
     """
     if not over:
-        raise GraphError(f"{where}: there is no parameter for its optimizer")
+        raise GraphError(f"{where}: it has no parameters for its optimizer")
     optimizer = factory(over)
     if not isinstance(optimizer, Optimizer):
         raise GraphError(f"{where}: optimizer= must make a torch optimizer, not a {type(optimizer).__name__}")
@@ -132,10 +132,10 @@ def backward(graph: ModelGraph, loss: torch.Tensor) -> None:
 
 
 def optimizer_step(graph: ModelGraph, clip_norm: float | None = None) -> bool:
-    """One update of all optimizers from the gradients there are; then no gradient is left.
+    """One update of all optimizers from the accumulated gradients, which are then cleared.
 
     Unscales, clips the norm over all parameters together to `clip_norm`, steps, updates the scaler.
-    Answers False if the scaler skipped the update because a gradient was not finite.
+    Returns False if the scaler skipped the update because a gradient was not finite.
 
     Raises:
         GraphError: the graph is missing an optimizer.
@@ -172,7 +172,7 @@ def scheduler_step(graph: ModelGraph, metric: float | None = None) -> None:
             return
         case ReduceLROnPlateau() as scheduler:
             if metric is None:
-                raise GraphError("ReduceLROnPlateau follows a metric: name the one it should monitor")
+                raise GraphError("ReduceLROnPlateau follows a metric: name that metric")
             scheduler.step(metric)
         case scheduler:
             scheduler.step()
