@@ -12,12 +12,12 @@ def test_an_average_is_a_checkpoint(experiment, holdfast, tmp_path):
     ]
     shown = holdfast("average", *places, "-o", tmp_path / "soup")
     assert shown.exit_code == 0
-    assert "averaged 1 array of 3 checkpoints; all else is that of " + str(places[2]) in shown.stdout
+    assert "averaged 1 array of 3 checkpoints; everything else comes from " + str(places[2]) in shown.stdout
     assert holdfast("verify", tmp_path / "soup", "--deep").exit_code == 0
     assert "average of 3 checkpoints" in holdfast("show", tmp_path / "soup").stdout
     again = holdfast("average", *places, "-o", tmp_path / "soup")
     assert again.exit_code == 2
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     made = holdfast(
         "average", *places, "-o", tmp_path / "soup", "--overwrite", "--weights", "0,0,1", "--json"
     )

@@ -180,7 +180,7 @@ class GloballyDrawing(Sampler):
 def test_a_sampler_that_draws_while_the_epoch_runs_is_found_out():
     source = loader(sampler=GloballyDrawing(), batch_size=2)
     take(source.begin(0), 2)
-    assert "draws from a global random stream" in source.exactness
+    assert "draws from a global generator" in source.exactness
     fresh = loader(sampler=GloballyDrawing(), batch_size=2)
     state = source.get_state()
     random.seed(1)

@@ -182,7 +182,7 @@ def _commit_over(
         return None
     with inside:
         if _is_damaged(inside, place):
-            _set_aside(disk, place, id, inside)
+            _rename_damaged(disk, place, id, inside)
             return None
         if is_pinned_inside(inside):
             _make_way(disk, directory, name, inside)
@@ -255,7 +255,7 @@ def _unlink_replaced(inside: Directory, place: str, id: str, replaced: Checkpoin
                     inside.unlink(name)
 
 
-def _set_aside(disk: Storage, place: str, id: str, inside: Directory) -> None:
+def _rename_damaged(disk: Storage, place: str, id: str, inside: Directory) -> None:
     """Rename a damaged bundle to `NAME.ckpt.mml.damaged-<id>`: never deleted, never in the way."""
     aside = f"{place}.damaged-{id}"
     if _moved(disk, place, aside, inside):

@@ -35,7 +35,7 @@ logger = logging.getLogger("holdfast")
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 _SMALL_BYTES = 64 << 10  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
-_AHEAD = 4 * _THREADS  # batches digested before the disk has asked for them
+_AHEAD = 4 * _THREADS  # batches digested before the disk needs them
 _FEW = 1  # the same, where their bytes are made for it
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,

@@ -78,7 +78,7 @@ class Checkpoint:
         """The entire state as new values: containers as they were, arrays, objects as their plain state.
 
         With `mmap` instead its arrays by path, read-only, in memory that is mapped from the packs: nothing
-        is read or copied until one is asked for (see `MappedArrays`).
+        is read or copied until one is accessed (see `MappedArrays`).
 
         Raises:
             DamagedError: bytes are not what was saved.

@@ -11,7 +11,7 @@ from ..records import Alias, Leaf, leaves
 
 
 class MappedArrays(Mapping[str, np.ndarray]):
-    """Arrays by state path, such as `"model_graph/encoder/weight"`: read-only, each checked when first asked for.
+    """Arrays by state path, such as `"model_graph/encoder/weight"`: read-only, each checked when first accessed.
 
     An array is a view of its mapped pack where its pieces are contiguous there, as they do unless
     some were shared with an earlier checkpoint; else, and where it is compressed or not aligned, a copy. Equal
@@ -23,7 +23,7 @@ class MappedArrays(Mapping[str, np.ndarray]):
     never does, touching an array there ends the process (SIGBUS): map only files that nothing rewrites in place, and
     not over a network that may go away.
 
-    Raises (when an array is asked for):
+    Raises (when an array is accessed):
         KeyError: there is no array of this path.
         PieceDamagedError: its bytes are not what was saved.
         UsageError: it was not accessed before the checkpoint was closed; or the copies would take more

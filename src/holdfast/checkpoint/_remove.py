@@ -7,7 +7,7 @@ from ..errors import CheckpointNotFoundError, CheckpointPinnedError
 from ..storage import LocalDisk, Storage
 from ._places import Place, locate
 
-_SET_ASIDE = f"{bundle.SUFFIX}.damaged-"
+_RENAMED_DAMAGED = f"{bundle.SUFFIX}.damaged-"
 
 
 def removable(place: Place, *, disk: Storage | None = None) -> bundle.Listed:
@@ -21,7 +21,7 @@ def removable(place: Place, *, disk: Storage | None = None) -> bundle.Listed:
     listed = locate(place, disk=disk)
     path = listed.path
     above, _, name = path.rpartition("/")
-    if not name.endswith(bundle.SUFFIX) and _SET_ASIDE not in name:
+    if not name.endswith(bundle.SUFFIX) and _RENAMED_DAMAGED not in name:
         raise CheckpointNotFoundError(
             path, f"this is no checkpoint: its name does not end with {bundle.SUFFIX}"
         )

@@ -21,7 +21,7 @@ class Dataset:
     """Columns by name, each a NumPy array or torch tensor whose first dimension is the row.
 
     A view: arrays given are not copied (memory-mapped ones are read when needed), and a selection
-    copies nothing until its rows are asked for. Do not write into the arrays afterwards: order,
+    copies nothing until its rows are accessed. Do not write into the arrays afterwards: order,
     digest and batches rely on them. `dataset["pixels"]` is a column, `dataset[3]` a row as a dict, so
     it is a map-style dataset for a torch `DataLoader` too.
 

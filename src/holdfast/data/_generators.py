@@ -47,7 +47,7 @@ class OwnGenerators:
     def get_state(self, num_read: int) -> dict[str, Any]:
         """After so many batches of an epoch; the first ones were read, so search once for what they created.
 
-        What a sampler creates when asked for its order, it creates again when asked again.
+        What a sampler creates when it makes its order, it creates again the next time.
         """
         if num_read and not self._is_complete:
             found, self._is_complete = reachable_generators(parts_of(self._loader)), True

@@ -121,7 +121,7 @@ def refuse_one_shot(data: Any) -> None:
     if hasattr(data, "__next__"):
         raise UsageError(
             f"a {type(data).__name__} can be read only once, so neither a second epoch nor a resume could read it. "
-            "Give a list, a DataLoader, or an object whose __iter__ begins anew each time."
+            "Give a list, a DataLoader, or an object whose __iter__ starts over each time."
         )
     if not hasattr(data, "__iter__"):
         raise UsageError(

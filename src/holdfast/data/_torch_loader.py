@@ -71,7 +71,7 @@ class TorchLoaderBatches:
         if self._indices.draws_globally:
             return "not exact: the sampler draws from a global generator while the epoch runs"
         if self._lazy:
-            return f"not exact: {type(self._loader).__name__} makes its iterator only when the first batch is asked for"
+            return f"not exact: {type(self._loader).__name__} creates its iterator only when the first batch is requested"
         return "exact"
 
     @property

@@ -2,7 +2,7 @@
 
 The planes put first bytes of all items together, then all second ones, and so on: sign and exponent of floats
 are alike from item to item, and their last bits are not. The idea is Blosc's shuffle filter. What comes out of
-a frame is never larger than was asked for: the frame says its size, which is compared before memory is taken.
+a frame is never larger than requested: the frame says its size, which is compared before memory is taken.
 """
 
 from __future__ import annotations
