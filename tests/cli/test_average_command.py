@@ -24,7 +24,7 @@ def test_an_average_is_a_checkpoint(experiment, holdfast, tmp_path):
     found = json.loads(made.stdout)
     assert found["arrays"] == ["x"]
     assert found["record"]["details"]["average"]["weights"] == [0, 0, 1]
-    assert "the same, to the bit" in holdfast("diff", places[2], tmp_path / "soup").stdout
+    assert "identical, bit for bit" in holdfast("diff", places[2], tmp_path / "soup").stdout
 
 
 def test_what_does_not_fit_exits_with_6_and_wrong_numbers_with_2(experiment, holdfast, tmp_path):

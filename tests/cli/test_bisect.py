@@ -81,7 +81,7 @@ def test_damaged_ones_are_skipped_with_a_word(line, holdfast, experiment):
     skipped = [line for line in shown.stdout.splitlines() if line.startswith("skipped")]
     assert len(skipped) == 2
     assert all("is damaged" in line for line in skipped)
-    assert "Left out: 1 checkpoint without a record" in shown.stderr
+    assert "skipped 1 checkpoint without a readable record" in shown.stderr
 
 
 def test_125_skips_and_codes_from_128_on_and_signals_stop_the_search(line, holdfast, experiment):

@@ -73,7 +73,7 @@ def test_a_newer_format_is_not_called_damage(experiment, holdfast):
     shown = holdfast("verify", experiment.directory)
     assert shown.exit_code == 3
     assert "format version 2; this Holdfast reads up to 1" in shown.stdout
-    assert "1 of a newer format" in holdfast("ls", experiment.directory).stdout
+    assert "1 in a newer format" in holdfast("ls", experiment.directory).stdout
     assert holdfast("show", record.parent).exit_code == 3
 
 

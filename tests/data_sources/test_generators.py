@@ -130,7 +130,7 @@ class MakesItLate(Samples):
 @pytest.mark.parametrize(
     ("num_workers", "difference"),
     [
-        (0, "loader.dataset.rng was a random generator, and none is there now: make it with the dataset"),
+        (0, "loader.dataset.rng was a random generator and no longer exists: create it with the dataset"),
         (
             2,
             "a worker made the random generator dataset.rng for its first sample: create it in worker_init_fn",

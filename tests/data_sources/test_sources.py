@@ -203,7 +203,7 @@ def test_workers_that_drew_must_be_as_many_and_the_verdict_says_so():
         for number in (0, 1, 2):
             fresh = loader(dataset, num_workers=number)
             fresh.resume(state)
-            expected = [f"workers draw random numbers, and there were 2, not {number}"]
+            expected = [f"workers draw random numbers, and their number was 2 and is {number}"]
             assert fresh.differences == (expected if differs and number != 2 else [])
 
 

@@ -44,7 +44,7 @@ def extra():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"second": "renamed"}, ["'second' had been run or begun, and is not in the plan any more"]),
+        ({"second": "renamed"}, ["'second' had been run or begun, and is no longer in the plan"]),
         ({"batch_size": 4}, ["'second: data': batch_size was 8 and is 4"]),
         ({"data_seed": 7}, ["'second: data': digest was"]),
         ({"epochs": (2, 1)}, ["'second': 3 epochs had been run, and the plan now has 1"]),

@@ -221,7 +221,7 @@ def test_code_after_the_batches_can_see_that_a_rollback_is_due(tmp_path):
 
 
 def test_without_a_finite_checkpoint_there_is_nothing_to_go_back_to(tmp_path):
-    with pytest.raises(errors.DivergenceError, match="No checkpoint of it is finite"):
+    with pytest.raises(errors.DivergenceError, match="None of its checkpoints is finite"):
         loop(tmp_path, bad=at(0, 1), on_divergence="rollback")
 
 
