@@ -51,7 +51,7 @@ def extra():
         ({"before": extra}, ["'look' is new, and stands before phases that had been run"]),
         ({"label": "other"}, ["is of experiment 'plan', and this is 'other'"]),
         ({"freeze": ("encoder",)}, ["'second': freeze was [] and is ['encoder']"]),
-        ({"callbacks": (Callback(),)}, ["there were 1 callbacks of the experiment and are 2"]),
+        ({"callbacks": (Callback(),)}, ["the experiment had 1 callbacks and has 2"]),
         (
             {"batch_size": 4, "freeze": ("head",)},
             ["batch_size was 8 and is 4", "freeze was [] and is ['head']"],

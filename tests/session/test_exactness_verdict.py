@@ -104,12 +104,12 @@ def test_a_changed_order_of_the_data_is_named(tmp_path):
     batches = [np.full(2, value, np.float32) for value in range(8)]
     data = holdfast.Dataset(x=np.stack(batches))
     for directory, then, now, said in (
-        (tmp_path / "order", {"seed": 1}, {"seed": 2}, "the next batch of the data is not the one"),
+        (tmp_path / "order", {"seed": 1}, {"seed": 2}, "the data give another next batch"),
         (
             tmp_path / "fields",
             {"batch_size": 1},
             {"batch_size": 2},
-            "the next batch of the data is not the one",
+            "the data give another next batch",
         ),
     ):
         with pytest.raises(Crash):
