@@ -1,6 +1,6 @@
-"""Holdfast checkpoints machine-learning experiments: kill a run at any instant and it goes on, bit for bit.
+"""Holdfast checkpoints machine-learning experiments: kill a run at any instant and it resumes, bit for bit.
 
-`import holdfast` is fast and imports no framework; what a name stands for is loaded at its first use.
+`import holdfast` is fast and imports no framework; a name is loaded when it is first used.
 """
 
 from importlib import import_module as _import_module

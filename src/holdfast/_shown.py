@@ -1,4 +1,4 @@
-"""Where a class or function says that it lives: in the package that shows it, not in the private file of its definition."""
+"""Public names: a class or function says that it lives in the package that exports it, not in a private module."""
 
 from __future__ import annotations
 

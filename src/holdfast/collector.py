@@ -1,6 +1,6 @@
-"""Python's cycle collector, put off while thousands of new objects are made and none is dropped.
+"""Python's cycle collector, paused while thousands of new objects are made and none is dropped.
 
-It looks at everything alive again and again as their number grows, for nothing: measured, that took half of the
+As their number grows it scans every live object again and again, in vain: measured, that took half of the
 time of restoring a state of 5,000 small arrays.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Collect no cycles within; what the program had chosen holds again afterwards."""
+    """Collect no cycles inside the block; restores the program's setting afterwards."""
     if not gc.isenabled():  # by the program, or by a caller of ours, who enables it again
         yield
         return

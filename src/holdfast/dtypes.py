@@ -92,7 +92,7 @@ def name_of(dtype: np.dtype[Any]) -> str:
 
 @lru_cache(maxsize=1024)
 def to_numpy(dtype: str) -> np.dtype[Any]:
-    """The NumPy element type of that name.
+    """The NumPy element type of this name.
 
     Raises:
         ValueError: no such name.
@@ -118,7 +118,7 @@ def _from_ml_dtypes(dtype: str) -> np.dtype[Any]:
         ) from None
     found = getattr(ml_dtypes, dtype, None)
     if found is None:
-        raise UsageError(f"NumPy has no {dtype}; restore it into the framework that it came from")
+        raise UsageError(f"NumPy has no {dtype}; restore it into its own framework")
     return np.dtype(found)
 
 

@@ -1,17 +1,17 @@
-"""Every error that Holdfast raises on its own account.
+"""Every error that Holdfast raises itself.
 
 The tree says what the caller does next:
 
     HoldfastError                                           read the message: it ends with what to do
     ├── UsageError (ValueError)                             change the call
-    │   ├── GraphError                                      mend the model graph where the message says
+    │   ├── GraphError                                      fix the model graph where the message says
     │   └── UnsupportedStateError (TypeError)               leave the value out, or register an adapter
     ├── CheckpointNotFoundError (FileNotFoundError)         look elsewhere (`holdfast ls`), or start from scratch
     ├── CheckpointExistsError (FileExistsError)             choose another name, or pass overwrite=True
     │   └── OutputExistsError                               choose another file name, or pass overwrite=True
-    ├── CheckpointPinnedError                               unpin the checkpoint first, if it is to go
+    ├── CheckpointPinnedError                               unpin the checkpoint first, if you want to remove it
     ├── CheckpointThinnedError                              resume from a newer one; restore only models from it
-    ├── CheckpointReplacedError                             open it again: the name now holds another checkpoint
+    ├── CheckpointReplacedError                             open it again: its name now holds another checkpoint
     ├── ForeignFileError (ValueError)                       check that the file is what its name says
     ├── FormatVersionError                                  install a newer Holdfast
     ├── RunActiveError                                      wait, stop the other run, or use another directory
@@ -19,10 +19,10 @@ The tree says what the caller does next:
     │   ├── CheckpointDamagedError                          use another checkpoint: a file is missing or malformed
     │   └── PieceDamagedError                               use another checkpoint: stored bytes have changed
     ├── SnapshotTornError                                   save again with a snapshot by copy
-    ├── SaveError (OSError)                                 free space or mend permissions; earlier ones are safe
+    ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again
-    ├── DivergenceError                                     resume from the newest finite one, something changed
-    ├── ExactnessError                                      find what the state lacks, such as a generator
+    ├── DivergenceError                                     resume from the newest finite one, with something changed
+    ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
     └── RestoreError                                        see below; only one kind leaves objects changed
         ├── StateMismatchError (ValueError)                 build the objects as saved, or pass strict=False
@@ -30,7 +30,7 @@ The tree says what the caller does next:
         ├── RestoreIncompleteError                          restore an intact checkpoint before using the objects
         └── PlanMismatchError (ValueError)                  put the plan back, or start in another directory
 
-Beside them stands `Preempted` (SystemExit): a run that was told to leave has saved, and leaves.
+Beside them stands `Preempted` (SystemExit): a run that was told to stop has saved and ends.
 
 All keep their facts as attributes and survive pickling (a worker process may raise them).
 """
@@ -51,9 +51,9 @@ class HoldfastError(Exception):
 
 
 class Preempted(SystemExit):
-    """A run was told by a signal to leave; it has saved what its rules say, and ends the process.
+    """A signal told the run to stop; it has saved as its policies say, and ends the process.
 
-    Not an `Exception`: what catches those, to go on in spite of them, does not catch this.
+    Not an `Exception`, so code that catches those in order to continue does not catch this.
     """
 
     def __init__(self, signal: str, code: int) -> None:
@@ -69,7 +69,7 @@ class UsageError(HoldfastError, ValueError):
 
 
 class GraphError(UsageError):
-    """A model graph cannot be built or run: a cycle, a missing input, a label used twice."""
+    """A model graph cannot be built or run: a cycle, a missing input, or a duplicate label."""
 
 
 class UnsupportedStateError(UsageError, TypeError):
@@ -88,18 +88,18 @@ class UnsupportedStateError(UsageError, TypeError):
 
 
 class CheckpointNotFoundError(HoldfastError, FileNotFoundError):
-    """There is no checkpoint at this place."""
+    """There is no checkpoint at this path."""
 
     def __init__(self, place: str, why: str = "there is no checkpoint there") -> None:
         super().__init__(place, why)
         self.place, self.why = place, why
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.why}. `holdfast ls DIR` lists what there is."
+        return f"{self.place}: {self.why}. `holdfast ls DIR` lists the checkpoints in DIR."
 
 
 class CheckpointExistsError(HoldfastError, FileExistsError):
-    """A checkpoint of this name is there already and `overwrite=False`."""
+    """A checkpoint of this name already exists and `overwrite=False`."""
 
     def __init__(self, place: str) -> None:
         super().__init__(place)
@@ -107,16 +107,16 @@ class CheckpointExistsError(HoldfastError, FileExistsError):
 
     def __str__(self) -> str:
         return (
-            f"checkpoint {self.place!r} exists already. "
+            f"checkpoint {self.place!r} already exists. "
             "Choose another name, or pass overwrite=True (--overwrite on the command line)."
         )
 
 
 class OutputExistsError(CheckpointExistsError):
-    """A file of this name is there already and `overwrite=False`."""
+    """A file of this name already exists and `overwrite=False`."""
 
     def __str__(self) -> str:
-        return f"{self.place} exists already. Choose another name, or pass overwrite=True (--overwrite)."
+        return f"{self.place} already exists. Choose another name, or pass overwrite=True (--overwrite)."
 
 
 class ForeignFileError(HoldfastError, ValueError):
@@ -149,11 +149,11 @@ class RunActiveError(HoldfastError):
 
 
 class DamagedError(HoldfastError):
-    """A checkpoint is not what was saved."""
+    """A checkpoint does not hold what was saved."""
 
 
 class CheckpointDamagedError(DamagedError):
-    """A bundle that is foreign, malformed, cut, or lacks a file."""
+    """A bundle that is foreign, malformed or truncated, or that lacks a file."""
 
     def __init__(self, place: str, what: str) -> None:
         super().__init__(place, what)
@@ -173,7 +173,7 @@ class PieceDamagedError(DamagedError):
 
     @property
     def what(self) -> str:
-        """What is damaged, without the place and without what to do."""
+        """What is damaged, without the path and the advice."""
         return (
             f"leaf {self.leaf!r} is damaged in {self.file}: its digest was "
             f"{self.expected[:12]} and is now {self.found[:12]}"
@@ -198,7 +198,7 @@ class FormatVersionError(HoldfastError):
 
 
 class CheckpointReplacedError(HoldfastError):
-    """The name holds another checkpoint than the one that was listed or opened."""
+    """The name now holds a different checkpoint from the one that was listed or opened."""
 
     def __init__(self, place: str, expected: str, found: str | None) -> None:
         super().__init__(place, expected, found)
@@ -210,18 +210,18 @@ class CheckpointReplacedError(HoldfastError):
 
 
 class CheckpointPinnedError(HoldfastError):
-    """The checkpoint is pinned, so it is not removed."""
+    """The checkpoint is pinned, so it was not removed."""
 
     def __init__(self, place: str) -> None:
         super().__init__(place)
         self.place = place
 
     def __str__(self) -> str:
-        return f"{self.place} is pinned; nothing was removed. `holdfast unpin` takes the pin away."
+        return f"{self.place} is pinned; nothing was removed. `holdfast unpin` removes the pin."
 
 
 class CheckpointThinnedError(HoldfastError):
-    """The checkpoint was thinned: its models can be restored, but no run goes on from it."""
+    """The checkpoint was thinned: its models can be restored, but no run can resume from it."""
 
     def __init__(self, place: str) -> None:
         super().__init__(place)
@@ -229,13 +229,13 @@ class CheckpointThinnedError(HoldfastError):
 
     def __str__(self) -> str:
         return (
-            f"{self.place} was thinned: the optimizer's state was given up, so no run goes on from it. "
-            "Its models can be restored; to go on, choose a newer checkpoint."
+            f"{self.place} was thinned: the optimizer's state was dropped, so no run can resume from it. "
+            "Its models can be restored; to resume, choose a newer checkpoint."
         )
 
 
 class SnapshotTornError(HoldfastError):
-    """An array was changed by somebody before it was safe in the snapshot, so the save was given up."""
+    """An array was changed before the snapshot had copied it, so the save was abandoned."""
 
     def __init__(self, leaf: str, why: str) -> None:
         super().__init__(leaf, why)
@@ -257,23 +257,23 @@ class SaveError(HoldfastError, OSError):
 
 
 class CommitUncertainError(SaveError):
-    """The new checkpoint is in place, but the disk refused to promise that it will stay."""
+    """The new checkpoint is in place, but the disk did not confirm that it is durable."""
 
     def __str__(self) -> str:
         return (
-            f"{self.place}: the new checkpoint is in place, but making it durable failed ({self.why}). "
+            f"{self.place}: the new checkpoint is in place, but it could not be made durable ({self.why}). "
             "After a power cut the name may hold the old one or the new one. Nothing was removed."
         )
 
 
 class ExactnessError(HoldfastError):
-    """A run, or a part of it, was repeated and did not come to the same state."""
+    """A run, or a part of it, was repeated and did not reach the same state."""
 
 
 class NotReproducedError(ExactnessError):
-    """A run from one checkpoint to the next, done again, came to another state.
+    """A run from one checkpoint to the next, repeated, reached a different state.
 
-    `place` is the checkpoint, `leaf` the first part of the state that differs, of `number` in all.
+    `place` is the checkpoint, `leaf` the first of the `number` parts of the state that differ.
     """
 
     def __init__(self, place: str, leaf: str, number: int) -> None:
@@ -283,39 +283,39 @@ class NotReproducedError(ExactnessError):
     def __str__(self) -> str:
         more = f", and {self.number - 1} more" if self.number > 1 else ""
         return (
-            f"another state came out than {self.place} holds: {self.leaf!r} differs{more}. Something that the script "
-            "uses is not part of the state: an unseeded generator, the clock, a kernel that is not deterministic."
+            f"the state differs from that of {self.place}: {self.leaf!r} is not the same{more}. Something that the script "
+            "uses is not part of the state: an unseeded generator, the clock, a nondeterministic kernel."
         )
 
 
 class DivergenceError(HoldfastError):
-    """What is trained is not finite any more, and the rule says not to go on (`on_divergence`).
+    """The training state is no longer finite, and the policy (`on_divergence`) says to stop.
 
-    `why` says what was found, `healthy` is the path of the newest checkpoint that was finite, None if there is none.
-    `can_roll_back`: whether the rule wants the run to go back there, and its `max_rollbacks` are not used up.
+    `why` says what was found; `newest_finite` is the path of the newest finite checkpoint, None if there is none.
+    `can_roll_back`: whether the policy asks for a rollback to it and `max_rollbacks` is not used up.
     """
 
-    def __init__(self, why: str, healthy: str | None = None, can_roll_back: bool = False) -> None:
-        super().__init__(why, healthy, can_roll_back)
-        self.why, self.healthy, self.can_roll_back = why, healthy, can_roll_back
+    def __init__(self, why: str, newest_finite: str | None = None, can_roll_back: bool = False) -> None:
+        super().__init__(why, newest_finite, can_roll_back)
+        self.why, self.newest_finite, self.can_roll_back = why, newest_finite, can_roll_back
 
     def __str__(self) -> str:
-        if self.healthy is None:
-            return f"the run diverged: {self.why}. No checkpoint of it is finite."
+        if self.newest_finite is None:
+            return f"the run diverged: {self.why}. None of its checkpoints is finite."
         return (
-            f"the run diverged: {self.why}. The newest checkpoint that is finite is {self.healthy}: go on from there "
-            "with something changed (a smaller step, another seed), for the same would come again."
+            f"the run diverged: {self.why}. The newest checkpoint that is finite is {self.newest_finite}: resume from there "
+            "with something changed (a smaller step, another seed); unchanged, the run would diverge again."
         )
 
 
 class RestoreError(HoldfastError):
-    """A state could not be put into live objects."""
+    """A state could not be restored into live objects."""
 
 
 class StateMismatchError(RestoreError, ValueError):
-    """What is saved does not fit the live objects; nothing was changed.
+    """The saved state does not fit the live objects; nothing was changed.
 
-    `problems` holds one sentence per leaf, each beginning with its path.
+    `problems` holds one sentence per leaf, each starting with its path.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -333,7 +333,7 @@ class StateMismatchError(RestoreError, ValueError):
 
 
 class StatesDifferError(StateMismatchError):
-    """Checkpoints that were to be combined hold other arrays, shapes or dtypes; nothing was written."""
+    """The checkpoints to be combined differ in arrays, shapes or dtypes; nothing was written."""
 
     def __str__(self) -> str:
         shown = self.problems[:10]
@@ -341,12 +341,12 @@ class StatesDifferError(StateMismatchError):
         lines = "\n".join(f"  {problem}" for problem in shown) + (f"\n  … and {more} more" if more else "")
         return (
             f"the states do not fit each other, nothing was written:\n{lines}\n"
-            "`holdfast diff` shows all that differs; `--only` chooses what is combined."
+            "`holdfast diff` shows every difference; `--only` chooses what is combined."
         )
 
 
 class RestoreIncompleteError(RestoreError):
-    """Damage was met while live objects were being filled; they now hold a mixture."""
+    """Damage was found while live objects were being filled; they now hold a mixture of old and restored state."""
 
     def __init__(self, leaf: str, why: str) -> None:
         super().__init__(leaf, why)
@@ -355,12 +355,12 @@ class RestoreIncompleteError(RestoreError):
     def __str__(self) -> str:
         return (
             f"the restore stopped at leaf {self.leaf!r}: {self.why}. The live objects hold a mixture: "
-            "restore an intact checkpoint before you go on."
+            "restore an intact checkpoint before you use them."
         )
 
 
 class PlanMismatchError(RestoreError, ValueError):
-    """The experiment is not the one that was saved, so it cannot go on from that checkpoint."""
+    """The experiment is not the one that was saved, so it cannot resume from that checkpoint."""
 
     def __init__(self, differences: Sequence[str]) -> None:
         super().__init__(tuple(differences))

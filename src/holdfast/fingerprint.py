@@ -1,7 +1,7 @@
-"""What a run's exactness depends on beside its state: versions, devices, thread counts, numeric switches.
+"""What exactness depends on besides the state: versions, devices, thread counts, numeric switches.
 
-Recorded with every checkpoint and compared at resume, so that a run that cannot go on bit for bit says
-so, and why. Only what is loaded already is asked; nothing is imported.
+Recorded with every checkpoint and compared at resume, so that a run that cannot resume bit for bit says
+so, and why. Only loaded modules are asked; nothing is imported.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
 
 
 def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """One sentence for each name whose value is not what it was; names only one side knows are skipped."""
+    """One sentence for each name whose value is not what it was; names that only one side has are skipped."""
     return [
         f"{name} was {saved[name]} and is {now[name]}"
         for name in saved

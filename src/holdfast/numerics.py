@@ -20,7 +20,7 @@ from . import dtypes
 Values = npt.NDArray[Any]
 """float64 or complex128, one-dimensional."""
 
-# Of the formats with a sign bit: (bits of the exponent, of the mantissa, bias, what has no plain value).
+# Of the formats with a sign bit: (bits of the exponent, of the mantissa, bias, what its special values are).
 _SMALL_FLOATS = {
     "float8_e4m3fn": (4, 3, 7, "last is nan"),
     "float8_e5m2": (5, 2, 15, "ieee"),
@@ -39,7 +39,7 @@ def is_number(dtype: str) -> bool:
 def is_floating(dtype: str) -> bool:
     """Whether they are real or complex floating numbers, which `narrow` makes."""
     if dtype in ("float8_e8m0fnu", "float4_e2m1fn_x2"):
-        return False  # parts of a block format: scales, and pairs of codes, mean nothing alone
+        return False  # parts of a block format: scales, and pairs of codes, mean nothing on their own
     return dtype in (*_SMALL_FLOATS, "bfloat16", "complex32") or _kind(dtype) in "fc"
 
 
@@ -158,7 +158,7 @@ def all_finite(raw: npt.NDArray[np.uint8], dtype: str) -> bool:
     return positive and int(raw.view(f"<u{size}").max()) <= sign | largest
 
 
-def count_sick(raw: npt.NDArray[np.uint8], dtype: str) -> tuple[int, int]:
+def count_nonfinite(raw: npt.NDArray[np.uint8], dtype: str) -> tuple[int, int]:
     """How many items of a floating type are NaN, and how many are infinite; of a complex item either part counts."""
     nans = infs = 0
     block = _BLOCK_BYTES - _BLOCK_BYTES % dtypes.item_size(dtype)

@@ -1,4 +1,4 @@
-"""State paths: the names of a state's places, such as `model_graph/encoder/0.weight`.
+"""State paths: the names of the parts of a state, such as `model_graph/encoder/0.weight`.
 
 Elements are joined by `/`. In an element `%`, `/`, `[`, `]`, controls and lone surrogates are written
 `%XX` (the bytes of their UTF-8 form), an empty one is `%`, and a key that is no string carries a mark of
@@ -18,7 +18,7 @@ _RESERVED = "__metadata__"  # safetensors keeps this key for itself
 
 
 def child(parent: str, key: Hashable) -> str:
-    """The path of what `parent` (the empty string: the whole state) holds under `key`.
+    """The path of what `parent` (empty: the root of the state) holds under `key`.
 
     Raises:
         TypeError: `key` is not plain: str, bool, int, float, None, bytes, or a tuple of these.
@@ -40,9 +40,9 @@ def plain_name(path: str) -> list[str]:
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether `pattern` means `path`: `*` and `?` stay within an element, `**` crosses them; the rest is itself.
+    """Whether `pattern` means `path`: `*` and `?` stay within an element, `**` crosses them; all else is literal.
 
-    A pattern begins at the top, unless it begins with `**/`, and means everything below the places that it names, too:
+    A pattern begins at the top, unless it begins with `**/`, and includes everything below the paths that it names:
     `a/*/c`, `**/c` and `a/**` all mean `a/b/c`. `**/` between elements stands for any number of them, none included.
     """
     return _compiled(pattern).fullmatch(path) is not None

@@ -20,17 +20,17 @@ import numpy.typing as npt
 from . import dtypes
 
 RESERVED = ("run", "results", "random")
-"""Names at the top of a training loop's state that are the library's own."""
+"""Top-level names of a training loop's state that the library keeps for itself."""
 
 MODELS = "model_graph"
 """The part of an experiment's state that holds its models and optimizers."""
 
 MANUAL = "by_hand"
-"""Stands in the moment of a checkpoint saved on request, where others have a hook."""
+"""Stands in the moment of a checkpoint saved on request, in place of a hook."""
 
 STANDALONE = "save"
 IMPORTED = "import"
-"""Stand there in checkpoints that no run saved: of `holdfast.save`, and of an import."""
+"""Stand in place of a hook in checkpoints that no run saved: of `holdfast.save`, and of an import."""
 
 Node: TypeAlias = Any
 """A node of a state tree (see the module's docstring)."""
@@ -44,10 +44,10 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The place of an array in a state tree; its bytes are asked for by this record.
+    """The place of an array in a state tree; its bytes are requested with this record.
 
     `order` is the memory order of the bytes: "C", or "F" for an array whose transpose is C-contiguous.
-    `kind` names what it was ("numpy", "scalar", "bytes", "torch", …), so that it can be made again.
+    `kind` names what it was ("numpy", "scalar", "bytes", "torch", …), so that it can be rebuilt.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Stands where the very array (or object) of `path` was met again: tied weights stay tied."""
+    """Stands where an array (or object) already met at `path` occurs again, so that tied weights stay tied."""
 
     path: str
 
@@ -92,35 +92,35 @@ class Source(Protocol):
         ...
 
     def read_all(self, wanted: Sequence[tuple[Leaf, Bytes]], /) -> None:
-        """`read_into` for many leaves, in any order; nothing is written to them any more when this returns."""
+        """`read_into` for many leaves, in any order; nothing is written to the buffers after this returns."""
         ...
 
     def parts(self, leaf: Leaf, /) -> Iterator[tuple[int, Bytes]]:
-        """The leaf's bytes in order, checked, a bounded part at a time: where it begins, and its bytes.
+        """The leaf's bytes in order, checked, a bounded part at a time, as (offset, bytes).
 
-        A part is whole items, unless one is larger than 4 MiB, and is the caller's until the next is asked for.
+        A part is a number of complete items, unless one is larger than 4 MiB; it is valid until the next is requested.
         """
         ...
 
     def check(self, leaves: Sequence[Leaf], /) -> None:
-        """Read and check every byte of these leaves, and hand none out."""
+        """Read and check every byte of these leaves, without returning any."""
         ...
 
 
 class Snapshot(Protocol):
-    """A state to be saved, that is not changed any more once it is sealed."""
+    """A state to be saved; once sealed, it does not change."""
 
     @property
     def tree(self) -> Node: ...
 
     @property
     def is_live(self) -> bool:
-        """Whether bytes come from live memory: then who reads them twice must look if they are the same."""
+        """Whether bytes come from live memory; then code that reads them twice must check that they are the same."""
         ...
 
     @property
     def in_place(self) -> bool:
-        """Whether all pieces are views; else some are made anew when asked for, and few should be held at once."""
+        """Whether all pieces are views; if not, some are made when requested, and few should be held at once."""
         ...
 
     def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
@@ -173,7 +173,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file that a record names. `digest` is BLAKE3: of a tree the whole file, of a pack its header."""
+    """A file that a record names. `digest` is BLAKE3: of a tree the entire file, of a pack its header."""
 
     name: str
     size: int
@@ -182,7 +182,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRecord:
-    """All that is known of a checkpoint without reading its state: the content of `checkpoint.json`."""
+    """Everything known of a checkpoint without reading its state: the content of `checkpoint.json`."""
 
     id: str
     name: str
@@ -217,5 +217,5 @@ class CheckpointRecord:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its files, shared ones included, the record's own few aside."""
+        """Bytes of all its files, shared ones included, except the record itself."""
         return self.tree.size + sum(pack.size for pack in self.packs)

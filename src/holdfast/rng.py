@@ -1,7 +1,7 @@
-"""The process's random streams: what they are now, and the same streams again later.
+"""The process's random states: taken now, and restored later.
 
 A state is plain data and NumPy arrays: Python's `random`, NumPy's global `RandomState`, and, where
-torch is loaded, its CPU stream, every CUDA device and MPS. Nothing is set before everything was checked.
+torch is loaded, its CPU generator, every CUDA device and MPS. Nothing is set before everything has been checked.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ RandomState: TypeAlias = dict[str, Any]
 
 
 def capture_state() -> RandomState:
-    """All global random streams as they are now; nothing is drawn, and CUDA is not started.
+    """All global random states as they are now; nothing is drawn, and CUDA is not started.
 
-    While CUDA is unused its streams are known by their seed alone (`torch.cuda.manual_seed` with
+    While CUDA is unused its random states are known by their seed alone (`torch.cuda.manual_seed` with
     another seed than torch's own, before the first use of CUDA, is the one thing this misses).
     """
     state = {"python": generator_state(random), "numpy": np.random.get_state(legacy=False)}
@@ -42,11 +42,11 @@ def capture_state() -> RandomState:
 
 
 def restore_state(state: RandomState) -> None:
-    """Set every stream that `state` holds; a stream that it lacks stays as it is.
+    """Set every random state that `state` holds; generators that it lacks keep theirs.
 
     Raises:
-        UsageError: a stream is malformed or does not exist here (torch is not installed, fewer CUDA
-            devices than before); no stream was changed.
+        UsageError: a random state is malformed or does not exist here (torch is not installed, fewer CUDA
+            devices than before); nothing was changed.
     """
     _clones(state)
     set_generator_state(random, state["python"])
@@ -65,7 +65,7 @@ def restore_state(state: RandomState) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Whatever is drawn inside, all global streams are afterwards as they were before."""
+    """Restore all global random states at the end of the block, whatever is drawn inside."""
     state = capture_state()
     try:
         yield
@@ -74,7 +74,7 @@ def preserved() -> Iterator[None]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every global stream. Import torch first: a framework that is not loaded is not seeded.
+    """Seed every global generator. Import torch first: a framework that is not loaded is not seeded.
 
     Raises:
         UsageError: `seed` is not between 0 and 2**32 - 1 (what NumPy takes).
@@ -88,10 +88,10 @@ def seed_everything(seed: int) -> None:
 
 
 def draws(state: RandomState | None = None) -> dict[str, str]:
-    """What each stream would give next (64 bits in hex), by name; drawn from clones: nothing changes.
+    """What each generator would draw next (64 bits in hex), by name; drawn from clones, so nothing changes.
 
     Args:
-        state: the streams to ask; None for the live ones.
+        state: the random states to ask; None for the live ones.
 
     Raises:
         UsageError: as `restore_state`.
@@ -103,7 +103,7 @@ def draws(state: RandomState | None = None) -> dict[str, str]:
 
 
 def next_draw(generator: Any) -> str:
-    """What one generator (see `is_generator`) would give next, 64 bits in hex; drawn from a clone."""
+    """What one generator (see `is_generator`) would draw next, 64 bits in hex; drawn from a clone."""
     if not isinstance(generator, random.Random | np.random.Generator | np.random.RandomState):
         clone = _torch().Generator(generator.device)
         clone.set_state(generator.get_state())
@@ -150,7 +150,7 @@ def set_generator_state(generator: Any, state: Any) -> None:
 
 
 def _clones(state: RandomState) -> dict[str, Any]:
-    """A generator of its own for each stream of `state`: making them is the check of it."""
+    """A generator of its own for each random state in `state`; making them checks it."""
     fresh: dict[str, tuple[Any, Any]] = {
         "python": (random.Random, state.get("python")),
         "numpy": (_numpy_clone, state.get("numpy")),
@@ -160,14 +160,16 @@ def _clones(state: RandomState) -> dict[str, Any]:
         fresh["torch cpu"] = (torch.Generator, saved.get("cpu"))
         if len(saved.get("cuda", ())) > torch.cuda.device_count():
             raise UsageError(
-                f"the random streams of {len(saved['cuda'])} CUDA devices were saved and "
-                f"{torch.cuda.device_count()} are here. Go on with as many devices, or leave the streams out."
+                f"the random states of {len(saved['cuda'])} CUDA devices were saved and "
+                f"{torch.cuda.device_count()} are available. Use as many devices, or leave these states out."
             )
         for index, one in enumerate(saved.get("cuda", ())):
             fresh[f"torch cuda:{index}"] = (lambda i=index: torch.Generator(f"cuda:{i}"), one)
         if "mps" in saved:
             if not torch.backends.mps.is_available():
-                raise UsageError("the random stream of an MPS device was saved, and none is here")
+                raise UsageError(
+                    "the random state of an MPS device was saved, but no MPS device is available"
+                )
             fresh["torch mps"] = (lambda: torch.Generator("mps"), saved["mps"])
     return {name: _clone(name, make, one) for name, (make, one) in fresh.items()}
 
@@ -177,7 +179,7 @@ def _clone(name: str, make: Any, state: Any) -> Any:
     try:
         set_generator_state(generator, state)
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as err:
-        raise UsageError(f"the saved state of the random stream {name!r} does not fit: {err}") from err
+        raise UsageError(f"the saved random state {name!r} does not fit: {err}") from err
     return generator
 
 
@@ -200,7 +202,7 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise UsageError("torch's random streams were saved, and torch is not installed here") from None
+        raise UsageError("torch's random states were saved, but torch is not installed") from None
     return torch
 
 

@@ -121,7 +121,7 @@ def test_a_place_without_a_bundle_is_not_found(disk, runs):
         bundle.Bundle(disk, place(runs))
     disk.mkdir(runs)
     write(disk, runs, "best.ckpt.mml")
-    with pytest.raises(CheckpointNotFoundError, match="not a checkpoint's directory"):
+    with pytest.raises(CheckpointNotFoundError, match="not the directory of a checkpoint"):
         bundle.Bundle(disk, place(runs))
 
 

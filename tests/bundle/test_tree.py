@@ -246,7 +246,7 @@ def test_a_structure_that_readers_would_refuse_is_not_written():
         deep = {1: deep}  # each takes three levels of JSON
     for state, why in (
         (deep, "nested 27. deep"),
-        (["x" * (1 << 20)] * 65, "put large texts and lists into arrays"),
+        (["x" * (1 << 20)] * 65, "put large strings and lists into arrays"),
         ({"k" * 70_000: 1}, "a key is too long"),
         (np.zeros(1, [(f"{'f' * 1000}{number}", "i1") for number in range(70)]), "element type"),
         (10**200_001, "more than 200,000 digits"),

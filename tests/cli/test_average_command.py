@@ -12,19 +12,19 @@ def test_an_average_is_a_checkpoint(experiment, holdfast, tmp_path):
     ]
     shown = holdfast("average", *places, "-o", tmp_path / "soup")
     assert shown.exit_code == 0
-    assert "averaged 1 array of 3 checkpoints; all else is that of " + str(places[2]) in shown.stdout
+    assert "averaged 1 array of 3 checkpoints; everything else comes from " + str(places[2]) in shown.stdout
     assert holdfast("verify", tmp_path / "soup", "--deep").exit_code == 0
     assert "average of 3 checkpoints" in holdfast("show", tmp_path / "soup").stdout
     again = holdfast("average", *places, "-o", tmp_path / "soup")
     assert again.exit_code == 2
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     made = holdfast(
         "average", *places, "-o", tmp_path / "soup", "--overwrite", "--weights", "0,0,1", "--json"
     )
     found = json.loads(made.stdout)
     assert found["arrays"] == ["x"]
     assert found["record"]["details"]["average"]["weights"] == [0, 0, 1]
-    assert "the same, to the bit" in holdfast("diff", places[2], tmp_path / "soup").stdout
+    assert "identical, bit for bit" in holdfast("diff", places[2], tmp_path / "soup").stdout
 
 
 def test_what_does_not_fit_exits_with_6_and_wrong_numbers_with_2(experiment, holdfast, tmp_path):

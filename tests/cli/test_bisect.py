@@ -77,11 +77,11 @@ def test_damaged_ones_are_skipped_with_a_word(line, holdfast, experiment):
     shown = holdfast("bisect", experiment.directory, "--nan")
     assert shown.exit_code == 0
     assert "first bad: phase/e9" in shown.stdout
-    assert "It may have begun in one of the 1 before it that were skipped." in shown.stdout
+    assert "The fault may have begun in one of the 1 skipped checkpoints before it." in shown.stdout
     skipped = [line for line in shown.stdout.splitlines() if line.startswith("skipped")]
     assert len(skipped) == 2
     assert all("is damaged" in line for line in skipped)
-    assert "Left out: 1 checkpoint without a record" in shown.stderr
+    assert "skipped 1 checkpoint without a readable record" in shown.stderr
 
 
 def test_125_skips_and_codes_from_128_on_and_signals_stop_the_search(line, holdfast, experiment):
@@ -98,7 +98,7 @@ def test_125_skips_and_codes_from_128_on_and_signals_stop_the_search(line, holdf
     skipped = bisect("exit 125")
     assert skipped.exit_code == 0
     assert "first bad: phase/e8" in skipped.stdout
-    assert "one of the 4 before it that were skipped" in skipped.stdout
+    assert "one of the 4 skipped checkpoints before it" in skipped.stdout
     for code in ("exit 128", "exit 255", "kill -9 $$"):
         stopped = bisect(code)
         assert stopped.exit_code == 2
@@ -107,7 +107,7 @@ def test_125_skips_and_codes_from_128_on_and_signals_stop_the_search(line, holdf
 
 def test_when_all_are_good_or_all_bad_it_says_so(line, holdfast, experiment):
     good = holdfast("bisect", experiment.directory, "--", "true")
-    assert "None is bad: the newest is good; 2 checks of 10 checkpoints." in good.stdout
+    assert "No checkpoint is bad: the newest is good; 2 checks of 10 checkpoints." in good.stdout
     bad = holdfast("bisect", experiment.directory, "--", "false")
     assert "first bad: phase/e0" in bad.stdout
     assert "Even the oldest" in bad.stdout

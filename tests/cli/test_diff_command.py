@@ -35,7 +35,7 @@ def test_two_moments_of_a_real_run_differ_where_they_should(holdfast, tmp_path):
 
 def test_equal_states_are_said_to_be_so(experiment, holdfast):
     a, b = experiment.save("a", {"w": np.ones(3)}), experiment.save("b", {"w": np.ones(3)})
-    assert "The states are the same, to the bit (1 array)." in holdfast("diff", a, b).stdout
+    assert "The states are identical, bit for bit (1 array)." in holdfast("diff", a, b).stdout
     assert json.loads(holdfast("diff", a, b, "--json").stdout)["same_state"]
 
 
@@ -43,7 +43,7 @@ def test_long_lists_are_cut_unless_all_is_asked_for(experiment, holdfast):
     a = experiment.save("a", {f"w{index:02}": np.full(2, 1.0) for index in range(40)} | {"x": np.ones(1)})
     b = experiment.save("b", {f"w{index:02}": np.full(2, 2.0) for index in range(40)} | {"x": np.ones(1)})
     cut, whole = holdfast("diff", a, b).stdout, holdfast("diff", a, b, "--all").stdout
-    assert "arrays: 40 changed, 1 the same" in cut
+    assert "arrays: 40 changed, 1 unchanged" in cut
     assert "… 24 more (--all shows them)" in cut
     assert whole.count("  w") == 40
     assert "same" in whole.splitlines()[-1]

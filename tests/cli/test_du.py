@@ -71,7 +71,7 @@ def test_files_that_have_names_elsewhere_free_nothing(places, holdfast, experime
     )
     assert (found["frees_bytes"], found["unique_bytes"]) == (0, found["size_bytes"])
     shown = holdfast("du", experiment.directory)
-    assert "have names elsewhere too, and would stay" in shown.stdout
+    assert "are also linked from elsewhere, and would remain" in shown.stdout
 
 
 def test_people_get_a_table_by_folder(places, holdfast, experiment):

@@ -80,7 +80,7 @@ def test_a_deterministic_loop_comes_to_the_same_state_and_nothing_is_touched(wor
     before = everything(work)
     done = holdfast("replay", "runs/loop/train_epoch1.ckpt.mml", "--", *command)
     assert done.exit_code == 0, done.output
-    assert "The same state came out, to the bit: train_epoch1 → train_epoch2 (went on: exact)." in done.stdout
+    assert "Same state, bit for bit: train_epoch1 → train_epoch2 (resumed: exact)." in done.stdout
     assert everything(work) == before  # the script was stopped before it wrote `done.txt` again
     assert sorted(os.listdir("runs")) == ["loop"]
 
@@ -131,10 +131,10 @@ def test_an_experiment_is_replayed_between_epochs_and_to_the_end_of_its_phase(wo
     before = everything(work)
     done = holdfast("replay", "runs/lines/fit/fit_epoch1", "--", *command)
     assert done.exit_code == 0, done.output
-    assert "fit/fit_epoch1 → fit/fit_epoch3 (went on: exact)" in done.stdout
+    assert "fit/fit_epoch1 → fit/fit_epoch3 (resumed: exact)" in done.stdout
     done = holdfast("replay", "runs/lines/fit/fit_epoch3", "--", *command)
     assert done.exit_code == 0, done.output
-    assert "fit/fit_epoch3 → fit (went on: exact)" in done.stdout
+    assert "fit/fit_epoch3 → fit (resumed: exact)" in done.stdout
     assert everything(work) == before
 
 
@@ -142,7 +142,7 @@ def test_an_experiment_that_is_not_deterministic_is_found(work, holdfast):
     command = script(EXPERIMENT.format(factor="(1 + os.urandom(1)[0] / 1000 + os.getpid() / 1e6)"))
     done = holdfast("replay", "runs/lines/fit/fit_epoch1", "--", *command)
     assert done.exit_code == 8, done.output
-    assert "'model_graph/line/0.weight' differs" in done.stderr
+    assert "'model_graph/line/0.weight' is not the same" in done.stderr
 
 
 def test_where_files_cannot_be_linked_the_checkpoint_is_copied(work, holdfast, monkeypatch):
@@ -161,9 +161,9 @@ def test_where_files_cannot_be_linked_the_checkpoint_is_copied(work, holdfast, m
 @pytest.mark.parametrize(
     ("bundle", "command", "said"),
     [
-        ("train_epoch3", ["true"], "has saved nothing after it"),
-        ("train_epoch1", ["true"], "ended with exit code 0 before train_epoch2 came"),
-        ("train_epoch1", ["false"], "ended with exit code 1 before train_epoch2 came"),
+        ("train_epoch3", ["true"], "no later checkpoint of its run"),
+        ("train_epoch1", ["true"], "ended with exit code 0 before train_epoch2 was saved"),
+        ("train_epoch1", ["false"], "ended with exit code 1 before train_epoch2 was saved"),
         ("train_epoch1", ["./no-such-command"], "cannot be run"),
         ("train_epoch9", ["true"], "there is no checkpoint of this path"),
     ],

@@ -43,7 +43,12 @@ def test_the_defaults_are_the_same(command, function, names):
 
 def test_no_option_of_prune_is_without_a_twin():
     known = {*inspect.signature(holdfast.prune).parameters, *inspect.signature(holdfast.KeepBest).parameters}
-    assert _options(prune.prune).keys() - known <= ONLY_IN | {"keep_best", "keep_every", "monitor", "max_bytes"}
+    assert _options(prune.prune).keys() - known <= ONLY_IN | {
+        "keep_best",
+        "keep_every",
+        "monitor",
+        "max_bytes",
+    }
 
 
 def _options(command: Callable[..., Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_an_exact_script_is_killed_and_ends_in_the_same_state(script, holdfast, 
         assert 0 <= injury["lost_steps"] < 9  # of 4 between saves, and of the save that was under way
         assert 0 <= injury["lost_s"] <= injury["at_s"] + 0.1
         assert injury["damaged"] == []
-    assert any(injury["goes_on_from"] for injury in trial["injuries"])
+    assert any(injury["resumes_from"] for injury in trial["injuries"])
     assert not Path(report["directory"]).exists()
     assert not (tmp_path / "runs").exists(), "the script's own directory was not touched"
 
@@ -75,7 +75,7 @@ def test_a_script_that_leaves_something_out_is_found_out_and_what_differs_is_nam
     assert any(line.startswith("differs  killed, 2 times; lost ") for line in lines), done.output
     assert "         weights" in lines
     assert any(line.startswith("         first seen in runs/mine/train_epoch0_batch") for line in lines)
-    assert (kept / "whole/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
+    assert (kept / "uninterrupted/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
     assert (kept / "killed/runs/mine/train_epoch0_batch59.ckpt.mml").is_dir()
 
 
@@ -108,8 +108,8 @@ def test_a_script_may_be_told_its_directory_by_its_arguments(holdfast, tmp_path,
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("raise SystemExit('no such data')", "fails by itself, with exit code 1: no such data"),
-        ("pass", "saved no checkpoint where it was told to"),
+        ("raise SystemExit('no such data')", "fails even uninterrupted, with exit code 1: no such data"),
+        ("pass", "saved no checkpoint where it should"),
     ],
 )
 def test_a_script_that_cannot_be_tortured_is_wrong_usage(holdfast, code, said):

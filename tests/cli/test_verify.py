@@ -72,8 +72,8 @@ def test_a_newer_format_is_not_called_damage(experiment, holdfast):
     record.write_bytes(body + b',"digest":"%s"}' % blake3(body).hexdigest().encode())
     shown = holdfast("verify", experiment.directory)
     assert shown.exit_code == 3
-    assert "of format version 2; this Holdfast reads up to 1" in shown.stdout
-    assert "1 of a newer format" in holdfast("ls", experiment.directory).stdout
+    assert "format version 2; this Holdfast reads up to 1" in shown.stdout
+    assert "1 in a newer format" in holdfast("ls", experiment.directory).stdout
     assert holdfast("show", record.parent).exit_code == 3
 
 

@@ -11,7 +11,7 @@ import holdfast
 import peak_memory
 from holdfast import Write
 from holdfast.bundle import Bundle
-from holdfast.compare import Health
+from holdfast.compare import FiniteCheck
 from holdfast.errors import CheckpointExistsError, PieceDamagedError, StatesDifferError, UsageError
 from holdfast.storage import LocalDisk
 from small_runs import bundles, experiment, graph, on_disk, train
@@ -72,7 +72,7 @@ def test_of_a_loop_that_logs_the_objects_are_averaged(tmp_path):
     with holdfast.open(made.path) as opened:
         assert opened.load()["weight"].tolist() == [2, 2, 2]
     with Bundle(LocalDisk(), str(found[-1])) as newest:
-        assert Health().first_sick(newest) is None  # the gaps of the columns are no sickness
+        assert FiniteCheck().first_nonfinite(newest) is None  # the gaps of the columns are meant to be NaN
 
 
 def test_a_run_that_resumes_beside_an_average_goes_on_from_its_own_newest(tmp_path):

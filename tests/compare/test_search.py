@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import holdfast
-from holdfast.compare import Health, Sick, first_bad
+from holdfast.compare import FiniteCheck, NonFinite, first_bad
 from holdfast.paths import matches
 
 
@@ -46,24 +46,24 @@ def test_both_ends_are_tried_first():
 
 def test_a_nan_or_infinity_anywhere_in_the_models_is_found_and_shared_pieces_are_read_once(save, monkeypatch):
     frozen = np.ones(1_200_000, np.float32)
-    sick = frozen.copy()
-    sick[-1] = np.inf
+    nonfinite = frozen.copy()
+    nonfinite[-1] = np.inf
     good = save(
         "a", {"model_graph": {"w": frozen, "n": np.zeros(2, np.int64)}, "results": np.array([np.nan])}
     )
-    bad = save("b", {"model_graph": {"w": sick}})
+    bad = save("b", {"model_graph": {"w": nonfinite}})
     read = []
     original = holdfast.bundle.Bundle.read_piece
     monkeypatch.setattr(
         holdfast.bundle.Bundle, "read_piece", lambda *args: (read.append(args[2].start), original(*args))
     )
-    health = Health()
+    finite = FiniteCheck()
     with holdfast.open(good) as one, holdfast.open(bad) as other:
-        assert health.first_sick(one.source) is None
+        assert finite.first_nonfinite(one.source) is None
         assert len(read) == 2
-        assert health.first_sick(other.source) == Sick("model_graph/w", 0, 1)
+        assert finite.first_nonfinite(other.source) == NonFinite("model_graph/w", 0, 1)
         assert len(read) == 3
-        assert Health("results").first_sick(one.source) == Sick("results", 1, 0)
+        assert FiniteCheck("results").first_nonfinite(one.source) == NonFinite("results", 1, 0)
 
 
 def test_patterns_mean_places_and_all_below_them():

@@ -146,8 +146,8 @@ def test_a_digest_in_many_chunks_is_the_digest(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Dataset(), "columns of one length"),
-        (lambda: Dataset(a=[1, 2], b=[1]), "columns of one length"),
+        (lambda: Dataset(), "columns of equal length"),
+        (lambda: Dataset(a=[1, 2], b=[1]), "columns of equal length"),
         (lambda: Dataset(a=[]), "no rows"),
         (lambda: Dataset(a=3), "no rows"),
         (lambda: Dataset(a=[object()]), "Python objects"),

@@ -130,8 +130,11 @@ class MakesItLate(Samples):
 @pytest.mark.parametrize(
     ("num_workers", "difference"),
     [
-        (0, "loader.dataset.rng was a random generator, and none is there now: make it with the dataset"),
-        (2, "a worker made the random generator dataset.rng for its first sample: make it in worker_init_fn"),
+        (0, "loader.dataset.rng was a random generator and no longer exists: create it with the dataset"),
+        (
+            2,
+            "a worker made the random generator dataset.rng for its first sample: create it in worker_init_fn",
+        ),
     ],
 )
 def test_a_generator_made_with_the_first_sample_does_not_go_on_and_the_verdict_says_so(

@@ -180,7 +180,7 @@ class GloballyDrawing(Sampler):
 def test_a_sampler_that_draws_while_the_epoch_runs_is_found_out():
     source = loader(sampler=GloballyDrawing(), batch_size=2)
     take(source.begin(0), 2)
-    assert "draws from a global random stream" in source.exactness
+    assert "draws from a global generator" in source.exactness
     fresh = loader(sampler=GloballyDrawing(), batch_size=2)
     state = source.get_state()
     random.seed(1)
@@ -203,7 +203,7 @@ def test_workers_that_drew_must_be_as_many_and_the_verdict_says_so():
         for number in (0, 1, 2):
             fresh = loader(dataset, num_workers=number)
             fresh.resume(state)
-            expected = [f"workers draw random numbers, and there were 2, not {number}"]
+            expected = [f"workers draw random numbers, and their number was 2 and is {number}"]
             assert fresh.differences == (expected if differs and number != 2 else [])
 
 

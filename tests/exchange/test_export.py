@@ -188,7 +188,7 @@ def test_names_are_dots_or_paths_and_never_two_alike(save, tmp_path):
     assert holdfast.export(place, tmp_path / "s.npz", names="slashes").arrays == ("a/b%2Fc", "a/d.e", "%i:1")
     assert holdfast.export(place, tmp_path / "o.npz", only="a/*.e").arrays == ("a.d.e",)
     twice = save("b", {"a.b": np.zeros(1), "a": {"b": np.ones(1)}})
-    with pytest.raises(UsageError, match=r"two arrays would be called 'a\.b'"):
+    with pytest.raises(UsageError, match=r"two arrays would be named 'a\.b'"):
         holdfast.export(twice, tmp_path / "t.npz")
     holdfast.export(twice, tmp_path / "t.npz", names="slashes")
 

@@ -135,7 +135,7 @@ def test_shards_come_in_together_and_tied_names_come_back(save, tmp_path):
     index = json.loads((tmp_path / "m.safetensors.index.json").read_text())
     index["weight_map"]["a"] = "../../outside.safetensors"
     (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ForeignFileError, match=r"no \.safetensors file beside it"):
+    with pytest.raises(ForeignFileError, match=r"not a \.safetensors file beside it"):
         holdfast.import_checkpoint(tmp_path, tmp_path / "back", overwrite=True)
 
 
@@ -188,7 +188,7 @@ def test_an_npz_that_claims_more_than_it_holds_takes_no_memory(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open("x.npy", "w") as file:
         fields = {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)}
         np.lib.format.write_array_header_1_0(file, fields)
-    with pytest.raises(ForeignFileError, match="has not the size of its shape"):
+    with pytest.raises(ForeignFileError, match="does not have the size of its shape"):
         holdfast.import_checkpoint(tmp_path / "a.npz", tmp_path / "a")
 
 

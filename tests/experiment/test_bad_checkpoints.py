@@ -213,7 +213,7 @@ def test_going_on_from_another_experiment(tmp_path, saved):
 
 def test_going_on_with_other_callbacks_of_the_experiment(tmp_path, saved):
     run = again(tmp_path, callbacks=[Callback()])
-    with refused(tmp_path, PlanMismatchError, ValueError, match="0 callbacks .* and are 1", run=run):
+    with refused(tmp_path, PlanMismatchError, ValueError, match="had 0 callbacks and has 1", run=run):
         run.run(resume="train/train_epoch1")
 
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_something_else_than_an_experiment(tmp_path, saved, ask)
         )
         directory.save(str(tmp_path / "runs"), draft, state_only)
     run = again(tmp_path)
-    with refused(tmp_path, PlanMismatchError, ValueError, match="holds no experiment", run=run):
+    with refused(tmp_path, PlanMismatchError, ValueError, match="does not hold an experiment", run=run):
         ask(run, "mine")
 
 

@@ -191,7 +191,7 @@ def test_a_graph_with_a_circle_names_its_nodes(tmp_path):
         MergeNode("b", ["c", "x"]),
         ModelNode("c", nn.Linear(2, 2), "a"),
     ]
-    with refused(tmp_path, GraphError, ValueError, match="circle: 'a' -> 'c' -> 'b' -> 'a'|circle: '[abc]'"):
+    with refused(tmp_path, GraphError, ValueError, match="cycle: 'a' -> 'c' -> 'b' -> 'a'|cycle: '[abc]'"):
         ModelGraph(circle)
 
 
@@ -285,7 +285,7 @@ def test_a_plan_that_needs_a_graph_without_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("columns", "named"),
-    [({}, "one length"), ({"a": [1, 2], "b": [1]}, "one length"), ({"a": 3}, "'a' has no rows")],
+    [({}, "equal length"), ({"a": [1, 2], "b": [1]}, "equal length"), ({"a": 3}, "'a' has no rows")],
 )
 def test_columns_that_are_no_dataset(tmp_path, columns, named):
     with refused(tmp_path, UsageError, ValueError, match=named):

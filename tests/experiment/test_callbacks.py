@@ -162,7 +162,7 @@ def test_a_metric_that_is_not_measured_is_named_with_those_that_are():
         (0, {}, "patience="),
         (True, {}, "patience="),
         (1.5, {}, "patience="),
-        (1, {"direction": "down"}, "direction= is 'min' or 'max', not 'down'"),
+        (1, {"direction": "down"}, "direction= must be 'min' or 'max', not 'down'"),
         (1, {"min_delta": -1.0}, "min_delta="),
         (1, {"min_delta": math.nan}, "min_delta="),
     ],

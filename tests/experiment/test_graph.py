@@ -151,8 +151,8 @@ def identity(label, inputs="x"):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: [identity("a", "c"), identity("b", "a"), identity("c", "b")], "in a circle: 'a'.*'b'.*'c'"),
-        (lambda: [identity("a", "a")], "in a circle: 'a' -> 'a'"),
+        (lambda: [identity("a", "c"), identity("b", "a"), identity("c", "b")], "in a cycle: 'a'.*'b'.*'c'"),
+        (lambda: [identity("a", "a")], "in a cycle: 'a' -> 'a'"),
         (
             lambda: [identity("Encoder"), identity("encoder")],
             "node 'encoder': the label is used twice.*'Encoder'",
@@ -164,7 +164,7 @@ def identity(label, inputs="x"):
         (lambda: [identity("..")], "'..' is reserved"),
         (lambda: [identity("Optimizer")], "'Optimizer' is reserved"),
         (lambda: [identity("frozen")], "'frozen' is reserved"),
-        (lambda: [identity("a", [])], "node 'a': inputs= names at least one"),
+        (lambda: [identity("a", [])], "node 'a': inputs= must name at least one"),
         (lambda: [MergeNode("m", ["x"], how="product")], "node 'm': how= is 'concat' or 'sum'"),  # type: ignore[arg-type]
         (lambda: [ModelNode("f", abs, "x")], "node 'f': a builtin_function_or_method is not a model"),
         (lambda: [nn.Identity()], "made of ModelNode and MergeNode, not Identity"),
@@ -242,9 +242,9 @@ def test_an_optimizer_that_cannot_train_the_graph_is_refused_when_it_is_built(op
 
 
 def test_an_optimizer_without_parameters_is_refused():
-    with pytest.raises(GraphError, match="there is no parameter for its optimizer"):
+    with pytest.raises(GraphError, match="it has no parameters for its optimizer"):
         ModelGraph([identity("a")], optimizer=adam)
-    with pytest.raises(GraphError, match="node 'a': there is no parameter for its optimizer"):
+    with pytest.raises(GraphError, match="node 'a': it has no parameters for its optimizer"):
         ModelGraph([ModelNode("a", nn.Identity(), "x", optimizer=adam)])
 
 

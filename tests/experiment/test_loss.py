@@ -91,7 +91,7 @@ def test_outputs_are_checked_before_anything_runs():
     assert outputs_needed(losses, ("encoder", "head", "guess")) == ("head", "guess")
     with pytest.raises(UsageError, match="no node 'head'; there are encoder"):
         outputs_needed(losses, ("encoder",))
-    with pytest.raises(UsageError, match="two losses or metrics are called 'a'"):
+    with pytest.raises(UsageError, match="two losses or metrics are named 'a'"):
         outputs_needed([losses[0], losses[0]], ("head", "guess"))
     with pytest.raises(UsageError, match="no loss to sum"):
         total_loss([], {}, {})

@@ -237,5 +237,5 @@ def test_a_checkpoint_of_another_experiment_is_refused_and_nothing_changes(tmp_p
     assert digest(other) == before
     assert other.history == []
     more = experiment(tmp_path, callbacks=(Callback(),))
-    with pytest.raises(PlanMismatchError, match="0 callbacks of the experiment and are 1"):
+    with pytest.raises(PlanMismatchError, match="experiment had 0 callbacks and has 1"):
         more.restore_checkpoint(path)

@@ -80,7 +80,9 @@ def test_what_workers_draw_goes_on_and_where_they_are_fewer_the_verdict_says_so(
     assert np.array_equal(seen, wanted)
     _, run = see(tmp_path / "fewer", 1)
     assert run.last_resume is not None
-    assert run.last_resume.verdict == "not exact: workers draw random numbers, and there were 2, not 1"
+    assert (
+        run.last_resume.verdict == "not exact: workers draw random numbers, and their number was 2 and is 1"
+    )
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_what_is_found_only_after_the_resume_has_one_line_more(tmp_path, caplog)
     with caplog.at_level("INFO", "holdfast"):
         report = go(np.arange(8.0) + 1, None).last_resume
     assert report is not None
-    assert report.verdict == "not exact: the data hold other values than they did"
+    assert report.verdict == "not exact: the data's values have changed"
     assert [line for line in caplog.messages if "resume" in line] == [
         f"resumed from {report.path}: exact",
         f"since the resume from {report.path}: {report.verdict}",

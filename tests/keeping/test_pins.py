@@ -135,7 +135,7 @@ def test_the_listing_and_the_page_of_a_checkpoint_say_that_it_is_pinned_or_thinn
     assert [row["pinned"] for row in rows] == [True, False, True]
     shown = command("show", tmp_path / "train_epoch0").stdout
     assert "pinned       nothing removes it" in shown
-    assert "thinned      its optimizers were given up" in shown
+    assert "thinned      its optimizers were dropped" in shown
     assert json.loads(command("show", "--json", tmp_path / "train_epoch2").stdout)["pinned"]
     command("unpin", tmp_path / "train_epoch2")
     assert "pinned" not in command("show", tmp_path / "train_epoch2").stdout

@@ -55,7 +55,7 @@ def test_older_checkpoints_of_a_loop_give_up_their_optimizers_and_keep_their_mod
 def test_no_run_goes_on_from_a_thinned_checkpoint_and_one_that_would_takes_the_newest_whole(tmp_path):
     loop(tmp_path, 4, thin_after=1)
     with (
-        pytest.raises(CheckpointThinnedError, match="no run goes on from it"),
+        pytest.raises(CheckpointThinnedError, match="no run can resume from it"),
         Run(tmp_path, {"model": torch.nn.Linear(200, 200)}, checkpointing=rule(), resume="train_epoch0"),
     ):
         pass
@@ -69,7 +69,7 @@ def test_a_thinned_checkpoint_is_not_forked_nor_replayed(tmp_path):
 
     loop(tmp_path / "run", 2, thin_after=1)
     place = tmp_path / "run" / "train_epoch0.ckpt.mml"
-    with pytest.raises(CheckpointThinnedError, match="no run goes on from it"):
+    with pytest.raises(CheckpointThinnedError, match="no run can resume from it"):
         holdfast.fork(place, tmp_path / "fork")
     assert not (tmp_path / "fork").exists()
     assert command("replay", place, "--", "true").exit_code == 6

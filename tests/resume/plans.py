@@ -66,7 +66,11 @@ class Saving:
     def _rule(self, options: Mapping[str, Any]) -> Checkpointing | None:
         if self.directory is None:
             return None
-        on_disk = {} if options.get("mode") == "memory" else {"mode": "disk", "write": Write(durability=self.durability)}
+        on_disk = (
+            {}
+            if options.get("mode") == "memory"
+            else {"mode": "disk", "write": Write(durability=self.durability)}
+        )
         return Checkpointing(**on_disk, **options)
 
 

@@ -44,14 +44,14 @@ def extra():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"second": "renamed"}, ["'second' had been run or begun, and is not in the plan any more"]),
+        ({"second": "renamed"}, ["'second' had been run or begun, and is no longer in the plan"]),
         ({"batch_size": 4}, ["'second: data': batch_size was 8 and is 4"]),
         ({"data_seed": 7}, ["'second: data': digest was"]),
         ({"epochs": (2, 1)}, ["'second': 3 epochs had been run, and the plan now has 1"]),
         ({"before": extra}, ["'look' is new, and stands before phases that had been run"]),
         ({"label": "other"}, ["is of experiment 'plan', and this is 'other'"]),
         ({"freeze": ("encoder",)}, ["'second': freeze was [] and is ['encoder']"]),
-        ({"callbacks": (Callback(),)}, ["there were 1 callbacks of the experiment and are 2"]),
+        ({"callbacks": (Callback(),)}, ["the experiment had 1 callbacks and has 2"]),
         (
             {"batch_size": 4, "freeze": ("head",)},
             ["batch_size was 8 and is 4", "freeze was [] and is ['head']"],

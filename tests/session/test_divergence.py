@@ -59,7 +59,7 @@ def test_by_default_nothing_is_done(tmp_path):
 def test_a_loop_stops_at_the_hook_at_which_its_loss_is_not_finite(tmp_path):
     with pytest.raises(errors.DivergenceError, match="loss is nan at batch_end") as stop:
         loop(tmp_path, bad=at(2, 1), on_divergence="stop")
-    assert stop.value.healthy == f"{tmp_path}/train_epoch1.ckpt.mml"
+    assert stop.value.newest_finite == f"{tmp_path}/train_epoch1.ckpt.mml"
     assert not stop.value.can_roll_back
     assert {listed.record.name for listed in holdfast.scan(tmp_path)} == {"train_epoch0", "train_epoch1"}
 
@@ -97,7 +97,7 @@ def test_an_experiment_stops_at_a_loss_that_is_not_finite(tmp_path):
     experiment = make(tmp_path, phase, callbacks=[At("batch_end", 2, 1, do=poison)])
     with pytest.raises(errors.DivergenceError, match="loss is nan") as stop:
         experiment.run(progress=False)
-    assert stop.value.healthy == f"{tmp_path}/train/train_epoch1.ckpt.mml"
+    assert stop.value.newest_finite == f"{tmp_path}/train/train_epoch1.ckpt.mml"
     assert experiment.history[0].status == "failed"
 
 
@@ -222,7 +222,7 @@ def test_code_after_the_batches_can_see_that_a_rollback_is_due(tmp_path):
 
 
 def test_without_a_finite_checkpoint_there_is_nothing_to_go_back_to(tmp_path):
-    with pytest.raises(errors.DivergenceError, match="No checkpoint of it is finite"):
+    with pytest.raises(errors.DivergenceError, match="None of its checkpoints is finite"):
         loop(tmp_path, bad=at(0, 1), on_divergence="rollback")
 
 

@@ -107,7 +107,12 @@ def test_a_changed_order_of_the_data_is_named(tmp_path):
     data = holdfast.Dataset(x=np.stack(batches))
     for directory, then, now, said in (
         (tmp_path / "order", {"seed": 1}, {"seed": 2}, "the data give another next batch"),
-        (tmp_path / "fields", {"batch_size": 1}, {"batch_size": 2}, "the data give another next batch"),
+        (
+            tmp_path / "fields",
+            {"batch_size": 1},
+            {"batch_size": 2},
+            "the data give another next batch",
+        ),
     ):
         with pytest.raises(Crash):
             dataset_loop(directory, data, crash=3, **then)
@@ -156,7 +161,7 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
     with pytest.raises(Crash):
         go(tmp_path / "runs", crash=3)
     np.save(file, np.arange(16.0) + 1)
-    assert go(tmp_path / "runs").last_resume.verdict == "not exact: the data hold other values than they did"
+    assert go(tmp_path / "runs").last_resume.verdict == "not exact: the data's values have changed"
 
 
 def test_data_that_changed_between_two_epochs_are_named_as_soon_as_they_are_there(tmp_path):
@@ -172,7 +177,7 @@ def test_data_that_changed_between_two_epochs_are_named_as_soon_as_they_are_ther
     with pytest.raises(Crash):
         go(np.arange(8.0), crash=(1, 0))
     run = go(np.arange(8.0) + 1)
-    assert run.last_resume.verdict == "not exact: the data hold other values than they did"
+    assert run.last_resume.verdict == "not exact: the data's values have changed"
     assert details(tmp_path)["resume"]["verdict"] == run.last_resume.verdict
 
 

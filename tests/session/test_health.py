@@ -112,7 +112,7 @@ def test_the_quick_look_agrees_with_widening_for_every_bit_pattern(dtype):
         values = numerics.widen(item, dtype)
         assert numerics.all_finite(item, dtype) == bool(np.isfinite(values).all()), item
     whole = numerics.widen(raw.reshape(-1), dtype)
-    assert numerics.count_sick(raw.reshape(-1), dtype) == (
+    assert numerics.count_nonfinite(raw.reshape(-1), dtype) == (
         np.count_nonzero(np.isnan(whole)),
         np.count_nonzero(np.isinf(whole)),
     )

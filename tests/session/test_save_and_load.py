@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast import Run, Write, errors
+from holdfast import Run, errors
 from holdfast.cli import app
 from holdfast.storage import LocalDisk
 from holdfast.testing import FaultyDisk, RecordingDisk, crash_states

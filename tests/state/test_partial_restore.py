@@ -46,7 +46,7 @@ def test_only_what_is_meant_is_loaded_and_all_else_stays_as_it_is(checkpoint):
     assert {"model_graph/head", "model_graph/optimizer"} <= {*restored.kept}
     assert restored.skipped == ()
     assert "loaded      model_graph/body/0.weight" in restored.report
-    assert "not loaded  model_graph/head: it was to stay as it is" in restored.report
+    assert "not loaded  model_graph/head: kept as it was, as requested" in restored.report
 
 
 def test_what_was_saved_under_one_name_goes_to_another(checkpoint):
@@ -152,7 +152,7 @@ def test_damage_in_what_is_not_meant_does_not_matter_and_in_what_is_changes_noth
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"only": "model_graph/nothing"}, "only: the checkpoint has nothing that is meant by"),
+        ({"only": "model_graph/nothing"}, "only: the checkpoint has nothing that matches"),
         ({"rename": {"model_graph/nothing": "model_graph/body"}}, "has nothing at 'model_graph/nothing'"),
         ({"rename": {"model_graph/body": "model_graph/head"}}, "has something at 'model_graph/head' already"),
     ],

@@ -277,7 +277,7 @@ class Row:
 
 def test_a_saved_object_without_a_live_one_is_a_problem_and_never_a_silent_dict():
     with pytest.raises(
-        StateMismatchError, match=r"rows: a .*Row was saved, and only a live one can take it back"
+        StateMismatchError, match=r"rows: a .*Row was saved, and it can only be restored into a live one"
     ):
         restore(capture({"rows": [Row(1.0)]}), {"rows": []})
     assert rebuild(capture({"rows": [Row(1.0)]})) == {"rows": [{"loss": 1.0}]}

@@ -239,5 +239,5 @@ def test_a_tree_that_would_lead_compiled_code_astray_is_not_let_in(case, bend):
         estimator._predictors[0][0].nodes["is_categorical"][0] = 1
     bend(estimator)
     snapshot = capture({"m": estimator})
-    with pytest.raises(RestoreIncompleteError, match=r"a node (asks|of a decision tree) "):
+    with pytest.raises(RestoreIncompleteError, match=r"a node (uses|of a decision tree) "):
         restore(snapshot, {"m": clone(ESTIMATORS[case][0])})

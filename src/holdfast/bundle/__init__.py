@@ -1,4 +1,4 @@
-"""Bundles: checkpoints on disk, each a plain directory that is complete in itself."""
+"""Bundles: checkpoints on disk, each a plain directory that is self-contained."""
 
 from ._archive import archive as archive
 from ._commit import commit as commit

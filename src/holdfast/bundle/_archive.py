@@ -1,4 +1,4 @@
-"""A complete copy of a bundle, for keeping or sending: it shares nothing, and its arrays may be compressed.
+"""A complete copy of a bundle, to keep or to send: it shares nothing, and its arrays may be compressed.
 
 Plain arrays go into one pack, compressed ones into another. Digests are of the bytes as they were saved, so
 the copy is verified like its original. A few pieces at a time are in memory.
@@ -29,7 +29,7 @@ from ._write import write_file
 
 _THREADS = 2
 _AHEAD = 4  # pieces in memory
-_MIN_BYTES = 4096  # what is smaller gains nothing that counts
+_MIN_BYTES = 4096  # smaller arrays gain nothing worth having
 _WORTHWHILE = 0.97  # of its size; what shrinks less stays as it is, and can be mapped
 
 
@@ -38,12 +38,12 @@ def archive(
 ) -> CheckpointRecord:
     """Commit a copy of `opened` as `directory/name.ckpt.mml`, with `compressed` arrays where that gains 3 %.
 
-    The copy's record is the original's but for its id, name, parent (the original) and sizes.
+    The copy's record equals the original's except for id, name, parent (the original) and sizes.
 
     Raises: as `commit`; PieceDamagedError if the original is not what was saved; UsageError without zstandard.
     """
     if compressed:
-        compress(np.zeros(1, np.uint8), "uint8")  # say now that the package is not there
+        compress(np.zeros(1, np.uint8), "uint8")  # fail now if the package is missing
     return commit(disk, directory, name, _Copying(opened, name, compressed), overwrite=overwrite)
 
 

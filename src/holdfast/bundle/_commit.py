@@ -1,4 +1,4 @@
-"""The only place where a checkpoint comes to exist.
+"""The only place where a checkpoint is created.
 
 *New name*: build everything in `.NAME.<id>.part/` beside its place; sync packs, tree, record and the
 directory; rename the directory to `NAME.ckpt.mml` (onto a non-empty one that fails: someone else won);
@@ -8,8 +8,9 @@ unfinished save.
 *Overwriting*: write new files beside the old ones under the new id (packs kept from the old checkpoint
 are linked again under the new id), sync them and the directory; rename the new record over the old; sync
 the directory; **only then** unlink the names of the replaced record that the current record does not
-name. Then sync the directory above, whose entry for the bundle may not be durable yet. At every instant the name is the old checkpoint or the new one. (A pinned one is never
-replaced: it is renamed to `NAME.pinned-<id>.ckpt.mml` first, and the save is one of a new name.) An error between the rename and
+name. Then sync the directory above, whose entry for the bundle may not be durable yet. At every instant the
+name is the old checkpoint or the new one. (A pinned one is never replaced: it is renamed to
+`NAME.pinned-<id>.ckpt.mml` first, and the save is one of a new name.) An error between the rename and
 that sync is a `CommitUncertainError`: nothing is removed.
 
 Every step inside a bundle goes through an open directory, so a bundle that is deleted meanwhile takes
@@ -55,7 +56,7 @@ logger = logging.getLogger("holdfast")
 
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _NO_REGULAR_FILE = {errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO}
-_ATTEMPTS = 10  # each is lost only to somebody else's committed save or deletion of the same name
+_ATTEMPTS = 10  # one is lost only to another process's committed save or deletion of the same name
 
 
 class Fill(Protocol):
@@ -94,7 +95,7 @@ def commit(
 
 
 def make_directories(disk: Storage, path: str) -> list[str]:
-    """Create `path` and what is missing above it; returns the parents whose entries are not yet durable."""
+    """Create `path` and its missing parents; returns the parents whose entries are not yet durable."""
     missing = []
     while True:
         try:
@@ -124,7 +125,7 @@ def parent(path: str) -> str:
 def _commit_new(
     disk: Storage, directory: str, name: str, fill: Fill, created: list[str], durable: bool
 ) -> CheckpointRecord | None:
-    """None if someone else took the name."""
+    """None if another process took the name."""
     id = new_id()
     place, part = bundle_path(directory, name), part_path(directory, name, id)
     disk.mkdir(part)
@@ -173,7 +174,7 @@ def _sync_names(disk: Storage, directory: str, created: list[str]) -> None:
 def _commit_over(
     disk: Storage, directory: str, name: str, fill: Fill, durable: bool
 ) -> CheckpointRecord | None:
-    """None if the bundle went away meanwhile, or was damaged or pinned and made way."""
+    """None if the bundle went away meanwhile, or was damaged or pinned, and was renamed."""
     id, place = new_id(), bundle_path(directory, name)
     try:
         inside = disk.open_directory(place)
@@ -181,7 +182,7 @@ def _commit_over(
         return None
     with inside:
         if _is_damaged(inside, place):
-            _set_aside(disk, place, id, inside)
+            _rename_damaged(disk, place, id, inside)
             return None
         if is_pinned_inside(inside):
             _make_way(disk, directory, name, inside)
@@ -194,7 +195,7 @@ def _commit_over(
             finally:
                 held.release()
         except FileNotFoundError:
-            # Deleted under our hands: the files that we were writing went with it.
+            # Deleted meanwhile: the files that we were writing went with it.
             if not _is_still(disk, place, inside):
                 return None
             raise
@@ -202,16 +203,16 @@ def _commit_over(
             if not _is_still(disk, place, inside):
                 return None
             if durable:
-                _sync_names(disk, directory, [])  # its maker may have died before that, or did not want to
+                _sync_names(disk, directory, [])  # its maker may have died before that, or without durability
             return record
 
 
 def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:
-    """Rename a pinned bundle, whole and pinned as it is, so that its name is free for the save."""
+    """Rename a pinned bundle, unchanged and still pinned, to free its name for the save."""
     place = bundle_path(directory, name)
     aside = bundle_path(directory, pinned_name(name, _record_in(inside, place).id))
     if _moved(disk, place, aside, inside):
-        logger.warning("%s is pinned and stays: it is called %s from now on", place, aside)
+        logger.warning("%s is pinned, so it was kept: it was renamed to %s", place, aside)
 
 
 def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) -> CheckpointRecord | None:
@@ -254,11 +255,11 @@ def _unlink_replaced(inside: Directory, place: str, id: str, replaced: Checkpoin
                     inside.unlink(name)
 
 
-def _set_aside(disk: Storage, place: str, id: str, inside: Directory) -> None:
+def _rename_damaged(disk: Storage, place: str, id: str, inside: Directory) -> None:
     """Rename a damaged bundle to `NAME.ckpt.mml.damaged-<id>`: never deleted, never in the way."""
     aside = f"{place}.damaged-{id}"
     if _moved(disk, place, aside, inside):
-        logger.warning("%s is damaged; it was set aside as %s", place, aside)
+        logger.warning("%s is damaged; it was renamed to %s, and nothing in it was deleted", place, aside)
 
 
 def _moved(disk: Storage, place: str, aside: str, inside: Directory) -> bool:
@@ -268,12 +269,12 @@ def _moved(disk: Storage, place: str, aside: str, inside: Directory) -> bool:
     disk.rename(place, aside)
     if _is_still(disk, aside, inside):
         return True
-    disk.rename(aside, place)  # somebody else had just put another in its place
+    disk.rename(aside, place)  # another process had just put another in its place
     return False
 
 
 def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
-    """Whether the record of `id` is, or for all we can see may be, the bundle's."""
+    """Whether the record of `id` is, or for all we can see may be, that of the bundle."""
     try:
         return read_record(inside, place).id == id
     except FileNotFoundError:

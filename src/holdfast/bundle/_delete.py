@@ -1,6 +1,6 @@
 """Deleting: the bundle is renamed away first, so that a kill anywhere leaves it there or gone.
 
-Its new name says how far it got. `.NAME.<id>.aside`: moved away, to look whether it is the checkpoint
+Its new name says how far it got. `.NAME.<id>.aside`: moved away, to check whether it is the checkpoint
 meant (it may have been overwritten since the caller looked). `.NAME.<random>.trash`: it is, and nothing
 brings it back. Out of `.aside` it can be renamed only once: to the trash, or back to its place. So a
 sweeper may settle what a dead deleter left, and no bundle comes back that somebody is emptying.
@@ -66,14 +66,14 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
 
 
 def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) -> None:
-    """From `aside` to the trash, or back to `path` if it is another checkpoint by now."""
+    """From `aside` to the trash, or back to `path` if it has become another checkpoint."""
     try:
         _check_id(disk, aside, path, expected_id)
     except CheckpointReplacedError:
-        # If the name is taken again by now, what we moved has been replaced and nobody misses it.
+        # If the name is taken again, what we moved has been replaced and is not needed.
         if put_back(disk, aside, path):
             raise
-    except (OSError, SaveError):  # nobody knows which it is
+    except (OSError, SaveError):  # which one it is cannot be known
         put_back(disk, aside, path)
         raise
     if is_pinned(disk, aside):  # since we looked
@@ -107,6 +107,6 @@ def _check_is_bundle(disk: Storage, path: str) -> None:
         with disk.open_directory(path) as inside:
             names = inside.names()
     except NotADirectoryError:
-        raise CheckpointNotFoundError(path, "this is not a checkpoint's directory") from None
+        raise CheckpointNotFoundError(path, "this is not the directory of a checkpoint") from None
     if RECORD not in names and not any(is_ours(name) for name in names):
-        raise CheckpointNotFoundError(path, "this is not a checkpoint's directory")
+        raise CheckpointNotFoundError(path, "this is not the directory of a checkpoint")

@@ -1,4 +1,4 @@
-"""What dead writers left behind: unfinished saves and deletions, and nothing else.
+"""Unfinished saves and deletions that dead writers left behind, and nothing else.
 
 An unfinished save belongs to whoever holds the lock on its owner file. It is a leftover only if the lock
 can be taken *and* nothing in it was written for an hour by the disk's own clock (a day where locks do not
@@ -62,7 +62,7 @@ def sweep(disk: Storage, directory: str, now_s: float) -> list[str]:
 
 
 def remove_trash(disk: Storage, directory: str, path: str) -> None:
-    """Remove a directory of `directory` that is no checkpoint any more, but for strangers' files."""
+    """Remove a directory of `directory` that is no longer a checkpoint, except for files that are not ours."""
     sync_removal(disk, directory)
     empty_trash(disk, path)
 
@@ -74,7 +74,7 @@ def sync_removal(disk: Storage, directory: str) -> None:
 
 
 def empty_trash(disk: Storage, path: str) -> None:
-    """Remove what was a checkpoint, but for strangers' files; its name's end must be durable."""
+    """Remove what was a checkpoint, except for files that are not ours; the end of its name must be durable."""
     with contextlib.suppress(FileNotFoundError):  # others may be removing it too
         with disk.open_directory(path) as inside:
             for entry in inside.names():
@@ -85,7 +85,7 @@ def empty_trash(disk: Storage, path: str) -> None:
 
 
 def sweep_bundle(inside: Directory, now_s: float | None = None) -> None:
-    """Remove from a bundle the files of overwrites that never came to be."""
+    """Remove from a bundle the files of overwrites that were never committed."""
     with contextlib.suppress(OSError, HoldfastError):
         record = read_record(inside, "")
         named = {record.tree.name, *(pack.name for pack in record.packs)}
@@ -131,7 +131,7 @@ def record_in(disk: Storage, path: str) -> CheckpointRecord | None:
 
 
 def _settle(disk: Storage, aside: str, directory: str, name: str, id: str) -> str | None:
-    """Finish or undo what a deleter left in doubt; returns the trash, None if it was undone."""
+    """Finish or undo a deletion left in doubt; returns the trash, None if it was undone."""
     record = record_in(disk, aside)
     if is_pinned(disk, aside):
         put_pinned_back(disk, aside, directory, name, id)

@@ -43,7 +43,7 @@ class Packs:
             UsageError: the bundle has been closed.
         """
         if name not in self._files:
-            raise UsageError(f"{self._place} has been closed; open it again to read more of it")
+            raise UsageError(f"{self._place} has been closed; open it again to read from it")
         return self._files[name]
 
     def spans(self, pack: str) -> Mapping[str, tuple[int, int]]:
@@ -111,7 +111,7 @@ class Packs:
         return Run(pieces[0].file, start)
 
     def map(self, pack: str) -> memoryview:
-        """The whole pack as read-only memory that outlives its closing; OSError where the disk cannot."""
+        """The entire pack as read-only memory that outlives its closing; OSError where the disk cannot."""
         if pack not in self._maps:
             self._maps[pack] = self.file(pack).map()
         return self._maps[pack]
@@ -140,7 +140,7 @@ class Packs:
     def _difference(
         self, leaf: Leaf, piece: Piece, found_xxh3: str, found_blake3: str = ""
     ) -> PieceDamagedError | None:
-        """What is wrong with bytes of these digests in the place of `piece`; None if nothing is."""
+        """What is wrong with bytes of these digests where `piece` should be; None if nothing is."""
         for expected, found in ((piece.xxh3, found_xxh3), (piece.blake3, found_blake3)):
             if found and found != expected:
                 distrust(piece.file, piece.blake3)

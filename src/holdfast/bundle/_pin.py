@@ -1,6 +1,6 @@
-"""Pins: an empty file `pinned` in a bundle's directory, so that no rule and no save of its name removes it.
+"""Pins: an empty file `pinned` in a bundle's directory, so that no policy, and no save of its name, removes it.
 
-It is no part of the checkpoint: no record names it, and a copy of the bundle has none.
+It is not part of the checkpoint: no record names it, and a copy of the bundle has none.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def pin(disk: Storage, path: str) -> bool:
         now = read_record(inside, path).id if is_at(disk, path, inside) else None
         if now != id:
             with contextlib.suppress(FileNotFoundError):
-                inside.unlink(PINNED)  # it is another checkpoint's by now, which nobody meant
+                inside.unlink(PINNED)  # by now it is on another checkpoint, which nobody pinned
             raise CheckpointReplacedError(path, id, now)
         return True
 
 
 def unpin(disk: Storage, path: str) -> bool:
-    """Take the pin away; False if there was none.
+    """Remove the pin; False if there was none.
 
     Raises:
         CheckpointNotFoundError: there is no checkpoint.
@@ -48,7 +48,7 @@ def unpin(disk: Storage, path: str) -> bool:
     with _failing(path), disk.open_directory(path) as inside:
         if not is_pinned_inside(inside):
             return False
-        with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
             inside.unlink(PINNED)
         inside.sync()
         return True
@@ -68,7 +68,7 @@ def is_pinned_inside(inside: Directory) -> bool:
 
 
 def file_sizes(disk: Storage, path: str) -> dict[Hashable, int]:
-    """The bytes of the bundle's files by what tells files of a disk apart; empty if it is gone."""
+    """The bytes of the bundle's files by file identity; empty if it is gone."""
     sizes: dict[Hashable, int] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), disk.open_directory(path) as inside:
         for name in inside.names():

@@ -1,4 +1,4 @@
-"""Proof that a pack still holds what was written to it, asked for before it is shared again: media rot."""
+"""Proof that a pack still holds what was written to it, required before it is shared again: media rot."""
 
 from __future__ import annotations
 

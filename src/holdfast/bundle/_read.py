@@ -41,7 +41,7 @@ _OPEN_ATTEMPTS = 5
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread reads at a time, at least
-_SCRATCH_BYTES = 32 << 20  # of all pieces that are read ahead of somebody who takes them one by one
+_SCRATCH_BYTES = 32 << 20  # for all pieces that are read ahead for one consumer
 _CHECKED_BYTES = 512 << 10  # a part of a piece that stays in the cache while it is read and digested
 
 
@@ -69,7 +69,7 @@ def read_record(directory: Directory, place: str) -> CheckpointRecord:
     except OSError as err:
         raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
     with closing(file):
-        return decode_record(bytes(_read_whole(file, MAX_RECORD_BYTES, place, "record")), place)
+        return decode_record(bytes(_read_bounded(file, MAX_RECORD_BYTES, place, "record")), place)
 
 
 def is_at(disk: Storage, path: str, inside: Directory) -> bool:
@@ -87,7 +87,7 @@ class Bundle:
     Raises (on construction):
         CheckpointNotFoundError: there is no bundle.
         CheckpointReplacedError: the name holds another checkpoint than `expected_id`.
-        CheckpointDamagedError: a file is missing, or has not its size; it is not whole.
+        CheckpointDamagedError: a file is missing or has the wrong size; the checkpoint is not complete.
         FormatVersionError: it was written in a newer format.
     """
 
@@ -101,7 +101,7 @@ class Bundle:
         lacking = ""
         for attempt in range(_OPEN_ATTEMPTS):
             if attempt:
-                time.sleep(0.001 * attempt)  # an overwrite is removing the files that we were told of
+                time.sleep(0.001 * attempt)  # an overwrite is removing the files that the record named
             try:
                 with disk.open_directory(self.path) as directory:
                     record = read_record(directory, self.path)
@@ -109,12 +109,14 @@ class Bundle:
                         raise CheckpointReplacedError(self.path, str(expected_id), record.id)
                     missing = self._open_files(directory, record)
             except NotADirectoryError:
-                raise CheckpointNotFoundError(self.path, "this is not a checkpoint's directory") from None
+                raise CheckpointNotFoundError(
+                    self.path, "this is not the directory of a checkpoint"
+                ) from None
             except FileNotFoundError:
-                lacking = ""  # it is being deleted, or is gone
+                lacking = ""  # it is being deleted, or was deleted
                 continue
             except ValueError:  # NUL in the path
-                raise CheckpointNotFoundError(self.path, "this is no path") from None
+                raise CheckpointNotFoundError(self.path, "this is not a path") from None
             except HoldfastError:
                 raise
             except OSError as err:
@@ -145,14 +147,14 @@ class Bundle:
 
     @property
     def tree(self) -> Node:
-        """The state, with a `Leaf` where an array's bytes are to be asked for."""
+        """The state, with a `Leaf` for each array, with which its bytes are requested."""
         return self.stored.tree
 
     @cached_property
     def stored(self) -> StoredTree:
         """The tree with the places of its pieces, checked against the record's digest."""
         entry = self.record.tree
-        data = _read_whole(self._packs.file(entry.name), MAX_TREE_BYTES, self.path, "state tree")
+        data = _read_bounded(self._packs.file(entry.name), MAX_TREE_BYTES, self.path, "state tree")
         if blake3(data).hexdigest() != entry.digest:
             raise CheckpointDamagedError(
                 self.path, f"its state tree {entry.name} has another digest than recorded"
@@ -185,7 +187,7 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
         pieces, codec = self.stored.pieces[leaf.path], self.stored.codecs.get(leaf.path)
-        if len(pieces) == 1:  # as of thousands of small ones: no detour
+        if len(pieces) == 1:  # as in thousands of small leaves: skip the machinery
             self._packs.read(leaf, pieces[0], out.data, codec)
         else:
             self.read_all([(leaf, out)])
@@ -194,7 +196,7 @@ class Bundle:
         """Fill many leaves at once, checked: threads read pieces, whichever leaf they belong to.
 
         Raises:
-            PieceDamagedError: bytes are not what was saved; what was wanted may hold some of them.
+            PieceDamagedError: bytes are not what was saved; the buffers may hold some of them.
         """
         jobs = [self._pool.submit(self._read_batch, batch) for batch in self._batches(wanted)]
         try:
@@ -203,12 +205,12 @@ class Bundle:
         finally:
             for job in jobs:
                 job.cancel()
-            wait(jobs)  # or a thread could still write into memory that is about to be filled anew
+            wait(jobs)  # or a thread could still write into memory that is about to be reused
 
     def _batches(
         self, wanted: Sequence[tuple[Leaf, Bytes]]
     ) -> Iterator[list[tuple[Leaf, Piece, memoryview]]]:
-        """All pieces, in runs that are worth a thread's while."""
+        """All pieces, in runs large enough for a thread."""
         batch: list[tuple[Leaf, Piece, memoryview]] = []
         batch_bytes = 0
         for leaf, out in wanted:
@@ -262,9 +264,9 @@ class Bundle:
         return data
 
     def view(self, leaf: Leaf) -> Bytes:
-        """The leaf's bytes, checked, as read-only memory that outlives this bundle's closing.
+        """The leaf's bytes, checked, as read-only memory that stays valid after the bundle is closed.
 
-        It is the pack's own, mapped, if its pieces stand one behind the other in one pack and its items are
+        The pack itself is mapped if the leaf's pieces are contiguous in one pack and its items are
         aligned there; else, if it is compressed, and where the disk cannot map, a copy.
 
         Raises:
@@ -291,7 +293,7 @@ class Bundle:
         )
 
     def pieces(self, leaf: Leaf) -> list[StoredPiece]:
-        """The leaf's bytes in order, for who wants no more of them in memory at a time than a piece."""
+        """The leaf's bytes in order, for callers that want one piece in memory at a time."""
         return [StoredPiece(start, size, piece.blake3, piece) for start, size, piece in self._pieces(leaf)]
 
     def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
@@ -332,7 +334,7 @@ class Bundle:
             yield from found
 
     def _pieces(self, leaf: Leaf) -> Iterator[tuple[int, int, Piece]]:
-        """Where in the leaf each piece begins, its size, and where it is."""
+        """The offset of each piece in the leaf, its size, and where it is stored."""
         start = 0
         for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
             yield start, size, piece
@@ -343,7 +345,7 @@ class Bundle:
         return ThreadPoolExecutor(_THREADS, thread_name_prefix="holdfast-read")
 
     def close(self) -> None:
-        """Let go of the files; nothing can be read afterwards."""
+        """Close the files; nothing can be read afterwards."""
         if "_pool" in self.__dict__:
             self._pool.shutdown()
             del self._pool
@@ -358,7 +360,7 @@ class Bundle:
         self.close()
 
 
-def _read_whole(file: ReadFile, limit: int, place: str, what: str) -> bytearray:
+def _read_bounded(file: ReadFile, limit: int, place: str, what: str) -> bytearray:
     if file.size > limit:
         raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
     data = bytearray(file.size)

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..records import CheckpointRecord, Snapshot
 from ..storage import Directory, Storage
 from ._commit import commit
-from ._finite import Watched, health, watch_none
+from ._finite import Watched, nonfinite_details, watch_none
 from ._format.names import bundle_path
 from ._sharing import Sharing
 from ._write import FileWriter, Written
@@ -51,7 +51,7 @@ class _Filling:
             bytes_captured=written.bytes_captured,
             bytes_written=written.bytes_written,
             bytes_shared=written.bytes_shared,
-            details={**self.draft.details, **health(written.sick)},
+            details={**self.draft.details, **nonfinite_details(written.nonfinite)},
         )
         return record if self.finish is None else self.finish(record)
 
@@ -70,10 +70,10 @@ def save(
 ) -> CheckpointRecord:
     """Commit `snapshot` as `directory/draft.name.ckpt.mml`; `draft` says all but id, files and bytes.
 
-    `now_s`: seconds, by the clock by which `sharing` has learned; on one that stands still nothing grows old,
+    `now_s`: seconds, by the clock that `sharing` uses; if it stands still nothing grows old,
     and no pack is read again before it is linked. `finish`: adds what is known only when the record is written.
-    `is_watched`: which floating arrays should be finite; what is not is in the record's details as `health`. Arrays
-    whose bytes are only linked are looked at like all others.
+    `is_watched`: which floating arrays should be finite; the others are named in the record's details as `health`. Arrays
+    whose bytes are only linked are checked like all others.
 
     Raises: as `commit`; UsageError if the state's structure is too deep or too large.
     """

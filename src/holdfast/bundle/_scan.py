@@ -11,12 +11,12 @@ from ..storage import Storage
 from ._format.names import SUFFIX
 from ._read import is_at, read_record
 
-_LOOKS = 5  # each is in vain only if a bundle of this name was deleted meanwhile
+_LOOKS = 5  # one fails only if a bundle of this name was deleted meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A bundle that is there: its record, or why it has none that can be trusted."""
+    """A bundle that is there: its record, or why it has no usable one."""
 
     path: str
     record: CheckpointRecord | None
@@ -28,7 +28,7 @@ def scan(
 ) -> Iterator[Listed]:
     """Every bundle below `directory`, in no order. Hidden folders and symbolic links are not followed.
 
-    `enters` is asked of each other folder whether to look into it.
+    `enters` decides for every other folder whether to search it.
 
     Raises:
         CheckpointDamagedError: the disk fails to list a directory, so there may be more than can be seen.
@@ -55,7 +55,7 @@ def by_age(listed: Listed) -> tuple[tuple[int, str, str], str]:
 
 
 def look(disk: Storage, path: str) -> Listed | None:
-    """What the bundle at `path` says of itself; None if it is not there."""
+    """The bundle at `path` with its record; None if it is not there."""
     for _ in range(_LOOKS):
         try:
             with disk.open_directory(path) as inside:

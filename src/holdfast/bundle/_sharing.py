@@ -1,15 +1,15 @@
-"""Which bytes need not be written again: the generations rule.
+"""Which bytes need not be written again: sharing by generations.
 
 A pack of an earlier checkpoint is linked into the new one if at least half of its bytes are live there,
 at most 64 of them, each at most 32 times (so that one rotten sector cannot spoil every checkpoint).
-Unchanged pieces that are in no such pack are rewritten, apart from what changed, into packs by age:
+Unchanged pieces that are in no such pack are rewritten, apart from what changed, into packs by age,
 floor(log2(saves survived)). So the files of a bundle never exceed twice its live bytes, and what never
 changes is rewritten about log2(saves) times. After generational garbage collection: H. Lieberman and
 C. Hewitt, CACM 26(6), 1983, pp. 419-429.
 
 Bytes rot on the medium after they were written. What was last written or compared over an hour ago has to be
 read and compared before it is linked again; a pack that fails is linked no more, and its pieces are written
-afresh from the live state.
+again from the live state.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Digested(msgspec.Struct, frozen=True, gc=False):
     cut: Cut
     blake3: str
     xxh3: str
-    sick: tuple[int, int] | None = None  # NaNs and infinities, if it was looked at and has any
+    nonfinite: tuple[int, int] | None = None  # NaNs and infinities, if it was checked and has any
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Sharing:
         self._num_rotten = len(distrusted_since(0))  # what was found before concerns no pack of ours
 
     def refresh(self) -> None:
-        """Forget the packs in which rot has been found since: their pieces are written afresh, all of them."""
+        """Forget the packs in which rot has been found since: all their pieces are written again."""
         rotten = distrusted_since(self._num_rotten)
         self._num_rotten += len(rotten)
         bad = {self._packs[name] for name, _ in rotten if name in self._packs}
@@ -138,11 +138,11 @@ class Sharing:
         }
 
     def distrust(self, pack: KnownPack) -> None:
-        """This pack has rotted: until somebody verifies a bundle that holds it, it is linked no more."""
+        """This pack has rotted: it is not linked again until a bundle that holds it has been verified."""
         pack.homes.clear()
 
     def plan(self, pieces: Sequence[Digested], seq: int, unlinkable: Set[KnownPack] = frozenset()) -> Plan:
-        """Decide for the state of checkpoint `seq`; `unlinkable` packs have been tried in vain."""
+        """Decide for the state of checkpoint `seq`; `unlinkable` packs have been tried without success."""
         served: dict[KnownPack, list[Digested]] = {}
         for piece in pieces:
             known = self.find(piece)

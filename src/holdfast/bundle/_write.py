@@ -1,7 +1,7 @@
 """From a snapshot to the files of a bundle: digest, link what is known, write the rest.
 
 Pieces are digested by several threads while those that are new stream to the disk; how the known ones
-are served is decided when all are known. Nothing here makes a checkpoint exist: that is `_commit`'s job.
+are served is decided when all are known. Nothing here creates a checkpoint: that is `_commit`'s job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xxhash import xxh3_128_hexdigest
 from ..errors import SnapshotTornError
 from ..records import FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
-from ._finite import Watched, sick_pieces, watch_none
+from ._finite import Watched, nonfinite_pieces, watch_none
 from ._format.names import pack_file, tree_file
 from ._format.pack import PackWriter, in_pack_order
 from ._format.pieces import Cut, Piece, cuts
@@ -35,7 +35,7 @@ logger = logging.getLogger("holdfast")
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 _SMALL_BYTES = 64 << 10  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
-_AHEAD = 4 * _THREADS  # batches digested before the disk has asked for them
+_AHEAD = 4 * _THREADS  # batches digested before the disk needs them
 _FEW = 1  # the same, where their bytes are made for it
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,
@@ -44,7 +44,7 @@ _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCE
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of one checkpoint before its record, and what the record will say of them."""
+    """The files of one checkpoint before its record, and what goes into the record."""
 
     stored: StoredTree
     tree: FileEntry
@@ -52,7 +52,7 @@ class Written:
     bytes_captured: int
     bytes_written: int
     bytes_shared: int
-    sick: Mapping[str, tuple[int, int]]  # NaNs and infinities of each leaf that was looked at and has any
+    nonfinite: Mapping[str, tuple[int, int]]  # NaNs and infinities of each leaf that was checked and has any
     proven_s: Mapping[str, float]  # for pieces that were linked, by BLAKE3: when last written or compared
 
 
@@ -118,7 +118,7 @@ class FileWriter:
             bytes_captured=sum(leaf.size_bytes for leaf in state),
             bytes_written=size + len(data),
             bytes_shared=shared.size_bytes,
-            sick=_sick(digests.values()),
+            nonfinite=_nonfinite(digests.values()),
             proven_s=self._proven_s,
         )
 
@@ -130,7 +130,7 @@ class FileWriter:
         digests: dict[Cut, Digested],
         known: list[Digested],
     ) -> Generator[tuple[Digested, memoryview], None, None]:
-        """Each distinct piece that no known pack has, as soon as it is digested; the others go to `known`."""
+        """Each distinct piece that is in no known pack, as soon as it is digested; the others go to `known`."""
         seen: set[str] = set()
         with closing(_digest(snapshot, order, self._is_watched)) as digested:
             for piece, data in digested:
@@ -195,17 +195,17 @@ class FileWriter:
             if rot is None:
                 linked[pack] = name
                 return True
-            self._directory.unlink(name)  # not ours to spread
+            self._directory.unlink(name)  # do not spread the rot
             sharing.distrust(pack)
             logger.warning(
-                "%s has rotted on the disk: %s. What it holds of the live state is written afresh; "
-                "`holdfast verify` says which checkpoints it harms.", source, rot
+                "%s has rotted on the disk: %s. Its part of the live state is written again; "
+                "`holdfast verify` lists the checkpoints that it damages.", source, rot
             )  # fmt: skip
             return False
         return False
 
     def _rot(self, pack: KnownPack, name: str, served: Sequence[Digested], sharing: Sharing) -> str | None:
-        """What is wrong with the pack's size, or with `served` if nobody has looked for long; None if nothing."""
+        """What is wrong with the pack's size, or with `served` if it has not been checked for long; None if nothing."""
         found = self._directory.status(name)
         if not found.is_file or found.size != pack.entry.size:
             return f"it has {found.size} bytes instead of {pack.entry.size}"
@@ -255,7 +255,7 @@ class _Shared:
 
 
 def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -> None:
-    """Create a small file whole."""
+    """Create a small file in one write."""
     file = directory.create(name)
     try:
         file.write(data)
@@ -268,13 +268,13 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
 def _digest(
     snapshot: Snapshot, pieces: Sequence[Cut], is_watched: Watched
 ) -> Generator[tuple[Digested, memoryview], None, None]:
-    """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of who asks."""
+    """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of the consumer."""
     threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[_Job | Future[list[tuple[Digested, memoryview]]]] = deque()
         try:
             for batch in _batches(pieces):
-                # The interpreter lock is held for small pieces: threads would only quarrel over it.
+                # The interpreter lock is held for small pieces: threads would only contend for it.
                 is_small = batch[0].size < _SMALL_BYTES
                 job = _Job(snapshot, batch, is_watched)
                 ahead.append(job if is_small else _begin(pool, job))
@@ -288,7 +288,7 @@ def _digest(
 
 
 class _Job:
-    """A batch that is digested by who asks for it: what a `Future` is, without a thread."""
+    """A batch that is digested when its result is requested: what a `Future` is, without a thread."""
 
     def __init__(self, snapshot: Snapshot, batch: list[Cut], is_watched: Watched) -> None:
         self._snapshot, self._batch, self._is_watched = snapshot, batch, is_watched
@@ -324,20 +324,20 @@ def _digest_batch(
     snapshot: Snapshot, batch: Sequence[Cut], is_watched: Watched
 ) -> list[tuple[Digested, memoryview]]:
     pieces = [(cut, _bytes(snapshot, cut)) for cut in batch]
-    sick = sick_pieces(pieces, is_watched)
+    nonfinite = nonfinite_pieces(pieces, is_watched)
     return [
-        (Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data), sick.get(cut)), data)
+        (Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data), nonfinite.get(cut)), data)
         for cut, data in pieces
     ]
 
 
-def _sick(pieces: Iterable[Digested]) -> dict[str, tuple[int, int]]:
+def _nonfinite(pieces: Iterable[Digested]) -> dict[str, tuple[int, int]]:
     """The counts of each leaf: those of all its pieces together."""
     found: dict[str, tuple[int, int]] = {}
     for piece in pieces:
-        if piece.sick is not None:
+        if piece.nonfinite is not None:
             nans, infs = found.get(piece.cut.leaf.path, (0, 0))
-            found[piece.cut.leaf.path] = nans + piece.sick[0], infs + piece.sick[1]
+            found[piece.cut.leaf.path] = nans + piece.nonfinite[0], infs + piece.nonfinite[1]
     return found
 
 

@@ -1,8 +1,8 @@
-"""Checkpoints on a disk: open, read, map, archive, derive, fork, remove. No run is needed."""
+"""Checkpoints on a disk: open, read, map, archive, derive, fork and remove them. No run is needed."""
 
 from ._checkpoint import Checkpoint, archive, open, source_of, write_archive
 from ._derived import Part, Pieces, StreamedSnapshot, draft, save_alone
-from ._finite import describe_sickness, sick_leaves, watched
+from ._finite import describe_nonfinite, nonfinite_leaves, watched
 from ._fork import FORKED_FROM, fork
 from ._lineage import Kin, lineage
 from ._lock import LOCK, has_been_held, run_at
@@ -22,13 +22,14 @@ __all__ = [
     "Place",
     "StreamedSnapshot",
     "archive",
-    "describe_sickness",
+    "describe_nonfinite",
     "draft",
     "find",
     "fork",
     "has_been_held",
     "lineage",
     "locate",
+    "nonfinite_leaves",
     "open",
     "path_of",
     "removable",
@@ -37,7 +38,6 @@ __all__ = [
     "save_alone",
     "scan",
     "scan_if_there",
-    "sick_leaves",
     "source_of",
     "watched",
     "write_archive",

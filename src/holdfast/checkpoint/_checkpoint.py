@@ -1,4 +1,4 @@
-"""`Checkpoint`: an opened checkpoint, to look at, read from, verify and restore."""
+"""`Checkpoint`: an opened checkpoint, to inspect, read, verify and restore."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ._places import Opened, Place, locate
 
 
 class Checkpoint:
-    """A checkpoint on disk, opened: it stays readable as it is, whatever happens to its name.
+    """A checkpoint on disk, opened: it stays readable, whatever happens to its name.
 
-    Nothing that is read runs code. Use it as a context manager, or `close()` it, to let go of its files.
+    Nothing that is read runs code. Use it as a context manager, or `close()` it, to release its files.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Checkpoint:
 
     @property
     def record(self) -> CheckpointRecord:
-        """All that is known of it beside the state."""
+        """Everything known of it besides the state."""
         return self._bundle.record
 
     @property
@@ -64,7 +64,7 @@ class Checkpoint:
         """The part of the state at `path`, such as `"model_graph/encoder/weight"`; reads only that.
 
         Raises:
-            KeyError: there is nothing of this path.
+            KeyError: there is nothing at this path.
             PieceDamagedError: its bytes are not what was saved.
             UsageError: its arrays would take more than `max_bytes`.
         """
@@ -75,10 +75,10 @@ class Checkpoint:
     @overload
     def load(self, *, mmap: Literal[True]) -> MappedArrays: ...
     def load(self, *, mmap: bool = False) -> Any:
-        """The whole state as new values: containers as they were, arrays, objects as their plain state.
+        """The entire state as new values: containers as they were, arrays, objects as their plain state.
 
         With `mmap` instead its arrays by path, read-only, in memory that is mapped from the packs: nothing
-        is read or copied until one is asked for (see `MappedArrays`).
+        is read or copied until one is accessed (see `MappedArrays`).
 
         Raises:
             DamagedError: bytes are not what was saved.
@@ -94,7 +94,7 @@ class Checkpoint:
         return states.rebuild(self._bundle, node)
 
     def _check_memory(self, size: int) -> None:
-        """UsageError if new arrays of `size` bytes are too many."""
+        """UsageError if new arrays of `size` bytes would exceed the limit."""
         limit = _memory_bytes() if self._max_bytes is None else self._max_bytes
         if size > limit:
             raise UsageError(
@@ -126,7 +126,8 @@ class Checkpoint:
         not and why. With `strict=False` a misfit (another shape, say) is no error but a line there.
 
         Raises:
-            UsageError: `state` is not a mapping from names to objects, `only` means nothing in the checkpoint, or `rename` names what is not there.
+            UsageError: `state` is not a mapping from names to objects, `only` matches nothing in
+                the checkpoint, or `rename` names something that is not there.
             StateMismatchError: something does not fit; nothing was changed.
             DamagedError: damage was found before anything was changed.
             RestoreIncompleteError: damage was found half-way.
@@ -151,7 +152,7 @@ class Checkpoint:
         return bool(self.record.details.get("thinned"))
 
     def verify(self, *, deep: bool = False) -> list[DamagedError]:
-        """Read every byte and return what is not as saved; empty if all is well. `deep` adds BLAKE3."""
+        """Read every byte and return what differs from what was saved; empty if all is well. `deep` adds BLAKE3."""
         try:
             return list(self._bundle.problems(deep=deep))
         except DamagedError as err:
@@ -184,14 +185,14 @@ class Checkpoint:
 def open(place: Place, *, disk: Storage | None = None, max_bytes: int | None = None) -> Checkpoint:
     """Open a checkpoint: by its path (`.ckpt.mml` may be left out), or one that `scan` listed.
 
-    `max_bytes`: new arrays of more bytes in all are refused before memory is taken for them; by default more
-    than the machine has. Give it for checkpoints from people whom you do not trust.
+    `max_bytes`: the most bytes that new arrays may take in all, checked before memory is allocated; by default the
+    memory of the machine. Set it for checkpoints from people you do not trust.
 
     Raises:
         CheckpointNotFoundError: there is none; of a directory with checkpoints it says which is the newest.
-        UsageError: the path means several checkpoints, or is no path.
+        UsageError: the path means several checkpoints, or is not a path.
         CheckpointDamagedError: a file is missing or cut.
-        CheckpointReplacedError: it is not the listed one any more.
+        CheckpointReplacedError: it is no longer the listed one.
         FormatVersionError: a newer Holdfast wrote it.
     """
     disk = disk or LocalDisk()
@@ -231,10 +232,10 @@ def archive(
     Args:
         to: the copy's path; `.ckpt.mml` is added if it lacks. A folder, or what ends with `/`, gets the
             copy inside, under the checkpoint's own name.
-        compress: keep arrays as byte planes in Zstandard frames where that saves 3 % or more. Such a copy is
-            opened, verified and restored like any other where `zstandard` is installed, but cannot be mapped,
-            and safetensors alone does not read it. With False, compressed arrays become plain ones again.
-        overwrite: replace what has that name.
+        compress: keep arrays as byte planes in Zstandard frames where that saves 3 % or more. Such a copy can be
+            opened, verified and restored like any other where `zstandard` is installed, but it cannot be mapped,
+            and safetensors alone cannot read it. With False, compressed arrays become plain ones again.
+        overwrite: replace an existing checkpoint of that name.
 
     Every byte is checked while it is copied, and the copy is durable when this returns.
 

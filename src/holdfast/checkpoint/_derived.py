@@ -28,7 +28,7 @@ class Part(Protocol):
 
 
 class StreamedSnapshot:
-    """A state whose bytes are made as they are written, so that it never is in memory whole."""
+    """A state whose bytes are made as they are written, so that it is never entirely in memory."""
 
     is_live = False
     in_place = False
@@ -44,7 +44,7 @@ class StreamedSnapshot:
         return np.frombuffer(self._part(leaf, start, size), np.uint8)
 
     def seal(self) -> None:
-        """Nothing changes that the bytes are made of."""
+        """The sources of the bytes do not change."""
 
 
 class Pieces:
@@ -122,7 +122,7 @@ def save_alone(
 
     Raises:
         CheckpointExistsError: there is one already, and `overwrite` is False.
-        UsageError: `place` is no name for a checkpoint.
+        UsageError: `place` cannot name a checkpoint.
         SaveError, CommitUncertainError: the disk refused.
     """
     folder, name = os.path.split(os.fspath(place).rstrip("/").removesuffix(bundle.SUFFIX))

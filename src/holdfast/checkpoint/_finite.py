@@ -1,4 +1,4 @@
-"""Health of a run: which arrays should be finite, and what a record says of those that are not."""
+"""Finite or not: which arrays should be finite, and what a record says of those that are not."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def watched(tree: Node, may_be_infinite: Sequence[str] = ()) -> Callable[[str], 
     return is_watched
 
 
-def sick_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
-    """NaNs and infinities of the arrays that a record names as not finite; empty if all is well."""
-    leaves = _of(record).get("leaves")
+def nonfinite_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
+    """NaNs and infinities of the arrays that a record names as not finite; empty if there are none."""
+    leaves = _nonfinite(record).get("leaves")
     if not isinstance(leaves, Mapping):
         return {}
     return {
@@ -34,12 +34,12 @@ def sick_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
     }
 
 
-def describe_sickness(record: CheckpointRecord) -> str | None:
-    """`not finite: 2 arrays, model/weight (3 NaN, 1 infinite) first`; None for a healthy one."""
+def describe_nonfinite(record: CheckpointRecord) -> str | None:
+    """`not finite: 2 arrays, model/weight (3 NaN, 1 infinite) first`; None if all arrays are finite."""
     if not is_sick(record):
         return None
-    leaves = sick_leaves(record)
-    number = _of(record).get("sick", len(leaves))
+    leaves = nonfinite_leaves(record)
+    number = _nonfinite(record).get("sick", len(leaves))
     first = ""
     if leaves:
         path, (nans, infs) = next(iter(leaves.items()))
@@ -48,9 +48,9 @@ def describe_sickness(record: CheckpointRecord) -> str | None:
     return f"not finite: {number} array{'' if number == 1 else 's'}{first}"
 
 
-def _of(record: CheckpointRecord) -> Mapping[str, Any]:
-    health = record.details.get("health")
-    return health if isinstance(health, Mapping) else {}
+def _nonfinite(record: CheckpointRecord) -> Mapping[str, Any]:
+    found = record.details.get("health")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _is_pair(counts: Any) -> bool:

@@ -16,7 +16,7 @@ from ._lock import LOCK
 from ._places import Place
 
 FORKED_FROM = "forked_from"
-"""The name among a record's details under which a fork says where it comes from."""
+"""The name among a record's details under which a fork records its origin."""
 
 _KEPT = ("elapsed_s", "health", "next")  # details that are still true of the fork
 
@@ -27,22 +27,22 @@ def fork(
     *,
     disk: Storage | None = None,
 ) -> bundle.Listed:
-    """Begin a new run in `directory` with the checkpoint at `place`; returns where its first checkpoint is.
+    """Start a new run in `directory` from the checkpoint at `place`; returns the path of its first checkpoint.
 
-    A script that saves in `directory` and resumes goes on from there, with a run id of its own; settings that it has
+    A script that saves in `directory` and resumes continues from there, with a run id of its own; settings that it has
     changed win if they are named in `resume_override`. The packs are linked where the file system can, so a fork
     takes next to no bytes; every byte is verified. No retention of a later run removes it.
 
     Raises:
         CheckpointNotFoundError, DamagedError: there is no such checkpoint, or it is not what was saved.
-        CheckpointThinnedError: no run can go on from it.
+        CheckpointThinnedError: no run can resume from it.
         UsageError: there are checkpoints in `directory` already.
         SaveError: the disk refused.
     """
     disk = disk or LocalDisk()
     target = os.fspath(directory).rstrip("/") or "/"
     if next(bundle.scan(disk, target), None) is not None:
-        raise UsageError(f"{target} has checkpoints already: a fork needs a directory of its own.")
+        raise UsageError(f"{target} already has checkpoints: a fork needs a directory of its own.")
     with ExitStack() as closing:
         opened = source_of(place, closing, disk=disk)
         if opened.record.details.get("thinned"):
@@ -63,7 +63,7 @@ def fork(
         snapshot = StreamedSnapshot(opened.tree, Pieces(opened))
         record = bundle.save(disk, target, first, snapshot, sharing, overwrite=False)
     with disk.open_directory(target) as here:
-        # It is an experiment's directory now: below another one it is not that one's.
+        # Marks an experiment's directory: below another one, it does not belong to that one.
         held = here.claim(LOCK, b"")
         if held is not None:
             held.release()

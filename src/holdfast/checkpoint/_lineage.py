@@ -11,13 +11,13 @@ from ..records import CheckpointRecord
 from ._fork import FORKED_FROM
 
 Relation = Literal["root", "next", "left", "fork", "made from"]
-"""How a checkpoint stands to its parent: the next of the run; on a line that the run left when it went back; the
-first of a fork; made from it in another way (a copy, an average). A root has none, or one that nobody knows."""
+"""How a checkpoint relates to its parent: the next of the run; on a line that the run abandoned in a rollback; the
+first of a fork; derived from it in another way (a copy, an average). A root has no parent, or an unknown one."""
 
 
 @dataclass(slots=True, eq=False)
 class Kin:
-    """A checkpoint among its kin; `children` are in the order in which they came to be."""
+    """A checkpoint among its kin; `children` are in order of creation."""
 
     listed: Listed
     record: CheckpointRecord
@@ -27,7 +27,7 @@ class Kin:
 
     @property
     def next(self) -> Kin | None:
-        """The checkpoint with which its run went on."""
+        """The next checkpoint of its run."""
         return next((child for child in self.children if child.relation == "next"), None)
 
 
@@ -49,7 +49,7 @@ def lineage(listed: Iterable[Listed]) -> list[Kin]:
             one.relation = _relation(one, one.parent)
     for one in kin.values():
         followers = [child for child in one.children if child.relation == "next"]
-        for left in followers[:-1]:  # the run went back here, and went on anew
+        for left in followers[:-1]:  # the run was rolled back to here
             left.relation = "left"
     return [one for one in kin.values() if one.parent is None]
 

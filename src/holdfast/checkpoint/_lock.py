@@ -1,4 +1,4 @@
-"""Whether somebody runs an experiment in a directory, asked from outside."""
+"""Whether a run is active in a directory, seen from outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOCK = ".run.lock"
 
 
 def has_been_held(disk: Storage, folder: str) -> bool:
-    """Whether a run has ever had this folder as its experiment's directory."""
+    """Whether a run has ever used this folder as its experiment's directory."""
     try:
         with disk.open_directory(folder) as here:
             here.status(LOCK)

@@ -1,4 +1,4 @@
-"""The arrays of a checkpoint where they lie on the disk: mapped, not copied."""
+"""The arrays of a checkpoint where they are on the disk: mapped, not copied."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ..records import Alias, Leaf, leaves
 
 
 class MappedArrays(Mapping[str, np.ndarray]):
-    """Arrays by state path, such as `"model_graph/encoder/weight"`: read-only, each checked when first asked for.
+    """Arrays by state path, such as `"model_graph/encoder/weight"`: read-only, each checked when first accessed.
 
-    An array is a view of its mapped pack where its pieces stand one behind the other there, as they do unless
+    An array is a view of its mapped pack where its pieces are contiguous there, as they do unless
     some were shared with an earlier checkpoint; else, and where it is compressed or not aligned, a copy. Equal
     paths give the same array, and so do tied ones. Tensors and bytes come as arrays too (bfloat16 needs
     `ml_dtypes`); plain values are in `Checkpoint.tree()`.
 
-    Arrays stay valid when the checkpoint is closed, overwritten or deleted: the system keeps a file as long as
-    it is mapped. Ask for them before it is closed. If something cuts a pack while it is mapped, which Holdfast
-    never does, touching an array there ends the process (SIGBUS): map only what nobody rewrites in place, and
+    Arrays stay valid when the checkpoint is closed, overwritten or deleted: the system keeps a file for as long as
+    it is mapped. Access them before it is closed. If something cuts a pack while it is mapped, which Holdfast
+    never does, touching an array there ends the process (SIGBUS): map only files that nothing rewrites in place, and
     not over a network that may go away.
 
-    Raises (when an array is asked for):
+    Raises (when an array is accessed):
         KeyError: there is no array of this path.
         PieceDamagedError: its bytes are not what was saved.
-        UsageError: it was never asked for, and the checkpoint has been closed; or the copies would take more
+        UsageError: it was not accessed before the checkpoint was closed; or the copies would take more
             than `max_bytes`.
         ValueError: NumPy has no such element type.
     """

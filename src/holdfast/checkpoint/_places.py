@@ -22,7 +22,7 @@ class Opened(Protocol):
 
 
 Place: TypeAlias = str | os.PathLike[str] | bundle.Listed | Opened
-"""A checkpoint by its path (the suffix may be left out) or name, as `scan` listed it, or opened."""
+"""A checkpoint by its path (the suffix may be left out) or name, as listed by `scan`, or opened."""
 
 
 def locate(
@@ -35,8 +35,8 @@ def locate(
     """The checkpoint that `place` means. It may be damaged: then it has a `problem`, and no record.
 
     A path means the checkpoint there, with or without `.ckpt.mml`, and with or without a slash at the end.
-    Given a `directory`, so does what `holdfast ls` prints there (`pretrain/pretrain_epoch2`), or the end of such a
-    name (`pretrain_epoch2`). `among`: what the directory has, where that is more than lies below it.
+    Given a `directory`, so does a name that `holdfast ls` prints there (`pretrain/pretrain_epoch2`), or the end of such a
+    name (`pretrain_epoch2`). `among`: the checkpoints to search, where they are more than those below the directory.
 
     Raises:
         CheckpointNotFoundError: there is none; if it is a directory with checkpoints, the error says which.
@@ -79,14 +79,14 @@ def find(
 
 
 def path_of(place: object) -> str:
-    """The text of a path or name.
+    """`place` as text.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is neither a path nor a name.
     """
     text = os.fspath(place) if isinstance(place, str | os.PathLike) else None
     if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise UsageError(f"a checkpoint is given by its path or name, not as {place!r}.")
+        raise UsageError(f"pass a checkpoint's path or name, not {place!r}.")
     return text
 
 
@@ -126,7 +126,7 @@ def _look(path: str, disk: Storage) -> bundle.Listed | None:
     listed = bundle.look(disk, path)
     if listed is None or listed.record:
         return listed
-    # A copy under another name is a checkpoint by its record; a damaged one has only its name to say so.
+    # A copy under another name is a checkpoint by its record; a damaged one has only its name.
     name = os.path.basename(os.path.realpath(path))
     is_one = (
         name.endswith(bundle.SUFFIX) or path.endswith(bundle.SUFFIX) or f"{bundle.SUFFIX}.damaged-" in name
@@ -160,7 +160,7 @@ def _not_found(
 
 
 def _contents(listed: Sequence[bundle.Listed]) -> str:
-    """What to choose from, to be said after the directory."""
+    """What to choose from, appended to the directory in a message."""
     if not listed:
         return " without checkpoints"
     number = f"{len(listed)} checkpoint{'' if len(listed) == 1 else 's'}"

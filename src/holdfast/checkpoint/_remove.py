@@ -1,4 +1,4 @@
-"""Deleting checkpoints by hand, in two halves: `removable` looks and refuses, `remove` deletes what was looked at."""
+"""Deleting checkpoints on request, in two steps: `removable` checks and refuses, `remove` deletes what was checked."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from ..errors import CheckpointNotFoundError, CheckpointPinnedError
 from ..storage import LocalDisk, Storage
 from ._places import Place, locate
 
-_SET_ASIDE = f"{bundle.SUFFIX}.damaged-"
+_RENAMED_DAMAGED = f"{bundle.SUFFIX}.damaged-"
 
 
 def removable(place: Place, *, disk: Storage | None = None) -> bundle.Listed:
-    """The checkpoint at `place`, complete or damaged, also one set aside as `….ckpt.mml.damaged-<id>`.
+    """The checkpoint at `place`, complete or damaged, also one renamed to `….ckpt.mml.damaged-<id>`.
 
     Raises:
-        CheckpointNotFoundError: there is none, or it is no checkpoint's own directory but a link to one.
+        CheckpointNotFoundError: there is none, or it is a link to one.
         CheckpointPinnedError: it is pinned.
     """
     disk = disk or LocalDisk()
     listed = locate(place, disk=disk)
     path = listed.path
     above, _, name = path.rpartition("/")
-    if not name.endswith(bundle.SUFFIX) and _SET_ASIDE not in name:
+    if not name.endswith(bundle.SUFFIX) and _RENAMED_DAMAGED not in name:
         raise CheckpointNotFoundError(
             path, f"this is no checkpoint: its name does not end with {bundle.SUFFIX}"
         )
@@ -30,7 +30,7 @@ def removable(place: Place, *, disk: Storage | None = None) -> bundle.Listed:
     except OSError:
         raise CheckpointNotFoundError(path) from None
     if name not in folders:
-        raise CheckpointNotFoundError(path, "there is no checkpoint's directory of this name, but a link")
+        raise CheckpointNotFoundError(path, "this is a link, not the directory of a checkpoint")
     if bundle.is_pinned(disk, path):
         raise CheckpointPinnedError(path)
     return listed

@@ -1,4 +1,4 @@
-"""The command line as a whole: it finds its subcommands, and turns errors into a line and an exit code.
+"""The command line: finds its subcommands, and turns errors into a line and an exit code.
 
 Every module of `inspect`, `manage` and `rerun` is a subcommand. It offers
 `register(app)`, which adds itself to the Typer app; nothing else needs to know of it. Its top-level
@@ -25,7 +25,7 @@ from ._output.exit import INTERRUPTED, describe, exit_code
 
 
 class _Group(TyperGroup):
-    """Errors of ours become one red line and an exit code; Ctrl+C and a closed pipe only the code."""
+    """Our errors become one red line and an exit code; Ctrl+C and a closed pipe just the code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -42,7 +42,7 @@ class _Group(TyperGroup):
 
 
 def _message(err: HoldfastError) -> str:
-    # These may be lists, one problem a line; in all others what could break a line is shown, not obeyed.
+    # These may be lists, one problem a line; in all others characters that could break a line are escaped.
     lines = str(err).split("\n") if isinstance(err, RestoreError) else [str(err)]
     return "\n".join(printable(line) for line in lines)
 
@@ -86,7 +86,9 @@ def main() -> None:
     """The console entry point."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what the terminal's encoding lacks must not end us
+            stream.reconfigure(
+                errors="replace"
+            )  # characters that the terminal cannot encode must not end the command
     try:
         app()
     except KeyboardInterrupt:

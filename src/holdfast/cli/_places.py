@@ -11,7 +11,7 @@ from ..checkpoint import find, scan
 def find_all(place: str, *, namesake: bool = False) -> list[bundle.Listed]:
     """All checkpoints below the directory `place`, oldest first; or the checkpoint at this path.
 
-    A phase saves `pretrain.ckpt.mml` beside its folder `pretrain/`: `namesake` says that this name means both.
+    A phase saves `pretrain.ckpt.mml` beside its folder `pretrain/`: with `namesake` this name means both.
 
     Raises:
         CheckpointNotFoundError: there is neither.
@@ -26,5 +26,5 @@ def find_all(place: str, *, namesake: bool = False) -> list[bundle.Listed]:
 
 
 def name_in(directory: str, path: str) -> str:
-    """How a listed checkpoint is called below `directory`: its path there, without `.ckpt.mml`."""
+    """The name of a listed checkpoint below `directory`: its path there, without `.ckpt.mml`."""
     return path.removeprefix(directory.rstrip("/") + "/").removesuffix(bundle.SUFFIX)

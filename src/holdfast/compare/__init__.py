@@ -1,4 +1,4 @@
-"""Checkpoints beside each other: what differs, since when, and their average. Nothing of them runs."""
+"""Comparing checkpoints: what differs, since when, and their average. Nothing in them is run."""
 
 from ._arrays import ArrayChange as ArrayChange
 from ._average import Averaged as Averaged
@@ -8,8 +8,8 @@ from ._diff import Diff as Diff
 from ._diff import Entry as Entry
 from ._diff import ValueChange as ValueChange
 from ._diff import diff as diff
-from ._health import Health as Health
-from ._health import Sick as Sick
+from ._finite import FiniteCheck as FiniteCheck
+from ._finite import NonFinite as NonFinite
 from ._same import unlike as unlike
 from ._search import Search as Search
 from ._search import Verdict as Verdict
@@ -21,9 +21,9 @@ __all__ = [
     "Averaged",
     "Diff",
     "Entry",
-    "Health",
+    "FiniteCheck",
+    "NonFinite",
     "Search",
-    "Sick",
     "ValueChange",
     "Verdict",
     "average",

@@ -20,16 +20,16 @@ _BLOCK_ITEMS = 1 << 16  # small enough that all temporaries of a block stay in t
 
 @dataclass(frozen=True, slots=True)
 class ArrayChange:
-    """What became of an array that is in both states.
+    """How an array that is in both states changed.
 
     Attributes:
         size: number of items; in `changed` of them the bits differ (the values, if the dtypes differ).
-            None if the shapes differ, where items have no partners.
+            None if the shapes differ, so that items cannot be paired.
         relative: Euclidean norm of the difference over that of the first array; inf if the first is all
             zeros. largest: the largest absolute change. Both count items that are finite on both sides;
-            None of arrays that are no numbers, or were not compared.
+            None for arrays that are not numeric, or were not compared.
         nans, infs: how many items are NaN or infinite, in the first and the second; None if not read.
-        is_read: False if equal digests said all.
+        is_read: False if digests were enough.
     """
 
     path: str
@@ -54,14 +54,14 @@ class ArrayChange:
 
     @property
     def most(self) -> tuple[bool, bool, float, float]:
-        """Sorts by what changed most, if reversed: shapes, then new NaNs and infinities, then by size."""
-        sick = self.nans is not None and self.infs is not None
-        worse = sick and self.nans[1] + self.infs[1] > self.nans[0] + self.infs[0]  # type: ignore[index]
+        """In reverse, sorts by what changed most: shapes, then new NaNs and infinities, then by size."""
+        is_read = self.nans is not None and self.infs is not None
+        worse = is_read and self.nans[1] + self.infs[1] > self.nans[0] + self.infs[0]  # type: ignore[index]
         return self.changed is None, worse, self.relative or 0.0, self.share or 0.0
 
 
 def compare(a: Bundle, one: Leaf, b: Bundle, other: Leaf) -> ArrayChange:
-    """Compare two arrays of one path; of those that are equal by their digests nothing is read.
+    """Compare two arrays at one path; nothing is read if their digests are equal.
 
     Raises:
         PieceDamagedError: bytes are not what was saved.
@@ -81,15 +81,15 @@ def compare(a: Bundle, one: Leaf, b: Bundle, other: Leaf) -> ArrayChange:
 
 
 def _side_by_side(a: Bundle, one: Leaf, b: Bundle, other: Leaf, tally: _Things, alike: bool) -> None:
-    if one.order != other.order:  # items are in different places: partners are found in whole arrays only
-        left, right = _whole(a, one), _whole(b, other)
+    if one.order != other.order:  # items are in different places: they can be paired only in complete arrays
+        left, right = _in_c_order(a, one), _in_c_order(b, other)
         for start in range(0, len(left), _BLOCK_ITEMS):
             part = slice(start, start + _BLOCK_ITEMS)
             tally.add(left[part].reshape(-1), right[part].reshape(-1))
         return
     first, second = ItemReader(a, one), ItemReader(b, other)
     while first.left:
-        if alike and first.whole_piece is not None and first.whole_piece == second.whole_piece:
+        if alike and first.untouched_piece is not None and first.untouched_piece == second.untouched_piece:
             second.skip(first.left)
             while first.left:
                 tally.add_same(first.take(min(first.left, _BLOCK_ITEMS)))
@@ -100,7 +100,7 @@ def _side_by_side(a: Bundle, one: Leaf, b: Bundle, other: Leaf, tally: _Things, 
         second.advance()
 
 
-def _whole(source: Bundle, leaf: Leaf) -> npt.NDArray[np.uint8]:
+def _in_c_order(source: Bundle, leaf: Leaf) -> npt.NDArray[np.uint8]:
     """All items in C order, `(items, bytes of one)`."""
     raw = np.empty(leaf.size_bytes, np.uint8)
     source.read_into(leaf, raw)
@@ -145,8 +145,8 @@ class _Numbers(_Things):
     def __init__(self, one: str, other: str) -> None:
         super().__init__(one)
         self._types = one, other
-        # Whole numbers are subtracted as such: neighbours beyond 2**53 are one float64.
-        self._whole = one == other and one.startswith(("int", "uint"))
+        # Integers are subtracted as such: neighbours beyond 2**53 are one float64.
+        self._integers = one == other and one.startswith(("int", "uint"))
         self._norm, self._gap = _Norm(), _Norm()
         self._nans, self._infs = [0, 0], [0, 0]
 
@@ -161,7 +161,7 @@ class _Numbers(_Things):
             x, y = x[both], y[both]
         with np.errstate(all="ignore"):
             self._norm.add(np.abs(x))
-            self._gap.add(_distance(a, b, self._types[0]) if self._whole else np.abs(y - x))
+            self._gap.add(_distance(a, b, self._types[0]) if self._integers else np.abs(y - x))
 
     def add_same(self, a: Bytes) -> None:
         x = self._look(0, a)

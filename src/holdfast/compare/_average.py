@@ -28,12 +28,12 @@ _BLOCK_ITEMS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Averaged:
-    """What an average has become.
+    """The result of an average.
 
     Attributes:
         path, record: the new checkpoint.
         paths: the arrays that were averaged.
-        rest_from: the checkpoint, the newest, that all else is from.
+        rest_from: the newest checkpoint, from which everything else comes.
     """
 
     path: str
@@ -52,17 +52,17 @@ def average(
 ) -> Averaged:
     """Average the floating arrays of checkpoints into a new one, `out` (`….ckpt.mml`).
 
-    Averaged are the weights of the model graph, or of a state without one all floating arrays; of an optimizer's
-    state nothing. `only` chooses others (a pattern of `holdfast.paths.matches`). Everything else (whole numbers such as
-    `num_batches_tracked`, optimizer, position) is that of the newest. dtypes stay. A piece of each
+    Averaged are the weights of the model graph, or all floating arrays of a state without one; nothing of an
+    optimizer's state. `only` chooses others (a pattern of `holdfast.paths.matches`). Everything else (integers such as
+    `num_batches_tracked`, optimizer, position) comes from the newest. dtypes stay. A piece of each
     checkpoint is in memory at a time.
 
     Args:
         weights: one for each checkpoint; they are divided by their sum. Equal ones by default.
 
     Raises:
-        UsageError: fewer than two checkpoints, or weights that make no sense.
-        StatesDifferError: an array to be averaged has not one shape, dtype and memory order in all.
+        UsageError: fewer than two checkpoints, or invalid weights.
+        StatesDifferError: an array to be averaged differs in shape, dtype or memory order.
         CheckpointExistsError: `out` exists, and `overwrite` is False.
         DamagedError: bytes are not what was saved; nothing was written.
     """
@@ -99,7 +99,7 @@ def _shares(weights: Sequence[float] | None, number: int) -> list[float]:
     if len(weights) != number:
         raise UsageError(f"there are {number} checkpoints and {len(weights)} weights: pass one for each.")
     if not all(map(isfinite, weights)) or not isfinite(fsum(weights)) or fsum(weights) == 0:
-        raise UsageError("weights must be finite numbers whose sum is not 0.")
+        raise UsageError("weights must be finite and their sum must not be 0.")
     return [float(weight) for weight in weights]
 
 
@@ -115,7 +115,7 @@ def _averaged(tree: Node, only: str | None) -> list[Leaf]:
     of_optimizers = in_optimizers(tree)
     found = [leaf for leaf in floating(tree, None) if leaf.path not in of_optimizers]
     if not found:
-        raise UsageError("there is no floating array to average.")
+        raise UsageError("there are no floating arrays to average.")
     return found
 
 
@@ -129,14 +129,14 @@ def _check_alike(
         for leaf in averaged:
             other = theirs.get(leaf.path)
             if other is None:
-                problems.append(f"{leaf.path}: {source.path} has no such array")
+                problems.append(f"{leaf.path}: {source.path} does not have this array")
             elif (other.dtype, other.shape, other.order) != (leaf.dtype, leaf.shape, leaf.order):
                 problems.append(
                     f"{leaf.path}: {_about(leaf)} in {newest.path}, {_about(other)} in {source.path}"
                 )
         with contextlib.suppress(UsageError):  # it has none, which has been said
             more = (leaf.path for leaf in _averaged(source.tree, only) if leaf.path not in known)
-            problems += [f"{path}: {newest.path} has no such array" for path in more]
+            problems += [f"{path}: {newest.path} does not have this array" for path in more]
     if problems:
         raise StatesDifferError(problems)
 

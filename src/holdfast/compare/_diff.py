@@ -1,4 +1,4 @@
-"""What differs between two checkpoints: facts of their records, structure, plain values, arrays."""
+"""Differences between two checkpoints: facts of their records, structure, plain values, arrays."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Diff:
 
     Attributes:
         a, b: paths of the checkpoints.
-        facts: what their records say differently: run, moment, reason, metrics, versions, environment, …
+        facts: what differs in their records: run, moment, reason, metrics, versions, environment, …
         arrays: all arrays that both have, what changed most first, those that are the same last.
         values: plain values that differ (hyperparameters among them), in the order of the state; also
             where one has an array and the other has not, or another kind of object.
-        only_in_a, only_in_b: what the other state has nothing for.
+        only_in_a, only_in_b: what only one of the states has.
     """
 
     a: str
@@ -66,17 +66,17 @@ class Diff:
 
     @property
     def changed(self) -> tuple[ArrayChange, ...]:
-        """The arrays that differ in a bit, in dtype, or in shape."""
+        """The arrays that differ in any bit, in dtype, or in shape."""
         return tuple(change for change in self.arrays if not change.is_same)
 
     @property
     def same_state(self) -> bool:
-        """Whether both states are equal, to the bit."""
+        """Whether both states are equal, bit for bit."""
         return not (self.changed or self.values or self.only_in_a or self.only_in_b)
 
 
 def diff(a: Place, b: Place) -> Diff:
-    """What differs from checkpoint `a` to checkpoint `b`.
+    """The differences from checkpoint `a` to checkpoint `b`.
 
     Arrays are streamed, a piece at a time; those whose digests are equal are not read at all. Sums are in
     float64, whatever the element type.
@@ -90,7 +90,7 @@ def diff(a: Place, b: Place) -> Diff:
 
 
 def diff_of(a: Bundle, b: Bundle) -> Diff:
-    """As `diff`, of opened bundles."""
+    """As `diff`, for opened bundles."""
     old, new = dict(_nodes(a.tree)), dict(_nodes(b.tree))
     arrays: list[ArrayChange] = []
     values: list[ValueChange] = []
@@ -117,7 +117,7 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
 
 def _nodes(tree: Node) -> Iterator[tuple[str, Node]]:
     for path, node in entries(tree):
-        # Of an object only what it is: its parts have entries of their own.
+        # Of an object only its kind: its parts have their own entries.
         yield path, Object(node.adapter, node.type, None, node.about) if isinstance(node, Object) else node
 
 
@@ -125,7 +125,7 @@ def _is_same(was: Any, now: Any) -> bool:
     if type(was) is not type(now):
         return False
     if isinstance(was, Object):
-        return is_same_kind(was, now)  # what its class is called is for people
+        return is_same_kind(was, now)  # the class's name is for people
     if isinstance(was, float):
         return was.hex() == now.hex()  # NaN is NaN, and -0.0 is not 0.0
     if isinstance(was, complex):

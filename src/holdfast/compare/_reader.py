@@ -13,7 +13,7 @@ class ItemReader:
     """Hands out the items of `leaf` as raw bytes, in memory order, checked.
 
     Attributes:
-        left: items of the present piece that have not been taken; 0 only at the end of the array.
+        left: items of the current piece that have not been taken; 0 only at the end of the array.
     """
 
     def __init__(self, source: Bundle, leaf: Leaf) -> None:
@@ -26,15 +26,15 @@ class ItemReader:
         self._next_piece()
 
     @property
-    def whole_piece(self) -> str | None:
-        """The digest of the present piece if nothing of it has been taken yet."""
+    def untouched_piece(self) -> str | None:
+        """The digest of the current piece if nothing of it has been taken yet."""
         if self._index >= len(self._pieces):
             return None
         piece = self._pieces[self._index]
         return piece.digest if self.left * self._item == piece.size else None
 
     def take(self, items: int) -> Bytes:
-        """The next `items` (at most `left`), `(items * size of one,)`; valid until the next piece is begun."""
+        """The next `items` (at most `left`), `(items * size of one,)`; valid until the reader moves to the next piece."""
         piece = self._pieces[self._index]
         if not self._is_read:
             self._source.read_piece(self._leaf, piece, memoryview(self._buffer)[: piece.size])
@@ -44,7 +44,7 @@ class ItemReader:
         return np.frombuffer(self._buffer, np.uint8, items * self._item, start)
 
     def skip(self, items: int) -> None:
-        """Pass over `items` (at most `left`); a piece of which nothing was taken is never read."""
+        """Skip `items` (at most `left`); a piece of which nothing was taken is never read."""
         self.left -= items
 
     def advance(self) -> None:

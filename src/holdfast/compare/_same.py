@@ -1,4 +1,4 @@
-"""Whether two runs of one script have come to the same state: all that decides what comes next, and the results."""
+"""Whether two runs of one script reached the same state: everything that decides what comes next, and the results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..records import leaves
 from ._diff import diff_of
 
 _OF_ONE_RUN = ("run/id", "run/streams_at_start", "history", "results/run", "results/phases/*/timings")
-"""Ids and times: no two runs have them in common."""
+"""Ids and times: they differ between any two runs."""
 
 
 def unlike(a: Place, b: Place) -> list[str]:
-    """The paths of what differs between two checkpoints of a run and its repetition, arrays first, in the order of the state.
+    """Paths at which two checkpoints, of a run and of its repetition, differ: arrays first, in the order of the state.
 
-    Not counted are ids and times, and random streams from which neither run has drawn: they may begin anywhere.
+    Ids and times are ignored, and so are random states from which neither run has drawn: their seeds are arbitrary.
 
     Raises: as `diff`.
     """
@@ -37,7 +37,7 @@ def unlike(a: Place, b: Place) -> list[str]:
 
 
 def _unused(opened: Bundle) -> set[str]:
-    """The paths of global random streams that are as they were when the run began."""
+    """The paths of global random states that have not changed since the run began."""
     tree = opened.tree
     if not isinstance(tree, dict) or not isinstance(tree.get("run"), Mapping):
         return set()

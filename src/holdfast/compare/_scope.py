@@ -1,4 +1,4 @@
-"""Which arrays of a state a question is about, if the asker does not say."""
+"""Which arrays of a state are compared by default."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..records import MODELS, RESERVED, Leaf, Node, leaves
 
 
 def floating(tree: Node, only: str | None) -> Iterator[Leaf]:
-    """The floating arrays that `only` means (see `paths.matches`); by default those of the model graph, or of the loop's objects, or all.
+    """The floating arrays that `only` matches (see `paths.matches`); by default those of the model graph, or of the loop's objects, or all.
 
-    What a loop has logged is not among them: its columns grow, and hold NaN where nothing was logged.
+    Logged values are not among them: its columns grow, and hold NaN where nothing was logged.
 
     Raises:
-        UsageError: `only` means none.
+        UsageError: `only` matches none.
     """
     found = [leaf for leaf in leaves(tree) if is_floating(leaf.dtype)]
     if only is None:
@@ -26,5 +26,7 @@ def floating(tree: Node, only: str | None) -> Iterator[Leaf]:
         return
     chosen = [leaf for leaf in found if matches(leaf.path, only)]
     if not chosen:
-        raise UsageError(f"no floating array is meant by {only!r}. `holdfast show BUNDLE --all` names them.")
+        raise UsageError(
+            f"no floating array matches {only!r}. `holdfast show BUNDLE --all` lists the arrays."
+        )
     yield from chosen

@@ -1,4 +1,4 @@
-"""Binary search for the first of a line of checkpoints that is bad, where some cannot be judged."""
+"""Binary search for the first bad checkpoint of a run, where some cannot be judged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Verdict = Literal["good", "bad", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search has found, by indices from the oldest on.
+    """The result of a search, by indices from the oldest on.
 
     Attributes:
         first_bad: the first that is bad; None if none was found.
         last_good: the last that is good before it; None if even the oldest that can be judged is bad.
-        verdicts: of all that were looked at, in that order.
+        verdicts: of all that were judged, in that order.
     """
 
     first_bad: int | None
@@ -25,14 +25,14 @@ class Search:
 
     @property
     def suspects(self) -> tuple[int, ...]:
-        """What lies between the last good and the first bad, and could not be judged: it may have been one of them."""
+        """Those between the last good and the first bad one that could not be judged: one of them may be the first bad one."""
         if self.first_bad is None or self.last_good is None:
             return ()
         return tuple(range(self.last_good + 1, self.first_bad))
 
 
 def first_bad(number: int, check: Callable[[int], Verdict]) -> Search:
-    """Search `number` things, the oldest first, for the first for which `check` says "bad".
+    """Search `number` items, the oldest first, for the first for which `check` says "bad".
 
     Both ends are judged first: if the oldest is bad or the newest is good there is nothing to search. Then
     about log2(number) checks follow; each "skip" costs one more. As in any such search, all before the first bad

@@ -1,4 +1,4 @@
-"""Data in batches, in an order that goes on exactly after a resume, in the middle of an epoch too."""
+"""Data in batches, in an order that continues exactly after a resume, even in the middle of an epoch."""
 
 from .._shown import shown_in as _shown_in
 from ._batch import Batch as Batch

@@ -12,7 +12,7 @@ Batch: TypeAlias = Mapping[str, Any]
 
 
 def namer(columns: Sequence[str] | None) -> Callable[[Any], dict[str, Any]]:
-    """What turns a loader's batch into columns by name.
+    """A function that turns a loader's batch into named columns.
 
     A mapping keeps its keys (only those of `columns`, if given), a named tuple its fields; the items
     of a list or tuple get the names in `columns`, and so does a single array. It raises `UsageError`

@@ -1,4 +1,4 @@
-"""From whatever a user calls data to a source of batches that can go on."""
+"""A resumable source of batches for whatever a user passes as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._stateful import StatefulBatches, loses_its_buffer
 from ._torch_loader import TorchLoaderBatches
 
 BATCHES = "__holdfast_batches__"
-"""An attribute of a loader that is not to be read as it is: what is read in its place."""
+"""An attribute of a loader that must not be read directly, and what is read instead."""
 
 
 def batches_of(
@@ -30,7 +30,7 @@ def batches_of(
     allow_reread: bool = False,
     raw: bool = False,
 ) -> BatchSource:
-    """The source of batches that goes on most exactly with `data`.
+    """The source of batches that resumes most exactly with `data`.
 
     Args:
         data: a `Dataset` (or a mapping of arrays); a torch `DataLoader`; a loader with `state_dict`
@@ -38,12 +38,12 @@ def batches_of(
         batch_size, shuffle, seed, drop_last: for a `Dataset` only; a loader decides for itself.
             Without a batch size all rows are one batch.
         columns: names of a batch's items, in order, where the loader gives tuples or single arrays; a
-            choice of columns, where there are names already.
+            selection of columns where they are already named.
         allow_reread: whether a resume may read an epoch again up to its position where nothing else helps.
         raw: hand batches out as the loader gives them, unnamed.
 
     Raises:
-        UsageError: what is given can be read only once (a generator), or is no data.
+        UsageError: what is given can be read only once (a generator), or is not data.
     """
     data = getattr(data, BATCHES, data)
     if isinstance(data, Mapping) and not hasattr(data, "state_dict"):

@@ -21,7 +21,7 @@ class Dataset:
     """Columns by name, each a NumPy array or torch tensor whose first dimension is the row.
 
     A view: arrays given are not copied (memory-mapped ones are read when needed), and a selection
-    copies nothing until its rows are asked for. Do not write into the arrays afterwards: order,
+    copies nothing until its rows are accessed. Do not write into the arrays afterwards: order,
     digest and batches rely on them. `dataset["pixels"]` is a column, `dataset[3]` a row as a dict, so
     it is a map-style dataset for a torch `DataLoader` too.
 
@@ -34,7 +34,7 @@ class Dataset:
         self._rows: npt.NDArray[np.int64] | None = None  # None: all of them, as they stand
         lengths = {name: len(array) for name, array in self._arrays.items()}
         if len(set(lengths.values())) != 1:
-            raise UsageError(f"a dataset needs columns of one length, not {lengths}")
+            raise UsageError(f"a dataset needs columns of equal length, not {lengths}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -97,12 +97,12 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """BLAKE3 of all that it holds: names, element types, shapes, values; reads everything once."""
-        whole = blake3(max_threads=blake3.AUTO)
+        hasher = blake3(max_threads=blake3.AUTO)
         for name, array in self._arrays.items():
-            whole.update(f"{name}\0{array.dtype}\0{(len(self), *array.shape[1:])}\0".encode())
+            hasher.update(f"{name}\0{array.dtype}\0{(len(self), *array.shape[1:])}\0".encode())
             for chunk in self._chunks(array):
-                whole.update(_bytes_of(chunk))
-        return whole.hexdigest()
+                hasher.update(_bytes_of(chunk))
+        return hasher.hexdigest()
 
     def _chunks(self, array: Any) -> Iterator[Any]:
         row_bytes = max(1, _size_bytes(array) // max(1, len(array)))

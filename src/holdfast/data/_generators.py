@@ -1,4 +1,4 @@
-"""The random generators that somebody else's loader draws from, wherever its parts hold them."""
+"""The random generators that a loader draws from, wherever its parts hold them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ._parts import parts_of, set_epoch
 _MOST_OBJECTS = 5_000
 _LONGEST = 256  # items of a container; more are samples, not transforms
 _ORDER = ("loader.generator", "loader.sampler", "loader.batch_sampler")
-"""What decides in which order samples come: without its generators no order can be gone on with."""
+"""What decides the order of samples: without its generators the order cannot be restored."""
 
 
 class OwnGenerators:
     """The random generators that a loader's parts hold, each once, by where it is found.
 
     Args:
-        loader: whose parts are looked through by `reachable_generators`.
+        loader: whose parts `reachable_generators` searches.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -37,7 +37,7 @@ class OwnGenerators:
         """Why the last `set_state` could not set everything."""
 
     def enter(self, epoch: int) -> None:
-        """Tell every part the epoch, and look again: generators may have been made anew for it, by whomever."""
+        """Tell every part the epoch, and search again: generators may have been recreated for it."""
         set_epoch(self._loader, epoch)
         found, known = reachable_generators(parts_of(self._loader)), self.by_name
         self.by_name = {
@@ -45,9 +45,9 @@ class OwnGenerators:
         }
 
     def get_state(self, num_read: int) -> dict[str, Any]:
-        """After so many batches of an epoch; the first were read, so what they made is looked for once.
+        """After so many batches of an epoch; the first ones were read, so search once for what they created.
 
-        What a sampler made when it was asked for its order, it makes again when it is asked again.
+        What a sampler creates when it makes its order, it creates again the next time.
         """
         if num_read and not self._is_complete:
             found, self._is_complete = reachable_generators(parts_of(self._loader)), True
@@ -55,9 +55,9 @@ class OwnGenerators:
         return {name: rng.generator_state(generator) for name, generator in self.by_name.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Sets what is there in both; what of a transform or a dataset is not goes to `differences`.
+        """Sets the generators that both sides have; others of a transform or dataset go to `differences`.
 
-        Raises `UsageError`, and sets nothing, unless those that decide the order of samples are the same.
+        Raises `UsageError`, and sets nothing, unless the generators that decide the order of samples are the same.
         """
         before, now = (sorted(filter(_decides_order, names)) for names in (state, self.by_name))
         if before != now:
@@ -66,11 +66,13 @@ class OwnGenerators:
                 "Build it with the same generator= and samplers as when it was saved."
             )
         self.differences = [
-            f"{name} was a random generator, and none is there now: make it with the dataset, not with its first sample"
+            f"{name} was a random generator and no longer exists: create it with the dataset, not with its first sample"
             for name in sorted(state.keys() - self.by_name.keys())
         ]
         new = sorted(self.by_name.keys() - state.keys())
-        self.differences += [f"{name} is a random generator, and was none" for name in new]
+        self.differences += [
+            f"{name} is a random generator now, and was not when it was saved" for name in new
+        ]
         for name in state.keys() & self.by_name.keys():
             rng.set_generator_state(self.by_name[name], state[name])
 
@@ -80,7 +82,7 @@ def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:
 
     Gone through are attributes, short lists, tuples and dicts, bound methods and partials; of functions and classes that are
     not of an installed library also what they close over, and the globals that their code names, of modules too. The process's
-    global streams are none of them. Not found are those in more than 256 items, and those that only C code holds.
+    global generators are excluded. Those in more than 256 items, or held only by C code, are not found.
     """
     waiting = deque(parts.items())
     met: dict[int, Any] = {id(part): part for part in parts.values()}  # kept alive: an id is used again
@@ -125,14 +127,14 @@ def _inside(name: str, one: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _items(container: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> Iterable[Any]:
-    """Of a short one. A class of its own may read data when it is asked, so its base is asked."""
+    """The items of a short container. A subclass may read data when asked, so its base class is asked."""
     match container:
         case list():
             size, items = list.__len__(container), list.__iter__(container)
         case tuple():
             size, items = tuple.__len__(container), tuple.__iter__(container)
         case dict():
-            size, items = dict.__len__(container), [*dict.items(container)]  # others may add to it meanwhile
+            size, items = dict.__len__(container), [*dict.items(container)]  # other threads may add to it
     return items if size <= _LONGEST else ()
 
 
@@ -141,7 +143,7 @@ def _attributes(one: Any) -> Iterator[tuple[str, Any]]:
     if type(one).__module__.partition(".")[0] == "torch" and hasattr(one, "untyped_storage"):
         return
     for key, each in [*getattr(one, "__dict__", {}).items()]:
-        if key != "_iterator":  # of a DataLoader: what an epoch uses up
+        if key != "_iterator":  # of a DataLoader: consumed by an epoch
             yield key, each
     for cls in type(one).__mro__:
         slots = vars(cls).get("__slots__", ())
@@ -180,7 +182,7 @@ def _used_by(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def _is_of_a_library(module: str | None) -> bool:
-    """Whether it is Holdfast, of Python itself, or installed; what random generators such code keeps is its own affair."""
+    """Whether it is Holdfast, of Python itself, or installed; random generators of such code are not ours to save."""
     if module is None or module.partition(".")[0] in {"holdfast", *sys.builtin_module_names}:
         return True
     path = getattr(sys.modules.get(module), "__file__", None)

@@ -1,4 +1,4 @@
-"""A loader's index sampler from a batch on, with an eye on what was drawn and what was handed out.
+"""A loader's index sampler from a batch on, keeping track of what was drawn and what was handed out.
 
 It is always one batch of indices ahead of what has been handed out, so that the next can be told
 without moving anything: a sampler draws at the same points of a run, whether a checkpoint is made or not.
@@ -16,7 +16,7 @@ from blake3 import blake3
 from .. import rng
 from ..errors import UsageError
 
-_WATCHED_DRAWS = 8  # a sampler that draws from a global stream for each batch shows it soon
+_WATCHED_DRAWS = 8  # a sampler that draws from a global generator for each batch shows it soon
 
 
 class IndexSampler:
@@ -25,7 +25,7 @@ class IndexSampler:
     def __init__(self, sampler: Iterable[Any], watch: bool) -> None:
         self.sampler = sampler
         self.start = 0
-        self.silent = False  # gives nothing: only lets the loader make its iterator
+        self.silent = False  # gives nothing: only lets the loader create its iterator
         self.current: IndexIterator | None = None
         self.draws_globally = False  # found out while an epoch ran, where `watch` is True
         self._watch = watch

@@ -30,7 +30,7 @@ class IterableBatches:
         self._generators = OwnGenerators(data)
         self._position = Position()
         self._before: dict[str, Any] = {}
-        self._warm = False  # whether a loader's persistent workers run already
+        self._warm = False  # whether a loader's persistent workers already run
         self.reread = 0
 
     @property
@@ -99,7 +99,7 @@ class IterableBatches:
         if batch and not self._allow_reread:
             raise UsageError(
                 f"{batch} batches of the epoch had been used, and {type(self._data).__name__} has neither a sampler "
-                "nor a state, so it cannot go on there. Resume from an epoch's end, give a DataLoader over a "
+                "nor a state, so it cannot resume there. Resume from an epoch's end, give a DataLoader over a "
                 "map-style dataset or torchdata's StatefulDataLoader, or pass allow_reread=True to read them again."
             )
         rest = self._iterator()
@@ -121,7 +121,7 @@ def refuse_one_shot(data: Any) -> None:
     if hasattr(data, "__next__"):
         raise UsageError(
             f"a {type(data).__name__} can be read only once, so neither a second epoch nor a resume could read it. "
-            "Give a list, a DataLoader, or an object whose __iter__ begins anew each time."
+            "Give a list, a DataLoader, or an object whose __iter__ starts over each time."
         )
     if not hasattr(data, "__iter__"):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Randomness that is a function of where one is: no state to save, the same on every machine.
+"""Randomness that is a function of the position: no state to save, the same on every machine.
 
 Built on NumPy's bit generators, whose raw output is promised never to change (NEP 19), and not on
 `Generator.permutation`, whose algorithm may.
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 
-_BATCH_ORDER, _SAMPLE = 0, 1  # apart, so that no sample's stream is that of an epoch's order
+_BATCH_ORDER, _SAMPLE = 0, 1  # separate, so that no sample's generator is that of an epoch's order
 
 
 def order(seed: int, epoch: int, size: int, shuffle: bool = True) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ _KIND = "holdfast Dataset"
 
 @final
 class DatasetBatches:
-    """Rows of a `Dataset` in batches, shuffled anew each epoch; draws from no global stream."""
+    """Rows of a `Dataset` in batches, shuffled anew each epoch; draws from no global generator."""
 
     exactness = "exact"
     differences = ()
@@ -40,7 +40,7 @@ class DatasetBatches:
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size is at least 1, not {batch_size}")
         self._columns = dataset.columns if columns is None else tuple(columns)
-        dataset.take(np.zeros(0, np.int64), self._columns)  # an unknown column is said now
+        dataset.take(np.zeros(0, np.int64), self._columns)  # fail now for an unknown column
         self._dataset, self._shuffle, self._seed, self._drop_last = dataset, shuffle, seed, drop_last
         self._batch_size = len(dataset) if batch_size is None else batch_size
         if not self.num_batches:
@@ -50,8 +50,8 @@ class DatasetBatches:
 
     @property
     def num_batches(self) -> int:
-        whole, rest = divmod(len(self._dataset), self._batch_size)
-        return whole + (rest > 0 and not self._drop_last)
+        full, rest = divmod(len(self._dataset), self._batch_size)
+        return full + (rest > 0 and not self._drop_last)
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         return self._start(Position(epoch, 0, finished=False))

@@ -1,4 +1,4 @@
-"""The parts of somebody else's loader that decide what it gives, and are told the epoch."""
+"""The parts of a loader that decide what it gives, and are told the epoch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def set_epoch(loader: Any, epoch: int) -> None:
 
 
 def _get(part: Any, attribute: str) -> Any:
-    """None where there is no such attribute, and where asking for it fails: it is nothing that is asked for else."""
+    """None where there is no such attribute, and where reading it fails: it is nothing that others read."""
     try:
         return getattr(part, attribute, None)
     except Exception:
@@ -53,6 +53,6 @@ def digest_of_samples(dataset: Any) -> str | None:
     match type(dataset).__name__:
         case "TensorDataset" if all(tensor.device.type == "cpu" for tensor in dataset.tensors):
             return Dataset({str(index): each for index, each in enumerate(dataset.tensors)}).digest
-        case "Subset" if (whole := digest_of_samples(dataset.dataset)) is not None:
-            return blake3(f"{whole}{[*map(int, dataset.indices)]}".encode()).hexdigest()
+        case "Subset" if (parent := digest_of_samples(dataset.dataset)) is not None:
+            return blake3(f"{parent}{[*map(int, dataset.indices)]}".encode()).hexdigest()
     return None

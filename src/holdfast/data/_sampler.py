@@ -1,4 +1,4 @@
-"""A sampler for a `torch.utils.data.DataLoader` in a loop of one's own, which can start anywhere."""
+"""A sampler for a `torch.utils.data.DataLoader` in your own loop, which can start anywhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ResumableSampler:
         return self.size - self._start
 
     def state(self, num_samples: int | None = None) -> dict[str, Any]:
-        """Plain data that say where to go on.
+        """Plain data that say where to resume.
 
         Args:
             num_samples: how many samples of the current epoch have been used in all, those before a

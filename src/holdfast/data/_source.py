@@ -11,13 +11,13 @@ from ._batch import Batch
 
 
 class BatchSource(Protocol):
-    """Batches of epoch after epoch, which can go on in a new process where it stopped in this one.
+    """Batches of epoch after epoch, which can be resumed in a new process where it stopped in this one.
 
     The law: take k batches, `get_state`, build the same source in another process, `resume`: what
     comes are exactly the batches that would have come next, and so in the following epochs, provided
-    that the caller restores the global random streams (`holdfast.rng`), saved together with the state,
-    *after* `resume`. For `resume` builds its iterator at once and may leave those streams scrambled;
-    nothing it does later touches them other than the uninterrupted run would.
+    that the caller restores the global random states (`holdfast.rng`), saved together with the state,
+    *after* `resume`. For `resume` builds its iterator at once and may leave those states changed;
+    afterwards it uses them just as the uninterrupted run would.
     """
 
     @property
@@ -32,7 +32,7 @@ class BatchSource(Protocol):
 
     @property
     def differences(self) -> Sequence[str]:
-        """What the last `resume` found that keeps the batches from being those that would have come."""
+        """Why the batches after the last `resume` may not be those that would have come."""
         ...
 
     @property
@@ -45,7 +45,7 @@ class BatchSource(Protocol):
         ...
 
     def get_state(self) -> dict[str, Any]:
-        """Plain data and arrays: how many batches of which epoch were handed out, and what it takes to go on.
+        """Plain data and arrays: how many batches of which epoch were handed out, and what a resume needs.
 
         Valid between batches and at epoch bounds.
         """
@@ -60,7 +60,7 @@ class BatchSource(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Plain facts that decide which batches come; two sources that differ here go on differently."""
+        """Plain facts that decide which batches come; two sources that differ here continue differently."""
         ...
 
     def fingerprint(self) -> str | None:
@@ -83,7 +83,7 @@ class Position:
     def count(
         self, batches: Iterable[Any], make: Callable[[Any], Any], num_batches: int | None = None
     ) -> Iterator[Any]:
-        """`make(batch)` of each, counted before it is handed out: between two batches the count is right."""
+        """`make(batch)` of each, counted before it is handed out: so the count is right between two batches."""
         for given in batches:
             batch = make(given)
             self.batch += 1
@@ -111,9 +111,9 @@ _SAME_BATCHES = frozenset({"num_workers"})  # facts that may differ, and the bat
 
 
 def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A sentence for each fact of `BatchSource.describe` that was another one; what only one side knows is skipped."""
+    """A sentence for each fact of `BatchSource.describe` that has changed; facts that only one side has are skipped."""
     return [
-        "the data hold other values than they did"
+        "the data's values have changed"
         if name == "digest"
         else f"the data's {name.replace('_', ' ')} was {value!r} and is {now[name]!r}"
         for name, value in saved.items()

@@ -16,9 +16,9 @@ _KIND = "stateful loader"
 
 @final
 class StatefulBatches:
-    """Goes on where the loader's own state says; generators that the loader forgets are kept besides.
+    """Resumes where the loader's own state says; generators that the loader forgets are saved too.
 
-    (torchdata 0.11 goes on with a generator as it was at the epoch's start, so that the *next* epoch differs.)
+    (torchdata 0.11 restores a generator as it was at the epoch's start, so that the *next* epoch differs.)
     """
 
     def __init__(self, loader: Any, as_batch: Callable[[Any], Any]) -> None:
@@ -39,7 +39,7 @@ class StatefulBatches:
             return said
         if any(loses_its_buffer(part) for part in (self._loader, getattr(self._loader, "dataset", None))):
             return (
-                "a shuffle buffer of datasets is filled anew, so what was in it does not come in this epoch: "
+                "a shuffle buffer of datasets is refilled, so the samples in it are missing from this epoch: "
                 "allow_reread=True reads the epoch again instead"
             )
         dataset = getattr(self._loader, "dataset", None)
@@ -68,7 +68,7 @@ class StatefulBatches:
         if self._position.epoch is not None:
             state["loader"] = copy.deepcopy(
                 self._loader.state_dict()
-            )  # it may share what the loader goes on with
+            )  # it may share objects that the loader still changes
         return state | {"generators": self._generators.get_state(self._position.batch)}
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
@@ -77,7 +77,7 @@ class StatefulBatches:
         if position.epoch is not None:
             self._generators.enter(position.epoch)
             self._loader.load_state_dict(copy.deepcopy(state["loader"]))
-            # At an epoch's end too: made now, the draws of the iterator do not count, those of the next epoch's do.
+            # At an epoch's end too: draws made to create the iterator now do not count, those of the next epoch do.
             rest = iter(self._loader)
         self._generators.set_state(state["generators"])
         self._position = position

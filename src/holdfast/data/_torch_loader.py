@@ -1,8 +1,8 @@
-"""Batches of a `torch.utils.data.DataLoader` over a map-style dataset, which go on at any batch.
+"""Batches of a `torch.utils.data.DataLoader` over a map-style dataset, resumable at any batch.
 
 Kept are the random states from before the epoch's iterator was made, and how many batches were handed
 out. A resume sets those states and makes the iterator over the loader's own sampler, cut at that batch:
-indices are drawn again, no sample is read. Workers go on with the streams that each of them had; they take batches in
+indices are drawn again, no sample is read. Each worker continues with the random states it had; they take batches in
 turns, so as many as have had one more than the others read theirs again.
 """
 
@@ -51,12 +51,12 @@ class TorchLoaderBatches:
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
             self._workers = WorkerStreams(loader.collate_fn, loader.worker_init_fn, self._persistent)
-        self._streams: dict[str, Streams] = {}  # of workers, after what they have handed out
+        self._streams: dict[str, Streams] = {}  # of workers, after the batches that they have handed out
         self._workers_drew, self._made_late = False, set[str]()
-        self._of_workers: list[str] = []  # why they do not go on exactly
+        self._of_workers: list[str] = []  # why they do not resume exactly
         self._lazy = False
         self._position = Position()
-        self._before: dict[str, Any] = {}  # streams and generators from before the epoch's iterator was made
+        self._before: dict[str, Any] = {}  # random states from before the epoch's iterator was made
         self._ends_workers: weakref.finalize[..., Any] | None = None
         self._replace_twin()
 
@@ -67,11 +67,11 @@ class TorchLoaderBatches:
     @property
     def exactness(self) -> str:
         if self._workers is not None and not self._in_order:
-            return "not exact: in_order=False hands batches out as workers finish them"
+            return "not exact: in_order=False hands batches out in the order in which workers finish them"
         if self._indices.draws_globally:
-            return "not exact: the sampler draws from a global random stream while the epoch runs"
+            return "not exact: the sampler draws from a global generator while the epoch runs"
         if self._lazy:
-            return f"not exact: {type(self._loader).__name__} makes its iterator only when the first batch is asked for"
+            return f"not exact: {type(self._loader).__name__} creates its iterator only when the first batch is requested"
         return "exact"
 
     @property
@@ -124,7 +124,7 @@ class TorchLoaderBatches:
                 raise UsageError(
                     f"the loader's sampler no longer gives the {position.batch} batches of indices that it gave in "
                     f"epoch {position.epoch}. Either the data or the sampler changed, or its order depends on "
-                    "more than its generators, the global random streams at the epoch's start, and set_epoch()."
+                    "more than its generators, the global random states at the epoch's start, and set_epoch()."
                 )
         if self._workers is not None:
             self._workers.set_next({}, num_again=0)
@@ -158,19 +158,19 @@ class TorchLoaderBatches:
         return None if indices is None else digest_of(indices)
 
     def _take_up(self, saved: Mapping[str, Any] | None, position: Position) -> int:
-        """Let the workers to come go on as those that were; how many of them begin with a batch that was handed out."""
+        """Let new workers continue as the saved ones would; returns how many start with a batch already handed out."""
         self._workers_drew = saved is not None and saved["drew"]
         self._streams, self._of_workers = {}, []
         number = self._loader.num_workers
         if saved is not None and saved["number"] == number:
             self._streams = dict(saved["streams"])
             self._of_workers = [
-                f"a worker made the random generator {name} for its first sample: make it in worker_init_fn"
+                f"a worker made the random generator {name} for its first sample: create it in worker_init_fn"
                 for name in saved["made_late"]
             ]
         elif saved is not None and saved["drew"]:
             self._of_workers = [
-                f"workers draw random numbers, and there were {saved['number']}, not {number}"
+                f"workers draw random numbers, and their number was {saved['number']} and is {number}"
             ]
         if self._workers is None:
             return 0
@@ -185,7 +185,7 @@ class TorchLoaderBatches:
         batches = self._iterator()
         self._warm = self._persistent
         self._lazy = self._indices.current is None
-        if self._lazy:  # `__iter__` of a subclass is a generator function: only a batch sets it going
+        if self._lazy:  # `__iter__` of a subclass is a generator function: only asking for a batch starts it
             batches = chain(list(islice(batches, 1)), batches)
         current = self._indices.current
         assert current is not None, "the loader never asked its sampler"
@@ -215,7 +215,7 @@ class TorchLoaderBatches:
         return bool(self._loader.num_workers and self._loader.persistent_workers)
 
     def _replace_twin(self) -> None:
-        """A copy of the loader over our index sampler; made past `__setattr__`, which forbids it for good reasons."""
+        """A copy of the loader over our index sampler; bypassing `__setattr__`, which forbids it for good reasons."""
         if self._ends_workers is not None:
             self._ends_workers()
         twin = copy.copy(self._loader)
@@ -225,10 +225,12 @@ class TorchLoaderBatches:
         if self._workers is not None:
             twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin
-        self._warm = False  # whether persistent workers run already: their iterator is then reset, not made
+        self._warm = (
+            False  # whether persistent workers already run: their iterator is then reset, not created
+        )
 
     def _iterator(self) -> Iterator[Any]:
-        """Of the twin. Workers that outlive it end with this source.
+        """The copy's iterator. Workers that outlive it end with this source.
 
         Left to the garbage collector, the pipe to them would be closed first where the source is in a cycle, as a run's
         is: nobody could tell them to end, and torch would wait five seconds for each.
@@ -236,7 +238,7 @@ class TorchLoaderBatches:
         batches = iter(self._twin)
         if self._persistent and (self._ends_workers is None or not self._ends_workers.alive):
             self._ends_workers = weakref.finalize(self, _end_workers, batches)
-            self._ends_workers.atexit = False  # torch has its own way there
+            self._ends_workers.atexit = False  # torch handles that itself
         return batches
 
     def _warm_up(self) -> None:

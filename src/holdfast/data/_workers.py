@@ -1,7 +1,7 @@
-"""The random streams of a `DataLoader`'s workers: told with each batch, and set again in new workers.
+"""The random states of a `DataLoader`'s workers: reported with each batch, and set again in new workers.
 
-A worker draws in the order in which it makes its batches, so its streams are known after each of them, whatever
-the others do. Seen are the global streams of Python, NumPy and torch, and the generators that can be reached from the worker's own
+A worker draws in the order in which it makes its batches, so its random states are known after each of them, whatever
+the others do. Covered are the global generators of Python, NumPy and torch, and the generators that can be reached from the worker's own
 copy of the dataset, its collation, and what `worker_init_fn` made.
 """
 
@@ -24,7 +24,7 @@ class Made(NamedTuple):
     worker: int
     drew: bool
     streams: Streams | None
-    late: tuple[str, ...] = ()  # the generators that were made only for its first sample
+    late: tuple[str, ...] = ()  # the generators created only for its first sample
 
 
 class WorkerStreams:
@@ -45,10 +45,10 @@ class WorkerStreams:
         self.set_next({}, num_again=0)
 
     def set_next(self, streams: Mapping[str, Streams], num_again: int) -> None:
-        """What workers that are started from now on begin with.
+        """Set what workers started from now on begin with.
 
         Args:
-            streams: of the workers of another process, by number; one that is not there begins as any new worker.
+            streams: random states of the workers of another process, by number; missing ones start as new workers do.
             num_again: so many workers, from the first on, are given a batch of indices that was handed out
                 already, so that each batch after it is made by the worker that would have made it.
         """
@@ -67,7 +67,7 @@ class WorkerStreams:
         self._at_start, self._would_draw = self._get(), self._draws()
 
     def collate(self, samples: Any) -> Made:
-        if self._again:  # whatever it drew for this was drawn then
+        if self._again:  # its draws for this batch were made then
             self._again = False
             self._set(self._at_start)
             return Made(None, self._worker, False, None)

@@ -1,3 +1,3 @@
-"""The demonstration: an experiment on real digits that is killed and goes on, bit for bit."""
+"""The demonstration: an experiment on real digits that is killed and resumes, bit for bit."""
 
 __all__: list[str] = []

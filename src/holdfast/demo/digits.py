@@ -1,7 +1,7 @@
 """Two phases on scikit-learn's digits: pretrain an encoder, freeze it, train a classifier on top.
 
-`python -m holdfast.demo.digits DIR` runs it in `DIR`, from the newest whole checkpoint if there is one,
-and prints what came out as one line of JSON.
+`python -m holdfast.demo.digits DIR` runs it in `DIR`, from the newest complete checkpoint if there is one,
+and prints the result as one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .killing import STARTED
 
 
 def build(directory: str | None) -> Experiment:
-    """The experiment, saved in `directory`; None: not saved at all."""
+    """The experiment, saved in `directory`; None: nothing is saved."""
     rng.seed_everything(7)
     images, digits = load_digits(return_X_y=True)
     data = Dataset({"pixels": (images / 16).astype("float32"), "digit": digits})
@@ -40,7 +40,7 @@ def build(directory: str | None) -> Experiment:
     classify = Loss("classify", torch.nn.functional.cross_entropy, output="classifier", target="digit")
 
     experiment = Experiment(
-        "digits", graph, directory=directory, checkpointing=_rule(directory, ["phase_end"])
+        "digits", graph, directory=directory, checkpointing=_policy(directory, ["phase_end"])
     )
     experiment.add(
         TrainPhase(
@@ -50,7 +50,7 @@ def build(directory: str | None) -> Experiment:
             n_epochs=30,
             batch_size=16,
             accumulate=2,
-            checkpointing=_rule(directory, ["epoch_end"]),
+            checkpointing=_policy(directory, ["epoch_end"]),
         ),
         TrainPhase(
             "head",
@@ -61,7 +61,7 @@ def build(directory: str | None) -> Experiment:
             freeze=["encoder", "decoder"],
             validation=parts["test"],
             callbacks=[EarlyStopping("val_classify", patience=5)],
-            checkpointing=_rule(directory, ["batch_end", "epoch_end"], every_n=60),
+            checkpointing=_policy(directory, ["batch_end", "epoch_end"], every_n=60),
         ),
         EvalPhase(
             "test",
@@ -81,7 +81,7 @@ def _layers(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> tor
     )
 
 
-def _rule(directory: str | None, save_on: list[str], every_n: int = 1) -> Checkpointing | None:
+def _policy(directory: str | None, save_on: list[str], every_n: int = 1) -> Checkpointing | None:
     return None if directory is None else Checkpointing(save_on=save_on, every_n=every_n)
 
 

@@ -1,4 +1,4 @@
-"""Runs the demonstration in processes of their own: one in peace, one killed again and again."""
+"""Runs the demonstration in processes of their own: one uninterrupted, one killed again and again."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TIMEOUT_S = 300
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a run, however often it was killed.
+    """The result of a run, however often it was killed.
 
-    `killed` says for each kill after how many seconds, and in which checkpoint the run went on.
+    `killed` says for each kill after how many seconds, and from which checkpoint the run resumed.
     """
 
     directory: str
@@ -40,17 +40,17 @@ class Outcome:
 
     @property
     def blocked_s(self) -> float:
-        """Seconds for which training stood still for the checkpoints that are there."""
+        """Seconds for which the existing checkpoints blocked training."""
         return sum(listed.record.blocked_s for listed in scan_if_there(self.directory) if listed.record)
 
     @property
     def copies_bytes(self) -> int:
-        """What the checkpoints would take if each were a complete copy."""
+        """The space the checkpoints would take if each were a complete copy."""
         return sum(listed.record.size_bytes for listed in scan_if_there(self.directory) if listed.record)
 
     @property
     def disk_bytes(self) -> int:
-        """What they do take: every file once, however many checkpoints share it."""
+        """The space they take: every file once, however many checkpoints share it."""
         seen: dict[tuple[int, int], int] = {}
         for folder, _, files in os.walk(self.directory):
             for file in files:
@@ -59,8 +59,8 @@ class Outcome:
         return sum(seen.values())
 
 
-def run_in_peace(directory: str) -> Outcome:
-    """The whole experiment in one process."""
+def run_uninterrupted(directory: str) -> Outcome:
+    """The entire experiment in one process."""
     process = _start(directory)
     return _finish(process, directory)
 
@@ -68,10 +68,10 @@ def run_in_peace(directory: str) -> Outcome:
 def run_killed(
     directory: str, expected_s: float, *, kills: int, seed: int, tell: Callable[[str], None]
 ) -> Outcome:
-    """The same experiment, killed with SIGKILL at random instants and started anew each time.
+    """The same experiment, killed with SIGKILL at random instants and restarted each time.
 
     Args:
-        expected_s: how long training takes in peace, in seconds; the instants are drawn from it.
+        expected_s: how long uninterrupted training takes, in seconds; the instants are drawn from it.
         kills: how often it is killed before it may finish.
         seed: of the instants.
         tell: gets a line for each kill.
@@ -88,14 +88,14 @@ def run_killed(
         there = [listed.record for listed in scan_if_there(directory) if listed.record]
         newest = there[-1].name if there else "the beginning"
         killed.append((wait_s, newest))
-        tell(f"killed after {wait_s:.2f} s of training; it goes on from {newest}")
+        tell(f"killed after {wait_s:.2f} s of training; resumes from {newest}")
     outcome = _finish(_start(directory), directory)
     outcome.killed = killed
     return outcome
 
 
 def _start(directory: str) -> subprocess.Popen[str]:
-    """The experiment in a process of its own; returns once it trains."""
+    """The experiment in a process of its own; returns when training has begun."""
     process = subprocess.Popen(
         [sys.executable, "-m", "holdfast.demo.digits", directory],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Which arrays of a state are exported, and what they are called outside."""
+"""Which arrays of a state are exported, and under which names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Names = Literal["dots", "slashes"]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Arrays by name. `tied`: further names of arrays that are in `arrays`. `left_out`: how many values are not."""
+    """Arrays by name. `tied`: further names of arrays that are in `arrays`. `left_out`: how many values are not exported."""
 
     arrays: Mapping[str, Leaf]
     tied: Mapping[str, str]
@@ -24,12 +24,12 @@ class Chosen:
 
 
 def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen:
-    """The arrays below `prefix` that `only` means, under names relative to `prefix`.
+    """The arrays below `prefix` that match `only`, under names relative to `prefix`.
 
-    If neither is given: of a model graph its models without their optimizers; of another state every array.
+    If neither is given: the models of a model graph without their optimizers, or every array of another state.
 
     Raises:
-        UsageError: there are none, or two would have one name.
+        UsageError: there are none, or two would have the same name.
     """
     prefix = prefix.strip("/")
     skipped: frozenset[str] = frozenset()
@@ -50,7 +50,7 @@ def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen
         name = _name(path, prefix, names)
         if name in arrays or name in tied:
             raise UsageError(
-                f"two arrays would be called {name!r}, one of them {path!r}: pass names='slashes'."
+                f"two arrays would be named {name!r}, one of them {path!r}: pass names='slashes'."
             )
         if leaf.path in first_names:
             tied[name] = first_names[leaf.path]
@@ -59,14 +59,14 @@ def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen
             arrays[name] = leaf
     if not arrays:
         meant = (
-            " ".join(filter(None, [prefix and f"below {prefix!r}", only and f"meant by {only!r}"])) or "in it"
+            " ".join(filter(None, [prefix and f"below {prefix!r}", only and f"matching {only!r}"])) or "in it"
         )
-        raise UsageError(f"there is no array {meant}. `holdfast show BUNDLE --all` names them.")
+        raise UsageError(f"there is no array {meant}. `holdfast show BUNDLE --all` lists the arrays.")
     return Chosen(arrays, tied, left_out)
 
 
 def _arrays(tree: Node) -> Iterator[tuple[str, Leaf | None]]:
-    """Every place of an array, aliases included; None for a plain value."""
+    """Every path of an array, aliases included; None for a plain value."""
     known = {leaf.path: leaf for leaf in leaves(tree)}
     for path, node in entries(tree):
         match node:

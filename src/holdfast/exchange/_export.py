@@ -23,7 +23,7 @@ class Exported:
     Attributes:
         files: their paths; of a sharded export the index comes last.
         arrays: the names of the arrays in them. tied: further names of some of these.
-        left_out: how many values below `prefix` are not: plain ones, and an optimizer's if the models were exported.
+        left_out: how many values below `prefix` were not exported: plain ones, and an optimizer's with the models.
     """
 
     files: tuple[str, ...]
@@ -44,10 +44,10 @@ def export(
 ) -> Exported:
     """Write the arrays of a checkpoint to `out`: `.safetensors`, `.npz`, `.pt` or `.orbax`, by its ending.
 
-    Of an experiment these are the models (parameters and buffers), called as in a `state_dict` of the graph; of a
-    state without a model graph every array. `prefix` or `only` choose others; `only="**"` means all.
+    For an experiment these are the models (parameters and buffers), named as in a `state_dict` of the graph; for a
+    state without a model graph every array. Select others with `prefix` or `only`; `only="**"` means all.
 
-    Each file appears whole or not at all. Bytes are checked as they are read, and streamed: in memory is a
+    Each file appears complete or not at all. Bytes are checked as they are read, and streamed: memory holds a
     piece at a time, or one array if it is in F order. A `.pt` is for `torch.load(weights_only=True)`. An `.orbax` is
     a directory, written by Orbax from arrays that are all in memory; its tree is that of the paths below `prefix`.
 
@@ -59,8 +59,8 @@ def export(
             and `….safetensors.index.json`.
 
     Raises:
-        UsageError: nothing to export, one name for two arrays, an unknown ending, or a dtype that the format lacks.
-        OutputExistsError: a file is there, and `overwrite` is False.
+        UsageError: nothing to export, two arrays with the same name, an unknown file extension, or a dtype that the format lacks.
+        OutputExistsError: a file exists, and `overwrite` is False.
         DamagedError: bytes are not what was saved; nothing was written.
         SaveError: the disk refused; nothing was written.
     """
@@ -68,13 +68,15 @@ def export(
     folder, name = os.path.split(place)
     kind = _FORMATS.get(os.path.splitext(name)[1])
     if kind is None:
-        raise UsageError(f"{place!r}: the ending says the format, and must be one of {', '.join(_FORMATS)}.")
+        raise UsageError(
+            f"{place!r}: the file extension decides the format, and must be one of {', '.join(_FORMATS)}."
+        )
     if names not in get_args(Names):
         raise UsageError(f"names={names!r}: it must be 'dots' or 'slashes'.")
     if shard_bytes is not None and (shard_bytes < 1 or kind != "safetensors"):
-        raise UsageError("shards are of .safetensors files, and hold at least one byte.")
+        raise UsageError("shard_bytes= is for .safetensors files, and is at least 1.")
     if not overwrite and os.path.lexists(place):
-        raise OutputExistsError(place)  # before hours of work; that it still holds is seen to at the end
+        raise OutputExistsError(place)  # before hours of work; checked again at the end
     with contextlib.ExitStack() as closing:
         source = source_of(checkpoint, closing)
         names = "slashes" if kind == "orbax" else names

@@ -26,20 +26,20 @@ def import_checkpoint(
     trusted: bool = False,
     overwrite: bool = False,
 ) -> CheckpointRecord:
-    """Make a checkpoint `out` (`….ckpt.mml`) of a file or directory of another format; returns its record.
+    """Make a checkpoint `out` (`….ckpt.mml`) from a file or directory of another format; returns its record.
 
     Read are `.safetensors` (with `….safetensors.index.json`, or a directory with one, all its shards), `.npz`,
     `.pt`, and directories of torch's DCP and of Orbax where these are installed. Arrays keep names, shapes and
     dtypes; `holdfast.open(out).load()` gives them back. Files are streamed, an array at a time; directories
-    of DCP and Orbax are read whole.
+    of DCP and Orbax are read at once.
 
-    No code from the source is run, except that the metadata of a DCP directory are a pickle: it is refused
+    No code from the source is run, except that the metadata of a DCP directory is a pickle: it is refused
     unless `trusted`.
 
     Raises:
         ForeignFileError: it cannot be read, or not without running code.
-        UsageError: no known format, or the library for it is missing.
-        CheckpointExistsError: `out` is there, and `overwrite` is False.
+        UsageError: the format is unknown, or its library is missing.
+        CheckpointExistsError: `out` exists, and `overwrite` is False.
         SaveError: the disk refused; nothing was written.
     """
     place = os.fspath(source).rstrip("/")
@@ -71,5 +71,7 @@ def _opened(place: str, trusted: bool) -> AbstractContextManager[tuple[Node, Par
         return _safetensors_in.opened(place)
     ending = os.path.splitext(place)[1]
     if ending not in _FILES:
-        raise UsageError(f"{place}: the ending says the format, and must be one of {', '.join(_FILES)}.")
+        raise UsageError(
+            f"{place}: the file extension decides the format, and must be one of {', '.join(_FILES)}."
+        )
     return _FILES[ending](place)

@@ -26,7 +26,7 @@ def opened(place: str) -> Iterator[tuple[Node, Part]]:
     try:
         archive = zipfile.ZipFile(place)
     except _SENSELESS as err:
-        raise ForeignFileError(place, f"it is no zip archive ({err}).") from err
+        raise ForeignFileError(place, f"it is not a zip archive ({err}).") from err
     with archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
         tree = {name: _leaf(place, archive, name, member) for name, member in members.items()}
@@ -50,9 +50,9 @@ def _leaf(place: str, archive: zipfile.ZipFile, name: str, member: str) -> Leaf:
         described = dtypes.name_of(dtype)
     except _SENSELESS as err:
         raise ForeignFileError(place, f"{name!r}: {err}.") from err
-    # Before memory is taken for what a header claims.
+    # Before memory is allocated for what a header claims.
     if prod(shape) * dtype.itemsize + header_size != archive.getinfo(member).file_size:
-        raise ForeignFileError(place, f"{name!r} has not the size of its shape.")
+        raise ForeignFileError(place, f"{name!r} does not have the size of its shape.")
     return Leaf(paths.child("", name), described, shape, "F" if is_fortran and len(shape) > 1 else "C")
 
 
@@ -72,6 +72,6 @@ def _read(file: IO[bytes], out: Bytes) -> None:
     while rest:
         chunk = file.read(min(len(rest), _CHUNK_BYTES))
         if not chunk:
-            raise EOFError("it ends too early")
+            raise EOFError("it is truncated")
         rest[: len(chunk)] = chunk
         rest = rest[len(chunk) :]

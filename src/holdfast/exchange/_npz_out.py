@@ -1,4 +1,4 @@
-"""Writing `.npz`, for `numpy.load(allow_pickle=False)`. Floats that NumPy lacks become float32, which holds them all."""
+"""Writing `.npz`, for `numpy.load(allow_pickle=False)`. Floats that NumPy lacks become float32, which represents all of them."""
 
 from __future__ import annotations
 

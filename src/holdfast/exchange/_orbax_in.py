@@ -1,4 +1,4 @@
-"""Reading a directory that Orbax has written; it is read by Orbax, whole, into NumPy arrays."""
+"""Reading a directory that Orbax has written; Orbax reads all of it into NumPy arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_orbax(directory: str) -> bool:
 
 @contextlib.contextmanager
 def opened(place: str) -> Iterator[tuple[Node, Part]]:
-    """The tree that was saved there; of a composite checkpoint that of its item `default` or `state`."""
+    """The tree that was saved there; from a composite checkpoint the tree of its item `default` or `state`."""
     try:
         import jax  # type: ignore[import-not-found]
         from orbax import checkpoint as orbax  # type: ignore[import-not-found]

@@ -1,4 +1,4 @@
-"""Writing a directory for Orbax: by Orbax itself, which makes it appear whole or not at all."""
+"""Writing a directory for Orbax: by Orbax itself, which makes it appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def write(source: Bundle, chosen: Chosen, place: str, overwrite: bool) -> list[s
     All arrays are in memory at once, as NumPy's. Tied ones are written under each of their names.
 
     Raises:
-        UsageError: Orbax is not installed, or cannot keep one of the arrays.
-        SaveError: it could not write; nothing is there under this name.
+        UsageError: Orbax is not installed, or cannot store one of the arrays.
+        SaveError: writing failed; nothing exists under this name.
     """
     try:
         from orbax import checkpoint as orbax  # type: ignore[import-not-found]
@@ -31,7 +31,7 @@ def write(source: Bundle, chosen: Chosen, place: str, overwrite: bool) -> list[s
     for name, first in [*zip(chosen.arrays, chosen.arrays, strict=True), *chosen.tied.items()]:
         leaf = chosen.arrays[first]
         if not leaf.size_bytes or leaf.kind == "bytes":
-            raise UsageError(f"Orbax keeps no empty arrays and no bytes: leave {name!r} out with only=.")
+            raise UsageError(f"Orbax cannot store empty arrays or bytes: leave {name!r} out with only=.")
         *above, last = plain_name(name)
         level = tree
         for step in above:

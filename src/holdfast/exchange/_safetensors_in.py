@@ -61,11 +61,11 @@ def _shards(index: str) -> list[str]:
         content = _json(index, file, 0, min(file.size, _MAX_INDEX_BYTES + 1), _MAX_INDEX_BYTES)
     homes = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(homes, dict) or not all(isinstance(name, str) for name in homes.values()):
-        raise ForeignFileError(index, "it is no index: it has no weight_map.")
+        raise ForeignFileError(index, "it is not an index: it has no weight_map.")
     names = list(dict.fromkeys(homes.values()))
     for name in names:
         if os.path.basename(name) != name or not name.endswith(".safetensors"):
-            raise ForeignFileError(index, f"it names {name!r}, which is no .safetensors file beside it.")
+            raise ForeignFileError(index, f"it names {name!r}, which is not a .safetensors file beside it.")
     return [os.path.join(os.path.dirname(index), name) for name in names]
 
 
@@ -78,7 +78,7 @@ def _read(place: str, closing: contextlib.ExitStack, tree: dict[str, Node], span
     length = int.from_bytes(prefix, "little")
     table = _json(place, file, 8, length, min(_MAX_HEADER_BYTES, file.size - 8))
     if not isinstance(table, dict):
-        raise ForeignFileError(place, "its header is no table.")
+        raise ForeignFileError(place, "its header is not a table.")
     notes = table.pop("__metadata__", None) or {}
     expected = 0
     for name, entry in sorted(table.items(), key=_offsets):
@@ -119,9 +119,9 @@ def _leaf(place: str, name: str, entry: Any) -> tuple[Leaf, tuple[int, int]]:
                     place, f"{name!r} is of type {dtype[:40]!r}, which Holdfast does not know."
                 )
             if not counts or prod(shape) * dtypes.item_size(_DTYPES[dtype]) != end - start or start < 0:
-                raise ForeignFileError(place, f"{name!r}: its shape and its place differ.")
+                raise ForeignFileError(place, f"{name!r}: its shape and its offsets disagree.")
             return Leaf(paths.child("", name), _DTYPES[dtype], tuple(shape)), (start, end)
-    raise ForeignFileError(place, f"{name!r} has no type, shape or place.")
+    raise ForeignFileError(place, f"{name!r} has no type, shape or offsets.")
 
 
 def _json(place: str, file: ReadFile, start: int, length: int, limit: int) -> Any:
@@ -136,7 +136,7 @@ def _json(place: str, file: ReadFile, start: int, length: int, limit: int) -> An
 
 
 def _open(place: str) -> ReadFile:
-    # Download caches are full of symbolic links; what is behind one that the user named is what was meant.
+    # Download caches are full of symbolic links; follow the one that the user named.
     folder, name = os.path.split(os.path.realpath(place))
     try:
         with LocalDisk().open_directory(folder) as directory:

@@ -28,7 +28,7 @@ def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str, shard_byte
                 f"{array!r} is {leaf.dtype}, which safetensors does not know: leave it out with only=."
             )
     if "__metadata__" in (*chosen.arrays, *chosen.tied):
-        raise UsageError("safetensors keeps the name '__metadata__' for itself: leave it out with only=.")
+        raise UsageError("safetensors reserves the name '__metadata__': leave it out with only=.")
     shards = _shards(chosen.arrays, shard_bytes)
     if len(shards) == 1:
         _write_file(source, shards[0], chosen.tied, files, name)
@@ -61,8 +61,8 @@ def _write_file(
 ) -> None:
     # Falling size of the items aligns every array without holes, which the format forbids.
     ordered = sorted(arrays, key=lambda array: -dtypes.item_size(arrays[array].dtype))
-    # The format has no shared storage: a tied array is written once, and its other names are told here, as
-    # `safetensors.torch.save_model` tells them.
+    # The format has no shared storage: a tied array is written once, and its other names are recorded here, as
+    # `safetensors.torch.save_model` does.
     notes = {other: kept for other, kept in tied.items() if kept in arrays}
     table: dict[str, Any] = {"__metadata__": {"format": "pt", **notes}}
     offset = 0
@@ -75,7 +75,7 @@ def _write_file(
     try:
         header = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
-        raise UsageError("a name has no UTF-8 form: pass names='slashes'.") from None
+        raise UsageError("a name cannot be encoded as UTF-8: pass names='slashes'.") from None
     header = header.ljust(-(-len(header) // _ALIGNMENT) * _ALIGNMENT)
     file = files.create(name)
     file.write(len(header).to_bytes(8, "little") + header)

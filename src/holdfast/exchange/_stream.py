@@ -22,7 +22,7 @@ def plain_dtype(leaf: Leaf) -> str:
 
 
 def runs(source: Bundle, leaf: Leaf, *, keep_order: bool = False) -> Iterator[memoryview]:
-    """The bytes one after the other, checked; of an F-ordered array at once, unless its order is kept.
+    """The checked bytes as a stream; an F-ordered array at once, unless its order is kept.
 
     Raises:
         PieceDamagedError: they are not what was saved.
@@ -54,7 +54,7 @@ def _swapped(raw: Bytes, leaf: Leaf) -> memoryview:
 
 
 class OutputFiles:
-    """New files of one folder, atomic; failures are errors of ours. Use it as a context manager.
+    """New files in one folder, atomic; failures raise our own errors. Use it as a context manager.
 
     Raises: OutputExistsError, SaveError, UsageError (there is no such folder).
     """

@@ -26,7 +26,7 @@ def opened(place: str) -> Iterator[tuple[Node, Part]]:
             if "mmap can only be used" not in str(err):
                 raise
             value = torch.load(place, map_location="cpu", weights_only=True)  # of before torch 1.6
-    except Exception as err:  # its reader raises anything, and none of it tells more than its text
+    except Exception as err:  # its reader raises anything, and only the text is informative
         why = str(err).strip().split("\n")[0] or type(err).__name__
         if any(word in str(err) for word in _MODELS_OWN):
             why = "it holds more than tensors and plain data, and reading that would run code from it"
@@ -39,7 +39,7 @@ def opened_dcp(place: str, trusted: bool) -> Iterator[tuple[Node, Part]]:
     """The flat state of a directory of `torch.distributed.checkpoint`; all of it is in memory meanwhile."""
     if not trusted:
         raise UsageError(
-            f"{place}: the metadata of a DCP directory are a pickle, which can run any code when torch reads it. "
+            f"{place}: the metadata of a DCP directory is a pickle, which can run any code when torch reads it. "
             "If you know who wrote it, pass trusted=True (--trusted)."
         )
     torch = _torch()
@@ -49,7 +49,7 @@ def opened_dcp(place: str, trusted: bool) -> Iterator[tuple[Node, Part]]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there is but one process is what we want
+            warnings.simplefilter("ignore")  # a single process is what we want
             known = FileSystemReader(place).read_metadata().state_dict_metadata
             state: dict[str, Any] = {
                 name: torch.empty(about.size, dtype=about.properties.dtype)

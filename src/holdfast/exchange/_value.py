@@ -1,4 +1,4 @@
-"""Arrays that a library hands out whole: kept as long as the one in hand is needed, and no longer."""
+"""Arrays that a library returns complete: only the current one is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..state import look
 
 
 def one_at_a_time(fill: Callable[[Leaf, Bytes], None]) -> Part:
-    """A `Part` that makes whole leaves by `fill`, and remembers the last one."""
+    """A `Part` that makes entire leaves by `fill`, and remembers the last one."""
     lock = Lock()
     last: tuple[str, Bytes] | None = None
 
@@ -26,7 +26,7 @@ def one_at_a_time(fill: Callable[[Leaf, Bytes], None]) -> Part:
                 data = np.empty(leaf.size_bytes, np.uint8)
                 fill(leaf, data)
                 last = leaf.path, data
-            # A copy: a slice would keep the whole leaf in memory for as long as it waits to be written.
+            # A copy: a slice would keep the entire leaf in memory while it waits to be written.
             return last[1][start : start + size].copy().data
 
     return part

@@ -54,14 +54,14 @@ class ZipWriter:
         self._zip.close()
 
     def abandon(self) -> None:
-        """Write nothing any more: `zipfile` would still finish the archive when it is collected."""
+        """Write nothing further: `zipfile` would still finish the archive when it is collected."""
         self._sink.is_abandoned = True
         self._zip.close()
 
 
 @contextmanager
 def zip_file(file: WriteFile, alignment: int = 1) -> Iterator[ZipWriter]:
-    """An archive that is finished when the block ends without an error."""
+    """An archive, finished when the block ends without an error."""
     writer = ZipWriter(file, alignment)
     try:
         yield writer

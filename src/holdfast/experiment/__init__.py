@@ -1,4 +1,4 @@
-"""Experiments: model graphs, the phases that train, measure and fit them, and runs that go on exactly."""
+"""Experiments: model graphs, the phases that train, measure and fit them, and runs that resume exactly."""
 
 from ..runtime import ResumeReport as ResumeReport
 from ..runtime import Table as Table

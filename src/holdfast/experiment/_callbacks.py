@@ -1,8 +1,8 @@
-"""Code of the user's that runs at the hooks of a run, and early stopping.
+"""User code that runs at the hooks of a run, and early stopping.
 
-The one order of things at a hook:
+The order at a hook, always:
 on start hooks callbacks, then the save; on end hooks optimizer, scheduler, metrics, callbacks (early
-stopping last), then the save. So a checkpoint says what to do next, never what was about to be done.
+stopping last), then the save. So a checkpoint says what comes next, never what was about to be done.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Context:
         experiment: the experiment's label.
         moment: where the run is; `moment.phase` is the phase's path.
         graph: the live model graph; None in an experiment without one.
-        metrics: means by name; of the batches so far at batch hooks, of the whole epoch at `epoch_end`.
+        metrics: means by name; of the batches so far at batch hooks, of the entire epoch at `epoch_end`.
         results: all that has been recorded so far.
-        stop_reason: why the phase is asked to stop; None while it is not.
+        stop_reason: why the phase is to stop; None unless a stop was requested.
         exception: what ended the phase, at `on_exception`.
     """
 
@@ -49,7 +49,7 @@ class Context:
         return self.moment.phase
 
     def stop(self, reason: str) -> None:
-        """Ask the phase to stop: after this batch at a batch hook, else after this epoch. The first reason stays."""
+        """Ask the phase to stop: after this batch at a batch hook, else after this epoch. The first reason is kept."""
         if self.stop_reason is None:
             self.stop_reason = reason
 
@@ -60,7 +60,7 @@ class Callback:
     Callbacks run in the order in which they were given, those with `runs_last` after all others, and
     before the save of that hook. A hook that raises ends the run; what it raised comes out of `run()`.
 
-    A resumed run goes on after the last save: it repeats no hook that had run by then, so a phase that
+    A resumed run continues after the last save: it repeats no hook that had run by then, so a phase that
     is re-entered in the middle has no second `on_phase_start`. A callback with memory of its own
     therefore defines `get_state` (plain data and arrays) and `set_state`, which gets an equal value.
     """
@@ -92,38 +92,38 @@ class Callback:
         """After the batch's update, if it had one."""
 
     def on_exception(self, context: Context) -> None:
-        """Once, when the run ends by an exception, Ctrl+C included."""
+        """Once, when the run ends with an exception, Ctrl+C included."""
 
     def on_rollback(self, context: Context) -> None:
-        """The run had diverged and goes on from an older checkpoint (`on_divergence="rollback"`).
+        """The run diverged and continues from an older checkpoint (`on_divergence="rollback"`).
 
         The graph is as it was there, and may be changed: a smaller learning rate, say. `context.moment` is the checkpoint's.
         """
 
     def get_state(self) -> dict[str, Any]:
-        """What this callback must remember over a resume."""
+        """What this callback must keep across a resume."""
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what `get_state` gave."""
+        """Restore what `get_state` returned."""
 
 
 class EarlyStopping(Callback):
     """Stops a phase when a metric no longer improves, and ends it with its best epoch.
 
-    It keeps a copy of its own of the best graph, optimizer included: the best epoch comes back whatever
-    is checkpointed when. It starts afresh with each phase.
+    It keeps a copy of its own of the best graph, optimizer included: the best epoch is restored whatever
+    checkpoints are saved. It starts from scratch in each phase.
 
     Args:
         monitor: name of the metric, read at the end of each epoch.
-        patience: how many epochs without improvement are one too many; at least 1.
+        patience: how many epochs without improvement stop the phase; at least 1.
         direction: "min" or "max", which way is better.
-        min_delta: an improvement is larger than this; NaN never is one.
+        min_delta: a change must be larger than this to be an improvement; NaN never is one.
         restore_best: at the end of the phase put the best epoch's state back, also when the phase ran
             through all its epochs.
 
     Raises:
-        UsageError: `patience`, `direction` or `min_delta` has no meaning; or, at the end of an epoch,
+        UsageError: `patience`, `direction` or `min_delta` is invalid; or, at the end of an epoch,
             there is no such metric.
     """
 
@@ -139,11 +139,11 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
-            raise UsageError(f"patience= is a whole number of epochs, at least 1, not {patience!r}")
+            raise UsageError(f"patience= must be an integer number of epochs, at least 1, not {patience!r}")
         if direction not in ("min", "max"):
-            raise UsageError(f"direction= is 'min' or 'max', not {direction!r}")
+            raise UsageError(f"direction= must be 'min' or 'max', not {direction!r}")
         if not min_delta >= 0 or math.isinf(min_delta):
-            raise UsageError(f"min_delta= is zero or a positive number, not {min_delta!r}")
+            raise UsageError(f"min_delta= must be a non-negative number, not {min_delta!r}")
         self.monitor = monitor
         self.patience = patience
         self.direction: Direction = direction

@@ -1,4 +1,4 @@
-"""One run of a plan: where it is, what it saves, and how it goes on from what was saved.
+"""One run of a plan: where it is, what it saves, and how it resumes from what was saved.
 
 `Execution` keeps the position as three plain facts: the units that are done, those that have been entered
 and not left (a phase and the groups around it), and the state of the last training loop. A unit that is
@@ -33,7 +33,7 @@ from ._measuring import measure
 from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit, walk
 from ._progress import Progress
 from ._results import RunResults
-from ._saving import WHOLE
+from ._saving import EXPERIMENT
 from ._training import Training
 
 
@@ -58,7 +58,7 @@ class Execution:
         experiment: whose graph, callbacks and label.
         run: the run's id.
         sources: batches for each train phase, by path.
-        sessions: who saves for each train phase, by path, and under `WHOLE` for the experiment; may be empty.
+        sessions: who saves for each train phase, by path, and under `EXPERIMENT` for the experiment; may be empty.
         directory: the experiment's directory, held; None without one.
     """
 
@@ -83,7 +83,7 @@ class Execution:
         self.done: list[str] = []
         self.entered: list[str] = []
         self._loop: Training | None = None
-        self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run goes on from
+        self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run resumed from
         self._saved_streams: Mapping[str, Any] | None = None
         self.resumption: Resumption | None = None
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -100,26 +100,26 @@ class Execution:
     # --- running ----------------------------------------------------------------------------------
 
     def run_plan(self, units: Sequence[Unit]) -> None:
-        """Run a whole plan, between the experiment's own hooks."""
-        if WHOLE in self.done:
+        """Run an entire plan, between the experiment's own hooks."""
+        if EXPERIMENT in self.done:
             self._settle()
             return
-        if WHOLE not in self.entered:
-            self.entered.append(WHOLE)
+        if EXPERIMENT not in self.entered:
+            self.entered.append(EXPERIMENT)
             self._announce("experiment_start", None)
         self.run_units(units)
         self._settle()
         self.results.status = "complete"
-        self.finish_unit(WHOLE)
+        self.finish_unit(EXPERIMENT)
         self._announce("experiment_end", None)
 
     def run_part(self, units: Sequence[Unit]) -> None:
-        """Run these units by themselves; one that diverged cannot be rolled back, for no resume leads into a part."""
+        """Run these units by themselves; one that diverged cannot be rolled back, because a resume cannot lead into a part."""
         self.run_units(units)
         self.look()
 
     def run_units(self, units: Sequence[Unit], above: str = "") -> None:
-        """Run these units in order, but for those that are done."""
+        """Run these units in order, except those that are done."""
         for unit in units:
             path = f"{above}/{unit.label}" if above else unit.label
             if path in self.done:
@@ -205,9 +205,9 @@ class Execution:
             getattr(callback, f"on_{hook}")(context)
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
-        """Count this hook in every rule that names it, then save for those that say so."""
+        """Count this hook in every policy that names it, then save where one is due."""
         self.moment_now = moment
-        own = dict.fromkeys([self._sessions.get(moment.phase or WHOLE), self._sessions.get(WHOLE)])
+        own = dict.fromkeys([self._sessions.get(moment.phase or EXPERIMENT), self._sessions.get(EXPERIMENT)])
         self._hooks.announce(
             moment,
             [session for session in own if session is not None],
@@ -220,7 +220,7 @@ class Execution:
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
-        """Note the signals that the rules name while the run lasts; surface what saves have raised at its end."""
+        """Note the signals that the policies name while the run lasts; surface what saves have raised at its end."""
         if self.directory is None:
             yield
             return
@@ -230,11 +230,11 @@ class Execution:
 
     @contextmanager
     def at_rest(self, loop: Training) -> Iterator[None]:
-        """Inside, nothing that a checkpoint holds is changed, but for random streams: data are read, or measured on.
+        """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
 
-        If it raises, and a rule says so, the run is saved as it was before.
+        If it raises, and a policy says so, the run is saved as it was before.
         """
-        sessions = [self._sessions.get(path) for path in (loop.path, WHOLE)]
+        sessions = [self._sessions.get(path) for path in (loop.path, EXPERIMENT)]
         session = next((one for one in sessions if one and one.rule.save_on_exception), None)
         if session is None:
             yield
@@ -251,7 +251,7 @@ class Execution:
 
     def _losses(self, moment: Moment) -> list[str]:
         """The names of the losses of the phase at this moment, trained and validated on."""
-        unit = dict(walk(self._experiment.units)).get(moment.phase or WHOLE)
+        unit = dict(walk(self._experiment.units)).get(moment.phase or EXPERIMENT)
         labels = [loss.label for loss in getattr(unit, "losses", ())]
         return [*labels, *(f"val_{label}" for label in labels)]
 
@@ -260,17 +260,17 @@ class Execution:
         self._hooks.look_at_end([*self._sessions.values()], self.moment_now)
 
     def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
-        """Forget where this run is: the position of a checkpoint is about to be taken over."""
+        """Forget the position of this run: that of a checkpoint is about to be restored."""
         self.sources, self._loop, self._reopened = sources, None, None
 
     def tell_rollback(self, units: Sequence[Unit]) -> None:
-        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that goes on."""
+        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues."""
         assert self.resumption is not None
         moment = self.resumption.report.record.moment
         context = Context(
             experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
         )
-        own = getattr(dict(walk(units)).get(moment.phase or WHOLE), "callbacks", ())
+        own = getattr(dict(walk(units)).get(moment.phase or EXPERIMENT), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_rollback(context)
 
@@ -286,7 +286,7 @@ class Execution:
         self.save_if_due(context.moment, context.metrics)
 
     def fail(self, error: BaseException, units: Sequence[Unit]) -> None:
-        """The run has ended by this exception: say so in the results, and to the callbacks."""
+        """The run has ended with this exception: record it in the results, and tell the callbacks."""
         path = self.moment_now.phase
         self.results.status = "failed"
         if path is not None and path in self.results:
@@ -303,12 +303,12 @@ class Execution:
         ):
             self._hooks.last_step.rescue(error)
             self.directory.tell_loss()
-        own = getattr(dict(walk(units)).get(path or WHOLE), "callbacks", ())
+        own = getattr(dict(walk(units)).get(path or EXPERIMENT), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)
 
     def leave(self) -> None:
-        """Thaw what a phase froze that was entered and not finished."""
+        """Unfreeze what an entered but unfinished phase froze."""
         froze: Sequence[str] = ()
         if self._loop is not None and self._loop.path in self.entered:
             froze = self._loop.froze
@@ -321,7 +321,7 @@ class Execution:
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """What the rules of this run leave out of its checkpoints: patterns of state paths."""
+        """What the policies of this run leave out of its checkpoints: patterns of state paths."""
         patterns = (pattern for session in self._sessions.values() for pattern in session.rule.exclude)
         return tuple(dict.fromkeys(patterns))
 
@@ -363,9 +363,9 @@ class Execution:
         }
 
     def digest_parts(self) -> dict[str, Any]:
-        """What two runs of one plan have in common at the same place; times, ids and paths are left out.
+        """What two runs of one plan have in common at the same position; without times, ids and paths.
 
-        Random streams that nobody has drawn from are left out too: they may begin anywhere.
+        Random states from which nothing was drawn are left out too: their seeds are arbitrary.
         """
         parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
         return parts | {
@@ -376,7 +376,7 @@ class Execution:
         }
 
     def set_state(self, saved: Mapping[str, Any], id: str) -> None:
-        """Take over the position of a checkpoint of run `id`; the graph has been restored by then."""
+        """Restore the position of a checkpoint of run `id`; the graph has been restored by then."""
         run = saved["run"]
         self.run, self.step = id, run["step"]  # the id that was saved is of the run before, if this is a fork
         self._streams_at_start = dict(run["streams_at_start"])
@@ -386,7 +386,7 @@ class Execution:
         self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():
             kept = saved["callbacks"].get(path, ())
-            if len(kept) == len(callbacks):  # a phase that had not begun may have others now
+            if len(kept) == len(callbacks):  # a phase that had not begun may have new callbacks
                 for callback, each in zip(callbacks, kept, strict=True):
                     callback.set_state(each)
         plan = self._experiment.describe_plan(self.sources)
@@ -398,14 +398,14 @@ class Execution:
         self._saved_streams = saved["random"]
 
     def check_callbacks(self, saved: Mapping[str, Any]) -> None:
-        """What the experiment's callbacks remember must have someone to go to.
+        """The saved states of the experiment's callbacks must fit its callbacks.
 
         Raises:
-            PlanMismatchError: their number is another one.
+            PlanMismatchError: their number differs.
         """
-        before, now = len(saved["callbacks"][WHOLE]), len(self._experiment.callbacks)
+        before, now = len(saved["callbacks"][EXPERIMENT]), len(self._experiment.callbacks)
         if before != now:
-            raise PlanMismatchError([f"there were {before} callbacks of the experiment and are {now}"])
+            raise PlanMismatchError([f"the experiment had {before} callbacks and has {now}"])
 
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""
@@ -414,16 +414,16 @@ class Execution:
             for path, unit in walk(self._experiment.units)
             if isinstance(unit, TrainPhase) and self._is_ahead(path)
         }
-        return {WHOLE: self._experiment.callbacks, **ahead}
+        return {EXPERIMENT: self._experiment.callbacks, **ahead}
 
     def _is_ahead(self, path: str) -> bool:
         """Whether this train phase has not begun."""
         return path not in self.done and (self._loop is None or path != self._loop.path)
 
     def reopen(self, path: str) -> None:
-        """Enter a finished phase again, and what is around it: there are more epochs to run."""
+        """Enter a finished phase again, and the groups around it: there are more epochs to run."""
         self._reopened, self.results.status = path, "running"
-        for above in [WHOLE, *_prefixes(path)]:
+        for above in [EXPERIMENT, *_prefixes(path)]:
             if above in self.done:
                 self.done.remove(above)
                 self.entered.append(above)
@@ -444,8 +444,10 @@ class Execution:
             self.resumption.announce(self.ahead, self._differences, rollbacks)
         pending, self._hooks.pending = self._hooks.pending, []
         for reason, moment in pending:
-            if WHOLE in self._sessions:
-                self._sessions[WHOLE].save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
+            if EXPERIMENT in self._sessions:
+                self._sessions[EXPERIMENT].save(
+                    moment, self.parts, reason=reason, metrics={}, ahead=self.ahead
+                )
 
 
 def _prefixes(path: str) -> list[str]:

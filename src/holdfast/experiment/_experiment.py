@@ -1,4 +1,4 @@
-"""`Experiment`: a plan of phases on one model graph, that can be killed at any instant and goes on."""
+"""`Experiment`: a plan of phases on one model graph, that can be killed at any instant and resumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..checkpoint import Checkpoint, Place, locate, scan_if_there
 from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
-from ..harness import place, wanted
+from ..harness import place, resume_source
 from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
 from ..runtime import (
     Accounting,
@@ -39,23 +39,23 @@ _CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so t
 
 
 class Experiment:
-    """Phases and groups on a model graph, run in order, saved by rules, and gone on with exactly.
+    """Phases and groups on a model graph, run in order, saved by policies, and resumed exactly.
 
     Args:
-        label: its name; checkpoints of the whole experiment are named after the unit just run.
+        label: its name; checkpoints of the entire experiment are named after the unit just run.
         graph: the models; None for a plan that needs none.
         directory: where checkpoints go, a folder per phase; else that of `checkpointing`.
-        checkpointing: saves the whole experiment, results so far included, at the experiment hooks; to disk.
+        checkpointing: saves the entire experiment, results so far included, at the experiment hooks; to disk.
         callbacks: run at the hooks of the experiment and of every phase, before the phase's own.
 
     Attributes:
         history: what was run, with its status; goes with the checkpoints.
-        last_resume: from where the last `run(resume=…)` went on, and how exactly; None if from scratch.
+        last_resume: where the last `run(resume=…)` resumed from, and how exactly; None if from scratch.
         accounting: what saving has cost in the last run, or has in this one so far: saves, seconds blocked,
             bytes, and the work that would be lost now.
 
     Raises:
-        UsageError: a label or rule that cannot work.
+        UsageError: an invalid label or policy.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class Experiment:
         return None if given is None else Path(place(given))
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
-        """Save the whole experiment by this rule from the next run on; None: not at all."""
+        """Save the entire experiment by this policy from the next run on; None: not at all."""
         self.checkpointing = None if checkpointing is None else attach_to_experiment(checkpointing)
 
     def disable_checkpointing(self) -> _Enabling:
-        """Save nothing from now on; used in a `with` statement, only inside it."""
+        """Save nothing from now on; in a `with` statement, only inside the block."""
         ending = _Enabling(self, disabled_before=self._disabled)
         self._disabled = True
         return ending
@@ -137,29 +137,29 @@ class Experiment:
                 it; from the beginning if there is none. A path or name: from that checkpoint. `Resume(…,
                 override="lr")`: with options of the optimizer for which the script's values win.
             progress: show a line per phase if the output is a terminal.
-            share_directory: run although another live run uses the directory.
+            share_directory: run even if another live run uses the directory.
 
         Raises:
             UsageError: the plan cannot be run or saved as asked; nothing has been trained.
-            CheckpointExistsError: a rule with `overwrite=False` would need a name that is taken.
+            CheckpointExistsError: a policy with `overwrite=False` would need a name that is taken.
             RunActiveError: another live run uses the directory.
             DamagedError: no checkpoint can be used.
-            DivergenceError: what is trained is not finite any more, and a rule says to stop.
+            DivergenceError: the training state is no longer finite, and a policy says to stop.
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
         asked = Resume.of(resume, cannot=_CANNOT)
-        origin = wanted(asked.wanted, self.directory)
+        origin = resume_source(asked.wanted, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=origin is not None)
         with _saving.held(places, run, share=share_directory) as directory, Progress(progress) as bar:
-            sessions = self._sessions(self._units, directory, whole=True)
+            sessions = self._sessions(self._units, directory, as_plan=True)
             self._leave_last()
             execution = Execution(self, run, sources, sessions, directory, bar)
             self.last_resume = None
             entry = HistoryEntry(run, "experiment")
             if origin is not None:
-                entry = self._go_on(execution, sessions, origin, asked.overridden) or entry
+                entry = self._resume(execution, sessions, origin, asked.overridden) or entry
             if self.last_resume is None:
                 for session in sessions.values():
                     session.rule.reset()
@@ -167,7 +167,7 @@ class Experiment:
             return self._execute(execution, entry, self._units, lambda: self._run_plan(execution, sessions))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
-        """Run one phase now, of the plan or not, on the graph as it is; saves by its rule.
+        """Run one phase now, whether or not it is in the plan, on the current graph; saves by its policy.
 
         Raises: as `run`.
         """
@@ -177,19 +177,19 @@ class Experiment:
         return self._run_part(unit, progress)[unit.label]
 
     def run_group(self, group: PhaseGroup | str, *, progress: bool = True) -> RunResults:
-        """Run one group now, of the plan or not, on the graph as it is; saves by its phases' rules.
+        """Run one group now, whether or not it is in the plan, on the current graph; saves by its phases' policies.
 
         Raises: as `run`.
         """
         return self._run_part(self._unit(group), progress)
 
     def preview_phase(self, phase: Phase | str, *, progress: bool = False) -> PhaseResult:
-        """Run a phase to see what it gives, then put everything back, also if it fails; saves nothing."""
+        """Run a phase to see its results, then restore everything, even if it fails; saves nothing."""
         unit = self._unit(phase)
         return self._preview(unit, progress)[unit.label]
 
     def preview_group(self, group: PhaseGroup | str, *, progress: bool = False) -> RunResults:
-        """Run a group to see what it gives, then put everything back, also if it fails; saves nothing."""
+        """Run a group to see its results, then restore everything, even if it fails; saves nothing."""
         return self._preview(self._unit(group), progress)
 
     def _run_part(self, unit: Unit, progress: bool) -> RunResults:
@@ -215,8 +215,8 @@ class Experiment:
             return execution.results
 
     def _leave_last(self) -> None:
-        """What a phase froze and failed to thaw is free again. Not done at its failure: a checkpoint made by
-        hand after that must still say how the phase goes on."""
+        """Unfreeze what a failed phase left frozen. Not done when it fails: a checkpoint saved on
+        request after that must still say how the phase continues."""
         if self._execution is not None:
             self._execution.leave()
 
@@ -242,7 +242,7 @@ class Experiment:
         entry.status = "complete"
         return self.results
 
-    def _go_on(
+    def _resume(
         self,
         execution: Execution,
         sessions: Mapping[str, Session],
@@ -261,7 +261,7 @@ class Experiment:
             self.graph,
             resume,
             override,
-            healthy=any(each.watch.shuns_infinity for each in sessions.values()),
+            finite_only=any(each.watch.shuns_infinity for each in sessions.values()),
         )
         if found is None:
             return None
@@ -272,13 +272,13 @@ class Experiment:
             session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
-        if entry is None:  # the first time that a fork runs
+        if entry is None:  # the first run of a fork
             entry = HistoryEntry(execution.run, "experiment")
         entry.resumed_from.append(self.last_resume.record.name)
         return entry
 
     def _run_plan(self, execution: Execution, sessions: Mapping[str, Session]) -> None:
-        """Run the plan to its end, going back where a rule wants that."""
+        """Run the plan to its end, rolling back where a policy says so."""
         while True:
             try:
                 execution.run_plan(self._units)
@@ -293,14 +293,14 @@ class Experiment:
     def _roll_back(self, execution: Execution, sessions: Mapping[str, Session], why: DivergenceError) -> None:
         directory = execution.directory
         assert directory is not None
-        assert why.healthy is not None
-        listed = bundle.look(directory.disk, why.healthy)
+        assert why.newest_finite is not None
+        listed = bundle.look(directory.disk, why.newest_finite)
         if listed is None or listed.record is None:
             raise why
         directory.rollbacks.begin(why.why, listed.record)
         execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
-        history = self.history  # this run's entry stays the one that will say how it ended
-        self._go_on(execution, sessions, listed, None)
+        history = self.history  # this run's entry stays the one that records how it ended
+        self._resume(execution, sessions, listed, None)
         self.history = history
         for entry in history:
             if entry.run == execution.run:
@@ -314,12 +314,12 @@ class Experiment:
         return [self.directory, *places] if self.directory is not None and (saves or reads) else places
 
     def _sessions(
-        self, units: Sequence[Unit], directory: ExperimentDirectory | None, *, whole: bool = False
+        self, units: Sequence[Unit], directory: ExperimentDirectory | None, *, as_plan: bool = False
     ) -> dict[str, Session]:
         if self._disabled:
             return {}
-        rule = self.checkpointing if whole else None
-        return _saving.sessions(units, rule, self.label, self.directory, directory)
+        policy = self.checkpointing if as_plan else None
+        return _saving.sessions(units, policy, self.label, self.directory, directory)
 
     def _unit(self, given: Unit | str) -> Unit:
         if not isinstance(given, str):
@@ -330,10 +330,10 @@ class Experiment:
             raise UsageError(f"there is no {given!r} in the plan; there are {', '.join(units) or 'none'}")
         return units.get(given) or by_label[given]
 
-    # --- checkpoints by hand ----------------------------------------------------------------------
+    # --- manual checkpoints -----------------------------------------------------------------------
 
     def save_checkpoint(self, name: str, *, overwrite: bool = True) -> Path:
-        """Save the whole experiment as it is now, results so far included; returns the bundle's path.
+        """Save the entire experiment as it is now, results so far included; returns the bundle's path.
 
         Raises:
             UsageError: the experiment has no directory, or the name cannot be one.
@@ -357,14 +357,14 @@ class Experiment:
             )
 
     def restore_checkpoint(self, name: Place) -> Checkpoint:
-        """Put everything back as it was in a checkpoint: graph, optimizer, random streams, results, history.
+        """Restore everything from a checkpoint: graph, optimizer, random states, results, history.
 
         `name` is a path, or a name such as `pretrain/pretrain_epoch2`. All bytes are checked before anything
-        changes. To go on from there, use `run(resume=name)`.
+        changes. To resume from there, use `run(resume=name)`.
 
         Raises:
             CheckpointNotFoundError: there is none of that name.
-            DamagedError, StateMismatchError, PlanMismatchError: it cannot be used; nothing was changed.
+            DamagedError, StateMismatchError, PlanMismatchError: it is unusable; nothing was changed.
         """
         execution = self._fresh_execution()
         where = None if self.directory is None else str(self.directory)
@@ -401,20 +401,20 @@ class Experiment:
 
     @contextmanager
     def _at_hand(self, execution: Execution) -> Iterator[ExperimentDirectory]:
-        """The directory that the current run holds, or held for a moment."""
+        """The directory that the current run holds, or held briefly."""
         if execution.directory is not None and execution.directory.is_open:
             yield execution.directory
             return
         assert self.directory is not None
         with ExperimentDirectory(self.directory, execution.run) as directory:
             if execution.directory is not None:
-                directory.pace = execution.directory.pace  # which the run has stopped at its end
+                directory.pace = execution.directory.pace  # which the run stopped when it ended
             yield directory
 
     def state_digest(self) -> str:
-        """BLAKE3 of all that two runs of one plan have in common: models, optimizers, position, results, random streams.
+        """BLAKE3 of all that two runs of one plan have in common: models, optimizers, position, results, random states.
 
-        Times, ids and paths are no part of it, nor is what was saved, nor random streams that nobody drew from.
+        Times, ids and paths are not part of it, nor is what was saved, nor random states from which nothing was drawn.
         """
         execution = self._execution or self._fresh_execution()
         return state.digest(state.capture(execution.digest_parts()))

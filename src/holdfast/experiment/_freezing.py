@@ -1,4 +1,4 @@
-"""Which nodes of a graph are frozen, and which of their parameters learn again once they are thawed."""
+"""Which nodes of a graph are frozen, and which of their parameters are trained again once unfrozen."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Freezing:
         """Put every model into the mode of the graph, frozen ones into evaluation."""
         for node in self._nodes:
             node.backend.set_training(node.model, self.training)
-        # Second, so that a model that stands in two nodes keeps still if one of them is frozen.
+        # Second, so that a model that stands in two nodes stays in evaluation mode if one of them is frozen.
         for node in self._nodes:
             if node.label in self.labels:
                 node.backend.set_training(node.model, False)

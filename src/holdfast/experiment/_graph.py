@@ -1,7 +1,7 @@
 """A graph of models that is trained, frozen, saved and restored as one.
 
 Nodes run in an order that depends on the graph alone, each at most once per batch, and only those that
-the asked outputs stand on. The graph's state is that of its parts by name: `encoder/0.weight`,
+the requested outputs depend on. The graph's state is that of its parts by name: `encoder/0.weight`,
 `optimizer/...`; `holdfast.state` captures and restores it.
 """
 
@@ -26,13 +26,13 @@ class ModelGraph:
     Args:
         nodes: `ModelNode` and `MergeNode`, in any order.
         optimizer: makes the optimizer of all parameters but those of nodes that have their own. Frozen
-            parameters are in it too, so that they can be thawed later; without gradients they stay.
+            parameters are in it too, so that they can be unfrozen later; without gradients they do not change.
         scheduler: makes the learning-rate schedule of that optimizer.
         scaler: a `torch.amp.GradScaler`.
         device: where the torch modules are moved, and their inputs. None: they stay where they are.
 
     Raises:
-        GraphError: the nodes are no graph (a circle, a label twice), or an optimizer cannot be made.
+        GraphError: the nodes do not form a graph (a cycle, a duplicate label), or an optimizer cannot be made.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class ModelGraph:
         self._freezing = Freezing(self.model_nodes)
         self._node_optimizers, self._optimizer = self._make_optimizers(optimizer)
         if scheduler is not None and self._optimizer is None:
-            raise GraphError("scheduler= needs optimizer=: it is made for the graph's own optimizer")
+            raise GraphError("scheduler= needs optimizer=: it belongs to the graph's own optimizer")
         self.scheduler: Any | None = None if scheduler is None else scheduler(self._optimizer)
         self.scaler: Any | None = scaler
         self.freeze(*(node.label for node in self.model_nodes if node.starts_frozen))
 
-    # --- what it is made of -----------------------------------------------------------------------
+    # --- structure -----------------------------------------------------------------------
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class ModelGraph:
         """The outputs of these nodes (default: of all) for a batch of named columns.
 
         Raises:
-            GraphError: an output or an input is not there, or a column has the name of a node.
+            GraphError: an output or an input is missing, or a column has the name of a node.
         """
         wanted = self.labels if outputs is None else tuple(outputs)
         self._must_know(*wanted)
@@ -104,7 +104,7 @@ class ModelGraph:
         return {label: values[label] for label in wanted}
 
     def fit_node(self, label: str, data: Mapping[str, Any], target: str | None = None) -> None:
-        """Fit the estimator of a node to whole columns, passed through the nodes before it.
+        """Fit the estimator of a node to complete columns, passed through the nodes before it.
 
         Args:
             label: a node that holds an estimator.
@@ -116,9 +116,9 @@ class ModelGraph:
         """
         node = self[label]
         if not isinstance(node, ModelNode):
-            raise GraphError(f"node {label!r} merges its inputs; there is nothing to fit")
+            raise GraphError(f"node {label!r} merges its inputs, so there is nothing to fit")
         if label in self._freezing.labels:
-            raise GraphError(f"node {label!r} is frozen; unfreeze it to fit it again")
+            raise GraphError(f"node {label!r} is frozen: unfreeze it to fit it again")
         if target is not None and target not in data:
             raise GraphError(
                 f"node {label!r}: there is no column {target!r} to fit it to; there are {sorted(data)}"
@@ -208,7 +208,7 @@ class ModelGraph:
         self._freezing.freeze(self._models_of(labels))
 
     def unfreeze(self, *labels: str) -> None:
-        """Let these nodes learn again; parameters that learned before freezing do, others do not.
+        """Unfreeze these nodes; parameters that were trainable before freezing become trainable again.
 
         Raises:
             GraphError: a label is unknown or has no model; nothing was changed.
@@ -218,7 +218,7 @@ class ModelGraph:
     # --- its state --------------------------------------------------------------------------------
 
     def state_parts(self) -> dict[str, Any]:
-        """Everything that decides how the graph goes on, by name; models first, as optimizers refer to them."""
+        """Everything that decides how training continues, by name; models first, as optimizers refer to them."""
         parts: dict[str, Any] = {node.label: node.model for node in self.model_nodes}
         if self._optimizer is not None:
             parts["optimizer"] = self._optimizer
@@ -236,11 +236,11 @@ class ModelGraph:
         self._freezing.adopt(node.label for node in self._models_of(parts["frozen"]))
 
     def get_state(self) -> dict[str, Any]:
-        """An independent copy of the whole state, optimizer included, as plain data and arrays on the host."""
+        """An independent copy of the entire state, optimizer included, as plain data and arrays on the host."""
         return take_state(self)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Become again, to the bit, what `get_state` saw; `state` can be used again.
+        """Restore, bit for bit, what `get_state` returned; `state` can be used again.
 
         Raises:
             StateMismatchError: it is the state of another graph; nothing was changed.
@@ -277,7 +277,7 @@ class ModelGraph:
         nodes = [self._nodes[label] for label in labels]
         for node in nodes:
             if not isinstance(node, ModelNode):
-                raise GraphError(f"node {node.label!r} merges its inputs; there is nothing to freeze")
+                raise GraphError(f"node {node.label!r} merges its inputs, so there is nothing to freeze")
         return [node for node in nodes if isinstance(node, ModelNode)]
 
     def _must_know(self, *labels: str) -> None:
@@ -290,7 +290,7 @@ class ModelGraph:
 
 def _make_optimizer(factory: OptimizerFactory, over: list[Any], where: str) -> Any:
     if not over:
-        raise GraphError(f"{where}: there is no parameter for its optimizer")
+        raise GraphError(f"{where}: it has no parameters for its optimizer")
     from .backends import torch as torch_backend  # parameters exist only where torch is loaded
 
     return torch_backend.make_optimizer(factory, over, where)

@@ -17,7 +17,7 @@ class HistoryEntry:
         what: "experiment", or the path of the phase or group that was run alone.
         status: "running", "complete", "failed" or "interrupted".
         started: ISO 8601, UTC.
-        resumed_from: names of the checkpoints that the run went on from, in order.
+        resumed_from: names of the checkpoints that the run resumed from, in order.
         reason: what ended a run that failed.
     """
 
@@ -36,6 +36,6 @@ class HistoryEntry:
         return cls(**{**saved, "resumed_from": list(saved["resumed_from"])})
 
     def fail(self, error: BaseException) -> None:
-        """The run ended by this exception."""
+        """The run ended with this exception."""
         self.status = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
         self.reason = f"{type(error).__name__}: {error}"

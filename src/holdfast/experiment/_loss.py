@@ -47,7 +47,7 @@ class Loss:
         """The unweighted loss of a batch: a scalar tensor, or a number.
 
         Raises:
-            UsageError: the output or the target is not there, or the function gives no scalar.
+            UsageError: the output or the target is missing, or the function gives no scalar.
         """
         output, target = _operands(self, outputs, batch)
         if is_tensor(output):
@@ -89,7 +89,7 @@ class Metric:
         """The metric of a batch.
 
         Raises:
-            UsageError: the output or the target is not there, or the function gives no scalar.
+            UsageError: the output or the target is missing, or the function gives no scalar.
         """
         output, target = _operands(self, outputs, batch)
         output = to_numpy(output)
@@ -117,7 +117,7 @@ class Averages:
         }
 
     def get_state(self) -> dict[str, Any]:
-        """Plain data, from which `set_state` goes on to the same bits."""
+        """Plain data, from which `set_state` continues bit for bit."""
         return {"sums": dict(self._sums), "weights": dict(self._weights)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -143,7 +143,7 @@ def total_loss(
 
 
 def outputs_needed(measures: Sequence[Loss | Metric], labels: Collection[str]) -> tuple[str, ...]:
-    """Those of the graph's `labels` that these losses and metrics look at: what `forward` must compute.
+    """Those of the graph's `labels` that these losses and metrics use: what `forward` must compute.
 
     Raises:
         UsageError: an output is not among them, or a label is used twice.
@@ -151,7 +151,7 @@ def outputs_needed(measures: Sequence[Loss | Metric], labels: Collection[str]) -
     seen: set[str] = set()
     for measure in measures:
         if measure.label in seen:
-            raise UsageError(f"two losses or metrics are called {measure.label!r}; rename one of them")
+            raise UsageError(f"two losses or metrics are named {measure.label!r}; rename one of them")
         seen.add(measure.label)
         if measure.output not in labels:
             raise UsageError(
@@ -188,6 +188,6 @@ def _scalar(measure: Loss | Metric, value: Any) -> Any:
     shape = getattr(value, "shape", ())
     if math.prod(shape) != 1:
         raise UsageError(
-            f"{measure!r}: the function gave shape {tuple(shape)}, not a scalar; reduce it, by its mean say"
+            f"{measure!r}: the function gave shape {tuple(shape)}, not a scalar; reduce it, for example by its mean"
         )
     return value.reshape(()) if shape else value

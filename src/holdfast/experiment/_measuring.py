@@ -1,4 +1,4 @@
-"""Losses, metrics and predictions over a whole source of batches, without changing the graph."""
+"""Losses, metrics and predictions over all batches of a source, without changing the graph."""
 
 from __future__ import annotations
 

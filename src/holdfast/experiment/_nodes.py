@@ -1,4 +1,4 @@
-"""The nodes of a model graph: their labels, what they take in, and the order they must run in."""
+"""The nodes of a model graph: their labels, their inputs, and the order they must run in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .backends import Backend, How, backend_of, merge
 OptimizerFactory: TypeAlias = Callable[[list[Any]], Any]
 """Takes the parameters, gives an optimizer: `lambda parameters: torch.optim.Adam(parameters, lr=1e-3)`."""
 
-# Parts of the graph's state that stand beside its nodes.
+# Parts of the graph's state besides its nodes.
 RESERVED_LABELS = frozenset({"optimizer", "optimizers", "scheduler", "scaler", "frozen"})
 _LABEL = re.compile(r"[\w.+=-]+(?: [\w.+=-]+)*")
 
@@ -23,12 +23,12 @@ class ModelNode:
 
     Args:
         label: unique in its graph (upper and lower case do not differ); part of the state's paths.
-        model: used as it is, not copied. One model may stand in several nodes.
+        model: used as it is, not copied. One model may be used in several nodes.
         inputs: one name or several, of nodes or of columns of the batch, handed over in this order:
             `module(*inputs)`, or side by side as columns of one array for an estimator.
         optimizer: makes this node's own optimizer; its parameters are left out of the graph's.
-        frozen: begin frozen, as by `ModelGraph.freeze`.
-        method: which method gives the output. Default: a module is called; an estimator answers by
+        frozen: start frozen, as by `ModelGraph.freeze`.
+        method: which method gives the output. Default: a module is called; an estimator by
             `predict`, or by `transform` if it has no `predict`. `"predict_proba"` is a common choice.
 
     Raises:
@@ -107,7 +107,7 @@ def by_label(nodes: Sequence[Node]) -> dict[str, Node]:
     """The nodes by label.
 
     Raises:
-        GraphError: there is none, something is no node, or a label is used twice.
+        GraphError: there are none, something is not a node, or a label is used twice.
     """
     found: dict[str, Node] = {}
     folded: dict[str, str] = {}
@@ -127,19 +127,19 @@ def running_order(nodes: Mapping[str, Node]) -> tuple[str, ...]:
     """The labels, each after those it takes in; the same for the same nodes, whatever the process.
 
     Raises:
-        GraphError: the nodes depend on each other in a circle.
+        GraphError: the nodes depend on each other in a cycle.
     """
     sorter = TopologicalSorter({label: _parents(node, nodes) for label, node in nodes.items()})
     try:
         return tuple(sorter.static_order())
     except CycleError as err:
         # graphlib names each node before the one that needs it.
-        circle = " -> ".join(repr(label) for label in err.args[1])
-        raise GraphError(f"the nodes depend on each other in a circle: {circle}") from None
+        cycle = " -> ".join(repr(label) for label in err.args[1])
+        raise GraphError(f"the nodes depend on each other in a cycle: {cycle}") from None
 
 
 def ancestors(wanted: Sequence[str], nodes: Mapping[str, Node]) -> set[str]:
-    """The wanted labels and those of every node they stand on."""
+    """The wanted labels and those of every node they depend on."""
     found: set[str] = set()
     waiting = list(wanted)
     while waiting:
@@ -174,6 +174,6 @@ def _names(label: str, inputs: str | Sequence[str]) -> tuple[str, ...]:
     names = (inputs,) if isinstance(inputs, str) else tuple(inputs)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise GraphError(
-            f"node {label!r}: inputs= names at least one node or column of the batch, not {inputs!r}"
+            f"node {label!r}: inputs= must name at least one node or column of the batch, not {inputs!r}"
         )
     return names

@@ -16,7 +16,7 @@ from ._callbacks import Callback
 from ._loss import Loss, Metric
 
 Step: TypeAlias = Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
-"""A training step of one's own: `step(graph, batch)` updates the graph and returns values to record."""
+"""A custom training step: `step(graph, batch)` updates the graph and returns values to record."""
 
 _DEFAULT_BATCH_SIZE = 32
 
@@ -29,26 +29,26 @@ class TrainPhase:
         data: a `Dataset`, a mapping of columns, a torch `DataLoader`, or another source (`data.batches_of`).
         losses: what is minimised: their weighted sum. Not needed with `step`.
         n_epochs: how many passes over the data.
-        batch_size: rows of a batch of a `Dataset`; 32 by default. Loaders decide themselves, here and in the next three.
+        batch_size: rows of a batch of a `Dataset`; 32 by default. Loaders decide this and the next three themselves.
         shuffle: whether a `Dataset` comes in another order each epoch.
         seed: decides that order, together with the epoch.
         drop_last: whether a last batch of fewer rows is left out.
-        columns: names of the items that a loader gives; a choice of columns where there are names.
+        columns: names of the items of a loader's batches; a selection of columns where they are named.
         metrics: what is measured besides, on the training batches and on `validation`.
         validation: data on which losses and metrics are measured at the end of each epoch, as `val_…`.
-        freeze: labels of nodes that do not change in this phase; afterwards they are as before.
+        freeze: labels of nodes to freeze during this phase only.
         scheduler_step: whether the graph's schedule advances each "epoch" or each "batch" that updates.
         scheduler_metric: the metric that a `ReduceLROnPlateau` follows.
-        accumulate: how many batches give gradients for one update; an epoch's last update may have fewer.
-        clip_norm: the largest norm of all gradients together.
-        step: a training step of one's own instead of forward, losses, backward and update. Gradients that
+        accumulate: over how many batches gradients are accumulated for one update; an epoch's last update may have fewer.
+        clip_norm: the largest allowed norm of all gradients together.
+        step: a custom training step instead of forward, losses, backward and update. Gradients that
             it leaves are saved with each checkpoint, so one that needs them no more sets them to None.
-        callbacks: run at each hook in this order, early stopping last.
-        checkpointing: saves the graph, and all that is needed to go on, at the training hooks.
+        callbacks: run at each hook in this order, with early stopping last.
+        checkpointing: saves the graph, and everything needed to resume, at the training hooks.
         allow_reread: whether a resume may read an epoch again up to its position if nothing else helps.
 
     Raises:
-        UsageError: a value that has no meaning, or a checkpointing that cannot work in a phase.
+        UsageError: an invalid value, or a policy that cannot work in a phase.
     """
 
     kind = "train"
@@ -81,15 +81,13 @@ class TrainPhase:
         self.n_epochs = _at_least_one("n_epochs", n_epochs)
         self.accumulate = _at_least_one("accumulate", accumulate)
         if scheduler_step not in ("epoch", "batch"):
-            raise UsageError(f"scheduler_step= is 'epoch' or 'batch', not {scheduler_step!r}")
+            raise UsageError(f"scheduler_step= must be 'epoch' or 'batch', not {scheduler_step!r}")
         if clip_norm is not None and not clip_norm > 0:
-            raise UsageError(f"clip_norm= is a positive number, not {clip_norm!r}")
+            raise UsageError(f"clip_norm= must be a positive number, not {clip_norm!r}")
         if not losses and step is None:
             raise UsageError(f"phase {label!r} has nothing to minimise: pass losses= or step=")
         if step is not None and (accumulate > 1 or clip_norm is not None):
-            raise UsageError(
-                f"phase {label!r}: with step= accumulation and clipping are the step's own business"
-            )
+            raise UsageError(f"phase {label!r}: with step=, accumulate= and clip_norm= are up to the step")
         self.data, self.validation = data, validation
         self.losses, self.metrics = tuple(losses), tuple(metrics)
         self.batch_size = batch_size
@@ -105,7 +103,7 @@ class TrainPhase:
         self.set_checkpointing(checkpointing)
 
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
-        """Save by this rule from the next run on; None: not at all. A rule that has a parent is copied."""
+        """Save by this policy from the next run on; None: not at all. A policy that has a parent is copied."""
         self.checkpointing = None if checkpointing is None else attach_to_training(checkpointing)
 
     def batches(self) -> BatchSource:
@@ -189,7 +187,7 @@ class EvalPhase:
 
 
 class FitPhase:
-    """Fits one estimator of the graph to whole columns, once, on the outputs of the nodes before it.
+    """Fits one estimator of the graph to complete columns, once, on the outputs of the nodes before it.
 
     Args:
         label: its name in results and checkpoints.
@@ -212,7 +210,9 @@ class FitPhase:
     ) -> None:
         self.label = check_label(label)
         if not _has_rows(data):
-            raise UsageError(f"phase {label!r} fits to whole columns: give a Dataset or a mapping of arrays")
+            raise UsageError(
+                f"phase {label!r} fits to complete columns: give a Dataset or a mapping of arrays"
+            )
         self.node, self.target, self.metrics = node, target, tuple(metrics)
         self.data = data if isinstance(data, Dataset) else Dataset(data)
 
@@ -270,5 +270,5 @@ def _has_rows(data: Any) -> bool:
 
 def _at_least_one(name: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name}= is a whole number, at least 1, not {value!r}")
+        raise UsageError(f"{name}= must be an integer, at least 1, not {value!r}")
     return value

@@ -1,7 +1,7 @@
 """A captured object as plain data, and back: a state that can itself be part of another state.
 
 `state.rebuild` forgets which objects there were, and a snapshot is no value. Here each `Object` becomes
-a dict that says what it was under the key `@object`, so nothing is lost and arrays stand at the paths
+a dict that says what it was under the key `@object`, so nothing is lost and arrays are at the paths
 they always have.
 """
 
@@ -17,16 +17,16 @@ _MARK, _BARE = "@object", "@state"
 
 
 def take_state(live: Any) -> dict[str, Any]:
-    """An independent copy of the whole state of `live`: dicts, lists, scalars and arrays in host memory."""
+    """An independent copy of the entire state of `live`: dicts, lists, scalars and arrays in host memory."""
     snapshot = state.capture(live)
     return state.rebuild(snapshot, _marked(snapshot.tree))
 
 
 def put_state(taken: Mapping[str, Any], live: Any) -> None:
-    """Put back what `take_state` gave, in place; `taken` stays independent and can be put back again.
+    """Restore what `take_state` returned, in place; `taken` stays independent and can be put back again.
 
     Raises:
-        StateMismatchError: `live` is not built as it was; nothing was changed.
+        StateMismatchError: `live` is not built as it was when saved; nothing was changed.
     """
     snapshot = state.capture(dict(taken))
     state.restore(snapshot, live, tree=_unmarked(snapshot.tree))

@@ -1,4 +1,4 @@
-"""Whether a plan can go on from where another one was saved, and if not, what differs."""
+"""Whether a plan can resume from where another one was saved, and if not, what differs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def prepare(units: Sequence[Unit], graph: ModelGraph | None, label: str) -> dict
     """Check all that can be known before training, and make the train phases' batch sources, by path.
 
     Raises:
-        UsageError: labels, phases, graph and data do not fit together (GraphError where the graph is at fault).
+        UsageError: labels, phases, graph and data do not fit together (GraphError if the graph is at fault).
     """
     check_labels(units)
     sources = {}
@@ -58,10 +58,10 @@ def prepare(units: Sequence[Unit], graph: ModelGraph | None, label: str) -> dict
 
 
 def check_phase(phase: Phase, path: str, graph: ModelGraph) -> None:
-    """What a phase asks of the graph must be there.
+    """Check that the graph has what a phase needs.
 
     Raises:
-        GraphError: it trains, and there is no optimizer; or it names a node that is not there.
+        GraphError: it trains, and there is no optimizer; or it names a node that does not exist.
         UsageError: two losses or metrics have one label.
     """
     if isinstance(phase, FitPhase):
@@ -78,13 +78,13 @@ def check_phase(phase: Phase, path: str, graph: ModelGraph) -> None:
 
 
 def check_batch_hooks(phase: TrainPhase, path: str, source: BatchSource) -> None:
-    """A checkpoint before a batch is one that can take the batch again, so there must be one to come.
+    """A checkpoint before a batch can repeat that batch, so there must be one.
 
     Raises:
         UsageError: the phase saves at `batch_start`, and its data cannot say how many batches they have.
     """
-    rule = phase.checkpointing
-    if rule is not None and "batch_start" in rule.save_on and source.num_batches is None:
+    policy = phase.checkpointing
+    if policy is not None and "batch_start" in policy.save_on and source.num_batches is None:
         raise UsageError(
             f"phase {path!r} cannot save at 'batch_start': its data have no length; use 'batch_end'"
         )
@@ -107,18 +107,16 @@ def check_fits(
     entered: Sequence[str],
     epoch: int,
 ) -> None:
-    """What is done must still be there, in its place; what is half-done must be the same.
+    """Finished units must still be there, in order; a half-finished one must be unchanged.
 
-    Units that had not begun may be changed, added or removed. `epoch`: the one that is half-done.
+    Units that had not begun may be changed, added or removed. `epoch`: the half-finished one.
 
     Raises:
-        PlanMismatchError: it says everything that differs.
+        PlanMismatchError: it names every difference.
     """
     begun = [path for path in saved if path in done or path in entered]
     problems = [
-        f"{path!r} had been run or begun, and is not in the plan any more"
-        for path in begun
-        if path not in now
+        f"{path!r} had been run or begun, and is no longer in the plan" for path in begun if path not in now
     ]
     problems += [
         f"{path!r} was a {saved[path]['kind']} phase and is a {now[path]['kind']} phase now"
@@ -146,7 +144,7 @@ def check_fits(
 def changed(
     saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]], done: Sequence[str]
 ) -> list[str]:
-    """What was run otherwise than the plan says now: going on is possible, but not as if it had been run so."""
+    """What was run differently from the current plan: the run can resume, but not as if it had always been so."""
     found = []
     for path in done:
         if path in saved and path in now:

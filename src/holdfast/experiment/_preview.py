@@ -1,4 +1,4 @@
-"""Trying something out: whatever happens in the block, everything is as before after it."""
+"""Trying something out: everything is restored after the block, whatever happens in it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def kept_as_it_is(
     graph: ModelGraph | None, callbacks: Sequence[Callback], sources: Sequence[BatchSource] = ()
 ) -> Iterator[None]:
-    """Put graph (optimizer, freezing, modes and gradients included), callbacks and random streams back.
+    """Restore graph (optimizer, freezing, modes and gradients included), callbacks and random states.
 
-    With those of `sources`: loaders may have generators of their own.
+    Those of `sources` too: loaders may have their own generators.
     """
     parts: dict[str, Any] = {} if graph is None else {"graph": graph}
     parts["callbacks"] = [callback.get_state() for callback in callbacks]

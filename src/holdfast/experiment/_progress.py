@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def is_shown(self) -> bool:
-        """Whether there is anyone to show a loss to: reading one back from a GPU costs time."""
+        """Whether a loss is shown to anyone: reading one back from a GPU costs time."""
         return self._bar is not None
 
     def __enter__(self) -> Self:
@@ -59,7 +59,7 @@ class Progress:
         self._task = self._bar.add_task(label, total=None, loss="")
 
     def epoch(self, epoch: int, n_epochs: int, n_batches: int | None, batch: int = 0) -> None:
-        """Epoch `epoch` (from 0) of `n_epochs` begins, `batch` of its batches (None: who knows) done already."""
+        """Epoch `epoch` (from 0) of `n_epochs` begins, `batch` of its batches (None: unknown) already done."""
         if self._bar is not None and self._task is not None:
             label = f"{self._phase}  epoch {epoch + 1}/{n_epochs}"
             self._bar.reset(self._task, total=n_batches, completed=batch, description=label)
@@ -75,7 +75,7 @@ class Progress:
 
 
 def _rich_bar(console: Console | None) -> RichProgress | None:
-    """A bar on this console, or None if nobody sits in front of it."""
+    """A bar on this console, or None if it is not a terminal."""
     with rng.preserved():  # rich draws a number while it is imported
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

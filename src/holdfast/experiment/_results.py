@@ -52,11 +52,11 @@ class PhaseResult:
         self.timings.append({"epoch": epoch, **(timings or {})})
 
     def finish(self, status: Status, reason: str | None = None) -> None:
-        """Say how the phase ended, or that it runs again."""
+        """Record how the phase ended, or that it runs again."""
         self.status, self.reason = status, reason
 
     def __getitem__(self, metric: str) -> npt.NDArray[np.float64]:
-        """A metric over the epochs, `(epochs,)` float64; KeyError names those there are."""
+        """A metric over the epochs, `(epochs,)` float64; KeyError lists the existing ones."""
         return self.epochs[metric]
 
     def __len__(self) -> int:
@@ -79,10 +79,10 @@ class PhaseResult:
             UsageError: `direction` is neither "min" nor "max", or the metric has no number yet.
         """
         if direction not in ("min", "max"):
-            raise UsageError(f"direction= is 'min' or 'max', not {direction!r}")
+            raise UsageError(f"direction= must be 'min' or 'max', not {direction!r}")
         values = self[metric]
         if not len(values) or np.isnan(values).all():
-            raise UsageError(f"{metric!r} has no best epoch yet: there is no number in it")
+            raise UsageError(f"{metric!r} has no best epoch yet: it has no value that is a number")
         return self.epochs.row(int(np.nanargmin(values) if direction == "min" else np.nanargmax(values)))
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -165,7 +165,7 @@ class RunResults(Mapping[str, PhaseResult]):
         return {"run": self.run, **state} if timings else state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Become what `get_state` gave; needs its timings."""
+        """Restore what `get_state` returned, with timings."""
         self.run, self.status = state["run"], state["status"]
         self._phases = {}
         for path, saved in state["phases"].items():

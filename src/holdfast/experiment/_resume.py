@@ -1,4 +1,4 @@
-"""Going on: which checkpoint, does the plan fit, put everything back, and how exact that was."""
+"""Resuming: choose the checkpoint, check the plan, restore everything, and judge how exact that was."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def load(
     resume: Wanted,
     override: Sequence[str] | None = (),
     *,
-    healthy: bool = False,
+    finite_only: bool = False,
 ) -> tuple[Resumption, Mapping[str, Any]] | None:
-    """Put the newest whole checkpoint (or the one asked for) into the graph and the execution.
+    """Restore the newest complete checkpoint (or the requested one) into the graph and the execution.
 
     Returns the resumption and the saved state; None if `resume` is True and there is no checkpoint at all.
-    `override=None`: the live optimizer is this run's own, and no script's. `healthy`: as for `session.go_on`.
+    `override=None`: the live optimizer is this run's own, and no script's. `finite_only`: skip checkpoints that are not finite, if there is one that is.
 
     Raises:
-        CheckpointNotFoundError: the one asked for is not there.
+        CheckpointNotFoundError: the requested one does not exist.
         DamagedError: it is damaged, and nothing was changed; or all are, with `resume=True`.
-        PlanMismatchError, StateMismatchError: plan or graph are not those that were saved.
+        PlanMismatchError, StateMismatchError: the plan or graph does not match the saved one.
     """
     overridden: list[str] = []
     found = go_on(
         directory,
         resume,
         lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify, overridden),
-        healthy=healthy,
+        healthy=finite_only,
     )
     if found is not None:
         resumption, saved = found
@@ -62,13 +62,13 @@ def _load(
     verify: Literal["first", "streaming"],
     overridden: list[str],
 ) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """What was saved, but for the graph, and the paths of what was left out of it."""
+    """What was saved, except for the graph, and the paths of what was left out of it."""
     saved = read(opened)
     kept: Sequence[str] = ()
     _check(execution, opened, saved, units, plan)
     if graph is not None:
         if "model_graph" not in opened.tree:
-            raise PlanMismatchError(["the checkpoint has no model graph, and the experiment has one"])
+            raise PlanMismatchError(["the checkpoint has no model graph, but the experiment has one"])
         script = graph.options
         check_override(override or (), script)
         restored = state.restore(opened, {"model_graph": graph}, verify=verify, keep=execution.excluded)
@@ -84,19 +84,19 @@ def _load(
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:
-    """What a checkpoint holds of the experiment, but for the graph.
+    """What a checkpoint holds of the experiment, except for the graph.
 
     Raises:
         DamagedError: it is not what was saved.
-        PlanMismatchError: it holds no experiment.
+        PlanMismatchError: it does not hold an experiment.
     """
     tree = opened.tree
     if not isinstance(tree, dict) or not tree.keys() >= _PARTS:
-        raise PlanMismatchError([f"{opened.path} holds no experiment"])
+        raise PlanMismatchError([f"{opened.path} does not hold an experiment"])
     lacking = [path for path in state.all_left_out(tree) if not path.startswith("model_graph/")]
     if lacking:
         raise PlanMismatchError(
-            [f"{opened.path} leaves out {path!r}, and no run goes on without it" for path in lacking]
+            [f"{opened.path} leaves out {path!r}, without which no run can resume" for path in lacking]
         )
     # One rebuild for all parts, so that arrays that were one stay one.
     return state.rebuild(opened, {name: node for name, node in tree.items() if name in _PARTS})
@@ -117,10 +117,10 @@ def _check(
 
 
 def check_owner(execution: Execution, opened: bundle.Bundle, saved: Mapping[str, Any]) -> None:
-    """The checkpoint must be of this experiment, with as many callbacks.
+    """Check that the checkpoint is of this experiment, with as many callbacks.
 
     Raises:
-        PlanMismatchError: it is of another one.
+        PlanMismatchError: it is of another experiment.
     """
     label = saved["run"]["label"]
     if label != execution.label:

@@ -1,4 +1,4 @@
-"""Who saves what where in a run: the sessions of its rules, and the directory that they share."""
+"""What saves where in a run: the sessions of its policies, and the directory that they share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..records import Moment
 from ..runtime import ExperimentDirectory, Session
 from ._phases import PhaseGroup, TrainPhase, Unit, walk
 
-WHOLE = ""  # the path of the experiment itself among its units
+EXPERIMENT = ""  # the path of the experiment itself among its units
 
 
 def folders(units: Sequence[Unit], directory: Path | None) -> dict[str, Path]:
-    """Where each train phase whose rule saves to disk does so, by path.
+    """Where each train phase whose policy saves to disk does so, by path.
 
     Raises:
-        UsageError: a rule has no directory, and there is none to inherit.
+        UsageError: a policy has no directory, and there is none to inherit.
     """
     found = {}
     for path, unit in walk(units):
@@ -43,14 +43,14 @@ def held(places: Sequence[Path], run: str, *, share: bool = False) -> Iterator[E
 
 def sessions(
     units: Sequence[Unit],
-    whole: Checkpointing | None,
+    own: Checkpointing | None,
     label: str,
     folder: Path | None,
     directory: ExperimentDirectory | None,
 ) -> dict[str, Session]:
-    """A session for each train phase that has a rule, by path; under `WHOLE` that of the experiment's rule.
+    """A session for each train phase that has a policy, by path; under `EXPERIMENT` that of the experiment's policy.
 
-    `folder`: where the experiment itself saves. `label`: the experiment's. Bundles that a rule trusts are
+    `folder`: where the experiment itself saves. `label`: the experiment's. Bundles that a policy trusts are
     verified here, once.
     """
     where = folders(units, folder)
@@ -59,8 +59,8 @@ def sessions(
         for path, unit in walk(units)
         if isinstance(unit, TrainPhase) and unit.checkpointing is not None
     }
-    if whole is not None:
-        made[WHOLE] = Session(whole, "experiment", label, directory, folder)
+    if own is not None:
+        made[EXPERIMENT] = Session(own, "experiment", label, directory, folder)
     if directory is not None:
         trusted = [place for session in made.values() for place in session.rule.write.trusted]
         directory.share_with(dict.fromkeys(trusted))
@@ -74,11 +74,11 @@ def refuse_taken(
     done: Sequence[str],
     run: str,
 ) -> None:
-    """Fail before training if a rule that must not overwrite would have to.
+    """Fail before training if a policy that must not overwrite would have to.
 
     Raises:
         CheckpointExistsError: a name that will be needed is taken.
-        UsageError: a name that will be needed cannot be one.
+        UsageError: a name that will be needed is invalid.
     """
     for path, unit in walk(units):
         if path in done:
@@ -86,18 +86,18 @@ def refuse_taken(
         if path in sessions and isinstance(unit, TrainPhase):
             ahead = _in_phase(sessions[path].rule, unit, path, sources[path].num_batches, run)
             sessions[path].refuse_taken(ahead)
-    if WHOLE in sessions:
-        rule = sessions[WHOLE].rule
-        sessions[WHOLE].refuse_taken(_around(rule, [*walk(units)], done, run))
+    if EXPERIMENT in sessions:
+        policy = sessions[EXPERIMENT].rule
+        sessions[EXPERIMENT].refuse_taken(_around(policy, [*walk(units)], done, run))
 
 
 def _in_phase(
-    rule: Checkpointing, phase: TrainPhase, path: str, num_batches: int | None, run: str
+    policy: Checkpointing, phase: TrainPhase, path: str, num_batches: int | None, run: str
 ) -> Iterator[Moment]:
     """The moments at which a phase will save if it runs through all its epochs, where they can be known."""
-    for hook in rule.save_on:
+    for hook in policy.save_on:
         for count, moment in enumerate(_occurrences(hook, phase, path, num_batches, run), start=1):
-            if reason(rule.when, hook, count, None):
+            if reason(policy.when, hook, count, None):
                 yield moment
 
 
@@ -116,14 +116,14 @@ def _occurrences(
 
 
 def _around(
-    rule: Checkpointing, plan: Sequence[tuple[str, Unit]], done: Sequence[str], run: str
+    policy: Checkpointing, plan: Sequence[tuple[str, Unit]], done: Sequence[str], run: str
 ) -> Iterator[Moment]:
-    """The moments at which the experiment's rule will save, as far as hooks alone decide."""
+    """The moments at which the experiment's policy will save, as far as hooks alone decide."""
     for end in ("start", "end"):
         counts: dict[str, int] = {}
         for path, unit in [(None, None), *plan]:
             kind = "experiment" if unit is None else "group" if isinstance(unit, PhaseGroup) else "phase"
             hook = f"{kind}_{end}"
             counts[hook] = counts.get(hook, 0) + 1
-            if (path or WHOLE) not in done and reason(rule.when, hook, counts[hook], None):
+            if (path or EXPERIMENT) not in done and reason(policy.when, hook, counts[hook], None):
                 yield Moment(run=run, hook=hook, phase=path)

@@ -1,8 +1,8 @@
 """The loop of a train phase, which can be left after any hook and entered again there.
 
-The order of things, once and for all: at a start hook callbacks, then the save; at an end hook
+The order, always: at a start hook callbacks, then the save; at an end hook
 optimizer, scheduler, metrics, callbacks (early stopping last), then the save. Before each save the loop's
-own position already says what comes next, so whoever restores it just goes on.
+own position already says what comes next, so a restored loop simply continues.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Training:
         self.epoch = 0
         self._in_epoch = False  # between the start of an epoch and its last batch
         self._batch = 0
-        self._announced = False  # `batch_start` of this batch has been
+        self._announced = False  # `batch_start` of this batch has been announced
         self._averages = Averages()
         self._micro_step = 0  # batches whose gradients wait for an update
         self._thaw: list[str] = []  # nodes that this phase froze
@@ -75,7 +75,7 @@ class Training:
 
     def start(self) -> None:
         """Enter the phase: freeze, announce `phase_start`."""
-        self._graph.zero_grad()  # what an own step, or a run that failed, has left
+        self._graph.zero_grad()  # left by a custom step, or by a run that failed
         self._thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
         self._graph.freeze(*self._thaw)
         self._announce("phase_start")
@@ -214,7 +214,7 @@ class Training:
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Become what `get_state` saw. The global random streams are to be restored after this."""
+        """Restore what `get_state` returned. The global random states must be restored after this."""
         self.epoch, self._in_epoch = saved["epoch"], saved["in_epoch"]
         self._batch, self._announced = saved["batch"], saved["announced"]
         self._averages.set_state(saved["averages"])
@@ -237,15 +237,15 @@ class Training:
 
     @property
     def froze(self) -> tuple[str, ...]:
-        """The nodes that this phase froze and, unless it has ended, is to thaw."""
+        """The nodes that this phase froze and must unfreeze, unless it has ended."""
         return tuple(self._thaw)
 
     def reopen(self) -> None:
-        """Go on after the phase's end, where `set_state` led: freeze again what it had frozen."""
+        """Continue after the phase's end, to which `set_state` led: freeze again what it had frozen."""
         self._graph.freeze(*self._thaw)
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
-        """What keeps the data from going on exactly; to be asked once the random streams are restored."""
+        """What keeps the data from resuming exactly; valid once the random states are restored."""
         exactness = saved["exactness"].removeprefix("not exact: ")
         found = [exactness] if exactness != "exact" else []
         found = [f"{self.path}: {each}" for each in (*found, *self._source.differences)]

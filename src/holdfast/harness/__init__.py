@@ -1,7 +1,7 @@
-"""Scripts that are run and watched from outside, as `holdfast replay` and `holdfast torture` do."""
+"""Running a script and watching it from outside, as `holdfast replay` and `holdfast torture` do."""
 
 from ._progress import STEP_FILE, Seen, seen, tell
-from ._replay import DIRECTORY, REASON, Replay, asked, facts_of, is_end, place, stop_at_end, wanted
+from ._replay import DIRECTORY, REASON, Replay, asked, facts_of, is_end, place, resume_source, stop_at_end
 from ._scratch import scratch
 
 __all__ = [
@@ -14,9 +14,9 @@ __all__ = [
     "facts_of",
     "is_end",
     "place",
+    "resume_source",
     "scratch",
     "seen",
     "stop_at_end",
     "tell",
-    "wanted",
 ]

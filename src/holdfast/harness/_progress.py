@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it from outside: at every hook its step, in a file that outlives a SIGKILL."""
+"""A run's progress for whoever watches it: its step at every hook, in a file that survives a SIGKILL."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _FORM = struct.Struct("<qd")
 
 
 class Seen(NamedTuple):
-    """How far a run had come: finished updates, and when (seconds of `time.time`)."""
+    """How far a run got: finished updates, and when (seconds of `time.time`)."""
 
     step: int
     at_s: float
 
 
 def tell(step: int, at_s: float) -> None:
-    """Note this step, if anybody watches; costs a write to memory."""
+    """Note this step, if a watcher has set the variable; costs a write to memory."""
     place = os.environ.get(STEP_FILE)
     if place and (note := _mapped(place, os.getpid())) is not None:
         _FORM.pack_into(note, 0, step, at_s)
 
 
 def seen(place: str | os.PathLike[str]) -> Seen | None:
-    """What was told last; None if nothing was."""
+    """The last progress noted; None if there is none."""
     try:
         with open(place, "rb") as file:
             data = file.read(_FORM.size)
@@ -41,7 +41,7 @@ def seen(place: str | os.PathLike[str]) -> Seen | None:
 
 @cache
 def _mapped(place: str, pid: int) -> mmap.mmap | None:
-    """The file's memory, of this process; None if the disk refuses: no run ends because nobody can watch it."""
+    """The file, mapped into this process; None if that fails: a run does not end because it cannot be watched."""
     try:
         with open(place, "w+b") as file:
             file.truncate(_FORM.size)

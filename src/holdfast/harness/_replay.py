@@ -1,8 +1,8 @@
 """A replay: this process runs a script from one checkpoint to the next, in a directory of its own.
 
 `holdfast replay` starts the script with one variable in its environment, and everything that a run would do in a
-directory it does in the scratch one instead. There, the one checkpoint is what it goes on from, whatever the script
-says of `resume`, and the process ends once the checkpoint that is to be compared has been committed.
+directory it does in the scratch one instead. It resumes from the one checkpoint there, whatever the script
+passes as `resume`, and the process ends once the checkpoint to be compared has been committed.
 
 `HOLDFAST_REPLAY` holds JSON: `of`, the experiment's directory; `scratch`, what stands for it; `until`, the path below
 it of the checkpoint to come, and `moment`, where the run is then.
@@ -29,7 +29,7 @@ REASON = "the end of a replay"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What the variable says."""
+    """The content of the variable."""
 
     of: str
     scratch: str
@@ -38,14 +38,14 @@ class Replay:
 
     @property
     def variable(self) -> str:
-        """Under which name a process is told."""
+        """The environment variable."""
         return VARIABLE
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))
 
     def place(self, path: str) -> str:
-        """What stands for this directory: of the experiment's its copy, of any other an empty one beside it."""
+        """The directory used in its place: the copy of the experiment's, or an empty one beside it for any other."""
         real = os.path.realpath(path)
         if is_below(real, self.scratch):
             return path
@@ -55,22 +55,22 @@ class Replay:
 
     @property
     def main(self) -> str:
-        """What stands for the experiment's directory."""
+        """The directory used in place of the experiment's."""
         return f"{self.scratch}/run"
 
     @property
     def end(self) -> str:
-        """The path of the checkpoint that is to come."""
+        """The path of the checkpoint to reach."""
         return f"{self.main}/{self.until}"
 
 
 def facts_of(moment: Moment) -> dict[str, Any]:
-    """What says that two moments of a run are the same one."""
+    """What identifies a moment of a run."""
     return {name: getattr(moment, name) for name in ("hook", "phase", "epoch", "batch", "step")}
 
 
 def asked() -> Replay | None:
-    """The replay that this process is; None if it is none."""
+    """The replay that this process carries out; None if there is none."""
     text = os.environ.get(VARIABLE)
     return None if not text else Replay(**json.loads(text))
 
@@ -81,8 +81,8 @@ def place(path: str | os.PathLike[str]) -> str:
     return _redirected(path) if replay is None else replay.place(os.fspath(path))
 
 
-def wanted(resume: Any, directory: str | os.PathLike[str] | None) -> Any:
-    """What a run in this directory goes on from: what the script says, but in a replay the one checkpoint there is."""
+def resume_source(resume: Any, directory: str | os.PathLike[str] | None) -> Any:
+    """What a run in this directory resumes from: the script's choice, but in a replay the one checkpoint there."""
     replay = asked()
     if replay is None or directory is None or os.path.normpath(place(directory)) != replay.main:
         return resume
@@ -90,13 +90,13 @@ def wanted(resume: Any, directory: str | os.PathLike[str] | None) -> Any:
 
 
 def is_end(path: str, moment: Moment) -> bool:
-    """Whether the checkpoint at this path and moment is the one that a replay is to reach."""
+    """Whether the checkpoint at this path and moment is the one a replay must reach."""
     replay = asked()
     return replay is not None and os.path.normpath(path) == replay.end and facts_of(moment) == replay.moment
 
 
 def stop_at_end(path: str, moment: Moment) -> None:
-    """After a commit: end the process if this was it, before the script does anything else."""
+    """After a commit: end the process if this was it, before the script continues."""
     if is_end(path, moment):
         logging.shutdown()
         sys.stdout.flush()
@@ -111,8 +111,8 @@ DIRECTORY = "HOLDFAST_DIRECTORY"
 def _redirected(path: str | os.PathLike[str]) -> str:
     """Where a run that is given this directory works: there, unless the environment sends runs elsewhere.
 
-    Below that place directories keep their distance: `runs/a` and `runs/b` stay two. What is below it already
-    is left alone, so a script that is told the place may use it by itself.
+    Below it, different directories stay different (`runs/a`, `runs/b`). A directory that is already below it
+    is left alone, so a script that gets the place may use it itself.
     """
     elsewhere = os.environ.get(DIRECTORY)
     if not elsewhere:

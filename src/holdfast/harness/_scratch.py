@@ -1,6 +1,6 @@
 """A directory for a replay, with hard links to one checkpoint in it: no byte of it is copied, and none can be changed.
 
-Holdfast never writes into a file that exists; so what is linked stays as it is, whatever is done in the scratch.
+Holdfast never writes into a file that exists; so linked files stay as they are, whatever is done in the scratch directory.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _link(disk: Storage, opened: bundle.Bundle, place: str) -> None:
 
 
 def _remove(disk: Storage, place: str) -> None:
-    """A directory with all that is in it; links and files only lose this name."""
+    """Remove a directory with all its content; linked files only lose this name."""
     with contextlib.suppress(FileNotFoundError):
         folders = disk.folders(place)
         for name in folders:

@@ -1,4 +1,4 @@
-"""A user's script in processes of its own: run, killed, cut short, and what it has left each time."""
+"""A user's script in processes of its own: run, killed, cut short, and examined each time."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Injury:
 
     Attributes:
         what: "killed" or "disk full".
-        at_s: seconds of training before it; of a full disk, until the script ended.
-        goes_on_from: the newest whole checkpoint then; None: there was none.
-        lost_steps: updates that had been made and are not in that checkpoint; None if the script told of no step.
+        at_s: seconds of training before it, or until the script ended on a full disk.
+        resumes_from: the newest complete checkpoint then; None if there was none.
+        lost_steps: updates that are not in that checkpoint; None if the script reported no step.
         lost_s: seconds since that checkpoint was taken, or since training began in this process.
-        damaged: checkpoints that are there and do not verify.
-        limit_bytes: of a full disk, the size at which every file was cut.
-        exit_code: of a full disk, what the script ended with.
+        damaged: checkpoints that do not verify.
+        limit_bytes: on a full disk, the size at which every file was cut.
+        exit_code: on a full disk, the script's exit code.
     """
 
     what: str
     at_s: float
-    goes_on_from: str | None
+    resumes_from: str | None
     lost_steps: int | None
     lost_s: float
     damaged: list[str] = field(default_factory=list)
@@ -66,10 +66,10 @@ class Script:
 
     @property
     def last_words(self) -> str:
-        return "".join(self._tail).strip() or "it said nothing"
+        return "".join(self._tail).strip() or "it printed nothing"
 
     def run(self, *, kill_after_s: float | None = None, largest_file_bytes: int | None = None) -> int:
-        """Its exit code; negative: it was killed, `kill_after_s` seconds after training had begun."""
+        """Run it; returns its exit code, negative if it was killed, `kill_after_s` seconds after training had begun."""
         self._tail.clear()
         environment = os.environ | {DIRECTORY: self.directory, STEP_FILE: self._step_file}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # a cut .pyc would outlive us
@@ -110,7 +110,7 @@ class Script:
         return process.returncode
 
     def _await_training(self, process: subprocess.Popen[str], before: Seen | None) -> None:
-        """Return at its first hook, so that instants are those of training and not of imports."""
+        """Return at its first hook, so that time counts from training, not from imports."""
         started_s = time.time()
         while process.poll() is None and seen(self._step_file) in (None, before):
             time.sleep(_POLL_S)
@@ -123,7 +123,7 @@ class Script:
             self._tail.extend(lines)
 
     def examine(self, what: str) -> Injury:
-        """What an interruption has left, looked at before the script goes on."""
+        """What an interruption left, examined before the script resumes."""
         ended_s = self._began_s + self.trained_s
         newest = self.newest()
         lost_s, lost_steps = self.trained_s, None if self._seen is None else self._seen.step
@@ -141,7 +141,7 @@ class Script:
         )
 
     def checkpoints(self) -> list[Listed]:
-        """Those with a record, oldest first by the clock: a script may run several experiments."""
+        """The checkpoints with a record, oldest first by the clock: a script may run several experiments."""
         found = [listed for listed in scan_if_there(self.directory) if listed.record]
         return sorted(found, key=lambda listed: listed.record.created if listed.record else "")
 

@@ -1,4 +1,4 @@
-"""A user's own script run whole, killed, and on a disk that refuses: did it come to the same state each time?"""
+"""A user's script run uninterrupted, killed, and on a full disk: does it reach the same state each time?"""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ._script import PLACEHOLDER, Injury, Script
 
 @dataclass(slots=True)
 class Trial:
-    """A run in a directory of its own, with its injuries, and how its end compares with that of the whole run.
+    """A run in a directory of its own, with its interruptions, and how its end compares with that of the uninterrupted run.
 
     Attributes:
-        checkpoint: its last checkpoint, of the same place as the whole run's if `same`.
-        differs: state paths at which that differs from the whole run's last.
-        since: the first checkpoint of both that differs; None if none does, or none is in both.
+        checkpoint: its last checkpoint, at the same place as the uninterrupted run's if `same`.
+        differs: state paths at which it differs from the uninterrupted run's last.
+        since: the first checkpoint of both that differs; None if none does, or if there are none in both.
     """
 
     directory: str
@@ -37,10 +37,10 @@ class Trial:
 
 @dataclass(slots=True)
 class Torture:
-    """All that was tried: `whole_s` are seconds of training of the run in peace."""
+    """The report: `uninterrupted_s` is how long the uninterrupted run trained, in seconds."""
 
     directory: str
-    whole_s: float
+    uninterrupted_s: float
     checkpoints: int
     last: str
     steps: int
@@ -60,49 +60,53 @@ def torture(
     seed: int,
     tell: Callable[[str], None],
 ) -> Torture:
-    """Run `command` once in peace and then injured; each run saves below a folder of its own in `directory`.
+    """Run `command` once uninterrupted, then interrupted; each run saves below its own folder in `directory`.
 
     Args:
-        kills: how often one more run is killed (SIGKILL, its children too) before it may finish.
+        kills: how often a second run is killed (SIGKILL, its children too) before it may finish.
         full_disks: how often a third run meets a disk that cuts files short before it may finish.
-        seed: of the instants and sizes.
-        tell: gets a line for each thing done.
+        seed: for the instants and sizes.
+        tell: gets a line of text for each step.
 
     Raises:
-        UsageError: the script cannot be run, fails in peace, or saves nothing.
-        ExactnessError: it does not go on after it was interrupted.
+        UsageError: the script cannot be run, fails uninterrupted, or saves nothing.
+        ExactnessError: it does not resume after an interruption.
     """
     draw = random.Random(seed)
-    whole = Script(command, f"{directory}/whole")
-    tell("whole: running the script once in peace")
-    code = whole.run()
+    undisturbed = Script(command, f"{directory}/uninterrupted")
+    tell("uninterrupted: running the script once")
+    code = undisturbed.run()
     if code:
-        raise UsageError(f"the script fails by itself, with exit code {code}: {whole.last_words}")
-    there, last = whole.checkpoints(), whole.newest()
+        raise UsageError(
+            f"the script fails even uninterrupted, with exit code {code}: {undisturbed.last_words}"
+        )
+    there, last = undisturbed.checkpoints(), undisturbed.newest()
     if last is None or last.record is None:
         raise UsageError(
-            "the script saved no checkpoint where it was told to: Holdfast's runs do so by themselves, "
+            "the script saved no checkpoint where it should: Holdfast's runs do so by themselves, "
             f"everything else has to use {PLACEHOLDER} in the command or ${DIRECTORY}."
         )
-    report = Torture(directory, whole.trained_s, len(there), whole.name_of(last), last.record.moment.step)
+    report = Torture(
+        directory, undisturbed.trained_s, len(there), undisturbed.name_of(last), last.record.moment.step
+    )
     if kills:
-        report.trials.append(_killed(command, directory, whole, kills, draw, tell))
+        report.trials.append(_killed(command, directory, undisturbed, kills, draw, tell))
     if full_disks:
-        report.trials.append(_on_full_disks(command, directory, whole, full_disks, draw, tell))
+        report.trials.append(_on_full_disks(command, directory, undisturbed, full_disks, draw, tell))
     return report
 
 
 def _killed(
     command: Sequence[str],
     directory: str,
-    whole: Script,
+    undisturbed: Script,
     kills: int,
     draw: random.Random,
     tell: Callable[[str], None],
 ) -> Trial:
     script = Script(command, f"{directory}/killed")
     trial = Trial(script.directory)
-    instants = sorted(draw.uniform(0.02, 0.98) * whole.trained_s for _ in range(kills))
+    instants = sorted(draw.uniform(0.02, 0.98) * undisturbed.trained_s for _ in range(kills))
     before_s = 0.0
     for instant_s in instants:
         if script.run(kill_after_s=instant_s - before_s) >= 0:
@@ -112,21 +116,21 @@ def _killed(
         trial.injuries.append(injury)
         tell(f"killed after {injury.at_s:.2f} s of training: {_loss(injury)}")
         before_s = instant_s
-    _finish(script, whole, trial)
+    _finish(script, undisturbed, trial)
     return trial
 
 
 def _on_full_disks(
     command: Sequence[str],
     directory: str,
-    whole: Script,
+    undisturbed: Script,
     times: int,
     draw: random.Random,
     tell: Callable[[str], None],
 ) -> Trial:
     script = Script(command, f"{directory}/full")
     trial = Trial(script.directory)
-    largest = whole.largest_file_bytes()
+    largest = undisturbed.largest_file_bytes()
     for _ in range(times):
         limit = draw.randrange(1, largest)
         code = script.run(largest_file_bytes=limit)
@@ -134,29 +138,29 @@ def _on_full_disks(
         injury.limit_bytes, injury.exit_code = limit, code
         trial.injuries.append(injury)
         tell(f"files cut at {limit:,} bytes, the script ended with {code}: {_loss(injury)}")
-    _finish(script, whole, trial)
+    _finish(script, undisturbed, trial)
     return trial
 
 
 def _loss(injury: Injury) -> str:
     steps = "" if injury.lost_steps is None else f"{injury.lost_steps} steps, "
-    where = injury.goes_on_from or "the beginning"
-    return f"it goes on from {where}; lost {steps}{injury.lost_s:.2f} s"
+    where = injury.resumes_from or "the beginning"
+    return f"resumes from {where}; lost {steps}{injury.lost_s:.2f} s"
 
 
-def _finish(script: Script, whole: Script, trial: Trial) -> None:
-    """Let the script end in peace, and compare where it came to."""
+def _finish(script: Script, undisturbed: Script, trial: Trial) -> None:
+    """Let the script finish, and compare its last checkpoint."""
     code = script.run()
     if code:
         raise ExactnessError(
-            f"the script did not go on in {script.directory}, it ended with exit code {code}: {script.last_words}"
+            f"the script did not resume in {script.directory}: it ended with exit code {code}: {script.last_words}"
         )
-    expected, found = whole.newest(), script.newest()
+    expected, found = undisturbed.newest(), script.newest()
     assert expected is not None
     trial.checkpoint = None if found is None else script.name_of(found)
     trial.differs = ["there is no checkpoint"] if found is None else _differences(expected, found)
     if trial.differs:
-        trial.since = _first_difference(whole, script)
+        trial.since = _first_difference(undisturbed, script)
 
 
 def _differences(expected: Listed, found: Listed) -> list[str]:
@@ -164,7 +168,7 @@ def _differences(expected: Listed, found: Listed) -> list[str]:
     assert found.record is not None
     if _place(expected.record) != _place(found.record):
         then, now = (f"{each.name} at step {each.moment.step}" for each in (expected.record, found.record))
-        return [f"the last checkpoint: it is {now}, and not {then}"]
+        return [f"the last checkpoint: it is {now}, not {then}"]
     return unlike(expected, found)
 
 
@@ -173,10 +177,10 @@ def _place(record: CheckpointRecord) -> tuple[object, ...]:
     return record.name, moment.hook, moment.phase, moment.epoch, moment.batch, moment.step
 
 
-def _first_difference(whole: Script, script: Script) -> str | None:
+def _first_difference(undisturbed: Script, script: Script) -> str | None:
     there = {script.name_of(listed): listed for listed in script.checkpoints()}
-    for listed in whole.checkpoints():
-        other = there.get(whole.name_of(listed))
+    for listed in undisturbed.checkpoints():
+        other = there.get(undisturbed.name_of(listed))
         if other is not None and _differences(listed, other):
-            return whole.name_of(listed)
+            return undisturbed.name_of(listed)
     return None

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Mapping
 
 from .. import bundle
-from ..checkpoint import describe_sickness
+from ..checkpoint import describe_nonfinite
 from ..errors import DivergenceError
 from ..policy import Divergence, is_sick
 from ..records import CheckpointRecord, Moment
@@ -40,7 +40,7 @@ class Watch:
 
     def saw(self, record: CheckpointRecord) -> None:
         """This has just been saved."""
-        what = describe_sickness(record)
+        what = describe_nonfinite(record)
         if what is not None:
             self._sick.append(f"checkpoint {record.name} is {what}")
 

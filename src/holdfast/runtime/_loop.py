@@ -220,8 +220,8 @@ class Loop:
 
         Afterwards the random streams are others than they were (see `session._divergence`).
         """
-        assert why.healthy is not None
-        listed = bundle.look(self._directory.disk, why.healthy)
+        assert why.newest_finite is not None
+        listed = bundle.look(self._directory.disk, why.newest_finite)
         if listed is None or listed.record is None:
             raise why
         self._directory.rollbacks.begin(why.why, listed.record)

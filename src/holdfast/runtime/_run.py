@@ -20,7 +20,7 @@ from .. import rng
 from ..checkpoint import Place
 from ..data import ANOTHER_BATCH, BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
-from ..harness import wanted
+from ..harness import resume_source
 from ..policy import Checkpointing
 from ..records import Moment
 from ._costs import Accounting
@@ -95,7 +95,7 @@ class Run:
             label=label,
             share_directory=share_directory,
         )
-        self._resume = replace(asked, source=wanted(asked.source, directory))
+        self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._allow_reread = allow_reread
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due

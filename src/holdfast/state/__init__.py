@@ -1,4 +1,4 @@
-"""Live objects to state trees and back: `capture`, `restore`, and what looks at a tree."""
+"""Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
 from ._adapter import Adapter as Adapter
 from ._adapter import register_adapter as register_adapter

@@ -17,26 +17,26 @@ PAGE_BYTES = 4096
 
 
 class Buffers:
-    """Lends buffers; one that was given back is lent again. Thread-safe."""
+    """Lends buffers and reuses returned ones. Thread-safe."""
 
     def __init__(self) -> None:
         self._free: list[Bytes] = []
         self._lock = Lock()
 
     def take(self, size: int, device: Device | None = None) -> Bytes:
-        """A buffer of at least `size` bytes, page-aligned, with anything in it.
+        """A buffer of at least `size` bytes, page-aligned, with arbitrary content.
 
-        If it has to be made it is made by `device`, which copies faster into memory of its own.
+        If it has to be allocated, `device` allocates it, which copies faster into memory of its own.
         """
         with self._lock:
             for index, buffer in enumerate(self._free):
                 if len(buffer) >= size:
                     return self._free.pop(index)
-            self._free.clear()  # too small for this state, so for the next one too
+            self._free.clear()  # too small for this state, and so for the next one
         return aligned(size, device)
 
     def give_back(self, buffer: Bytes) -> None:
-        """`buffer` may be overwritten from now on."""
+        """Take `buffer` back: it may be overwritten from now on."""
         with self._lock:
             self._free.append(buffer)
 

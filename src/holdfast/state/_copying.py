@@ -1,4 +1,4 @@
-"""Many arrays on their way into host memory, by as many threads as help.
+"""Copying many arrays into host memory, with as many threads as help.
 
 The interpreter lock is released while a chunk is copied. Measured on two cores, 1 GiB in 171 arrays into
 kept memory: 1.0 of one large `memcpy` by one thread, 0.6 by two with chunks of 16 MiB, 0.9 with chunks of 4
@@ -17,11 +17,11 @@ import numpy as np
 from ..records import Bytes
 from ._live import Device, Live
 
-_THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that wait for the memory, not for each other
+_THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that only wait for memory
 _CHUNK_BYTES = 16 << 20
 
 Chunk = list[tuple[Bytes, Live, int]]
-"""What to fill, from which array, from which of its bytes on."""
+"""What to fill, from which array, and from which byte on."""
 
 
 class Copying:
@@ -42,8 +42,8 @@ class Copying:
         return is_copied and self._error is None
 
     def run(self) -> None:
-        """Copy all now, by several threads; raises what one of them has raised."""
-        # To start a thread may take longer than to copy one chunk; this thread copies, too.
+        """Copy all now, by several threads; raises an exception that one of them raised."""
+        # Starting a thread may take longer than copying one chunk, so this thread copies too.
         self.begin(min(_THREADS, len(self._left)) - 1)
         self.finish()
 
@@ -57,16 +57,16 @@ class Copying:
             live.send(out)
         self._sent = []
         for _ in range(min(threads, len(self._left))):
-            # A daemon: who needs the copy when the process ends calls `finish`.
+            # A daemon: code that needs the copy when the process ends calls `finish`.
             thread = threading.Thread(target=self._help_on, name="holdfast-copy", daemon=True)
             self._threads.append(thread)
             try:
                 thread.start()
-            except RuntimeError:  # there is no memory for a thread; `finish` needs none
+            except RuntimeError:  # no thread can be started; `finish` needs none
                 return
 
     def finish(self) -> None:
-        """Copy what nobody has begun, and return when all is copied; raises what a thread has raised."""
+        """Copy what no thread has begun, and return when all is copied; raises an exception that a thread raised."""
         self.begin(0)
         self._help()
         self._wait()
@@ -74,7 +74,7 @@ class Copying:
             raise self._error
 
     def stop(self) -> None:
-        """Begin nothing more, and return when nobody writes to the buffers any more."""
+        """Start nothing more, and return when no thread writes to the buffers any more."""
         self._left.clear()
         self._wait()
 
@@ -96,7 +96,7 @@ class Copying:
                 _copy(out, live, start)
 
     def _help_on(self) -> None:
-        """As a thread of its own, which hands over what it raises."""
+        """Run as a thread, which hands over its exception."""
         try:
             self._help()
         except BaseException as err:

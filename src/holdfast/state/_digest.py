@@ -1,4 +1,4 @@
-"""One digest for a whole state: equal states have equal digests, wherever their bytes are."""
+"""One digest for an entire state: equal states have equal digests, wherever their bytes are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..records import Leaf, Node, Object, Source
 from ._kinds import kind_of
 from ._rebuild import Rebuilder
 
-_WHOLE = object()
+_ROOT = object()
 
 
-def digest(source: Source, node: Node = _WHOLE) -> str:
-    """BLAKE3 (64 hex digits) of what `node` (the whole state if not given) says.
+def digest(source: Source, node: Node = _ROOT) -> str:
+    """BLAKE3 (64 hex digits) of `node` (by default the entire state).
 
     Covers structure, dtypes, shapes and bytes. The order of dict entries, the memory order of arrays
     and which arrays are tied are left out; so is what classes are called, and where they are defined.
@@ -25,7 +25,7 @@ def digest(source: Source, node: Node = _WHOLE) -> str:
     Raises:
         DamagedError: bytes are not what was saved.
     """
-    return _Digester(source).of(source.tree if node is _WHOLE else node).hex()
+    return _Digester(source).of(source.tree if node is _ROOT else node).hex()
 
 
 class _Digester:

@@ -14,12 +14,12 @@ THINNED = {"thinned": True}
 
 
 def is_excluded(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern means this state path, or one that leads to it (see `paths.matches`)."""
+    """Whether a pattern matches this state path, or one that leads to it (see `paths.matches`)."""
     return any(matches(path, pattern) for pattern in patterns)
 
 
 def left_out(type_name: str) -> Object:
-    """What stands in the tree for a value of this type that was left out."""
+    """The mark in the tree for a value of this type that was left out."""
     return Object(_ADAPTER, type_name, None)
 
 

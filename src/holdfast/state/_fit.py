@@ -1,4 +1,4 @@
-"""From a state tree into live objects, in two steps: a plan that changes nothing, then what it planned."""
+"""From a state tree into live objects, in two steps: a plan that changes nothing, then carrying it out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ._tree import contents
 from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]
-"""The planned act: fills the live object, or makes a new value, and returns what stands there now."""
+"""A planned action: fills the live object, or makes a new value, and returns what is there now."""
 
 
 class Fit:
-    """One restore. Adapters compare with its help while planning; the `Make`s they return act.
+    """One restore. Adapters use it to compare while planning; the `Make`s they return act.
 
-    `needed` are the leaves that the acts will read, `problems` one sentence for each thing that does
+    `needed` are the leaves that will be read, `problems` one sentence for each thing that does
     not fit. What the checkpoint left out is a problem, too, unless one of the patterns `keep` matches its path:
     then it stays as it is, and `kept` has the path. Of a partial restore `is_meant` says which paths it is about: others
     are no problem, and kept. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
@@ -58,13 +58,13 @@ class Fit:
     # Planning
 
     def into(self, live: Any, node: Node, path: str) -> Make:
-        """Plan to put `node` into `live`, which stands at `path`."""
+        """Plan to put `node` into `live`, which is at `path`."""
         if is_left_out(node):
             return self.left_out(live, path)
         adapter = adapter_of(type(live))
         if adapter is None:
             return self.misfit(
-                live, path, f"the live object is a {type_name(type(live))}, which no adapter knows"
+                live, path, f"the live object is a {type_name(type(live))}, for which there is no adapter"
             )
         return adapter.plan(live, self.resolve(node), self, path)
 
@@ -74,7 +74,7 @@ class Fit:
         return lambda: self._rebuilder.value(node)
 
     def value(self, node: Node) -> Any:
-        """What `node` says, read already while planning: for what must be equal to a live value."""
+        """The value of `node`, read while planning: for what must equal a live value."""
         return self._planner.value(node)
 
     def replace(self, live: Any, node: Node, path: str) -> Make:
@@ -83,7 +83,9 @@ class Fit:
             return self.left_out(live, path)
         lost = next(unmakeable(node), None)
         if lost is not None:
-            return self.misfit(live, path, f"a {lost.type} was saved, and only a live one can take it back")
+            return self.misfit(
+                live, path, f"a {lost.type} was saved, and it can only be restored into a live one"
+            )
         if self.typed and not _alike(live, node):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
         return self.fresh(node)
@@ -113,7 +115,7 @@ class Fit:
         if node.size_bytes and target in self._targets:
             first = self._targets[target]
             if first.path != node.path and not self._equal_bytes(first, node):
-                what = f"the live array is tied to {first.path!r}, and the saved values of the two differ"
+                what = f"the live array is tied to {first.path!r}, but their saved values differ"
                 return self.misfit(live, path, what)
             return self.keep(live)
         self._targets[target] = node
@@ -137,7 +139,7 @@ class Fit:
         same_class: bool = False,
         holds: type = object,
     ) -> Object | None:
-        """`node` if `adapter` took it apart into a `holds`, else None after telling the problem."""
+        """`node` if `adapter` took it apart into a `holds`, else None after recording the problem."""
         live_type = type_name(type(live))
         if not isinstance(node, Object) or node.adapter != adapter:
             self.problem(path, f"{said(node)} was saved, the live object is a {live_type}")
@@ -145,14 +147,14 @@ class Fit:
             self.problem(path, f"a {node.type} was saved, the live object is a {live_type}")
         elif not isinstance(node.state, holds):
             self.problem(
-                path, f"the saved state of this {node.type} is {said(node.state)}, which makes no sense"
+                path, f"the saved state of this {node.type} is {said(node.state)}, which is not valid"
             )
         else:
             return node
         return None
 
     def need(self, leaf: Leaf) -> None:
-        """This leaf will be read."""
+        """Record that this leaf will be read."""
         self._needed[leaf.path] = leaf
 
     def resolve(self, node: Node) -> Node:
@@ -160,7 +162,7 @@ class Fit:
         return self._rebuilder.resolve(node)
 
     def problem(self, path: str, what: str) -> None:
-        """What is at `path` does not fit: `what` ends the sentence."""
+        """Record that what is at `path` does not fit: `what` ends the sentence."""
         if self._is_meant is not None and not self._is_meant(path):
             self.kept.append(path)
             return
@@ -172,7 +174,7 @@ class Fit:
         return self.keep(live)
 
     def left_out(self, live: Any, path: str) -> Make:
-        """Plan for what the checkpoint leaves out: `live` stays, and that is a problem unless it is wanted."""
+        """Plan for what the checkpoint leaves out: `live` stays, and that is a problem unless it is in `keep`."""
         introduce(live, self.names, path)
         if is_excluded(path, self._keep):
             self.kept.append(path)
@@ -204,7 +206,7 @@ class Fit:
     # Acting
 
     def read_ahead(self) -> None:
-        """Read at once what goes straight into live memory. Not if anything is to be kept as it is.
+        """Read at once what goes straight into live memory. Not if anything is to be kept.
 
         Raises:
             RestoreIncompleteError: as `read`.
@@ -220,7 +222,7 @@ class Fit:
         """Fill `out` with the leaf's bytes.
 
         Raises:
-            RestoreIncompleteError: they are damaged; what came before is filled already.
+            RestoreIncompleteError: they are damaged; earlier leaves are already filled.
         """
         if self._filled and self._filled.get(leaf.path) == out.ctypes.data:
             return
@@ -265,7 +267,7 @@ class Fit:
 
 
 def said(value: Any) -> str:
-    """How a saved node or a live value is called in a sentence."""
+    """A saved node or a live value as words in a message."""
     match value:
         case Leaf(kind="bytes"):
             return f"bytes of length {value.size_bytes}"
@@ -280,7 +282,7 @@ def said(value: Any) -> str:
 
 
 def unmakeable(node: Node) -> Iterator[Object]:
-    """The objects in `node` whose class only a live one knows."""
+    """The objects in `node` whose class is known only from a live one."""
     match node:
         case Object():
             if not hasattr(adapter_named(node.adapter), "fresh"):

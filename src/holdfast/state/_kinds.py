@@ -1,4 +1,4 @@
-"""What an object is as data, beside its state: nothing of what its class is called, or where it is defined.
+"""What identifies an object besides its state: not its class's name, nor where that is defined.
 
 The same run as a script (`__main__`) and as a module, before and after its author has moved or renamed a class, has the
 same state. Only where a value is made again by its type's name is that name data: a closed table of public names.
@@ -21,14 +21,14 @@ _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
 
 def kind_of(taken: Object) -> str:
-    """What of the type's name says which value this is; empty if the adapter alone does."""
+    """The part of the type's name that identifies this value; empty if the adapter is enough."""
     match taken.adapter:
         case adapter if adapter in _MADE_BY_NAME:
             return taken.type
-        case "numpy.random":  # NumPy's modules are private; what is none of these is a bare bit generator
+        case "numpy.random":  # NumPy's modules are private; anything else is a bare bit generator
             name = bare_name(taken.type)
             return name if name in _OWNERS else ""
-        case "sklearn.object":  # a class of the user's own is known by the live one only
+        case "sklearn.object":  # a user's class is known only from a live one
             return taken.type if taken.type.startswith("sklearn.") else ""
     return ""
 
@@ -44,5 +44,5 @@ def bare_name(type_name: str) -> str:
 
 
 def is_called(type_name: str, kind: type) -> bool:
-    """Whether `kind` has this name, wherever it is defined by now."""
+    """Whether `kind` has this name, wherever it is defined now."""
     return bare_name(type_name) == kind.__name__

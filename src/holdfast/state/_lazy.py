@@ -1,8 +1,8 @@
-"""A snapshot that is copied while training goes on, and sealed before anything in it changes.
+"""A snapshot that is copied while training continues, and sealed before anything in it changes.
 
 The contract: from the hook to the next `step()`, nothing but the optimizer writes its parameters and its
 state. These are copied in a background thread meanwhile; everything else was copied at once. Before the
-optimizer writes it calls us (a `Gate`): we wait for what is left, look whether somebody broke the contract,
+optimizer writes it calls us (a `Gate`): we wait for the rest, check whether the contract was broken,
 and seal. A snapshot that is not sealed is never committed.
 """
 
@@ -24,7 +24,7 @@ from ._live import Gate, Live, Span, piece
 from ._snapshot import Block
 from ._walk import Walk
 
-_SMALL_BYTES = 64 << 10  # is copied sooner than watched
+_SMALL_BYTES = 64 << 10  # smaller arrays are copied at once rather than watched
 _COMPARED_BYTES = 1 << 20
 _POLL_S = 0.1
 
@@ -32,9 +32,9 @@ _POLL_S = 0.1
 def capture_lazily(
     value: Any, *, path: str = "", buffers: Buffers | None = None, exclude: Sequence[str] = (), check: bool
 ) -> LazySnapshot:
-    """The state of `value`; what an optimizer alone writes is copied later, but before it is written.
+    """The state of `value`; what only an optimizer writes is copied later, but before it is written.
 
-    `check`: copy it now all the same, and compare it with the live arrays when the snapshot is sealed.
+    `check`: copy it now as well, and compare it with the live arrays when the snapshot is sealed.
     To be called by the thread that trains.
 
     Raises:
@@ -100,9 +100,9 @@ class LazySnapshot:
             self._block.bytes(leaf)
 
     def finish(self, *, wait: bool = True) -> None:
-        """Copy what is left and seal, or find it torn; with `wait=False` only if all is copied, and need not be watched.
+        """Copy the rest and seal, or find it torn; with `wait=False` only if all is copied and nothing need be watched.
 
-        To be called by the thread that trains: at the latest when it waits for the save. Raises nothing of its own.
+        To be called by the thread that trains: at the latest when it waits for the save. Raises no error of its own.
         """
         if os.getpid() != self._process:  # a fork has our hooks, but not our threads
             return
@@ -132,13 +132,13 @@ class LazySnapshot:
             SnapshotTornError: an array was changed before its copy was safe.
         """
         while not self._sealed.wait(_POLL_S):
-            if not self._thread.is_alive():  # nobody trains any more, so nobody will call `finish`
+            if not self._thread.is_alive():  # training has ended, so nothing will call `finish`
                 self.finish()
         if self._torn is not None:
             raise self._torn
 
     def release(self) -> None:
-        """Give the memory back to whoever lent it; the snapshot has no bytes any more."""
+        """Return the memory to its lender; the snapshot has no bytes any more."""
         self._block.release()
         self._watched = []
 
@@ -148,11 +148,11 @@ class LazySnapshot:
         self.blocked_s += time.perf_counter() - began_s
 
     def _compare(self) -> None:
-        """Look whether anybody has written what only the optimizer may write."""
+        """Check whether anything but the optimizer wrote what only it may write."""
         for leaf, live, stamp in self._watched:
             traced = live.stamp() != stamp
             if traced and not self._check:
-                # Whether the copy was done before that, nobody can tell: a version is counted after the write.
+                # Whether the copy preceded the write cannot be known: a version is counted after the write.
                 why = "it was changed between the hook and step(), by an in-place operation or a new .data"
                 self._torn = SnapshotTornError(leaf.path, why)
                 return
@@ -163,7 +163,7 @@ class LazySnapshot:
 
 
 def _gated(walk: Walk) -> dict[str, Gate]:
-    """The leaves that one optimizer alone writes, by path, and its gate.
+    """The leaves that only one optimizer writes, by path, and its gate.
 
     Arrays over one memory go together: if one of them is not the optimizer's, none is.
     """

@@ -1,4 +1,4 @@
-"""The memory of live arrays: its bytes, whole or in part, as they are when they are asked for."""
+"""The memory of live arrays: its bytes, all or a part, as they are when requested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Span:
 class Live(Protocol):
     """A live array, kept alive.
 
-    Its bytes stand in the order that its leaf says. `owner` is the object that others know it by: an
+    Its bytes stand in the order that its leaf says. `owner` is the object that others refer to it by: an
     optimizer its parameters, for instance.
     """
 
@@ -40,7 +40,7 @@ class Live(Protocol):
         ...
 
     def device(self) -> Device | None:
-        """Where it is, if that copies by itself; then `send` is for whole arrays what `fill` is."""
+        """The device, if it copies by itself; `send` then does for entire arrays what `fill` does."""
         ...
 
     def send(self, out: Bytes) -> None:
@@ -48,23 +48,23 @@ class Live(Protocol):
         ...
 
     def span(self) -> Span:
-        """All the memory that it is a part of."""
+        """The memory span that it is part of."""
         ...
 
     def stamp(self) -> Hashable:
-        """Changes whenever somebody writes the array in a way that leaves a trace; None if nothing does."""
+        """Changes whenever the array is written in a way that leaves a trace; None if no write does."""
         ...
 
 
 class Device(Protocol):
-    """An accelerator that copies to the host by itself, while others go on."""
+    """An accelerator that copies to the host by itself, beside other work."""
 
     def empty(self, size: int) -> Bytes:
         """New host memory into which it does, `(size,)`."""
         ...
 
     def begin(self) -> None:
-        """From now on arrays are sent, as they are after all that has been asked of the device so far."""
+        """Arrays sent from now on are as they are after all work queued so far."""
         ...
 
     def wait(self) -> None:
@@ -73,10 +73,10 @@ class Device(Protocol):
 
 
 class Gate(Protocol):
-    """Who alone writes some arrays, and lets others know before it does."""
+    """The only writer of some arrays, which announces its writes."""
 
     def before(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Have `call` called before each write, until what this returns is called."""
+        """Have `call` called before each write, until the returned function is called."""
         ...
 
 
@@ -123,7 +123,7 @@ class LiveArray:
 
 
 class FixedArray(LiveArray):
-    """The memory of an array that nobody will ever write: a snapshot keeps it alive instead of copying it."""
+    """The memory of an array that is never written: a snapshot keeps it alive instead of copying it."""
 
     def __init__(self, array: np.ndarray) -> None:
         super().__init__(np.ascontiguousarray(array).reshape(array.shape))

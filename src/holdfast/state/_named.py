@@ -1,4 +1,4 @@
-"""The one form in which a state is given everywhere: a mapping from names to objects."""
+"""The one form in which a state is passed everywhere: a mapping from names to objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a capture and a restore know in common: the names of parameters, and what waits for them."""
+"""Shared by capture and restore: the names of parameters, and work that waits for them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class Names:
-    """State paths of live objects that others refer to: an optimizer calls its parameters by them."""
+    """State paths of live objects that others refer to: an optimizer names its parameters by them."""
 
     def __init__(self) -> None:
         self._paths: dict[int, tuple[Any, str]] = {}  # the object is kept, so that its id stays its own
 
     def add(self, value: Any, path: str) -> None:
-        """`value` stands at `path`; of a tied one the first name counts."""
+        """Record that `value` is at `path`; of a tied one the first name counts."""
         self._paths.setdefault(id(value), (value, path))
 
     def of(self, value: Any) -> str | None:
@@ -22,7 +22,7 @@ class Names:
 
 
 class Later:
-    """Work put off until every object has been met, whatever the order in the user's dict."""
+    """Work put off until every object has been met, whatever their order in the user's dict."""
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []

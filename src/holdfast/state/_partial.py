@@ -1,4 +1,4 @@
-"""A part of a state under other names: what a new model takes over from another's checkpoint."""
+"""A part of a state under other names: what a new model takes from another model's checkpoint."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _Moved = tuple[str, Node, Node]
 
 
 def renamed(tree: Node, rename: Mapping[str, str]) -> Node:
-    """`tree` with what stands at each path of `rename` (and below it) moved to another.
+    """`tree` with what is at each path of `rename` (and below it) moved to the new path.
 
     A path may end within an element, at a dot: a module's entries are called `encoder.0.weight`. Nothing is read
     or copied.
 
     Raises:
-        UsageError: nothing stands at one of the paths, or something stands where it is to go.
+        UsageError: there is nothing at one of the paths, or something at the new one.
     """
     moved: list[_Moved] = []
     rest = _without(tree, "", dict(sorted(rename.items(), key=lambda pair: -len(pair[0]))), moved)
     for old, new in rename.items():
         if not old or not new:
-            raise UsageError("rename: the whole state has no name; name what is in it")
+            raise UsageError("rename: the state itself has no name; name what is in it")
         if not any(_is_at(path, old) for path, _ in entries(tree)):
             raise UsageError(f"rename: the checkpoint has nothing at {old!r}")
     for path, node, holder in moved:
@@ -39,10 +39,10 @@ def renamed(tree: Node, rename: Mapping[str, str]) -> Node:
 
 
 def selected(tree: Node, only: Sequence[str]) -> tuple[Node, Callable[[str], bool]]:
-    """`tree` with all left out that no pattern of `only` means, and whether a path is meant or leads to one that is.
+    """`tree` without what no pattern of `only` matches, and a test of whether a path matches or leads to one that does.
 
     Raises:
-        UsageError: nothing is meant.
+        UsageError: nothing matches.
     """
     above: set[str] = {""}
 
@@ -61,16 +61,16 @@ def selected(tree: Node, only: Sequence[str]) -> tuple[Node, Callable[[str], boo
 
     chosen = {key: pruned(value, below) for key, (below, value) in _keyed(tree, "")}
     if above == {""}:
-        raise UsageError(f"only: the checkpoint has nothing that is meant by {', '.join(map(repr, only))}")
+        raise UsageError(f"only: the checkpoint has nothing that matches {', '.join(map(repr, only))}")
     return _refilled(tree, chosen), is_meant
 
 
 def without_modes(node: Node) -> Node:
-    """`node` without what modules say of training and freezing: new models have modes of their own."""
+    """`node` without its modules' training modes and freezing: new models have modes of their own."""
     below = {key: without_modes(value) for key, (_, value) in _keyed(node, "") if _holds(value)}
     if below:
-        whole = {key: value for key, (_, value) in _keyed(node, "")}
-        node = _refilled(node, {**whole, **below})
+        saved = {key: value for key, (_, value) in _keyed(node, "")}
+        node = _refilled(node, {**saved, **below})
     return _without_mode(node)
 
 
@@ -100,7 +100,7 @@ def _is_at(path: str, prefix: str) -> bool:
 
 
 def _with(node: Node, here: str, path: str, new: Node, holder: Node) -> Node:
-    """`node`, which stands at `here`, with `new` at `path`; what is missing between is made like `holder`."""
+    """`node`, which is at `here`, with `new` at `path`; what is missing between is made like `holder`."""
     element, _, further = path.removeprefix(f"{here}/" if here else "").partition("/")
     below = f"{here}/{element}" if here else element
     kept = {key: value for key, (_, value) in _keyed(node, here)}
@@ -116,7 +116,7 @@ def _with(node: Node, here: str, path: str, new: Node, holder: Node) -> Node:
 
 
 def _keyed(node: Node, path: str) -> Iterator[tuple[Hashable, tuple[str, Node]]]:
-    """The keys (indices) of what a container holds, with paths and values; nothing of what is none."""
+    """The keys (indices) of what a container holds, with paths and values; nothing for anything else."""
     inside = _inside(node)
     if isinstance(inside, dict | list | tuple):
         yield from zip(
@@ -131,7 +131,7 @@ def _inside(node: Node) -> Node:
 
 
 def _refilled(node: Node, kept: Mapping[Hashable, Node]) -> Node:
-    """A container like `node` that holds `kept`; `node` itself if it is none."""
+    """A container like `node` that holds `kept`; `node` itself if it is not a container."""
     match node:
         case Object():
             return replace(node, state=_refilled(node.state, kept))

@@ -1,4 +1,4 @@
-"""Fresh values from a state, without the objects it came from and without running code from it."""
+"""New values from a state, without the objects it came from and without running code from it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
 
 SENSELESS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What a reader of a saved state runs into where the state makes no sense to it."""
+"""The errors that an invalid state can cause in code that reads it."""
 
-_WHOLE = object()
+_ROOT = object()
 
 
-def rebuild(source: Source, node: Node = _WHOLE) -> Any:
-    """The value that `node` (the whole state if not given) was captured from, made anew.
+def rebuild(source: Source, node: Node = _ROOT) -> Any:
+    """The value that `node` (by default the entire state) was captured from, rebuilt.
 
     Containers come back with their types (a named tuple as a tuple), arrays as what they were (a torch tensor as an ndarray where
     torch is not installed), tied arrays as one object. Random generators come back as generators; of any
@@ -32,7 +32,7 @@ def rebuild(source: Source, node: Node = _WHOLE) -> Any:
     """
     tree = source.tree
     with collector.paused():
-        return Rebuilder(tree, source.read_into).value(tree if node is _WHOLE else node)
+        return Rebuilder(tree, source.read_into).value(tree if node is _ROOT else node)
 
 
 class Rebuilder:
@@ -57,7 +57,7 @@ class Rebuilder:
                 if leaf.path in self._made:
                     return self._made[leaf.path]
                 made = self._array(leaf)
-                if leaf.path in self._tied:  # others are let go as soon as the caller does
+                if leaf.path in self._tied:  # others are freed as soon as the caller drops them
                     self._made[leaf.path] = made
                 return made
             case Object() as taken:
@@ -95,7 +95,7 @@ class Rebuilder:
         except HoldfastError:
             raise
         except (*SENSELESS, RuntimeError) as err:  # no writer could have saved it
-            what = f"leaf {leaf.path!r} cannot be made ({type(err).__name__}: {err})"
+            what = f"leaf {leaf.path!r} cannot be rebuilt ({type(err).__name__}: {err})"
             raise CheckpointDamagedError("the state tree", what) from err
 
     def _maker(self, kind: str) -> Callable[[Leaf, Read], Any]:
@@ -109,7 +109,7 @@ def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any
     try:
         return fresh(state, taken)
     except (*SENSELESS, RuntimeError) as err:  # torch says most things by RuntimeError
-        what = f"what was saved as a {taken.type} is none ({type(err).__name__}: {err})"
+        what = f"what was saved as a {taken.type} is not one ({type(err).__name__}: {err})"
         raise CheckpointDamagedError("the state tree", what) from err
 
 

@@ -61,7 +61,7 @@ def adapter_of(kind: type) -> Claimant | None:
     if found is None:
         _load_present()
         found = next((adapter for adapter in _in_order() if adapter.claims(kind)), None)
-        if found is not None:  # a framework may still come and claim the others
+        if found is not None:  # an adapter loaded later may still claim the others
             _by_type[kind] = found
     return found
 
@@ -103,7 +103,9 @@ def _load_present() -> None:
 
 
 def _load(file: str) -> None:
-    with rng.preserved():  # some packages draw while they are imported, and a save must leave no trace
+    with (
+        rng.preserved()
+    ):  # some packages draw while they are imported, and a save must not change random states
         _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
     _by_type.clear()
 

@@ -1,4 +1,4 @@
-"""Putting a state back into live objects: plan, check, act."""
+"""Restoring a state into live objects: plan, check, act."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .adapters import python
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What stands in the live objects' places now.
+    """The result of a restore.
 
     `value` mirrors `into`: live objects are the same ones, filled in place; plain data are new values.
-    `loaded` has the saved path of each array that was read. What was not, is in one of two lists: `skipped` has a
+    `loaded` has the saved path of each array that was read. The rest is in one of two lists: `skipped` has a
     sentence for each thing that did not fit and was left as it was (`strict=False`), `kept` the path of each that was
     to stay as it was: `only` did not mean it, or the checkpoint leaves it out.
     """
@@ -38,7 +38,7 @@ class Restored:
         lines = [
             *(f"loaded      {path}" for path in self.loaded),
             *(f"not loaded  {sentence}" for sentence in self.skipped),
-            *(f"not loaded  {path}: it was to stay as it is" for path in self.kept),
+            *(f"not loaded  {path}: kept as it was, as requested" for path in self.kept),
         ]
         return "\n".join(lines)
 
@@ -58,15 +58,15 @@ def restore(
 
     Of a dict only its own keys are looked up, so a part of a state can be restored. `tree` stands in for
     `source.tree`. With `verify="first"` all bytes are checked before the first one is assigned; with
-    "streaming" they are checked while they are read into the live arrays. What was left out by `exclude` is a
-    misfit, but for what a pattern of `keep` means: there the live value stays.
+    "streaming" they are checked while they are read into the live arrays. What `exclude` left out is a
+    misfit, unless a pattern of `keep` matches it: there the live value stays.
 
     `rename` (saved path: path among the live objects) and then `only`, one pattern or several over paths of the live
-    objects (see `paths.matches`), make it a partial restore: what is not meant stays as it is, and is no misfit, and
-    modules keep their training modes and what is frozen. `Restored.report` says what was loaded, and what not.
+    objects (see `paths.matches`), make it a partial restore: what does not match stays as it is, and is not a misfit, and
+    modules keep their training modes and frozen parameters. `Restored.report` says what was loaded, and what not.
 
     Raises:
-        UsageError: `only` means nothing in the checkpoint, or `rename` names what is not there.
+        UsageError: `only` matches nothing in the checkpoint, or `rename` names something that is not there.
         StateMismatchError: something does not fit; nothing was changed.
         DamagedError: damage was found before anything was changed.
         RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
@@ -101,7 +101,7 @@ def _restore(
     if verify == "first":
         source.check(fit.needed)
     with _acting():
-        if not fit.problems:  # an adapter that met one may have planned what it will not do
+        if not fit.problems:  # an adapter that reported one may have planned something invalid
             fit.read_ahead()
         loaded = tuple(leaf.path for leaf in fit.needed)
         return Restored(make(), tuple(fit.problems), tuple(dict.fromkeys(fit.kept)), loaded)
@@ -109,13 +109,13 @@ def _restore(
 
 @contextmanager
 def _planning() -> Iterator[None]:
-    """A state that no adapter could have written trips it up; that is told as what it is."""
+    """Report a state that no adapter could have written as invalid."""
     try:
         yield
     except HoldfastError:
         raise
     except SENSELESS as err:
-        what = f"the state: what was saved makes no sense ({type(err).__name__}: {err})"
+        what = f"the state: the saved state is not valid ({type(err).__name__}: {err})"
         raise StateMismatchError([what]) from err
 
 
@@ -128,5 +128,5 @@ def _acting() -> Iterator[None]:
     except HoldfastError:
         raise
     except SENSELESS as err:
-        why = f"the live object did not take it ({type(err).__name__}: {err})"
+        why = f"the live object did not accept it ({type(err).__name__}: {err})"
         raise RestoreIncompleteError("the state", why) from err

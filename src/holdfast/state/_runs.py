@@ -9,7 +9,7 @@ from typing import Any
 def put_run(rows: Any, first: int, items: Any) -> None:
     """Set `items` (one-dimensional) from the flat C-order index `first` on, whatever the strides of `rows`.
 
-    `rows` is an ndarray or a tensor on any device; whole rows are copied at once.
+    `rows` is an ndarray or a tensor on any device; complete rows are copied at once.
     """
     if rows.ndim == 0:
         rows[...] = items[0]
@@ -20,11 +20,11 @@ def put_run(rows: Any, first: int, items: Any) -> None:
         rest = min(row - begun, len(items))
         put_run(rows[index], begun, items[:rest])
         index, items = index + 1, items[rest:]
-    whole = len(items) // row
-    if whole:
-        rows[index : index + whole] = items[: whole * row].reshape(whole, *rows.shape[1:])
-    if len(items) > whole * row:
-        put_run(rows[index + whole], 0, items[whole * row :])
+    full = len(items) // row
+    if full:
+        rows[index : index + full] = items[: full * row].reshape(full, *rows.shape[1:])
+    if len(items) > full * row:
+        put_run(rows[index + full], 0, items[full * row :])
 
 
 def copy_run(rows: Any, first: int, out: Any) -> None:
@@ -39,10 +39,10 @@ def copy_run(rows: Any, first: int, out: Any) -> None:
     row, done = prod(shape), 0
     while done < len(out):
         index, offset = divmod(first + done, row)
-        whole = 0 if offset else (len(out) - done) // row
-        if whole:
-            out[done : done + whole * row].reshape(whole, *shape)[...] = rows[index : index + whole]
-            done += whole * row
+        full = 0 if offset else (len(out) - done) // row
+        if full:
+            out[done : done + full * row].reshape(full, *shape)[...] = rows[index : index + full]
+            done += full * row
         else:
             part = min(row - offset, len(out) - done)
             copy_run(rows[index], offset, out[done : done + part])

@@ -1,4 +1,4 @@
-"""A state in host memory that nobody else can change, and one that stands where it is."""
+"""A state copied into host memory, where nothing else changes it, and one read in place."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PART_BYTES = 4 << 20
 def capture(
     value: Any, *, path: str = "", buffers: Buffers | None = None, exclude: Sequence[str] = ()
 ) -> MemorySnapshot:
-    """Copy the whole state of `value`, usually a dict of live objects by name.
+    """Copy the entire state of `value`, usually a dict of live objects by name.
 
     Arrays are copied into host memory, one block for all of them, by several threads; live objects may change
     as soon as this returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
-    What stands at a path that one of the patterns `exclude` means is left out.
+    What is at a path that one of the patterns `exclude` matches is left out.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
@@ -36,7 +36,7 @@ def capture(
 
 
 def look(value: Any, *, path: str = "", exclude: Sequence[str] = ()) -> LiveSnapshot:
-    """The state of `value` without a copy: for as long as nobody changes it.
+    """The state of `value` without a copy, valid as long as nothing changes it.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
@@ -91,20 +91,20 @@ class MemorySnapshot:
             yield start, data[start : start + step].copy()  # which torch may take: the snapshot is read-only
 
     def check(self, leaves: Sequence[Leaf]) -> None:
-        """Memory is trusted; only that every leaf is there is checked."""
+        """Memory is trusted; only the presence of every leaf is checked."""
         for leaf in leaves:
             self._block.bytes(leaf)
 
     def release(self) -> None:
-        """Give the memory back to whoever lent it; the snapshot has no bytes any more."""
+        """Return the memory to its lender; the snapshot has no bytes any more."""
         self._block.release()
 
 
 class LiveSnapshot:
     """The state tree, and the live arrays that its leaves stand for; a `records.Snapshot`.
 
-    Nothing is copied as a whole: who saves it reads the arrays where they are, and those that do not lie in a
-    row in host memory piece by piece. So they must not change before the save is committed.
+    Nothing is copied at once: a save reads the arrays where they are, and those that are not in a
+    row in host memory piece by piece. They must not change before the save is committed.
     """
 
     is_live = True
@@ -115,7 +115,7 @@ class LiveSnapshot:
         self._arrays = {leaf.path: (leaf, live) for leaf, live in arrays}
 
     def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
-        """Bytes of the leaf, to be read at once: a view of live memory where that can be."""
+        """Bytes of the leaf, valid until the next change: a view of live memory where that can be."""
         return piece(self._array(leaf), start, size)
 
     def seal(self) -> None:
@@ -129,7 +129,7 @@ class LiveSnapshot:
             self._array(leaf)
 
     def release(self) -> None:
-        """Let the live arrays go."""
+        """Release the live arrays."""
         self._arrays = {}
 
     def _array(self, leaf: Leaf) -> Live:
@@ -145,7 +145,7 @@ class Block:
     Of arrays that nobody ever writes it has the memory itself.
 
     Raises (on construction):
-        MemoryError: there is not so much memory.
+        MemoryError: there is not enough memory.
     """
 
     def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
@@ -177,7 +177,7 @@ class Block:
         return data
 
     def release(self) -> None:
-        """The memory goes back to who lent it: from now on it may be lent to the next snapshot."""
+        """Return the memory to its lender: it may be lent to the next snapshot."""
         self._rooms, self._bytes = {}, {}
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)

@@ -1,4 +1,4 @@
-"""Looking at a state tree without the objects it came from."""
+"""Inspecting a state tree without the objects it came from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .. import paths
 from ..records import PLAIN, Alias, Node, Object, leaves
 
 COLLECTION: Final = "collection"
-"""The adapter of OrderedDicts, deques and their like; their states are plain dicts and lists."""
+"""The adapter of OrderedDicts, deques and the like; their states are plain dicts and lists."""
 
 
 OPTIMIZER: Final = "torch.optim.Optimizer"
-"""The adapter of optimizers, whose arrays (moments, steps) are no weights."""
+"""The adapter of optimizers, whose arrays (moments, steps) are not weights."""
 
 
 def in_optimizers(tree: Node) -> frozenset[str]:
@@ -42,7 +42,7 @@ def find(tree: Node, path: str) -> Node:
 
 
 def entries(tree: Node) -> Iterator[tuple[str, Node]]:
-    """Every node that is no container, with its path, in the order of the tree; `Object`s come before their parts."""
+    """Every node that is not a container, with its path, in the order of the tree; `Object`s come before their parts."""
     yield from _entries(tree, "")
 
 
@@ -50,7 +50,7 @@ def resolve(tree: Node, node: Node) -> Node:
     """`node`, or what it is an alias of.
 
     Raises:
-        KeyError: the alias leads nowhere.
+        KeyError: the alias has no target.
     """
     if not isinstance(node, Alias):
         return node

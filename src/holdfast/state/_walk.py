@@ -18,9 +18,9 @@ _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up 
 
 
 class Walk:
-    """One walk over live objects; what matches one of the patterns `exclude` is left out.
+    """One walk over live objects; what matches a pattern of `exclude` is left out.
 
-    `arrays` has the live array of each leaf, and keeps it alive; `tied` has those that were met again.
+    `arrays` has the live array of each leaf, and keeps it alive; `tied` has the repeated ones.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
     `later` for what needs the names of objects that may come later in the walk.
@@ -45,7 +45,7 @@ class Walk:
         return tree
 
     def node(self, value: Any, path: str) -> Node:
-        """The state of `value`, which stands at `path`.
+        """The state of `value`, which is at `path`.
 
         Raises:
             UnsupportedStateError: it, or something in it, cannot be saved.
@@ -99,7 +99,7 @@ class Walk:
         return leaf
 
     def gate(self, owner: Any, gate: Gate) -> None:
-        """Nobody but who keeps this gate writes the array that `owner` is."""
+        """Record that only the owner of this gate writes the array `owner`."""
         self._owners.append(owner)
         self.gates[id(owner)] = gate if self.gates.get(id(owner), gate) is gate else None
 
@@ -111,7 +111,7 @@ class Walk:
             self.refuse(path, f"array of dtype {dtype}", f"{str(err).capitalize()}.")
 
     def refuse(self, path: str, kind: str, hint: str = "") -> NoReturn:
-        """Say that what stands at `path` cannot be saved."""
+        """Raise an error: what is at `path` cannot be saved."""
         raise UnsupportedStateError(path, kind, hint)
 
     def _enter(self, value: Any, path: str) -> None:
@@ -123,5 +123,5 @@ class Walk:
 
 
 def type_name(kind: type) -> str:
-    """`package.module.Class`; written for people, never imported from."""
+    """`package.module.Class`; for people, never imported."""
     return f"{kind.__module__}.{kind.__qualname__}"

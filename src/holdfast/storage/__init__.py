@@ -1,4 +1,4 @@
-"""The one seam through which Holdfast writes: a disk that can be real, in memory, or made to fail."""
+"""The one seam through which Holdfast writes: a disk that is real, in memory, or made to fail."""
 
 from ._local import LocalDisk as LocalDisk
 from ._memory import MemoryDisk as MemoryDisk

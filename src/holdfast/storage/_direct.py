@@ -1,6 +1,6 @@
 """Large files written around the page cache: nearly twice as fast as through it, and little work for the CPU.
 
-Whole pages of page-aligned memory go to the disk from where they are; the rest passes through aligned
+Complete pages of page-aligned memory go to the disk from where they are; the rest passes through aligned
 buffers, one filled while others are on their way. What is left over at the end, less than a page, goes the
 usual way.
 """
@@ -22,12 +22,12 @@ PAGE_BYTES = 4096
 BUFFER_BYTES = 4 << 20
 DIRECT_BYTES = 16 << 20  # smaller files gain nothing
 _LARGE_BYTES = 1 << 20  # what is smaller is not worth a write of its own
-_AT_ONCE = 2  # writes under way: while one ends and the next is asked for, the disk has the other
+_AT_ONCE = 2  # writes under way: while one ends and the next is prepared, the disk has the other
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def make_direct(descriptor: int) -> bool:
-    """Let writes pass the page cache by; False where the file system cannot."""
+    """Make writes bypass the page cache; False where the file system cannot."""
     return _O_DIRECT != 0 and _set_direct(descriptor, True)
 
 
@@ -84,7 +84,7 @@ class DirectWriter:
         self._used = 0
         if size:
             self._send(self._buffers[0].data[:size])
-            # There is one buffer more than writes under way, so nobody reads the next one any more.
+            # There is one buffer more than writes under way, so nothing reads the next one any more.
             self._buffers.rotate(-1)
 
     def _send(self, data: memoryview) -> None:
@@ -94,7 +94,7 @@ class DirectWriter:
             try:
                 self._under_way.append(self._pool.submit(write_all, self._descriptor, data, offset))
                 return
-            except RuntimeError:  # the interpreter is ending, or there are no more threads
+            except RuntimeError:  # the interpreter is shutting down, or no thread can be started
                 # It may have queued the job; a thread that came later would write what the buffer has by then.
                 self._pool.shutdown(cancel_futures=True)
                 self._pool = None
@@ -117,9 +117,11 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(descriptor, data, offset)
         if written == 0:
-            raise OSError(errno.EIO, "the disk accepts no more bytes and gives no reason")
+            raise OSError(errno.EIO, "the disk accepted no more bytes without giving a reason")
         if written % PAGE_BYTES and written < len(data):
-            _set_direct(descriptor, False)  # cut within a page: go on where no alignment is asked
+            _set_direct(
+                descriptor, False
+            )  # cut within a page: continue without O_DIRECT, which asks for alignment
         data, offset = data[written:], offset + written
 
 

@@ -26,7 +26,7 @@ _held_here: set[tuple[int, int]] = set()
 
 
 class LocalDisk:
-    """The machine's own file systems. Nothing is remembered of them: any number may be used side by side.
+    """The machine's own file systems. Stateless: any number may be used side by side.
 
     `base`: where relative paths begin; "" is the working directory, whichever that is at each call.
     """
@@ -69,7 +69,7 @@ class _Descriptor:
         self._descriptor = descriptor
 
     def close(self) -> None:
-        # Forget the number first: after a failed close it may already be somebody else's.
+        # Forget the number first: after a failed close it may already belong to another file.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -122,7 +122,7 @@ class _Directory(_Descriptor):
 
     def hold(self, name: str) -> _Held:
         held = _Held(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
-        _lock(held, wait=True)  # whoever looks whether it is held has it for an instant
+        _lock(held, wait=True)  # a process that checks whether it is held has it for an instant
         return held
 
     def claim(self, name: str, note: bytes) -> _Held | None:
@@ -211,7 +211,7 @@ class _ReadFile(_Descriptor):
         self._forget_cached()
 
     def close(self) -> None:
-        self._forget_cached()  # and what was read only to be compared does not crowd out what is in use
+        self._forget_cached()  # so that data read only for comparison does not displace data in use
         super().close()
 
     def _forget_cached(self) -> None:
@@ -247,17 +247,17 @@ class _Held(_Descriptor):
         return self._descriptor
 
     def release(self) -> None:
-        """Let go of the lock (the file stays)."""
+        """Release the lock (the file stays)."""
         self.close()
 
     def close(self) -> None:
-        if self._descriptor >= 0:  # else somebody else may hold it by now
+        if self._descriptor >= 0:  # else another process may hold it by now
             _held_here.discard(self._identity)
         super().close()
 
 
 def _lock(held: _Held, *, wait: bool = False) -> bool:
-    """Take the lock; False if another process has it. Where there are no locks, everybody gets it."""
+    """Take the lock; False if another process has it. Where locks are not supported, always True."""
     try:
         fcntl.lockf(held.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as err:
@@ -280,5 +280,5 @@ def _sync(descriptor: int) -> None:
                 raise
     os.fsync(descriptor)
     # Once XFS has shut itself down (its disk failed), the fsync of a directory succeeds although the names
-    # that it should have made durable are lost. To this question it answers with an error.
+    # that it should have made durable are lost. This call then fails.
     os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""A disk in memory, with the rules of POSIX: for tests of the commit protocol, and for try-outs."""
+"""A disk in memory, with POSIX semantics: for tests of the commit protocol, and for experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain files that appear whole: written beside their places, synced, and named only when all are written."""
+"""Plain files that appear complete or not at all: written beside their places, synced, and named when all are written."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NO_LINKS = {
 
 
 class NewFiles:
-    """Some new files of one folder. Use it as a context manager; at its end they get their names, in order.
+    """New files in one folder. Use it as a context manager; at its end they get their names, in order.
 
-    Each appears whole and durable or not at all. Of several the last is named last, so it should be the one by which
+    Each appears complete and durable or not at all. The last one is named last, so it should be the one by which
     readers find the others. After an error, or a crash, no name has changed; a crash leaves a hidden
     `.NAME.<random>.part` behind.
 
@@ -69,7 +69,7 @@ class NewFiles:
                     self._name_new(temporary, name)
                     named.append(name)
         except BaseException:
-            for name in named:  # ours a moment ago: half a set of files is of no use
+            for name in named:  # just created by us: half a set of files is of no use
                 with contextlib.suppress(OSError):
                     self._directory.unlink(name)
             raise
@@ -77,7 +77,7 @@ class NewFiles:
 
     def _name_new(self, temporary: str, name: str) -> None:
         try:
-            # Unlike a rename, a link never replaces what somebody else has just put there.
+            # Unlike a rename, a link never replaces a file that another process has just created.
             self._directory.link(f"{self._folder}/{temporary}", name)
         except OSError as err:
             if err.errno not in _NO_LINKS:

@@ -1,6 +1,6 @@
-"""What Holdfast asks of a disk: exclusive creation, atomic rename, hard links, and honest syncs.
+"""What Holdfast requires of a disk: exclusive creation, atomic rename, hard links, and honest syncs.
 
-All failures are `OSError` with an errno. Existence is never asked for: it is decided by exclusive
+All failures are `OSError` with an errno. Existence is never queried: it is decided by exclusive
 creation and by listing, because some file systems remember a failed look-up for half a minute.
 """
 
@@ -15,7 +15,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the disk says of a file or directory. `modified_s` is by the disk's own clock."""
+    """What the disk reports about a file or directory. `modified_s` is by the disk's own clock."""
 
     size: int
     modified_s: float
@@ -48,7 +48,7 @@ class WriteFile(Protocol):
 
 
 class ReadFile(Protocol):
-    """An open regular file; stays readable when its name goes."""
+    """An open regular file; stays readable when its name is removed."""
 
     @property
     def size(self) -> int: ...
@@ -58,9 +58,9 @@ class ReadFile(Protocol):
         ...
 
     def map(self) -> memoryview:
-        """Its `size` bytes as read-only memory that outlives the file's closing; OSError where that cannot be.
+        """Its `size` bytes as read-only memory that stays valid after the file is closed; OSError if it cannot be mapped.
 
-        Touching it where the file has been cut since ends the process (SIGBUS).
+        Access beyond the end of a file truncated since ends the process (SIGBUS).
         """
         ...
 
@@ -68,11 +68,11 @@ class ReadFile(Protocol):
 
 
 class Directory(Protocol):
-    """An open directory: its files are reached by it, whatever its path means by then."""
+    """An open directory: its files are reached by it, whatever its path refers to by then."""
 
     @property
     def identity(self) -> object:
-        """Equal for two openings of the same directory, whatever they were opened as."""
+        """Equal for two openings of the same directory, by whatever path they were opened."""
         ...
 
     def names(self) -> list[str]:
@@ -87,11 +87,11 @@ class Directory(Protocol):
         ...
 
     def status(self, name: str) -> Status:
-        """Of the name itself (`.`: of the directory): symbolic links are not followed."""
+        """Metadata of the name itself (`.`: of the directory): symbolic links are not followed."""
         ...
 
     def create(self, name: str, *, expected_size: int = 0) -> WriteFile:
-        """Create a file for writing, of about that many bytes; FileExistsError if the name is taken."""
+        """Create a file for writing, of about `size` bytes; FileExistsError if the name is taken."""
         ...
 
     def link(self, source: str, name: str) -> None:
@@ -113,7 +113,7 @@ class Directory(Protocol):
         ...
 
     def is_held(self, name: str) -> bool | None:
-        """Whether a live process holds the lock on this file; None where that cannot be known."""
+        """Whether a live process holds the lock on this file; None if unknown."""
         ...
 
     def sync(self) -> None:
@@ -131,7 +131,7 @@ class Held(Protocol):
     """A locked owner file; releases itself when the process dies."""
 
     def release(self) -> None:
-        """Let go of the lock (the file stays)."""
+        """Release the lock (the file stays)."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Disks that misbehave in one way each, to test what stands on a disk."""
+"""Disks that misbehave in one way each, to test code that uses a disk."""
 
 from .._shown import shown_in as _shown_in
 from ._counting import CountingDisk as CountingDisk

@@ -1,4 +1,4 @@
-"""A disk that counts: what a save costs, where a clock would only say what the machine was doing."""
+"""A disk that counts: a measure of what a save costs that does not depend on the machine's load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class CountingDisk(TappedDisk):
-    """Does everything; `done` is how often what was done, `written_bytes` what went to files."""
+    """Performs everything; `done` counts operations by kind, `written_bytes` the bytes written to files."""
 
     def __init__(self, disk: Storage) -> None:
         super().__init__(disk)

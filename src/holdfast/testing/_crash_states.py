@@ -1,4 +1,4 @@
-"""What a power cut can leave of what was done to a disk.
+"""The states in which a power cut can leave a disk.
 
 The model is weaker than any real local file system. Data of a file are durable only after a sync of that
 file; of unsynced data each write may be there, missing, zeros, or half there. A change of names (create,
@@ -21,8 +21,8 @@ from random import Random
 from ._image import EMPTY, Image, apply
 from ._recording import Event
 
-_FATES = ("whole", "missing", "zeros", "half")  # of an unsynced write
-_MAY_FAIL = ("whole", "missing")  # of an unsynced change of names
+_FATES = ("intact", "missing", "zeros", "half")  # of an unsynced write
+_MAY_FAIL = ("intact", "missing")  # of an unsynced change of names
 
 
 def crash_states(
@@ -90,7 +90,7 @@ class _Files:
     def contents(self, happened: int, chosen: dict[int, str]) -> dict[int, bytes]:
         found = dict(self._start.contents)
         for inode, writes in self._writes.items():
-            fates = tuple((index, chosen.get(index, "whole")) for index in writes if index < happened)
+            fates = tuple((index, chosen.get(index, "intact")) for index in writes if index < happened)
             if fates not in self._made:
                 self._made[fates] = self._content(fates)
             found[inode] = self._made[fates]
@@ -116,7 +116,7 @@ def _combinations(fates: Sequence[Sequence[str]], cap: int, random: Random) -> I
     if prod(map(len, fates)) <= cap:
         yield from product(*fates)
         return
-    kept, lost = (tuple(fate for _ in fates) for fate in ("whole", "missing"))
+    kept, lost = (tuple(fate for _ in fates) for fate in ("intact", "missing"))
     chosen = dict.fromkeys([kept, lost])  # in this order, each once
     singles = [(at, fate) for at, choices in enumerate(fates) for fate in choices]
     for changes in [*((one,) for one in singles), *combinations(singles, 2)]:

@@ -1,4 +1,4 @@
-"""The death of the process at any operation: what it had done stays, nothing more is done."""
+"""The death of the process at any operation: what was done stays, nothing more is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Crash(BaseException):
 
 
 class CrashingDisk(TappedDisk):
-    """Does `after` operations that change the disk and dies at the next, with all its locks."""
+    """Performs `after` operations that change the disk and dies at the next, with all its locks."""
 
     def __init__(self, disk: Storage, after: int) -> None:
         super().__init__(disk)
@@ -42,7 +42,7 @@ class CrashingDisk(TappedDisk):
 
 
 class KillingDisk(TappedDisk):
-    """Does `after` operations that change the disk; at the next it sends this process a real signal."""
+    """Performs `after` operations that change the disk; at the next it sends this process a real signal."""
 
     def __init__(self, disk: Storage, after: int, number: int = signal.SIGKILL) -> None:
         super().__init__(disk)

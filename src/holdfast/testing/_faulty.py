@@ -1,4 +1,4 @@
-"""A disk that refuses: one operation, or all from one on, with an error of your choice."""
+"""A disk that fails one operation, or all from one on, with an error of your choice."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 class FaultyDisk(TappedDisk):
-    """Fails at operation number `at` (from 0; reads count) with `error`: an errno, or what is to be raised.
+    """Fails at operation number `at` (from 0; reads count) with `error`: an errno, or an exception.
 
-    `lasting`: and at every later one. `lying`: the operation is done all the same, as when the answer of
+    `lasting`: and at every later one. `lying`: the operation is performed nevertheless, as when the answer of
     a file server is lost. `short`: each write is done in two, the first of so many bytes, so that a disk that gets
     full has taken these and no more. `kinds`: only these count. `failed` is the operation that did.
     """

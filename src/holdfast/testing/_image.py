@@ -1,4 +1,4 @@
-"""What is on a disk, by inode: quick to copy, to compare, and to make a disk of."""
+"""What is on a disk, by inode: quick to copy, to compare, and to turn into a disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Image:
 
     @property
     def key(self) -> Hashable:
-        """Equal for two images if nobody who reads the disk could tell them apart, but by counting links."""
+        """Equal for two images that a reader of the disk could tell apart only by counting links."""
         return tuple(self.paths())
 
     def disk(self, clock: Callable[[], float] | None = None) -> MemoryDisk:
@@ -88,7 +88,7 @@ def image_of(disk: Storage) -> Image:
 
 
 def apply(entries: dict[int, dict[str, int]], changes: Sequence[Change]) -> None:
-    """Do these changes of names. A directory has one name: where the move before is lost, it is moved all the same."""
+    """Apply these changes of names. A directory has one name: where the move before is lost, it is moved all the same."""
     for folder, name, inode in changes:
         if inode is None:
             entries.setdefault(folder, {}).pop(name, None)

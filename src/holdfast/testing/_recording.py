@@ -1,4 +1,4 @@
-"""A disk in memory that notes all that is done to it, as `crash_states` wants it."""
+"""A disk in memory that records everything done to it, for `crash_states`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Event:
 
 
 class RecordingDisk(TappedDisk):
-    """A disk in memory that records its `events`. `mark` notes what callers were promised, and when.
+    """A disk in memory that records its `events`. `mark` records what callers were promised, and when.
 
     `start`: what is on it, durably, at the beginning.
     """

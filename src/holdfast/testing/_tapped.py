@@ -1,4 +1,4 @@
-"""The seam of all writing, opened: every operation on a disk passes one method before it is done."""
+"""A hook into all writing: every operation on a disk passes through one method first."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Operation:
 
 
 class TappedDisk(ABC):
-    """A disk that does what another one does, as far as `around` lets it."""
+    """A disk that does what another one does, as far as `around` allows."""
 
     def __init__(self, disk: Storage) -> None:
         self._disk = disk
@@ -55,7 +55,7 @@ class TappedDisk(ABC):
         """Called in place of every operation: may `do` it, fail, or wait. A `close` has to be done."""
 
     def parts(self, view: memoryview) -> Iterator[memoryview]:
-        """How one write is done: in halves, so that what comes between leaves it torn."""
+        """How one write is done: in halves, so that an event in between leaves it torn."""
         yield from filter(None, (view[: len(view) // 2], view[len(view) // 2 :]))
 
     def mkdir(self, path: str) -> None:

@@ -2,7 +2,7 @@
 
 The planes put first bytes of all items together, then all second ones, and so on: sign and exponent of floats
 are alike from item to item, and their last bits are not. The idea is Blosc's shuffle filter. What comes out of
-a frame is never larger than was asked for: the frame says its size, which is compared before memory is taken.
+a frame is never larger than requested: the frame says its size, which is compared before memory is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def max_stored_bytes(size: int) -> int:
 
 
 def compress(data: Bytes, dtype: str) -> bytes:
-    """The frame of a piece of an array of that element type.
+    """The frame of a piece of an array of this element type.
 
     Raises:
         UsageError: the package `zstandard` is not installed.

@@ -1,4 +1,4 @@
-"""The names that occur on disk. Whatever does not match one of these is a stranger's and left alone."""
+"""The names that occur on disk. Whatever matches none of them is not ours and is left alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_id() -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a record may say that its checkpoint is called so: what a directory can be called, on one line."""
+    """Whether a record may give its checkpoint this name: one that a directory can have, on one line."""
     return _NAME.fullmatch(text) is not None and len(text.encode()) <= _MAX_NAME_BYTES
 
 
@@ -51,7 +51,7 @@ def aside_path(directory: str, name: str, id: str) -> str:
 
 
 def pinned_name(name: str, id: str) -> str:
-    """What the pinned checkpoint `id` is called once another is saved under its name."""
+    """The new name of the pinned checkpoint `id` when another is saved under its name."""
     return f"{name}.pinned-{id[:12]}"
 
 
@@ -84,6 +84,6 @@ def overwrite_owner(id: str) -> str:
 
 
 def overwrite_id(entry: str) -> str | None:
-    """The id of the save that put this entry into a bundle; None for the record and strangers' files."""
+    """The id of the save that put this entry into a bundle; None for the record and for files that are not ours."""
     found = _OVERWRITE.fullmatch(entry)
     return (found["record"] or found["file"]) if found else None

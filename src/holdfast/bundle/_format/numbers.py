@@ -1,4 +1,4 @@
-"""Numbers in JSON, so that every one comes back exactly.
+"""Numbers in JSON, each of which is read back exactly.
 
 Floats that JSON lacks (NaN, infinities, −0.0) are written by their bits, integers beyond 63 bits by their
 decimal digits: up to `MAX_DIGITS`, because converting them takes more than linear time.

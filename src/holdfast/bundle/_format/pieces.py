@@ -1,6 +1,6 @@
 """Pieces: the contiguous runs of an array by which bytes are identified, shared and verified.
 
-A piece is 4 MiB of whole rows (16 MiB in arrays above 8 GiB), and of so many rows that it fills whole pages,
+A piece is 4 MiB of complete rows (16 MiB in arrays above 8 GiB), and of so many rows that it fills complete pages
 where that is possible; an array whose rows are longer than that is cut as one flat run of items. Rows are
 counted in memory order, so those of an F-ordered array are slices of its last axis. The cut depends on
 dtype, shape and order alone: an array that did not change has the same pieces in every checkpoint.
@@ -58,7 +58,7 @@ def cuts(leaf: Leaf) -> Iterator[Cut]:
     if not size:
         return
     name = safetensors_name(leaf.dtype)
-    path = leaf.path or "%"  # the whole state is one array
+    path = leaf.path or "%"  # the state is a single array
     in_memory = leaf.shape if leaf.order == "C" else leaf.shape[::-1]
     if size <= PIECE_BYTES:
         yield Cut(leaf, 0, size, path, name or "U8", in_memory if name else (size,))
@@ -71,12 +71,12 @@ def cuts(leaf: Leaf) -> Iterator[Cut]:
         shape = (size,)  # items longer than a piece: a run of bytes
     rows, row_bytes = shape[0], size // shape[0]
     step = max(1, target // row_bytes)
-    pages = PAGE_BYTES // gcd(row_bytes, PAGE_BYTES)  # in so many rows are whole pages
+    pages = PAGE_BYTES // gcd(row_bytes, PAGE_BYTES)  # rows that fill complete pages
     if step > pages:
         step -= step % pages
     for first in range(0, rows, step):
         last = min(first + step, rows)
         run_bytes = (last - first) * row_bytes
-        # What safetensors has no element type for is a run of bytes to it.
+        # An element type that safetensors lacks is stored as a run of bytes.
         run = (last - first, *shape[1:]) if name else (run_bytes,)
         yield Cut(leaf, first * row_bytes, run_bytes, f"{path}[{first}:{last}]", name or "U8", run)

@@ -44,7 +44,7 @@ class _File(_Strict):
 
     def entry(self, suffix: str) -> FileEntry:
         if not is_data_file(self.name) or not self.name.endswith(suffix):
-            raise ValueError(f"a file is called {self.name!r}")
+            raise ValueError(f"a file is named {self.name!r}")
         return FileEntry(self.name, self.size, self.digest)
 
 
@@ -86,7 +86,7 @@ def encode_record(record: CheckpointRecord) -> bytes:
     """The bytes of `checkpoint.json`.
 
     Raises:
-        UsageError: readers would refuse it: a text is too long, or has lone surrogates.
+        UsageError: readers would refuse it: a string is too long, or has lone surrogates.
     """
     try:
         data = _encode(record)
@@ -166,7 +166,7 @@ def _encode_file(entry: FileEntry) -> dict[str, Any]:
 def _build(content: dict[str, Any]) -> CheckpointRecord:
     found = msgspec.convert(content, _Content)
     if not is_name(found.name):
-        raise ValueError(f"it says to be called {found.name!r}")
+        raise ValueError(f"it names its checkpoint {found.name!r}")
     at = found.moment
     tree, packs = found.tree.entry(".json"), tuple(pack.entry(".safetensors") for pack in found.packs)
     if len({tree.name, *(pack.name for pack in packs)}) != 1 + len(packs):
@@ -208,7 +208,7 @@ def _encode_plain(value: Any) -> Any:
         case None | bool() | int() | str():
             return value
         case _:
-            raise TypeError(f"details hold a {type(value).__name__}, which is no plain data")
+            raise TypeError(f"details hold a {type(value).__name__}, which is not plain data")
 
 
 _LOOKS_LIKE_A_FLOAT = re.compile("%*f")

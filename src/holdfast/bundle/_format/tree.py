@@ -64,7 +64,7 @@ def encode_tree(stored: StoredTree) -> bytes:
         raise ValueError("the paths of its arrays are too long; take shorter keys")
     if len(data) > MAX_TREE_BYTES:
         raise ValueError(
-            f"the state's structure takes {len(data)} bytes; put large texts and lists into arrays"
+            f"the state's structure takes {len(data)} bytes; put large strings and lists into arrays"
         )
     return data
 
@@ -99,9 +99,9 @@ def _room_for_paths(data: bytes | bytearray) -> int:
 def _files(content: Any) -> dict[str, int]:
     links: dict[str, int] = dict(content)
     if len(links) != len(content) or not all(is_data_file(name) for name in links):
-        raise ValueError("the table of files has no meaning")
+        raise ValueError("the table of files is malformed")
     if not all(type(count) is int and count >= 0 for count in links.values()):
-        raise ValueError("the table of files has no meaning")
+        raise ValueError("the table of files is malformed")
     return links
 
 
@@ -110,7 +110,7 @@ class _Encoder:
 
     def __init__(self, files: Mapping[str, int], stored: StoredTree) -> None:
         self._files, self._pieces, self._codecs = files, stored.pieces, stored.codecs
-        # By exact type, as a state may have very many nodes; anything else is looked at more closely.
+        # By exact type, as a state may have very many nodes; anything else takes the slow path.
         self._usual: dict[type, Callable[[Any], bytes]] = {
             str: lambda value: strict_json.encode(_encode_text(value)),
             float: lambda value: strict_json.encode(encode_float(value)),
@@ -174,7 +174,7 @@ class _Encoder:
 
 
 def _encode_scalar(value: Any) -> dict[str, Any]:
-    """What there is in JSON no word for, and may have no parts but numbers."""
+    """Values that JSON lacks and whose only parts are numbers."""
     match value:
         case Alias():
             return {"alias": value.path}
@@ -192,7 +192,7 @@ def _encode_scalar(value: Any) -> dict[str, Any]:
             return {"timedelta": [value.days, value.seconds, value.microseconds]}
         case PurePath():
             return {"path": _encode_text(value.as_posix())}
-    raise ValueError(f"a {type(value).__name__} is no part of a state tree")
+    raise ValueError(f"a {type(value).__name__} cannot be part of a state tree")
 
 
 def _encode_text(value: str) -> str | dict[str, str]:
@@ -248,7 +248,7 @@ class _Decoder:
         if tag in ("set", "frozenset"):
             return _set(tag, [self._plain(item) for item in _list(content)])
         if tag not in _SCALARS:
-            raise ValueError(f"{path!r} has the unknown kind {tag!r}")
+            raise ValueError(f"{path!r} is of the unknown kind {tag!r}")
         if tag == "i" and len(content) > CHUNK_DIGITS:
             self._room_for_digits -= len(content)
             if self._room_for_digits < 0:
@@ -320,7 +320,7 @@ class _Decoder:
             raise ValueError(f"{path!r} has no element type")
         dtypes.check(dtype)
         if path in self.pieces or len(self.pieces) >= MAX_LEAVES:
-            raise ValueError(f"{path!r} stands twice, or there are too many arrays")
+            raise ValueError(f"{path!r} occurs twice, or there are too many arrays")
         self.pieces[path] = tuple(self._piece(piece) for piece in _list(content["pieces"]))
         if "codec" in content:
             if content["codec"] != PLANES_ZSTD:

@@ -1,4 +1,4 @@
-"""Records for other programs: JSON in ASCII, one object a line, so that no text can reach a terminal raw."""
+"""Records for other programs: JSON in ASCII, one object a line, so that no raw text reaches a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def number(value: float | None) -> float | str | None:
 
 
 def plain(value: Any) -> Any:
-    """A plain value of a state: as JSON where that has it, else as text a person would read."""
+    """A plain value of a state: as JSON where that can express it, else as readable text."""
     match value:
         case float():
             return number(value)

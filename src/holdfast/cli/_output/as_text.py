@@ -1,7 +1,7 @@
-"""What a person reads: sizes, ages, moments, and foreign text made harmless.
+"""Output for people: sizes, ages, moments, and untrusted text made harmless.
 
-Names, metrics and reasons come from files that anybody may have written. Nothing of them reaches a
-terminal before it went through `printable`, and nothing is ever read as markup.
+Names, metrics and reasons come from files that anybody may have written. None of it reaches a
+terminal before it has passed through `printable`, and nothing is ever read as markup.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ...checkpoint import describe_sickness
+from ...checkpoint import describe_nonfinite
 from ...errors import CheckpointDamagedError, FormatVersionError, HoldfastError
 from ...records import CheckpointRecord, Moment
 
@@ -38,7 +38,7 @@ def size(num_bytes: int) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`0.0123 s`, `4.2 min`, `3.1 h`: three digits at most; what is not known is nothing."""
+    """`0.0123 s`, `4.2 min`, `3.1 h`: three digits at most; empty if unknown."""
     if value is None:
         return ""
     if value < 100:
@@ -47,7 +47,7 @@ def seconds(value: float | None) -> str:
 
 
 def number(details: Mapping[str, object], name: str) -> float | None:
-    """A number of a record's details, which anybody may have written; None if it is none."""
+    """A number of a record's details, which anybody may have written; None if it is not a number."""
     value = details.get(name)
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -57,13 +57,13 @@ def count(number: int, noun: str) -> str:
 
 
 def local_time(created: str) -> str:
-    """`2026-03-01 14:05:09` in the local time zone; what is no time is shown as it is."""
+    """`2026-03-01 14:05:09` in the local time zone; text that is not a time is shown as it is."""
     moment = _parse(created)
     return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else printable(created)
 
 
 def age(created: str, now_s: float) -> str:
-    """`3 min ago`, or the local date and minute when it is more than a day ago or still to come."""
+    """`3 min ago`, or the local date and minute when it is more than a day ago or in the future."""
     moment = _parse(created)
     if moment is None:
         return printable(created)
@@ -102,20 +102,20 @@ def metrics(values: Mapping[str, float], limit: int = 4) -> str:
     return ", ".join(shown)
 
 
-def health(record: CheckpointRecord) -> tuple[str, str]:
-    """`not finite: 2 arrays, …`, with its style; empty for a healthy one."""
-    sickness = describe_sickness(record)
-    return ("", "") if sickness is None else (printable(sickness), "bold red")
+def nonfinite(record: CheckpointRecord) -> tuple[str, str]:
+    """`not finite: 2 arrays, …`, with its style; empty if all arrays are finite."""
+    found = describe_nonfinite(record)
+    return ("", "") if found is None else (printable(found), "bold red")
 
 
 def marks(record: CheckpointRecord, *, pinned: bool) -> tuple[str, str]:
-    """`pinned, thinned`, with its style; empty for a checkpoint that is whole and may go."""
+    """`pinned, thinned`, with its style; empty for a complete checkpoint that may be removed."""
     thinned = bool(record.details.get("thinned"))
     return ", ".join(["pinned"] * pinned + ["thinned"] * thinned), "yellow" if thinned else ""
 
 
 def resumed(record: CheckpointRecord) -> tuple[str, str]:
-    """How exactly the process that saved it had gone on, with its style; empty if it ran from the beginning."""
+    """How exactly the process that saved it had resumed, with its style; empty if it started from scratch."""
     resume = record.details.get("resume")
     verdict = resume.get("verdict") if isinstance(resume, Mapping) else None
     if not isinstance(verdict, str):
@@ -124,10 +124,10 @@ def resumed(record: CheckpointRecord) -> tuple[str, str]:
 
 
 def reason(problem: HoldfastError) -> str:
-    """Why a checkpoint cannot be used, where its name stands beside it already."""
+    """Why a checkpoint cannot be used, shown beside its name."""
     match problem:
         case CheckpointDamagedError():
             return printable(problem.what)
         case FormatVersionError():
-            return f"of format version {problem.found}; this Holdfast reads up to {problem.known}"
+            return f"format version {problem.found}; this Holdfast reads up to {problem.known}"
     return printable(str(problem))

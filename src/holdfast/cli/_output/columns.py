@@ -14,7 +14,7 @@ _GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a column looks, and what it gives up when the terminal is narrow.
+    """How a column looks, and how it shrinks when the terminal is narrow.
 
     `floor`: it may be cut to this many cells, from the left if `keep_end`; None: never.
     `expendable`: the greatest is cut first, and left out when cutting is not enough; 0: never left out.
@@ -28,13 +28,13 @@ class Column:
 
 
 Row = Sequence[Cell]
-"""A cell per column; in a shorter row the last cell may run on to the end of the line."""
+"""A cell per column; in a shorter row the last cell may extend to the end of the line."""
 
 
 def layout(
     columns: Sequence[Column], rows: Sequence[Row], limit: int | None, *, header: bool = True
 ) -> tuple[list[list[Cell]], list[str]]:
-    """The lines of a table, header first, and the titles of the columns that were left out.
+    """The lines of a table, header first, and the titles of the hidden columns.
 
     `limit` is the number of cells in a line; None: nothing is cut or left out.
     """

@@ -1,6 +1,6 @@
-"""Where output goes: a terminal gets colours and its width, everything else plain whole lines.
+"""Where output goes: colours and the terminal's width on a terminal, plain uncut lines elsewhere.
 
-All text is given as it is to be shown: no markup, no emoji codes, no highlighting, no wrapping.
+All text is printed as it is given: no markup, no emoji codes, no highlighting, no wrapping.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Console(rich_console.Console):
 
 
 def die_of_broken_pipe() -> NoReturn:
-    """End without a word, as `… | head` expects."""
+    """End silently, as `… | head` expects."""
     # What is still buffered has nowhere to go; without this Python complains about it at its exit.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What bundles take on the disk, where files that they share count once."""
+"""Disk usage of bundles; files that they share count once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def usage(bundles: Iterable[str]) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What some bundles take among others.
+    """Disk usage of some bundles among others.
 
     `size`: all their files, each once; `unique`: files that none of the other bundles has; `shared`: the rest;
     `frees`: files that have no other name anywhere, which deleting them gives back.
@@ -55,7 +55,7 @@ class Share:
 
 
 class Sharing:
-    """Who has which files, of all bundles that were looked at; each file is known by its inode."""
+    """Which bundles have which files; each file is known by its inode."""
 
     def __init__(self, bundles: Iterable[str]) -> None:
         files = {path: list(_files(path)) for path in bundles}
@@ -64,7 +64,7 @@ class Sharing:
         self._known = Counter(key for keys in self._names.values() for key in keys)
 
     def of(self, bundles: Iterable[str]) -> Share:
-        """Of these bundles together, which are among those looked at."""
+        """The usage of these bundles together."""
         names = Counter(key for path in bundles for key in self._names[path])
         sizes = {key: self._about[key].st_size for key in names}
         unique = sum(sizes[key] for key, number in names.items() if number == self._known[key])
@@ -90,7 +90,7 @@ class Watched:
         self._descriptors: list[int] = []
         with contextlib.suppress(OSError), os.scandir(path) as entries:
             for entry in entries:
-                # Only regular files, and without waiting: opening anything else could do something.
+                # Only regular files, and without waiting: opening anything else could have side effects.
                 if entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(OSError):
                         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,6 +1,6 @@
 """The exit codes of every command, in one place.
 
-0: all is well. 130: interrupted by Ctrl+C. 141: whoever read the output closed it. The others are below.
+0: success. 130: interrupted by Ctrl+C. 141: the reader of the output closed it. The others are below.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (DAMAGED, "a checkpoint is damaged", (errors.DamagedError,)),
     (
         2,
-        "wrong usage, or there is no such checkpoint, or one too many",
+        "wrong usage, or no such checkpoint, or an ambiguous one",
         (
             errors.UsageError,
             errors.CheckpointNotFoundError,
@@ -27,11 +27,11 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
         ),
     ),
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
-    (4, "another process is at work there", (errors.RunActiveError, errors.CheckpointReplacedError)),
-    (5, "the disk refused", (errors.SaveError, errors.SnapshotTornError)),
+    (4, "another process is active there", (errors.RunActiveError, errors.CheckpointReplacedError)),
+    (5, "writing failed", (errors.SaveError, errors.SnapshotTornError)),
     (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
-    (8, "a run did not come to the same state again", (errors.ExactnessError,)),
+    (8, "a run did not reproduce the same state", (errors.ExactnessError,)),
 )
 
 
@@ -41,5 +41,5 @@ def exit_code(err: errors.HoldfastError) -> int:
 
 def describe() -> str:
     """All codes in a sentence, for `--help`."""
-    listed = [f"{OK} all is well", *(f"{code} {meaning}" for code, meaning, _ in _CODES)]
+    listed = [f"{OK} success", *(f"{code} {meaning}" for code, meaning, _ in _CODES)]
     return f"Exit codes: {'; '.join(listed)}; {INTERRUPTED} interrupted."

@@ -1,4 +1,4 @@
-"""A state tree as rows of text: names with guides, what stands there, shape, size."""
+"""A state tree as rows of text: name, value or type, shape, size."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _row(guide: str, name: Hashable, node: Node, *, is_open: bool) -> Row:
 
 
 def node_text(node: Node) -> str:
-    """What stands at one place of a state, in a few words of one line."""
+    """One node of a state, in a few words on one line."""
     match node:
         case Leaf():
             shape = " × ".join(map(str, node.shape)) or "scalar"
@@ -75,7 +75,7 @@ def node_text(node: Node) -> str:
 
 
 def _items(node: Node) -> Sequence[tuple[Hashable, Node]]:
-    """What has rows of its own below `node`; a list of nothing but small values is a value itself."""
+    """What has rows of its own below `node`; a list of small values only is shown as a value."""
     while isinstance(node, Object):
         node = node.state
     if isinstance(node, dict):

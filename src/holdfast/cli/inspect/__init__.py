@@ -1,3 +1,3 @@
-"""Commands that look and change nothing."""
+"""Commands that only read."""
 
 __all__: list[str] = []

@@ -13,14 +13,14 @@ import typer
 
 from ...bundle import Listed
 from ...checkpoint import open as open_checkpoint
-from ...compare import Health, Search, Verdict, first_bad
+from ...compare import FiniteCheck, Search, Verdict, first_bad
 from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
 from .._output import as_json, as_text
 from .._output.console import Cell, Console
 from .._places import find_all, name_in
 
 _SKIP = 125
-_ABORT = 128  # from here on an exit code says that the check itself went wrong, as for git bisect
+_ABORT = 128  # from here on an exit code means that the check itself failed, as for git bisect
 _STYLES = {"good": "green", "bad": "bold red", "skip": "yellow"}
 _Check = Callable[[Listed], tuple[Verdict, str]]
 
@@ -30,29 +30,33 @@ def register(app: typer.Typer) -> None:
 
 
 def bisect(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where the checkpoints of the run are.")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="The directory with the run's checkpoints.")
+    ],
     command: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[-- COMMAND...]",
-            help="The check: gets the checkpoint's path as its last argument and in $HOLDFAST_BUNDLE; "
-            "exits with 0 if it is good, 125 to skip it, 1 to 127 if it is bad.",
+            help="The check. It gets the checkpoint's path as its last argument and in $HOLDFAST_BUNDLE; "
+            "exit code 0 means good, 125 skip, any other up to 127 bad.",
         ),
     ] = None,
-    nan: Annotated[bool, typer.Option("--nan", help="Bad is one with a NaN or an infinity in it.")] = False,
+    nan: Annotated[
+        bool, typer.Option("--nan", help="A checkpoint with a NaN or an infinity is bad.")
+    ] = False,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="Look for NaN only in these arrays.")
+        str | None, typer.Option("--only", metavar="GLOB", help="Check only these arrays for NaN.")
     ] = None,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID", help="Which run, by the beginning of its id.")
+        str | None, typer.Option("--run", metavar="ID", help="The run, by the beginning of its id.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="What was found, as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Find the first checkpoint of a run that is bad: by a check of yours, or --nan. Oldest and newest are tried first."""
+    """Find the first checkpoint of a run that is bad: by your own check, or by --nan. The oldest and the newest are tried first."""
     if nan == bool(command):
         raise UsageError("pass --nan, or a check after --, such as `holdfast bisect DIR -- python check.py`.")
     if only is not None and not nan:
-        raise UsageError("--only belongs to --nan: your own check decides what it looks at.")
+        raise UsageError("--only belongs to --nan: your own check decides what to look at.")
     line = _of_one_run(directory, find_all(directory), run)
     steps = _Steps(directory, line, _nan_check(only) if nan else _user_check(command or []), not json)
     found = first_bad(len(line), steps.judge)
@@ -66,7 +70,7 @@ def _of_one_run(directory: str, found: list[Listed], wanted: str | None) -> list
     unlisted = sum(listed.record is None for listed in found)
     if unlisted:
         Console(stderr=True).say(
-            f"Left out: {as_text.count(unlisted, 'checkpoint')} without a record that can be read."
+            f"skipped {as_text.count(unlisted, 'checkpoint')} without a readable record."
         )
     listed = [each for each in found if each.record]
     runs = list(dict.fromkeys(each.record.run for each in listed if each.record))
@@ -84,7 +88,7 @@ def _of_one_run(directory: str, found: list[Listed], wanted: str | None) -> list
 
 @dataclass(slots=True)
 class _Steps:
-    """Judges checkpoints one by one, and says so as it goes. `why` holds a word for those that were not good."""
+    """Judges checkpoints one by one, and reports each verdict at once. `why` has the reason for those that are not good."""
 
     directory: str
     line: list[Listed]
@@ -96,7 +100,7 @@ class _Steps:
         listed = self.line[index]
         try:
             with open_checkpoint(listed) as checkpoint:
-                for problem in checkpoint.verify():  # or a check might fail for what the disk did
+                for problem in checkpoint.verify():  # or a check could fail because of a damaged disk
                     raise problem
             verdict, word = self.check(listed)
         except UsageError:
@@ -113,15 +117,15 @@ class _Steps:
 
 
 def _nan_check(only: str | None) -> _Check:
-    health = Health(only)
+    finite = FiniteCheck(only)
 
     def check(listed: Listed) -> tuple[Verdict, str]:
         with open_checkpoint(listed) as checkpoint:
-            sick = health.first_sick(checkpoint.source)
-        if sick is None:
+            found = finite.first_nonfinite(checkpoint.source)
+        if found is None:
             return "good", ""
-        what = "NaN" if sick.nans else "infinity"
-        return "bad", f"{what} in {as_text.printable(sick.path)}"
+        what = "NaN" if found.nans else "infinity"
+        return "bad", f"{what} in {as_text.printable(found.path)}"
 
     return check
 
@@ -131,7 +135,7 @@ def _user_check(command: list[str]) -> _Check:
         sys.stdout.flush()
         place = os.path.abspath(listed.path)
         try:
-            # What it prints is for people: our own output may be read by a program.
+            # Its output is for people: a program may be reading ours.
             done = subprocess.run(
                 [*command, place], env=os.environ | {"HOLDFAST_BUNDLE": place}, stdout=_stderr(), check=False
             )
@@ -139,7 +143,9 @@ def _user_check(command: list[str]) -> _Check:
             raise UsageError(f"the check {command[0]!r} cannot be run: {err.strerror}.") from err
         if done.returncode < 0 or done.returncode >= _ABORT:
             ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-            raise UsageError(f"the check ended by {ended} at {listed.path}: it says neither good nor bad.")
+            raise UsageError(
+                f"the check ended with {ended} at {listed.path}, which means neither good nor bad."
+            )
         if done.returncode == _SKIP:
             return "skip", "the check skips it"
         return ("bad", f"exit code {done.returncode}") if done.returncode else ("good", "")
@@ -155,7 +161,11 @@ def _stderr() -> int:
 def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[Cell]]:
     checks = f"{as_text.count(len(found.verdicts), 'check')} of {as_text.count(len(line), 'checkpoint')}"
     if found.first_bad is None:
-        what = "None could be judged" if found.last_good is None else "None is bad: the newest is good"
+        what = (
+            "No checkpoint could be judged"
+            if found.last_good is None
+            else "No checkpoint is bad: the newest is good"
+        )
         return [[(f"{what}; {checks}.", "bold")]]
     listed = line[found.first_bad]
     name, moment = (
@@ -167,7 +177,7 @@ def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[
         lines.append(
             [
                 (
-                    "Even the oldest that can be judged is bad: it began before, or the check fails for all.",
+                    "Even the oldest that can be judged is bad: the fault began earlier, or the check always fails.",
                     "yellow",
                 )
             ]
@@ -176,7 +186,7 @@ def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[
         lines.append(
             [
                 (
-                    f"It may have begun in one of the {len(found.suspects)} before it that were skipped.",
+                    f"The fault may have begun in one of the {len(found.suspects)} skipped checkpoints before it.",
                     "yellow",
                 )
             ]

@@ -36,9 +36,9 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint; .ckpt.mml may be left out.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another, usually a later one.")],
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Every array, also those that are the same, and no list cut.")
+        bool, typer.Option("--all", "-a", help="Show every array, unchanged ones too, and complete lists.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the differences as one JSON object.")] = False,
 ) -> None:
     """Show what differs from checkpoint A to checkpoint B: facts, structure, values, and how much arrays changed."""
     found, console = compare(a, b), Console()
@@ -84,9 +84,9 @@ def _more(number: int) -> Iterator[Sequence[Cell]]:
 
 def _summary(found: Diff) -> str:
     if found.same_state:
-        return f"The states are the same, to the bit ({as_text.count(len(found.arrays), 'array')})."
+        return f"The states are identical, bit for bit ({as_text.count(len(found.arrays), 'array')})."
     same = len(found.arrays) - len(found.changed)
-    return f"arrays: {len(found.changed):,} changed, {same:,} the same"
+    return f"arrays: {len(found.changed):,} changed, {same:,} unchanged"
 
 
 def _array_row(change: ArrayChange) -> Row:
@@ -101,7 +101,7 @@ def _array_row(change: ArrayChange) -> Row:
         ("same" if change.is_same else _number(change.relative), "" if not change.is_same else "dim"),
         ("" if change.is_same else _number(change.largest), ""),
         ("" if change.is_same or change.share is None else _percent(change), ""),
-        (_sick(change), "red"),
+        (_nonfinite(change), "red"),
     ]
 
 
@@ -111,11 +111,11 @@ def _number(value: float | None) -> str:
 
 def _percent(change: ArrayChange) -> str:
     share = change.share or 0.0
-    # 100 % and 0 % are said only of all and none.
+    # 100 % and 0 % are shown only for all and none.
     return f"{share:.0%}" if share in (0.0, 1.0) else f"{min(max(share, 0.0001), 0.9999):.2%}"
 
 
-def _sick(change: ArrayChange) -> str:
+def _nonfinite(change: ArrayChange) -> str:
     if change.nans is None or change.infs is None or not any((*change.nans, *change.infs)):
         return ""
     counts = zip(("nan", "inf"), (change.nans, change.infs), strict=True)
@@ -134,7 +134,7 @@ def _value_row(change: ValueChange) -> Row:
 
 
 def _entry_row(entry: Entry) -> Row:
-    return [("  " + as_text.printable(entry.path or "the whole state"), ""), (node_text(entry.node), "cyan")]
+    return [("  " + as_text.printable(entry.path or "the state itself"), ""), (node_text(entry.node), "cyan")]
 
 
 def _as_json(found: Diff) -> dict[str, object]:

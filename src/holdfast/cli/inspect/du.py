@@ -1,4 +1,4 @@
-"""`holdfast du`: what checkpoints really take on the disk, where files that they share count once."""
+"""`holdfast du`: what checkpoints really take on the disk, counting shared files once."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 
 
 def du(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="With all folders below it.")] = ".",
-    json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Show what checkpoints take on the disk, by folder: alone, shared, and what deleting them would free."""
     paths, console = [listed.path for listed in find_all(directory)], Console()
@@ -69,7 +69,12 @@ def _summary(sharing: Sharing, paths: list[str]) -> list[list[Cell]]:
     if total.frees < total.size:
         elsewhere = as_text.size(total.size - total.frees)
         lines.append(
-            [(f"{elsewhere} have names elsewhere too, and would stay if all of these were deleted.", "")]
+            [
+                (
+                    f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted.",
+                    "",
+                )
+            ]
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""`holdfast log DIR…`: where checkpoints come from, as a tree of runs, forks, and lines that were left."""
+"""`holdfast log DIR…`: where checkpoints come from, as a tree of runs, forks, and abandoned lines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ def register(app: typer.Typer) -> None:
 
 def log(
     directories: Annotated[
-        list[str] | None, typer.Argument(metavar="DIR...", help="Directories with checkpoints below them.")
+        list[str] | None, typer.Argument(metavar="DIR...", help="Directories, searched recursively.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each checkpoint.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
+    ] = False,
 ) -> None:
-    """Draw where checkpoints come from: runs, what they left when they went back, and forks, oldest first."""
+    """Draw where checkpoints come from: runs, the lines they abandoned in a rollback, and forks, oldest first."""
     places = directories or ["."]
     found = {listed.path: (place, listed) for place in places for listed in find_all(place)}
     roots = lineage(listed for _, listed in found.values())
@@ -33,7 +35,7 @@ def log(
         console.plain_lines(as_json.dumps(_as_json(kin)) for kin in _all(roots))
         return
     if not roots:
-        Console(stderr=True).say("There are no checkpoints there.")
+        Console(stderr=True).say("No checkpoints found.")
         return
     home = {path: place for path, (place, _) in found.items()}
     for index, root in enumerate(roots):
@@ -41,7 +43,7 @@ def log(
 
 
 def _line(kin: Kin | None, home: dict[str, str], indent: str) -> Iterator[list[Cell]]:
-    """A run from `kin` on, and after each of its checkpoints what else came of that."""
+    """A run from `kin` on; after each of its checkpoints, what else descends from it."""
     while kin is not None:
         record = kin.record
         name = as_text.printable(name_in(home[kin.listed.path], kin.listed.path))

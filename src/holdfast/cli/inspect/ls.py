@@ -33,9 +33,9 @@ _COLUMNS = (
     Column("durability", expendable=9),
     Column("reason", floor=16, expendable=5),
 )
-# Where there are any.
+# Only if some checkpoint has something to show there.
 _SIGNS = (
-    Column("health", floor=16),
+    Column("values", floor=16),
     Column("marks", expendable=2),
     Column("resumed", floor=16, expendable=4),
 )
@@ -46,9 +46,13 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="With all folders below it.")] = ".",
-    wide: Annotated[bool, typer.Option("--wide", "-w", help="All columns, however long the lines.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
+    wide: Annotated[
+        bool, typer.Option("--wide", "-w", help="Show all columns, however long the lines.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line, with every field.")
+    ] = False,
 ) -> None:
     """List the checkpoints in a directory, newest last, and what they take on disk."""
     found, console = find_all(directory), Console()
@@ -69,12 +73,12 @@ def _table(directory: str, found: Sequence[Listed], console: Console, wide: bool
     lines, left_out = layout(columns, rows, None if wide else console.limit)
     lines += [[], _summary(found), *_cadence(found)]
     if left_out:
-        lines.append([(f"Not shown for want of room: {', '.join(left_out)} (--wide shows all).", "dim")])
+        lines.append([(f"hidden columns: {', '.join(left_out)} (--wide shows them)", "dim")])
     return lines
 
 
 def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[Row]:
-    """`now_s` turns times into ages, for readers who are there now."""
+    """`now_s` turns times into ages, for people who read the output now."""
     rows: list[Row] = []
     for listed in found:
         name = as_text.printable(name_in(directory, listed.path))
@@ -105,12 +109,12 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
 
 
 def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Column], list[Row]]:
-    """The table with what there is to say of health, pins, thinning and going on, before the last column; only if one says something."""
+    """The table with columns for non-finite values, marks and resumes before the last one, where any checkpoint has them."""
     signs = [
         []
         if (record := listed.record) is None
         else [
-            as_text.health(record),
+            as_text.nonfinite(record),
             as_text.marks(record, pinned=is_pinned(listed.path)),
             as_text.resumed(record),
         ]
@@ -139,7 +143,7 @@ def _summary(found: Sequence[Listed]) -> list[Cell]:
     if damaged:
         cells += [(", ", ""), (f"{damaged:,} damaged", "red")]
     if newer:
-        cells += [(", ", ""), (f"{newer:,} of a newer format", "red")]
+        cells += [(", ", ""), (f"{newer:,} in a newer format", "red")]
     cells.append((f" · {as_text.size(disk.used)} on disk", ""))
     if disk.used < disk.copies:
         saved = 1 - disk.used / disk.copies
@@ -148,7 +152,7 @@ def _summary(found: Sequence[Listed]) -> list[Cell]:
 
 
 def _cadence(found: Sequence[Listed]) -> list[list[Cell]]:
-    """How often the newest checkpoint's run saves by time, and why."""
+    """How often the newest checkpoint's run saves, and why."""
     newest = next((listed.record for listed in reversed(found) if listed.record), None)
     text = newest.details.get("cadence") if newest else None
     return [[(f"saving {as_text.printable(text)}", "")]] if isinstance(text, str) else []

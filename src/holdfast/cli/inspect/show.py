@@ -1,4 +1,4 @@
-"""`holdfast show`: all about one checkpoint, and the structure of its state, without reading an array."""
+"""`holdfast show`: everything about one checkpoint, and the structure of its state, without reading an array."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...checkpoint import locate, sick_leaves
+from ...checkpoint import locate, nonfinite_leaves
 from ...checkpoint import open as open_checkpoint
 from ...records import CheckpointRecord, Leaf
 from .._output import as_json, as_text
@@ -17,7 +17,7 @@ from .._output.console import Cell, Console
 from .._output.disk import is_pinned
 from .._output.state import STATE_COLUMNS, state_rows
 
-_MOST = 8  # sick arrays named one by one
+_MOST = 8  # non-finite arrays named one by one
 _FACT_COLUMNS = (Column("fact"), Column("value"))
 
 
@@ -27,9 +27,13 @@ def register(app: typer.Typer) -> None:
 
 def show(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
-    depth: Annotated[int, typer.Option("--depth", "-d", min=1, help="Levels of the state to show.")] = 4,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Every level, and no list cut.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="The record and all arrays as JSON.")] = False,
+    depth: Annotated[
+        int, typer.Option("--depth", "-d", min=1, help="How many levels of the state to show.")
+    ] = 4,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Show every level and complete lists.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the record and all arrays as JSON.")] = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
     listed, console = locate(bundle), Console()
@@ -89,9 +93,12 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
     if pinned:
         yield "pinned", ["nothing removes it until it is unpinned"]
     if record.details.get("thinned"):
-        yield "thinned", ["its optimizers were given up: models can be restored, no run goes on from it"]
-    if text := as_text.health(record)[0]:
-        yield "health", [text, *_sick_arrays(record)]
+        yield (
+            "thinned",
+            ["its optimizers were dropped: its models can be restored, but no run can resume from it"],
+        )
+    if text := as_text.nonfinite(record)[0]:
+        yield "values", [text, *_nonfinite_arrays(record)]
     if text := as_text.resumed(record)[0]:
         yield "resumed", [f"{text}, from {as_text.printable(str(record.details['resume'].get('from')))}"]
     yield "next", _next(record)
@@ -104,13 +111,13 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
 
 
 def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
-    """What the run knew of its own time."""
+    """How the run spent its time."""
     waited_s, background_s, elapsed_s, blocked_s = (
         as_text.number(record.details, name)
         for name in ("waited_s", "background_s", "elapsed_s", "blocked_so_far_s")
     )
     if background_s is not None:
-        waited = f", after {waited_s:.3g} s for the save before" if waited_s else ""
+        waited = f", after waiting {waited_s:.3g} s for the previous save" if waited_s else ""
         yield "written in", [f"{background_s:.3g} s in the background{waited}"]
     if elapsed_s:
         share = "" if blocked_s is None else f", {blocked_s / elapsed_s:.2%} of it blocked by saves"
@@ -119,14 +126,14 @@ def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
         yield "cadence", [record.details["cadence"]]
 
 
-def _sick_arrays(record: CheckpointRecord) -> list[str]:
-    leaves = sick_leaves(record)
+def _nonfinite_arrays(record: CheckpointRecord) -> list[str]:
+    leaves = nonfinite_leaves(record)
     lines = [f"{path}: {nans:,} NaN, {infs:,} infinite" for path, (nans, infs) in [*leaves.items()][:_MOST]]
     return [*lines, f"… {len(leaves) - _MOST} more"] if len(leaves) > _MOST else lines
 
 
 def _next(record: CheckpointRecord) -> list[str]:
-    """What should come next, by its fingerprints."""
+    """What should come next, by fingerprints."""
     ahead = record.details.get("next")
     if not isinstance(ahead, Mapping):
         return []
@@ -149,5 +156,5 @@ def _array(leaf: Leaf) -> dict[str, object]:
 
 _DURABILITY = {
     "full": "full: on the medium when the save returned",
-    "process": "process: survives a crash of the process, perhaps not a power cut",
+    "process": "process: survives a crash of the process, but perhaps not a power cut",
 }

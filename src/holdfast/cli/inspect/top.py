@@ -1,4 +1,4 @@
-"""`holdfast top`: the runs that save below a directory, again and again: what they have saved, what it costs, what is at risk."""
+"""`holdfast top`: watches the runs that save below a directory: what they have saved, what it costs, what is at risk."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSeen:
-    """A run as its checkpoints tell of it.
+    """A run, as known from its checkpoints.
 
     Attributes:
-        is_running: whether a process holds the directory and this run was the last to save; None: not known.
-        at_risk_s: seconds since the newest checkpoint was begun, which would be lost now; None if it does not run.
+        is_running: whether a process holds the directory and this run was the last to save; None if unknown.
+        at_risk_s: seconds since the newest checkpoint was begun, the work that a kill would lose now; None if it is not running.
         blocked_s, background_s: of the saves whose checkpoints are still there.
     """
 
@@ -63,10 +63,10 @@ def register(app: typer.Typer) -> None:
 
 
 def top(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="With all folders below it.")] = ".",
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a run and look.")] = False,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the runs once and exit.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run and update.")] = False,
 ) -> None:
     """Watch the runs that save in a directory: the newest checkpoint, its costs, and the work at risk."""
     console = Console()
@@ -93,7 +93,7 @@ def top(
 
 
 def _look(directory: str) -> list[RunSeen]:
-    """The runs that have saved here, those that did so last at the end."""
+    """The runs that have saved here, the latest ones last."""
     return look(find_all(directory), run_at, time.time())
 
 
@@ -101,7 +101,7 @@ Running = Callable[[str], tuple[str, bool | None]]
 
 
 def look(found: Sequence[Listed], run_at: Running, now_s: float) -> list[RunSeen]:
-    """What these checkpoints, oldest first, tell of their runs; the run that saved last comes last.
+    """The runs of these checkpoints (oldest first); the run that saved last comes last.
 
     `run_at`: of a checkpoint's path the experiment directory, and whether a process runs there.
     """

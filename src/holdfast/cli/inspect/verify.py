@@ -35,7 +35,7 @@ Status = Literal["ok", "damaged", "newer", "gone"]
 _LABELS: dict[Status, str] = {
     "ok": "ok",
     "damaged": "damaged",
-    "newer": "of a newer format",
+    "newer": "in a newer format",
     "gone": "deleted meanwhile",
 }
 _STYLES: dict[Status, str] = {"ok": "green", "damaged": "bold red", "newer": "yellow", "gone": "dim"}
@@ -43,7 +43,7 @@ _STYLES: dict[Status, str] = {"ok": "green", "damaged": "bold red", "newer": "ye
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one checkpoint. It is "gone" if it was deleted after it had been listed."""
+    """The result for one checkpoint. It is "gone" if it was deleted after it had been listed."""
 
     path: str
     status: Status
@@ -56,11 +56,15 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    place: Annotated[str, typer.Argument(metavar="DIR|BUNDLE", help="One checkpoint, or all below.")] = ".",
-    deep: Annotated[bool, typer.Option("--deep", help="Compare the BLAKE3 digests as well.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each checkpoint.")] = False,
+    place: Annotated[
+        str, typer.Argument(metavar="DIR|BUNDLE", help="A checkpoint, or a directory, searched recursively.")
+    ] = ".",
+    deep: Annotated[bool, typer.Option("--deep", help="Also compare BLAKE3 digests.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
+    ] = False,
 ) -> None:
-    """Read every byte and name what is not as it was saved. The exit code is 1 if anything is damaged."""
+    """Read every byte and name what differs from what was saved. The exit code is 1 if anything is damaged."""
     found = find_all(place, namesake=True)
     if not found:
         raise CheckpointNotFoundError(place, "there are no checkpoints to verify")
@@ -80,7 +84,7 @@ def verify(
 
 
 def check(listed: Listed, deep: bool, advance: Callable[[int], None] = lambda size_bytes: None) -> Outcome:
-    """Read the checkpoint that has this path now; `advance` is told the bytes that have been read."""
+    """Read the checkpoint that has this path now; `advance` gets the number of bytes read."""
     try:
         with open_checkpoint(listed.path) as checkpoint:
             problems: list[HoldfastError] = []
@@ -114,7 +118,7 @@ def _batches(checkpoint: Checkpoint) -> Iterator[tuple[list[Leaf], int]]:
 
 @contextlib.contextmanager
 def _progress(found: list[Listed], shown: bool) -> Iterator[tuple[Console, Callable[[int], None]]]:
-    """Where to print, and what to tell of bytes read: a bar on the terminal, if there is one, shows them."""
+    """Where to print, and a callback for bytes read, shown as a bar on a terminal."""
     if not shown or not sys.stderr.isatty():
         yield Console(), lambda size_bytes: None
         return
@@ -124,7 +128,7 @@ def _progress(found: list[Listed], shown: bool) -> Iterator[tuple[Console, Calla
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task("", total=sum(listed.record.bytes_captured for listed in found if listed.record))
-        # On the bar's own terminal lines go through its console, which makes room for them above the bar.
+        # On the bar's own terminal lines go through its console, which prints them above the bar.
         out = console if sys.stdout.isatty() else Console()
         yield out, lambda size_bytes: bar.advance(task, size_bytes)
 
@@ -136,7 +140,7 @@ def _lines(place: str, outcome: Outcome, width: int) -> Iterator[list[Cell]]:
     for problem in outcome.problems[:_SHOWN]:
         yield [(f"         {_describe(problem)}", "red")]
     if len(outcome.problems) > _SHOWN:
-        yield [(f"         … {len(outcome.problems) - _SHOWN} more (--json has all)", "red")]
+        yield [(f"         … {len(outcome.problems) - _SHOWN} more (--json shows them)", "red")]
 
 
 def _describe(problem: HoldfastError) -> str:

@@ -1,4 +1,4 @@
-"""`holdfast archive`: a complete copy of a checkpoint, for keeping or sending, compressed if asked for."""
+"""`holdfast archive`: a complete copy of a checkpoint, to keep or to send, optionally compressed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def register(app: typer.Typer) -> None:
 
 def archive(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
-    to: Annotated[str, typer.Argument(metavar="TO", help="The copy's path, or a folder to put it into.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="The copy's path, or a folder to put it in.")],
     compress: Annotated[
         bool, typer.Option("--compress", "-z", help="Compress arrays that shrink (needs zstandard).")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has that name.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="What was written, as one JSON object.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
     """Copy a checkpoint, checking every byte: complete, shared with nothing, durable when this returns."""
     began_s = time.perf_counter()

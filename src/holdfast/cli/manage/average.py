@@ -1,4 +1,4 @@
-"""`holdfast average`: a new checkpoint whose weights are the average of others'."""
+"""`holdfast average`: a new checkpoint with the average weights of others."""
 
 from __future__ import annotations
 
@@ -21,20 +21,18 @@ def average(
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="The new checkpoint.")],
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="W,W,…", help="One number for each; default: equal ones."),
+        typer.Option("--weights", metavar="W,W,…", help="One weight per checkpoint; default: equal weights."),
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", metavar="GLOB", help="Average these arrays; default: all weights of the models."
+            "--only", metavar="GLOB", help="Average only these arrays; default: all weights of the models."
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
-    """Average the weights of checkpoints into a new one, streamed; all else is that of the newest."""
+    """Average the weights of checkpoints into a new one, streamed; everything else comes from the newest."""
     made = make_average(bundles, out, weights=_numbers(weights), only=only, overwrite=overwrite)
     if json:
         fields = {"path": made.path, "arrays": made.paths, "rest_from": made.rest_from}
@@ -43,7 +41,7 @@ def average(
     arrays, checkpoints = as_text.count(len(made.paths), "array"), as_text.count(len(bundles), "checkpoint")
     console = Console()
     console.say(
-        f"averaged {arrays} of {checkpoints}; all else is that of {as_text.printable(made.rest_from)}"
+        f"averaged {arrays} of {checkpoints}; everything else comes from {as_text.printable(made.rest_from)}"
     )
     console.say(f"wrote {as_text.printable(made.path)}: {as_text.size(made.record.size_bytes)}", "bold")
 
@@ -52,6 +50,4 @@ def _numbers(text: str | None) -> list[float] | None:
     try:
         return None if text is None else [float(number) for number in text.split(",")]
     except ValueError:
-        raise UsageError(
-            f"--weights {text!r}: numbers with commas between them are needed, such as 1,1,2."
-        ) from None
+        raise UsageError(f"--weights {text!r}: pass numbers separated by commas, such as 1,1,2.") from None

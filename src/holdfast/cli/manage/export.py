@@ -13,7 +13,9 @@ from ...exchange import export as write
 from .._output import as_json, as_text
 from .._output.console import Console
 
-_RESTORE = "The same as export: arrays to a plain file. Into live objects only Python restores: checkpoint.restore()."
+_RESTORE = (
+    "The same as export: arrays to a plain file. Live objects are restored from Python: checkpoint.restore()."
+)
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
@@ -26,17 +28,25 @@ def export(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
     prefix: Annotated[
-        str, typer.Option("--prefix", metavar="PATH", help="Only what is below it; names are relative to it.")
+        str,
+        typer.Option(
+            "--prefix", metavar="PATH", help="Export only what is below this path; names are relative to it."
+        ),
     ] = "",
-    only: Annotated[str | None, typer.Option("--only", metavar="GLOB", help="Only these arrays.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="GLOB", help="Export only these arrays.")
+    ] = None,
     names: Annotated[
-        str, typer.Option("--names", metavar="dots|slashes", help="Between parts of names.")
+        str, typer.Option("--names", metavar="dots|slashes", help="The separator in names.")
     ] = "dots",
     shard_size: Annotated[
-        str | None, typer.Option("--shard-size", metavar="SIZE", help="Such as 5GB: .safetensors in shards.")
+        str | None,
+        typer.Option(
+            "--shard-size", metavar="SIZE", help="Write .safetensors in shards of this size, such as 5GB."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="What was written, as one JSON object.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
     """Write the arrays of a checkpoint to a plain file. To restore into live objects, use Python: checkpoint.restore()."""
     done = write(
@@ -55,7 +65,10 @@ def export(
     for file in done.files:
         console.say(f"wrote {as_text.printable(file)}: {as_text.size(os.path.getsize(file))}")
     for name, kept in done.tied.items():
-        console.say(f"{as_text.printable(name)} is {as_text.printable(kept)}, which is written once", "dim")
+        console.say(
+            f"{as_text.printable(name)} is the same array as {as_text.printable(kept)}, which is written once",
+            "dim",
+        )
     left_out = f"; left out: {as_text.count(done.left_out, 'other value')}" if done.left_out else ""
     console.say(f"{as_text.count(len(done.arrays), 'array')}{left_out}", "bold")
 
@@ -63,5 +76,5 @@ def export(
 def _size(text: str) -> int:
     found = re.fullmatch(r"(\d+)\s*([KMG]I?B)?", text.strip().upper())
     if not found:
-        raise UsageError(f"--shard-size {text!r}: a size is needed, such as 5GB or 500MiB.")
+        raise UsageError(f"--shard-size {text!r}: pass a size, such as 5GB or 500MiB.")
     return int(found[1]) * _UNITS[found[2] or ""]

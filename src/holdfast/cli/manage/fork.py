@@ -1,4 +1,4 @@
-"""`holdfast fork BUNDLE NEWDIR`: begins a new run with an old checkpoint."""
+"""`holdfast fork BUNDLE NEWDIR`: starts a new run from an old checkpoint."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def register(app: typer.Typer) -> None:
 
 def fork(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
-    directory: Annotated[str, typer.Argument(metavar="NEWDIR", help="Where the new run is to save.")],
-    json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
+    directory: Annotated[str, typer.Argument(metavar="NEWDIR", help="The directory of the new run.")],
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
-    """Begin a new run in NEWDIR with this checkpoint, sharing its files; a script that resumes there goes on from it."""
+    """Start a new run in NEWDIR from this checkpoint, sharing its files; a script that resumes there continues from it."""
     listed = fork_checkpoint(bundle, directory)
     assert listed.record is not None
     if json:

@@ -23,14 +23,12 @@ def import_(
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The new checkpoint, ….ckpt.mml.")],
     trusted: Annotated[
-        bool, typer.Option("--trusted", help="Read a DCP directory, whose metadata can run code.")
+        bool, typer.Option("--trusted", help="Read a DCP directory, although its metadata can run code.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="What was made, as one JSON object.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
 ) -> None:
-    """Make a checkpoint of a file or directory of another format, without running code from it."""
+    """Make a checkpoint from a file or directory of another format, without running code from it."""
     record = import_checkpoint(source, out, trusted=trusted, overwrite=overwrite)
     place = out.rstrip("/").removesuffix(SUFFIX) + SUFFIX
     if json:

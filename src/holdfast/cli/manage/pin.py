@@ -1,4 +1,4 @@
-"""`holdfast pin` and `holdfast unpin`: what is pinned is not removed, by no rule and no save of its name."""
+"""`holdfast pin` and `holdfast unpin`: no policy and no save of its name removes a pinned checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._output import as_json, as_text
 from .._output.console import Console
 
 _Bundles = Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,13 +22,13 @@ def register(app: typer.Typer) -> None:
 
 
 def pin(bundles: _Bundles, json: _Json = False) -> None:
-    """Pin checkpoints: no rule, `prune` or `rm` removes them, and a save of their name leaves them whole."""
+    """Pin checkpoints: no policy, `prune` or `rm` removes them, and a save of their name does not replace them."""
     for path in [locate(place).path for place in bundles]:
         _say(path, bundle.pin(LocalDisk(), path), pinned=True, json=json)
 
 
 def unpin(bundles: _Bundles, json: _Json = False) -> None:
-    """Take the pins of checkpoints away."""
+    """Unpin checkpoints."""
     for path in [locate(place).path for place in bundles]:
         _say(path, bundle.unpin(LocalDisk(), path), pinned=False, json=json)
 

@@ -1,4 +1,4 @@
-"""`holdfast rm`: deletes checkpoints, damaged ones too, and says what that has freed."""
+"""`holdfast rm`: deletes checkpoints, damaged ones too, and says how much space that freed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def register(app: typer.Typer) -> None:
 
 def rm(
     bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line for each that is gone.")
+        bool, typer.Option("--json", help="Print one JSON object per deleted checkpoint and line.")
     ] = False,
 ) -> None:
-    """Delete checkpoints. What others share with them stays; only those that were looked at are deleted."""
+    """Delete checkpoints. Files shared with other checkpoints stay; a checkpoint that changed in the meantime is kept."""
     listed = [removable(place) for place in bundles]  # refuses before anything is deleted
     doomed = list({os.path.realpath(each.path): each for each in listed}.values())
     if not yes and not _agreed(doomed):
@@ -53,7 +53,7 @@ def rm(
 
 def _agreed(doomed: list[Listed]) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to ask whether to delete: pass --yes.")
+        raise UsageError("cannot ask for confirmation without a terminal: pass --yes to delete.")
     console = Console(stderr=True)
     for listed in doomed:
         about = as_text.where(listed.record.moment) if listed.record else "damaged"

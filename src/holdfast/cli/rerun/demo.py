@@ -26,49 +26,51 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    kills: Annotated[int, typer.Option(min=0, max=20, help="How often the second run is killed.")] = 3,
+    kills: Annotated[int, typer.Option(min=0, max=20, help="How often to kill the second run.")] = 3,
     seed: Annotated[
-        int | None, typer.Option(help="Of the instants of the kills; default: other ones each time.")
+        int | None, typer.Option(help="Seed of the instants of the kills; default: random.")
     ] = None,
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the checkpoints in this new directory.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Both runs as one JSON object at the end.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print both runs as one JSON object at the end.")
+    ] = False,
 ) -> None:
-    """Train a digit classifier in two phases, once in peace and once killed at random; compare every bit."""
+    """Train a digit classifier in two phases, once uninterrupted and once killed at random; compare every bit."""
     lacking = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
     if lacking:
         raise UsageError(
             f"the demonstration needs {' and '.join(lacking)}: pip install 'holdfast[torch,sklearn]'"
         )
-    from ...demo.killing import run_in_peace, run_killed
+    from ...demo.killing import run_killed, run_uninterrupted
 
-    console = Console(stderr=json)  # what goes on is for people
+    console = Console(stderr=json)  # progress is for people
     seed = secrets.randbelow(10_000) if seed is None else seed
     place = tempfile.mkdtemp(prefix="holdfast-demo-") if keep is None else keep
     try:
         console.say("scikit-learn's digits: pretrain an encoder, freeze it, train a classifier.")
-        console.say("First in peace …")
-        peace = run_in_peace(f"{place}/peace")
+        console.say("first run: uninterrupted")
+        first = run_uninterrupted(f"{place}/uninterrupted")
         console.say(
-            f"… then killed with SIGKILL at {as_text.count(kills, 'random instant')} (--seed {seed}):"
+            f"second run: killed with SIGKILL at {as_text.count(kills, 'random instant')} (--seed {seed}):"
         )
         killed = run_killed(
             f"{place}/killed",
-            peace.seconds,
+            first.seconds,
             kills=kills,
             seed=seed,
             tell=lambda line: console.say(f"  {line}"),
         )
         if json:
-            runs = {"peace": asdict(peace), "killed": asdict(killed)}
+            runs = {"uninterrupted": asdict(first), "killed": asdict(killed)}
             Console().plain_lines(
-                [as_json.dumps({"seed": seed, "same": peace.digest == killed.digest, **runs})]
+                [as_json.dumps({"seed": seed, "same": first.digest == killed.digest, **runs})]
             )
         else:
             console.say()
-            console.print(_table(peace, killed))
-        if peace.digest != killed.digest:
+            console.print(_table(first, killed))
+        if first.digest != killed.digest:
             raise HoldfastError("the two runs ended in different states")
         console.say("Both runs ended in the same state, bit for bit.", "bold green")
         if keep is not None:
@@ -78,10 +80,10 @@ def demo(
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _table(peace: Outcome, killed: Outcome) -> Table:
+def _table(first: Outcome, killed: Outcome) -> Table:
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("")
-    table.add_column("in peace", justify="right")
+    table.add_column("uninterrupted", justify="right")
     table.add_column(f"killed {as_text.count(len(killed.killed), 'time')}", justify="right")
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("state digest", lambda run: run.digest[:16]),
@@ -92,5 +94,5 @@ def _table(peace: Outcome, killed: Outcome) -> Table:
         ("training was blocked for", lambda run: f"{run.blocked_s:.2f} s"),
     ]
     for name, value in rows:
-        table.add_row(name, value(peace), value(killed))
+        table.add_row(name, value(first), value(killed))
     return table

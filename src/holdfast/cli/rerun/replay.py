@@ -1,4 +1,4 @@
-"""`holdfast replay`: does the script, run again from a checkpoint, come to the same next checkpoint?"""
+"""`holdfast replay`: does a script, run again from a checkpoint, reach the same next checkpoint?"""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    place: Annotated[str, typer.Argument(metavar="BUNDLE", help="The checkpoint to go on from.")],
+    place: Annotated[str, typer.Argument(metavar="BUNDLE", help="The checkpoint to resume from.")],
     command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="The script as it was run: python train.py …")
+        list[str],
+        typer.Argument(metavar="-- COMMAND...", help="The script, as it was run: python train.py …"),
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="BUNDLE", help="A later one than the next to come to.")
+        str | None, typer.Option("--to", metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
     ] = None,
     directory: Annotated[
-        str | None, typer.Option("--dir", metavar="DIR", help="The experiment's, if it is not found.")
+        str | None,
+        typer.Option("--dir", metavar="DIR", help="The experiment's directory, if it is not found."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="What came out, as one JSON object.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Run a script again from one checkpoint to the next, in a scratch directory, and say whether the same comes out."""
+    """Run a script again from one checkpoint to the next, in a scratch directory, and say whether it reaches the same state."""
     start = locate(place)
     if start.record and start.record.details.get("thinned"):
         raise CheckpointThinnedError(start.path)
@@ -58,12 +60,12 @@ def replay(
             code = _run(command, told)
             if bundle.look(disk, told.end) is None:
                 raise UsageError(
-                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} came: there is nothing to "
+                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} was saved: there is nothing to "
                     "compare. Give the command exactly as it was run; --dir names the experiment's directory."
                 )
             with open_checkpoint(told.end) as found:
-                went_on = found.record.details.get("resume", {})
-                verdict = str(went_on.get("verdict", "exact")) if isinstance(went_on, dict) else "exact"
+                resume = found.record.details.get("resume", {})
+                verdict = str(resume.get("verdict", "exact")) if isinstance(resume, dict) else "exact"
                 differing = unlike(expected, found)
     _report(of, start.path, end.path, verdict, differing, json)
     if differing:
@@ -84,9 +86,7 @@ def _next(of: str, start: bundle.Listed) -> bundle.Listed:
     ]
     children = [listed for listed in later if listed.record and listed.record.parent == record.id]
     if not later:
-        raise CheckpointNotFoundError(
-            start.path, "its run has saved nothing after it that is still there to compare with"
-        )
+        raise CheckpointNotFoundError(start.path, "no later checkpoint of its run is left to compare with")
     return (children or later)[0]
 
 
@@ -94,7 +94,7 @@ def _run(command: Sequence[str], told: Replay) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        # What it prints is for people: our own output may be read by a program.
+        # Its output is for people: a program may be reading ours.
         done = subprocess.run(
             command, env=os.environ | {told.variable: told.to_text()}, stdout=2, check=False
         )
@@ -116,5 +116,5 @@ def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str
     elif not differing:
         names = [as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
         Console().say(
-            f"The same state came out, to the bit: {names[0]} → {names[1]} (went on: {as_text.printable(verdict)})."
+            f"Same state, bit for bit: {names[0]} → {names[1]} (resumed: {as_text.printable(verdict)})."
         )

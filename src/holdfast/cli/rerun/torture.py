@@ -1,4 +1,4 @@
-"""`holdfast torture -- python train.py`: does a script of one's own survive being killed, and a full disk?"""
+"""`holdfast torture -- python train.py`: does your script survive kills and a full disk?"""
 
 from __future__ import annotations
 
@@ -32,26 +32,24 @@ def torture(
         list[str],
         typer.Argument(
             metavar="-- COMMAND...",
-            help="The script. Its checkpoints go where $HOLDFAST_DIRECTORY says; {dir} stands for that place.",
+            help="The script. It must save below $HOLDFAST_DIRECTORY, for which {dir} stands.",
         ),
     ],
-    kills: Annotated[int, typer.Option(min=0, max=1000, help="How often it is killed.")] = 3,
+    kills: Annotated[int, typer.Option(min=0, max=1000, help="How often to kill it.")] = 3,
     disk_full: Annotated[
-        int, typer.Option("--disk-full", min=0, max=1000, help="How often its disk is full.")
+        int, typer.Option("--disk-full", min=0, max=1000, help="How often to fill its disk.")
     ] = 0,
     directory: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of instants and sizes; default: other ones each time.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the instants and sizes; default: random.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Run a script whole, then kill it at random instants and fill its disk; say whether it came to the same state."""
     from ...harness.torture import torture as run_torture
 
     if not kills and not disk_full:
-        raise UsageError("nothing is to be done: pass --kills or --disk-full with a number above 0.")
+        raise UsageError("there is nothing to do: pass --kills or --disk-full with a number above 0.")
     seed = secrets.randbelow(10_000) if seed is None else seed
     place = _scratch(directory)
     console = Console(stderr=json)
@@ -72,7 +70,7 @@ def torture(
         if directory is None:
             shutil.rmtree(place, ignore_errors=True)
     if not report.same:
-        raise ExactnessError("the script did not come to the same state again")
+        raise ExactnessError("the script did not reach the same state again")
 
 
 def _scratch(directory: str | None) -> str:
@@ -80,7 +78,7 @@ def _scratch(directory: str | None) -> str:
         return os.path.realpath(tempfile.mkdtemp(prefix="holdfast-torture-"))
     place = os.path.abspath(directory)
     if os.path.isdir(place) and os.listdir(place):
-        raise UsageError(f"{directory} is not empty: the torture needs a new directory.")
+        raise UsageError(f"{directory} is not empty: pass a new directory.")
     make_directories(LocalDisk(), place)
     return place
 
@@ -105,8 +103,8 @@ def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
                 lines.append([(f"         first seen in {as_text.printable(trial.since)}", "red")])
         for injury in trial.injuries:
             lines += [[("damaged  ", "bold red"), (as_text.printable(name), "")] for name in injury.damaged]
-    whole = f"{as_text.count(report.checkpoints, 'checkpoint')}, {report.steps} steps, {report.whole_s:.1f} s in peace"
-    lines.append([(f"{whole}; --seed {seed}", "dim")])
+    about = f"{as_text.count(report.checkpoints, 'checkpoint')}, {report.steps} steps, {report.uninterrupted_s:.1f} s uninterrupted"
+    lines.append([(f"{about}; --seed {seed}", "dim")])
     return lines
 
 

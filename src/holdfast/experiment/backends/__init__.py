@@ -1,4 +1,4 @@
-"""Frameworks a graph's nodes may come from: each public module here adapts the one it is named after."""
+"""Frameworks a graph's nodes may come from: each public module here adapts the framework it is named after."""
 
 from ._arrays import How as How
 from ._dispatch import is_tensor as is_tensor

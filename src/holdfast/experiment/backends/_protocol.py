@@ -39,7 +39,7 @@ class Backend(Protocol):
         ...
 
     def fit(self, model: Any, inputs: Sequence[Any], target: Any | None) -> None:
-        """Fit the model to whole columns.
+        """Fit the model to complete columns.
 
         Raises:
             GraphError: models of this framework are trained by gradients instead.
@@ -55,7 +55,7 @@ def backend_of(model: Any) -> Backend:
     """
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(sys.modules[package].__path__):
-        # A model of a framework that was never imported cannot exist.
+        # No model can exist of a framework that was never imported.
         if not module.name.startswith("_") and module.name in sys.modules:
             backend = cast(Backend, import_module(f"{package}.{module.name}"))
             if backend.owns(model):

@@ -1,4 +1,4 @@
-"""scikit-learn estimators as nodes: fitted to whole columns, then applied batch by batch."""
+"""scikit-learn estimators as nodes: fitted to complete columns, then applied batch by batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._dispatch import to_numpy
 
 
 def owns(model: Any) -> bool:
-    """Estimators, pipelines, and other libraries' estimators that follow scikit-learn's interface."""
+    """Estimators, pipelines, and compatible estimators of other libraries."""
     if isinstance(model, type):
         return False
     return isinstance(model, BaseEstimator) or (hasattr(model, "fit") and hasattr(model, "get_params"))
@@ -30,7 +30,7 @@ def parameters(model: Any) -> list[Any]:
 
 
 def set_training(model: Any, training: bool) -> None:
-    """Estimators behave alike in both."""
+    """Estimators behave the same in both modes."""
 
 
 def forward(model: Any, inputs: Sequence[Any], *, method: str | None, device: Any) -> Any:

@@ -2,7 +2,7 @@
 
 What enters a module: tensors keep their dtype; NumPy floats take the module's floating dtype (so that
 float64 columns feed float32 layers), integers and bools stay. All are brought to the module's device.
-NumPy arrays are copied: a module that works in place must not reach into the data set.
+NumPy arrays are copied: a module that works in place must not change the dataset.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def make_optimizer(factory: Callable[[list[Any]], Any], over: list[Any], where: 
         GraphError: there are no parameters, it makes something else, or its `step` needs a closure.
     """
     if not over:
-        raise GraphError(f"{where}: there is no parameter for its optimizer")
+        raise GraphError(f"{where}: it has no parameters for its optimizer")
     optimizer = factory(over)
     if not isinstance(optimizer, Optimizer):
         raise GraphError(f"{where}: optimizer= must make a torch optimizer, not a {type(optimizer).__name__}")

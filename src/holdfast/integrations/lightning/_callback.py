@@ -186,7 +186,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 with self._parts.expecting():
                     saved = self._loop.roll_back(err)
                 assert self._parts.given is not None
-                self._behind = self._own_part(saved, self._parts.given, err.healthy or "")
+                self._behind = self._own_part(saved, self._parts.given, err.newest_finite or "")
                 self._num_held, self._has_rolled_back = 0, True
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from ... import bundle, fingerprint
-from ...checkpoint import describe_sickness, locate
+from ...checkpoint import describe_nonfinite, locate
 from ...errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
@@ -98,7 +98,7 @@ def _candidates(
             if listed not in sick:
                 yield listed
             elif listed.record:
-                set_aside.append(f"{listed.path}: {describe_sickness(listed.record)}")
+                set_aside.append(f"{listed.path}: {describe_nonfinite(listed.record)}")
         yield from sick
     else:
         yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)

@@ -1,3 +1,3 @@
-"""One file per family of objects; how they are found is told in `state/_registry.py`."""
+"""One file per family of objects; see how they are found in `state/_registry.py`."""
 
 __all__: list[str] = []

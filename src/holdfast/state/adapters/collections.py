@@ -1,6 +1,6 @@
-"""The standard kin of dict and list come back as what they were: a closed table, nothing is looked up by name.
+"""Standard variants of dict and list, restored by type from a closed table; nothing is looked up by name.
 
-Only what Python itself can make again is taken: a `defaultdict` must have a factory of the table.
+Only what Python itself can rebuild is accepted: a `defaultdict` must have a factory from the table.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def _about(value: Any, walk: Walk, path: str) -> dict[str, Any]:
             for name, factory in _FACTORIES.items():
                 if value.default_factory is factory:
                     return {"factory": name}
-            hint = f"Turn it into a dict, or take one of {', '.join(_FACTORIES)} as its factory."
+            hint = f"Turn it into a dict, or use one of {', '.join(_FACTORIES)} as its factory."
             walk.refuse(path, f"defaultdict of {value.default_factory!r}", hint)
         case OrderedDict() if metadata := _metadata(getattr(value, "_metadata", None)):
-            # The versions of the modules in a torch state_dict, by which old ones can still be loaded.
+            # The versions of the modules in a torch state_dict, with which old ones can still be loaded.
             return {"metadata": metadata}
         case _:
             return {}

@@ -1,4 +1,4 @@
-"""Plain dataclasses, field by field; only a live instance tells of which class."""
+"""Plain dataclasses, field by field; only a live instance says of which class."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Dataclass:
 
         def act() -> Any:
             values = {name: make() for name, make in makes.items()}
-            # A frozen instance may be shared: it stays as it is, and its copy takes the values.
+            # A frozen instance may be shared: it stays as it is, and a copy gets the values.
             filled = copy.copy(live) if type(live).__dataclass_params__.frozen else live
             for name, value in values.items():
                 object.__setattr__(filled, name, value)

@@ -18,7 +18,7 @@ _NODE: Any = getattr(nnx, "Pytree", None) or nnx.Object  # as it was called befo
 class _Graph:
     """What nnx splits into a static part, which the script builds again, and the values of its variables.
 
-    A live one is filled in place, variable by variable, so that what shares one goes on sharing it.
+    A live one is filled in place, variable by variable, so that shared variables stay shared.
     """
 
     name = "flax.nnx"

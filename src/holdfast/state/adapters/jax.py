@@ -1,4 +1,4 @@
-"""JAX: arrays of every dtype that has whole bytes, and typed random keys.
+"""JAX: arrays of every dtype of complete bytes, and typed random keys.
 
 Neither is ever changed in place: a save keeps their memory instead of copying it, and a restore makes new ones.
 (JAX copies before it reuses donated memory that NumPy still looks at.)

@@ -44,7 +44,7 @@ class _Holder:
             return fit.keep(live)
         groups = _groups(live)
         if groups.keys() != taken.state.keys():
-            what = f"{sorted(taken.state)} were saved, the live one has {sorted(groups)}: is it compiled?"
+            what = f"{sorted(taken.state)} were saved, the live one has {sorted(groups)}: was it compiled?"
             return fit.misfit(live, path, what)
         acts = [
             (variables[name], make)

@@ -14,7 +14,7 @@ from .._rebuild import Read, array_bytes, new_array
 from .._runs import put_run
 from .._walk import Walk
 
-_LARGE_ITEM_BYTES = 4 << 20  # of a structured type; no part need hold a whole one
+_LARGE_ITEM_BYTES = 4 << 20  # of a structured type; a part need not hold a complete one
 
 
 class _Array:
@@ -83,7 +83,7 @@ class _Scalar:
 
 
 def memory_order(array: np.ndarray) -> Literal["C", "F"]:
-    """How its bytes are kept: "F" only where the transpose is contiguous and the array itself is not."""
+    """The memory order in which its bytes are kept: "F" only where the transpose is contiguous and the array itself is not."""
     return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
 
 

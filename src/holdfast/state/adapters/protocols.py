@@ -1,4 +1,4 @@
-"""Objects that hand out their state and take it back: `state_dict`/`load_state_dict`, `get_state`/`set_state`.
+"""Objects that return their state and accept it back: `state_dict`/`load_state_dict`, `get_state`/`set_state`.
 
 Learning-rate schedulers and gradient scalers are such objects. Many loaders put what they get into
 `__dict__`, so a saved state must have exactly the keys and the types of the live one.

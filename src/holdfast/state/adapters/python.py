@@ -23,7 +23,7 @@ from .._walk import Walk, type_name
 from .values import Value
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, datetime, date, time, timedelta})
-_INLINE_BYTES = 1024  # longer ones have a place of their own, and can be shared
+_INLINE_BYTES = 1024  # longer ones are stored as leaves, and can be shared
 
 
 class _Scalar:
@@ -86,7 +86,7 @@ def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str
     for key in [*node, *(key for key in live if key not in node)]:
         below = paths.child(path, key)
         if key not in live:
-            fit.problem(below, "was saved, and there is no live object for it")
+            fit.problem(below, "was saved, but there is no live object for it")
         elif key not in node:
             makes[key] = fit.misfit(live[key], below, "is not in the saved state")
         else:
@@ -166,7 +166,7 @@ class _Set:
 
 
 class _Enum:
-    """Enum members, by value; only a live member tells of which class."""
+    """Enum members, by value; only a live member says of which class."""
 
     name = "enum"
 
@@ -220,8 +220,8 @@ def _refill(live: Any, make: Make, put: Callable[[Any, Any], None], fit: Fit) ->
     anew = fit.typed
 
     def act() -> Any:
-        values = make()  # before the old ones go: damage must not leave it empty
-        if values is live:  # it did not fit and is kept
+        values = make()  # before the old ones are removed: damage must not leave it empty
+        if values is live:  # it did not fit, so it is kept
             return live
         filled = copy.copy(live) if anew else live
         filled.clear()

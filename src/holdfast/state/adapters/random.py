@@ -116,7 +116,7 @@ def _check_position(state: dict[str, Any]) -> None:
     places = {"MT19937": (state["state"].get("pos"), 624), "Philox": (state.get("buffer_pos"), 4)}
     place, end = places.get(state["bit_generator"], (0, 0))
     if not 0 <= place <= end:
-        raise ValueError(f"word {place} of {end} is to be next")
+        raise ValueError(f"the next word would be {place} of {end}")
 
 
 ADAPTERS = (_PythonRandom(), _NumpyRandom())

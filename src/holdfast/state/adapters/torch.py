@@ -53,7 +53,7 @@ class _Tensor:
             return fit.misfit(live, path, f"the live value is a {why}")
         tensor = live.detach()
         if any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True)):
-            return fit.misfit(live, path, "the live tensor is expanded: many of its places are one in memory")
+            return fit.misfit(live, path, "the live tensor is expanded: several of its items share memory")
 
         def fill(leaf: Leaf) -> None:
             if leaf.size_bytes:
@@ -100,7 +100,7 @@ class LiveTensor:
         return Span(str(self._rows.device), start, start + storage.nbytes())
 
     def stamp(self) -> Hashable:
-        """The version that autograd counts, and where the memory is; None where nobody counts, or on a device."""
+        """The version that autograd counts, and where the memory is; None where it does not count, or on a device."""
         if self.owner.is_inference() or self.owner.device.type != "cpu":
             return None
         return self.owner._version, self.owner.data_ptr()
@@ -148,7 +148,7 @@ def dtype_name(tensor: torch.Tensor) -> str:
 
 
 def _obstacle(tensor: torch.Tensor) -> str | None:
-    """What keeps this tensor from having bytes of its own; None if nothing does."""
+    """Why this tensor has no bytes of its own; None if it has."""
     if is_lazy(tensor):
         return "tensor that is not initialised yet"
     if tensor.is_meta:
@@ -198,7 +198,7 @@ def _bytes(rows: torch.Tensor) -> Bytes:
 
 
 def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
-    """The tensor with its axes in the order in which the leaf's bytes run."""
+    """The tensor with its axes in the order of the leaf's bytes."""
     return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
 
 

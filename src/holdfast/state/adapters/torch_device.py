@@ -1,4 +1,4 @@
-"""Tensors on an accelerator on their way to the host: pinned memory, a stream of their own, one event to wait for.
+"""Copying tensors from an accelerator to the host: pinned memory, a separate stream, one event to wait for.
 
 Works with every device whose torch module has streams and events (CUDA, ROCm, XPU); tensors of others are copied
 one by one, as `LiveTensor.fill` does.
@@ -28,7 +28,7 @@ class DeviceCopies:
         return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
 
     def begin(self) -> None:
-        """What is sent from now on is what the work queued so far will have left in memory."""
+        """Tensors sent from now on are as the work queued so far will have left them."""
         self._stream.wait_stream(self._module.current_stream(self._device))
 
     def send(self, rows: torch.Tensor, out: torch.Tensor) -> None:

@@ -73,7 +73,7 @@ def _plan_entries(
             fit.problem(below, "is not in the saved state")
         elif id(entry) in owned:
             fills.append(fit.into(entry, saved[name], below))
-        else:  # extra state, or a copy that a hook made: filling it would reach nobody
+        else:  # extra state, or a copy that a hook made: filling it would have no effect
             loads[own_name] = fit.replace(entry, saved[name], below)
     for name in saved.keys() - {name for name, _, _ in entries}:
         fit.problem(paths.child(path, name), "was saved, and the live module has no such entry")
@@ -118,7 +118,7 @@ def _canonical(module: nn.Module, names: Iterable[str]) -> list[str]:
 
 
 def _flags(module: nn.Module) -> dict[str, Any]:
-    """Which submodules are in another mode than the whole, and which parameters are frozen."""
+    """Which submodules are in another mode than the module, and which parameters are frozen."""
     modules = _named(module, module.named_modules(remove_duplicate=False))
     parameters = _named(module, module.named_parameters(remove_duplicate=False))
     return {
@@ -129,9 +129,13 @@ def _flags(module: nn.Module) -> dict[str, Any]:
 
 
 def _set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
-    whole, modes, frozen = about.get("training", True), about.get("modes", {}), set(about.get("frozen", ()))
+    training, modes, frozen = (
+        about.get("training", True),
+        about.get("modes", {}),
+        set(about.get("frozen", ())),
+    )
     for name, below in _named(module, module.named_modules(remove_duplicate=False)):
-        below.training = bool(modes.get(name, whole))
+        below.training = bool(modes.get(name, training))
     for name, parameter in _named(module, module.named_parameters(remove_duplicate=False)):
         if parameter.requires_grad == (name in frozen):
             parameter.requires_grad_(name not in frozen)
@@ -139,13 +143,13 @@ def _set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
 
 def _named(module: nn.Module, pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     names, values = zip(*pairs, strict=True) if (pairs := list(pairs)) else ((), ())
-    # The dot lets a wrapper's own path ("a._orig_mod") be told from a mere beginning of a name.
+    # The dot distinguishes a wrapper's own path ("a._orig_mod") from a mere prefix of a name.
     canonical = _canonical(module, [f"{name}." for name in names])
     return [(name.removesuffix("."), value) for name, value in zip(canonical, values, strict=True)]
 
 
 def _list_unsaved(module: nn.Module) -> None:
-    """Say once for each type what a checkpoint of it leaves out."""
+    """Log once for each type what a checkpoint of it leaves out."""
     for below in module.modules():
         if type(below) in _listed or type(below).__module__.startswith("torch."):
             continue

@@ -110,7 +110,7 @@ class _Optimizer:
 
 
 class _StepGate:
-    """Calls whoever asked for it before an optimizer steps. Its hook stays on the optimizer: hooks must not
+    """Calls registered functions before an optimizer steps. Its hook stays on the optimizer: hooks must not
     be removed while they are run."""
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -144,13 +144,13 @@ _HOOKED = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
 def step_gate(optimizer: Optimizer) -> _StepGate | None:
     """The gate of this optimizer's step; None if it can step without calling its hooks."""
-    step = vars(optimizer).get("step")  # schedules wrap it, and note that; others may do anything
+    step = vars(optimizer).get("step")  # schedules wrap it, and mark that; others may do anything
     if step is not None and _wrapped_by_schedule(step) is not type(optimizer).step:
         return None
     if getattr(type(optimizer).step, "__code__", None) is not _HOOKED:
         return None  # a wrapper around an optimizer, or compiled
     if any(group.get("capturable") for group in optimizer.param_groups):
-        return None  # may be part of a captured graph, which calls nobody
+        return None  # may be part of a captured graph, which calls no hooks
     gate = _gates.get(optimizer)
     if gate is None or gate.handle.id not in optimizer._optimizer_step_pre_hooks:
         gate = _gates[optimizer] = _StepGate(optimizer)
@@ -224,7 +224,7 @@ def _paired(
 def _plan_state(
     there: Mapping[str, Any], saved: Mapping[str, Node], place: _Place, fit: Fit
 ) -> dict[str, Make]:
-    """What is known of one parameter: tensors that are there are filled, others made where they belong.
+    """What is known of one parameter: existing tensors are filled, others are made where they belong.
 
     Of a parameter whose state was left out, or a part of it, all stays as it is.
     """
@@ -241,7 +241,7 @@ def _plan_state(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the state of `parameter` stands in the tree, and on which device it belongs."""
+    """Where the state of `parameter` is in the tree, and on which device it belongs."""
 
     path: str
     parameter: torch.Tensor

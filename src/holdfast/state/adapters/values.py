@@ -1,4 +1,4 @@
-"""Small immutable values that a constructor of a closed table makes again: `range`, `slice`, `bytearray`."""
+"""Small immutable values that a constructor of a closed table rebuilds: `range`, `slice`, `bytearray`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Value:
 
 
 def _bytearray(data: Any) -> bytearray:
-    if type(data) is not bytes:  # a number would be its length
-        raise TypeError("a bytearray is made of bytes")
+    if type(data) is not bytes:  # a number would be taken as its length
+        raise TypeError("a bytearray must be saved as bytes")
     return bytearray(data)
 
 

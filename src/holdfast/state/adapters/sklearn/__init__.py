@@ -1,4 +1,4 @@
-"""scikit-learn estimators as arrays and plain data: no pickle, and no class but those of a closed table."""
+"""scikit-learn estimators as arrays and plain data: no pickle, and only classes of a closed table."""
 
 from ._estimator import ADAPTERS as ADAPTERS
 

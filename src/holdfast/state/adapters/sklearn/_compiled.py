@@ -1,4 +1,4 @@
-"""Objects of compiled code, by their arrays and arguments; what would lead that code astray is not let in."""
+"""Objects of compiled code, by their arrays and arguments; values that would make that code misbehave are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPARSE: dict[str, type] = {
     for name in ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
 }
 _NEIGHBORS: dict[str, type] = {"sklearn.neighbors.KDTree": KDTree, "sklearn.neighbors.BallTree": BallTree}
-_MAX_SPREAD = 64  # times the bytes of the items: what is spread wider comes back without the gaps
+_MAX_SPREAD = 64  # times the bytes of the items: more widely spread items are restored without the gaps
 _METRICS = {
     "EuclideanDistance64": "euclidean",
     "ManhattanDistance64": "manhattan",
@@ -40,13 +40,13 @@ def take_tree(value: Any, walk: Walk, path: str) -> Object:
 
 
 def make_tree(state: Any, taken: Object) -> Any:
-    """A `Tree`; `ValueError` if a sample could leave it, go round in it, or read beside its row."""
+    """A `Tree`; `ValueError` if a sample could leave it, loop in it, or read outside its row."""
     nodes, n_features = state["nodes"], int(state["n_features"])
     inner = nodes["left_child"] != -1
     _check_children(nodes["left_child"], nodes["right_child"], inner)
     features = nodes["feature"][inner]
     if len(nodes) != state["node_count"] or ((features < 0) | (features >= n_features)).any():
-        raise ValueError("a node of a decision tree asks for a feature that is not there")
+        raise ValueError("a node of a decision tree uses a feature that does not exist")
     n_classes = np.asarray(state["n_classes"], np.intp)
     if n_features < 0 or n_classes.shape != (state["n_outputs"],) or (n_classes < 1).any():
         raise ValueError("the outputs of a decision tree do not fit")
@@ -56,33 +56,33 @@ def make_tree(state: Any, taken: Object) -> Any:
 
 
 def check_predictor(value: Any) -> None:
-    """`ValueError` if a sample could leave this tree of a histogram booster, or go round in it."""
+    """`ValueError` if a sample could leave this tree of a histogram booster, or loop in it."""
     nodes = value.nodes
     inner = nodes["is_leaf"] == 0
     _check_children(nodes["left"].astype(np.int64), nodes["right"].astype(np.int64), inner)
     for sets in (value.raw_left_cat_bitsets, value.binned_left_cat_bitsets):
         if sets.dtype != np.uint32 or sets.shape[1:] != (8,):
-            raise ValueError("the sets of categories have no meaning")
+            raise ValueError("the sets of categories are invalid")
         if (nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)] >= len(sets)).any():
-            raise ValueError("a node asks for a set of categories that is not there")
+            raise ValueError("a node uses a set of categories that does not exist")
 
 
 def check_booster(value: Any) -> None:
-    """`ValueError` if a tree of this histogram booster reads beside the row of a sample."""
+    """`ValueError` if a tree of this histogram booster reads outside the row of a sample."""
     for predictor in (tree for trees in getattr(value, "_predictors", ()) for tree in trees):
         features = predictor.nodes["feature_idx"][predictor.nodes["is_leaf"] == 0]
         if ((features < 0) | (features >= value._n_features)).any():
-            raise ValueError("a node asks for a feature that is not there")
+            raise ValueError("a node uses a feature that does not exist")
 
 
 def check_decision_tree(value: Any) -> None:
-    """`ValueError` if its tree is for rows of another length than it lets in."""
+    """`ValueError` if its tree is for rows of another length than it accepts."""
     if hasattr(value, "tree_") and value.tree_.n_features != value.n_features_in_:
         raise ValueError("the tree is for another number of features")
 
 
 def _check_children(left: np.ndarray, right: np.ndarray, inner: np.ndarray) -> None:
-    # A child always stands behind its parent, so every way down ends.
+    # A child always comes after its parent, so every path down ends.
     for children in (left, right):
         behind = children[inner]
         if ((behind <= np.flatnonzero(inner)) | (behind >= len(children))).any():
@@ -108,7 +108,7 @@ def take_neighbors(value: Any, walk: Walk, path: str) -> Object:
 
 def make_neighbors(state: Any, taken: Object) -> Any:
     if state["metric"] not in _METRICS.values():
-        raise ValueError(f"{state['metric']!r} is no metric")
+        raise ValueError(f"{state['metric']!r} is not a metric")
     more = {"p": state["p"]} if state["metric"] == "minkowski" else {}
     return _NEIGHBORS[taken.type](
         state["data"],
@@ -172,7 +172,7 @@ def make_spread(array: np.ndarray, taken: Object) -> np.ndarray:
     strides = tuple(taken.about["strides"])
     size = _span_bytes(array, strides)
     if min(strides) <= 0 or size > _MAX_SPREAD * array.nbytes:
-        raise ValueError("the gaps in an array have no meaning")
+        raise ValueError("the gaps in an array are invalid")
     made = np.ndarray(array.shape, array.dtype, np.zeros(size, np.uint8), 0, strides)
     made[...] = array
     return made

@@ -19,9 +19,9 @@ _log = logging.getLogger("holdfast")
 
 
 class _Estimator:
-    """Estimators, pipelines and searches, with everything they have learned.
+    """Estimators, pipelines and searches, with everything they learned.
 
-    A live one is filled in place. Its class and parameters must be the saved ones, but for how much it
+    A live one is filled in place. Its class and parameters must be the saved ones, except for how much it
     prints and computes at once.
     """
 
@@ -43,7 +43,7 @@ class _Estimator:
 def _tell_version(saved: Any, path: str) -> None:
     if saved != sklearn.__version__:
         _log.warning(
-            "%s: saved with scikit-learn %s, and this is %s: predictions may differ",
+            "%s: saved with scikit-learn %s, but this is %s: predictions may differ",
             path or "the estimator",
             saved,
             sklearn.__version__,

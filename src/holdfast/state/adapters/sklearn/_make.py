@@ -1,4 +1,4 @@
-"""An estimator put together again: its parameters must be the live ones, what it learned is made anew."""
+"""Rebuilding an estimator: its parameters must be the live ones, what it learned is created anew."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relati
 from ._tables import FUNCTIONS, scalar_type
 
 _GROWING = frozenset({"n_estimators", "max_iter"})
-"""What a loop raises between the fits of an estimator with `warm_start`: how far it has got, and so part of its state."""
+"""Parameters that a loop increases between fits with `warm_start`: they say how far it got, so they are state."""
 
 
 class Making:
@@ -119,7 +119,7 @@ class Making:
     # What it learned
 
     def fresh(self, node: Node, path: str) -> Make:
-        """Plan to make something that only the tables are needed for."""
+        """Plan to make something for which the tables are enough."""
         return self._value(node, path, None)
 
     def _value(self, node: Node, path: str, now: Callable[[Node], Any] | None) -> Make:
@@ -157,7 +157,7 @@ class Making:
         kind = self._classes.named(node.type)
         if kind is None:
             return self._fit.misfit(
-                None, path, f"a {node.type} was saved, and this version has no such class"
+                None, path, f"a {node.type} was saved, but this version has no such class"
             )
         makes = {name: self.fresh(entry, paths.child(path, name)) for name, entry in node.state.items()}
 
@@ -243,20 +243,20 @@ def _make_items(pairs: list[Any], taken: Object) -> dict[Any, Any]:
 def _make_type(state: None, taken: Object) -> type:
     kind = scalar_type(taken.type)
     if kind is None:
-        raise ValueError(f"{taken.type} is no type of numbers or texts")
+        raise ValueError(f"{taken.type} is not a type of numbers or strings")
     return kind
 
 
 def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
     if FUNCTIONS.name_of(parts["func"]) is None:
-        raise ValueError(f"{parts['func']!r} is not among the functions that a state may name")
+        raise ValueError(f"{parts['func']!r} is not a function that a state may name")
     return partial(parts["func"], *parts["args"], **parts["keywords"])
 
 
 def _make_function(state: None, taken: Object) -> Any:
     function = FUNCTIONS.named(taken.type)
     if function is None:
-        raise ValueError(f"{taken.type} is not among the functions that a state may name")
+        raise ValueError(f"{taken.type} is not a function that a state may name")
     return function
 
 

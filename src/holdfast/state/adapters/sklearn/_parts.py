@@ -1,4 +1,4 @@
-"""What the two directions know in common: names of classes, parameters, and what is kept out of a state."""
+"""Shared by both directions: names of classes, parameters, and what is kept out of a state."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ._tables import CLASSES
 
 VERSION_KEY = "_sklearn_version"
 
-# How much is computed at once and what is printed: of a live estimator these stay as they are.
+# How much is computed at once and what is printed: a live estimator keeps its own.
 FREE = frozenset({"n_jobs", "verbose", "pre_dispatch", "cache_size"})
-# Callbacks belong to the running program, as the code does.
+# Callbacks belong to the running program, like its code.
 RUNTIME = frozenset(
     {"_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx"}
 )
@@ -57,7 +57,7 @@ def parameter_names(value: Any) -> frozenset[str]:
 
 
 def relative(path: str, root: str) -> str:
-    """How an object inside the outermost estimator is called where it is met again."""
+    """The name of an object inside the outermost estimator where it occurs again."""
     return path[len(root) :].lstrip("/")
 
 

@@ -1,6 +1,6 @@
-"""Everything of scikit-learn that a state may name: no other name in a file leads to anything.
+"""Everything of scikit-learn that a state may name; all other names are refused.
 
-What a name stands for is looked up in the installed version; modules are imported by these lists only.
+Names are looked up in the installed version; modules are imported by these lists only.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Table:
                     self._modules.setdefault(name, []).append(module)
 
     def named(self, full: str) -> Any:
-        """What the table calls so; None if it does not, or if this version has no such thing."""
+        """The object of this name; None if it is not in the table or not in this version."""
         module, _, name = full.rpartition(".")
         if module not in self._modules.get(name, ()):
             return None

@@ -1,4 +1,4 @@
-"""An estimator taken apart. What could not be put together again is refused here, by name."""
+"""Taking an estimator apart. What could not be rebuilt is refused here, by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relati
 from ._tables import COMPILED, FUNCTIONS, scalar_type_name
 
 _FUNCTION_TYPES = (types.FunctionType, types.BuiltinFunctionType, np.ufunc, type(np.mean))
-# What is no object with attributes, and may yet be one thing in two places that is changed in place.
+# Types without attributes whose instances can be shared and changed in place.
 _SHARED = frozenset(f"sklearn.{kind}" for kind in ("neighbors", "objects", "sparse", "spread", "tree"))
 _MAX_DEPTH = 50  # a tree file may nest 256 deep, and an object takes four levels there
 _NO_CODE = (
@@ -131,7 +131,7 @@ class Taking:
     def _attributes(self, value: Any, path: str) -> dict[str, Any]:
         state = value.__getstate__() if isinstance(value, BaseEstimator) else dict(vars(value))
         if not isinstance(state, dict):
-            self._walk.refuse(path, f"{type_name(type(value))} whose __getstate__ gives no dict")
+            self._walk.refuse(path, f"{type_name(type(value))} whose __getstate__ does not return a dict")
         return {attribute: entry for attribute, entry in state.items() if attribute != VERSION_KEY}
 
     def _container(self, value: Any, path: str, *, held: bool) -> Node:
@@ -152,7 +152,7 @@ class Taking:
         node = self._walk.node(value, path)
         lost = None if held else next(unmakeable(node), None)
         if lost is not None:
-            self._walk.refuse(path, f"{lost.type} inside an estimator", "It could not be made again.")
+            self._walk.refuse(path, f"{lost.type} inside an estimator", "It could not be rebuilt.")
         return node
 
     def _items(self, values: Iterable[Any], path: str, *, held: bool) -> list[Node]:
