@@ -27,7 +27,9 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def main(directory: str) -> None:
-    holdfast_modularml.enable(directory)  # the one line: everything else is ModularML's own, but for the policies
+    holdfast_modularml.enable(
+        directory
+    )  # the one line: everything else is ModularML's own, but for the policies
     torch.manual_seed(0)
 
     experiment = mml.Experiment("digits", checkpointing=Checkpointing(save_on="phase_end"))
