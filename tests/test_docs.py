@@ -68,10 +68,19 @@ def test_there_is_code_to_run():
 
 
 WRITTEN = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md"), *(ROOT / "examples").glob("*.py")]
-FLAT = (
-    "every_seconds max_overhead mtbf_s keep_best keep_every when_busy on_error snapshot_check "
-    "preemption_deadline_s preemption_signals preemption_exit_code"
-).split()
+FLAT = [
+    "every_seconds",
+    "max_overhead",
+    "mtbf_s",
+    "keep_best",
+    "keep_every",
+    "when_busy",
+    "on_error",
+    "snapshot_check",
+    "preemption_deadline_s",
+    "preemption_signals",
+    "preemption_exit_code",
+]
 """Arguments that a policy had one by one before they were grouped."""
 
 
