@@ -32,7 +32,9 @@ def main(directory: str) -> None:
     )  # the one line: everything else is ModularML's own, but for the policies
     torch.manual_seed(0)
 
-    experiment = mml.Experiment("digits", checkpointing=Checkpointing(save_on="phase_end"))
+    experiment = mml.Experiment(
+        "digits", checkpointing=Checkpointing(save_on="phase_end", directory=directory)
+    )
     images, digits = load_digits(return_X_y=True)
     data = mml.FeatureSet.from_dict(
         label="digits",
