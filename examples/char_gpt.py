@@ -87,7 +87,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, given.steps)
 
-    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=given.save_every, max_to_keep=2)  # +
+    policy = Checkpointing(save_on="batch_end", every_n=given.save_every, max_to_keep=2)  # +
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}  # +
     with Run(given.directory, parts, checkpointing=policy) as run:  # +
         for step in run.steps(given.steps):  # +

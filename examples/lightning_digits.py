@@ -63,7 +63,7 @@ def main() -> None:
     data = TensorDataset(images, torch.tensor(digit))
     train, test = torch.utils.data.random_split(data, [0.8, 0.2])
 
-    policy = Checkpointing(mode="disk", save_on=["batch_end", "epoch_end"], every_n=10, max_to_keep=3)
+    policy = Checkpointing(save_on=["batch_end", "epoch_end"], every_n=10, max_to_keep=3)
     holdfast = HoldfastCallback(directory, checkpointing=policy)
     trainer = L.Trainer(
         max_epochs=15,

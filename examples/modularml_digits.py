@@ -15,6 +15,7 @@ from modularml.callbacks import Evaluation
 from modularml.samplers import SimpleSampler
 from sklearn.datasets import load_digits
 
+from holdfast import Checkpointing
 from holdfast.integrations import modularml as holdfast_modularml
 
 N_EPOCHS = 8
@@ -26,10 +27,14 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def main(directory: str) -> None:
-    holdfast_modularml.enable(directory)  # the one line: everything else is ModularML as it is
+    holdfast_modularml.enable(
+        directory
+    )  # the one line: everything else is ModularML's own, but for the policies
     torch.manual_seed(0)
 
-    experiment = mml.Experiment("digits", checkpointing=mml.Checkpointing(mode="disk", save_on="phase_end"))
+    experiment = mml.Experiment(
+        "digits", checkpointing=Checkpointing(save_on="phase_end", directory=directory)
+    )
     images, digits = load_digits(return_X_y=True)
     data = mml.FeatureSet.from_dict(
         label="digits",
@@ -60,7 +65,7 @@ def main(directory: str) -> None:
         n_epochs=N_EPOCHS,
         result_recording="none",
         callbacks=[Evaluation(eval_phase=test, metrics=[mml.EvalLossMetric(loss=loss)])],
-        checkpointing=mml.Checkpointing(mode="disk", save_on="batch_end", every_n=20, max_to_keep=3),
+        checkpointing=Checkpointing(save_on="batch_end", every_n=20, max_to_keep=3),
     )
     experiment.execution_plan.add_items([train, test])
     experiment.run(show_sampler_progress=False)

@@ -51,7 +51,7 @@ def main() -> None:
         ),
         train_dataset=[{"input_ids": text, "labels": text} for text in counted],
     )
-    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=10, max_to_keep=2)
+    policy = Checkpointing(save_on="batch_end", every_n=10, max_to_keep=2)
     held = hold(trainer, checkpointing=policy)
     trainer.train(resume_from_checkpoint=True)
     if held.last_resume is not None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "\n```python\n" in page.read_text())
 
 OTHERS = [
@@ -64,3 +65,27 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_says(page: Path, tmp_p
 
 def test_there_is_code_to_run():
     assert DOCS / "checkpointing.md" in PAGES
+
+
+WRITTEN = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md"), *(ROOT / "examples").glob("*.py")]
+FLAT = [
+    "every_seconds",
+    "max_overhead",
+    "mtbf_s",
+    "keep_best",
+    "keep_every",
+    "when_busy",
+    "on_error",
+    "snapshot_check",
+    "preemption_deadline_s",
+    "preemption_signals",
+    "preemption_exit_code",
+]
+"""Arguments that a policy had one by one before they were grouped."""
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_gives_a_policy_its_groups_and_no_mode(page: Path):
+    text = page.read_text()
+    assert 'mode="disk"' not in text
+    assert [name for name in FLAT if re.search(rf"\b{name}\b", text)] == []
