@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..paths import matches
-from ..policy import is_sick
+from ..policy import is_nonfinite
 from ..records import MODELS, CheckpointRecord, Node
 
 _BOOKS = ("run", "results", "random")  # the library's own: in results, NaN stands where a row has no value
@@ -36,7 +36,7 @@ def sick_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
 
 def describe_sickness(record: CheckpointRecord) -> str | None:
     """`not finite: 2 arrays, model/weight (3 NaN, 1 infinite) first`; None for a healthy one."""
-    if not is_sick(record):
+    if not is_nonfinite(record):
         return None
     leaves = sick_leaves(record)
     number = _of(record).get("sick", len(leaves))

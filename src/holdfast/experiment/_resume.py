@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, go_on, merged, settle
+from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, merged, resume_from, settle
 from . import _plan
 from ._phases import TrainPhase, Unit, walk
 
@@ -32,7 +32,7 @@ def load(
     """Put the newest whole checkpoint (or the one asked for) into the graph and the execution.
 
     Returns the resumption and the saved state; None if `resume` is True and there is no checkpoint at all.
-    `override=None`: the live optimizer is this run's own, and no script's. `healthy`: as for `session.go_on`.
+    `override=None`: the live optimizer is this run's own, and no script's. `healthy`: as for `session.resume`.
 
     Raises:
         CheckpointNotFoundError: the one asked for is not there.
@@ -40,11 +40,11 @@ def load(
         PlanMismatchError, StateMismatchError: plan or graph are not those that were saved.
     """
     overridden: list[str] = []
-    found = go_on(
+    found = resume_from(
         directory,
         resume,
         lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify, overridden),
-        healthy=healthy,
+        finite_only=healthy,
     )
     if found is not None:
         resumption, saved = found
