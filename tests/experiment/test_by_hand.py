@@ -165,7 +165,7 @@ def test_a_checkpoint_says_that_it_was_asked_for_by_hand(tmp_path):
     run.run()
     with holdfast.open(run.save_checkpoint("mine")) as checkpoint:
         record = checkpoint.record
-    assert (record.kind, record.moment.hook, record.reason) == ("experiment", "by_hand", "asked for by hand")
+    assert (record.kind, record.moment.hook, record.reason) == ("experiment", "by_hand", "saved on request")
     assert (record.run, record.moment.step) == (run.results.run, 5 * BATCHES)
     assert record.seq == max(each.record.seq for each in holdfast.scan(tmp_path))
     assert record.durability == "full"

@@ -121,8 +121,8 @@ def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
     )
     assert crashed.ended_by == "Crash: a cable was pulled"
     by_hand, asked, rescued = reasons(tmp_path)
-    assert by_hand == "asked for by the file save-now"
-    assert asked == "asked for by request()"
+    assert by_hand == "requested by the file save-now"
+    assert asked == "requested by request()"
     assert rescued.startswith("before ")
     assert len(crashed.told) == 3
 

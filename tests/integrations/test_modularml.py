@@ -264,7 +264,7 @@ def test_a_run_that_failed_is_in_the_history_with_what_was_done():  # 13
 def test_a_save_that_fails_is_warned_of_and_does_not_end_the_training(tmp_path, monkeypatch, caplog):  # 14
     run(made := one_phase(theirs(), lambda: refuse_to_sync(monkeypatch)))
     assert made.last_run.status == "completed"
-    assert "Training goes on without it" in caplog.text
+    assert "Training continues without it" in caplog.text
     assert hf.accounting(made).failures == 4
 
 
@@ -539,7 +539,7 @@ def test_a_resume_names_the_sampler_that_will_draw_another_order():
     )
     run(anew)
     assert [*hf.last_resume(anew).differences] == [
-        "the random stream 'train: batcher 0' gives another number next than it would have"
+        "the random state 'train: batcher 0' gives another number next than it would have"
     ]
 
 

@@ -142,7 +142,7 @@ def test_what_was_saved_by_hand_is_never_given_up_for_a_newer_one(tmp_path):
     once(crash=False)
     records = [listed.record for listed in holdfast.scan(tmp_path) if listed.record]
     assert [(each.moment.hook, each.reason) for each in records if each.name == "mine"] == [
-        ("by_hand", "asked for by hand")
+        ("by_hand", "saved on request")
     ]
 
 

@@ -195,8 +195,8 @@ def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
 def test_without_a_policy_the_default_one_holds_and_the_best_is_kept_if_it_is_named(tmp_path):
     made = trainer(tmp_path, metric_for_best_model="loss", greater_is_better=False)
     held = hold(made)
-    assert held._rule.save_on_preemption
-    assert "eval_loss" in str(held._rule.keep)
+    assert held._policy.save_on_preemption
+    assert "eval_loss" in str(held._policy.keep)
     made.train()
     records = [each.record for each in holdfast.scan(tmp_path)]
     assert 1 <= len(records) <= 4

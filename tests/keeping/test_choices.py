@@ -20,7 +20,7 @@ from holdfast.policy import (
     attach_to_training,
     budget_of,
     in_turn,
-    is_sick,
+    is_nonfinite,
     judge,
     to_thin,
 )
@@ -87,7 +87,7 @@ def test_the_newest_the_newest_healthy_and_what_is_protected_always_stay(records
     }
     assert records[-1][0].seq in stays
     assert {each.seq for each, pinned in records if pinned} <= stays
-    healthy = [each.seq for each, _ in records if not is_sick(each)]
+    healthy = [each.seq for each, _ in records if not is_nonfinite(each)]
     assert set(healthy[-1:]) <= stays
 
 
@@ -138,7 +138,7 @@ def test_nothing_that_is_not_a_number_and_nothing_sick_is_ever_best(records, k, 
     for each, _ in records:
         if each.id in chosen:
             assert math.isfinite(each.metrics["val_loss"])
-            assert not is_sick(each)
+            assert not is_nonfinite(each)
 
 
 @given(RECORDS, KEEPS, st.integers(1, 100))
@@ -148,7 +148,7 @@ def test_what_stays_fits_the_budget_unless_all_of_it_has_to_stay(records, keep, 
         s for s, verdict in zip(saved, judge(saved, within(keep, max_bytes)), strict=True) if verdict.stays
     ]
     files = {file: size for each in stays for file, size in each.files.items()}
-    healthy = [each.record.seq for each in saved if not is_sick(each.record)]
+    healthy = [each.record.seq for each in saved if not is_nonfinite(each.record)]
     must = {saved[-1].record.seq, *healthy[-1:], *(s.record.seq for s in saved if s.protected)}
     assert sum(files.values()) <= max_bytes or {each.record.seq for each in stays} == must
 

@@ -166,7 +166,7 @@ def test_training_goes_on_without_a_failing_save_if_asked_to(disk, caplog):
     run = make(disk.fill, lambda context: disk.free())
     with caplog.at_level(logging.WARNING, "holdfast"):
         run.run()
-    assert "Training goes on without it" in caplog.text
+    assert "Training continues without it" in caplog.text
     assert run.accounting.failures == 1
     assert list(run.available_checkpoints) == ["train/train_epoch0", "train/train_epoch2"]
     assert run.state_digest() == undisturbed.state_digest()

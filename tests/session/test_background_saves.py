@@ -73,10 +73,10 @@ def test_training_goes_on_before_the_save_is_committed(tmp_path):
         save(saver, np.ones(1000), 0)
         assert disk.waiting.wait(WAIT_S)
         assert holdfast.scan(tmp_path) == []
-        assert not saver.rule.has_key(0)
+        assert not saver.policy.has_key(0)
         disk.gate.set()
         directory.writer.wait()
-        assert saver.rule.has_key(0)
+        assert saver.policy.has_key(0)
         assert (saved(tmp_path, "train", 0) == 1).all()
 
 
@@ -136,7 +136,7 @@ def test_a_failure_in_the_background_surfaces_and_leaves_the_older_checkpoints(t
         with pytest.raises(SaveError, match=r"train_epoch1.*ENOSPC"):
             directory.writer.check()
         directory.writer.check()  # it is told once
-        assert saver.rule.saved_keys == [0]
+        assert saver.policy.saved_keys == [0]
         assert (saved(tmp_path, "train", 0) == 0).all()
         save(saver, np.full(10, 2), 2)
         directory.writer.wait()
@@ -153,8 +153,8 @@ def test_a_failure_that_is_only_to_be_warned_of_is_logged_and_counted(tmp_path, 
         save(saver, np.ones(10), 1)
         directory.writer.wait()
         assert directory.accounting.failures == 1
-        assert saver.rule.saved_keys == [1]
-    assert "Training goes on without it" in caplog.text
+        assert saver.policy.saved_keys == [1]
+    assert "Training continues without it" in caplog.text
 
 
 def test_a_failure_that_passes_is_survived_by_trying_again(tmp_path):
@@ -164,7 +164,7 @@ def test_a_failure_that_passes_is_survived_by_trying_again(tmp_path):
         disk.failures = 1
         save(saver, np.zeros(10), 0)
         directory.writer.wait()
-        assert saver.rule.saved_keys == [0]
+        assert saver.policy.saved_keys == [0]
 
 
 def test_without_a_background_the_save_itself_fails(tmp_path):

@@ -122,7 +122,7 @@ def test_a_rule_may_skip_saves_while_one_is_written_but_never_the_last(tmp_path,
         directory.writer.wait()
         assert directory.accounting.skipped == 2
         assert directory.accounting.saves == 2
-        assert saver.rule.saved_keys == [0, "phase_end"]
+        assert saver.policy.saved_keys == [0, "phase_end"]
     assert held_by(tmp_path) == [0, 2]
     assert "skipped train_epoch1" in caplog.text
 

@@ -92,7 +92,7 @@ def test_a_generator_that_was_not_restored_is_named(tmp_path):
     stopped(tmp_path, rule={"exclude": "generator"})
     run = loop(tmp_path, rule={"exclude": "generator"}, noise=4)
     assert run.last_resume.verdict == (
-        "not exact: the random stream 'generator' gives another number next than it would have"
+        "not exact: the random state 'generator' gives another number next than it would have"
     )
 
 
@@ -204,7 +204,7 @@ def test_what_comes_out_differently_is_said_before_the_version_that_may_be_why(t
         patched.setattr(fingerprint, "versions", lambda: now | {"numpy": "1.0"})
         stopped(tmp_path, rule={"exclude": "generator"})
     differences = loop(tmp_path, rule={"exclude": "generator"}, noise=4).last_resume.differences
-    assert ["random stream" in each for each in differences] == [True, False, False]
+    assert ["random state" in each for each in differences] == [True, False, False]
 
 
 # --- an experiment ----------------------------------------------------------------------------------

@@ -75,9 +75,9 @@ def test_if_even_that_fails_the_rule_decides(tmp_path, on_error, error, monkeypa
             else:
                 save(saver, np.zeros(10), 0)
         assert directory.accounting.failures == (on_error == "warn")
-        assert saver.rule.saved_keys == []
+        assert saver.policy.saved_keys == []
         save(saver, np.zeros(10), 1)
-        assert saver.rule.saved_keys == [1]
+        assert saver.policy.saved_keys == [1]
     assert [listed.record.name for listed in holdfast.scan(tmp_path)] == ["train_epoch1"]
 
 

@@ -155,7 +155,7 @@ def test_a_request_is_answered_at_the_end_of_the_batch_once(memory, tmp_path):
     experiment(tmp_path, train(checkpointing=rule, callbacks=[ask])).run()
     assert rule.saved_keys == ["epoch1_batch3", "phase_end"]
     if not memory:
-        assert records(tmp_path)[0].reason == "asked for by request()"
+        assert records(tmp_path)[0].reason == "requested by request()"
 
 
 def test_a_request_is_no_affair_of_a_copy():
@@ -177,7 +177,7 @@ def test_touching_save_now_saves_once_and_the_file_is_gone(place, tmp_path):
     made = experiment(tmp_path, train(checkpointing=rule, callbacks=[At("batch_start", 1, 3, do=touch)]))
     made.run()
     assert rule.saved_keys == ["epoch1_batch3", "phase_end"]
-    assert records(tmp_path)[0].reason == "asked for by the file save-now"
+    assert records(tmp_path)[0].reason == "requested by the file save-now"
     assert not (tmp_path / place / "save-now").exists()
 
 
@@ -189,8 +189,8 @@ def test_a_loop_of_ones_own_is_asked_in_the_same_ways(tmp_path):
             if step == 4:
                 rule.request()
     assert [(record.moment.batch, record.reason) for record in records(tmp_path)] == [
-        (0, "asked for by the file save-now"),
-        (4, "asked for by request()"),
+        (0, "requested by the file save-now"),
+        (4, "requested by request()"),
         (None, "phase_end"),
     ]
 

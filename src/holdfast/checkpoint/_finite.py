@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..paths import matches
-from ..policy import is_sick
+from ..policy import is_nonfinite
 from ..records import MODELS, CheckpointRecord, Node
 
 _BOOKS = ("run", "results", "random")  # the library's own: in results, NaN stands where a row has no value
@@ -36,7 +36,7 @@ def nonfinite_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:
 
 def describe_nonfinite(record: CheckpointRecord) -> str | None:
     """`not finite: 2 arrays, model/weight (3 NaN, 1 infinite) first`; None if all arrays are finite."""
-    if not is_sick(record):
+    if not is_nonfinite(record):
         return None
     leaves = nonfinite_leaves(record)
     number = _nonfinite(record).get("sick", len(leaves))

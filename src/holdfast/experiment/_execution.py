@@ -152,7 +152,7 @@ class Execution:
             self._settle()
             self.entered.append(path)
             if path in self._sessions:
-                self._sessions[path].rule.reset()
+                self._sessions[path].policy.reset()
             self._loop = Training(self, phase, path, self.sources[path])
             self._loop.start()
         self._loop.run()
@@ -224,7 +224,7 @@ class Execution:
         if self.directory is None:
             yield
             return
-        with self.directory.calls.heeding([session.rule for session in self._sessions.values()]):
+        with self.directory.calls.heeding([session.policy for session in self._sessions.values()]):
             yield
             self.directory.writer.wait()
 
@@ -235,7 +235,7 @@ class Execution:
         If it raises, and a policy says so, the run is saved as it was before.
         """
         sessions = [self._sessions.get(path) for path in (loop.path, EXPERIMENT)]
-        session = next((one for one in sessions if one and one.rule.save_on_exception), None)
+        session = next((one for one in sessions if one and one.policy.save_on_exception), None)
         if session is None:
             yield
             return
@@ -299,7 +299,7 @@ class Execution:
             exception=error,
         )
         if self.directory is not None and any(
-            session.rule.save_on_exception for session in self._sessions.values()
+            session.policy.save_on_exception for session in self._sessions.values()
         ):
             self._hooks.last_step.rescue(error)
             self.directory.tell_loss()
@@ -322,7 +322,7 @@ class Execution:
     @property
     def excluded(self) -> tuple[str, ...]:
         """What the policies of this run leave out of its checkpoints: patterns of state paths."""
-        patterns = (pattern for session in self._sessions.values() for pattern in session.rule.exclude)
+        patterns = (pattern for session in self._sessions.values() for pattern in session.policy.exclude)
         return tuple(dict.fromkeys(patterns))
 
     def ahead(self) -> Ahead:
@@ -357,7 +357,7 @@ class Execution:
                 for path, callbacks in self._callbacks_ahead().items()
             },
             "data": {path: self.sources[path].get_state() for path in self.sources if self._is_ahead(path)},
-            "counters": {path: session.rule.get_counters() for path, session in self._sessions.items()},
+            "counters": {path: session.policy.get_counters() for path, session in self._sessions.items()},
             "history": [entry.get_state() for entry in self._experiment.history],
             "random": rng.capture_state(),
         }

@@ -23,7 +23,7 @@ from ..runtime import (
     ResumeReport,
     Session,
     Wanted,
-    save_by_hand,
+    save_manually,
 )
 from . import _plan, _resume, _saving
 from ._callbacks import Callback
@@ -162,7 +162,7 @@ class Experiment:
                 entry = self._resume(execution, sessions, origin, asked.overridden) or entry
             if self.last_resume is None:
                 for session in sessions.values():
-                    session.rule.reset()
+                    session.policy.reset()
             _saving.refuse_taken(self._units, sessions, sources, execution.done, execution.run)
             return self._execute(execution, entry, self._units, lambda: self._run_plan(execution, sessions))
 
@@ -269,7 +269,7 @@ class Experiment:
         self.last_resume = execution.resumption.report
         own = directory.own()
         for path, session in sessions.items():
-            session.go_on(saved["counters"].get(path, {}), own, self.last_resume.record)
+            session.resume(saved["counters"].get(path, {}), own, self.last_resume.record)
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
         if entry is None:  # the first run of a fork
@@ -345,7 +345,7 @@ class Experiment:
             raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
         execution = self._execution or self._fresh_execution()
         with self._at_hand(execution) as directory:
-            return save_by_hand(
+            return save_manually(
                 directory,
                 str(self.directory),
                 name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, go_on, merged, settle
+from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, merged, resume_from, settle
 from . import _plan
 from ._phases import TrainPhase, Unit, walk
 
@@ -40,11 +40,11 @@ def load(
         PlanMismatchError, StateMismatchError: the plan or graph does not match the saved one.
     """
     overridden: list[str] = []
-    found = go_on(
+    found = resume_from(
         directory,
         resume,
         lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify, overridden),
-        healthy=finite_only,
+        finite_only=finite_only,
     )
     if found is not None:
         resumption, saved = found

@@ -62,7 +62,7 @@ def sessions(
     if own is not None:
         made[EXPERIMENT] = Session(own, "experiment", label, directory, folder)
     if directory is not None:
-        trusted = [place for session in made.values() for place in session.rule.write.trusted]
+        trusted = [place for session in made.values() for place in session.policy.write.trusted]
         directory.share_with(dict.fromkeys(trusted))
     return made
 
@@ -84,10 +84,10 @@ def refuse_taken(
         if path in done:
             continue
         if path in sessions and isinstance(unit, TrainPhase):
-            ahead = _in_phase(sessions[path].rule, unit, path, sources[path].num_batches, run)
+            ahead = _in_phase(sessions[path].policy, unit, path, sources[path].num_batches, run)
             sessions[path].refuse_taken(ahead)
     if EXPERIMENT in sessions:
-        policy = sessions[EXPERIMENT].rule
+        policy = sessions[EXPERIMENT].policy
         sessions[EXPERIMENT].refuse_taken(_around(policy, [*walk(units)], done, run))
 
 

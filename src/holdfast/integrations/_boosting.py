@@ -49,7 +49,7 @@ Scores = dict[str, dict[str, list[float]]]
 
 @final
 class Rounds:
-    """A boosting of some rounds: what it has got to, saved after a round when the rule says so.
+    """A boosting of some rounds: what it has got to, saved after a round when the policy says so.
 
     Args:
         wanted: so many rounds in all.
@@ -82,10 +82,10 @@ class Rounds:
             },
         )
 
-    def go_on(self) -> bytes | None:
+    def resume(self) -> bytes | None:
         """The model of the wanted checkpoint; None from scratch, or before the first round."""
         with self._parts.expecting():
-            saved = self.loop.go_on(self._resume)
+            saved = self.loop.resume(self._resume)
         if saved is None:
             self.loop.announce("phase_start", step=0)
             return None
@@ -132,7 +132,7 @@ class Trained(Generic[Booster]):
     Attributes:
         booster: the model of all rounds.
         scores: by data set and metric a value for each round, those before a resume included.
-        last_resume: from where it went on, and how exactly; None if from scratch.
+        last_resume: from where it resumed, and how exactly; None if from scratch.
     """
 
     def __init__(self, booster: Booster, rounds: Rounds) -> None:
@@ -141,5 +141,5 @@ class Trained(Generic[Booster]):
         self._loop = rounds.loop
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common: model, scores, early stopping (of XGBoost), random streams."""
+        """BLAKE3 of what two runs have in common: model, scores, early stopping (of XGBoost), random states."""
         return self._loop.state_digest()

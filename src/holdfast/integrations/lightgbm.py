@@ -1,7 +1,7 @@
-"""LightGBM: `train` is `lightgbm.train`, saved by a rule round by round, and goes on after a kill.
+"""LightGBM: `train` is `lightgbm.train`, saved by a policy round by round, and resumes after a kill.
 
-The model is saved as LightGBM's own text. Going on is exact unless rows or columns are sampled: LightGBM hands out no
-state of the random streams that it samples with, and the verdict says so.
+The model is saved as LightGBM's own text. Resuming is exact unless rows or columns are sampled: LightGBM hands out no
+state of the generators that it samples with, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ROW_FRACTIONS = (
     *("pos_bagging_fraction", "pos_sub_row", "pos_subsample", "pos_bagging"),
     *("neg_bagging_fraction", "neg_sub_row", "neg_subsample", "neg_bagging"),
 )
-_DRAWS = "rows or columns are sampled from random streams that LightGBM keeps to itself: as good a model, but not the same"
+_DRAWS = "rows or columns are sampled by random generators that LightGBM keeps to itself: as good a model, but not the same"
 _ORDER = 100  # after all callbacks of LightGBM
 
 
@@ -60,7 +60,7 @@ def train(
     """Boost for `num_boost_round` rounds in all, those before a kill included.
 
     Args:
-        train_set: with `free_raw_data=False`, for going on computes what the trees so far predict.
+        train_set: with `free_raw_data=False`, for resuming computes what the trees so far predict.
         directory: where checkpoints are saved, and looked for.
         checkpointing: when to save and what to keep; by default `Checkpointing.default()`.
             A round is a "batch", and there are no epochs.
@@ -77,7 +77,7 @@ def train(
         **options: as of `lightgbm.train`.
 
     Raises:
-        UsageError: early stopping is wanted, whose counts LightGBM lets nobody put back, or a random forest, or the raw
+        UsageError: early stopping is wanted, whose counts LightGBM cannot restore, or a random forest, or the raw
             data are freed.
         RunActiveError: another live run uses the directory.
         DamagedError: the checkpoint that `resume` names is not what was saved.
@@ -94,14 +94,14 @@ def train(
     )
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
-            "early stopping of LightGBM cannot go on after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
+            "early stopping of LightGBM cannot resume after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
         )
     if _kinds(params) & {"rf", "random_forest"}:
         raise UsageError(
-            "a random forest of LightGBM (boosting='rf') cannot go on from some of its trees: LightGBM refuses to"
+            "a random forest of LightGBM (boosting='rf') cannot resume from some of its trees: LightGBM refuses to"
         )
     if train_set.free_raw_data:
-        raise UsageError("going on needs the raw data: Dataset(…, free_raw_data=False)")
+        raise UsageError("resuming needs the raw data: Dataset(…, free_raw_data=False)")
     now: list[lightgbm.Booster] = []
     rounds = Rounds(
         arguments,
@@ -117,7 +117,7 @@ def train(
 
     save.order = _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
-        saved = rounds.go_on()
+        saved = rounds.resume()
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:
@@ -141,7 +141,7 @@ def train(
 
 
 def _text(booster: lightgbm.Booster, num_boost_round: int) -> bytes:
-    """The whole model; it says of how many rounds the training is, not how many were left after a resume."""
+    """The entire model; it says of how many rounds the training is, not how many were left after a resume."""
     text = booster.model_to_string(num_iteration=-1)
     return re.sub(r"(?m)^\[num_iterations: \d+\]$", f"[num_iterations: {num_boost_round}]", text).encode()
 

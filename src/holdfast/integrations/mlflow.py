@@ -1,7 +1,7 @@
 """MLflow: note each checkpoint in a run, by reference.
 
     note = MLflowNotes()                                  # the active run
-    rule = Checkpointing(…, on_saved=note)
+    policy = Checkpointing(…, on_saved=note)
 
 No byte of a checkpoint is copied: the run gets its path, id and parent as tags, and its metrics at their step.
 """
@@ -35,9 +35,9 @@ _MOST_AT_ONCE = {"metrics": 1000, "params": 100}  # that MLflow takes
 class MLflowNotes:
     """Called with the record of each committed checkpoint, in whatever thread wrote it.
 
-    MLflow keeps every value that a metric ever had. So when the run that it is told of goes on from a checkpoint
+    MLflow keeps every value that a metric ever had. So when the run that it is told of resumes from a checkpoint
     (after a kill, by name, by a rollback), and there are values of later steps, `rewind`, which is called by
-    itself, goes on in a nested run: it has what stands, parameters and values up to that step, and only that.
+    itself, resumes in a nested run: it has what stands, parameters and values up to that step, and only that.
 
     Args:
         run_id: the MLflow run; None: the active one. If it was continued in a nested run, that one.
@@ -73,7 +73,7 @@ class MLflowNotes:
     def rewind(self, record: CheckpointRecord) -> list[str]:
         """Training goes back to `record`: mark the notes of later steps as void; returns the checkpoints' names.
 
-        If values were logged for later steps, by whomever, a nested run goes on without them.
+        If values were logged for later steps, by whomever, a nested run resumes without them.
         """
         step = record.moment.step
         stands: dict[str, str] = {}
@@ -94,7 +94,7 @@ class MLflowNotes:
             self._client.set_tag(self.run_id, tag, note)
         points = self._points()
         if any(each.step > step for each in points):
-            self._go_on_nested(record, [each for each in points if each.step <= step], stands | facts)
+            self._resume_nested(record, [each for each in points if each.step <= step], stands | facts)
         return sorted(void)
 
     def close(self) -> None:
@@ -104,7 +104,9 @@ class MLflowNotes:
             self._began = None
             atexit.unregister(self.close)
 
-    def _go_on_nested(self, record: CheckpointRecord, points: Sequence[Metric], tags: dict[str, str]) -> None:
+    def _resume_nested(
+        self, record: CheckpointRecord, points: Sequence[Metric], tags: dict[str, str]
+    ) -> None:
         before = self._client.get_run(self.run_id)
         name = f"{before.info.run_name} from {record.name}"
         tags = tags | {"mlflow.parentRunId": self.run_id}

@@ -1,4 +1,4 @@
-"""scikit-learn: a grid search that goes on after a kill. Loops of `partial_fit` and `warm_start` need only `holdfast.Run`."""
+"""scikit-learn: a grid search that resumes after a kill. Loops of `partial_fit` and `warm_start` need only `holdfast.Run`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ABILITIES = Abilities(
         refused={
             "on_divergence": f"{_NOTHING}, so nothing can diverge; a score that is NaN is in `scores`",
             "snapshot='lazy'": f"{_NOTHING}, and scores are copied at once; leave it out",
-            "exclude": "without the scores there is nothing to go on from; leave it out",
+            "exclude": "without the scores there is nothing to resume from; leave it out",
             "thin_after": f"{_NOTHING}, and there is no optimizer to give up; leave it out",
         },
     ),
@@ -84,7 +84,7 @@ class GridSearch:
     Attributes:
         candidates: the parameters of each candidate.
         scores: `(candidates, folds)`, NaN where nothing was computed yet.
-        last_resume: from where the last `fit` went on; None if from scratch.
+        last_resume: from where the last `fit` resumed; None if from scratch.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class GridSearch:
         self.scores = np.full((len(self.candidates), len(folds)), np.nan)
         known = np.zeros_like(
             self.scores
-        )  # what is not there yet is no NaN in a checkpoint, which would be sick
+        )  # what is not there yet is no NaN in a checkpoint, which would be non-finite
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
         given = self._arguments

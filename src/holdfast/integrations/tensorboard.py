@@ -1,7 +1,7 @@
 """TensorBoard: note each checkpoint in an event file, by reference.
 
     note = TensorBoardNotes("runs/digits/events")
-    rule = Checkpointing(…, on_saved=note)
+    policy = Checkpointing(…, on_saved=note)
 
 Needs torch and tensorboard.
 """
@@ -28,14 +28,14 @@ __all__ = ["TensorBoardNotes"]
 class TensorBoardNotes:
     """Called with the record of each committed checkpoint, in whatever thread wrote it.
 
-    When the run that it is told of goes on from a checkpoint (after a kill, by name, by a rollback), `rewind` is
+    When the run that it is told of resumes from a checkpoint (after a kill, by name, by a rollback), `rewind` is
     called by itself: TensorBoard then forgets what was logged for later steps, by whichever process and writer,
     in this directory.
 
     Args:
         events: the directory of the event files.
         directory: of the checkpoints, noted with each of them.
-        rewound_to: of a run that goes on from this checkpoint without telling, begin as after `rewind`.
+        rewound_to: of a run that resumes from this checkpoint without telling, begin as after `rewind`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Weights & Biases: note each checkpoint in a run, by reference; works offline.
 
     note = WandbNotes(wandb.init(project="digits", mode="offline"))
-    rule = Checkpointing(…, on_saved=note)
+    policy = Checkpointing(…, on_saved=note)
 
 No byte of a checkpoint is copied or uploaded.
 """
@@ -28,7 +28,7 @@ class WandbNotes:
     logged again after training has gone back would be thrown away. What was logged cannot be taken back from here
     (W&B's server can, see `wandb.init(resume_from=…)`, to the `wandb_step` of a checkpoint's note). So each row
     says in which life of the run it was logged: of two rows of one step the one with the greater `holdfast/life`
-    stands. When the run goes on from a checkpoint, `rewind` is called by itself.
+    stands. When the run resumes from a checkpoint, `rewind` is called by itself.
 
     Args:
         run: what `wandb.init` gave.

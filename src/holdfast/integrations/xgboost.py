@@ -1,7 +1,7 @@
-"""XGBoost: `train` is `xgboost.train`, saved by a rule round by round, and goes on after a kill.
+"""XGBoost: `train` is `xgboost.train`, saved by a policy round by round, and resumes after a kill.
 
-The model is saved as XGBoost's own binary JSON. Going on is exact unless rows or columns are sampled: XGBoost hands out
-no state of the random stream that it samples with, and the verdict says so.
+The model is saved as XGBoost's own binary JSON. Resuming is exact unless rows or columns are sampled: XGBoost hands out
+no state of the generator that it samples with, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._boosting import ABILITIES, Rounds
 __all__ = ["Trained", "train"]
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
-_DRAWS = "rows or columns are sampled from a random stream that XGBoost keeps to itself: as good a model, but not the same"
+_DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
 
 
@@ -95,7 +95,7 @@ def train(
         exactness=_DRAWS if _is_sampled(params) else "exact",
     )
     with rounds.loop.holding():
-        saved = rounds.go_on()
+        saved = rounds.resume()
         start = None if saved is None else xgboost.Booster(params=dict(params), model_file=bytearray(saved))
         if rounds.loop.last_resume is not None:
             saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))

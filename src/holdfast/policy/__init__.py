@@ -12,7 +12,7 @@ from ._context import (
 )
 from ._divergence import Divergence
 from ._judge import Evicted, Saved, Verdict, in_turn, judge, to_thin, unmeasured
-from ._keep import Direction, Keep, KeepBest, KeepEvery, KeepLast, MaxBytes, budget_of, is_sick, joined
+from ._keep import Direction, Keep, KeepBest, KeepEvery, KeepLast, MaxBytes, budget_of, is_nonfinite, joined
 from ._keys import Key
 from ._labels import check_label, check_name
 from ._limits import Limits
@@ -85,7 +85,7 @@ __all__ = [
     "experiment_name",
     "in_turn",
     "interval",
-    "is_sick",
+    "is_nonfinite",
     "joined",
     "judge",
     "largest_overhead",

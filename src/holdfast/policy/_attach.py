@@ -1,4 +1,4 @@
-"""What a parent does with the rule it is given: check that it can work there, make it its own, find its directory."""
+"""What a parent does with the policy it is given: check that it can work there, make it its own, find its directory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ._labels import check_label
 
 
 def attach_to_training(checkpointing: Checkpointing) -> Checkpointing:
-    """The rule that a TrainPhase should keep: `checkpointing`, or a copy if that has a parent already.
+    """The policy that a TrainPhase should keep: `checkpointing`, or a copy if that has a parent already.
 
-    A copy is the same rule with an empty ledger. A template of None becomes the context's.
+    A copy is the same policy with an empty ledger. A template of None becomes the context's.
 
     Raises:
         UsageError: a hook, placeholder or format spec that cannot work there; nothing was changed.
@@ -31,7 +31,7 @@ def attach_to_experiment(checkpointing: Checkpointing) -> Checkpointing:
 def training_directory(
     checkpointing: Checkpointing, experiment_directory: Path | None, label: str
 ) -> Path | None:
-    """Where the phase `label` puts its bundles: the rule's own directory as it is, else a folder for the phase.
+    """Where the phase `label` puts its bundles: the policy's own directory as it is, else a folder for the phase.
 
     None in memory mode. The policy itself keeps `directory=None`, so every phase gets its own folder. An unset mode is
     settled here: disk if the experiment has a directory.

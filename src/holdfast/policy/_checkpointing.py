@@ -1,6 +1,6 @@
 """The policy of when, where and under what name to save, and the ledger of what exists. It touches no file.
 
-Whoever runs the training asks `should_save` once per hook, saves, and enters the checkpoint with
+The training loop asks `should_save` once per hook, saves, and enters the checkpoint with
 `record_memory` or `record_disk`; what that returns has been forgotten and can be deleted.
 """
 
@@ -32,7 +32,7 @@ OnException = bool | Literal["between"]
 
 
 class _Text(str):
-    """The default of an argument, told from the same value passed by somebody."""
+    """The default of an argument, told from the same value passed explicitly."""
 
 
 class _Number(int):
@@ -119,7 +119,7 @@ class Checkpointing:
         elif isinstance(save_on, _Text) and isinstance(every_n, _Number):
             self._when = _when.from_value(when)
         else:
-            raise UsageError("when= says it all: write Every(hook, n) in it in place of save_on and every_n.")
+            raise UsageError("pass either when= or save_on and every_n: when=Every(hook, n) means the same.")
         self._hooks = tuple(dict.fromkeys(each.hook for each in _when.events(self._when)))
         self._directory = None if directory is None else _values.directory_path("directory", directory)
         self._max_to_keep = (
@@ -127,7 +127,7 @@ class Checkpointing:
         )
         self._overwrite = _values.flag("overwrite", overwrite)
         if keep is not None and max_to_keep is not None:
-            raise UsageError("keep= says it all: write KeepLast(n) in it in place of max_to_keep.")
+            raise UsageError("pass either keep= or max_to_keep: keep=KeepLast(n) means the same.")
         self._keep = None if keep is None else _keep.from_value(keep)
         self._thin_after = None if thin_after is None else _values.positive_integer("thin_after", thin_after)
         self._write = (
@@ -318,7 +318,7 @@ class Checkpointing:
         self._requested = True  # an assignment, so that nothing is ever waited for
 
     def take_request(self) -> bool:
-        """Whether a save was asked for; it is not any more, since the caller sees to it."""
+        """Whether a save was requested; the request is cleared, since the caller answers it."""
         requested, self._requested = self._requested, False
         return requested
 
@@ -327,7 +327,7 @@ class Checkpointing:
         return dict(self._counts)
 
     def set_counters(self, counters: Mapping[str, int]) -> None:
-        """Go on counting from `get_counters()` of another run; hooks that this policy does not name are dropped.
+        """Continue counting from `get_counters()` of another run; hooks that this policy does not name are dropped.
 
         Raises:
             UsageError: not a dict of hooks and counts >= 0; nothing was changed.
@@ -353,7 +353,7 @@ class Checkpointing:
         An existing key is replaced and keeps its age. A `MemorySnapshot` is kept as it is: it is a copy.
 
         Raises:
-            UsageError: the rule is for disk, or `key` is no integer or string.
+            UsageError: the policy is for disk, or `key` is no integer or string.
             UnsupportedStateError: `state` holds what cannot be copied safely; nothing was changed.
         """
         key = self._key_for("memory", key)
@@ -363,11 +363,11 @@ class Checkpointing:
     def record_disk(self, key: Key, path: str | os.PathLike[str]) -> tuple[Evicted, ...]:
         """Enter the bundle at `path` under `key`, and return what was forgotten for it.
 
-        An existing key is replaced and keeps its age. Nothing is deleted here: whoever owns the bundles
+        An existing key is replaced and keeps its age. Nothing is deleted here: the owner of the bundles
         deletes those evicted, unless `is_named(path)` says that another key has the same path.
 
         Raises:
-            UsageError: the rule is for memory, `key` is no integer or string, or `path` no path.
+            UsageError: the policy is for memory, `key` is no integer or string, or `path` no path.
         """
         key = self._key_for("disk", key)
         return self._enter(key, _values.directory_path("path", path))

@@ -1,4 +1,4 @@
-"""Where a rule can be attached, and what it may ask for there: hooks, modes, placeholders."""
+"""Where a policy can be attached, and what it may ask for there: hooks, modes, placeholders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Context:
     sample: Mapping[str, str | int]
 
     def check(self, mode: str, save_on: Iterable[str], template: str) -> None:
-        """Refuse, with UsageError, a rule that could not work here."""
+        """Refuse, with UsageError, a policy that could not work here."""
         if mode not in self.modes:
             raise UsageError(
                 f"Invalid mode for {self.name}: '{mode}'. Allowed: {sorted(self.modes)}. "

@@ -1,4 +1,4 @@
-"""Which checkpoints stay, which go, and why, in words. Pure: facts come in, somebody else removes."""
+"""Which checkpoints stay, which go, and why, in words. Pure: facts come in, the caller removes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..records import CheckpointRecord
-from ._keep import Keep, KeepBest, budget_of, is_sick, parts_of
+from ._keep import Keep, KeepBest, budget_of, is_nonfinite, parts_of
 from ._keys import Key
 
 
@@ -16,7 +16,7 @@ from ._keys import Key
 class Saved:
     """What is known of a checkpoint when it is decided whether it stays.
 
-    `protected`: why it must stay, whatever the rule says; None if nothing forbids to remove it. `files`: the
+    `protected`: why it must stay, whatever the policy says; None if it may be removed. `files`: the
     bytes of each of its files, by what tells files apart: a file that two checkpoints share is one.
     """
 
@@ -47,7 +47,7 @@ def judge(saved: Sequence[Saved], keep: Keep | None = None) -> tuple[Verdict, ..
         saved: valid checkpoints, in any order.
         keep: what should stay; None: everything. Beyond its `MaxBytes` the oldest go, those among the best last.
 
-    Whatever it says, three kinds stay: the newest, the newest healthy one, and what is protected.
+    Whatever it says, three kinds stay: the newest, the newest finite one, and what is protected.
     """
     by_age = sorted(saved, key=lambda each: each.record.age_key)
     records = [each.record for each in by_age]
@@ -87,7 +87,7 @@ def unmeasured(saved: Sequence[Saved], keep: Keep | None) -> set[str]:
 def to_thin(saved: Sequence[Saved], thin_after: int) -> tuple[Saved, ...]:
     """Those that give up their optimizers: older than the `thin_after` newest, oldest first.
 
-    Never the newest healthy one, nor what is protected: a run may have to go on from them.
+    Never the newest finite one, nor what is protected: a run may have to resume from them.
     """
     by_age = sorted(saved, key=lambda each: each.record.age_key)
     must = _must_stay(by_age)
@@ -100,9 +100,9 @@ def to_thin(saved: Sequence[Saved], thin_after: int) -> tuple[Saved, ...]:
 
 def _must_stay(by_age: Sequence[Saved]) -> dict[str, str]:
     must = {each.record.id: each.protected for each in by_age if each.protected is not None}
-    healthy = [each.record.id for each in by_age if not is_sick(each.record)]
-    if healthy:
-        must.setdefault(healthy[-1], "the newest healthy one")
+    finite = [each.record.id for each in by_age if not is_nonfinite(each.record)]
+    if finite:
+        must.setdefault(finite[-1], "the newest finite one")
     if by_age:
         must[by_age[-1].record.id] = "the newest"
     return must

@@ -1,7 +1,7 @@
 """What to keep: `KeepLast`, `KeepBest`, `KeepEvery`, any of them joined by `|`, within `MaxBytes`. Pure choices.
 
 A choice depends on the records of the checkpoints that are there and on nothing else: no clock, no disk,
-no memory. So a run that was killed and goes on decides as it would have done without the kill.
+no memory. So a run that was killed and resumes decides as it would have done without the kill.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class KeepLast(Keep):
 class KeepBest(Keep):
     """Keep the `k` whose metric `monitor` is lowest, or highest with `direction="max"`; of equals the older.
 
-    Never best: a checkpoint without the metric, one where it is NaN or infinite, and one whose state is sick.
+    Never best: a checkpoint without the metric, one where it is NaN or infinite, and one whose state is not finite.
 
     Raises:
         UsageError: `k` is no integer >= 1, `monitor` no name, or the direction is unknown.
@@ -95,7 +95,7 @@ class KeepBest(Keep):
             for record in saved
             if (value := record.metrics.get(self.monitor)) is not None
             and math.isfinite(value)
-            and not is_sick(record)
+            and not is_nonfinite(record)
         ]
         rated.sort(key=lambda pair: pair[0])  # stable: of equals the older one is first
         which = "best" if self.k == 1 else f"one of the {self.k} best"
@@ -112,7 +112,7 @@ class KeepEvery(Keep):
 
     Epochs and steps are finished ones; nothing is kept for it before the first interval is over. Durations
     are of training time where the records have it (`details["elapsed_s"]`), else slices of the clock (UTC).
-    A healthy checkpoint is preferred to a sick one of the same interval.
+    Within an interval, a finite checkpoint is preferred to a non-finite one.
 
     Raises:
         UsageError: it says something else, or zero.
@@ -132,7 +132,9 @@ class KeepEvery(Keep):
         first: dict[tuple[object, int], CheckpointRecord] = {}
         for record in saved:
             place = _place(record, length, unit)
-            if place is not None and (place not in first or (is_sick(first[place]) and not is_sick(record))):
+            if place is not None and (
+                place not in first or (is_nonfinite(first[place]) and not is_nonfinite(record))
+            ):
                 first[place] = record
         return {record.id: f"first after every {self.interval}" for record in first.values()}
 
@@ -213,7 +215,7 @@ def joined(parts: Sequence[Keep], budget: MaxBytes | None = None) -> Keep | None
     return keep if budget is None else budget if keep is None else keep & budget
 
 
-def is_sick(record: CheckpointRecord) -> bool:
+def is_nonfinite(record: CheckpointRecord) -> bool:
     """Whether NaN or infinity was found in the state when it was saved (`details["health"]`)."""
     health = record.details.get("health")
     number = health.get("sick") if isinstance(health, Mapping) else None
@@ -227,7 +229,7 @@ def as_plain(keep: Keep) -> list[dict[str, Any]]:
 
 
 def from_value(value: Any) -> Keep:
-    """What somebody passes as `keep=`: a choice, a number of the newest, or what `as_plain` gave.
+    """What is passed as `keep=`: a choice, a number of the newest, or what `as_plain` gave.
 
     Raises:
         UsageError: it is none of these.

@@ -1,4 +1,4 @@
-"""The table of keys and names by hook. Pure functions of the rule, the moment and the label.
+"""The table of keys and names by hook. Pure functions of the policy, the moment and the label.
 
 Without a template of the user's (None, or the context's constant):
 
@@ -21,7 +21,7 @@ phase hooks, no batch at phase and epoch hooks), that placeholder is empty and `
 is a rolling name: each save replaces the one before.
 
 A save that comes at another hook than those in `save_on` (by time, by a signal, by request) has the key and
-name of its hook in this table; from an Experiment's rule, inside a phase, `{label}_epoch{epoch}_batch{batch}`.
+name of its hook in this table; from an Experiment's policy, inside a phase, `{label}_epoch{epoch}_batch{batch}`.
 With a template of the user's that has no place for the batch or epoch of such a hook, it is added at the end
 (`_batch{batch}`), so that no save replaces another; a rolling name stays as it is.
 """
@@ -54,7 +54,7 @@ _OTHER_END = {
 }
 
 
-def training_key(rule: Checkpointing, moment: Moment) -> Key:
+def training_key(policy: Checkpointing, moment: Moment) -> Key:
     """The key in a TrainPhase's ledger of the checkpoint saved at `moment`.
 
     Raises:
@@ -65,7 +65,7 @@ def training_key(rule: Checkpointing, moment: Moment) -> Key:
             return _index(moment, "epoch")
         case "epoch_start":
             epoch = _index(moment, "epoch")
-            return f"epoch{epoch}_start" if "epoch_end" in rule.save_on else epoch
+            return f"epoch{epoch}_start" if "epoch_end" in policy.save_on else epoch
         case "batch_start" | "batch_end" as hook:
             key = f"epoch{_index(moment, 'epoch')}_batch{_index(moment, 'batch')}"
             return f"{key}_start" if hook == "batch_start" else key
@@ -75,21 +75,21 @@ def training_key(rule: Checkpointing, moment: Moment) -> Key:
             raise _unknown(hook, TRAINING)
 
 
-def training_name(rule: Checkpointing, moment: Moment, label: str) -> str:
+def training_name(policy: Checkpointing, moment: Moment, label: str) -> str:
     """The name of the checkpoint that the phase `label` saves at `moment`.
 
     Raises:
         UsageError: as `training_key`, or the name could not be a directory's everywhere.
     """
-    key = training_key(rule, moment)
-    template = rule.name_template
+    key = training_key(policy, moment)
+    template = policy.name_template
     if template is None or template == TRAINING.default_template:
         word = f"epoch{key}" if isinstance(key, int) else key.removeprefix("phase_")
         return check_name(f"{label}_{word}")
     hook, asked = moment.hook, _labels.fields(template)
     values = {"phase": label, "epoch": moment.epoch, "batch": moment.batch}
     at_hook = {name: value if name in _VALUES_AT[hook] else _EMPTY for name, value in values.items()}
-    if hook not in rule.save_on:
+    if hook not in policy.save_on:
         changing = {"epoch", "batch"}
         lacking = [unit for unit in ("epoch", "batch") if unit in _VALUES_AT[hook] - asked]
         if not asked & changing:
@@ -97,11 +97,11 @@ def training_name(rule: Checkpointing, moment: Moment, label: str) -> str:
         if lacking:
             added = "".join(f"_{unit}{values[unit]}" for unit in lacking)
             return check_name(_labels.fill(template, at_hook) + added + _edge(hook))
-    givers = {other for other in (*rule.save_on, hook) if asked <= _VALUES_AT.get(other, frozenset())}
+    givers = {other for other in (*policy.save_on, hook) if asked <= _VALUES_AT.get(other, frozenset())}
     return _name(template, at_hook, hook, is_alone=givers == {hook})
 
 
-def experiment_key(rule: Checkpointing, moment: Moment, label: str) -> Key:
+def experiment_key(policy: Checkpointing, moment: Moment, label: str) -> Key:
     """The key in an Experiment's ledger of the checkpoint saved at `moment`, around the phase or group `label`.
 
     Raises:
@@ -113,7 +113,7 @@ def experiment_key(rule: Checkpointing, moment: Moment, label: str) -> Key:
         case "experiment_end":
             return "END"
         case "phase_start" | "group_start" as hook:
-            return f"{label}_start" if _OTHER_END[hook] in rule.save_on else label
+            return f"{label}_start" if _OTHER_END[hook] in policy.save_on else label
         case "phase_end" | "group_end":
             return label
         case "epoch_start" | "epoch_end" as hook:
@@ -125,18 +125,18 @@ def experiment_key(rule: Checkpointing, moment: Moment, label: str) -> Key:
             raise _unknown(hook, EXPERIMENT)
 
 
-def experiment_name(rule: Checkpointing, moment: Moment, label: str) -> str:
+def experiment_name(policy: Checkpointing, moment: Moment, label: str) -> str:
     """The name of the checkpoint that an Experiment saves at `moment`, around the phase or group `label`.
 
     Raises:
         UsageError: as `experiment_key`, or the name could not be a directory's everywhere.
     """
-    key = str(experiment_key(rule, moment, label))
-    template = rule.name_template
+    key = str(experiment_key(policy, moment, label))
+    template = policy.name_template
     if template is None or template == EXPERIMENT.default_template:
         return check_name(key)
     hook = moment.hook
-    others = set(rule.save_on) & EXPERIMENT_HOOKS - {hook}
+    others = set(policy.save_on) & EXPERIMENT_HOOKS - {hook}
     # Labels are unique in an experiment, so with one in the name only the two ends of a unit can meet.
     rivals = others & {_OTHER_END.get(hook)} if "label" in _labels.fields(template) else others
     shown = key if hook in ("experiment_start", "experiment_end") or hook not in EXPERIMENT_HOOKS else label

@@ -1,4 +1,4 @@
-"""What a run does when its machine is wanted back: `Preemption`."""
+"""What a run does when its machine is about to be taken away: `Preemption`."""
 
 from __future__ import annotations
 

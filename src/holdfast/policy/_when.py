@@ -1,6 +1,6 @@
 """When to save: `Every`, `Seconds`, `Overhead`, `MeanTimeBetweenFailures`, joined by `|` (any of) and `&` (all of).
 
-Frozen data and pure choices: the clock and what a run has measured come in as `Spent`. A save whose cost nobody knows
+Frozen data and pure choices: the clock and what a run has measured come in as `Spent`. A save whose cost is not known
 yet is the first thing that `Overhead` and `MeanTimeBetweenFailures` ask for.
 """
 
@@ -99,7 +99,7 @@ class Timed(Condition):
 
     @abstractmethod
     def interval(self, cost_s: float | None) -> Interval:
-        """The interval that it asks for when a save costs `cost_s` seconds of training; None: nobody knows yet."""
+        """The interval that it asks for when a save costs `cost_s` seconds of training; None: not known yet."""
 
     def asks(self, spent: Spent) -> bool:
         """Whether it is time to save."""
@@ -140,7 +140,7 @@ class Every(Condition):
 @final
 @dataclass(frozen=True, slots=True, repr=False)
 class Seconds(Timed):
-    """So many seconds since the last save of the run, whatever asked for that one.
+    """So many seconds since the last save of the run, whatever requested that one.
 
     Short: `when="10 min"` is `Seconds(600)`; units are `s`, `min`, `h` and `d`.
 
@@ -199,7 +199,7 @@ class MeanTimeBetweenFailures(Timed):
     """At the interval that loses the least time to saves and failures together, for a job that fails so often.
 
     Args:
-        seconds: mean time between failures of the whole job (all its machines), in seconds.
+        seconds: mean time between failures of the entire job (all its machines), in seconds.
 
     Source: `daly_interval_s`, with the cost of a save as measured.
 
@@ -288,7 +288,7 @@ def daly_interval_s(cost_s: float, mtbf_s: float) -> float:
 
     Args:
         cost_s: seconds for which a save blocks training.
-        mtbf_s: mean time between failures of the whole job, in seconds; > 0.
+        mtbf_s: mean time between failures of the entire job, in seconds; > 0.
 
     Source: J. T. Daly, Future Generation Computer Systems 22(3), 2006, eq. 37: a higher order of Young's
     sqrt(2 · cost · mtbf) (CACM 17(9), 1974). For a cost of twice the mtbf or more it is the mtbf.
@@ -308,7 +308,7 @@ def as_plain(when: When) -> list[list[dict[str, Any]]]:
 
 
 def from_value(value: Any) -> When:
-    """What somebody passes as `when=`: conditions, a short spelling, or what `as_plain` gave.
+    """What is passed as `when=`: conditions, a short spelling, or what `as_plain` gave.
 
     Raises:
         UsageError: it is none of these.

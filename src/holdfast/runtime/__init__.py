@@ -5,13 +5,13 @@ from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._loop import Loop
-from ._manual import save_by_hand
+from ._manual import save_manually
 from ._prune import plan, prune
 from ._resuming.expected import Ahead, stream_digests, streams_used
 from ._resuming.hyperparameters import check_override, merged, options_of, settle
 from ._resuming.options import Resume, Wanted
 from ._resuming.report import ResumeReport, Resumption
-from ._resuming.resume import go_on
+from ._resuming.resume import resume_from
 from ._run import Run
 from ._session import Session
 from ._standalone import load, save
@@ -32,14 +32,14 @@ __all__ = [
     "Table",
     "Wanted",
     "check_override",
-    "go_on",
     "load",
     "merged",
     "options_of",
     "plan",
     "prune",
+    "resume_from",
     "save",
-    "save_by_hand",
+    "save_manually",
     "settle",
     "stream_digests",
     "streams_used",

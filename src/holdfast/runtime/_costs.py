@@ -1,6 +1,6 @@
 """How long a run has trained, what saving has cost it so far, and what it would lose now.
 
-A process that goes on knows all of it from the record of the checkpoint that it goes on from.
+A process that resumes knows all of it from the record of the checkpoint that it resumes from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..records import CheckpointRecord
 logger = logging.getLogger("holdfast")
 
 _COPIES_SHARE = 0.5  # of `Overhead`, for copies of steps: else they would leave nothing for saves
-_MUCH = 0.1  # of the time, for copies that nobody may ever need
+_MUCH = 0.1  # of the time, for copies that may never be needed
 _TOLD_AFTER_S = 60.0
 
 
@@ -29,7 +29,7 @@ class Stopwatch:
         began_s: when training stopped for it.
         elapsed_s: how long the run had trained by then.
         waited_s: how long it then waited for the save before.
-        returned_s: when training went on; None: it waits until all is written.
+        returned_s: when training continued; None: it waits until all is written.
         also_blocked_s: for how long training was kept waiting after that.
     """
 
@@ -167,8 +167,8 @@ class Pace:
 
     # --- processes --------------------------------------------------------------------------------
 
-    def go_on(self, record: CheckpointRecord) -> None:
-        """The run goes on from this checkpoint: what was trained after it is lost, and its time is as well."""
+    def resume(self, record: CheckpointRecord) -> None:
+        """The run resumes from this checkpoint: what was trained after it is lost, and its time is as well."""
         details = record.details
         self._begun_s = self._committed_s = _seconds(details, "elapsed_s")
         self._step = self._committed_step = record.moment.step

@@ -168,7 +168,7 @@ class ExperimentDirectory:
         """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
         return replace(
             draft(name, kind, moment, reason=reason),
-            metrics=dict(metrics),  # the loop goes on logging into its own while this is being written
+            metrics=dict(metrics),  # the loop keeps logging into its own while this is being written
             durability=durability,
             blocked_s=blocked_s,
             details=self._details(ahead),
@@ -197,7 +197,7 @@ class ExperimentDirectory:
         """Commit a snapshot as `folder/draft.name.ckpt.mml`, the next of this run's line.
 
         `watch` has measured this save so far; without one it begins now. `when`: of the policy that saves.
-        `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are no sign of sickness.
+        `may_be_infinite`: patterns of paths of arrays in which NaN and infinity are expected.
 
         Raises:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
@@ -227,13 +227,13 @@ class ExperimentDirectory:
         stop_at_end(bundle.bundle_path(folder, record.name), record.moment)
         return record
 
-    def go_on_from(self, opened: bundle.Bundle) -> None:
-        """The run goes on from this checkpoint, whose bytes have all been verified: its packs can be shared."""
+    def resume_from(self, opened: bundle.Bundle) -> None:
+        """The run resumes from this checkpoint, whose bytes have all been verified: its packs can be shared."""
         self.resumed_from = opened.record
         self.run = opened.record.run
         self.rollbacks.read(opened.record)
         self._parent = opened.record.id
-        self.pace.go_on(opened.record)
+        self.pace.resume(opened.record)
         self._seq = max(self._seq, opened.record.seq)
         self.trust(opened)
 
@@ -264,7 +264,7 @@ class ExperimentDirectory:
         """Every checkpoint of the experiment, oldest first, whatever run saved it; damaged ones before.
 
         What lies in a directory that another experiment has below this one (a fork, a trial of a sweep) is not
-        of this one, and nothing goes on from it unasked.
+        of this one, and nothing resumes from it unasked.
         """
         found = [
             listed
@@ -291,7 +291,7 @@ class ExperimentDirectory:
             if bundle.is_pinned(self.disk, path):
                 protected = "it is pinned"
             elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
-                protected = "the run went on from it"
+                protected = "the run resumed from it"
             if sizes:
                 files = bundle.file_sizes(self.disk, path)
         except OSError as err:
@@ -310,7 +310,7 @@ class ExperimentDirectory:
         self._sharing.forget(opened.path)
 
     def remove(self, path: str) -> None:
-        """Delete a bundle that retention gave up: only this run's, never the one that the run went on from."""
+        """Delete a bundle that retention gave up: only this run's, never the one that the run resumed from."""
         listed = bundle.look(self.disk, path)
         why = None
         if listed is None:
@@ -320,7 +320,7 @@ class ExperimentDirectory:
         elif listed.record.run != self.run:
             why = "another run saved it"
         elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
-            why = "the run went on from it"
+            why = "the run resumed from it"
         elif FORKED_FROM in listed.record.details:
             why = "the run began with it"
         if why is None:
@@ -372,7 +372,7 @@ class ExperimentDirectory:
 
 @contextmanager
 def failing_as_a_save(path: str) -> Iterator[None]:
-    """Let what a save fails of, besides the disk, be a failed save: the rule knows what to do then."""
+    """Let what a save fails of, besides the disk, be a failed save: the policy knows what to do then."""
     try:
         yield
     except SnapshotTornError as err:

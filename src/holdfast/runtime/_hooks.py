@@ -1,7 +1,7 @@
-"""What happens at each hook of a run, whoever's training loop announces it.
+"""What happens at each hook of a run, whichever training loop announces it.
 
 In this order: *prepare* (a lazy save is sealed before anything writes weights), *check* (a failed save surfaces),
-hear what was asked for from outside, *look* whether everything is finite, find what is *due*, *save* it, *keep* a copy
+hear what was requested from outside, *look* whether everything is finite, find what is *due*, *save* it, *keep* a copy
 of the step, and *obey* a signal.
 """
 
@@ -50,7 +50,7 @@ class Hooks:
 
         Args:
             sessions: whose policies count this hook, in the order in which they save.
-            parts: asked for what a checkpoint holds; `ahead`, for what comes next.
+            parts: called for what a checkpoint holds; `ahead`, for what comes next.
             losses: names of metrics that are to be finite, besides `monitor` and those with "loss" in their name.
             watching: who says whether the run is finite; by default `sessions`.
 
@@ -71,7 +71,7 @@ class Hooks:
         for session, reason in due:
             self.pending.pop(0)
             was_taken = session.save(moment, parts, reason=reason, metrics=metrics, ahead=ahead)
-            is_saved |= was_taken and session.rule.mode == "disk"
+            is_saved |= was_taken and session.policy.mode == "disk"
         if directory is not None:
             self.last_step.keep(sessions, moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()

@@ -52,7 +52,7 @@ class LastStep:
 
         A policy with `Overhead` keeps the copy that it has until it can afford another.
         """
-        session = next((one for one in sessions if one.rule.save_on_exception is True), None)
+        session = next((one for one in sessions if one.policy.save_on_exception is True), None)
         if moment.hook not in COMPLETE:
             return
         if (
@@ -70,7 +70,7 @@ class LastStep:
         self.forget()
         began_s = time.perf_counter()
         try:
-            snapshot = states.capture(state(), buffers=self._buffers, exclude=session.rule.exclude)
+            snapshot = states.capture(state(), buffers=self._buffers, exclude=session.policy.exclude)
         except MemoryError:
             logger.warning(
                 "there is no memory for a copy of the step: a failure of the next one will lose it"
@@ -87,7 +87,7 @@ class LastStep:
     def rescue(self, error: BaseException) -> None:
         """Save the copy, because of this error. A failure of that is only logged."""
         if isinstance(error, DivergenceError):
-            self.forget()  # the step was complete, and what it came to is what nobody wants
+            self.forget()  # the step was complete, but it diverged: not worth saving
             return
         kept, self._kept = self._kept, None
         if kept is not None:

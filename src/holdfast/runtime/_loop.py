@@ -1,7 +1,7 @@
-"""`Loop`: what somebody else's training loop needs to be killed at any instant and to go on.
+"""`Loop`: makes any training loop resumable, whenever it is killed.
 
-The loop announces its hooks; a rule says when to save; live objects, the loop's own position, what was
-logged and the random streams are one checkpoint. Every integration stands on this.
+The loop announces its hooks; a policy says when to save; live objects, the loop's own position, what was
+logged and the random states are one checkpoint. Every integration stands on this.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
-from ._manual import save_by_hand
+from ._manual import save_manually
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
 from ._resuming.hyperparameters import check_override, merged, options_of, settle
 from ._resuming.options import Resume, Wanted
 from ._resuming.report import ResumeReport, Resumption
-from ._resuming.resume import go_on
+from ._resuming.resume import resume_from
 from ._session import Session
 from ._table import Table
 
@@ -41,10 +41,10 @@ _WITHOUT = (
 
 @final
 class Loop:
-    """A loop's hold on its directory, its rule, and the live objects that it trains.
+    """A loop's hold on its directory, its policy, and the live objects that it trains.
 
     Args:
-        directory: where checkpoints go, unless the rule has a directory of its own.
+        directory: where checkpoints go, unless the policy has a directory of its own.
         checkpointing: when to save, to disk; a copy of it if it has a parent already.
         objects: live objects and plain values by name: all that decides what comes next. A value that is
             not changed in place (a number, a JAX array) is replaced in this mapping by a restore, and has to be
@@ -57,11 +57,11 @@ class Loop:
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
 
     Attributes:
-        run: the run's id; that of the checkpoint, once it goes on from one.
+        run: the run's id; that of the checkpoint, once it resumes from one.
         results: what was logged: a table that only grows.
 
     Raises:
-        UsageError: the rule cannot work, or an object has a name of the library's own.
+        UsageError: the policy cannot work, or an object has a name of the library's own.
         RunActiveError: another live run uses the directory.
         SaveError: the directory cannot be written.
     """
@@ -79,9 +79,9 @@ class Loop:
         untrained: Sequence[str] = (),
     ) -> None:
         self.label = check_label(label)
-        self.rule = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
-        settle_mode(self.rule, on_disk=True)
-        if self.rule.mode != "disk":
+        self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
+        settle_mode(self.policy, on_disk=True)
+        if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
         self.objects = state.named(objects, reserved=RESERVED)
         self.run = secrets.token_hex(16)
@@ -94,18 +94,20 @@ class Loop:
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
-        folder = Path(place(self.rule.directory or directory))
+        folder = Path(place(self.policy.directory or directory))
         directory = place(directory)
         self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
-        self._session = Session(self.rule, "train", self.label, self._directory, folder, untrained=untrained)
+        self._session = Session(
+            self.policy, "train", self.label, self._directory, folder, untrained=untrained
+        )
         self._folder = folder
         self._hooks = Hooks(self._directory)
-        self.rule.reset()
-        self._directory.share_with(self.rule.write.trusted)
+        self.policy.reset()
+        self._directory.share_with(self.policy.write.trusted)
 
-    # --- going on ---------------------------------------------------------------------------------
+    # --- resuming ---------------------------------------------------------------------------------
 
-    def go_on(self, resume: Resume | Wanted | None) -> Mapping[str, Any] | None:
+    def resume(self, resume: Resume | Wanted | None) -> Mapping[str, Any] | None:
         """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
 
         The global random states are *not* set: the loop does so with `finish_resume`, once it has
@@ -115,24 +117,24 @@ class Loop:
             UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
-            CheckpointNotFoundError, DamagedError: as `go_on` of the session.
+            CheckpointNotFoundError, DamagedError: as `resume` of the session.
         """
         resume = Resume(False) if resume is None else Resume.of(resume)
         check_override(resume.overridden, self._options)
         self._asked = resume
         if resume.wanted is None:
             return None
-        found = go_on(
+        found = resume_from(
             self._directory,
             resume.wanted,
             self._load,
-            healthy=self._session.watch.shuns_infinity,
+            finite_only=self._session.watch.shuns_infinity,
         )
         if found is None:
             return None
         self._resumption, saved = found
         self._resumption.add(self._changed)
-        self._session.go_on(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
+        self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self._streams = saved["random"]
@@ -148,7 +150,7 @@ class Loop:
         ):
             raise PlanMismatchError([_is_no_run(opened.path)])
         differences = [
-            f"{path!r} was left out, and no run goes on without it"
+            f"{path!r} was left out, and no run resumes without it"
             for path in state.all_left_out(tree)
             if path.partition("/")[0] in RESERVED
         ]
@@ -168,7 +170,7 @@ class Loop:
             dict(self.objects),
             strict=self._asked.strict,
             verify=verify,
-            keep=self.rule.exclude,
+            keep=self.policy.exclude,
         )
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
@@ -216,16 +218,16 @@ class Loop:
         return None if self._resumption is None else self._resumption.report
 
     def roll_back(self, why: DivergenceError) -> Mapping[str, Any]:
-        """Put the checkpoint that `why` names into the objects, as `go_on` does; returns the position that was saved.
+        """Put the checkpoint that `why` names into the objects, as `resume` does; returns the position that was saved.
 
-        Afterwards the random streams are others than they were (see `session._divergence`).
+        Afterwards the random states are others than they were (see `session._divergence`).
         """
         assert why.newest_finite is not None
         listed = bundle.look(self._directory.disk, why.newest_finite)
         if listed is None or listed.record is None:
             raise why
         self._directory.rollbacks.begin(why.why, listed.record)
-        saved = self.go_on(replace(self._asked, source=listed))
+        saved = self.resume(replace(self._asked, source=listed))
         assert saved is not None
         return saved
 
@@ -249,14 +251,14 @@ class Loop:
         metrics: Mapping[str, float] | None = None,
         losses: Collection[str] = (),
     ) -> None:
-        """The loop is at this hook, everything that belongs to it done: count it, and save if the rule says so.
+        """The loop is at this hook, everything that belongs to it done: count it, and save if the policy says so.
 
         `losses`: names of metrics that are to be finite, besides `monitor` and those with "loss" in their name.
 
         Raises:
             SaveError: an earlier save in the background has failed, or this one did.
             Preempted: a signal has told the run to leave, and its state is saved.
-            DivergenceError: what is trained is not finite any more, and the rule minds; nothing was saved now.
+            DivergenceError: what is trained is not finite any more, and the policy minds; nothing was saved now.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
         self._hooks.prepare(hook)
@@ -269,11 +271,11 @@ class Loop:
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
-        """Inside, nothing that a checkpoint holds is changed, but for random streams: what is read from data, say.
+        """Inside, nothing that a checkpoint holds is changed, but for random states: what is read from data, say.
 
-        If it raises, and the rule says so, the run is saved as it was before.
+        If it raises, and the policy says so, the run is saved as it was before.
         """
-        if not self.rule.save_on_exception:
+        if not self.policy.save_on_exception:
             yield
             return
         position, streams = self._position(), rng.capture_state()
@@ -287,7 +289,7 @@ class Loop:
             raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
-        """Save now under this name, whatever the rule says; returns the bundle's path once it is committed.
+        """Save now under this name, whatever the policy says; returns the bundle's path once it is committed.
 
         Raises:
             UsageError: the name cannot be one.
@@ -295,7 +297,7 @@ class Loop:
             SaveError: the disk refused.
         """
         check_name(name)
-        return save_by_hand(
+        return save_manually(
             self._directory,
             str(self._folder),
             name,
@@ -303,8 +305,8 @@ class Loop:
             kind="train",
             moment=self.moment,
             metrics=metrics,
-            durability=self.rule.write.durability,
-            exclude=self.rule.exclude,
+            durability=self.policy.write.durability,
+            exclude=self.policy.exclude,
             overwrite=overwrite,
             ahead=self._ahead(),
             may_be_infinite=self._session.may_be_infinite,
@@ -318,7 +320,7 @@ class Loop:
                 "id": self.run,
                 "label": self.label,
                 "position": self._position(),
-                "counters": self.rule.get_counters(),
+                "counters": self.policy.get_counters(),
                 "streams_at_start": self._streams_at_start,
                 "options": self._options,
             },
@@ -359,12 +361,12 @@ class Loop:
     def holding(self) -> Iterator[None]:
         """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
         try:
-            with self._directory.calls.heeding([self.rule]):
+            with self._directory.calls.heeding([self.policy]):
                 yield
                 self.wait()
                 self.look()
         except BaseException as err:
-            if self.rule.save_on_exception:
+            if self.policy.save_on_exception:
                 self._hooks.last_step.rescue(err)
                 self._directory.tell_loss()
             raise

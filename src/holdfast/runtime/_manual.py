@@ -1,4 +1,4 @@
-"""Checkpoints that somebody asks for, whatever the rules say. No rule counts, keeps or deletes them."""
+"""Checkpoints saved on request, whatever the policies say. No policy counts, keeps or deletes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._directory import ExperimentDirectory
 from ._resuming.expected import Ahead
 
 
-def save_by_hand(
+def save_manually(
     directory: ExperimentDirectory,
     folder: str,
     name: str,
@@ -40,7 +40,7 @@ def save_by_hand(
         kind=kind,
         moment=replace(moment, hook=MANUAL),
         metrics=metrics or {},
-        reason="asked for by hand",
+        reason="saved on request",
         blocked_s=0.0,
         durability=durability,
         ahead=ahead,

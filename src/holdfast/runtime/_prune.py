@@ -1,4 +1,4 @@
-"""Choosing what to keep of a directory by hand, in two halves: `plan` looks and judges, `prune` removes."""
+"""Pruning a directory on request, in two halves: `plan` looks and judges, `prune` removes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def plan(
         if record.run != run:
             verdicts.append(Verdict(path, record, True, "another run saved it"))
         elif record.moment.hook == MANUAL:
-            verdicts.append(Verdict(path, record, True, "saved by hand"))
+            verdicts.append(Verdict(path, record, True, "saved on request"))
         else:
             saved = Saved(path, record, _protected(disk, path, record, origin))
             if budget_of(keep) is not None:
@@ -112,7 +112,7 @@ def _run(listed: Sequence[tuple[str, CheckpointRecord]], run: str | None) -> str
 
 
 def _resumed_from(own: Sequence[CheckpointRecord]) -> str | None:
-    """The id of the checkpoint that the process which saved the newest went on from, where it is recorded."""
+    """The id of the checkpoint that the process which saved the newest resumed from, where it is recorded."""
     resume = own[-1].details.get("resume") if own else None
     origin = resume.get("from") if isinstance(resume, Mapping) else None
     return origin if isinstance(origin, str) else None
@@ -121,4 +121,4 @@ def _resumed_from(own: Sequence[CheckpointRecord]) -> str | None:
 def _protected(disk: Storage, path: str, record: CheckpointRecord, origin: str | None) -> str | None:
     if bundle.is_pinned(disk, path):
         return "it is pinned"
-    return "the run went on from it" if record.id == origin else None
+    return "the run resumed from it" if record.id == origin else None

@@ -46,17 +46,17 @@ class Calls:
         self._call: str | None = None  # not answered yet
 
     @contextmanager
-    def heeding(self, rules: Iterable[Checkpointing]) -> Iterator[None]:
-        """Note the signals that these rules name, and leave as they say if one came after the last hook."""
-        rules = list(rules)
-        told = [rule.save_on_preemption for rule in rules if rule.save_on_preemption is not None]
+    def heeding(self, policies: Iterable[Checkpointing]) -> Iterator[None]:
+        """Note the signals that these policies name, and leave as they say if one came after the last hook."""
+        policies = list(policies)
+        told = [policy.save_on_preemption for policy in policies if policy.save_on_preemption is not None]
         waits = [each.deadline_s for each in told if each.deadline_s is not None]
         self._exit_code = told[0].exit_code if told else 0
         with self._watch.watching(
-            [each for rule in rules for each in rule.signals],
+            [each for policy in policies for each in policy.signals],
             deadline_s=min(waits, default=None),
             exit_code=self._exit_code,
-            interrupts=any(rule.save_on_exception for rule in rules),
+            interrupts=any(policy.save_on_exception for policy in policies),
         ):
             yield
             self._heard = self._watch.told
@@ -70,7 +70,7 @@ class Calls:
             self._heard = self._watch.told
             self._call = "Ctrl+C" if self._heard is signal.SIGINT else f"told to leave ({self._heard.name})"
         elif self._call is None and self._is_file_there():
-            self._call = f"asked for by the file {SAVE_NOW}"
+            self._call = f"requested by the file {SAVE_NOW}"
 
     def answer(self) -> str | None:
         """What was heard, as the reason of a save; None if nothing was, or it has been answered."""

@@ -1,4 +1,4 @@
-"""`Run`: a training loop of your own, in any framework, that can be killed at any instant and goes on.
+"""`Run`: a training loop of your own, in any framework, that can be killed at any instant and resumes.
 
 with holdfast.Run("runs/gpt", {"model": model, "optimizer": optimizer}) as run:
     for epoch in run.epochs(10):
@@ -43,7 +43,7 @@ _END = object()
 class Run:
     """A loop of your own: which epoch and batch it is at, what it trains, what it has logged.
 
-    Entering the `with` block puts the newest whole checkpoint into the objects, if there is one; the loops
+    Entering the `with` block puts the newest complete checkpoint into the objects, if there is one; the loops
     over `epochs`, `batches` and `steps` then begin where it was. Leaving it waits until all is committed.
 
     Args:
@@ -69,7 +69,7 @@ class Run:
         UsageError: the policy cannot work here, or `state` is not a mapping from names to objects.
         PlanMismatchError, StateMismatchError: the checkpoint does not fit the objects; nothing was changed.
         RunActiveError: another live run uses the directory.
-        DivergenceError: what is trained is not finite any more, and the rule says to stop.
+        DivergenceError: what is trained is not finite any more, and the policy says to stop.
         DamagedError: there are checkpoints, and none can be used.
     """
 
@@ -123,7 +123,7 @@ class Run:
         if self._updates is not None:
             self._stack.callback(self._updates.close)
         try:
-            saved = self._loop.go_on(self._resume)
+            saved = self._loop.resume(self._resume)
             if saved is None:
                 self._announce("phase_start")
             else:
@@ -151,22 +151,22 @@ class Run:
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
         _check_count("n_epochs", n_epochs)
-        while self._goes_on(lambda: self.epoch < n_epochs or self._within is not None):
+        while self._has_more(lambda: self.epoch < n_epochs or self._within is not None):
             if self._within is None:
-                self._arrive()
+                self._finish_resume()
                 self.batch, self._within, self._ended = 0, "epoch", None
                 self._announce("epoch_start", epoch=self.epoch)
                 if self.diverged:
                     continue
             elif self._within == "epoch":
-                self._arrive()
+                self._finish_resume()
             yield self.epoch
             if not self.diverged:
-                self._arrive()
+                self._finish_resume()
                 self._finish_epoch()
-        self._arrive()
+        self._finish_resume()
 
-    def _goes_on(self, has_more: Callable[[], bool]) -> bool:
+    def _has_more(self, has_more: Callable[[], bool]) -> bool:
         """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
         while True:
             if self._ended == "stopped":
@@ -188,11 +188,11 @@ class Run:
         """The batches of `data` still to come in this epoch, as `data` gives them; once in an epoch.
 
         A `DataLoader`, a loader with a state of its own, a list of batches, or a `holdfast.data.Dataset` (then
-        `batch_size` and `seed` are used) goes on in mid-epoch; see `holdfast.data.batches_of`. Code between
+        `batch_size` and `seed` are used) resumes in mid-epoch; see `holdfast.data.batches_of`. Code between
         `epochs` and this runs again when an epoch is entered in its middle; code after it does not.
 
         Raises:
-            UsageError: not inside `epochs`, a second time in one epoch, or the data cannot go on here.
+            UsageError: not inside `epochs`, a second time in one epoch, or the data cannot resume here.
         """
         if self._within in (None, "step") or (self._within != "epoch" and not self._is_behind):
             raise UsageError(
@@ -206,7 +206,7 @@ class Run:
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"
-            self._arrive(source)
+            self._finish_resume(source)
         else:
             if is_resumed:  # between two epochs: only now are the data here
                 self._loop.add_differences(self._differences(source))
@@ -215,7 +215,7 @@ class Run:
         num_batches = source.num_batches
         try:
             while not is_over and (num_batches is None or self.batch < num_batches):
-                if not self._announced:  # before the batch is taken, so that going on from here takes it
+                if not self._announced:  # before the batch is taken, so that resuming from here takes it
                     self._announced = True
                     self._announce("batch_start", epoch=self.epoch, batch=self.batch)
                     if self.diverged:
@@ -234,8 +234,8 @@ class Run:
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
         _check_count("n_steps", n_steps)
-        while self._goes_on(lambda: self._steps < n_steps):
-            self._arrive()
+        while self._has_more(lambda: self._steps < n_steps):
+            self._finish_resume()
             self._within, self._ended = "step", None
             if not self._announced:
                 self._announced = True
@@ -245,7 +245,7 @@ class Run:
             yield self._steps
             self._finish_batch(self._steps)
         self._within = None
-        self._arrive()
+        self._finish_resume()
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Keep numbers (Python's, or arrays of one element) as columns of `results`; with a checkpoint go the latest.
@@ -263,7 +263,7 @@ class Run:
     def save(self, name: str, *, overwrite: bool = True) -> Path:
         """Save now, under this name; returns the bundle's path once it is committed.
 
-        Inside a batch the batch counts as not done: going on from here does it again, from the objects as
+        Inside a batch the batch counts as not done: resuming from here does it again, from the objects as
         they are now. Best called between batches.
 
         Raises:
@@ -303,12 +303,12 @@ class Run:
 
     @property
     def last_resume(self) -> ResumeReport | None:
-        """From where it went on, and how exactly; None if from scratch."""
+        """From where it resumed, and how exactly; None if from scratch."""
         return self._loop.last_resume
 
     @property
     def diverged(self) -> bool:
-        """Whether a rollback is due: it happens as soon as the outer loop, over epochs or steps, goes on.
+        """Whether a rollback is due: it happens as soon as the outer loop, over epochs or steps, continues.
 
         Code between the end of `batches` and there still runs once. What it does to the run's objects is undone;
         what it does elsewhere (a file, a message) it should leave out while this is true.
@@ -326,7 +326,7 @@ class Run:
         return self._loop.accounting
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random streams."""
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states."""
         return self._loop.state_digest()
 
     # --- its position -----------------------------------------------------------------------------
@@ -396,11 +396,11 @@ class Run:
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
         if self._updates is not None:
-            self._updates.go_on(saved["updates"], saved["gradients"])
+            self._updates.resume(saved["updates"], saved["gradients"])
         self._saved_data, self._is_behind = saved["data"], True
         self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
 
-    def _arrive(self, source: BatchSource | None = None) -> None:
+    def _finish_resume(self, source: BatchSource | None = None) -> None:
         """The loop is where the checkpoint was: from here on everything is as it would have been. `source`: of the data, if known."""
         if self._is_behind:
             self._is_behind = False

@@ -1,4 +1,4 @@
-"""`Session`: joins a `Checkpointing` rule to a run. It saves when the rule says so, and keeps what it says."""
+"""`Session`: joins a `Checkpointing` policy to a run. It saves when the policy says so, and keeps what it says."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ Taken = MemorySnapshot | LazySnapshot | LiveSnapshot
 
 
 class Session:
-    """One rule at work: in a train phase (kind "train") or around an experiment (kind "experiment").
+    """One policy at work: in a train phase (kind "train") or around an experiment (kind "experiment").
 
     Args:
-        rule: the rule and its ledger, which this session fills.
+        policy: the policy and its ledger, which this session fills.
         kind: which of the two tables of names and keys holds.
         label: the phase's or experiment's label, for names.
-        directory: the experiment's directory; None if the rule keeps its checkpoints in memory.
+        directory: the experiment's directory; None if the policy keeps its checkpoints in memory.
         folder: where bundles go; in or outside of `directory`.
-        untrained: patterns of paths of what is saved and not trained: NaN and infinity are no sickness there.
+        untrained: patterns of paths of what is saved and not trained: NaN and infinity are no divergence there.
     """
 
     def __init__(
         self,
-        rule: Checkpointing,
+        policy: Checkpointing,
         kind: Kind,
         label: str,
         directory: ExperimentDirectory | None,
@@ -66,23 +66,23 @@ class Session:
         *,
         untrained: Sequence[str] = (),
     ) -> None:
-        if rule.mode == "disk" and (directory is None or folder is None):
+        if policy.mode == "disk" and (directory is None or folder is None):
             raise UsageError(
                 f"{label!r} saves to disk and has no directory: pass directory= to its Checkpointing."
             )
-        self.rule, self.label = rule, label
+        self.policy, self.label = policy, label
         self.kind: Kind = kind
         self._directory, self._folder = directory, folder
-        by_design = rule.on_divergence.may_be_infinite if rule.on_divergence else ()
+        by_design = policy.on_divergence.may_be_infinite if policy.on_divergence else ()
         self.may_be_infinite = (*by_design, *untrained)
-        self.watch = Watch(rule.on_divergence)
-        self.memory = InMemory(rule, label)
-        self._past: set[str] = set()  # names that this run saved before the moment it goes on from
+        self.watch = Watch(policy.on_divergence)
+        self.memory = InMemory(policy, label)
+        self._past: set[str] = set()  # names that this run saved before the moment it resumes from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
         self._owes = False  # a save was given up, so the next hook makes up for it
-        self._insists = False  # the save that is due was asked for, and is not skipped
-        on_disk = rule.mode == "disk" and directory is not None
+        self._insists = False  # the save that is due was requested, and is not skipped
+        on_disk = policy.mode == "disk" and directory is not None
         self._pace = directory.pace if on_disk and directory is not None else Pace()
         self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
 
@@ -100,24 +100,24 @@ class Session:
     def _asked(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:
             return None
-        if self.rule.take_request():
-            return "asked for by request()"
-        if self._directory is None or self.rule.mode == "memory":
+        if self.policy.take_request():
+            return "requested by request()"
+        if self._directory is None or self.policy.mode == "memory":
             return None
         return self._directory.calls.answer()
 
     def _planned(self, moment: Moment) -> str | None:
         directory = self._directory
-        is_busy = self.rule.mode == "disk" and directory is not None and directory.writer.is_busy
+        is_busy = self.policy.mode == "disk" and directory is not None and directory.writer.is_busy
         spent = self._pace.spent(is_busy=is_busy)
-        reason, at_hook = self.rule.explain(moment.hook, spent), self.rule.explain(moment.hook)
-        self.rule.should_save(moment.hook, spent)  # counts it
+        reason, at_hook = self.policy.explain(moment.hook, spent), self.policy.explain(moment.hook)
+        self.policy.should_save(moment.hook, spent)  # counts it
         if reason is not None:
             self._owes = False
             return reason
         if at_hook is not None:
             logger.info("put off a save (%s): it is not time yet", at_hook)
-        if self._owes and self.rule.overwrite and moment.hook in self.rule.save_on:
+        if self._owes and self.policy.overwrite and moment.hook in self.policy.save_on:
             self._owes = False
             return f"{moment.hook}, in place of one that was given up"
         if self._is_end_of_replay(moment):
@@ -126,7 +126,7 @@ class Session:
 
     def _is_end_of_replay(self, moment: Moment) -> bool:
         replay = asked()
-        if replay is None or self._folder is None or moment.hook not in {*self.rule.save_on, *TIMED}:
+        if replay is None or self._folder is None or moment.hook not in {*self.policy.save_on, *TIMED}:
             return False
         return is_end(self._path(self._name(moment)), moment)
 
@@ -141,23 +141,23 @@ class Session:
     ) -> bool:
         """Take what `state` gives (live objects by name), or what it is, and keep it as a checkpoint.
 
-        On disk it is committed in the background if the rule says so. Once it is committed, what the rule gives
+        On disk it is committed in the background if the policy says so. Once it is committed, what the policy gives
         up for it is deleted. `ahead` says what comes next, for the record. Nothing is done, and False returned, if
-        another save is still being written, this hook will come again, and the rule says to skip then.
+        another save is still being written, this hook will come again, and the policy says to skip then.
 
         Raises:
             SaveError: the disk refused, and nothing was to be done in the background.
             UnsupportedStateError: something cannot be saved.
         """
-        key, name, exclude = self._key(moment), self._name(moment), self.rule.exclude
-        if self._directory is None or self.rule.mode == "memory":
+        key, name, exclude = self._key(moment), self._name(moment), self.policy.exclude
+        if self._directory is None or self.policy.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
             self.memory.keep(key, taken)
             self._pace.kept(moment.step, watch)
             return True
         directory = self._directory
-        may_skip = self.rule.write.busy == "skip" and moment.hook in COME_AGAIN and not self._insists
+        may_skip = self.policy.write.busy == "skip" and moment.hook in COME_AGAIN and not self._insists
         if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
             directory.accounting.skipped += 1
@@ -165,7 +165,7 @@ class Session:
         watch = self._pace.begin()
         watch.waited_s = directory.writer.settle()
         is_taken = isinstance(state, MemorySnapshot)
-        snapshot = state if is_taken else directory.taking.take(state(), self.rule)
+        snapshot = state if is_taken else directory.taking.take(state(), self.policy)
         draft = directory.draft(
             name,
             kind=self.kind,
@@ -173,7 +173,7 @@ class Session:
             metrics=metrics,
             reason=reason,
             blocked_s=watch.blocked_s(),
-            durability=self.rule.write.durability,
+            durability=self.policy.write.durability,
             ahead=ahead(),
         )
         if snapshot.is_live:
@@ -189,8 +189,8 @@ class Session:
         return True
 
     def affords_copy(self) -> bool:
-        """Whether the rule lets training wait for a copy of a step, for a save that may never come."""
-        return self._pace.affords_copy(self.rule.when)
+        """Whether the policy lets training wait for a copy of a step, for a save that may never come."""
+        return self._pace.affords_copy(self.policy.when)
 
     def copied(self, seconds: float) -> None:
         """Training has waited so long for such a copy."""
@@ -209,7 +209,7 @@ class Session:
     ) -> None:
         """Save the last complete step, because `error` has come after it; a failure of that is only logged.
 
-        `streams`: the global random streams as they were then.
+        `streams`: the global random states as they were then.
         """
         assert self._directory is not None
         try:
@@ -244,17 +244,17 @@ class Session:
                 return None
         finally:
             taken.release()
-        self._going += self.rule.record_disk(key, self._path(draft.name))
-        self._going += given_up(directory, self.rule, self._told)
+        self._going += self.policy.record_disk(key, self._path(draft.name))
+        self._going += given_up(directory, self.policy, self._told)
         self._delete_evicted(directory)
-        thin(directory, self.rule, self._told)
+        thin(directory, self.policy, self._told)
         self._tell(record)
         return record
 
     def _tell(self, record: CheckpointRecord) -> None:
-        if self.rule.on_saved is not None:
+        if self.policy.on_saved is not None:
             try:
-                self.rule.on_saved(record)
+                self.policy.on_saved(record)
             except Exception:  # what counts checkpoints must not end what makes them
                 logger.exception("on_saved has failed for %s, which is saved all the same", record.name)
 
@@ -270,9 +270,9 @@ class Session:
     def _write(
         self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot, watch: Stopwatch
     ) -> CheckpointRecord | None:
-        """What was committed; if nothing was, the rule is content with a warning."""
-        overwrite = self.rule.overwrite or draft.name in self._replaceable
-        patience_s = list(_RETRY_AFTER_S) if self.rule.write.errors == "retry" else []
+        """What was committed; if nothing was, the policy is content with a warning."""
+        overwrite = self.policy.overwrite or draft.name in self._replaceable
+        patience_s = list(_RETRY_AFTER_S) if self.policy.write.errors == "retry" else []
         while True:
             try:
                 record = directory.save(
@@ -281,7 +281,7 @@ class Session:
                     snapshot,
                     overwrite=overwrite,
                     watch=watch,
-                    when=self.rule.when,
+                    when=self.policy.when,
                     may_be_infinite=self.may_be_infinite,
                 )
                 self.watch.saw(record)
@@ -290,8 +290,8 @@ class Session:
                 if patience_s:
                     logger.warning("%s Trying again.", err)
                     time.sleep(patience_s.pop(0))
-                elif self.rule.write.errors == "warn":
-                    logger.warning("%s Training goes on without it.", err)
+                elif self.policy.write.errors == "warn":
+                    logger.warning("%s Training continues without it.", err)
                     directory.accounting.failures += 1
                     self._pace.failed(watch)
                     return None
@@ -299,12 +299,12 @@ class Session:
                     raise
 
     def refuse_taken(self, moments: Iterable[Moment]) -> None:
-        """Before training: fail if the rule must not overwrite and one of these saves would have to.
+        """Before training: fail if the policy must not overwrite and one of these saves would have to.
 
         Raises:
             CheckpointExistsError: a checkpoint of a name that will be needed exists, or two will need one name.
         """
-        if self.rule.overwrite or self.rule.mode == "memory" or self._directory is None:
+        if self.policy.overwrite or self.policy.mode == "memory" or self._directory is None:
             return
         taken = set()
         for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0):
@@ -322,37 +322,37 @@ class Session:
                 raise CheckpointExistsError(self._path(name))
             seen.add(name)
 
-    def go_on(
+    def resume(
         self, counters: Mapping[str, int], own: Iterable[bundle.Listed], after: CheckpointRecord
     ) -> None:
         """Know what an uninterrupted run would know after `after`: from this run's records, `own`, by age."""
         self.watch.forget()
-        self.rule.reset()
-        self.rule.set_counters(counters)
+        self.policy.reset()
+        self.policy.set_counters(counters)
         for listed in own:
             record = listed.record
             if record is None or not self._is_mine(listed, record):
                 continue
             # An older one may be of later training: the run went back behind it, by name, once before.
             if record.age_key <= after.age_key and record.moment.step <= after.moment.step:
-                self._going += self.rule.record_disk(self._key(record.moment), listed.path)
+                self._going += self.policy.record_disk(self._key(record.moment), listed.path)
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
         if self._directory is not None:
             # A kill may have come between a commit and what was given up for it: that is still to go.
-            self._going += given_up(self._directory, self.rule, self._told)
+            self._going += given_up(self._directory, self.policy, self._told)
             if self._directory.resumption is not None:
-                self._directory.resumption.tell(self.rule.on_saved)
+                self._directory.resumption.tell(self.policy.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
-        saved_by_a_rule = record.moment.hook != MANUAL
-        return saved_by_a_rule and record.kind == self.kind and listed.path == self._path(record.name)
+        saved_by_a_policy = record.moment.hook != MANUAL
+        return saved_by_a_policy and record.kind == self.kind and listed.path == self._path(record.name)
 
     def _delete_evicted(self, directory: ExperimentDirectory) -> None:
-        spare = spared(directory, self.rule, self._going)
+        spare = spared(directory, self.policy, self._going)
         for evicted in self._going:
-            if evicted.path is None or self.rule.is_named(evicted.path) or evicted == spare:
+            if evicted.path is None or self.policy.is_named(evicted.path) or evicted == spare:
                 continue
             directory.remove(str(evicted.path))
         self._going = [] if spare is None else [spare]
@@ -362,13 +362,13 @@ class Session:
 
     def _key(self, moment: Moment) -> Key:
         if self.kind == "train":
-            return training_key(self.rule, moment)
-        return experiment_key(self.rule, moment, self._unit(moment))
+            return training_key(self.policy, moment)
+        return experiment_key(self.policy, moment, self._unit(moment))
 
     def _name(self, moment: Moment) -> str:
         if self.kind == "train":
-            return training_name(self.rule, moment, self.label)
-        return experiment_name(self.rule, moment, self._unit(moment))
+            return training_name(self.policy, moment, self.label)
+        return experiment_name(self.policy, moment, self._unit(moment))
 
     def _unit(self, moment: Moment) -> str:
         """The label of the phase or group around which an experiment's hook is."""

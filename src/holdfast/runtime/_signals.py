@@ -89,7 +89,7 @@ class SignalWatch:
                 self._close_pipe()
 
     def stand_down(self) -> None:
-        """What was asked for is done: the deadline no longer counts."""
+        """What was requested is done: the deadline no longer counts."""
         self._tell_watchdog(b"d")
 
     def seconds_since_told(self) -> float:
@@ -141,7 +141,7 @@ class SignalWatch:
     def _begin_as_child(self) -> None:
         """A fork is no run: SIGTERM ends it as ever, and what else is watched is its parent's affair.
 
-        A data loading worker that dies of a signal meant for the whole job would end the step that is to be finished.
+        A data loading worker that dies of a signal meant for the entire job would end the step that is to be finished.
         """
         for each, before in self._before.items():
             if signal.getsignal(each) == self._note:
@@ -161,7 +161,7 @@ def _keep_deadline(told: socket.socket, deadline_s: float, exit_code: int) -> No
         return
     logger.error(
         "the deadline of %g s has passed before a checkpoint was committed: leaving. The last one committed is "
-        "what the next run goes on from.",
+        "what the next run resumes from.",
         deadline_s,
     )
     for stream in (sys.stdout, sys.stderr):

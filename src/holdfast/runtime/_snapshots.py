@@ -12,7 +12,7 @@ from ..state import Buffers, LazySnapshot, LiveSnapshot, MemorySnapshot
 
 logger = logging.getLogger("holdfast")
 
-_CHECKED = 2  # lazy snapshots of a run that are compared with live memory whatever the rule says
+_CHECKED = 2  # lazy snapshots of a run that are compared with live memory whatever the policy says
 
 
 class Taking:
@@ -23,28 +23,28 @@ class Taking:
         self._lazy = True
         self._unchecked = _CHECKED
 
-    def take(self, value: Any, rule: Checkpointing) -> MemorySnapshot | LazySnapshot | LiveSnapshot:
-        """The state of `value` as the rule wants it; live if training waits for the save anyway.
+    def take(self, value: Any, policy: Checkpointing) -> MemorySnapshot | LazySnapshot | LiveSnapshot:
+        """The state of `value` as the policy wants it; live if training waits for the save anyway.
 
         It is live, too, if there is no memory for a copy: then training has to wait.
 
         Raises:
             UnsupportedStateError: something cannot be saved.
         """
-        if not rule.write.background:
-            return state.look(value, exclude=rule.exclude)
+        if not policy.write.background:
+            return state.look(value, exclude=policy.exclude)
         try:
-            if rule.snapshot is not None and self._lazy:
-                check = rule.snapshot.check or self._unchecked > 0
-                taken = state.capture_lazily(value, buffers=self.buffers, exclude=rule.exclude, check=check)
+            if policy.snapshot is not None and self._lazy:
+                check = policy.snapshot.check or self._unchecked > 0
+                taken = state.capture_lazily(value, buffers=self.buffers, exclude=policy.exclude, check=check)
                 self._unchecked -= 1
                 return taken
-            return state.capture(value, buffers=self.buffers, exclude=rule.exclude)
+            return state.capture(value, buffers=self.buffers, exclude=policy.exclude)
         except MemoryError:
             logger.warning(
                 "there is no memory for a copy of the state: it is written piece by piece, and training waits"
             )
-            return state.look(value, exclude=rule.exclude)
+            return state.look(value, exclude=policy.exclude)
 
     def stop_being_lazy(self, why: str) -> None:
         """Take every further snapshot of this run by copy."""
@@ -58,17 +58,19 @@ SHARE = 0.25
 
 
 class InMemory:
-    """Enters snapshots into a rule's ledger, and warns once when a rule without `max_to_keep` holds too much."""
+    """Enters snapshots into a policy's ledger, and warns once when a policy without `max_to_keep` holds too much."""
 
-    def __init__(self, rule: Checkpointing, label: str) -> None:
-        self._rule, self._label = rule, label
+    def __init__(self, policy: Checkpointing, label: str) -> None:
+        self._policy, self._label = policy, label
         self._is_told = False
 
     def keep(self, key: Key, taken: MemorySnapshot) -> None:
-        self._rule.record_memory(key, taken)
-        if self._rule.max_to_keep is not None or self._is_told:
+        self._policy.record_memory(key, taken)
+        if self._policy.max_to_keep is not None or self._is_told:
             return
-        held = [snapshot for each in self._rule.keys_by_age if (snapshot := self._rule.get_snapshot(each))]
+        held = [
+            snapshot for each in self._policy.keys_by_age if (snapshot := self._policy.get_snapshot(each))
+        ]
         size_bytes, memory_bytes = sum(each.size_bytes for each in held), machine_memory_bytes()
         if memory_bytes is not None and size_bytes > SHARE * memory_bytes:
             self._is_told = True

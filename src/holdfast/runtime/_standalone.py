@@ -33,7 +33,7 @@ def save(
 ) -> Path:
     """Save a state as a checkpoint of its own; returns its path.
 
-    The checkpoint is there as a whole or not at all, whatever happens meanwhile, and when this returns it would
+    The checkpoint is there completely or not at all, whatever happens meanwhile, and when this returns it would
     survive a power cut. It is listed, verified and compared like any other. A run in the same directory neither
     resumes from it unasked nor removes it.
 

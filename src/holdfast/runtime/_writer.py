@@ -1,4 +1,4 @@
-"""Saves that are committed while training goes on, one after another.
+"""Saves that are committed while training continues, one after another.
 
 Each job runs in a thread of its own that is no daemon: whatever way the interpreter ends, it first waits for
 the job. SIGTERM would end it without: while a job is under way, and if nobody else handles that signal, it

@@ -44,7 +44,7 @@ class Updates:
                 if parameter.grad is not None:
                     self._used[parameter] = _version(parameter.grad)
 
-    def go_on(self, count: int, pending: Mapping[str, Any]) -> None:
+    def resume(self, count: int, pending: Mapping[str, Any]) -> None:
         """Continue from what another process had counted, with the gradients that waited there.
 
         Raises:

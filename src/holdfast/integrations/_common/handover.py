@@ -8,11 +8,11 @@ from typing import Any, final
 
 LIMITS = {
     "snapshot='lazy'": "what the framework hands over is copied at once, for nobody says when it is written next; leave it out",
-    "exclude": "the framework loads its own state as a whole, and could not go on from a part of it; leave it out",
+    "exclude": "the framework loads its own state as one unit, and could not resume from a part of it; leave it out",
     "thin_after": "optimizers are plain arrays among others in what the framework hands over; keep fewer by "
     "max_to_keep or keep",
 }
-"""What of a rule cannot be done where one of these is what is saved, and why; see `checkpointing.Limits`."""
+"""What of a policy cannot be done where one of these is what is saved, and why; see `checkpointing.Limits`."""
 
 
 @final

@@ -1,4 +1,4 @@
-"""Somebody's loader in the hands of somebody else's trainer: it begins and goes on through `holdfast.data`."""
+"""A loader that a framework iterates: it starts and resumes through `holdfast.data`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Disguised:
 
 @final
 class HeldLoader(Disguised):
-    """To all who look at it the loader itself; but each of its iterators can be gone on with in another process.
+    """A transparent proxy for a loader whose iterators can be resumed in another process.
 
     Args:
         loader: what the trainer would iterate.
         epoch: asked at the start of an iterator which epoch it is of.
         allow_reread: as `holdfast.data.batches_of`.
-        state: of this loader in a checkpoint; its first iterator goes on from there.
+        state: of this loader in a checkpoint; its first iterator resumes from there.
         num_ready: so many batches had been read ahead, and are kept by who did: in their place the first iterator gives
             None, and reads nothing for it.
     """
@@ -61,14 +61,14 @@ class HeldLoader(Disguised):
 
     @property
     def source(self) -> BatchSource:
-        """Made when first needed, for trainers go on equipping a loader until they iterate it."""
+        """Made when first needed, for trainers keep equipping a loader until they iterate it."""
         own = vars(self)
         if own["_source"] is None:
             own["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
         return own["_source"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: its position is kept with the run. That it is there says that the loader can go on."""
+        """Nothing: its position is kept with the run. That it is there says that the loader can resume."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

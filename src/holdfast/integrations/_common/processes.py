@@ -10,7 +10,7 @@ import torch.distributed
 
 from ...errors import HoldfastError, Preempted
 
-_GIVE, _GO_ON = "give", "go on"
+_GIVE, _RESUME = "give", "resume"
 
 
 @final
@@ -36,7 +36,7 @@ class Processes:
         except BaseException as err:
             self._broadcast(_word_for(err))
             raise
-        self._broadcast(_GO_ON)
+        self._broadcast(_RESUME)
 
     def follow(self, own: Callable[[], Any]) -> None:
         """In the other processes: wait for process 0, and give it their `own` when it asks.
@@ -44,7 +44,7 @@ class Processes:
         Raises:
             Preempted, KeyboardInterrupt, HoldfastError: process 0 has ended by such an exception.
         """
-        while (word := self._broadcast(None)) != _GO_ON:
+        while (word := self._broadcast(None)) != _RESUME:
             if word != _GIVE:
                 raise _error_of(*word)
             _gathered(own())

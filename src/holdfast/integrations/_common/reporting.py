@@ -14,7 +14,7 @@ class Reporting:
 
     @property
     def last_resume(self) -> ResumeReport | None:
-        """From where it went on, and how exactly; None if from scratch, and where there is no loop."""
+        """From where it resumed, and how exactly; None if from scratch, and where there is no loop."""
         return None if self._loop is None else self._loop.last_resume
 
     @property
@@ -28,7 +28,7 @@ class Reporting:
         return self._known.accounting
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: all that is trained, place, results, random streams."""
+        """BLAKE3 of what two runs have in common at the same place: all that is trained, place, results, random states."""
         return self._known.state_digest()
 
     @property

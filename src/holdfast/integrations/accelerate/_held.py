@@ -18,7 +18,7 @@ from ...data import BATCHES
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, UsageError
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
-from ...runtime import ExperimentDirectory, Resume, Run, save_by_hand
+from ...runtime import ExperimentDirectory, Resume, Run, save_manually
 from ...runtime.torch_updates import Updates
 from .._common.arguments import Abilities, Arguments
 from . import _loaders as loaders
@@ -176,7 +176,7 @@ class Held:
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
         with ExperimentDirectory(folder or ".", run, share=True) as directory:
             return str(
-                save_by_hand(directory, folder or ".", check_name(name), parts, kind="train", moment=moment)
+                save_manually(directory, folder or ".", check_name(name), parts, kind="train", moment=moment)
             )
 
     def load_state(self, input_dir: str | os.PathLike[str] | None = None, **options: Any) -> str:
@@ -184,7 +184,7 @@ class Held:
 
         Without `input_dir`: the newest below the directory.
 
-        The next iterator of a prepared loader then goes on where the loader was.
+        The next iterator of a prepared loader then resumes where the loader was.
 
         Raises:
             CheckpointNotFoundError: there is none.
@@ -201,7 +201,7 @@ class Held:
             try:
                 return self._load(path)
             except DamagedError as err:
-                logger.warning("set aside %s: %s", path, err)
+                logger.warning("skipped %s: %s", path, err)
                 damage = damage or err
         if damage is not None:
             raise damage
@@ -220,7 +220,7 @@ class Held:
                     [f"{path} is of {len(saved)} loaders, and here are {len(self._loaders)}"]
                 )
             state.restore(checkpoint.source, dict(self.parts), verify="first")
-        self._updates.go_on(self._accelerator.step, gradients)
+        self._updates.resume(self._accelerator.step, gradients)
         for loader, where in zip(self._loaders, saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)

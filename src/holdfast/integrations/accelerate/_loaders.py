@@ -1,6 +1,6 @@
 """The loaders that accelerate prepares: they always have the next batch ready before they give one.
 
-That batch was drawn with the random streams of a moment that is gone, so it is kept with the position.
+That batch was drawn with the random states of a moment that is gone, so it is kept with the position.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...errors import UsageError
 from .._common.loader_proxy import Disguised
 
 
-def hold(prepared: Any, *, on_arrival: Callable[[], None] = lambda: None) -> ReadyLoader:
+def hold(prepared: Any, *, on_resumed: Callable[[], None] = lambda: None) -> ReadyLoader:
     """Put a `ReadyLoader` inside of a loader that `Accelerator.prepare` gave; the same one, if it is there already.
 
     Raises:
@@ -23,24 +23,24 @@ def hold(prepared: Any, *, on_arrival: Callable[[], None] = lambda: None) -> Rea
     """
     if type(prepared) is not DataLoaderShard or prepared.use_stateful_dataloader:
         raise UsageError(
-            f"a {type(prepared).__name__} cannot go on exactly here: give Accelerator.prepare() a DataLoader over a "
+            f"a {type(prepared).__name__} cannot resume exactly here: give Accelerator.prepare() a DataLoader over a "
             "dataset with indices, without dispatch_batches and use_stateful_dataloader."
         )
     inside: Any = prepared.base_dataloader
     if type(inside) is not ReadyLoader:
         inside = ReadyLoader(prepared, inside)
         vars(prepared)["base_dataloader"] = inside
-    vars(inside)["_on_arrival"] = on_arrival
+    vars(inside)["_on_arrival"] = on_resumed
     return inside
 
 
 @final
 class ReadyLoader(Disguised):
-    """To all who look at it the plain loader; but its iterators can be gone on with, the batch that was ready included."""
+    """A transparent proxy for the plain loader whose iterators can be resumed, including the batch that was ready."""
 
     def __init__(self, prepared: DataLoaderShard, loader: Any) -> None:
         vars(self).update(_prepared=prepared, _loader=loader, _source=batches_of(loader, raw=True))
-        vars(self).update(_ready=[], _rest=None, _on_arrival=lambda: None)
+        vars(self).update(_ready=[], _rest=None, _on_resumed=lambda: None)
 
     @property
     def source(self) -> BatchSource:
@@ -51,12 +51,12 @@ class ReadyLoader(Disguised):
         return self._give([], self.source.begin(self._prepared.iteration), None) if rest is None else rest
 
     def _give(
-        self, ready: list[Any], rest: Iterator[Any], arrive: Callable[[], None] | None
+        self, ready: list[Any], rest: Iterator[Any], finish_resume: Callable[[], None] | None
     ) -> Iterator[Any]:
         for batch in ready:
             yield batch
-        if arrive is not None:
-            arrive()  # whoever sets the random streams does so before anything is drawn for the batch after
+        if finish_resume is not None:
+            finish_resume()  # whoever sets the random states does so before anything is drawn for the batch after
         for batch in rest:
             vars(self)["_ready"] = [batch]
             yield batch
@@ -66,17 +66,17 @@ class ReadyLoader(Disguised):
         """Where the prepared loader is, between two batches that it gave."""
         ready = [dict(batch) if isinstance(batch, Mapping) else batch for batch in self._ready]
         source, epoch = self.source.get_state(), self._prepared.iteration
-        # The prepared loader counts an epoch only when it is asked for a batch after the last.
+        # The prepared loader counts an epoch only when a batch after the last is requested.
         is_over = source["finished"] and source["epoch"] == epoch and not ready
         return {"source": source, "ready": ready, "epoch": epoch + is_over}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state` with the next iterator. It may leave the random streams scrambled."""
+        """Resume from `state` with the next iterator. It may leave the random states scrambled."""
         self._prepared.set_epoch(state["epoch"])
         rest = self.source.resume(state["source"])
         vars(self)["_ready"] = list(state["ready"])
         if state["ready"] or not state["source"]["finished"]:
-            vars(self)["_rest"] = self._give(list(state["ready"]), rest, self._on_arrival)
+            vars(self)["_rest"] = self._give(list(state["ready"]), rest, self._on_resumed)
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]  # a prepared loader says that it is what is inside

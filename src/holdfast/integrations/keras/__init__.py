@@ -1,9 +1,9 @@
-"""Keras 3, with torch or JAX behind it: a callback that saves by a rule, and goes on bit for bit in the middle of an epoch.
+"""Keras 3, with torch or JAX behind it: a callback that saves by a policy, and resumes bit for bit in the middle of an epoch.
 
-    rule = Checkpointing(save_on=["batch_end", "epoch_end"], every_n=100)
-    model.fit(x, y, epochs=10, callbacks=[HoldfastCallback("runs/mnist", checkpointing=rule)])
+    policy = Checkpointing(save_on=["batch_end", "epoch_end"], every_n=100)
+    model.fit(x, y, epochs=10, callbacks=[HoldfastCallback("runs/mnist", checkpointing=policy)])
 
-An epoch that was left in its middle begins again with the random streams of its start, takes the batches that were
+An epoch that was left in its middle begins again with the random states of its start, takes the batches that were
 trained on already from the data, and lets the model have those that come after.
 """
 

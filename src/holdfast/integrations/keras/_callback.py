@@ -36,10 +36,10 @@ _BETWEEN = ("phase_start", "epoch_end", "phase_end")
 
 @final
 class HoldfastCallback(Reporting, keras.callbacks.Callback):
-    """One `model.fit` in a directory: it goes on from the newest whole checkpoint there, if there is one.
+    """One `model.fit` in a directory: it resumes from the newest complete checkpoint there, if there is one.
 
     Saved are the weights, the optimizer, metrics, seeds, what training has changed in the other callbacks
-    (`EarlyStopping`, `ReduceLROnPlateau`, the history), the place in the data and the random streams.
+    (`EarlyStopping`, `ReduceLROnPlateau`, the history), the place in the data and the random states.
 
     Args:
         directory: where checkpoints are saved, and looked for.
@@ -120,7 +120,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         _open[place] = self
         try:
             with callbacks.expecting():
-                self._saved = loop.go_on(self._arguments.resume)
+                self._saved = loop.resume(self._arguments.resume)
             self._skipping = Skipping(model, self._let_go)
             tell_of_errors(listed, iterator, self._let_go)
             if self._saved is None:
@@ -138,7 +138,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     def _before_epoch(self, epoch: int) -> None:
         self._model._initial_epoch = None  # it is for one fit
         if self._saved is not None and self._saved["at"] in _BETWEEN:
-            self._arrive()
+            self._finish_resume()
             self._model.reset_metrics()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -146,7 +146,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             rng.restore_state(saved["before"])
             set_seeds(saved["seeds_before"])
             self._skipping.skip(saved["batch"], self._model.get_metrics_result())
-            self._arrive_at("epoch_start")
+            self._finish_resume_at("epoch_start")
             return
         self._epoch, self._batch = epoch, 0
         self._before, self._seeds_before = rng.capture_state(), get_seeds()
@@ -154,13 +154,13 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._saved is not None:
-            self._arrive_at("batch_start", batch == self._saved["batch"])
+            self._finish_resume_at("batch_start", batch == self._saved["batch"])
         else:
             self._announce("batch_start", epoch=self._epoch, batch=batch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._saved is not None:
-            self._arrive_at("batch_end", batch == self._saved["batch"] - 1)
+            self._finish_resume_at("batch_end", batch == self._saved["batch"] - 1)
             return
         self._batch, self._step = batch + 1, self._step + 1
         self._latest |= _numbers(logs)
@@ -169,7 +169,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._saved is not None:
             raise UsageError(
-                f"the epoch had more than {self._saved['batch']} batches, and now it has fewer: go on with the same data"
+                f"the epoch had more than {self._saved['batch']} batches, and now it has fewer: resume with the same data"
             )
         numbers = _numbers(logs)
         self._latest |= numbers
@@ -180,12 +180,12 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     def _before_end(self) -> None:
         self._model._initial_epoch = None
         if self._saved is not None and self._saved["at"] != "phase_end":
-            self._arrive()  # there was nothing left to train
+            self._finish_resume()  # there was nothing left to train
 
     def on_train_end(self, logs: Any = None) -> None:
         with self._stack:
             if self._saved is not None:
-                self._arrive()
+                self._finish_resume()
             else:
                 self._announce("phase_end")
 
@@ -220,12 +220,12 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             "exactness": self._exactness,
         }
 
-    def _arrive_at(self, hook: str, is_there: bool = True) -> None:
+    def _finish_resume_at(self, hook: str, is_there: bool = True) -> None:
         assert self._saved is not None
         if self._saved["at"] == hook and is_there:
-            self._arrive()
+            self._finish_resume()
 
-    def _arrive(self) -> None:
+    def _finish_resume(self) -> None:
         """The fit is at the hook where it was saved: from here on everything is as it would have been."""
         saved, self._saved = self._saved, None
         assert saved is not None

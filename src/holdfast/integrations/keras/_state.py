@@ -21,14 +21,14 @@ from .._common.arguments import Abilities
 OnError: TypeAlias = Callable[[BaseException], None]
 _FORWARD_ONLY = (
     "the epochs of a fit only go forward, and no callback can send it back; use 'stop', change "
-    "what diverges, and start again: fit goes on from the newest checkpoint that was finite"
+    "what diverges, and start again: fit resumes from the newest checkpoint that was finite"
 )
 ABILITIES = Abilities(
     limits=Limits(
         where="a fit of Keras",
         refused={
             "on_divergence='rollback'": _FORWARD_ONLY,
-            "snapshot='lazy'": "nobody says when an optimizer of Keras writes its variables next; leave it out",
+            "snapshot='lazy'": "it is unknown when a Keras optimizer next writes its variables; leave it out",
             "thin_after": "a compiled model and its optimizer are one; keep fewer by max_to_keep, keep_best, keep_every or max_bytes",
         },
     ),
@@ -78,7 +78,7 @@ def exactness_of(iterator: Any) -> str:
             and not batches_of(loader, raw=True).generators
         ):
             return "exact"
-    return f"exact if the data of an epoch depend on nothing but the random streams at its start ({kind})"
+    return f"exact if the data of an epoch depend on nothing but the random states at its start ({kind})"
 
 
 def tell_of_errors(listed: Any, iterator: Any, on_error: OnError) -> None:

@@ -1,10 +1,10 @@
-"""PyTorch Lightning: `HoldfastCallback` makes `Trainer.fit` go on bit for bit; `HoldfastCheckpointIO` only stores.
+"""PyTorch Lightning: `HoldfastCallback` makes `Trainer.fit` resume bit for bit; `HoldfastCheckpointIO` only stores.
 
-    trainer = L.Trainer(max_epochs=10, callbacks=[HoldfastCallback("runs/digits", checkpointing=rule)])
-    trainer.fit(model, loader)          # goes on from the newest whole checkpoint, if there is one
+    trainer = L.Trainer(max_epochs=10, callbacks=[HoldfastCallback("runs/digits", checkpointing=policy)])
+    trainer.fit(model, loader)          # resumes from the newest complete checkpoint, if there is one
 
 A checkpoint is taken between two batches or epochs, when all that belongs to the one before is done: validation,
-schedules, callbacks. What Lightning's own checkpoints lack is in it: the random streams, the place in the data,
+schedules, callbacks. What Lightning's own checkpoints lack is in it: the random states, the place in the data,
 half-accumulated gradients and metrics.
 """
 

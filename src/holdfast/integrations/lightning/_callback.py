@@ -37,9 +37,9 @@ _STARTS = ("phase_start", "epoch_start", "batch_start")
 
 @final
 class HoldfastCallback(Reporting, Checkpoint):
-    """Saves a Lightning run by a rule, and goes on from what it saved.
+    """Saves a Lightning run by a policy, and resumes from what it saved.
 
-    `fit` goes on from the newest whole checkpoint of `directory`, or from scratch if there is none;
+    `fit` resumes from the newest complete checkpoint of `directory`, or from scratch if there is none;
     `fit(ckpt_path=…)` from the bundle at that path. With DDP, process 0 writes what all of them need.
 
     Args:
@@ -82,8 +82,8 @@ class HoldfastCallback(Reporting, Checkpoint):
             share_directory=share_directory,
             on_rollback=on_rollback,
         )
-        self._rule = self._given.policy
-        self._has_rolled_back = False  # and has not arrived yet
+        self._policy = self._given.policy
+        self._has_rolled_back = False  # and has not resumed yet
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
 
@@ -96,13 +96,13 @@ class HoldfastCallback(Reporting, Checkpoint):
             return
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             raise UsageError(
-                f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves whole ones: "
+                f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves unsharded ones: "
                 "use one device or DDP."
             )
-        if trainer.world_size > 1 and self._rule.rolls_back:
+        if trainer.world_size > 1 and self._policy.rolls_back:
             raise UsageError(
                 "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
-                "diverges, and start again; fit goes on from the newest checkpoint that was finite."
+                "diverges, and start again; fit resumes from the newest checkpoint that was finite."
             )
         self._trainer, self._module = trainer, pl_module
         self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
@@ -129,7 +129,7 @@ class HoldfastCallback(Reporting, Checkpoint):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._behind is not None:  # there was nothing left to train
-            self._arrive()
+            self._finish_resume()
         self._stack.close()
 
     def on_exception(
@@ -159,12 +159,12 @@ class HoldfastCallback(Reporting, Checkpoint):
         patching.after(epoch_loop, "on_advance_end", self._after_batch, stack)
 
     def _register_handlers(self, register: Callable[[], None]) -> None:
-        """Let Lightning watch signals, but for those that the rule watches: it would end a step in its middle.
+        """Let Lightning watch signals, but for those that the policy watches: it would end a step in its middle.
 
         Process 0 decides what to do about them, the others wait for its word.
         """
-        watched = {each: signal.getsignal(each) for each in self._rule.signals}
-        if self._rule.save_on_exception:
+        watched = {each: signal.getsignal(each) for each in self._policy.signals}
+        if self._policy.save_on_exception:
             watched[signal.SIGINT] = signal.getsignal(signal.SIGINT)
         register()
         for number, ours in watched.items():
@@ -173,7 +173,7 @@ class HoldfastCallback(Reporting, Checkpoint):
             signal.signal(number, (lambda *_: None) if self._loop is None else ours)
 
     def _run(self, run: Callable[[], None]) -> None:
-        """The fit loop; again from a checkpoint, if what it trains has diverged and the rule says so."""
+        """The fit loop; again from a checkpoint, if what it trains has diverged and the policy says so."""
         while True:
             try:
                 run()
@@ -210,7 +210,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         if self._behind is None:
             self._announce("phase_start")
         elif self._behind["within"] in ("start", "between"):
-            self._arrive()
+            self._finish_resume()
 
     def _after_epoch_start(self) -> None:
         self._within, self._epoch = "epoch", self._trainer.current_epoch
@@ -221,11 +221,11 @@ class HoldfastCallback(Reporting, Checkpoint):
         # What the module prepares there is no part of its state; what it changes there is put back.
         call._call_lightning_module_hook(self._trainer, "on_train_epoch_start")
         if self._behind["within"] == "epoch":
-            self._arrive()
+            self._finish_resume()
 
     def _after_batches_start(self) -> None:
         if self._behind is not None:
-            self._arrive()
+            self._finish_resume()
         self._within = "batches"
 
     def _before_batch(self) -> None:
@@ -252,7 +252,7 @@ class HoldfastCallback(Reporting, Checkpoint):
 
     def _announce(self, hook: str, batch: int | None = None) -> None:
         """Save if process 0 says so, with what the others have; leave if it leaves."""
-        if hook in _STARTS and hook not in self._rule.save_on:
+        if hook in _STARTS and hook not in self._policy.save_on:
             return
         if self._loop is None:
             self._processes.follow(self._get_own)
@@ -267,7 +267,7 @@ class HoldfastCallback(Reporting, Checkpoint):
     def _is_worth(self, hook: str) -> bool:
         """Whether to wait for a device for the sake of metrics: at each batch that is saved, and no other."""
         on_cpu = self._trainer.strategy.root_device.type == "cpu"
-        return on_cpu or not hook.startswith("batch") or self._known.rule.explain(hook) is not None
+        return on_cpu or not hook.startswith("batch") or self._known.policy.explain(hook) is not None
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         }
 
     def _get_own(self) -> dict[str, Any]:
-        """What each process has for itself; process 0 has its random streams in every checkpoint anyway."""
+        """What each process has for itself; process 0 has its random states in every checkpoint anyway."""
         combined = self._trainer.fit_loop._combined_loader
         own = {
             "data": [each.source.get_state() for each in self._held],
@@ -321,7 +321,7 @@ class HoldfastCallback(Reporting, Checkpoint):
             [] if combined is None else [each for each in combined.flattened if isinstance(each, HeldLoader)]
         )
 
-    # --- going on ---------------------------------------------------------------------------------
+    # --- resuming ---------------------------------------------------------------------------------
 
     def _resume_start(
         self, original: Callable[..., None], path: Any = None, *more: Any, **options: Any
@@ -341,7 +341,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         return None
 
     def _find(self, wanted: Resume) -> dict[str, Any] | None:
-        """What to go on from, in every process what concerns it."""
+        """What to resume from, in every process what concerns it."""
         strategy = self._trainer.strategy
         if self._loop is None:
             path = strategy.broadcast(None)
@@ -351,7 +351,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 parts, saved = checkpoint["lightning"], checkpoint["run"]["position"]
         else:
             with self._parts.expecting():
-                saved = self._loop.go_on(wanted)
+                saved = self._loop.resume(wanted)
             path = None if saved is None or self.last_resume is None else self.last_resume.path
             if self._trainer.world_size > 1:
                 strategy.broadcast(path)
@@ -372,14 +372,14 @@ class HoldfastCallback(Reporting, Checkpoint):
         own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
         return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
 
-    def _arrive(self) -> None:
+    def _finish_resume(self) -> None:
         """The loops are where they were when it was saved: from here on all is as it would have been."""
         assert self._behind is not None
         assert self._updates is not None
         saved, self._behind = self._behind, None
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
-        self._updates.go_on(self._trainer.global_step, saved["own"]["gradients"])
+        self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
         combined = self._trainer.fit_loop._combined_loader
         iterator: Any = None if combined is None else combined._iterator
         if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:

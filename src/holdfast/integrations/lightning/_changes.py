@@ -1,4 +1,4 @@
-"""What callbacks of Lightning change while training goes on, and keep in no state: which weights are trained, which
+"""What callbacks of Lightning change while training continues, and keep in no state: which weights are trained, which
 are saved in whose place, over how many batches gradients are accumulated.
 """
 
@@ -56,7 +56,7 @@ def _is_same(one: torch.Tensor, other: Any) -> bool:
 
 
 def exactness(trainer: pl.Trainer) -> str:
-    """What of the callbacks' doing cannot be gone on with."""
+    """What the callbacks changed that cannot be restored."""
     callbacks: list[Any] = getattr(trainer, "callbacks", [])
     if any(isinstance(each, ModelPruning) and each._make_pruning_permanent for each in callbacks):
         return "not exact: ModelPruning saves weights that are pruned for good, and not what they were before"

@@ -16,7 +16,7 @@ from ...checkpoint import scan as scan_checkpoints
 from ...errors import CheckpointNotFoundError, DamagedError, UsageError
 from ...policy import check_name
 from ...records import Moment
-from ...runtime import ExperimentDirectory, save_by_hand
+from ...runtime import ExperimentDirectory, save_manually
 from ._trainer import checkpoint_of, parts_of
 
 logger = logging.getLogger("holdfast")
@@ -54,7 +54,7 @@ class HoldfastCheckpointIO(CheckpointIO):
 
         trainer = L.Trainer(plugins=[HoldfastCheckpointIO()], callbacks=[ModelCheckpoint("runs", save_last=True)])
 
-    A path `….ckpt` is the bundle `….ckpt.mml`. Random streams and the place in the data are not in what
+    A path `….ckpt` is the bundle `….ckpt.mml`. Random states and the place in the data are not in what
     Lightning gives: for them there is `HoldfastCallback`.
 
     Args:
@@ -109,7 +109,7 @@ class HoldfastCheckpointIO(CheckpointIO):
             step=checkpoint.get("global_step", 0),
         )
         parts = {"lightning": parts_of(checkpoint)}
-        save_by_hand(
+        save_manually(
             *(directory, folder or ".", check_name(name), parts),
             kind="train",
             moment=moment,

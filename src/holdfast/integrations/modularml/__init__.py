@@ -1,11 +1,11 @@
-"""ModularML: one line makes an unmodified experiment save through Holdfast, and go on after a kill.
+"""ModularML: one line makes an unmodified experiment save through Holdfast, and resume after a kill.
 
     import holdfast.integrations.modularml as holdfast_modularml
 
     holdfast_modularml.enable()      # before the experiment runs; all else stays as it is
 
 Its `Checkpointing` objects keep their words and say when to save; `holdfast.Checkpointing` can stand in their
-place. Run the same script again, and `experiment.run()` goes on from the newest whole checkpoint, in mid-phase too.
+place. Run the same script again, and `experiment.run()` resumes from the newest complete checkpoint, in mid-phase too.
 """
 
 from ..._shown import shown_in as _shown_in

@@ -45,7 +45,7 @@ class Finished:
         }
 
     def given(self, path: str, nodes: dict[str, Any]) -> tuple[Any, PhaseExecutionMeta]:
-        """What a phase gave, made anew from plain data if another process ran it."""
+        """What a phase returned, rebuilt from plain data if another process ran it."""
         kept = self.phases[path]
         if path not in self._results:
             self._results[path] = results_of(kept["results"], nodes)

@@ -13,7 +13,7 @@ from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointExistsError, PlanMismatchError
 from ...policy import check_name
 from ...records import MANUAL, Moment
-from ...runtime import ExperimentDirectory, save_by_hand
+from ...runtime import ExperimentDirectory, save_manually
 from ._graph import describe, live_parts, make_ready
 
 
@@ -40,11 +40,11 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
         step=held.position.step if held else 0,
     )
     if held is not None and held.directory is not None and held.directory.is_open:
-        return save_by_hand(
+        return save_manually(
             held.directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite
         )
     with ExperimentDirectory(folder, moment.run, share=True) as directory:
-        return save_by_hand(directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
+        return save_manually(directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
 
 
 def graph_parts(graph: Any) -> dict[str, Any]:

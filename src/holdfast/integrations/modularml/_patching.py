@@ -20,7 +20,7 @@ from . import _holds as holds
 from . import _patching_experiment as of_experiment
 from . import _patching_graph as of_graph
 from . import _patching_phase as of_phase
-from ._policies import ASKED, rule_of
+from ._policies import ASKED, policy_of
 from ._sessions import Settings
 
 SEAMS = (*of_experiment.SEAMS, *of_graph.SEAMS, *of_phase.SEAMS)
@@ -34,7 +34,7 @@ def switch_on(wanted: Settings) -> None:
             _wrap(owner, name, around)
         for name in ASKED:
             _put(Theirs, name, _asking(name))
-        _put(Theirs, "saved_keys", property(lambda given: _rule(given).saved_keys))
+        _put(Theirs, "saved_keys", property(lambda given: _policy(given).saved_keys))
         _put(Experiment, "available_checkpoints", property(of_experiment.available))
     holds.begin(wanted)
 
@@ -64,11 +64,11 @@ def _wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
     _put(owner, name, classmethod(wrapper) if of_class else wrapper)
 
 
-def _rule(given: Any) -> Any:
-    rule = rule_of(given)
-    if rule is None:
-        raise UsageError("there is no rule")
-    return rule
+def _policy(given: Any) -> Any:
+    policy = policy_of(given)
+    if policy is None:
+        raise UsageError("there is no policy")
+    return policy
 
 
 def _asking(name: str) -> Callable[..., Any]:
@@ -76,6 +76,6 @@ def _asking(name: str) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def asking(self: Any, *args: Any, **options: Any) -> Any:
-        return getattr(_rule(self), name)(*args, **options)
+        return getattr(_policy(self), name)(*args, **options)
 
     return asking

@@ -12,12 +12,12 @@ from typing import Any
 from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 from modularml.core.experiment.experiment import Experiment
 
-from . import _manual as by_hand
+from . import _manual as manual
 from ._holds import held_by, hold
 from ._values import Decoder
 
-RULE = "checkpointing"
-"""The name of an experiment's own rule in its config."""
+POLICY = "checkpointing"
+"""The name of an experiment's own policy in its config."""
 
 
 def _run(original: Any, self: Any, **options: Any) -> Any:
@@ -79,44 +79,42 @@ def _save_experiment(
         return original(self, name, overwrite=overwrite, meta=meta)  # which says what is missing
     held = hold(self)
     parts = held.position.parts() | ({} if meta is None else {"meta": meta})
-    path = by_hand.save(
-        Path(self._checkpoint_dir) / name, parts, held, overwrite=overwrite, kind="experiment"
-    )
+    path = manual.save(Path(self._checkpoint_dir) / name, parts, held, overwrite=overwrite, kind="experiment")
     self._checkpoints[name] = path
     return path
 
 
 def _restore_experiment(original: Any, self: Any, name_or_path: str | Path) -> None:
     known = available(self).get(str(name_or_path), name_or_path)
-    place = by_hand.bundle_at(known)
+    place = manual.bundle_at(known)
     if place is None:
         return original(self, name_or_path)
     held = hold(self)
     if held.directory is not None:
         held.directory.writer.settle()
-    with by_hand.open_checkpoint(place) as checkpoint:
+    with manual.open_checkpoint(place) as checkpoint:
         tree: Any = checkpoint.tree()
-        whole = checkpoint.record.kind == "experiment" and "run" in tree
-        saved = {name: checkpoint[name] for name in ("history", "finished", "run") if whole}
-    by_hand.restore_graph(self.model_graph, place)
+        is_run = checkpoint.record.kind == "experiment" and "run" in tree
+        saved = {name: checkpoint[name] for name in ("history", "finished", "run") if is_run}
+    manual.restore_graph(self.model_graph, place)
     if "random" in tree:
-        by_hand.restore_random(place)
-    if whole:
+        manual.restore_random(place)
+    if is_run:
         self._history = [Decoder(held.position.nodes).decode(each) for each in saved["history"]]
         held.enter_history(saved["finished"])
     return None
 
 
 def _get_config(original: Any, self: Any) -> dict[str, Any]:
-    """With the experiment's own rule, which ModularML leaves out; it ignores the name when it reads."""
-    rule = self._exp_checkpointing
-    return original(self) | ({} if rule is None else {RULE: rule.get_config()})
+    """With the experiment's own policy, which ModularML leaves out; it ignores the name when it reads."""
+    policy = self._exp_checkpointing
+    return original(self) | ({} if policy is None else {POLICY: policy.get_config()})
 
 
 def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
     made = original(cls, config)
-    if config.get(RULE) is not None:
-        made.set_checkpointing(Theirs.from_config(config[RULE]))
+    if config.get(POLICY) is not None:
+        made.set_checkpointing(Theirs.from_config(config[POLICY]))
     return made
 
 

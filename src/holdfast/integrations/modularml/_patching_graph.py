@@ -13,7 +13,7 @@ import torch
 from modularml.core.models.torch_wrapper import TorchModelWrapper
 from modularml.core.topology.model_graph import ModelGraph
 
-from . import _manual as by_hand
+from . import _manual as manual
 from ._graph import in_order
 from ._holds import active
 
@@ -28,7 +28,7 @@ def _train_step(original: Any, self: Any, ctx: Any, *args: Any, **options: Any) 
 def _set_state(original: Any, self: Any, state: dict[str, Any]) -> None:
     """From a copy: an optimizer would train on in the snapshot's own tensors.
 
-    What a rule of ours has kept in memory is data: who is connected to whom is left as it is.
+    What a policy of ours has kept in memory is data: who is connected to whom is left as it is.
     """
     state = deepcopy(state)
     for node_id, each in state.get("nodes", {}).items():
@@ -43,15 +43,15 @@ def _select_parameters(original: Any, self: Any, *args: Any, **options: Any) -> 
 def _save_graph(
     original: Any, self: Any, filepath: Path, *, overwrite: bool = False, meta: dict[str, Any] | None = None
 ) -> Path:
-    parts = by_hand.graph_parts(self) | ({} if meta is None else {"meta": meta})
-    return by_hand.save(Path(filepath), parts, active(), overwrite=overwrite, kind="train")
+    parts = manual.graph_parts(self) | ({} if meta is None else {"meta": meta})
+    return manual.save(Path(filepath), parts, active(), overwrite=overwrite, kind="train")
 
 
 def _restore_graph(original: Any, self: Any, filepath: Path) -> Any:
-    place = by_hand.bundle_at(filepath)
+    place = manual.bundle_at(filepath)
     if place is None:
         return original(self, filepath)
-    by_hand.restore_graph(self, place)
+    manual.restore_graph(self, place)
     return self
 
 

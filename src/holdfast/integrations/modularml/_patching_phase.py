@@ -1,4 +1,4 @@
-"""What is called around the methods of ModularML's `TrainPhase`, its rules and early stopping."""
+"""What is called around the methods of ModularML's `TrainPhase`, its policies and early stopping."""
 
 # pyright: reportMissingImports=false
 
@@ -13,7 +13,7 @@ from modularml.core.experiment.phases.train_phase import TrainPhase
 
 from ...policy import Checkpointing
 from ._holds import active, held_by
-from ._policies import rule_of
+from ._policies import policy_of
 
 THEIR_NAMES = {"mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"}
 """What a config of theirs says."""
@@ -45,16 +45,16 @@ def _invoke(
 def _construct(original: Any, self: Any, *args: Any, **options: Any) -> None:
     """Say at once which value makes no sense."""
     original(self, *args, **options)
-    rule_of(self)
+    policy_of(self)
 
 
 def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
-    """A rule of ours if the config says more than theirs can."""
+    """A policy of ours if the config says more than theirs can."""
     return Checkpointing.from_config(config) if config.keys() - THEIR_NAMES else original(cls, config)
 
 
 def _never(original: Any, self: Any, phase: Any) -> bool:
-    """Early stopping keeps the best state itself: a rule may have given it up, or have saved at another moment."""
+    """Early stopping keeps the best state itself: a policy may have given it up, or have saved at another moment."""
     return False
 
 

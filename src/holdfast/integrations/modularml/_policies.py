@@ -1,4 +1,4 @@
-"""ModularML's `Checkpointing` objects as rules of ours: theirs stay where they are, and ask ours."""
+"""ModularML's `Checkpointing` objects as policies of ours: theirs stay where they are, and ask ours."""
 
 # pyright: reportMissingImports=false
 
@@ -30,16 +30,16 @@ ABILITIES = Abilities(
     },
 )
 
-_AT_STEPS = "an experiment's rule hears of phases and groups, not of steps; give it to a phase, or to enable(checkpointing=…)"
+_AT_STEPS = "an experiment's policy hears of phases and groups, not of steps; give it to a phase, or to enable(checkpointing=…)"
 IN_EXPERIMENT = Limits(
-    where="the experiment's own rule in ModularML",
+    where="the experiment's own policy in ModularML",
     hooks=EXPERIMENT_HOOKS,
     refused=dict.fromkeys(
         ("when with time", "save_on_exception", "save_on_preemption", "on_divergence"),
         _AT_STEPS,
     ),
 )
-"""Of the experiment's own rule."""
+"""Of the experiment's own policy."""
 
 ASKED = (
     "should_save",
@@ -54,8 +54,8 @@ ASKED = (
 """What ours answers in the place of theirs."""
 
 
-def rule_of(given: Any) -> Checkpointing | None:
-    """The rule behind what a phase or an experiment was given: ours as it is, theirs as one made of its values.
+def policy_of(given: Any) -> Checkpointing | None:
+    """The policy behind what a phase or an experiment was given: ours as it is, theirs as one made of its values.
 
     Raises:
         UsageError: its values make no sense.
@@ -73,10 +73,10 @@ def rule_of(given: Any) -> Checkpointing | None:
     return made
 
 
-def independent(given: Any, rule: Checkpointing) -> Any:
-    """What a second parent of `given` gets in its place: `rule`, in the form of theirs if that is what it was."""
+def independent(given: Any, policy: Checkpointing) -> Any:
+    """What a second parent of `given` gets in its place: `policy`, in the form of theirs if that is what it was."""
     if isinstance(given, Checkpointing):
-        return rule
+        return policy
     made = copy.copy(given)
-    made._holdfast = rule
+    made._holdfast = policy
     return made

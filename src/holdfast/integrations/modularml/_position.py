@@ -1,4 +1,4 @@
-"""`Position`: where one experiment is in its plan, what a checkpoint there holds, and going on from one."""
+"""`Position`: where one experiment is in its plan, what a checkpoint there holds, and resuming from one."""
 
 # pyright: reportMissingImports=false
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 from ... import bundle, rng, state
 from ...errors import PlanMismatchError
 from ...records import Moment
-from ...runtime import Ahead, ResumeReport, Resumption, Wanted, go_on, stream_digests, streams_used
+from ...runtime import Ahead, ResumeReport, Resumption, Wanted, resume_from, stream_digests, streams_used
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
 from ._sessions import Sessions, train_phases
@@ -124,10 +124,12 @@ class Position:
     def _run_state(self, entry: Any) -> dict[str, Any]:
         return Encoder(self.labels, frozenset({("ExecutionContext", "inputs")})).encode(entry)
 
-    def go_on(self, wanted: Wanted) -> None:
-        """Put the newest whole checkpoint into the graph; the rest when the plan has come to its place."""
+    def resume(self, wanted: Wanted) -> None:
+        """Put the newest complete checkpoint into the graph; the rest when the plan has come to its place."""
         assert self._sessions.directory is not None
-        found = go_on(self._sessions.directory, wanted, self._load, healthy=self._sessions.wants_healthy)
+        found = resume_from(
+            self._sessions.directory, wanted, self._load, finite_only=self._sessions.wants_finite
+        )
         if found is None:
             return
         self._resumption, self._behind = found
@@ -165,7 +167,7 @@ class Position:
         restored = state.restore(opened, parts, verify=verify, keep=self._sessions.excluded)
         return saved, restored.kept
 
-    def arrive(self) -> None:
+    def finish_resume(self) -> None:
         """The plan is where it was when it was saved: from here on all is as it would have been."""
         if self._behind is None or self.is_call_done:
             return
@@ -173,13 +175,13 @@ class Position:
         assert self._resumption is not None
         self._sessions.fill_ledgers(saved["run"]["counters"], self._resumption.report.record)
         if self.training is not None:
-            self.training.arrive(self.nodes)
+            self.training.finish_resume(self.nodes)
         rng.restore_state(dict(saved["random"]))
         self._behind = None
         self._resumption.announce(self.ahead)
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random streams."""
+        """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random states."""
         finished = {
             path: {name: each["results"][name] for name in ("metrics", "losses")}
             for path, each in self.finished.phases.items()

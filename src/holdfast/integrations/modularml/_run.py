@@ -1,7 +1,6 @@
-"""`Held`: one ModularML experiment that saves through Holdfast, and goes on from what it saved.
+"""`Held`: one ModularML experiment that saves through Holdfast, and resumes from what it saved.
 
-Each call of `run`, `run_group` or `run_phase` from outside is a *call*; a run is the sequence of its calls. Going
-on, calls that are done give what they gave; a phase that is done is not run again; the phase that was
+Each call of `run`, `run_group` or `run_phase` from outside is a *call*; a run is the sequence of its calls. Resuming, calls that are done give what they gave; a phase that is done is not run again; the phase that was
 interrupted is run by ModularML's own loop, but with losses that are known instead of training, up to the
 hook at which it was saved. There everything is put back, and from there on it trains.
 """
@@ -23,7 +22,7 @@ from ...runtime import ExperimentDirectory
 from ._finished import Finished
 from ._position import Position
 from ._results import ids_of
-from ._sessions import WHOLE, Sessions, Settings, train_phases
+from ._sessions import EXPERIMENT, Sessions, Settings, train_phases
 from ._training import Training
 
 
@@ -44,7 +43,7 @@ class Held:
 
     @property
     def available(self) -> dict[str, Path]:
-        """Every checkpoint that the rules know of, as ModularML names them."""
+        """Every checkpoint that the policies know of, as ModularML names them."""
         return self._sessions.available
 
     # --- calls --------------------------------------------------------------------------------------
@@ -61,7 +60,7 @@ class Held:
             try:
                 with self._sessions.heeding():
                     result = original()
-                    self.position.arrive()
+                    self.position.finish_resume()
                     if self.directory is not None:
                         self.directory.writer.wait()
             except BaseException as err:
@@ -74,24 +73,24 @@ class Held:
     @contextmanager
     def _calling(self, units: list[Any]) -> Iterator[None]:
         experiment = self.experiment
-        whole = experiment._exp_checkpointing
+        own = experiment._exp_checkpointing
         self._is_calling = self._sessions.is_in_use = True
         try:
             self._begin(units)
             self.position.enter_call()
-            if self._sessions.has(WHOLE):
-                experiment._exp_checkpointing = _Announcing(self, whole)
+            if self._sessions.has(EXPERIMENT):
+                experiment._exp_checkpointing = _Announcing(self, own)
             yield
         finally:
             self._is_calling = self._sessions.is_in_use = False
             self.position.stack.clear()
             self.position.training = None
-            experiment._exp_checkpointing = whole
+            experiment._exp_checkpointing = own
             if self.directory is not None:
                 self.directory.writer.settle()
 
     def _begin(self, units: list[Any]) -> None:
-        """Before the first call: find the directory, check all rules, go on from what is there."""
+        """Before the first call: find the directory, check all policies, resume from what is there."""
         phases = train_phases(self.experiment._exec_plan.all) | train_phases(units)
         if not self._began:
             self._sessions.begin(self.position.run, phases)
@@ -100,7 +99,7 @@ class Held:
             self._sessions.add(path, phase)
         resume = self._settings.resume
         if self.position.call == 0 and self.directory is not None and resume is not None:
-            self.position.go_on(resume)
+            self.position.resume(resume)
 
     # --- units of the plan --------------------------------------------------------------------------
 
@@ -125,14 +124,14 @@ class Held:
     def begin_work(self) -> None:
         """What comes next changes something: unless it is the phase that was interrupted, all must be in its place."""
         if self._is_mine and self.position.interrupted(self.position.path) is None:
-            self.position.arrive()
+            self.position.finish_resume()
 
     def note_results(self, phase: Any, results: Any) -> None:
         """A phase has given these: from now on checkpoints hold them."""
         if not self._is_mine:
             return
         position = self.position
-        position.arrive()
+        position.finish_resume()
         losses = None
         if position.training is not None and position.training.path == position.path:
             losses, position.training = position.training.losses, None
@@ -189,14 +188,14 @@ class Held:
         return result
 
     def announce(self, phase: TrainPhase, hook: str, epoch: int, batch: int) -> None:
-        """The loop is at this hook, callbacks done: save if its rule says so; or arrive, if it was saved here."""
+        """The loop is at this hook, callbacks done: save if its policy says so; or finish the resume if it was saved here."""
         training = self.position.training
         if training is None or training.phase is not phase or not self._is_mine:
             return
         at = (hook, epoch, batch)
         if training.is_replaying:
             if training.is_back(at):
-                self.position.arrive()
+                self.position.finish_resume()
             return
         training.hook = at
         if not self._sessions.has(training.path):
@@ -213,16 +212,16 @@ class Held:
 
     # --- hooks of the experiment --------------------------------------------------------------------
 
-    def announce_whole(self, hook: str) -> None:
-        """A hook of the experiment's own rule: save if it says so. One that has been is passed over."""
+    def announce_experiment(self, hook: str) -> None:
+        """A hook of the experiment's own policy: save if it says so. One that has been is passed over."""
         path = self.position.path or (None if hook.startswith("experiment") else self.experiment.label)
         name = f"{hook} {path or ''}".strip()
         if name in self.position.announced:
             return
-        self.position.arrive()
+        self.position.finish_resume()
         self.position.announced.append(name)
         moment = self.position.moment(hook, path)
-        self._sessions.announce(WHOLE, moment, self.position.parts, self.position.ahead, {})
+        self._sessions.announce(EXPERIMENT, moment, self.position.parts, self.position.ahead, {})
 
     # --- history ------------------------------------------------------------------------------------
 
@@ -246,15 +245,15 @@ class Held:
 
 
 class _Announcing:
-    """Stands in the experiment's place for its rule while it runs: hears of hooks, and saves by itself."""
+    """Stands in the experiment's place for its policy while it runs: hears of hooks, and saves by itself."""
 
-    def __init__(self, held: Held, rule: Any) -> None:
-        self._held, self._rule = held, rule
+    def __init__(self, held: Held, policy: Any) -> None:
+        self._held, self._policy = held, policy
 
     def should_save(self, hook: str) -> bool:
         if self._held._is_mine:
-            self._held.announce_whole(hook)
+            self._held.announce_experiment(hook)
         return False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._rule, name)
+        return getattr(self._policy, name)

@@ -1,4 +1,4 @@
-"""`Sessions`: the rules of one experiment at work, each with a ledger of its own, in one directory."""
+"""`Sessions`: the policies of one experiment at work, each with a ledger of its own, in one directory."""
 
 # pyright: reportMissingImports=false
 
@@ -19,12 +19,12 @@ from ...policy import Checkpointing, attach_to_experiment, attach_to_training, s
 from ...records import Moment
 from ...runtime import Ahead, ExperimentDirectory, Hooks, Session, Wanted
 from ._graph import memory_state
-from ._policies import IN_EXPERIMENT, IN_PHASES, independent, rule_of
+from ._policies import IN_EXPERIMENT, IN_PHASES, independent, policy_of
 
 logger = logging.getLogger("holdfast")
 
-WHOLE = ""
-"""The path under which the experiment's own rule is known."""
+EXPERIMENT = ""
+"""The path under which the experiment's own policy is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class Settings:
 
 @final
 class Sessions:
-    """A session for the experiment's rule, and one for that of each training phase.
+    """A session for the experiment's policy, and one for that of each training phase.
 
     Attributes:
         directory: held while a call lasts; None if nothing is saved to disk.
-        is_in_use: whether a call lasts: nobody else in this process gets the directory.
+        is_in_use: whether a call lasts: no other experiment in this process gets the directory.
     """
 
     def __init__(self, experiment: Any, settings: Settings) -> None:
@@ -60,27 +60,29 @@ class Sessions:
         self._by_path: dict[str, Session] = {}
         self._hooks = Hooks(None)
 
-    # --- rules and their places ---------------------------------------------------------------------
+    # --- policies and their places ---------------------------------------------------------------------
 
     def begin(self, run: str, phases: dict[str, TrainPhase]) -> None:
-        """Find the directory and take it, and give the experiment's own rule its session."""
-        rules = [(phase.label, rule_of(phase._checkpointing)) for phase in phases.values()]
-        place = self._place(rules)
-        whole = rule_of(self._experiment._exp_checkpointing)
-        if self._for_phases is None and whole is None and not any(rule for _, rule in rules) and phases:
+        """Find the directory and take it, and give the experiment's own policy its session."""
+        policies = [(phase.label, policy_of(phase._checkpointing)) for phase in phases.values()]
+        place = self._place(policies)
+        own = policy_of(self._experiment._exp_checkpointing)
+        if self._for_phases is None and own is None and not any(policy for _, policy in policies) and phases:
             self._use_default(place)
         if place is not None:
-            folders = [rule.directory or place / label for label, rule in rules if rule is not None]
+            folders = [policy.directory or place / label for label, policy in policies if policy is not None]
             release(place)
             also, share = [str(each) for each in [place, *folders]], self._settings.share_directory
             self.directory = ExperimentDirectory(place, run, also=also, share=share)
             _open[str(place.absolute())] = self
             self._hooks = Hooks(self.directory)
-        if whole is not None:
-            rule = attach_to_experiment(IN_EXPERIMENT.check(whole))
-            folder = rule.directory or place
-            self._trust(rule)
-            self._by_path[WHOLE] = Session(rule, "experiment", self._experiment.label, self.directory, folder)
+        if own is not None:
+            policy = attach_to_experiment(IN_EXPERIMENT.check(own))
+            folder = policy.directory or place
+            self._trust(policy)
+            self._by_path[EXPERIMENT] = Session(
+                policy, "experiment", self._experiment.label, self.directory, folder
+            )
 
     def _use_default(self, place: Path | None) -> None:
         """The experiment says nothing of checkpoints: its phases save by the default policy, if there is a directory."""
@@ -92,37 +94,37 @@ class Sessions:
         else:
             self._for_phases = self._settings.default
 
-    def _place(self, rules: list[tuple[str, Checkpointing | None]]) -> Path | None:
+    def _place(self, policies: list[tuple[str, Checkpointing | None]]) -> Path | None:
         own = getattr(self._experiment._exp_checkpointing, "directory", None)
         found = [self._settings.directory, own, self._experiment._checkpoint_dir]
-        found += [rule.directory for _, rule in rules if rule is not None and rule.mode == "disk"]
+        found += [policy.directory for _, policy in policies if policy is not None and policy.mode == "disk"]
         return next((Path(each) for each in found if each is not None), None)
 
     def add(self, path: str, phase: Any) -> None:
-        """Give the rule of a training phase its session, if it has a rule, and none yet."""
+        """Give the policy of a training phase its session, if it has a policy, and none yet."""
         if path in self._by_path:
             return
         if phase._checkpointing is None and self._for_phases is not None:
             phase._checkpointing = attach_to_training(self._for_phases)
-        rule = rule_of(phase._checkpointing)
-        if rule is None:
+        policy = policy_of(phase._checkpointing)
+        if policy is None:
             return
-        mine = attach_to_training(IN_PHASES.check(rule))
+        mine = attach_to_training(IN_PHASES.check(policy))
         settle_mode(mine, on_disk=self.directory is not None)
-        if mine is not rule:  # it serves another phase, too: each has a ledger of its own
+        if mine is not policy:  # it serves another phase, too: each has a ledger of its own
             phase._checkpointing = independent(phase._checkpointing, mine)
         folder = mine.directory or (self.directory and Path(self.directory.path) / phase.label)
         self._by_path[path] = Session(mine, "train", phase.label, self.directory, folder or None)
         self._trust(mine)
 
-    def _trust(self, rule: Checkpointing) -> None:
+    def _trust(self, policy: Checkpointing) -> None:
         if self.directory is not None:
-            self.directory.share_with(rule.write.trusted)
+            self.directory.share_with(policy.write.trusted)
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """What the rules leave out of checkpoints: patterns of state paths."""
-        patterns = [each for session in self._by_path.values() for each in session.rule.exclude]
+        """What the policies leave out of checkpoints: patterns of state paths."""
+        patterns = [each for session in self._by_path.values() for each in session.policy.exclude]
         return tuple(dict.fromkeys(patterns))
 
     def close(self) -> None:
@@ -135,7 +137,7 @@ class Sessions:
         """Inside, signals and requests to save are heard."""
         if self.directory is None:
             return nullcontext()
-        return self.directory.calls.heeding([session.rule for session in self._by_path.values()])
+        return self.directory.calls.heeding([session.policy for session in self._by_path.values()])
 
     def announce(
         self,
@@ -145,12 +147,12 @@ class Sessions:
         ahead: Callable[[], Ahead],
         metrics: Mapping[str, float],
     ) -> None:
-        """At a hook of the phase at `path`, or of the experiment (`WHOLE`): save if its own policy says so.
+        """At a hook of the phase at `path`, or of the experiment (`EXPERIMENT`): save if its own policy says so.
 
         In memory it is what ModularML itself would keep there.
         """
         session = self._by_path[path]
-        if session.rule.mode == "memory":
+        if session.policy.mode == "memory":
             parts = lambda: memory_state(self._experiment.model_graph)  # noqa: E731
         self._hooks.prepare(moment.hook)
         self._hooks.announce(moment, [session], parts, ahead=ahead, metrics=metrics)
@@ -162,36 +164,36 @@ class Sessions:
     # --- what they know -----------------------------------------------------------------------------
 
     def has(self, path: str) -> bool:
-        """Whether there is a rule for the phase at `path`, or for the experiment (`WHOLE`)."""
+        """Whether there is a policy for the phase at `path`, or for the experiment (`EXPERIMENT`)."""
         return path in self._by_path
 
     @property
-    def wants_healthy(self) -> bool:
-        """Whether a rule minds divergence: then a checkpoint that was saved after it is no place to go on from."""
+    def wants_finite(self) -> bool:
+        """Whether a policy minds divergence: then a checkpoint that was saved after it is not one to resume from."""
         return any(session.watch.shuns_infinity for session in self._by_path.values())
 
     @property
     def counters(self) -> dict[str, Any]:
-        return {path: session.rule.get_counters() for path, session in self._by_path.items()}
+        return {path: session.policy.get_counters() for path, session in self._by_path.items()}
 
     def fill_ledgers(self, counters: Mapping[str, Any], record: Any) -> None:
-        """Let each rule know what it had saved when `record` was."""
+        """Let each policy know what it had saved when `record` was."""
         assert self.directory is not None
         own = self.directory.own()
         for path, session in self._by_path.items():
-            session.go_on(counters.get(path, {}), own, record)
+            session.resume(counters.get(path, {}), own, record)
 
     @property
     def available(self) -> dict[str, Path]:
-        """Every checkpoint that the rules know of, as ModularML names them."""
+        """Every checkpoint that the policies know of, as ModularML names them."""
         found: dict[str, Path] = {}
         for path, session in self._by_path.items():
-            rule = session.rule
-            for key in rule.keys_by_age if rule.mode == "disk" else ():
-                place = rule.get_path(key)
+            policy = session.policy
+            for key in policy.keys_by_age if policy.mode == "disk" else ():
+                place = policy.get_path(key)
                 if place is not None:
                     name = place.name.removesuffix(bundle.SUFFIX)
-                    found[name if path == WHOLE else f"{session.label}/{name}"] = place
+                    found[name if path == EXPERIMENT else f"{session.label}/{name}"] = place
         return found
 
 

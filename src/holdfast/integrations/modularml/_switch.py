@@ -101,7 +101,7 @@ def disable() -> None:
 
 
 def last_resume(experiment: Any) -> ResumeReport | None:
-    """From where an experiment went on, and how exactly; None if from scratch."""
+    """From where an experiment resumed, and how exactly; None if from scratch."""
     return _held(experiment).position.last_resume
 
 
@@ -118,7 +118,7 @@ def accounting(experiment: Any) -> Accounting:
 
 
 def state_digest(experiment: Any) -> str:
-    """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random streams."""
+    """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random states."""
     return _held(experiment).position.state_digest()
 
 

@@ -30,7 +30,7 @@ class Training:
         self._batches: list[dict[str, Any]] = []
         self._executions: list[Any] = []
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until the loop is at its hook
-        self._set_aside: list[Any] = []
+        self._script_callbacks: list[Any] = []
 
     @property
     def is_replaying(self) -> bool:
@@ -53,19 +53,19 @@ class Training:
             for name, encoded in attributes.items():
                 if name in vars(callback):
                     setattr(callback, name, Decoder(nodes).decode(encoded))
-        self._set_aside = self.phase.callbacks
+        self._script_callbacks = self.phase.callbacks
         self.phase.callbacks = []
 
     def is_back(self, at: tuple[str, int, int]) -> bool:
         """Whether this is the hook at which it was saved."""
         return self._behind is not None and list(at) == list(self._behind["hook"])
 
-    def arrive(self, nodes: dict[str, Any]) -> None:
+    def finish_resume(self, nodes: dict[str, Any]) -> None:
         """The loop is where it was saved: from here on it trains."""
         if self._behind is None:
             return
         saved, self._behind = self._behind, None
-        self.phase.callbacks = self._set_aside
+        self.phase.callbacks = self._script_callbacks
         self.phase._stop_requested = saved["stopping"]
         fill_metrics(self.results._metrics, saved["metrics"])
         self.results._callbacks = Decoder(nodes).decode(saved["results"])

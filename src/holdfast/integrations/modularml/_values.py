@@ -1,4 +1,4 @@
-"""Results, losses and callbacks of ModularML as plain data, and back in a process that was started anew.
+"""Results, losses and callbacks of ModularML as plain data, and back in a new process.
 
 Nothing is pickled. Of ModularML's own result classes the attributes are kept, and they come back by a closed
 table: a class of any other module is left out. Node ids are random in every process, so wherever one stands,
@@ -33,7 +33,7 @@ PLAIN = (type(None), bool, int, float, bytes, np.generic)
 
 
 class LeftOut:
-    """Stands where a value was that cannot be kept: code, or an object of somebody else's class."""
+    """Stands where a value was that cannot be kept: code, or an object of a class that is not ours."""
 
     def __repr__(self) -> str:
         return "<not kept>"

@@ -1,7 +1,7 @@
-"""transformers' `Trainer`: `hold(trainer)` makes it save by a rule, and go on bit for bit from the newest valid checkpoint.
+"""transformers' `Trainer`: `hold(trainer)` makes it save by a policy, and resume bit for bit from the newest valid checkpoint.
 
     trainer = Trainer(model=model, args=args, train_dataset=dataset)
-    hold(trainer, checkpointing=rule)
+    hold(trainer, checkpointing=policy)
     trainer.train(resume_from_checkpoint=True)     # from scratch, if there is no checkpoint
 
 A checkpoint is taken when all that belongs to an update is done: logging, evaluation, callbacks. It takes the place

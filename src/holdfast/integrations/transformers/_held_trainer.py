@@ -57,7 +57,7 @@ def hold(
             as it was in the checkpoint: the place to lower a learning rate.
 
     Raises:
-        UsageError: the trainer is set up in a way that cannot go on exactly here; it says which.
+        UsageError: the trainer is set up in a way that cannot resume exactly here; it says which.
     """
     trainers.check(trainer)
     callback = HoldfastCallback(
@@ -88,13 +88,13 @@ class HoldfastCallback(Reporting, TrainerCallback):
 
     def __init__(self, trainer: Trainer, arguments: Arguments) -> None:
         self._trainer, self._arguments = trainer, arguments
-        self._rule = arguments.policy
-        if trainer.args.world_size > 1 and self._rule.rolls_back:
+        self._policy = arguments.policy
+        if trainer.args.world_size > 1 and self._policy.rolls_back:
             raise UsageError(
                 "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
-                "diverges, and start again; it goes on from the newest checkpoint that was finite."
+                "diverges, and start again; it resumes from the newest checkpoint that was finite."
             )
-        self._has_rolled_back = False  # and has not arrived yet
+        self._has_rolled_back = False  # and has not resumed yet
         self._loop: Loop | None = None
         for name, wrapper in (
             ("train", self._train),
@@ -107,14 +107,14 @@ class HoldfastCallback(Reporting, TrainerCallback):
             ("_load_from_checkpoint", functools.partial(self._load, self._load_model)),
             ("_load_optimizer_and_scheduler", functools.partial(self._load, self._load_optimizer)),
             ("_load_scaler", functools.partial(self._load, self._load_scaler)),
-            ("_load_rng_state", functools.partial(self._load, self._arrive)),
+            ("_load_rng_state", functools.partial(self._load, self._finish_resume)),
         ):
             patching.wrap(trainer, name, wrapper)
 
     # --- what there is ----------------------------------------------------------------------------
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: weights, optimizer, state, random streams, …"""
+        """BLAKE3 of what two runs have in common at the same place: weights, optimizer, state, random states, …"""
         self._with_times = False
         try:
             return super().state_digest()
@@ -133,7 +133,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._given: Mapping[str, Any] | None = None
         self._processes = trainers.processes_of(self._trainer)
         if not self._trainer.is_world_process_zero():
-            with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._rule):
+            with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
                     with open_checkpoint(path) as checkpoint:
                         self._given, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
@@ -143,7 +143,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         )
         with loop.holding(), trainers.skipping_nothing():
             with self._parts.expecting():
-                self._behind = loop.go_on(wanted)
+                self._behind = loop.resume(wanted)
             self._given = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
@@ -244,15 +244,15 @@ class HoldfastCallback(Reporting, TrainerCallback):
         return done
 
     def _evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
-        """All but what `eval_on_start` asks for once more, though the run that goes on has had it."""
+        """All but what `eval_on_start` asks for once more, though the run that resumes has had it."""
         if self._behind is not None:
             if self._saved_state.global_step:
                 return {}
-            self._arrive()  # it was saved before that, and what evaluating draws counts
+            self._finish_resume()  # it was saved before that, and what evaluating draws counts
         return original(*more, **options)
 
     def _finalize_training(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
-        self._arrive()  # if it is not there yet, there was nothing left to train
+        self._finish_resume()  # if it is not there yet, there was nothing left to train
         return original(*more, **options)
 
     def _announce(self, hook: str) -> None:
@@ -273,11 +273,11 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._is_saving = False
 
     def _save_checkpoint(self, original: Callable[..., Any], *more: Any, **options: Any) -> None:
-        """In place of the Trainer's own: the rule decides, and has its say after this."""
+        """In place of the Trainer's own: the policy decides, and has its say after this."""
 
     def _get_train_dataloader(self, original: Callable[[], Any]) -> Any:
         prepared = original()
-        self._loader = loaders.hold(prepared, on_arrival=self._arrive)
+        self._loader = loaders.hold(prepared, on_resumed=self._finish_resume)
         if self._behind is not None:
             with rng.preserved():
                 self._loader.set_state(self._own_part(self._behind)["loader"])
@@ -319,7 +319,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
             "next_batch": source.fingerprint(),
         }
 
-    # --- going on ---------------------------------------------------------------------------------
+    # --- resuming ---------------------------------------------------------------------------------
 
     @property
     def _saved_state(self) -> TrainerState:
@@ -366,7 +366,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         rank = self._trainer.args.process_index
         return saved["others"][rank - 1] if rank else saved
 
-    def _arrive(self) -> None:
+    def _finish_resume(self) -> None:
         """The Trainer is where it was when it was saved: from here on all is as it would have been."""
         if self._behind is None:
             return

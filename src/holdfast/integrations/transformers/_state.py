@@ -99,10 +99,10 @@ def broadcast(value: Any) -> Any:
 
 
 @contextmanager
-def leaving_signals_to_process_0(rule: Checkpointing) -> Iterator[None]:
-    """What the rule watches, process 0 hears and decides; the others do what it says."""
-    watched = [*rule.signals]
-    if rule.save_on_exception:
+def leaving_signals_to_process_0(policy: Checkpointing) -> Iterator[None]:
+    """What the policy watches, process 0 hears and decides; the others do what it says."""
+    watched = [*policy.signals]
+    if policy.save_on_exception:
         watched.append(signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: None) for number in watched}
     try:
@@ -114,7 +114,7 @@ def leaving_signals_to_process_0(rule: Checkpointing) -> Iterator[None]:
 
 @contextmanager
 def skipping_nothing() -> Iterator[None]:
-    """Where the Trainer would skip the batches that were trained: a held loader that goes on is there already."""
+    """Where the Trainer would skip the batches that were trained: a held loader that resumes is there already."""
     module: Any = transformers.trainer
     stock = module.skip_first_batches
 
@@ -169,11 +169,11 @@ def policy_of(trainer: Trainer) -> Checkpointing:
 
 
 def check(trainer: Trainer) -> None:
-    """UsageError if it is set up in a way that cannot go on exactly."""
+    """UsageError if it is set up in a way that cannot resume exactly."""
     args = trainer.args
     if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
         raise UsageError(
-            "FSDP and DeepSpeed spread a model over processes, and this saves whole ones: use DDP"
+            "FSDP and DeepSpeed spread a model over processes, and this saves unsharded ones: use DDP"
         )
     if args.world_size > 1 and not torch.distributed.is_initialized():
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What should come next: a fingerprint of it with each save, compared once a run has gone on from there.
+"""What should come next: a fingerprint of it with each save, compared once a run has resumed from there.
 
 All draws are from clones, so that nothing changes. A fingerprint is small and readable, unlike a state: it says
 which of many things would come out differently, also where the state fits and means something else by now.
@@ -21,7 +21,7 @@ Fingerprint = Mapping[str, Any]
 class Ahead:
     """What is to come, as whoever runs the loop knows it.
 
-    `batch`: the digest of the next batch's indices; None where nobody can tell without reading samples.
+    `batch`: the digest of the next batch's indices; None where it cannot be known without reading samples.
     `generators`: live random generators by name, beside the global streams. `streams`: those as they were, where
     the state is of an earlier moment than this (`rng.capture_state`); None: as they are.
     """
@@ -48,7 +48,7 @@ def differences(saved: Any, now: Fingerprint) -> list[str]:
     batch = saved.get("batch")
     found = [ANOTHER_BATCH] if batch and now["batch"] and batch != now["batch"] else []
     return found + [
-        f"the random stream {name!r} gives another number next than it would have"
+        f"the random state {name!r} gives another number next than it would have"
         for name, draw in now["streams"].items()
         if name in streams and streams[name] != draw
     ]

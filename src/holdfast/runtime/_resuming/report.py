@@ -33,7 +33,7 @@ class ResumeReport:
 
     Attributes:
         path, record: the checkpoint.
-        set_aside: newer checkpoints that could not be used, or whose age nobody knows, and why.
+        set_aside: newer checkpoints that could not be used, or whose age is unknown, and why.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Which checkpoint to go on from: the one asked for, or the newest whole one, and what was set aside on the way."""
+"""Which checkpoint to resume from: the one requested, or the newest complete one, and what was skipped on the way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import (
     PieceDamagedError,
     RestoreIncompleteError,
 )
-from ...policy import is_sick
+from ...policy import is_nonfinite
 from ...records import IMPORTED, STANDALONE
 from .._directory import ExperimentDirectory
 from .options import Wanted
@@ -27,28 +27,28 @@ logger = logging.getLogger("holdfast")
 Loaded = TypeVar("Loaded")
 
 
-def go_on(
+def resume_from(
     directory: ExperimentDirectory,
     wanted: Wanted,
     load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
     *,
-    healthy: bool = False,
+    finite_only: bool = False,
 ) -> tuple[Resumption, Loaded] | None:
     """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
-    damage leaves half-filled, "first" for one that was asked for by name; it answers with what it loaded and
-    the paths of what had been left out and was kept as it is. The directory's run then goes on from it. None if `wanted` is True and there is no checkpoint at all.
-    `healthy`: leave those that are not finite aside, if there is one that is.
+    damage leaves half-filled, "first" for one that was requested by name; it answers with what it loaded and
+    the paths of what had been left out and was kept as it is. The directory's run then resumes from it. None if `wanted` is True and there is no checkpoint at all.
+    `finite_only`: skip those that are not finite, if there is one that is.
 
     Raises:
-        CheckpointNotFoundError: the one asked for is not there.
-        UsageError: what was asked for means several.
+        CheckpointNotFoundError: the one requested is not there.
+        UsageError: what was requested means several.
         DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
-        CheckpointThinnedError: the one asked for has no optimizer any more; nothing was changed.
+        CheckpointThinnedError: the one requested has no optimizer any more; nothing was changed.
     """
     set_aside: list[str] = []
-    for listed in _candidates(directory, wanted, healthy, set_aside):
+    for listed in _candidates(directory, wanted, finite_only, set_aside):
         try:
             if listed.problem:
                 raise listed.problem
@@ -57,7 +57,7 @@ def go_on(
             expected = listed.record.id if listed.record else None
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
                 loaded, kept = load(opened, "streaming" if wanted is True else "first")
-                directory.go_on_from(opened)
+                directory.resume_from(opened)
         except (
             DamagedError,
             RestoreIncompleteError,
@@ -69,7 +69,7 @@ def go_on(
             # The path stands before it, and what to do is said once, at the end.
             is_damage = isinstance(err, CheckpointDamagedError | PieceDamagedError)
             why = f"damaged: {err.what}" if is_damage else err
-            logger.warning("set aside %s: %s", listed.path, why)
+            logger.warning("skipped %s: %s", listed.path, why)
             set_aside.append(f"{listed.path}: {why}")
             continue
         record = opened.record
@@ -86,20 +86,22 @@ def go_on(
 
 
 def _candidates(
-    directory: ExperimentDirectory, wanted: Wanted, healthy: bool, set_aside: list[str]
+    directory: ExperimentDirectory, wanted: Wanted, finite_only: bool, set_aside: list[str]
 ) -> Iterator[bundle.Listed]:
     if wanted is True:
         newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
-        # Without a record nobody knows how old one is, so a damaged one is always worth a word.
+        # Without a record its age is unknown, so a damaged one is always reported.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
-        sick = [listed for listed in usable if healthy and listed.record and is_sick(listed.record)]
+        nonfinite = [
+            listed for listed in usable if finite_only and listed.record and is_nonfinite(listed.record)
+        ]
         for listed in usable:
-            if listed not in sick:
+            if listed not in nonfinite:
                 yield listed
             elif listed.record:
                 set_aside.append(f"{listed.path}: {describe_nonfinite(listed.record)}")
-        yield from sick
+        yield from nonfinite
     else:
         yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)
 

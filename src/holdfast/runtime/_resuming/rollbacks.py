@@ -35,13 +35,13 @@ class Rollbacks:
         logger.warning("rollback %d, to %s: %s", self.count, aim.name, why)
 
     def read(self, record: CheckpointRecord) -> None:
-        """The run goes on from this checkpoint, and has been rolled back as often as it says at least."""
+        """The run resumes from this checkpoint, and has been rolled back as often as it says at least."""
         saved = record.details.get("rollbacks")
         if isinstance(saved, Mapping) and isinstance(saved.get("count"), int):
             self.count = max(self.count, saved["count"])
 
     def reseed(self, run: str) -> bool:
-        """After a rollback, once: seed the global random streams by it; whether that was so."""
+        """After a rollback, once: seed the global random states by it; whether that was so."""
         if not self._is_due:
             return False
         self._is_due = False
