@@ -65,7 +65,7 @@ class Outcome:
     digest: str | None = None
     verdict: str | None = None
     resumed_from: str | None = None
-    set_aside: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     ended_by: str | None = None
     exit_code: int | None = None
     told: tuple[str, ...] = ()
@@ -192,7 +192,7 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
             "digest": ended.digest,
             "verdict": report and report.verdict,
             "resumed_from": report and report.record.name,
-            "set_aside": report.set_aside if report else [],
+            "skipped": report.skipped if report else [],
             "told": told,
         }
 

@@ -94,7 +94,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_one_before_is_used(c
         pack.seek(-1, 1)
         pack.write(bytes([byte[0] ^ 1]))
     outcome = case.runs.run(tmp_path)
-    assert newest.path in outcome.set_aside[0]
+    assert newest.path in outcome.skipped[0]
     assert (outcome.resumed_from, outcome.digest) == (before.record.name, case.peace.digest)
 
 

@@ -106,7 +106,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(peace, tmp_path):
     digest, run = train(tmp_path)
     assert run.last_resume is not None
     assert digest == peace
-    assert newest.path in run.last_resume.set_aside[0]
+    assert newest.path in run.last_resume.skipped[0]
 
 
 def test_a_finished_loop_trains_nothing_when_run_again_and_more_epochs_go_on(peace, tmp_path):

@@ -70,7 +70,7 @@ def test_the_differences_of_a_report_cannot_be_changed_from_outside(tmp_path):
     report = own_loop(tmp_path, no_beat, True)
     assert report is not None
     assert isinstance(report.differences, tuple)
-    assert isinstance(report.set_aside, tuple)
+    assert isinstance(report.skipped, tuple)
     with pytest.raises(AttributeError):
         report.differences = ()  # type: ignore[misc]
     with pytest.raises(AttributeError):

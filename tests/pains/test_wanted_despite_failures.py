@@ -188,7 +188,7 @@ def test_a_flipped_bit_is_noticed_and_the_run_goes_on_from_the_checkpoint_before
     again = make()
     again.run(resume=True)
     assert again.last_resume.record.name == "train_epoch2"
-    assert [str(newest) in reason for reason in again.last_resume.set_aside] == [True]
+    assert [str(newest) in reason for reason in again.last_resume.skipped] == [True]
     assert again.state_digest() == whole.state_digest()
     assert adam_steps(again.graph) == 20
 

@@ -307,7 +307,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_which_was_set_a
     with caplog.at_level(logging.WARNING, "holdfast"):
         again.run(resume=True)
     assert again.last_resume.path.endswith("train_epoch1.ckpt.mml")
-    [aside] = again.last_resume.set_aside
+    [aside] = again.last_resume.skipped
     assert aside.startswith(str(newest))
     assert "damaged" in aside
     assert any(str(newest) in message for message in caplog.messages)

@@ -181,7 +181,7 @@ def test_past_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
     assert resumed.state_digest() == uninterrupted("plain").digest
     for bundle in bundles:
         assert any(f"skipped {bundle}" in each.message for each in caplog.records)
-        assert any(each.startswith(str(bundle)) for each in resumed.last_resume.set_aside)
+        assert any(each.startswith(str(bundle)) for each in resumed.last_resume.skipped)
         if "record" in damage.__name__:  # it may be anybody's, so it is kept
             assert len([*bundle.parent.glob(f"{bundle.name}.damaged-*")]) == 1
     assert not any(each.problem for each in holdfast.scan(directory))

@@ -81,7 +81,7 @@ def test_a_stopped_run_goes_on_from_its_newest_finite_checkpoint(tmp_path):
         loop(tmp_path, bad=at(1, 3), loss=False, on_divergence="stop")
     run, weight, _ = loop(tmp_path, bad=at(9, 9), loss=False, on_divergence="stop")
     assert run.last_resume.record.name == "train_epoch0"
-    assert any("train_epoch1.ckpt.mml: not finite" in each for each in run.last_resume.set_aside)
+    assert any("train_epoch1.ckpt.mml: not finite" in each for each in run.last_resume.skipped)
     assert np.isfinite(weight).all()
 
 

@@ -89,7 +89,7 @@ class Execution:
         self._streams_at_start = stream_digests(rng.capture_state())
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._hooks = Hooks(directory)
-        self._reopened: str | None = None  # a phase that was finished, and goes on
+        self._reopened: str | None = None  # a finished phase that continues
 
     @property
     def graph(self) -> ModelGraph:

@@ -45,7 +45,7 @@ def torture(
     seed: Annotated[int | None, typer.Option(help="Seed of the instants and sizes; default: random.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Run a script whole, then kill it at random instants and fill its disk; say whether it came to the same state."""
+    """Run a script uninterrupted, then kill it at random instants and fill its disk; say whether it reaches the same state."""
     from ...harness.torture import torture as run_torture
 
     if not kills and not disk_full:

@@ -33,12 +33,12 @@ class ResumeReport:
 
     Attributes:
         path, record: the checkpoint.
-        set_aside: newer checkpoints that could not be used, or whose age is unknown, and why.
+        skipped: newer checkpoints that could not be used, or whose age is unknown, and why.
     """
 
     path: str
     record: CheckpointRecord
-    set_aside: tuple[str, ...]
+    skipped: tuple[str, ...]
     _findings: _Findings = field(repr=False, compare=False)
 
     @property
@@ -58,16 +58,16 @@ class Resumption:
     """A run's own side of its resume: only from here do differences get into `report`.
 
     Args:
-        path, record, set_aside: as in the report.
+        path, record, skipped: as in the report.
         context: what was kept, and versions and settings that differ, which only may make a difference.
     """
 
     def __init__(
-        self, path: str, record: CheckpointRecord, set_aside: Iterable[str], context: Iterable[str]
+        self, path: str, record: CheckpointRecord, skipped: Iterable[str], context: Iterable[str]
     ) -> None:
         self._findings = _Findings(list(dict.fromkeys(context)))
         self._told: list[object] = []
-        self.report = ResumeReport(path, record, tuple(set_aside), self._findings)
+        self.report = ResumeReport(path, record, tuple(skipped), self._findings)
 
     def announce(
         self,

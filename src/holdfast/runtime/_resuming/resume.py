@@ -47,8 +47,8 @@ def resume_from(
         DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
         CheckpointThinnedError: the one requested has no optimizer any more; nothing was changed.
     """
-    set_aside: list[str] = []
-    for listed in _candidates(directory, wanted, finite_only, set_aside):
+    skipped: list[str] = []
+    for listed in _candidates(directory, wanted, finite_only, skipped):
         try:
             if listed.problem:
                 raise listed.problem
@@ -70,23 +70,23 @@ def resume_from(
             is_damage = isinstance(err, CheckpointDamagedError | PieceDamagedError)
             why = f"damaged: {err.what}" if is_damage else err
             logger.warning("skipped %s: %s", listed.path, why)
-            set_aside.append(f"{listed.path}: {why}")
+            skipped.append(f"{listed.path}: {why}")
             continue
         record = opened.record
         context = [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
         context += fingerprint.differences(record.versions, fingerprint.versions())
         context += fingerprint.differences(record.environment, fingerprint.environment())
-        directory.resumption = Resumption(listed.path, record, set_aside, context)
+        directory.resumption = Resumption(listed.path, record, skipped, context)
         return directory.resumption, loaded
-    if set_aside:
+    if skipped:
         raise CheckpointDamagedError(
-            directory.path, "none of its checkpoints can be used; " + "; ".join(set_aside[:3])
+            directory.path, "none of its checkpoints can be used; " + "; ".join(skipped[:3])
         )
     return None
 
 
 def _candidates(
-    directory: ExperimentDirectory, wanted: Wanted, finite_only: bool, set_aside: list[str]
+    directory: ExperimentDirectory, wanted: Wanted, finite_only: bool, skipped: list[str]
 ) -> Iterator[bundle.Listed]:
     if wanted is True:
         newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
@@ -100,7 +100,7 @@ def _candidates(
             if listed not in nonfinite:
                 yield listed
             elif listed.record:
-                set_aside.append(f"{listed.path}: {describe_nonfinite(listed.record)}")
+                skipped.append(f"{listed.path}: {describe_nonfinite(listed.record)}")
         yield from nonfinite
     else:
         yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)
