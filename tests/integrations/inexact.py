@@ -279,7 +279,7 @@ def main(name: str, directory: Path) -> None:
         lines.said.clear()
         report = TRAININGS[name](directory, beats(None), True)
         assert report is not None
-        told = [line for line in lines.said if "resume" in line[1]]
+        told = [line for line in lines.said if "resume" in line[1] and not line[1].startswith("forgot ")]
         saved = holdfast.scan(directory)[-1].record
         assert saved
         answer = {

@@ -96,7 +96,7 @@ def read(opened: bundle.Bundle) -> Mapping[str, Any]:
     lacking = [path for path in state.all_left_out(tree) if not path.startswith("model_graph/")]
     if lacking:
         raise PlanMismatchError(
-            [f"{opened.path} leaves out {path!r}, without which no run can resume" for path in lacking]
+            [f"{opened.path} leaves out {path!r}, and no run resumes without it" for path in lacking]
         )
     # One rebuild for all parts, so that arrays that were one stay one.
     return state.rebuild(opened, {name: node for name, node in tree.items() if name in _PARTS})
