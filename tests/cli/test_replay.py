@@ -97,7 +97,7 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
     command = script(LOOP.format(resume=True, other="os.urandom(1)[0] + os.getpid()"))
     done = holdfast("replay", "runs/loop/train_epoch1", "--", *command)
     assert done.exit_code == 8, done.output
-    assert "another state came out than train_epoch2 holds: 'other' differs" in done.stderr
+    assert "the state differs from that of train_epoch2: 'other' is not the same" in done.stderr
     done = holdfast("replay", "runs/loop/train_epoch1", "--json", "--", *command)
     assert done.exit_code == 8
     assert json.loads(done.stdout)["differing"] == ["other"]

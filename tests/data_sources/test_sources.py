@@ -212,7 +212,7 @@ def test_other_reasons_for_inexactness_are_named():
         assert "in_order=False" in loader(num_workers=1, in_order=False).exactness
     lazy = CASES["lazy loader"]()
     lazy.begin(0)
-    assert "only when the first batch is asked for" in lazy.exactness
+    assert "only when the first batch is requested" in lazy.exactness
 
 
 # --- states that do not fit -----------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_a_checkpoint_that_is_not_there(tmp_path, saved, ask, name):
 
 def test_a_checkpoint_without_a_name_is_not_there(tmp_path, saved):
     run = again(tmp_path)
-    with refused(tmp_path, UsageError, ValueError, match="by its path or name, not as ''", run=run):
+    with refused(tmp_path, UsageError, ValueError, match="pass a checkpoint's path or name, not ''", run=run):
         run.restore_checkpoint("")
 
 

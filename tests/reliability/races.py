@@ -115,7 +115,7 @@ def _go_on(directory: ExperimentDirectory) -> None:
                 directory.disk, listed.path, expected_id=listed.record.id if listed.record else None
             ) as opened:
                 assert list(opened.problems(deep=True)) == []
-                directory.go_on_from(opened)
+                directory.resume_from(opened)
                 return
         except (CheckpointNotFoundError, CheckpointReplacedError):
             continue

@@ -79,9 +79,9 @@ def test_a_generator_is_never_set_beyond_its_words(kind, position):
     (saved["state"]["map"] if kind is np.random.MT19937 else saved)[_PLACES[kind]] = position
     disk = put(MemoryDisk(), place("runs"), forged.sealed())
     with holdfast.open(place("runs"), disk=disk) as checkpoint:
-        with pytest.raises(CheckpointDamagedError, match=f"word {position} of "):
+        with pytest.raises(CheckpointDamagedError, match=f"next word would be {position} of "):
             checkpoint.load()
-        with pytest.raises(HoldfastError, match=f"word {position} of "):
+        with pytest.raises(HoldfastError, match=f"next word would be {position} of "):
             checkpoint.restore({"g": live})
     assert repr(live.bit_generator.state) == repr(before)
 

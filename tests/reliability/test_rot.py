@@ -43,7 +43,7 @@ class Run:
         listed = next(each for each in self.directory.scan() if each.record and each.record.name == name)
         with holdfast.open(listed) as checkpoint:
             assert checkpoint.verify() == []
-            self.directory.go_on_from(checkpoint.source)
+            self.directory.resume_from(checkpoint.source)
 
     def is_sound(self, name: str) -> bool:
         with holdfast.open(self.bundle(name)) as checkpoint:
@@ -103,7 +103,7 @@ def test_what_was_verified_at_resume_is_trusted_for_an_hour_and_then_read_again(
     resumed = Run(run.path)
     resumed.step = 1
     resumed.now_s = 5000.0
-    resumed.go_on_from("s1")
+    resumed.resume_from("s1")
     resumed.now_s += PROVEN_FOR_S
     assert resumed.save().bytes_shared > 0
     rot(resumed.pack("s1"))

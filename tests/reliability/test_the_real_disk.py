@@ -49,7 +49,7 @@ def test_a_system_that_takes_fewer_bytes_than_it_is_given_gets_the_rest(tmp_path
 def test_a_system_that_takes_no_bytes_and_gives_no_reason_is_an_error(tmp_path, monkeypatch, state):
     save(tmp_path, {"old": 1})
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: 0)
-    with pytest.raises(SaveError, match="accepts no more bytes"):
+    with pytest.raises(SaveError, match="accepted no more bytes"):
         save(tmp_path, state)
     monkeypatch.undo()
     assert holds(tmp_path, {"old": 1})

@@ -159,7 +159,7 @@ def test_what_is_no_name_is_refused_alike_everywhere(tmp_path, nonsense):
         *(lambda place: holdfast.export(place, "x.npz"), lambda place: holdfast.average([place] * 2, "mean")),
         holdfast.scan,
     ):
-        with pytest.raises(UsageError, match="a checkpoint is given by its path or name"):
+        with pytest.raises(UsageError, match="pass a checkpoint's path or name"):
             ask(nonsense)
     assert not (tmp_path / "run").exists()
 

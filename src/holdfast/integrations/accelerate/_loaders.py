@@ -30,7 +30,7 @@ def hold(prepared: Any, *, on_resumed: Callable[[], None] = lambda: None) -> Rea
     if type(inside) is not ReadyLoader:
         inside = ReadyLoader(prepared, inside)
         vars(prepared)["base_dataloader"] = inside
-    vars(inside)["_on_arrival"] = on_resumed
+    vars(inside)["_on_resumed"] = on_resumed
     return inside
 
 
