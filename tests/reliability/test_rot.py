@@ -39,7 +39,7 @@ class Run:
     def state(self) -> dict[str, Any]:
         return {"frozen": FROZEN, "step": self.step}
 
-    def go_on_from(self, name: str) -> None:
+    def resume_from(self, name: str) -> None:
         listed = next(each for each in self.directory.scan() if each.record and each.record.name == name)
         with holdfast.open(listed) as checkpoint:
             assert checkpoint.verify() == []
