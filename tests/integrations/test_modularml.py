@@ -27,6 +27,7 @@ from modularml_experiment import experiment, loss, planned, run, stopping, train
 
 import holdfast
 from holdfast import Checkpointing
+from holdfast.checkpoint import scan_if_there
 from holdfast.errors import DivergenceError, PlanMismatchError, Preempted, SaveError, UsageError
 from holdfast.integrations import modularml as hf
 
@@ -82,7 +83,7 @@ def recorded(made, label="train") -> tuple[list[float], list[float]]:
 
 
 def names(directory: Path) -> list[str]:
-    return [listed.record.name for listed in holdfast.scan(directory) if listed.record]
+    return [listed.record.name for listed in scan_if_there(directory) if listed.record]
 
 
 def phase_of(made, label="train"):
