@@ -96,22 +96,6 @@ def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
     return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
 
 
-def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a policy as plain data: those of `rule`, for the rest of `saving`."""
-    rest = {
-        name: value
-        for name, value in saving.items()
-        if "when" not in rule or name not in ("save_on", "every_n")
-    }
-    if "keep" in rule:
-        rest.pop("max_to_keep", None)
-    if rule.get("mode") == "memory":
-        rest.pop("write", None)
-    from holdfast import Checkpointing  # here, as below: the other end imports what it trains with first
-
-    return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
-
-
 class Runs(AbstractContextManager["Runs"]):
     """Runs of one case, each in a process of its own.
 
