@@ -40,23 +40,24 @@ def at_work(mutant: Mutant) -> Iterator[None]:
     changed = types.ModuleType(module.__name__)
     changed.__dict__.update(__package__=module.__package__, __file__=module.__file__)
     exec(compile(mutant.source(), str(module.__file__), "exec"), changed.__dict__)
-    new = dict(_functions(changed))
+    new = dict(_functions(changed, changed.__file__))
     swapped = []
     try:
-        for name, function in _functions(module):
+        for name, function in _functions(module, changed.__file__):
             swapped.append((function, function.__code__))
             function.__code__ = new[name].__code__
+        assert any(before != function.__code__ for function, before in swapped), f"{mutant.name}: not at work"
         yield
     finally:
         for function, code in swapped:
             function.__code__ = code
 
 
-def _functions(holder: types.ModuleType | type) -> Iterator[tuple[str, types.FunctionType]]:
-    module = holder.__name__ if isinstance(holder, types.ModuleType) else holder.__module__
+def _functions(holder: types.ModuleType | type, file: str | None) -> Iterator[tuple[str, types.FunctionType]]:
+    """Those that are written in `file`: a public class says another module than the one that it stands in."""
     for name, value in vars(holder).items():
-        if isinstance(value, type) and value.__module__ == module:
-            for below, function in _functions(value):
+        if isinstance(value, type) and name == value.__name__:
+            for below, function in _functions(value, file):
                 yield f"{name}.{below}", function
             continue
         if isinstance(value, property):
@@ -64,8 +65,7 @@ def _functions(holder: types.ModuleType | type) -> Iterator[tuple[str, types.Fun
         elif isinstance(value, cached_property):
             value = value.func
         value = inspect.unwrap(value) if callable(value) else value
-        is_written = isinstance(value, types.FunctionType) and value.__code__.co_filename != "<string>"
-        if is_written and value.__module__ == module:
+        if isinstance(value, types.FunctionType) and value.__code__.co_filename == file:
             yield name, value
 
 
