@@ -1,4 +1,4 @@
-"""Beside this file lie helpers that tests of every folder import; pytest finds them because it is here."""
+"""What holds for all tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from newborn import ONE_THREAD
+from tests.support.newborn import ONE_THREAD
 
 # Before torch is imported, here and in the processes that tests start. Threads of several test processes
 # that wait for each other, on as many cores as one of them takes, make a training six times as slow.

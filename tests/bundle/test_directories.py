@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_cases import SMALL, content, content_of, files, inodes, load, noise, place, save, tree
 
 from holdfast import bundle
 from holdfast.bundle._leftovers import GRACE_S, GRACE_WITHOUT_LOCKS_S
@@ -25,6 +24,18 @@ from holdfast.errors import (
 from holdfast.records import leaves
 from holdfast.storage import LocalDisk, MemoryDisk, Storage
 from holdfast.testing import Crash, CrashingDisk, Operation, TappedDisk
+from tests.support.bundle_cases import (
+    SMALL,
+    content,
+    content_of,
+    files,
+    inodes,
+    load,
+    noise,
+    place,
+    save,
+    tree,
+)
 
 DISK = LocalDisk()
 

@@ -6,7 +6,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from bundle_cases import load, place, read_file, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import deserialize
@@ -16,6 +15,7 @@ from holdfast.bundle._format.pack import ALIGNMENT, parse_header
 from holdfast.bundle._format.pieces import cuts
 from holdfast.records import Leaf, leaves
 from holdfast.storage import LocalDisk, MemoryDisk
+from tests.support.bundle_cases import load, place, read_file, save
 
 MIB = 1 << 20
 

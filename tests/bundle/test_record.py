@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 from blake3 import blake3
-from bundle_cases import draft
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.bundle._format.record import decode_record, encode_record
 from holdfast.errors import CheckpointDamagedError, FormatVersionError, UsageError
 from holdfast.records import CheckpointRecord, FileEntry, Moment
+from tests.support.bundle_cases import draft
 
 ID = "0123456789abcdef" * 2
 DIGEST = "f" * 64

@@ -6,15 +6,15 @@ import ast
 import importlib.util
 from pathlib import Path
 
-import bundle_cases
 import numpy as np
 import pytest
 import torch
 
 import holdfast
 from holdfast.storage import LocalDisk
+from tests.support import bundle_cases
 
-SCRIPT = Path(__file__).parent.parent / "docs" / "restore_without_holdfast.py"
+SCRIPT = Path(__file__).parents[2] / "docs" / "restore_without_holdfast.py"
 
 
 @pytest.fixture(scope="module")

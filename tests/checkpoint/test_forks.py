@@ -15,9 +15,9 @@ import holdfast
 from holdfast import scan, state
 from holdfast.cli import app
 from holdfast.errors import UsageError
-from integrations.own_loop import rule as loop_rule
-from integrations.own_loop import train as loop
-from small_runs import bundles, experiment, graph, on_disk, train
+from tests.support.integrations.own_loop import rule as loop_rule
+from tests.support.integrations.own_loop import train as loop
+from tests.support.small_runs import bundles, experiment, graph, on_disk, train
 
 
 def build(directory, lr: float, n_epochs: int, **options):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-import bundle_cases
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ import holdfast
 from holdfast import bundle
 from holdfast.errors import PieceDamagedError, UsageError
 from holdfast.storage import LocalDisk
+from tests.support import bundle_cases
 
 NOISE = np.random.default_rng(0)
 LARGE = NOISE.standard_normal((1500, 1001))  # of three pieces

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 import holdfast
-import small_runs
 from holdfast.checkpoint import locate, removable
 from holdfast.cli._app import app
 from holdfast.errors import CheckpointNotFoundError, HoldfastError, UsageError
+from tests.support import small_runs
 
 NAMES = ("train", "train/train_epoch0", "train/train_epoch1")
 """Of an experiment: the end of a phase has the name of the folder of its epochs."""

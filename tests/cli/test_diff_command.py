@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from small_runs import bundles, experiment, on_disk, train
+from tests.support.small_runs import bundles, experiment, on_disk, train
 
 
 def test_two_moments_of_a_real_run_differ_where_they_should(holdfast, tmp_path):

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import holdfast
-import peak_memory
 from holdfast import Write
 from holdfast.bundle import Bundle
 from holdfast.compare import FiniteCheck
 from holdfast.errors import CheckpointExistsError, PieceDamagedError, StatesDifferError, UsageError
 from holdfast.storage import LocalDisk
-from small_runs import bundles, experiment, graph, on_disk, train
+from tests.support import peak_memory
+from tests.support.small_runs import bundles, experiment, graph, on_disk, train
 
 
 @pytest.mark.parametrize(

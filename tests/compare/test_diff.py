@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import holdfast
-import peak_memory
 from holdfast import bundle
 from holdfast.compare import ABSENT, ArrayChange, _arrays
 from holdfast.errors import CheckpointNotFoundError, PieceDamagedError
 from holdfast.records import leaves
 from holdfast.storage import LocalDisk
+from tests.support import peak_memory
 
 
 def change_of(save, old, new) -> ArrayChange:

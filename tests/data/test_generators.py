@@ -7,16 +7,16 @@ import random
 from functools import partial
 from typing import Any
 
-import data_cases
 import numpy as np
 import pytest
 import torch
-from data_cases import SIZE, Jitter, Samples, loader
 
 import holdfast
 from holdfast import rng
 from holdfast.data import batches_of
 from holdfast.data._generators import reachable_generators
+from tests.support import data_cases
+from tests.support.data_cases import SIZE, Jitter, Samples, loader
 
 SHARED = random.Random(1)
 

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import data_cases
 import pytest
-from data_cases import CASES, SEED_AT_START, WITH_WORKERS, go_on, save, train, train_on
 
 from holdfast import rng
 from holdfast.data import BatchSource
+from tests.support import data_cases
+from tests.support.data_cases import CASES, SEED_AT_START, WITH_WORKERS, go_on, save, train, train_on
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 EPOCH = 1  # the one that is interrupted; one has gone before, two come after

@@ -6,16 +6,16 @@ import inspect
 import random
 from collections import namedtuple
 
-import data_cases
 import numpy as np
 import pytest
 import torch
-from data_cases import CASES, SIZE, DrawingBatchSampler, Samples, loader, own, save
 from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
 
 from holdfast import rng
 from holdfast.data import Dataset, batches_of
 from holdfast.errors import UsageError
+from tests.support import data_cases
+from tests.support.data_cases import CASES, SIZE, DrawingBatchSampler, Samples, loader, own, save
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import options
 import pytest
-import works_with
 
-ROOT = Path(__file__).parent.parent
+from tests.support.integrations import options, works_with
+
+ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
@@ -79,12 +79,14 @@ def test_what_it_is_said_to_work_with_is_what_the_acceptance_test_holds_to_it():
         re.DOTALL,
     )
     assert said is not None
-    assert said[1] == works_with.table(), "python tests/integrations/works_with.py prints the table"
+    assert said[1] == works_with.table(), "python -m tests.support.integrations.works_with prints the table"
 
 
 def test_the_page_of_versions_names_those_of_every_extra_and_of_the_tests():
     page = (ROOT / "docs" / "integrations" / "versions.md").read_text()
-    assert works_with.extras_table() in page, "python tests/integrations/works_with.py prints the table"
+    assert works_with.extras_table() in page, (
+        "python -m tests.support.integrations.works_with prints the table"
+    )
 
 
 def test_the_oldest_version_that_an_extra_allows_is_the_oldest_that_is_tested():
@@ -105,7 +107,7 @@ def test_what_a_policy_may_say_in_each_framework_is_what_the_acceptance_test_tri
     page = (ROOT / "docs" / "integrations" / "README.md").read_text()
     said = re.search(r"<!-- options: begin -->\n(.*)<!-- options: end -->", page, re.DOTALL)
     assert said is not None
-    assert said[1] == options.table(), "python tests/integrations/options.py prints the table"
+    assert said[1] == options.table(), "python -m tests.support.integrations.options prints the table"
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import pytest
 import holdfast
 from holdfast import errors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "holdfast"
 
 sys.path.insert(0, str(ROOT / "docs"))

@@ -10,7 +10,7 @@ import typer
 
 from holdfast.cli._app import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SEARCHED = ("src", "docs", "examples", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 RETIRED = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from newborn import ONE_THREAD
+from tests.support.newborn import ONE_THREAD
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 

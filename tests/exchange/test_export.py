@@ -18,11 +18,11 @@ import safetensors.torch
 import torch
 
 import holdfast
-import peak_memory
 from holdfast import bundle
 from holdfast.errors import OutputExistsError, PieceDamagedError, SaveError, UsageError
 from holdfast.storage import LocalDisk, NewFiles
-from small_runs import bundles, experiment, graph, on_disk, train
+from tests.support import peak_memory
+from tests.support.small_runs import bundles, experiment, graph, on_disk, train
 
 TENSORS = {
     str(dtype).removeprefix("torch."): (torch.arange(12) % 5).reshape(3, 4).to(dtype)

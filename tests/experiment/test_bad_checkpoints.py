@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from refusals import refused
 from torch import nn
 
 import holdfast
@@ -30,7 +29,8 @@ from holdfast.errors import (
     UsageError,
 )
 from holdfast.records import Moment
-from small_runs import experiment, graph, on_disk, rows, train
+from tests.support.refusals import refused
+from tests.support.small_runs import experiment, graph, on_disk, rows, train
 
 
 @pytest.fixture

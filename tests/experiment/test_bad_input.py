@@ -11,7 +11,6 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from refusals import refused
 from torch import nn
 
 from holdfast import (
@@ -28,7 +27,8 @@ from holdfast import (
     Run,
 )
 from holdfast.errors import GraphError, SaveError, UsageError
-from small_runs import LOSS, experiment, graph, on_disk, rows, train
+from tests.support.refusals import refused
+from tests.support.small_runs import LOSS, experiment, graph, on_disk, rows, train
 
 # --- rules and templates --------------------------------------------------------------------------
 

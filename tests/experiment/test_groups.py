@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from holdfast import Callback, EvalPhase, FitPhase, Metric, ModelGraph, ModelNode, PhaseGroup
 from holdfast.errors import GraphError, UsageError
-from small_runs import (
+from tests.support.small_runs import (
     BATCHES,
     LOSS,
     ROWS,

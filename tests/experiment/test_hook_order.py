@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Callback, EarlyStopping, EvalPhase, PhaseGroup, Write
 from holdfast.policy import EXPERIMENT_HOOKS, TRAINING_HOOKS
-from small_runs import At, experiment, files_below, on_disk, rows, train
+from tests.support.small_runs import At, experiment, files_below, on_disk, rows, train
 
 HOOKS = (*sorted(TRAINING_HOOKS), "experiment_start", "experiment_end", "exception")
 

@@ -13,7 +13,7 @@ import torch
 import holdfast
 from holdfast import Callback
 from holdfast.errors import CheckpointExistsError, HoldfastError
-from small_runs import (
+from tests.support.small_runs import (
     BATCHES,
     At,
     adam_steps,

@@ -7,7 +7,7 @@ import torch
 
 from holdfast import Checkpointing
 from holdfast.errors import UsageError
-from small_runs import At, experiment, on_disk, train
+from tests.support.small_runs import At, experiment, on_disk, train
 
 
 def plan(directory):

@@ -23,7 +23,18 @@ from holdfast import (
     PhaseGroup,
 )
 from holdfast.errors import HoldfastError
-from small_runs import ROWS, At, digest_of, experiment, files_below, graph, on_disk, rows, train, weights
+from tests.support.small_runs import (
+    ROWS,
+    At,
+    digest_of,
+    experiment,
+    files_below,
+    graph,
+    on_disk,
+    rows,
+    train,
+    weights,
+)
 
 LOSS = Loss("loss", nn.functional.cross_entropy, output="head", target="digit")
 

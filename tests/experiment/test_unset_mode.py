@@ -5,7 +5,7 @@ import pytest
 
 from holdfast import Checkpointing, Overhead, Run, Seconds, Write, scan
 from holdfast.errors import UsageError
-from small_runs import At, bundles, experiment, train
+from tests.support.small_runs import At, bundles, experiment, train
 
 
 def test_a_phase_saves_to_the_directory_of_its_experiment_and_in_memory_without_one(tmp_path):

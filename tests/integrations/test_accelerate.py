@@ -8,13 +8,13 @@ pytest.importorskip("accelerate")
 
 import torch
 from accelerate import Accelerator
-from accelerate_case import prepared, step
-from divergence import check_rollback
-from pair import run_pair
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
 from holdfast.integrations.accelerate import hold
+from tests.support.integrations.cases.accelerate_case import prepared, step
+from tests.support.integrations.divergence import check_rollback
+from tests.support.integrations.pair import run_pair
 
 
 def damage(path: str) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from acceptance import CASES, Outcome, Runs, missing
-from options import REFUSABLE, REFUSED, allowed
 
 import holdfast
 from holdfast import Every, KeepBest, KeepEvery, KeepLast, MaxBytes, Overhead, Seconds, Write
-from newborn import Kill
+from tests.support.integrations.acceptance import CASES, Outcome, Runs, missing
+from tests.support.integrations.options import REFUSABLE, REFUSED, allowed
+from tests.support.newborn import Kill
 
 NUM_KILLS = 10
 KEPT = 2

@@ -6,10 +6,10 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from acceptance import compiled_once
+
+from tests.support.integrations.acceptance import compiled_once
 
 if importlib.util.find_spec("keras") is None:  # importing it would choose a backend
     pytest.skip("keras is not installed", allow_module_level=True)
@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 from keras.callbacks import LambdaCallback
-from keras_fit import compiled, fit, keras
+from tests.support.integrations.cases.keras_fit import compiled, fit, keras
 
 import holdfast
 from holdfast import Checkpointing, errors
@@ -180,15 +180,10 @@ with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with to
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_a_held_fit_goes_on_from_every_hook_and_refuses_what_does_not_match(backend, tmp_path):
     pytest.importorskip(backend)
-    here = Path(__file__).parent
-    paths = [here / "cases", here, here.parent]
-    path = os.pathsep.join([*map(str, paths), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=tmp_path,
-        env=os.environ
-        | compiled_once(tmp_path / "programs")
-        | {"KERAS_BACKEND": backend, "PYTHONPATH": path},
+        env=os.environ | compiled_once(tmp_path / "programs") | {"KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
         check=False,

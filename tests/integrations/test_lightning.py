@@ -10,15 +10,15 @@ pytest.importorskip("lightning")
 
 import lightning.pytorch as pl
 import torch
-from crashing import Crash, beats
-from divergence import check_rollback
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning_case import Small, loaders, trainer
-from pair import check_a_pair_goes_on
 
 import holdfast
 from holdfast import Checkpointing, errors
 from holdfast.integrations.lightning import HoldfastCallback, HoldfastCheckpointIO
+from tests.support.integrations.cases.lightning_case import Small, loaders, trainer
+from tests.support.integrations.crashing import Crash, beats
+from tests.support.integrations.divergence import check_rollback
+from tests.support.integrations.pair import check_a_pair_goes_on
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(does not have many workers|set_vital|litlogger|GPU available|LeafSpec|exists and is not empty).*"

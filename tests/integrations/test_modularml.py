@@ -22,14 +22,21 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
 import modularml as mml
 import numpy as np
 import torch
-from crashing import Crash, beats
-from modularml_experiment import experiment, loss, planned, run, stopping, train_phase
 
 import holdfast
 from holdfast import Checkpointing
 from holdfast.checkpoint import scan_if_there
 from holdfast.errors import DivergenceError, PlanMismatchError, Preempted, SaveError, UsageError
 from holdfast.integrations import modularml as hf
+from tests.support.integrations.crashing import Crash, beats
+from tests.support.integrations.modularml_experiment import (
+    experiment,
+    loss,
+    planned,
+    run,
+    stopping,
+    train_phase,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 

@@ -11,19 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplotlib", "IPython")):
     pytest.skip("modularml is not installed", allow_module_level=True)
 
 import modularml as mml
-from modularml_experiment import experiment, run, train_phase
 
 from holdfast.integrations import modularml as hf
 from holdfast.state import MemorySnapshot
+from tests.support.integrations.modularml_experiment import experiment, run, train_phase
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 
 WIDTH = 1_000
-NEEDED = Path(__file__).with_name("modularml_alone.py")
+NEEDED = ROOT / "tests" / "support" / "integrations" / "modularml_alone.py"
 
 
 @pytest.fixture(autouse=True)

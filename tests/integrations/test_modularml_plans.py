@@ -11,12 +11,12 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
 
 import modularml as mml
 import torch
-from modularml_experiment import experiment, run, train_phase
 
 import holdfast
 from holdfast import Checkpointing
 from holdfast.errors import UsageError
 from holdfast.integrations import modularml as hf
+from tests.support.integrations.modularml_experiment import experiment, run, train_phase
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 QUIET = {"show_sampler_progress": False, "show_training_progress": False}

@@ -11,11 +11,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from own_loop import N_BATCHES, N_EPOCHS, Crash, rule, train
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
 from holdfast.rng import seed_everything
+from tests.support.integrations.own_loop import N_BATCHES, N_EPOCHS, Crash, rule, train
 
 
 @pytest.fixture(scope="module")

@@ -7,26 +7,23 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from inexact import NEEDS, TRAININGS, own_loop
 
 import holdfast
 from holdfast import Checkpointing, Run, Write
-
-HERE = Path(__file__).parent
+from tests.support.integrations import inexact
+from tests.support.integrations.inexact import NEEDS, TRAININGS, own_loop
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_log_says_what_the_verdict_says(name, tmp_path):
     if importlib.util.find_spec(NEEDS.get(name, name)) is None:
         pytest.skip(f"{name} is not installed")
-    places = [str(HERE), str(HERE / "cases"), str(HERE.parent), *sys.path]
     done = subprocess.run(
-        [sys.executable, HERE / "inexact.py", name, tmp_path],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        [sys.executable, inexact.__file__, name, tmp_path],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         cwd=tmp_path,

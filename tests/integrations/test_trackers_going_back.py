@@ -128,8 +128,8 @@ def test_a_rollback_takes_tensorboard_back_too(tmp_path):
 @needs("tensorboard", "torch")
 def test_an_experiment_whose_phases_share_a_tracker_takes_it_back_once(tmp_path):
     from holdfast.integrations.tensorboard import TensorBoardNotes
-    from small_runs import experiment, rows
-    from small_runs import train as phase
+    from tests.support.small_runs import experiment, rows
+    from tests.support.small_runs import train as phase
 
     def build(note):
         rule = {"mode": "disk", "save_on": "epoch_end", "on_saved": note}

@@ -10,17 +10,17 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import torch
-from crashing import Crash, beats
-from divergence import check_rollback
-from pair import check_a_pair_goes_on
 from transformers import GPT2LMHeadModel, TrainerCallback
-from transformers_case import Beats, trainer
 from typer.testing import CliRunner
 
 import holdfast
 from holdfast import Checkpointing, errors
 from holdfast.cli import app
 from holdfast.integrations.transformers import hold
+from tests.support.integrations.cases.transformers_case import Beats, trainer
+from tests.support.integrations.crashing import Crash, beats
+from tests.support.integrations.divergence import check_rollback
+from tests.support.integrations.pair import check_a_pair_goes_on
 
 NUM_STEPS = 39  # 13 updates in each of 3 epochs: 25 batches, two to an update, and one left over
 

@@ -17,7 +17,8 @@ import pytest
 import holdfast
 from holdfast import Write
 from holdfast.errors import SaveError
-from small_runs import (
+from tests.support import ROOT
+from tests.support.small_runs import (
     At,
     adam_steps,
     all_verify,
@@ -30,7 +31,7 @@ from small_runs import (
     train,
 )
 
-HERE = Path(__file__).resolve().parent
+HELPERS = ROOT / "tests" / "support" / "pains"
 
 
 class FullDisk:
@@ -133,7 +134,7 @@ def test_a_run_whose_disk_fills_up_goes_on_once_there_is_room(disk):
 def test_a_process_killed_while_it_overwrites_leaves_the_old_checkpoint_or_the_new_one(tmp_path):
     """8: the file was cut, the good version gone, and 96 MB of staging left in the system's temporary directory."""
     (tmp_path / "tmp").mkdir()
-    script = [sys.executable, str(HERE / "overwritten_under_kills.py"), str(tmp_path / "runs")]
+    script = [sys.executable, str(HELPERS / "overwritten_under_kills.py"), str(tmp_path / "runs")]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     done = subprocess.run(script, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr

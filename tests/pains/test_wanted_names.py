@@ -13,7 +13,7 @@ import pytest
 import holdfast
 from holdfast import Checkpointing
 from holdfast.errors import CheckpointExistsError, HoldfastError
-from small_runs import BATCHES, all_verify, bundles, experiment, on_disk, train
+from tests.support.small_runs import BATCHES, all_verify, bundles, experiment, on_disk, train
 
 
 def test_beyond_max_to_keep_checkpoints_leave_disk_ledger_and_list(tmp_path):

@@ -22,7 +22,7 @@ from torch import nn
 
 import holdfast
 from holdfast import Checkpointing, EarlyStopping, Loss, state
-from small_runs import (
+from tests.support.small_runs import (
     BATCHES,
     LOSS,
     At,
@@ -36,8 +36,6 @@ from small_runs import (
     rows,
     train,
 )
-
-HERE = Path(__file__).resolve().parent
 
 
 def plan(directory, *, seed=0, loss=LOSS):
@@ -56,8 +54,7 @@ def ran_elsewhere(tmp_path_factory):
     """The directory of a `plan` that another process has run, and the digest it ended with."""
     place = tmp_path_factory.mktemp("elsewhere") / "runs"
     script = (
-        f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
-        "from test_wanted_going_on import plan\n"
+        "from tests.pains.test_wanted_resumes import plan\n"
         f"run = plan({str(place)!r}); run.run(); print(run.state_digest())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -18,13 +18,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recording_disk import RecordingDisk, in_order
 
 import holdfast
 from holdfast import Callback, Checkpointing, Write
-from small_runs import adam_steps, bundles, digest_of, experiment, files_below, graph, on_disk, rows, train
+from tests.support import ROOT
+from tests.support.pains.recording_disk import RecordingDisk, in_order
+from tests.support.small_runs import (
+    adam_steps,
+    bundles,
+    digest_of,
+    experiment,
+    files_below,
+    graph,
+    on_disk,
+    rows,
+    train,
+)
 
-HERE = Path(__file__).resolve().parent
+HELPERS = ROOT / "tests" / "support" / "pains"
 
 
 def size_of(bundle: Path) -> int:
@@ -135,7 +146,7 @@ def test_opening_verifying_and_reading_a_checkpoint_runs_no_code_and_opens_nothi
         (bundle / name).write_text("open('owned', 'w')")
     before = files_below(tmp_path)
 
-    command = [sys.executable, str(HERE / "audited_reading.py"), str(innocent), str(bundle)]
+    command = [sys.executable, str(HELPERS / "audited_reading.py"), str(innocent), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     while_reading, control = json.loads(done.stdout)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundle_cases import noise, place
-from forging import Forgery, files_of_state, put
 
 import holdfast
 from holdfast import bundle
 from holdfast.errors import CheckpointDamagedError, CheckpointNotFoundError, HoldfastError, UsageError
 from holdfast.storage import MemoryDisk
+from tests.support.bundle_cases import noise, place
+from tests.support.reliability.forging import Forgery, files_of_state, put
 
 
 def opened(state, **options):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lives import LAST, Saver, draft
 
 from holdfast import bundle
 from holdfast.state import capture
 from holdfast.storage import MemoryDisk
 from holdfast.testing import CountingDisk
+from tests.support.reliability.lives import LAST, Saver, draft
 
 DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
 COLUMNS = {

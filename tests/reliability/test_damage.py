@@ -5,18 +5,27 @@ from __future__ import annotations
 import errno
 import logging
 
-import campaigns_damage
 import numpy as np
 import pytest
-from bundle_cases import content_of, noise, place
-from forging import RECORD, Files, files_of, files_of_state, flipped, put, save, told
 
 from holdfast import bundle, state
 from holdfast.errors import CheckpointDamagedError, DamagedError, PieceDamagedError
 from holdfast.records import CheckpointRecord, leaves
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import FaultyDisk
-from small_runs import digest_of, experiment, graph, on_disk, train
+from tests.support.bundle_cases import content_of, noise, place
+from tests.support.reliability import campaigns_damage
+from tests.support.reliability.forging import (
+    RECORD,
+    Files,
+    files_of,
+    files_of_state,
+    flipped,
+    put,
+    save,
+    told,
+)
+from tests.support.small_runs import digest_of, experiment, graph, on_disk, train
 
 STATE = campaigns_damage.STATE
 

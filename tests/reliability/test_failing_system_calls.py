@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from numbered import Saver, held
+
+from tests.support.reliability.numbered import Saver, held
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from numbered import Saver
+from tests.support.reliability.numbered import Saver
 from holdfast.errors import CommitUncertainError, SaveError
 try:
-    Saver(Path(sys.argv[2])).save(int(sys.argv[3]), "rolling")
+    Saver(Path(sys.argv[1])).save(int(sys.argv[2]), "rolling")
 except CommitUncertainError:
     print("uncertain")
 except SaveError as err:
@@ -54,7 +54,6 @@ def save_under(injection: str, directory: Path, number: int) -> subprocess.Compl
         "error",
         "-c",
         SCRIPT,
-        str(Path(__file__).parent),
         str(directory),
         str(number),
     ]
@@ -103,14 +102,14 @@ def test_a_kill_at_the_rename_leaves_the_old_checkpoint_or_none(number: int, nam
 def test_a_folder_that_cannot_link_gets_whole_files(tmp_path: Path):
     """Sharing is an optimisation, never a dependency."""
     Saver(tmp_path).save(1, "other")
-    script = SCRIPT.replace("Saver(Path(sys.argv[2]))", "saver").replace(
-        "try:", "saver = Saver(Path(sys.argv[2])); saver.learn_all()\ntry:", 1
+    script = SCRIPT.replace("Saver(Path(sys.argv[1]))", "saver").replace(
+        "try:", "saver = Saver(Path(sys.argv[1])); saver.learn_all()\ntry:", 1
     )
     ended = subprocess.run(
         [
             *("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=link,linkat"),
             *("-e", "inject=link,linkat:error=EPERM"),
-            *(sys.executable, "-W", "error", "-c", script, str(Path(__file__).parent), str(tmp_path), "2"),
+            *(sys.executable, "-W", "error", "-c", script, str(tmp_path), "2"),
         ],
         capture_output=True,
         text=True,

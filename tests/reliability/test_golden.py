@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forging import RECORD, Forgery, signed
-from test_hostile_bundles import everything_below
 
 import holdfast
 from holdfast.errors import FormatVersionError
+from tests.reliability.test_hostile_bundles import everything_below
+from tests.support import ROOT, make_v1
+from tests.support.described import described
+from tests.support.reliability.forging import RECORD, Forgery, signed
 
-TESTS = Path(__file__).resolve().parents[1]
-V1 = TESTS / "data" / "v1"
+V1 = ROOT / "tests" / "golden" / "v1"
 NAMES = ("plain", "generators", "dtypes", "training", "shared", "experiment")
 EXPECTED = json.loads((V1 / "expected.json").read_text())
 
@@ -34,9 +35,7 @@ def module(path: Path) -> Any:
     return found
 
 
-described = module(TESTS / "data" / "described.py").described
-make_v1 = module(TESTS / "data" / "make_v1.py")
-script = module(TESTS.parent / "docs" / "restore_without_holdfast.py")
+script = module(ROOT / "docs" / "restore_without_holdfast.py")
 
 
 def through_json(value: Any) -> Any:

@@ -11,8 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from bundle_cases import place
-from interleaving import (
+
+from holdfast import bundle
+from holdfast.bundle import _commit, _delete, _leftovers, _read
+from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
+from holdfast.storage import MemoryDisk
+from holdfast.testing import TappedDisk
+from tests.support.bundle_cases import place
+from tests.support.protocol_cases import Writer, die_often, go_on, held_by, listed
+from tests.support.reliability.interleaving import (
     ActorDisk,
     Outcome,
     World,
@@ -22,13 +29,6 @@ from interleaving import (
     own_ids,
     some_orders,
 )
-from protocol_cases import Writer, die_often, go_on, held_by, listed
-
-from holdfast import bundle
-from holdfast.bundle import _commit, _delete, _leftovers, _read
-from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
-from holdfast.storage import MemoryDisk
-from holdfast.testing import TappedDisk
 
 __all__ = ["own_ids"]  # a fixture
 

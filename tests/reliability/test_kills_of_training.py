@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kills_of_training import Killer, Nursery
-from volumes import XFS, Volume, lacking
+
+from tests.support.reliability.kills_of_training import Killer, Nursery
+from tests.support.reliability.volumes import XFS, Volume, lacking
 
 KILLS, CUTS = 50, 12
 

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from leftovers import (
+
+from holdfast import bundle
+from holdfast.bundle._leftovers import sweep_bundle
+from holdfast.storage import LocalDisk
+from tests.support.reliability.leftovers import (
     bytes_referenced,
     bytes_there,
     kill,
@@ -17,12 +21,8 @@ from leftovers import (
     one_operation_s,
     save_each_again,
 )
-from numbered import Saver, held
-from saver import Job, Savers, Told
-
-from holdfast import bundle
-from holdfast.bundle._leftovers import sweep_bundle
-from holdfast.storage import LocalDisk
+from tests.support.reliability.numbered import Saver, held
+from tests.support.reliability.saver import Job, Savers, Told
 
 ONE_SAVE_BYTES = 450 << 10  # what does not change, what does, and the header between them
 

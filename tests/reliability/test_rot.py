@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_cases import content, content_of, draft, noise
-from rotting import History
 
 import holdfast
 from holdfast.bundle import Sharing
@@ -19,6 +17,8 @@ from holdfast.runtime import ExperimentDirectory
 from holdfast.state import capture
 from holdfast.storage import LocalDisk, Storage
 from holdfast.testing import FaultyDisk, TappedDisk
+from tests.support.bundle_cases import content, content_of, draft, noise
+from tests.support.reliability.rotting import History
 
 FROZEN = noise(300_000, seed=7)
 

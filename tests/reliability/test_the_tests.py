@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from crash_checker import Checker, Violation
-from damage_checker import check_damage
-from lives import short_lives
-from mutants import Mutant, at_work, without_each_check, without_each_sync
 
 from holdfast.errors import DamagedError
+from tests.support.reliability.crash_checker import Checker, Violation
+from tests.support.reliability.damage_checker import check_damage
+from tests.support.reliability.lives import short_lives
+from tests.support.reliability.mutants import Mutant, at_work, without_each_check, without_each_sync
 
 COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
     f"holdfast.bundle.{name}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torture import Result, run_apart, torture
+
+from tests.support.reliability.torture import Result, run_apart, torture
 
 CAMPAIGNS = """
 import os, signal, time

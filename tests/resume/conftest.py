@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import plans
 import pytest
 import torch
-from nursery import Nursery
+
+from tests.support import plans
+from tests.support.nursery import Nursery
 
 
 @pytest.fixture(scope="package", autouse=True)

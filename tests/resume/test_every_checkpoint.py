@@ -6,8 +6,9 @@ import shutil
 from functools import cache
 
 import pytest
-from nursery import Kill
-from plans import PLANS, QUICK, SOMETIMES, Saving, build, listing, place, places, resume, run
+
+from tests.support.nursery import Kill
+from tests.support.plans import PLANS, QUICK, SOMETIMES, Saving, build, listing, place, places, resume, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 

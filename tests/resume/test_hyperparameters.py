@@ -7,9 +7,9 @@ import warnings
 
 import pytest
 import torch
-from plans import Saving, crash, resume, run
 
 from holdfast import Callback
+from tests.support.plans import Saving, crash, resume, run
 
 IN_SECOND_PHASE = 60
 

@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import plans
 import pytest
-from nursery import Kill
 
 from holdfast.checkpoint import scan_if_there
+from tests.support import plans
+from tests.support.nursery import Kill
 
 NUM_KILLS = 40
 

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from plans import Saving, build, crash, listing, places, resume, run
 
 import holdfast
 from holdfast.errors import CheckpointExistsError, UsageError
+from tests.support.plans import Saving, build, crash, listing, places, resume, run
 
 HOOKS = 66  # of `plain`
 

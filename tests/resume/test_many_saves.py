@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from plans import ACCURACY, BATCH, Saving, experiment, network, phase, rows
 
 import holdfast
 from holdfast import Dataset, rng
+from tests.support.plans import ACCURACY, BATCH, Saving, experiment, network, phase, rows
 
 
 @pytest.mark.slow

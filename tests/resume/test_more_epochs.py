@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from plans import Saving, batches_trained, listing, places, resume, run
+
+from tests.support.plans import Saving, batches_trained, listing, places, resume, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 

@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from plans import Saving, crash, listing, resume
 
 import holdfast
-import small_runs
 from holdfast import Write
 from holdfast.errors import CheckpointDamagedError, DamagedError
+from tests.support import small_runs
+from tests.support.plans import Saving, crash, listing, resume
 
 CRASH_AT = 60  # of 66 hooks of the plan: within the last epoch of the second phase
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from plans import CE, Crashed, Saving, build, crash, listing, places, resume, rows, run, watch
 
 from holdfast import Callback, EvalPhase, Experiment, rng, state
 from holdfast.errors import PlanMismatchError, StateMismatchError, UsageError
+from tests.support.plans import CE, Crashed, Saving, build, crash, listing, places, resume, rows, run, watch
 
 IN_SECOND_PHASE = 60  # of the hooks of `plain`: in epoch 2 of the second phase
 

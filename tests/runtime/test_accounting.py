@@ -10,7 +10,7 @@ import pytest
 
 import holdfast
 from holdfast import Checkpointing, Run, Write
-from small_runs import BATCHES, At, experiment, on_disk, train
+from tests.support.small_runs import BATCHES, At, experiment, on_disk, train
 
 
 def records(directory) -> list:

@@ -176,11 +176,10 @@ def test_without_a_background_the_save_itself_fails(tmp_path):
             save(saver, np.zeros(10), 0)
 
 
-SCRIPT = f"""
+SCRIPT = """
 import os, signal, sys, threading, time
-sys.path.insert(0, {os.path.dirname(__file__)!r})
 import numpy as np
-import test_background_saves as here
+from tests.runtime import test_background_saves as here
 
 class SlowDisk(here.LocalDisk):
     at_work, go_on = threading.Event(), threading.Event()

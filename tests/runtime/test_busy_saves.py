@@ -20,7 +20,7 @@ from holdfast.records import Moment
 from holdfast.runtime import ExperimentDirectory, Session
 from holdfast.storage import LocalDisk
 from holdfast.testing import FaultyDisk, TappedDisk
-from small_runs import At, all_verify, experiment, on_disk, train
+from tests.support.small_runs import At, all_verify, experiment, on_disk, train
 
 RUN = "f" * 32
 

@@ -10,8 +10,8 @@ import torch
 
 import holdfast
 from holdfast import Checkpointing, Divergence, Run, Write, errors, rng
-from small_runs import At, Callback, on_disk, train
-from small_runs import experiment as make
+from tests.support.small_runs import At, Callback, on_disk, train
+from tests.support.small_runs import experiment as make
 
 BATCHES = 4
 

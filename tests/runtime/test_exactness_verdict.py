@@ -11,8 +11,8 @@ import torch
 
 import holdfast
 from holdfast import Checkpointing, Run, Write, fingerprint, rng
-from small_runs import At, on_disk, rows, train
-from small_runs import experiment as make
+from tests.support.small_runs import At, on_disk, rows, train
+from tests.support.small_runs import experiment as make
 
 
 class Crash(Exception):

@@ -9,10 +9,10 @@ import pytest
 
 import holdfast
 from holdfast import scan
-from integrations.own_loop import Crash as LoopCrash
-from integrations.own_loop import rule as loop_rule
-from integrations.own_loop import train as loop
-from small_runs import At, bundles, digest_of, experiment, on_disk, rows, train
+from tests.support.integrations.own_loop import Crash as LoopCrash
+from tests.support.integrations.own_loop import rule as loop_rule
+from tests.support.integrations.own_loop import train as loop
+from tests.support.small_runs import At, bundles, digest_of, experiment, on_disk, rows, train
 
 
 class Crash(Exception):

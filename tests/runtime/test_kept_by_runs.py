@@ -7,15 +7,15 @@ import math
 import os
 
 import pytest
-from small_loop import crash, epochs_kept, rule, train
 
 import holdfast
 from holdfast import KeepBest, KeepEvery, KeepLast, MaxBytes, Write, bundle
 from holdfast.records import CheckpointRecord
 from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk
-from small_runs import all_verify, bundles, experiment, on_disk
-from small_runs import train as phase
+from tests.support.small_loop import crash, epochs_kept, rule, train
+from tests.support.small_runs import all_verify, bundles, experiment, on_disk
+from tests.support.small_runs import train as phase
 
 LOSSES = [5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 7.0]
 

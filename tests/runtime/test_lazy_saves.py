@@ -449,8 +449,7 @@ def test_a_process_that_just_ends_commits_what_it_accepted(tmp_path):
     script = f"""
     import sys
     from pathlib import Path
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
-    from test_lazy_saves import Loop
+    from tests.runtime.test_lazy_saves import Loop
     loop = Loop(Path({str(tmp_path)!r}))
     loop.step()
     loop.save()
@@ -464,7 +463,7 @@ def test_a_process_that_just_ends_commits_what_it_accepted(tmp_path):
 
 
 def test_weights_that_a_callback_puts_back_at_the_end_of_a_phase_cost_no_save(tmp_path):
-    from small_runs import At, experiment, graph, on_disk, train
+    from tests.support.small_runs import At, experiment, graph, on_disk, train
 
     def put_zeros(context):
         with torch.no_grad():

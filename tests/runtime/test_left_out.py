@@ -8,7 +8,7 @@ import torch
 import holdfast
 from holdfast import Checkpointing, Write, state
 from holdfast.errors import PlanMismatchError, StateMismatchError
-from small_runs import bundles, digest_of, experiment, on_disk, train
+from tests.support.small_runs import bundles, digest_of, experiment, on_disk, train
 
 
 def run(directory, *patterns: str, n_epochs: int = 2, resume: bool = False, seed: int = 0):

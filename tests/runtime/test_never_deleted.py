@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Write
 from holdfast.errors import SaveError
-from small_runs import At, all_verify, bundles, experiment, on_disk, train
+from tests.support.small_runs import At, all_verify, bundles, experiment, on_disk, train
 
 
 def make(directory: Path, n_epochs: int, *callbacks: At):

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import holdfast
 from holdfast import Checkpointing, Divergence, Run, Write, numerics
 from holdfast.cli import app
-from small_runs import At, on_disk, train
-from small_runs import experiment as make
+from tests.support.small_runs import At, on_disk, train
+from tests.support.small_runs import experiment as make
 
 LARGE = 40_000  # floats: above 64 KiB, so that the array is shared when it does not change
 

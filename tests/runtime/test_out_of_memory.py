@@ -96,8 +96,7 @@ def test_without_memory_for_a_thread_the_save_is_committed_in_the_foreground(tmp
 
 LIMITED = """
 import resource, sys
-sys.path.insert(0, {here!r})
-import test_out_of_memory as here
+from tests.runtime import test_out_of_memory as here
 import numpy as np
 
 MIB = 1 << 20
@@ -120,9 +119,7 @@ with here.ExperimentDirectory({path!r}, here.RUN) as directory:
 @pytest.mark.parametrize("background", [True, False])
 def test_under_a_real_limit_a_state_of_208_mib_is_saved_with_96_mib_to_spare(tmp_path, background):
     """Threads reserve address space, 8 MiB and an arena of 64 MiB each, most of which they never use."""
-    script = LIMITED.format(
-        here=str(Path(__file__).parent), path=str(tmp_path), background=background, room_mib=96
-    )
+    script = LIMITED.format(path=str(tmp_path), background=background, room_mib=96)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True, text=True, timeout=120, check=False,
@@ -139,8 +136,7 @@ def test_under_a_real_limit_a_state_of_208_mib_is_saved_with_96_mib_to_spare(tmp
 
 PEAK = """
 import sys
-sys.path.insert(0, {here!r})
-import test_out_of_memory as here
+from tests.runtime import test_out_of_memory as here
 import numpy as np
 
 MIB = 1 << 20
@@ -162,7 +158,7 @@ with here.ExperimentDirectory({path!r}, here.RUN) as directory:
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux can forget a peak")
 def test_a_save_in_the_foreground_takes_at_most_32_mib_beside_the_state(tmp_path):
-    script = PEAK.format(here=str(Path(__file__).parent), path=str(tmp_path))
+    script = PEAK.format(path=str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True, text=True, timeout=120, check=True,

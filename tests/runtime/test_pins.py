@@ -8,7 +8,6 @@ from itertools import count
 
 import numpy as np
 import pytest
-from test_choices import record
 
 import holdfast
 from holdfast import bundle, state
@@ -16,6 +15,7 @@ from holdfast.bundle._delete import delete
 from holdfast.errors import CheckpointNotFoundError, CheckpointPinnedError
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import Crash, CrashingDisk
+from tests.policy.test_choices import record
 
 
 def save(disk, runs: str, name: str, seq: int, **options) -> str:
@@ -98,7 +98,7 @@ def test_where_there_is_no_checkpoint_there_is_nothing_to_pin(disk, runs):
 
 
 def test_a_rolling_name_goes_on_and_a_run_can_go_on_from_the_pinned_one(tmp_path):
-    from small_loop import crash, train
+    from tests.support.small_loop import crash, train
 
     options = {"name_template": "latest"}
     crash(tmp_path, [1.0] * 6, 3, **options)
@@ -115,8 +115,9 @@ def test_a_rolling_name_goes_on_and_a_run_can_go_on_from_the_pinned_one(tmp_path
 
 def test_the_listing_and_the_page_of_a_checkpoint_say_that_it_is_pinned_or_thinned(tmp_path):
     import torch
-    from small_loop import rule
-    from test_pruning import command
+
+    from tests.runtime.test_pruning import command
+    from tests.support.small_loop import rule
 
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

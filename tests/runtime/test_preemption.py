@@ -15,7 +15,7 @@ import pytest
 
 import holdfast
 from holdfast import Checkpointing, EvalPhase, Preemption, Run, Write, errors
-from small_runs import LOSS, At, bundles, experiment, on_disk, rows, train
+from tests.support.small_runs import LOSS, At, bundles, experiment, on_disk, rows, train
 
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
 

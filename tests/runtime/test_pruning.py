@@ -6,16 +6,16 @@ import json
 
 import pytest
 from click.testing import Result
-from small_loop import epochs_kept, train
 from typer.testing import CliRunner
 
 import holdfast
-import small_runs
 from holdfast import KeepBest, KeepLast
 from holdfast.cli import app
 from holdfast.errors import UsageError
 from holdfast.runtime import ExperimentDirectory
-from small_runs import all_verify
+from tests.support import small_runs
+from tests.support.small_loop import epochs_kept, train
+from tests.support.small_runs import all_verify
 
 LOSSES = [5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 7.0]
 

@@ -25,7 +25,7 @@ from holdfast import (
 from holdfast.policy import When, attach_to_training, training_name
 from holdfast.records import Moment
 from holdfast.runtime._costs import Pace
-from small_runs import BATCHES, At, bundles, experiment, on_disk, rows, train
+from tests.support.small_runs import BATCHES, At, bundles, experiment, on_disk, rows, train
 
 ALWAYS = 1e-9  # seconds, which have passed at every hook
 

@@ -7,8 +7,6 @@ from itertools import count
 
 import pytest
 import torch
-from small_loop import rule
-from test_choices import record
 
 import holdfast
 from holdfast import Checkpointing, Run, bundle, state
@@ -17,8 +15,10 @@ from holdfast.runtime import ExperimentDirectory
 from holdfast.runtime._retention import thin
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import Crash, CrashingDisk
-from small_runs import all_verify, bundles, digest_of, experiment, graph, on_disk
-from small_runs import train as phase
+from tests.policy.test_choices import record
+from tests.support.small_loop import rule
+from tests.support.small_runs import all_verify, bundles, digest_of, experiment, graph, on_disk
+from tests.support.small_runs import train as phase
 
 
 def loop(directory, n_epochs: int, **options):
@@ -65,7 +65,7 @@ def test_no_run_goes_on_from_a_thinned_checkpoint_and_one_that_would_takes_the_n
 
 
 def test_a_thinned_checkpoint_is_not_forked_nor_replayed(tmp_path):
-    from test_pruning import command
+    from tests.runtime.test_pruning import command
 
     loop(tmp_path / "run", 2, thin_after=1)
     place = tmp_path / "run" / "train_epoch0.ckpt.mml"

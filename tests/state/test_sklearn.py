@@ -19,9 +19,9 @@ from sklearn import (
 )
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import make_pipeline
-from sklearn_cases import ESTIMATORS, Centred, X, Y, answers, fitted, through_a_bundle
 
 from holdfast.state import capture, digest, restore
+from tests.support.sklearn_cases import ESTIMATORS, Centred, X, Y, answers, fitted, through_a_bundle
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -1,6 +1,6 @@
-"""Makes the golden bundles of format version 1 in `v1/`, once: they must load for ever, so they are never made again.
+"""Made the golden bundles of format version 1 in `tests/golden/v1/`, once: they must load for ever, so they are never made again.
 
-`python make_v1.py DIRECTORY`. What they hold is written beside them by `described`, from the live values and without
+`python -m tests.support.make_v1 DIRECTORY`. What they hold is written beside them by `described`, from the live values and without
 reading any bundle. A kind of value that is added to the format gets a bundle of its own.
 """
 
@@ -19,7 +19,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import torch
-from described import described
 
 from holdfast import (
     Checkpointing,
@@ -34,6 +33,7 @@ from holdfast import (
 )
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 from holdfast.storage import LocalDisk
+from tests.support.described import described
 
 CREATED = "2026-01-02T03:04:05.000006+00:00"
 

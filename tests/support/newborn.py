@@ -55,13 +55,12 @@ class Newborns(AbstractContextManager["Newborns"]):
         flags: Sequence[str] = ("-W", "error"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, *flags, script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": path} | dict(environment or {}),
+            env=os.environ | ONE_THREAD | dict(environment or {}),
         )
 
     def ask(self, job: Mapping[str, Any], kill: Kill | None = None) -> Answer:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from newborn import Beat, Kill, Newborns, serve
+from tests.support.newborn import Beat, Kill, Newborns, serve
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class Nursery(AbstractContextManager["Nursery"]):
 
 
 def prepare() -> None:
-    import plans  # noqa: F401
     import torch._dynamo  # noqa: F401  which the first optimizer imports, for seconds
 
     import holdfast
+    from tests.support import plans  # noqa: F401
 
     holdfast.capture({})  # imports what takes apart the objects of all that is imported
 
 
 def _run(job: dict[str, Any], beat: Beat) -> dict[str, Any]:
-    import plans
+    from tests.support import plans
 
     made = plans.build(job["plan"], plans.Saving(**job["saving"]))
     if job["log"] is not None:
@@ -91,7 +91,7 @@ def _run(job: dict[str, Any], beat: Beat) -> dict[str, Any]:
 
 
 def _keep_log(path: str, made: Any) -> None:
-    import plans
+    from tests.support import plans
 
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 

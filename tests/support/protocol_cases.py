@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from bundle_cases import content, content_of, draft, noise, place
 
 from holdfast import bundle
 from holdfast.errors import CheckpointNotFoundError
 from holdfast.state import capture
 from holdfast.storage import Storage
 from holdfast.testing import Crash, CrashingDisk
+from tests.support.bundle_cases import content, content_of, draft, noise, place
 
 FROZEN = noise(64 << 10, seed=0)  # large enough to be shared
 AFTER_A_DAY_S = 1e12  # everything has become old by then

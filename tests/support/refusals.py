@@ -12,7 +12,7 @@ import torch
 
 from holdfast import Experiment
 from holdfast.errors import HoldfastError
-from small_runs import digest_of, files_below
+from tests.support.small_runs import digest_of, files_below
 
 
 @contextlib.contextmanager

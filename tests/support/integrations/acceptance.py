@@ -30,9 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crashing import Crash
-
-from newborn import Beat, Kill, Newborns, serve
+from tests.support.integrations.crashing import Crash
+from tests.support.newborn import Beat, Kill, Newborns, serve
 
 if TYPE_CHECKING:
     from holdfast import Checkpointing
@@ -204,9 +203,10 @@ def _acting(rule: Checkpointing, acts: Mapping[str, str], beat: Beat) -> Beat:
 
 
 if __name__ == "__main__":
-    sys.modules["acceptance"] = sys.modules["__main__"]  # what the case imports is this
-    sys.path.insert(0, str(HERE))
-    case = importlib.import_module(f"{sys.argv[1]}_case")
+    sys.modules["tests.support.integrations.acceptance"] = sys.modules[
+        "__main__"
+    ]  # what the case imports is this
+    case = importlib.import_module(f"tests.support.integrations.cases.{sys.argv[1]}_case")
     import holdfast
 
     holdfast.capture({})  # imports what takes apart the objects of all that is imported

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from crashing import Crash, beats
 
 import holdfast
 from holdfast import Checkpointing, Run, Write, fingerprint
 from holdfast.runtime import ResumeReport
+from tests.support.integrations.crashing import Crash, beats
 
 Beat = Callable[[], None]
 
@@ -64,7 +64,7 @@ def sklearn_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport |
 def experiment(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     import torch
 
-    from small_runs import experiment, rows, train
+    from tests.support.small_runs import experiment, rows, train
 
     class Lazy(torch.utils.data.DataLoader):
         def __iter__(self):
@@ -83,9 +83,9 @@ def experiment(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | N
 def lightning(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     import lightning.pytorch as pl
     import torch
-    from lightning_case import trainer
 
     from holdfast.integrations.lightning import HoldfastCallback
+    from tests.support.integrations.cases.lightning_case import trainer
 
     class Small(pl.LightningModule):
         def __init__(self):
@@ -107,9 +107,8 @@ def lightning(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | No
 
 
 def transformers(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
-    from transformers_case import Beats, trainer
-
     from holdfast.integrations.transformers import hold
+    from tests.support.integrations.cases.transformers_case import Beats, trainer
 
     class Rows:
         def __init__(self, rows):
@@ -134,9 +133,8 @@ def transformers(directory: Path, beat: Beat, is_second: bool) -> ResumeReport |
 
 
 def accelerate(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
-    from accelerate_case import prepared, step
-
     from holdfast.integrations.accelerate import hold
+    from tests.support.integrations.cases.accelerate_case import prepared, step
 
     accelerator, model, optimizer, scheduler, loader, _ = prepared()
     if is_second:
@@ -153,9 +151,9 @@ def accelerate(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | N
 def keras(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     os.environ["KERAS_BACKEND"] = "torch"
     import torch
-    from keras_fit import LambdaCallback, compiled
 
     from holdfast.integrations.keras import HoldfastCallback
+    from tests.support.integrations.cases.keras_fit import LambdaCallback, compiled
 
     class Rows(torch.utils.data.Dataset):
         def __init__(self):
@@ -176,9 +174,9 @@ def keras(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
 
 def xgboost(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     import xgboost
-    from xgboost_case import Beats
 
     from holdfast.integrations.xgboost import train
+    from tests.support.integrations.cases.xgboost_case import Beats
 
     x = np.random.default_rng(0).normal(size=(60, 3))
     parameters = {"subsample": 0.5, "nthread": 1}
@@ -203,9 +201,8 @@ def lightgbm(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | Non
 
 
 def modularml(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
-    import modularml_experiment
-
     from holdfast.integrations import modularml
+    from tests.support.integrations import modularml_experiment
 
     modularml.enable(directory)
     made = modularml_experiment.planned(rule(), beat)
@@ -267,7 +264,6 @@ class _Lines(logging.Handler):
 
 
 def main(name: str, directory: Path) -> None:
-    sys.path.insert(0, str(Path(__file__).parent / "cases"))
     importlib.import_module("torch")
     lines = _Lines()
     logger = logging.getLogger("holdfast")

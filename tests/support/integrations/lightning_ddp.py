@@ -12,10 +12,10 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning_case import Small, loaders, trainer
 
 from holdfast import Checkpointing, rng
 from holdfast.integrations.lightning import HoldfastCallback
+from tests.support.integrations.cases.lightning_case import Small, loaders, trainer
 
 
 class Mixed(Small):

@@ -12,7 +12,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 def closure(wanted: Iterable[str]) -> set[str]:
@@ -69,7 +69,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         hf.enable(directory)
         import modularml as mml
-        from modularml_experiment import experiment, run, train_phase
+
+        from tests.support.integrations.modularml_experiment import experiment, run, train_phase
 
         made = experiment()
         made.execution_plan.add_item(

@@ -24,7 +24,6 @@ def run_pair(script: str, *arguments: str, cwd: Path) -> list[tuple[int, str]]:
         "MASTER_PORT": str(port),
         "WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "cases"), str(HERE.parent), *sys.path]),
     }
     pair = [
         subprocess.Popen(

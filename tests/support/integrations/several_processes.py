@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from accelerate_case import prepared
-from transformers_case import trainer
-
 from holdfast import Checkpointing
 from holdfast.errors import UsageError
 from holdfast.integrations import accelerate as accelerate
 from holdfast.integrations import transformers as transformers
+from tests.support.integrations.cases.accelerate_case import prepared
+from tests.support.integrations.cases.transformers_case import trainer
 
 
 def hold_accelerator() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 import transformers
 from transformers import TrainerCallback
-from transformers_case import trainer
 
 from holdfast import Checkpointing, rng
 from holdfast.integrations.transformers import hold
+from tests.support.integrations.cases.transformers_case import trainer
 
 
 class Apart(TrainerCallback):

@@ -10,9 +10,9 @@ import ast
 import re
 import tomllib
 
-from acceptance import CASES, HERE
+from tests.support import ROOT
+from tests.support.integrations.acceptance import CASES, HERE
 
-ROOT = HERE.parents[2]
 _PROJECTS = {
     "sklearn": "scikit-learn",
     "xgboost": "xgboost-cpu",

@@ -11,15 +11,12 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
 
 import holdfast
-from small_runs import experiment, graph
+from tests.support.small_runs import experiment, graph
 
 KILLS = 12
 

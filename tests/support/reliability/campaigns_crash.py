@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from crash_checker import Checker
-from faults import TASKS, Trouble, interruptions, refusals
-from kills import check_kills
-from lives import DEATHS, STEPS, save_best
+from tests.support.reliability.crash_checker import Checker
+from tests.support.reliability.faults import TASKS, Trouble, interruptions, refusals
+from tests.support.reliability.kills import check_kills
+from tests.support.reliability.lives import DEATHS, STEPS, save_best
 
 
 def crash_states(seconds: float, seed: int) -> str:

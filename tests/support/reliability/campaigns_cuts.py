@@ -14,10 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import full_disks
-import power_cuts
-import second_kernel
-from leftovers import (
+from tests.support.reliability import full_disks, power_cuts, second_kernel
+from tests.support.reliability.leftovers import (
     bytes_referenced,
     bytes_there,
     kill,
@@ -25,8 +23,8 @@ from leftovers import (
     one_operation_s,
     save_each_again,
 )
-from saver import Savers, Told
-from volumes import SMALL_EXT4, SMALL_TMPFS, TO_CUT, XFS, Kind, Volume, lacking
+from tests.support.reliability.saver import Savers, Told
+from tests.support.reliability.volumes import SMALL_EXT4, SMALL_TMPFS, TO_CUT, XFS, Kind, Volume, lacking
 
 
 def cut_power(budget_s: float, seed: int) -> str:
@@ -48,7 +46,7 @@ def cut_power(budget_s: float, seed: int) -> str:
 
 
 def kill_trainings(budget_s: float, seed: int) -> str:
-    from kills_of_training import Killer, Nursery  # imports torch
+    from tests.support.reliability.kills_of_training import Killer, Nursery  # imports torch
 
     with tempfile.TemporaryDirectory() as folder, Nursery() as nursery:
         killer = Killer(nursery, Path(folder), random.Random(seed))
@@ -61,7 +59,7 @@ def kill_trainings(budget_s: float, seed: int) -> str:
 
 
 def cut_power_of_trainings(budget_s: float, seed: int) -> str:
-    from kills_of_training import Killer, Nursery
+    from tests.support.reliability.kills_of_training import Killer, Nursery
 
     if why := lacking(XFS):
         return f"skipped: {why}"

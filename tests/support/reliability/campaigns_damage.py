@@ -11,13 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from bundle_cases import content_of, noise, place
-from forging import RECORD, Files, files_of, files_of_state, flipped, put, save, told
-from mutations import Fuzzer
 
 from holdfast import bundle
 from holdfast.records import leaves
 from holdfast.storage import MemoryDisk
+from tests.support.bundle_cases import content_of, noise, place
+from tests.support.reliability.forging import (
+    RECORD,
+    Files,
+    files_of,
+    files_of_state,
+    flipped,
+    put,
+    save,
+    told,
+)
+from tests.support.reliability.mutations import Fuzzer
 
 STATE = {"weight": noise(3000, 1).reshape(3, -1), "bias": np.arange(5.0), "step": 3, "note": "é"}
 REGIONS = ("record", "tree", "header", "padding", "data", "dead")

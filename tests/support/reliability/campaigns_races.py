@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from interleaving import every_order, some_orders, use_own_ids
-from races import DELETERS, READERS, WRITERS, race
-from rotting import History
-from test_interleavings import pairs, trios
 
 from holdfast.bundle import _read
+from tests.reliability.test_interleavings import pairs, trios
+from tests.support.reliability.interleaving import every_order, some_orders, use_own_ids
+from tests.support.reliability.races import DELETERS, READERS, WRITERS, race
+from tests.support.reliability.rotting import History
 
 _RACE_S = 60.0  # then a new directory, so that listing it stays quick
 

@@ -11,7 +11,10 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from lives import (
+from holdfast import bundle
+from holdfast.storage import MemoryDisk
+from holdfast.testing import Event, Image, crash_states, image_of
+from tests.support.reliability.lives import (
     AFTER_A_DAY_S,
     ANYTHING,
     BEST,
@@ -32,11 +35,7 @@ from lives import (
     sweep,
     sweep_after_a_day,
 )
-from reading import Reader, files, quick_decoding
-
-from holdfast import bundle
-from holdfast.storage import MemoryDisk
-from holdfast.testing import Event, Image, crash_states, image_of
+from tests.support.reliability.reading import Reader, files, quick_decoding
 
 RECOVERY_IDS, SECOND_IDS = 1 << 40, 1 << 41
 SECOND_STEPS: tuple[Step, ...] = (sweep_after_a_day, save_best, save_last, evict)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 from blake3 import blake3
-from lives import BEST, FOLDER, LAST, Saver, draft, read, read_file
 from xxhash import xxh3_128_hexdigest
 
 from holdfast import bundle
@@ -19,6 +18,7 @@ from holdfast.errors import CheckpointDamagedError, DamagedError
 from holdfast.records import CheckpointRecord
 from holdfast.state import capture
 from holdfast.storage import MemoryDisk
+from tests.support.reliability.lives import BEST, FOLDER, LAST, Saver, draft, read, read_file
 
 Files = dict[str, bytes]
 SMALL = {

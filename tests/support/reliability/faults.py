@@ -13,7 +13,11 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from lives import (
+from holdfast import bundle
+from holdfast.errors import CommitUncertainError, HoldfastError, SaveError
+from holdfast.storage import MemoryDisk, Storage
+from holdfast.testing import FaultyDisk, Image, image_of
+from tests.support.reliability.lives import (
     AFTER_A_DAY_S,
     BEST,
     FOLDER,
@@ -28,12 +32,7 @@ from lives import (
     sweep,
     training,
 )
-from reading import Reader
-
-from holdfast import bundle
-from holdfast.errors import CommitUncertainError, HoldfastError, SaveError
-from holdfast.storage import MemoryDisk, Storage
-from holdfast.testing import FaultyDisk, Image, image_of
+from tests.support.reliability.reading import Reader
 
 NEW = 20  # the state that the process in trouble would save
 ONE_SAVE_BYTES = 100_000

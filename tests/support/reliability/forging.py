@@ -7,15 +7,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import bundle_cases
 from blake3 import blake3
-from bundle_cases import files as files_of
-from bundle_cases import place
 
 from holdfast import bundle
 from holdfast.errors import CheckpointNotFoundError, DamagedError
 from holdfast.state import digest
 from holdfast.storage import MemoryDisk, Storage
+from tests.support import bundle_cases
+from tests.support.bundle_cases import files as files_of
+from tests.support.bundle_cases import place
 
 RECORD = "checkpoint.json"
 Files = dict[str, bytes]

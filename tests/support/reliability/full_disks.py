@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
-from numbered import Saver, held
-from volumes import Volume
-
 from holdfast.errors import CommitUncertainError, SaveError
 from holdfast.records import CheckpointRecord
+from tests.support.reliability.numbered import Saver, held
+from tests.support.reliability.volumes import Volume
 
 Save = Literal["a new name", "an overwrite", "one that links"]
 SAVES: tuple[Save, ...] = ("a new name", "an overwrite", "one that links")

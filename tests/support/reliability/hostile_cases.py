@@ -17,8 +17,9 @@ import ml_dtypes
 import numpy as np
 import torch
 from blake3 import blake3
-from forging import RECORD, Files, Forgery, files_of_state
 from xxhash import xxh3_128_hexdigest
+
+from tests.support.reliability.forging import RECORD, Files, Forgery, files_of_state
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\n\x9b31m\u202e<script>alert(1)</script>[red]"
 MERSENNE = (1 << 61) - 1  # integers are hashed modulo this

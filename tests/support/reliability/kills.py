@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from lives import BEST, FOLDER, LAST, Held, Saver, read, sweep
-
 from holdfast import bundle
 from holdfast.storage import LocalDisk, Storage
 from holdfast.testing import KillingDisk, Operation
+from tests.support.reliability.lives import BEST, FOLDER, LAST, Held, Saver, read, sweep
 
 THIRD = bundle.bundle_path(FOLDER, "third")
 FINISHED = 7

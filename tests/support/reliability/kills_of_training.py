@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "resume"))
-
-import plans
-from nursery import Kill, Nursery
-from volumes import Volume, power_cut
-
 import holdfast
+from tests.support import plans
+from tests.support.nursery import Kill, Nursery
+from tests.support.reliability.volumes import Volume, power_cut
 
 PLANS = ("rich", "loader", "groups")
 SAVING = {"durability": "full", **plans.SOMETIMES}

@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from numbered import Saver, held
-from saver import Job, Savers, Told
-
 from holdfast import bundle
 from holdfast.storage import LocalDisk
+from tests.support.reliability.numbered import Saver, held
+from tests.support.reliability.saver import Job, Savers, Told
 
 DAY_S = 24 * 3600.0
 # A kill takes nothing from the page cache. Without syncs, which take nearly all the time, it falls between any two steps.

@@ -18,7 +18,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from forging import Files, Forgery, files_of_state, nodes, place, put
 
 import holdfast
 from holdfast import bundle
@@ -28,6 +27,7 @@ from holdfast.cli.inspect import ls, show
 from holdfast.errors import HoldfastError
 from holdfast.state import digest
 from holdfast.storage import MemoryDisk
+from tests.support.reliability.forging import Files, Forgery, files_of_state, nodes, place, put
 
 MAX_BYTES = 1 << 20
 HANG_S = 5.0

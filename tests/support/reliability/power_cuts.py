@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from numbered import Saver, held
-from saver import Job, Savers, Told
-from volumes import Volume, power_cut
+from tests.support.reliability.numbered import Saver, held
+from tests.support.reliability.saver import Job, Savers, Told
+from tests.support.reliability.volumes import Volume, power_cut
 
 
 @dataclass

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bundle_cases import draft, noise
-from race_log import Book, Log, Value, read
 
 import holdfast
 from holdfast import bundle
@@ -29,6 +27,8 @@ from holdfast.records import CheckpointRecord
 from holdfast.runtime import ExperimentDirectory
 from holdfast.state import capture
 from holdfast.storage import LocalDisk
+from tests.support.bundle_cases import draft, noise
+from tests.support.reliability.race_log import Book, Log, Value, read
 
 WRITERS, READERS, DELETERS = 8, 2, 1
 _KEPT = 4  # checkpoints that a writer keeps under names of their own

@@ -7,12 +7,11 @@ import functools
 from collections.abc import Callable, Hashable, Iterator
 from unittest import mock
 
-from lives import FOLDER, Held, read, read_file
-
 from holdfast import bundle
 from holdfast.bundle import _read
 from holdfast.bundle._format.names import RECORD
 from holdfast.storage import Storage
+from tests.support.reliability.lives import FOLDER, Held, read, read_file
 
 
 class Reader:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-from bundle_cases import draft, noise, place
-
 from holdfast import bundle
 from holdfast.bundle._sharing import PROVEN_FOR_S
 from holdfast.errors import DamagedError
 from holdfast.state import capture
 from holdfast.storage import MemoryDisk
+from tests.support.bundle_cases import draft, noise, place
 
 ARRAYS = [noise(70_000, seed) for seed in range(12)]
 NAMES = ["best", "last", *(f"s{number}" for number in range(6))]

@@ -2,7 +2,7 @@
 
 A job is a line of JSON; what the child has begun and what it was told to be done come back as lines, so that
 the test can kill it, or cut the power, at any instant, and knows what had been promised by then.
-`Savers` is the test's end; as a script this file is the other one. (`tests/resume/nursery.py` is the same for
+`Savers` is the test's end; as a script this file is the other one. (`tests/support/nursery.py` is the same for
 whole trainings.)
 """
 
@@ -148,10 +148,9 @@ class Savers(AbstractContextManager["Savers"]):
 
 
 def serve() -> None:
-    import numbered  # noqa: F401
-
     import holdfast.bundle
     import holdfast.testing
+    from tests.support.reliability import numbered  # noqa: F401
 
     assert holdfast.bundle
     assert holdfast.testing
@@ -184,11 +183,10 @@ def _say(what: Any) -> None:
 
 
 def _work(job: Job) -> None:
-    from numbered import LARGE, Saver
-
     from holdfast import bundle
     from holdfast.errors import SaveError
     from holdfast.storage import LocalDisk
+    from tests.support.reliability.numbered import LARGE, Saver
 
     saver = Saver(Path(job.directory), _disk(job))
     if Path(job.directory).exists():
@@ -209,7 +207,7 @@ def _work(job: Job) -> None:
             return  # the power is off, or the disk is full
         _say(("done", name, number))
     if job.cut is not None:
-        from volumes import power_cut
+        from tests.support.reliability.volumes import power_cut
 
         power_cut(job.cut)
 
@@ -245,5 +243,4 @@ def _disk(job: Job) -> Any:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     serve()

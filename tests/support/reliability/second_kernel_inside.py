@@ -17,13 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from numbered import Saver, held
-
 from holdfast.errors import SaveError
 from holdfast.storage import LocalDisk
 from holdfast.testing import Operation, TappedDisk
+from tests.support.reliability.numbered import Saver, held
 
 DEVICE, MOUNT = "/dev/ubda", Path("/mnt/disk")
 FLAKY = "/dev/mapper/flaky"

@@ -1,6 +1,6 @@
 """The long campaigns: kills, power cuts, damage and races, for as many minutes as you give them.
 
-`python -m tests.reliability.torture --minutes 10` shares the time out among all `CAMPAIGNS` of the modules
+`python -m tests.support.reliability.torture --minutes 10` shares the time out among all `CAMPAIGNS` of the modules
 `campaigns_*` beside this file, runs each in a process of its own, and prints a line of figures for each. A
 broken promise is shown with the command that repeats it; the others go on, and the exit code is 1.
 
@@ -23,8 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import ROOT
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+PACKAGE = "tests.support.reliability"
 Campaign = Callable[[float, int], str]
 
 _LEAST_S = 2.0
@@ -42,11 +44,12 @@ class Result:
 
 def campaigns(folder: Path = HERE) -> dict[str, Campaign]:
     """All campaigns by name, whichever module they are in."""
-    helpers = [folder, *(path for path in (ROOT / "tests").iterdir() if path.is_dir()), ROOT / "tests"]
-    sys.path[:0] = [str(path) for path in helpers if str(path) not in sys.path]
+    prefix = f"{PACKAGE}." if folder == HERE else ""
+    if not prefix:
+        sys.path.insert(0, str(folder))
     found: dict[str, Campaign] = {}
     for file in sorted(folder.glob("campaigns_*.py")):
-        module = importlib.import_module(file.stem)
+        module = importlib.import_module(prefix + file.stem)
         for name, campaign in module.CAMPAIGNS.items():
             assert name not in found, f"two campaigns are called {name!r}"
             found[name] = campaign
@@ -55,7 +58,7 @@ def campaigns(folder: Path = HERE) -> dict[str, Campaign]:
 
 def run_apart(name: str, budget_s: float, seed: int, folder: Path = HERE) -> Result:
     """Run a campaign in a process of its own, so that whatever becomes of it the others go on."""
-    command = [sys.executable, str(HERE / "torture.py"), "--campaigns", str(folder), "--run", name]
+    command = [sys.executable, "-m", f"{PACKAGE}.torture", "--campaigns", str(folder), "--run", name]
     process = subprocess.Popen(
         [*command, "--seconds", f"{budget_s:.1f}", "--seed", str(seed)],
         cwd=ROOT,
@@ -92,7 +95,7 @@ def torture(names: Sequence[str], minutes: float, seed: int, folder: Path = HERE
             broken += 1
             again = ["--only", name, "--minutes", f"{budget_s / 60:.2f}", "--seed", str(seed)]
             print(result.details)
-            print(f"Again: python -m tests.reliability.torture {shlex.join(again)}", flush=True)
+            print(f"Again: python -m tests.support.reliability.torture {shlex.join(again)}", flush=True)
     print(f"{broken} of {len(names)} campaigns found a promise broken.")
     return broken
 

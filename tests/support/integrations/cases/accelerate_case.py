@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 import torch._dynamo  # which the first optimizer imports, for seconds
 from accelerate import Accelerator
-from acceptance import Ended
 
 from holdfast import Checkpointing
 from holdfast.integrations.accelerate import hold
 from holdfast.rng import seed_everything
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("accelerate",)
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from acceptance import Ended
 
 from holdfast import Checkpointing, Run
 from holdfast.data import Dataset
+from tests.support.integrations.acceptance import Ended
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what JAX gives up, and an older Flax uses

@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from acceptance import Ended
 from keras.callbacks import EarlyStopping, LambdaCallback, ReduceLROnPlateau
 
 from holdfast import Checkpointing
 from holdfast.integrations.keras import HoldfastCallback
+from tests.support.integrations.acceptance import Ended
 
 warnings.filterwarnings("ignore", module="keras")
 

@@ -6,6 +6,6 @@ import os
 
 os.environ["KERAS_BACKEND"] = "jax"
 
-from keras_fit import train as train
+from tests.support.integrations.cases.keras_fit import train as train
 
 NEEDS = ("keras", "jax")

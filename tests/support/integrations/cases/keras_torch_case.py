@@ -6,6 +6,6 @@ import os
 
 os.environ["KERAS_BACKEND"] = "torch"
 
-from keras_fit import train as train
+from tests.support.integrations.cases.keras_fit import train as train
 
 NEEDS = ("keras", "torch")

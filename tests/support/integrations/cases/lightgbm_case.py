@@ -8,10 +8,10 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
-from acceptance import Ended
 
 from holdfast import Checkpointing
 from holdfast.integrations.lightgbm import train as boost
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("lightgbm",)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 import torch._dynamo  # which the first optimizer imports, for seconds
-from acceptance import Ended
 from lightning.pytorch.callbacks import EarlyStopping
 
 from holdfast import Checkpointing
 from holdfast.integrations.lightning import HoldfastCallback
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("lightning",)
 

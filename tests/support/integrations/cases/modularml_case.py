@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from acceptance import Ended
-from modularml_experiment import planned, run
-
 from holdfast import Checkpointing
 from holdfast.integrations import modularml as holdfast_modularml
+from tests.support.integrations.acceptance import Ended
+from tests.support.integrations.modularml_experiment import planned, run
 
 NEEDS = ("modularml", "matplotlib", "IPython")
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from acceptance import Ended
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.neural_network import MLPRegressor
 
 from holdfast import Checkpointing, Dataset, Run
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("sklearn",)
 

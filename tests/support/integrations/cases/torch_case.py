@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 import torch._dynamo  # which the first optimizer imports, for seconds
-from acceptance import Ended
 
 from holdfast import Checkpointing, Run
 from holdfast.rng import seed_everything
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("torch",)
 

@@ -13,7 +13,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import torch
 import torch._dynamo  # which the first optimizer imports, for seconds
 import transformers
-from acceptance import Ended
 from transformers import (
     EarlyStoppingCallback,
     GPT2Config,
@@ -25,6 +24,7 @@ from transformers import (
 
 from holdfast import Checkpointing
 from holdfast.integrations.transformers import hold
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("transformers", "accelerate")
 

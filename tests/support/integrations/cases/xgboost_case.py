@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import xgboost
-from acceptance import Ended
 
 from holdfast import Checkpointing
 from holdfast.integrations.xgboost import train as boost
+from tests.support.integrations.acceptance import Ended
 
 NEEDS = ("xgboost",)
 
