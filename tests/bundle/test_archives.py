@@ -140,7 +140,7 @@ def load_size(disk: MemoryDisk) -> int:
         return opened.record.size_bytes
 
 
-def test_an_archive_of_an_archive_is_plain_again_if_asked_for(compressed):
+def test_an_archive_of_an_archive_is_plain_again_if_requested(compressed):
     disk, listed = compressed
     again = holdfast.archive(listed, "runs/plain", compress=False, disk=disk, overwrite=True)
     assert content(disk, again.path) == content_of(STATE)

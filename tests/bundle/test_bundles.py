@@ -102,7 +102,7 @@ def test_the_files_of_a_bundle_never_exceed_twice_its_live_bytes(versions):
             assert list(opened.problems(deep=True)) == []
 
 
-def test_a_pack_is_written_afresh_after_32_links_so_that_no_sector_can_take_all(tmp_path):
+def test_a_pack_is_written_again_after_32_links_so_that_no_sector_can_take_all(tmp_path):
     saver, still = Saver(tmp_path), noise(MB, 0)
     packs = [saver.save({"frozen": still}).packs[0].name for _ in range(40)]
     copies = [packs.count(pack) for pack in dict.fromkeys(packs)]
@@ -237,7 +237,7 @@ def test_damage_to_dead_bytes_of_a_shared_pack_is_harmless(tmp_path):
         assert [problem.leaf for problem in checkpoint.verify()] == ["changing"]
 
 
-def test_a_damaged_bundle_in_the_way_of_a_save_is_set_aside_and_never_deleted(tmp_path, caplog):
+def test_a_damaged_bundle_in_the_way_of_a_save_is_renamed_and_never_deleted(tmp_path, caplog):
     saver = Saver(tmp_path)
     saver.save({"x": np.arange(3)}, "best")
     record = Path(saver.path("best")) / "checkpoint.json"

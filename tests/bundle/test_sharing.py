@@ -43,7 +43,7 @@ class Run:
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_in_any_history_bundles_are_whole_and_waste_at_most_half(data):
+def test_in_any_history_bundles_are_complete_and_waste_at_most_half(data):
     """Up to ten arrays change, come, go and return, under new names and old; old bundles vanish."""
     run = Run()
     kept: dict[str, str] = {}

@@ -15,7 +15,7 @@ import holdfast
 from holdfast import scan, state
 from holdfast.cli import app
 from holdfast.errors import UsageError
-from tests.support.integrations.own_loop import rule as loop_rule
+from tests.support.integrations.own_loop import policy as loop_policy
 from tests.support.integrations.own_loop import train as loop
 from tests.support.small_runs import bundles, experiment, graph, on_disk, train
 
@@ -59,7 +59,7 @@ def test_a_fork_is_a_run_of_its_own_that_knows_where_it_comes_from(tmp_path):
     assert again.history[1].resumed_from == ["train_epoch1"]
 
 
-def test_a_fork_goes_on_with_settings_that_the_script_has_changed(tmp_path):
+def test_a_fork_resumes_with_settings_that_the_script_has_changed(tmp_path):
     run(tmp_path / "a")
     holdfast.fork(tmp_path / "a/train/train_epoch0.ckpt.mml", tmp_path / "b")
     changed = run(tmp_path / "b", lr=0.5, resume=True, override=("lr",))
@@ -74,7 +74,7 @@ def test_a_fork_goes_on_with_settings_that_the_script_has_changed(tmp_path):
 
 def test_a_fork_shares_the_files_of_its_origin_and_outlives_it(tmp_path):
     model = nn.Linear(600, 600)
-    with holdfast.Run(tmp_path / "a", {"model": model}, checkpointing=loop_rule()) as loop_run:
+    with holdfast.Run(tmp_path / "a", {"model": model}, checkpointing=loop_policy()) as loop_run:
         place = loop_run.save("start")
     forked = holdfast.fork(place, tmp_path / "b")
     pack = next(entry.name for entry in forked.record.packs if entry.size > 1_000_000)
@@ -87,20 +87,22 @@ def test_a_fork_shares_the_files_of_its_origin_and_outlives_it(tmp_path):
 
 
 def test_no_retention_gives_up_the_checkpoint_that_a_fork_began_with(tmp_path):
-    loop(tmp_path / "a", loop_rule(save_on="epoch_end", max_to_keep=None))
+    loop(tmp_path / "a", loop_policy(save_on="epoch_end", max_to_keep=None))
     forked = holdfast.fork(tmp_path / "a/train_epoch0.ckpt.mml", tmp_path / "b")
-    rule = {"save_on": "epoch_end", "max_to_keep": 1}
-    loop(tmp_path / "b", loop_rule(**rule), n_epochs=3)
-    loop(tmp_path / "b", loop_rule(**rule), n_epochs=5)  # that it was resumed from another does not matter
+    policy = {"save_on": "epoch_end", "max_to_keep": 1}
+    loop(tmp_path / "b", loop_policy(**policy), n_epochs=3)
+    loop(
+        tmp_path / "b", loop_policy(**policy), n_epochs=5
+    )  # that it was resumed from another does not matter
     assert bundles(tmp_path / "b") == ["train_epoch0", "train_epoch2", "train_epoch4"]
     assert scan(tmp_path / "b")[0].record.id == forked.record.id
 
 
 def test_a_loop_forked_with_the_same_settings_ends_as_the_first(tmp_path):
-    whole, first = loop(tmp_path / "a", loop_rule(max_to_keep=None))
+    complete, first = loop(tmp_path / "a", loop_policy(max_to_keep=None))
     holdfast.fork(tmp_path / "a/train_epoch1_batch3.ckpt.mml", tmp_path / "b")
     digest, second = loop(tmp_path / "b")
-    assert digest == whole
+    assert digest == complete
     assert second.moment.run != first.moment.run
 
 
@@ -127,11 +129,11 @@ def test_a_damaged_checkpoint_is_not_forked(tmp_path):
 
 def test_the_log_draws_runs_forks_and_lines_that_were_left(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rule = {"save_on": "epoch_end", "max_to_keep": None}
-    loop("a", loop_rule(**rule))
+    policy = {"save_on": "epoch_end", "max_to_keep": None}
+    loop("a", loop_policy(**policy))
     said = holdfast_command("fork", "a/train_epoch1", "b")
     assert said.startswith("b/train_epoch1.ckpt.mml: run ")
-    loop("b", loop_rule(**rule))
+    loop("b", loop_policy(**policy))
 
     class Stop(Exception): ...
 
@@ -140,7 +142,7 @@ def test_the_log_draws_runs_forks_and_lines_that_were_left(tmp_path, monkeypatch
             raise Stop
 
     with pytest.raises(Stop):  # goes back, saves epoch 1 anew, and leaves epoch 2 of the line before
-        loop("a", loop_rule(**rule), resume="train_epoch0", at_batch=stop)
+        loop("a", loop_policy(**policy), resume="train_epoch0", at_batch=stop)
     run_a, run_b = (scan(place)[0].record.run[:8] for place in ("a", "b"))
     # The epoch 1 that b was forked from has been saved over: b's own first checkpoint is a root now.
     assert holdfast_command("log", "a", "b").splitlines() == [
@@ -158,10 +160,10 @@ def test_the_log_draws_runs_forks_and_lines_that_were_left(tmp_path, monkeypatch
 
 def test_the_log_hangs_a_fork_below_its_origin_and_says_so_in_json(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rule = {"save_on": "epoch_end", "max_to_keep": None}
-    loop("a", loop_rule(**rule))
+    policy = {"save_on": "epoch_end", "max_to_keep": None}
+    loop("a", loop_policy(**policy))
     holdfast.fork("a/train_epoch1.ckpt.mml", "b")
-    loop("b", loop_rule(**rule))
+    loop("b", loop_policy(**policy))
     run_a, run_b = (scan(place)[0].record.run for place in ("a", "b"))
     holdfast_command("pin", "a/train_epoch2")
     assert holdfast_command("log", "a", "b").splitlines() == [

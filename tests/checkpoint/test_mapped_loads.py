@@ -77,7 +77,7 @@ def test_arrays_outlive_the_checkpoint_that_is_closed_and_deleted(tmp_path):
         arrays["other"]
 
 
-def test_a_damaged_array_is_found_when_it_is_asked_for_and_others_are_not_harmed(tmp_path):
+def test_a_damaged_array_is_found_when_it_is_requested_and_others_are_not_harmed(tmp_path):
     place = save(tmp_path, {"weight": LARGE, "other": np.arange(3.0)})
     [pack] = place.glob("*.safetensors")
     data = bytearray(pack.read_bytes())

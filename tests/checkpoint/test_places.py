@@ -26,8 +26,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     place = Path("runs/digits")
     phase = small_runs.train(n_epochs=2, checkpointing=small_runs.on_disk("epoch_end", max_to_keep=None))
-    whole = small_runs.on_disk("phase_end", max_to_keep=None)
-    small_runs.experiment(place, phase, checkpointing=whole).run(progress=False)
+    complete = small_runs.on_disk("phase_end", max_to_keep=None)
+    small_runs.experiment(place, phase, checkpointing=complete).run(progress=False)
     return place
 
 
@@ -39,8 +39,8 @@ def command(*arguments: object) -> str:
 
 def mine(directory: Path, resume: Any = False) -> str:
     """A loop of one's own: two epochs, or what it resumes from."""
-    rule = holdfast.Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=None)
-    with holdfast.Run(directory, {"w": np.zeros(3)}, checkpointing=rule, resume=resume) as run:
+    policy = holdfast.Checkpointing(mode="disk", save_on="epoch_end", max_to_keep=None)
+    with holdfast.Run(directory, {"w": np.zeros(3)}, checkpointing=policy, resume=resume) as run:
         for _ in run.epochs(2):
             for _ in run.batches([1, 2]):
                 pass

@@ -213,7 +213,7 @@ def test_arrays_of_a_trusted_checkpoint_are_linked(tmp_path):
 # --- beside a run -------------------------------------------------------------------------------------
 
 
-def test_a_run_in_the_same_directory_goes_on_and_leaves_it_alone(tmp_path):
+def test_a_run_in_the_same_directory_resumes_and_leaves_it_alone(tmp_path):
     state = {"n": 0}
     with Run(tmp_path, state) as run:
         for epoch in run.epochs(6):

@@ -128,7 +128,7 @@ def test_another_memory_order_finds_the_same_partners(save, shape):
     arrays.arrays(np.float32, 50, elements=st.floats(width=32)),
     arrays.arrays(np.float32, 50, elements=st.floats(width=32)),
 )
-def test_streamed_sums_are_those_of_the_whole_array(old, new):
+def test_streamed_sums_are_those_of_the_entire_array(old, new):
     tally = _arrays._Numbers("float32", "float32")
     for start in range(0, 50, 7):
         tally.add(old[start : start + 7].view(np.uint8), new[start : start + 7].view(np.uint8))

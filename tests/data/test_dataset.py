@@ -46,17 +46,17 @@ def test_a_samples_randomness_depends_on_where_it_is_and_on_nothing_else():
 
 
 @given(st.integers(1, 40), st.data())
-def test_a_sampler_goes_on_where_its_state_says(size, data):
+def test_a_sampler_resumes_where_its_state_says(size, data):
     sampler = ResumableSampler(size, seed=3)
     sampler.set_epoch(2)
-    whole, used = list(sampler), data.draw(st.integers(0, size))
+    complete, used = list(sampler), data.draw(st.integers(0, size))
     fresh = ResumableSampler(size, seed=3)
     fresh.load_state(sampler.state(used))
     fresh.set_epoch(2)
-    assert (list(fresh), len(fresh)) == (whole[used:], size - used)
+    assert (list(fresh), len(fresh)) == (complete[used:], size - used)
     fresh.set_epoch(3)
     sampler.set_epoch(3)
-    assert list(fresh) == list(sampler) != whole or size < 4
+    assert list(fresh) == list(sampler) != complete or size < 4
 
 
 def test_a_sampler_works_in_a_loader_of_torch():
@@ -138,9 +138,9 @@ def test_the_digest_is_that_of_the_content():
 
 
 def test_a_digest_in_many_chunks_is_the_digest(monkeypatch):
-    whole = small().digest
+    complete = small().digest
     monkeypatch.setattr("holdfast.data._dataset._CHUNK_BYTES", 50)
-    assert small().digest == small().select(range(10)).digest == whole
+    assert small().digest == small().select(range(10)).digest == complete
 
 
 @pytest.mark.parametrize(

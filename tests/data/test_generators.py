@@ -137,7 +137,7 @@ class MakesItLate(Samples):
         ),
     ],
 )
-def test_a_generator_made_with_the_first_sample_does_not_go_on_and_the_verdict_says_so(
+def test_a_generator_made_with_the_first_sample_does_not_resume_and_the_verdict_says_so(
     num_workers, difference
 ):
     source = loader(MakesItLate(), num_workers=num_workers)
@@ -181,8 +181,8 @@ def test_another_transform_is_a_difference_and_no_refusal():
 
 def test_a_loop_may_be_closed_over_without_its_own_parts_being_taken_for_generators(tmp_path):
     """A collation that sees the run, and through it everything."""
-    rule = holdfast.Checkpointing(mode="disk", save_on=["epoch_end"])
-    with holdfast.Run(tmp_path / "run", {"noise": np.random.default_rng(1)}, checkpointing=rule) as run:
+    policy = holdfast.Checkpointing(mode="disk", save_on=["epoch_end"])
+    with holdfast.Run(tmp_path / "run", {"noise": np.random.default_rng(1)}, checkpointing=policy) as run:
         data = torch.utils.data.DataLoader(
             range(SIZE), batch_size=4, collate_fn=lambda items: {"x": torch.tensor(items), "run": bool(run)}
         )
@@ -212,12 +212,12 @@ def test_data_that_raise_for_what_they_do_not_have_are_read_all_the_same():
     assert len(list(loader(Unfriendly()).begin(0))) > 1
 
 
-def test_a_generator_that_the_loop_makes_anew_each_epoch_goes_on(tmp_path):
+def test_a_generator_that_the_loop_makes_anew_each_epoch_resumes(tmp_path):
     def train(directory, stop_at: int | None = None) -> tuple[list[float], holdfast.Run]:
         data, seen = data_cases.Augmented(), []
         torch_loader = torch.utils.data.DataLoader(data, batch_size=4, generator=torch.Generator())
-        rule = holdfast.Checkpointing(mode="disk", save_on="batch_end")
-        with holdfast.Run(directory, {"place": 0}, checkpointing=rule) as run:
+        policy = holdfast.Checkpointing(mode="disk", save_on="batch_end")
+        with holdfast.Run(directory, {"place": 0}, checkpointing=policy) as run:
             for epoch in run.epochs(3):
                 data.rng = np.random.default_rng(epoch)
                 for batch in run.batches(torch_loader):
@@ -226,11 +226,11 @@ def test_a_generator_that_the_loop_makes_anew_each_epoch_goes_on(tmp_path):
                     seen.append(batch)
         return seen, run
 
-    whole, _ = train(tmp_path / "peace")
-    stop_at = len(whole) // 3 + 2
+    complete, _ = train(tmp_path / "uninterrupted")
+    stop_at = len(complete) // 3 + 2
     with pytest.raises(RuntimeError, match="a cable"):
         train(tmp_path / "stopped", stop_at)
     rest, run = train(tmp_path / "stopped")
     assert run.last_resume is not None
     assert run.last_resume.verdict == "exact"
-    assert str(rest) == str(whole[stop_at:])
+    assert str(rest) == str(complete[stop_at:])

@@ -30,7 +30,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_iterable_goes_on_at_every_batch_and_in_the_epochs_after(kind):
+def test_an_iterable_resumes_at_every_batch_and_in_the_epochs_after(kind):
     source = batches_of(KINDS[kind](), raw=True)
     expected = [list(source.begin(0)), list(source.begin(1))]
     for k in range(len(expected[0]) + 1):

@@ -15,7 +15,7 @@ import pytest
 from holdfast import rng
 from holdfast.data import BatchSource
 from tests.support import data_cases
-from tests.support.data_cases import CASES, SEED_AT_START, WITH_WORKERS, go_on, save, train, train_on
+from tests.support.data_cases import CASES, SEED_AT_START, WITH_WORKERS, resume, save, train, train_on
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 EPOCH = 1  # the one that is interrupted; one has gone before, two come after
@@ -52,7 +52,7 @@ def test_what_follows_a_resume_is_what_would_have_followed(build):
     saved = interrupted(build)
     last = len(expected[0])
     for k in sorted({0, 1, last // 2, last - 1, last, last + 1}):
-        assert go_on(build, saved[k], EPOCH) == [expected[0][k:], *expected[1:]], f"after {k} batches"
+        assert resume(build, saved[k], EPOCH) == [expected[0][k:], *expected[1:]], f"after {k} batches"
 
 
 @pytest.mark.parametrize("build", [pytest.param(build, id=name) for name, build in WITH_WORKERS.items()])
@@ -60,7 +60,7 @@ def test_it_follows_with_workers_too(build):
     expected = uninterrupted(build)[EPOCH:]
     saved = interrupted(build)
     for k in (3, len(expected[0]) + 1):  # in mid-epoch not all workers have made as many batches
-        assert go_on(build, saved[k], EPOCH) == [expected[0][k:], *expected[1:]], f"after {k} batches"
+        assert resume(build, saved[k], EPOCH) == [expected[0][k:], *expected[1:]], f"after {k} batches"
 
 
 @pytest.mark.parametrize("name", ["shuffle", "2 persistent workers"])
@@ -86,17 +86,17 @@ def test_an_epoch_can_be_interrupted_again_and_again(name):
         rng.restore_state(saved["streams"])
         assert train_on(next(rest)) == expected[0][k]
         saved = save(source)
-    assert go_on(build, saved, EPOCH) == [expected[0][3:], *expected[1:]]
+    assert resume(build, saved, EPOCH) == [expected[0][3:], *expected[1:]]
 
 
-def test_a_first_epoch_not_begun_yet_goes_on_from_its_start():
+def test_a_first_epoch_not_begun_yet_resumes_from_its_start():
     for name in ("shuffle, generator", "own", "stateful shuffle", "stateful stream"):
         build = CASES[name]
         expected = uninterrupted(build)
         rng.seed_everything(SEED_AT_START)
         saved = save(build())
         assert saved["source"]["epoch"] is None
-        assert go_on(build, saved, epoch=-1)[1:] == expected[:2]
+        assert resume(build, saved, epoch=-1)[1:] == expected[:2]
 
 
 def test_persistent_workers_of_a_run_that_is_forgotten_are_told_to_end(monkeypatch):

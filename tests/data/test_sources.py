@@ -112,7 +112,7 @@ def test_asking_for_the_state_changes_nothing():
         assert rng.draws() == streams, name
 
 
-def test_sources_that_go_on_alike_describe_themselves_alike():
+def test_sources_that_resume_alike_describe_themselves_alike():
     assert own().describe() == own().describe()
     assert own().describe() != own(drop_last=True).describe()
     other = batches_of(Dataset(pixels=np.zeros((SIZE, 3)), digit=torch.arange(SIZE)), batch_size=4, seed=3)
@@ -132,7 +132,7 @@ def test_num_batches_is_told_where_it_is_known():
 # --- streams without a position -------------------------------------------------------------------
 
 
-def test_a_stream_goes_on_exactly_at_an_epochs_end():
+def test_a_stream_resumes_exactly_at_an_epochs_end():
     rng.seed_everything(0)
     source = batches_of(DataLoader(Numbers(), batch_size=4), columns="n")
     list(source.begin(0))
@@ -277,7 +277,7 @@ def test_batches_have_columns_by_name():
         ([{"x": 1}] * 4, ("z",), r"no \['z'\]; they have \['x'\]"),
     ],
 )
-def test_missing_names_are_asked_for(samples, columns, message):
+def test_missing_names_must_be_given(samples, columns, message):
     with pytest.raises(UsageError, match=message):
         named(samples, columns=columns)
 

@@ -218,7 +218,7 @@ def test_a_dtype_that_the_format_lacks_is_named(save, tmp_path, ending, array):
         holdfast.export(save("a", {"w": array}), tmp_path / f"a.{ending}")
 
 
-def test_what_is_there_is_never_replaced_unless_asked_for(save, tmp_path):
+def test_what_is_there_is_never_replaced_unless_requested(save, tmp_path):
     place = save("a", {"w": np.zeros(3)})
     (tmp_path / "a.npz").write_text("mine")
     with pytest.raises(OutputExistsError, match="--overwrite"):

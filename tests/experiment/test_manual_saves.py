@@ -74,7 +74,7 @@ def test_a_checkpoint_is_found_by_name_or_path(tmp_path, how):
     assert adam_steps(run.graph) == 2 * BATCHES
 
 
-def test_a_checkpoint_of_a_phase_brings_back_results_history_callbacks_and_random_streams(tmp_path):
+def test_a_checkpoint_of_a_phase_brings_back_results_history_callbacks_and_random_states(tmp_path):
     seen, after = {}, {}
 
     class Seen(Callback):
@@ -133,7 +133,7 @@ def test_a_restore_writes_nothing(tmp_path):
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in files_below(tmp_path)} == before
 
 
-def test_after_a_restore_the_plan_runs_from_the_beginning_unless_asked_to_go_on(tmp_path):
+def test_after_a_restore_the_plan_runs_from_the_beginning_unless_told_to_resume(tmp_path):
     run = plan(tmp_path)
     run.run()
     end = run.state_digest()
@@ -160,7 +160,7 @@ def test_a_checkpoint_can_be_made_before_anything_was_run(tmp_path):
     assert (run.history, dict(run.results)) == ([], {})
 
 
-def test_a_checkpoint_says_that_it_was_asked_for_by_hand(tmp_path):
+def test_a_checkpoint_says_that_it_was_requested_manually(tmp_path):
     run = plan(tmp_path)
     run.run()
     with holdfast.open(run.save_checkpoint("mine")) as checkpoint:
@@ -171,11 +171,11 @@ def test_a_checkpoint_says_that_it_was_asked_for_by_hand(tmp_path):
     assert record.durability == "full"
 
 
-def test_a_run_with_a_rule_of_its_own_goes_on_past_a_checkpoint_made_by_hand_and_keeps_it(tmp_path):
+def test_a_run_with_a_policy_of_its_own_resumes_past_a_checkpoint_made_manually_and_keeps_it(tmp_path):
     def plan_of(*callbacks: Callback):
         phases = [train("first"), train("second", checkpointing=on_disk("epoch_end"))]
-        rule = on_disk("phase_end", max_to_keep=1)
-        return experiment(tmp_path, *phases, checkpointing=rule, callbacks=callbacks)
+        policy = on_disk("phase_end", max_to_keep=1)
+        return experiment(tmp_path, *phases, checkpointing=policy, callbacks=callbacks)
 
     class SavesThenFails(Callback):
         def on_epoch_end(self, context) -> None:
@@ -208,19 +208,19 @@ def test_a_name_is_replaced_unless_that_is_forbidden(tmp_path):
 @pytest.mark.parametrize(
     "where", [("phase_start",), ("epoch_start", 1), ("batch_end", 1, 2), ("epoch_end", 1), ("phase_end",)]
 )
-def test_a_checkpoint_made_in_the_middle_of_a_run_can_be_gone_on_from(tmp_path, where):
+def test_a_checkpoint_made_in_the_middle_of_a_run_can_be_resumed_from(tmp_path, where):
     """A hook of the user's own that saves: what it has seen is what comes back."""
 
     def make(act):
         phase = train(callbacks=[At(*where, do=act)], checkpointing=on_disk("batch_end"))
         return experiment(tmp_path, phase)
 
-    whole = make(lambda context: whole.save_checkpoint("mine"))
-    whole.run()
+    complete = make(lambda context: complete.save_checkpoint("mine"))
+    complete.run()
     again = make(lambda context: None)
     again.run(resume="mine")
     assert again.last_resume.verdict == "exact"
-    assert again.state_digest() == whole.state_digest()
+    assert again.state_digest() == complete.state_digest()
     assert all_verify(tmp_path)
 
 
@@ -228,15 +228,15 @@ def test_a_checkpoint_made_after_a_failure_holds_the_run_as_it_stopped(tmp_path)
     def make(act):
         return experiment(tmp_path, train(freeze=["body"], callbacks=[At("batch_end", 1, 2, do=act)]))
 
-    whole = make(lambda context: None)
-    whole.run()
+    complete = make(lambda context: None)
+    complete.run()
     run = make(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run.run()
     run.save_checkpoint("as it stopped")
     again = make(lambda context: None)
     again.run(resume="as it stopped")
-    assert again.state_digest() == whole.state_digest()
+    assert again.state_digest() == complete.state_digest()
 
 
 # --- what there is ----------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_an_experiment_without_a_graph_or_a_directory_says_what_it_lacks():
             act()
 
 
-def test_an_experiment_without_a_graph_goes_back_to_its_results_and_random_streams(tmp_path):
+def test_an_experiment_without_a_graph_goes_back_to_its_results_and_random_states(tmp_path):
     class Remembers(Counter):
         def on_experiment_start(self, context) -> None:
             self.epochs += 1

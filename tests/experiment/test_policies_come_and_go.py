@@ -1,4 +1,4 @@
-"""Rules that are switched off for a while, given, exchanged and taken away."""
+"""Policies that are switched off for a while, given, exchanged and taken away."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_a_block_inside_a_block_does_not_switch_on_again(tmp_path):
 
 
 def test_memory_checkpoints_are_switched_off_too():
-    rule = Checkpointing(mode="memory")
-    run = experiment(None, train(checkpointing=rule))
+    policy = Checkpointing(mode="memory")
+    run = experiment(None, train(checkpointing=policy))
     with run.disable_checkpointing():
         run.run()
-    assert rule.saved_keys == []
+    assert policy.saved_keys == []
     run.run()
-    assert rule.saved_keys == [0, 1, 2]
+    assert policy.saved_keys == [0, 1, 2]
 
 
 def test_a_run_without_saving_is_the_run_with_it(tmp_path):
@@ -58,7 +58,7 @@ def test_a_run_without_saving_is_the_run_with_it(tmp_path):
     assert not_saving.state_digest() == saving.state_digest()
 
 
-def test_a_checkpoint_asked_for_by_hand_is_saved_though_the_rules_are_switched_off(tmp_path):
+def test_a_checkpoint_requested_manually_is_saved_though_the_policies_are_switched_off(tmp_path):
     run = plan(tmp_path)
     with run.disable_checkpointing():
         run.run()
@@ -66,7 +66,7 @@ def test_a_checkpoint_asked_for_by_hand_is_saved_though_the_rules_are_switched_o
     assert list(run.available_checkpoints) == ["mine"]
 
 
-def test_rules_can_be_given_exchanged_and_taken_away(tmp_path):
+def test_policies_can_be_given_exchanged_and_taken_away(tmp_path):
     phase = train(n_epochs=2)
     run = experiment(tmp_path, phase)
     run.run()
@@ -82,9 +82,9 @@ def test_rules_can_be_given_exchanged_and_taken_away(tmp_path):
     assert phase.checkpointing.saved_keys == ["phase_end"]
 
 
-def test_a_rule_that_cannot_work_leaves_the_one_before(tmp_path):
-    rule = on_disk("phase_end")
-    run = experiment(tmp_path, checkpointing=rule)
+def test_a_policy_that_cannot_work_leaves_the_one_before(tmp_path):
+    policy = on_disk("phase_end")
+    run = experiment(tmp_path, checkpointing=policy)
     phase = train(checkpointing=(own := on_disk()))
     for given_to, bad in (
         (run, Checkpointing(mode="memory", save_on="phase_end")),
@@ -92,4 +92,4 @@ def test_a_rule_that_cannot_work_leaves_the_one_before(tmp_path):
     ):
         with pytest.raises(UsageError):
             given_to.set_checkpointing(bad)
-    assert (run.checkpointing, phase.checkpointing) == (rule, own)
+    assert (run.checkpointing, phase.checkpointing) == (policy, own)

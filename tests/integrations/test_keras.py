@@ -54,7 +54,7 @@ def same(one, other):
 
 stock = compiled()
 history = fit(stock, [])
-model, callback = compiled(), held("peace")
+model, callback = compiled(), held("uninterrupted")
 kept = fit(model, [callback])
 assert same(stock, model), "saving changed something"
 assert kept.history == history.history
@@ -86,10 +86,10 @@ model = compiled()
 fit(model, [held("slowing"), Slowing()])
 assert same(slowed, model), "what a callback keeps for itself was lost"
 
-again = held("peace")
+again = held("uninterrupted")
 fit(compiled(), [again])  # has ended: nothing is trained
 assert again.state_digest() == callback.state_digest()
-longer = held("peace")
+longer = held("uninterrupted")
 assert len(fit(compiled(), [longer], epochs=5).epoch) == 5
 
 with pytest.raises(Crash):
@@ -104,7 +104,7 @@ with pytest.raises(errors.StateMismatchError, match="there is no live object for
 
 
 
-class Sick(keras.callbacks.Callback):
+class NonFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.model.optimizer.iterations == 15:
             self.model.layers[0].kernel.assign(np.full((6, 8), np.nan, "float32"))
@@ -113,14 +113,14 @@ class Sick(keras.callbacks.Callback):
 
 
 def minding(directory, what):
-    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=2, on_divergence=what)
-    return HoldfastCallback(directory, checkpointing=rule)
+    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=2, on_divergence=what)
+    return HoldfastCallback(directory, checkpointing=policy)
 
 
 with pytest.raises(errors.UsageError, match="epochs of a fit only go forward"):
     minding("sick", "rollback")
 with pytest.raises(errors.DivergenceError, match="train_epoch1_batch3|train_epoch1_batch1"):
-    fit(compiled(), [Sick(), minding("sick", "stop")])
+    fit(compiled(), [NonFinite(), minding("sick", "stop")])
 again = minding("sick", "stop")
 fit(compiled(), [again])  # from the newest that was finite
 assert not again.last_resume.record.details.get("health")
@@ -156,9 +156,9 @@ class Unreadable(Noisy):
 
 def saves_at_once(name, data, *others):
     handler = signal.getsignal(signal.SIGINT)
-    rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
+    policy = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
     with pytest.raises(Crash):
-        compiled().fit(data, epochs=2, verbose=0, callbacks=[HoldfastCallback(name, checkpointing=rule), *others])
+        compiled().fit(data, epochs=2, verbose=0, callbacks=[HoldfastCallback(name, checkpointing=policy), *others])
     assert [each.record.moment.step for each in holdfast.scan(name)] == [5], name
     assert signal.getsignal(signal.SIGINT) is handler, name
 
@@ -178,7 +178,7 @@ with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with to
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_a_held_fit_goes_on_from_every_hook_and_refuses_what_does_not_match(backend, tmp_path):
+def test_a_held_fit_resumes_from_every_hook_and_refuses_what_does_not_match(backend, tmp_path):
     pytest.importorskip(backend)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -100,7 +100,7 @@ def test_the_next_phase_runs_on_a_restored_graph(elsewhere):
 
 
 @pytest.mark.parametrize(("name", "step"), [("a/a_epoch0", 5), ("a", 15), ("b/b_epoch0", 20)])
-def test_a_run_goes_on_from_any_epoch_and_trains_only_what_is_left(elsewhere, ran_elsewhere, name, step):
+def test_a_run_resumes_from_any_epoch_and_trains_only_what_is_left(elsewhere, ran_elsewhere, name, step):
     """4: checkpoints did not say where they were, so a resumed run trained all epochs again."""
     trained = []
 
@@ -129,10 +129,10 @@ def test_restoring_an_epoch_restores_its_optimizer_and_schedule(elsewhere):
 
 def test_training_on_from_a_checkpoint_in_memory_never_changes_it():
     """6: tensors of the stored state were those of the live optimizer."""
-    rule = Checkpointing(mode="memory")
-    run = experiment(None, train(checkpointing=rule))
+    policy = Checkpointing(mode="memory")
+    run = experiment(None, train(checkpointing=policy))
     run.run()
-    kept = rule.get_snapshot(0)
+    kept = policy.get_snapshot(0)
     then = state.digest(kept)
     for _ in range(2):
         holdfast.restore(kept, {"model_graph": run.graph})
@@ -200,7 +200,7 @@ def test_a_preview_that_fails_changes_nothing():
 @pytest.mark.parametrize(
     ("error", "status"), [(RuntimeError("boom"), "failed"), (KeyboardInterrupt(), "interrupted")]
 )
-def test_a_run_that_ends_badly_is_in_the_history_and_goes_on_from_its_last_save(tmp_path, error, status):
+def test_a_run_that_ends_badly_is_in_the_history_and_resumes_from_its_last_save(tmp_path, error, status):
     """13: nothing was recorded, and nothing was there to go on from."""
 
     def make(error=None):

@@ -1,4 +1,4 @@
-"""Attaching a rule to its parent: what is refused there, and whose ledger it then is."""
+"""Attaching a policy to its parent: what is refused there, and whose ledger it then is."""
 
 import copy
 import pickle
@@ -45,13 +45,13 @@ def test_the_constants_are_those_of_the_contract():
 
 def test_all_training_hooks_can_be_attached_to_a_phase_in_both_modes():
     for mode in ("memory", "disk"):
-        rule = Checkpointing(mode=mode, save_on=TRAINING_HOOKS)
-        assert attach_to_training(rule) is rule
+        policy = Checkpointing(mode=mode, save_on=TRAINING_HOOKS)
+        assert attach_to_training(policy) is policy
 
 
 def test_all_experiment_hooks_can_be_attached_to_an_experiment_on_disk():
-    rule = on_disk(save_on=EXPERIMENT_HOOKS)
-    assert attach_to_experiment(rule) is rule
+    policy = on_disk(save_on=EXPERIMENT_HOOKS)
+    assert attach_to_experiment(policy) is policy
 
 
 @pytest.mark.parametrize("hook", ["epohc_end", "group_end", "experiment_start"])
@@ -97,7 +97,7 @@ def test_a_template_that_would_fail_at_the_first_save_is_refused_when_attached(t
 
 
 @pytest.mark.parametrize(
-    ("attach", "rule"),
+    ("attach", "policy"),
     [
         (attach_to_training, Checkpointing(save_on="group_end")),
         (attach_to_experiment, Checkpointing(mode="memory", save_on="phase_end")),
@@ -105,12 +105,12 @@ def test_a_template_that_would_fail_at_the_first_save_is_refused_when_attached(t
     ],
     ids=["hook", "mode", "placeholder"],
 )
-def test_a_refused_rule_is_left_as_it_was(attach, rule):
-    before = rule.get_config()
+def test_a_refused_policy_is_left_as_it_was(attach, policy):
+    before = policy.get_config()
     with pytest.raises(UsageError):
-        attach(rule)
-    assert rule.get_config() == before
-    rule.name_template = "{anything}"  # no parent has laid its rules on it
+        attach(policy)
+    assert policy.get_config() == before
+    policy.name_template = "{anything}"  # no parent has laid its policies on it
 
 
 def test_attaching_sets_the_template_of_the_context_only_when_there_is_none():
@@ -119,56 +119,56 @@ def test_attaching_sets_the_template_of_the_context_only_when_there_is_none():
     assert attach_to_training(Checkpointing(name_template="{epoch}")).name_template == "{epoch}"
 
 
-def test_a_rule_on_two_phases_has_two_ledgers():
-    rule = Checkpointing(every_n=2)
-    first = attach_to_training(rule)
+def test_a_policy_on_two_phases_has_two_ledgers():
+    policy = Checkpointing(every_n=2)
+    first = attach_to_training(policy)
     first.record_memory(0, {"a": 1})
     first.should_save("epoch_end")
-    second = attach_to_training(rule)
-    assert first is rule
-    assert second is not rule
+    second = attach_to_training(policy)
+    assert first is policy
+    assert second is not policy
     assert (second.saved_keys, second.get_counters()) == ([], {})
     assert second.get_config() == first.get_config()
     second.reset()
     assert first.saved_keys == [0]
 
 
-def test_a_rule_of_an_experiment_can_be_attached_to_its_phase_and_back():
-    rule = on_disk()
-    attach_to_experiment(rule)
-    phase = attach_to_training(rule)
-    assert (rule.name_template, phase.name_template) == (EXPERIMENT_NAME_TEMPLATE, TRAINING_NAME_TEMPLATE)
+def test_a_policy_of_an_experiment_can_be_attached_to_its_phase_and_back():
+    policy = on_disk()
+    attach_to_experiment(policy)
+    phase = attach_to_training(policy)
+    assert (policy.name_template, phase.name_template) == (EXPERIMENT_NAME_TEMPLATE, TRAINING_NAME_TEMPLATE)
     assert attach_to_experiment(phase).name_template == EXPERIMENT_NAME_TEMPLATE
 
 
 def test_a_second_parent_that_refuses_changes_nothing_for_the_first():
-    rule = attach_to_training(Checkpointing())
+    policy = attach_to_training(Checkpointing())
     with pytest.raises(UsageError):
-        attach_to_experiment(rule)
-    assert rule.name_template == TRAINING_NAME_TEMPLATE
+        attach_to_experiment(policy)
+    assert policy.name_template == TRAINING_NAME_TEMPLATE
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda rule: pickle.loads(pickle.dumps(rule))])
-def test_a_copied_rule_knows_that_it_has_a_parent(duplicate):
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
+def test_a_copied_policy_knows_that_it_has_a_parent(duplicate):
     twin = duplicate(attach_to_training(Checkpointing()))
     assert attach_to_training(twin) is not twin
 
 
 def test_copying_for_a_second_parent_does_not_warn_again(tmp_path):
-    rule = attach_to_training(on_disk(directory=tmp_path))
+    policy = attach_to_training(on_disk(directory=tmp_path))
     (tmp_path / "a.ckpt.mml").mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert attach_to_training(rule).directory == tmp_path
+        assert attach_to_training(policy).directory == tmp_path
 
 
 def test_a_template_set_after_attaching_is_checked_too():
-    rule = attach_to_training(Checkpointing())
+    policy = attach_to_training(Checkpointing())
     with pytest.raises(UsageError, match="for TrainPhase"):
-        rule.name_template = "{label}"
-    rule.name_template = "{epoch}"
-    rule.name_template = None
-    assert rule.name_template == TRAINING_NAME_TEMPLATE
+        policy.name_template = "{label}"
+    policy.name_template = "{epoch}"
+    policy.name_template = None
+    assert policy.name_template == TRAINING_NAME_TEMPLATE
 
 
 def test_what_is_no_checkpointing_is_refused():
@@ -180,10 +180,10 @@ def test_what_is_no_checkpointing_is_refused():
 
 
 def test_a_phase_without_a_directory_has_a_folder_in_that_of_the_experiment():
-    rule = attach_to_training(on_disk())
-    assert training_directory(rule, Path("runs"), "pretrain") == Path("runs/pretrain")
-    assert training_directory(rule, Path("runs"), "finetune") == Path("runs/finetune")
-    assert rule.directory is None
+    policy = attach_to_training(on_disk())
+    assert training_directory(policy, Path("runs"), "pretrain") == Path("runs/pretrain")
+    assert training_directory(policy, Path("runs"), "finetune") == Path("runs/finetune")
+    assert policy.directory is None
 
 
 def test_an_explicit_directory_is_used_as_it_is():

@@ -1,4 +1,4 @@
-"""The rule: its values, when it saves, its configuration, its warning."""
+"""The policy: its values, when it saves, its configuration, its warning."""
 
 import copy
 import inspect
@@ -37,8 +37,8 @@ CONTRACT_KEYS = ["mode", "save_on", "every_n", "directory", "name_template", "ma
 
 
 def test_the_defaults_are_those_of_the_contract():
-    rule = Checkpointing()
-    assert rule.get_config() == {
+    policy = Checkpointing()
+    assert policy.get_config() == {
         "mode": "memory",
         "save_on": ["epoch_end"],
         "every_n": 1,
@@ -47,7 +47,7 @@ def test_the_defaults_are_those_of_the_contract():
         "max_to_keep": None,
         "overwrite": True,
     }
-    assert (rule.write, rule.keep, rule.snapshot, rule.saved_keys) == (Write(), None, None, [])
+    assert (policy.write, policy.keep, policy.snapshot, policy.saved_keys) == (Write(), None, None, [])
 
 
 def test_every_argument_is_keyword_only():
@@ -71,28 +71,28 @@ def test_save_on_keeps_the_order_of_a_list_and_sorts_a_set():
 
 
 def test_changing_what_save_on_returned_changes_nothing():
-    rule = Checkpointing()
-    rule.save_on.append("batch_end")
-    rule.get_config()["save_on"].append("batch_end")
-    assert rule.save_on == ["epoch_end"]
+    policy = Checkpointing()
+    policy.save_on.append("batch_end")
+    policy.get_config()["save_on"].append("batch_end")
+    assert policy.save_on == ["epoch_end"]
 
 
 def test_changing_the_list_that_was_passed_changes_nothing():
     hooks = ["epoch_end"]
-    rule = Checkpointing(save_on=hooks)
+    policy = Checkpointing(save_on=hooks)
     hooks.append("batch_end")
-    assert rule.save_on == ["epoch_end"]
+    assert policy.save_on == ["epoch_end"]
 
 
 @pytest.mark.parametrize(
     "name", ["mode", "save_on", "every_n", "directory", "overwrite", "max_to_keep", "write", "when"]
 )
 def test_only_the_name_template_can_be_set(name):
-    rule = Checkpointing()
+    policy = Checkpointing()
     with pytest.raises(AttributeError):
-        setattr(rule, name, getattr(rule, name))
-    rule.name_template = "{phase}-{epoch}"
-    assert rule.name_template == "{phase}-{epoch}"
+        setattr(policy, name, getattr(policy, name))
+    policy.name_template = "{phase}-{epoch}"
+    assert policy.name_template == "{phase}-{epoch}"
 
 
 def test_an_unknown_mode_is_refused_in_the_words_of_the_contract():
@@ -162,8 +162,8 @@ def test_a_value_without_meaning_is_refused_at_once_and_not_at_the_first_save(ba
 
 
 def test_numpy_integers_are_integers():
-    rule = Checkpointing(every_n=np.int64(2), max_to_keep=np.int32(3))  # type: ignore[arg-type]
-    assert type(rule.every_n) is type(rule.max_to_keep) is int
+    policy = Checkpointing(every_n=np.int64(2), max_to_keep=np.int32(3))  # type: ignore[arg-type]
+    assert type(policy.every_n) is type(policy.max_to_keep) is int
 
 
 def test_disk_mode_needs_no_directory_of_its_own_because_it_can_be_inherited():
@@ -186,8 +186,8 @@ def test_share_with_takes_one_path_or_several():
 
 
 def test_it_saves_at_every_nth_occurrence_of_a_hook():
-    rule = Checkpointing(every_n=3)
-    assert [rule.should_save("epoch_end") for _ in range(7)] == [
+    policy = Checkpointing(every_n=3)
+    assert [policy.should_save("epoch_end") for _ in range(7)] == [
         False,
         False,
         True,
@@ -199,15 +199,15 @@ def test_it_saves_at_every_nth_occurrence_of_a_hook():
 
 
 def test_a_hook_that_is_not_named_is_neither_saved_at_nor_counted():
-    rule = Checkpointing(every_n=2)
-    assert not rule.should_save("batch_end")
-    assert not rule.should_save("no_such_hook")
-    assert rule.get_counters() == {}
+    policy = Checkpointing(every_n=2)
+    assert not policy.should_save("batch_end")
+    assert not policy.should_save("no_such_hook")
+    assert policy.get_counters() == {}
 
 
 def test_each_hook_is_counted_for_itself():
-    rule = Checkpointing(save_on=["epoch_end", "batch_end"], every_n=2)
-    assert [rule.should_save(hook) for hook in ("epoch_end", "batch_end", "batch_end", "epoch_end")] == [
+    policy = Checkpointing(save_on=["epoch_end", "batch_end"], every_n=2)
+    assert [policy.should_save(hook) for hook in ("epoch_end", "batch_end", "batch_end", "epoch_end")] == [
         False,
         False,
         True,
@@ -228,33 +228,33 @@ def test_each_hook_is_counted_for_itself():
     ],
 )
 def test_explain_says_in_words_why_it_would_save(every_n, words):
-    rule = Checkpointing(every_n=every_n)
+    policy = Checkpointing(every_n=every_n)
     for _ in range(every_n - 1):
-        assert rule.explain("epoch_end") is None
-        rule.should_save("epoch_end")
-    assert rule.explain("epoch_end") == words
-    assert rule.explain("batch_end") is None
+        assert policy.explain("epoch_end") is None
+        policy.should_save("epoch_end")
+    assert policy.explain("epoch_end") == words
+    assert policy.explain("batch_end") is None
 
 
 @given(st.integers(1, 5), st.lists(st.sampled_from(["epoch_end", "batch_end", "phase_end"]), max_size=30))
 def test_explain_foretells_should_save_and_counts_nothing(every_n, hooks):
-    rule = Checkpointing(save_on=["epoch_end", "batch_end"], every_n=every_n)
+    policy = Checkpointing(save_on=["epoch_end", "batch_end"], every_n=every_n)
     for hook in hooks:
-        before = rule.get_counters()
-        reason = rule.explain(hook)
-        assert rule.get_counters() == before
-        assert rule.should_save(hook) == (reason is not None)
+        before = policy.get_counters()
+        reason = policy.explain(hook)
+        assert policy.get_counters() == before
+        assert policy.should_save(hook) == (reason is not None)
 
 
 @given(st.integers(1, 5), st.integers(0, 20), st.integers(0, 20))
-def test_a_resumed_rule_decides_as_one_that_was_never_interrupted(every_n, before, after):
-    whole = Checkpointing(every_n=every_n)
+def test_a_resumed_policy_decides_as_one_that_was_never_interrupted(every_n, before, after):
+    complete = Checkpointing(every_n=every_n)
     for _ in range(before):
-        whole.should_save("epoch_end")
+        complete.should_save("epoch_end")
     resumed = Checkpointing(every_n=every_n)
-    resumed.set_counters(whole.get_counters())
+    resumed.set_counters(complete.get_counters())
     assert [resumed.should_save("epoch_end") for _ in range(after)] == [
-        whole.should_save("epoch_end") for _ in range(after)
+        complete.should_save("epoch_end") for _ in range(after)
     ]
 
 
@@ -262,18 +262,18 @@ def test_a_resumed_rule_decides_as_one_that_was_never_interrupted(every_n, befor
     "bad", [None, [], {"epoch_end": -1}, {"epoch_end": 1.5}, {"epoch_end": True}, {3: 1}], ids=str
 )
 def test_counters_without_meaning_are_refused_and_change_nothing(bad):
-    rule = Checkpointing()
-    rule.should_save("epoch_end")
+    policy = Checkpointing()
+    policy.should_save("epoch_end")
     with pytest.raises(UsageError):
-        rule.set_counters(bad)
-    assert rule.get_counters() == {"epoch_end": 1}
+        policy.set_counters(bad)
+    assert policy.get_counters() == {"epoch_end": 1}
 
 
 def test_counters_are_copies_and_those_of_hooks_it_does_not_name_are_dropped():
-    rule = Checkpointing()
-    rule.set_counters({"epoch_end": 4, "batch_end": 9})
-    rule.get_counters()["epoch_end"] = 0
-    assert rule.get_counters() == {"epoch_end": 4}
+    policy = Checkpointing()
+    policy.set_counters({"epoch_end": 4, "batch_end": 9})
+    policy.get_counters()["epoch_end"] = 0
+    assert policy.get_counters() == {"epoch_end": 4}
 
 
 # The warning
@@ -299,10 +299,10 @@ def test_a_directory_with_checkpoints_is_warned_of_at_the_callers_line(tmp_path)
 def test_from_config_warns_at_its_callers_line_once(tmp_path):
     (tmp_path / "a.ckpt.mml").mkdir()
     with pytest.warns(UserWarning, match="already contains") as caught:
-        rule = Checkpointing.from_config({"directory": str(tmp_path)})
+        policy = Checkpointing.from_config({"directory": str(tmp_path)})
     (warning,) = caught
     assert warning.filename == __file__
-    assert rule.directory == tmp_path
+    assert policy.directory == tmp_path
 
 
 def test_no_warning_for_a_directory_that_is_new_empty_or_only_has_folders_of_phases(tmp_path):
@@ -366,7 +366,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 @given(CONFIGS)
-def test_a_rule_comes_back_from_its_config(config):
+def test_a_policy_comes_back_from_its_config(config):
     assert Checkpointing.from_config(config).get_config() == config
 
 
@@ -479,21 +479,21 @@ def test_the_default_policy_keeps_three_and_the_best_and_hears_signals():
 
 
 @pytest.mark.parametrize(
-    "duplicate", [copy.copy, copy.deepcopy, lambda rule: pickle.loads(pickle.dumps(rule))]
+    "duplicate", [copy.copy, copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))]
 )
 def test_a_copied_experiment_has_a_ledger_of_its_own(duplicate):
-    rule = Checkpointing(max_to_keep=2, every_n=2)
-    rule.should_save("epoch_end")
-    rule.record_memory(0, {"weight": np.arange(3.0)})
-    twin = duplicate(rule)
-    assert twin.get_config() == rule.get_config()
-    assert twin.get_counters() == rule.get_counters()
+    policy = Checkpointing(max_to_keep=2, every_n=2)
+    policy.should_save("epoch_end")
+    policy.record_memory(0, {"weight": np.arange(3.0)})
+    twin = duplicate(policy)
+    assert twin.get_config() == policy.get_config()
+    assert twin.get_counters() == policy.get_counters()
     np.testing.assert_array_equal(twin.get_state(0)["weight"], np.arange(3.0))
     twin.record_memory(1, {})
     twin.record_memory(2, {})
     twin.should_save("epoch_end")
-    assert (rule.saved_keys, twin.saved_keys) == ([0], [1, 2])
-    assert rule.get_counters() == {"epoch_end": 1}
+    assert (policy.saved_keys, twin.saved_keys) == ([0], [1, 2])
+    assert policy.get_counters() == {"epoch_end": 1}
 
 
 def test_importing_it_needs_no_framework():

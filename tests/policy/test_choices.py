@@ -27,8 +27,8 @@ from holdfast.policy import (
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 
 
-def record(seq: int, *, loss: float | None = None, sick: int = 0, elapsed_s: float | None = None, **at):
-    details: dict = {"health": {"sick": sick, "leaves": {}}} if sick else {}
+def record(seq: int, *, loss: float | None = None, non_finite: int = 0, elapsed_s: float | None = None, **at):
+    details: dict = {"health": {"sick": non_finite, "leaves": {}}} if non_finite else {}
     if elapsed_s is not None:
         details["elapsed_s"] = elapsed_s
     return CheckpointRecord(
@@ -60,8 +60,8 @@ def kept(keep, records, max_bytes=None) -> list[int]:
 LOSSES = st.none() | st.floats() | st.sampled_from([0.0, 1.0, 2.0])
 RECORDS = st.lists(st.tuples(LOSSES, st.integers(0, 1), st.booleans()), min_size=1, max_size=12).map(
     lambda facts: [
-        (record(seq, loss=loss, sick=sick, step=seq * 3, elapsed_s=seq * 700.0), pinned)
-        for seq, (loss, sick, pinned) in enumerate(facts)
+        (record(seq, loss=loss, non_finite=non_finite, step=seq * 3, elapsed_s=seq * 700.0), pinned)
+        for seq, (loss, non_finite, pinned) in enumerate(facts)
     ]
 )
 SINGLE = (
@@ -81,14 +81,14 @@ def saved_of(records) -> list[Saved]:
 
 
 @given(RECORDS, KEEPS, BUDGETS)
-def test_the_newest_the_newest_healthy_and_what_is_protected_always_stay(records, keep, max_bytes):
+def test_the_newest_the_newest_finite_and_what_is_protected_always_stay(records, keep, max_bytes):
     stays = {
         verdict.record.seq for verdict in judge(saved_of(records), within(keep, max_bytes)) if verdict.stays
     }
     assert records[-1][0].seq in stays
     assert {each.seq for each, pinned in records if pinned} <= stays
-    healthy = [each.seq for each, _ in records if not is_nonfinite(each)]
-    assert set(healthy[-1:]) <= stays
+    finite = [each.seq for each, _ in records if not is_nonfinite(each)]
+    assert set(finite[-1:]) <= stays
 
 
 @given(RECORDS, KEEPS, BUDGETS)
@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_anywhere_decides_as_one_that_was_not(records, kee
 
 
 @given(RECORDS, st.integers(1, 3), st.sampled_from(["min", "max"]))
-def test_nothing_that_is_not_a_number_and_nothing_sick_is_ever_best(records, k, direction):
+def test_nothing_that_is_not_a_number_and_nothing_non_finite_is_ever_best(records, k, direction):
     chosen = KeepBest(k, "val_loss", direction).choose([each for each, _ in records])
     for each, _ in records:
         if each.id in chosen:
@@ -148,8 +148,8 @@ def test_what_stays_fits_the_budget_unless_all_of_it_has_to_stay(records, keep, 
         s for s, verdict in zip(saved, judge(saved, within(keep, max_bytes)), strict=True) if verdict.stays
     ]
     files = {file: size for each in stays for file, size in each.files.items()}
-    healthy = [each.record.seq for each in saved if not is_nonfinite(each.record)]
-    must = {saved[-1].record.seq, *healthy[-1:], *(s.record.seq for s in saved if s.protected)}
+    finite = [each.record.seq for each in saved if not is_nonfinite(each.record)]
+    must = {saved[-1].record.seq, *finite[-1:], *(s.record.seq for s in saved if s.protected)}
     assert sum(files.values()) <= max_bytes or {each.record.seq for each in stays} == must
 
 
@@ -169,11 +169,11 @@ def test_without_the_metric_only_the_newest_stays():
     assert kept(KeepBest(2, "val_loss"), [record(seq) for seq in range(4)]) == [3]
 
 
-def test_a_sick_checkpoint_displaces_neither_the_best_nor_the_last_healthy_one():
+def test_a_non_finite_checkpoint_displaces_neither_the_best_nor_the_last_finite_one():
     records = [
         record(0, loss=2.0),
         record(1, loss=3.0),
-        *(record(seq, loss=1.0, sick=2) for seq in (2, 3, 4)),
+        *(record(seq, loss=1.0, non_finite=2) for seq in (2, 3, 4)),
     ]
     assert kept(KeepLast(2), records) == [1, 3, 4]
     assert kept(KeepBest(1, "val_loss"), records) == [0, 1, 4]
@@ -205,7 +205,9 @@ def test_over_the_budget_the_best_go_last():
 
 
 def test_only_what_is_older_than_the_newest_few_is_thinned_and_nothing_that_a_run_may_need():
-    saved = [Saved(f"{seq}", record(seq, sick=seq > 2), "pinned" if seq == 1 else None) for seq in range(6)]
+    saved = [
+        Saved(f"{seq}", record(seq, non_finite=seq > 2), "pinned" if seq == 1 else None) for seq in range(6)
+    ]
     assert [each.record.seq for each in to_thin(saved, 1)] == [0, 3, 4]
     assert [each.record.seq for each in to_thin(saved, 3)] == [0]
     assert to_thin(saved, 9) == ()

@@ -33,13 +33,13 @@ def at(hook: str, epoch: int | None = 3, batch: int | None = 7) -> Moment:
 
 def in_training(save_on, hook, template=None):
     """Key and name at the hook of epoch 3, batch 7 of the phase `pretrain`."""
-    rule = Checkpointing(save_on=save_on, name_template=template)
-    return training_key(rule, at(hook)), training_name(rule, at(hook), "pretrain")
+    policy = Checkpointing(save_on=save_on, name_template=template)
+    return training_key(policy, at(hook)), training_name(policy, at(hook), "pretrain")
 
 
 def in_experiment(save_on, hook, template=None):
-    rule = Checkpointing(mode="disk", save_on=save_on, name_template=template)
-    return experiment_key(rule, at(hook), "pretrain"), experiment_name(rule, at(hook), "pretrain")
+    policy = Checkpointing(mode="disk", save_on=save_on, name_template=template)
+    return experiment_key(policy, at(hook), "pretrain"), experiment_name(policy, at(hook), "pretrain")
 
 
 @pytest.mark.parametrize("template", [None, "{phase}_epoch{epoch}"], ids=["no template", "the constant"])
@@ -81,8 +81,8 @@ def test_keys_and_names_of_an_experiment_are_those_of_the_table(template, save_o
 
 
 def test_a_phase_label_with_a_dot_is_not_cut():
-    rule = Checkpointing()
-    assert training_name(rule, at("epoch_end"), "lr0.01") == "lr0.01_epoch3"
+    policy = Checkpointing()
+    assert training_name(policy, at("epoch_end"), "lr0.01") == "lr0.01_epoch3"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_a_phase_label_with_a_dot_is_not_cut():
     [("epoch_end", "p-0003"), ("epoch_start", "p-0003")],
 )
 def test_a_template_of_the_users_is_used_as_it_is_where_one_hook_gives_the_name(hook, name):
-    rule = Checkpointing(save_on=hook, name_template="p-{epoch:04d}")
-    assert training_name(rule, at(hook), "pretrain") == name
+    policy = Checkpointing(save_on=hook, name_template="p-{epoch:04d}")
+    assert training_name(policy, at(hook), "pretrain") == name
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_a_value_that_the_hook_lacks_is_empty_whatever_its_format(template):
 
 
 def test_a_template_without_a_changing_placeholder_is_a_rolling_name_with_a_key_for_each_epoch():
-    rule = Checkpointing(name_template="latest")
+    policy = Checkpointing(name_template="latest")
     moments = [at("epoch_end", epoch) for epoch in range(4)]
-    assert [training_key(rule, moment) for moment in moments] == [0, 1, 2, 3]
-    assert {training_name(rule, moment, "pretrain") for moment in moments} == {"latest"}
+    assert [training_key(policy, moment) for moment in moments] == [0, 1, 2, 3]
+    assert {training_name(policy, moment, "pretrain") for moment in moments} == {"latest"}
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ TEMPLATES = [
 @pytest.mark.parametrize("n_hooks", range(2, 7))
 def test_no_two_hooks_of_a_phase_ever_share_a_name_or_a_key(template, n_hooks):
     for save_on in combinations(sorted(TRAINING_HOOKS), n_hooks):
-        rule = Checkpointing(save_on=save_on, name_template=template)
+        policy = Checkpointing(save_on=save_on, name_template=template)
         names, keys = {}, {}
         for moment in (
             at(hook, epoch, batch) for hook in save_on for epoch in range(2) for batch in range(2)
         ):
-            names.setdefault(training_name(rule, moment, "p"), set()).add(moment.hook)
-            keys.setdefault(training_key(rule, moment), set()).add(moment.hook)
+            names.setdefault(training_name(policy, moment, "p"), set()).add(moment.hook)
+            keys.setdefault(training_key(policy, moment), set()).add(moment.hook)
         assert all(len(hooks) == 1 for hooks in [*names.values(), *keys.values()])
 
 
@@ -170,27 +170,27 @@ def test_no_two_hooks_of_a_phase_ever_share_a_name_or_a_key(template, n_hooks):
 def test_no_two_hooks_of_an_experiment_ever_share_a_name_or_a_key(template, n_hooks):
     labels = {"phase": ["a", "b"], "group": ["c", "d"], "experiment": ["digits"]}
     for save_on in combinations(sorted(EXPERIMENT_HOOKS), n_hooks):
-        rule = Checkpointing(mode="disk", save_on=save_on, name_template=template)
+        policy = Checkpointing(mode="disk", save_on=save_on, name_template=template)
         names, keys = {}, {}
         for hook, label in [(h, label) for h in save_on for label in labels[h.split("_")[0]]]:
-            names.setdefault(experiment_name(rule, at(hook), label), set()).add(hook)
-            keys.setdefault(experiment_key(rule, at(hook), label), set()).add(hook)
+            names.setdefault(experiment_name(policy, at(hook), label), set()).add(hook)
+            keys.setdefault(experiment_key(policy, at(hook), label), set()).add(hook)
         assert all(len(hooks) == 1 for hooks in [*names.values(), *keys.values()])
 
 
 def test_every_batch_of_every_epoch_has_a_checkpoint_of_its_own():
-    rule = Checkpointing(save_on="batch_end")
+    policy = Checkpointing(save_on="batch_end")
     moments = [at("batch_end", epoch, batch) for epoch in range(3) for batch in range(12)]
-    assert len({training_key(rule, moment) for moment in moments}) == len(moments)
-    assert len({training_name(rule, moment, "p") for moment in moments}) == len(moments)
+    assert len({training_key(policy, moment) for moment in moments}) == len(moments)
+    assert len({training_name(policy, moment, "p") for moment in moments}) == len(moments)
 
 
 def test_a_moment_that_lacks_its_epoch_or_batch_is_refused_by_name():
-    rule = Checkpointing(save_on=["epoch_end", "batch_end"])
+    policy = Checkpointing(save_on=["epoch_end", "batch_end"])
     with pytest.raises(UsageError, match="needs its epoch"):
-        training_key(rule, at("epoch_end", epoch=None))
+        training_key(policy, at("epoch_end", epoch=None))
     with pytest.raises(UsageError, match="needs its batch"):
-        training_name(rule, at("batch_end", batch=None), "p")
+        training_name(policy, at("batch_end", batch=None), "p")
 
 
 def test_a_hook_of_the_other_context_has_no_key():
@@ -200,11 +200,11 @@ def test_a_hook_of_the_other_context_has_no_key():
         experiment_key(Checkpointing(), at("fit_end"), "p")
 
 
-def test_an_experiments_rule_has_names_inside_a_phase_for_saves_that_no_hook_of_its_own_asked_for():
-    rule = attach_to_experiment(Checkpointing(mode="disk", save_on="phase_end"))
+def test_an_experiments_policy_has_names_inside_a_phase_for_saves_that_no_hook_of_its_own_requested():
+    policy = attach_to_experiment(Checkpointing(mode="disk", save_on="phase_end"))
     for hook, name in {"epoch_end": "p_epoch3", "batch_end": "p_epoch3_batch7"}.items():
         moment = at(hook, epoch=3, batch=7)
-        assert experiment_key(rule, moment, "p") == experiment_name(rule, moment, "p") == name
+        assert experiment_key(policy, moment, "p") == experiment_name(policy, moment, "p") == name
 
 
 # Templates
@@ -251,20 +251,20 @@ def test_plain_placeholders_with_format_specs_are_fine(template):
     ],
 )
 def test_what_could_surprise_in_a_template_is_refused_wherever_it_is_given(template):
-    rule = Checkpointing(name_template="{phase}")
+    policy = Checkpointing(name_template="{phase}")
     with pytest.raises(UsageError, match="name_template"):
         Checkpointing.validate_placeholders(template, ALLOWED, "TrainPhase")
     with pytest.raises(UsageError, match="name_template"):
         Checkpointing(name_template=template)
     with pytest.raises(UsageError, match="name_template"):
-        rule.name_template = template
-    assert rule.name_template == "{phase}"
+        policy.name_template = template
+    assert policy.name_template == "{phase}"
 
 
 def test_format_name_fills_the_template_in_and_ignores_what_it_does_not_ask_for():
-    rule = Checkpointing(name_template="{phase}_{epoch:03d}")
-    assert rule.format_name(phase="train", epoch=7, key="ignored") == "train_007"
-    assert rule.format_name(phase="train", epoch=7) == "train_007"
+    policy = Checkpointing(name_template="{phase}_{epoch:03d}")
+    assert policy.format_name(phase="train", epoch=7, key="ignored") == "train_007"
+    assert policy.format_name(phase="train", epoch=7) == "train_007"
 
 
 def test_format_name_without_a_template_is_a_clear_value_error():
@@ -359,9 +359,9 @@ NASTY = st.text(st.sampled_from("./\\: \0\n\x85\ud800aCONcon1é山") | st.charac
     st.integers(),
 )
 def test_a_name_that_comes_out_is_always_a_safe_component(phase, template, epoch):
-    rule = Checkpointing(name_template=template)
+    policy = Checkpointing(name_template=template)
     try:
-        name = rule.format_name(phase=phase, epoch=epoch)
+        name = policy.format_name(phase=phase, epoch=epoch)
     except UsageError:
         assert not is_safe_component(template.format(phase=phase, epoch=epoch))
     else:

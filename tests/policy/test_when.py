@@ -118,9 +118,9 @@ def test_a_save_by_time_never_waits_for_the_one_before(elapsed_s, blocked_s, cos
 
 @given(st.lists(steps, min_size=10, max_size=40), st.integers(1, 9), st.floats(0.01, 0.5))
 def test_a_resumed_run_decides_as_an_uninterrupted_one(steps_s, cut, share):
-    whole = simulate(Overhead(share), steps_s, [0.1] * 60)
-    cut = min(cut, len(whole) - 1)
-    at = whole[cut]  # what a record says: the facts of this save, and what it cost
+    complete = simulate(Overhead(share), steps_s, [0.1] * 60)
+    cut = min(cut, len(complete) - 1)
+    at = complete[cut]  # what a record says: the facts of this save, and what it cost
     elapsed_s, last_s = at.elapsed_s + 0.1, at.elapsed_s
     blocked_s, cost_s = at.blocked_s + 0.1, estimate(at.cost_s, 0.1)
     left, now_s, later = [], 0.0, []
@@ -134,7 +134,7 @@ def test_a_resumed_run_decides_as_an_uninterrupted_one(steps_s, cut, share):
             later.append(elapsed_s)
             last_s, elapsed_s, blocked_s = elapsed_s, elapsed_s + 0.1, blocked_s + 0.1
             cost_s = estimate(cost_s, 0.1)
-    assert later == pytest.approx([spent.elapsed_s for spent in whole[cut + 1 :]])
+    assert later == pytest.approx([spent.elapsed_s for spent in complete[cut + 1 :]])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def counted(act: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("act", documented())
-def test_the_disk_is_asked_for_no_more_than_the_design_says(act: str):
+def test_the_disk_does_no_more_than_the_design_says(act: str):
     assert counted(act) == documented()[act]
 
 

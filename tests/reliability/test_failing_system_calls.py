@@ -99,7 +99,7 @@ def test_a_kill_at_the_rename_leaves_the_old_checkpoint_or_none(number: int, nam
     assert held(tmp_path) == ({"rolling": 1} if name == "an overwrite" else {})
 
 
-def test_a_folder_that_cannot_link_gets_whole_files(tmp_path: Path):
+def test_a_folder_that_cannot_link_gets_files_of_its_own(tmp_path: Path):
     """Sharing is an optimisation, never a dependency."""
     Saver(tmp_path).save(1, "other")
     script = SCRIPT.replace("Saver(Path(sys.argv[1]))", "saver").replace(

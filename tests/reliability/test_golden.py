@@ -48,7 +48,7 @@ def golden(tmp_path: Path) -> Path:
     return Path(shutil.copytree(V1, tmp_path / "v1"))
 
 
-def test_all_of_them_are_listed_whole_and_verified(golden):
+def test_all_of_them_are_listed_complete_and_verified(golden):
     listed = holdfast.scan(golden)
     assert {each.record.name for each in listed} == {*NAMES[:-1], "train_epoch1"}
     for each in listed:
@@ -78,7 +78,7 @@ def test_a_model_with_its_optimizer_is_restored_to_the_bit(golden):
     assert through_json(make_v1.training_described(parts)) == EXPECTED["training"]
 
 
-def test_an_experiment_goes_on_from_it(golden, tmp_path):
+def test_an_experiment_resumes_from_it(golden, tmp_path):
     shutil.copytree(golden / "experiment.ckpt.mml", tmp_path / "runs" / "train" / "train_epoch1.ckpt.mml")
     run = make_v1.experiment(str(tmp_path / "runs"), seed=9)
     run.run(resume=True)

@@ -18,7 +18,7 @@ from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, Ho
 from holdfast.storage import MemoryDisk
 from holdfast.testing import TappedDisk
 from tests.support.bundle_cases import place
-from tests.support.protocol_cases import Writer, die_often, go_on, held_by, listed
+from tests.support.protocol_cases import Writer, die_often, held_by, listed, work_on
 from tests.support.reliability.interleaving import (
     ActorDisk,
     Outcome,
@@ -227,7 +227,7 @@ def judge_every(orders: Orders, scene: Scene, acts: Sequence[Act], judge: Judge)
     for number, world in enumerate(orders(scene.begin, acts), start=1):
         judge(world)
         if number % 50 == 0:
-            go_on(world.disk)
+            work_on(world.disk)
     return number
 
 

@@ -30,7 +30,7 @@ def nursery() -> Iterator[Nursery]:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Uninterrupted:
     """A run from beginning to end, never saved: the digest of its state, and the hooks in order."""
 
     digest: str
@@ -38,10 +38,10 @@ class Whole:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted() -> Callable[[str], Whole]:
+def uninterrupted() -> Callable[[str], Uninterrupted]:
     @cache
-    def whole(name: str) -> Whole:
+    def complete(name: str) -> Uninterrupted:
         made = plans.run(name)
-        return Whole(made.state_digest(), plans.places(made))
+        return Uninterrupted(made.state_digest(), plans.places(made))
 
-    return whole
+    return complete

@@ -57,8 +57,8 @@ def test_a_resumed_run_knows_its_time_and_its_costs_from_the_records_alone(tmp_p
 
 def test_what_would_be_lost_now_is_known_during_the_run(tmp_path):
     seen = []
-    rule = on_disk("epoch_end", write=Write(durability="process", background=False))
-    made = experiment(tmp_path, train(checkpointing=rule, callbacks=[]), callbacks=[])
+    policy = on_disk("epoch_end", write=Write(durability="process", background=False))
+    made = experiment(tmp_path, train(checkpointing=policy, callbacks=[]), callbacks=[])
     look = At("batch_end", do=lambda context: seen.append(made.accounting.unsaved_steps))
     made.callbacks = (look,)
     made.run()
@@ -70,8 +70,8 @@ def test_what_would_be_lost_now_is_known_during_the_run(tmp_path):
 
 
 def test_a_loop_of_ones_own_knows_it_too(tmp_path):
-    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=3, write=Write(background=False))
-    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
+    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=3, write=Write(background=False))
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=policy) as run:
         lost = [run.accounting.unsaved_steps for _ in run.steps(7)]
         assert run.accounting.unsaved_s > 0
     assert lost == [0, 1, 2, 0, 1, 2, 0]
@@ -94,14 +94,14 @@ def test_what_on_saved_raises_harms_nothing(tmp_path, caplog):
     def saved(record) -> None:
         raise ConnectionError("no metrics today")
 
-    rule = on_disk("epoch_end", on_saved=saved)
-    experiment(tmp_path, train(checkpointing=rule)).run()
-    assert rule.saved_keys == [0, 1, 2]
+    policy = on_disk("epoch_end", on_saved=saved)
+    experiment(tmp_path, train(checkpointing=policy)).run()
+    assert policy.saved_keys == [0, 1, 2]
     assert [message.split(",")[0] for message in caplog.messages] == [
         f"on_saved has failed for train_epoch{epoch}" for epoch in range(3)
     ]
     assert "no metrics today" in caplog.text
-    assert "on_saved" not in rule.get_config()
+    assert "on_saved" not in policy.get_config()
     with pytest.raises(ValueError, match="cannot be called"):
         on_disk(on_saved="print")
 

@@ -51,8 +51,8 @@ class FailingDisk(LocalDisk):
         super().rename(old, new)
 
 
-def session(directory: ExperimentDirectory, label: str = "train", **rule) -> Session:
-    attached = attach_to_training(Checkpointing(mode="disk", **rule))
+def session(directory: ExperimentDirectory, label: str = "train", **policy) -> Session:
+    attached = attach_to_training(Checkpointing(mode="disk", **policy))
     return Session(attached, "train", label, directory, Path(directory.path) / label)
 
 
@@ -66,7 +66,7 @@ def saved(root, label: str, epoch: int) -> np.ndarray:
         return checkpoint["values"]
 
 
-def test_training_goes_on_before_the_save_is_committed(tmp_path):
+def test_training_continues_before_the_save_is_committed(tmp_path):
     disk = GatedDisk()
     with ExperimentDirectory(tmp_path, RUN, disk=disk) as directory:
         saver = session(directory)

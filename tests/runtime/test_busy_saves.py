@@ -38,8 +38,8 @@ class SlowDisk(TappedDisk):
         return do()
 
 
-def saver_in(directory: ExperimentDirectory, label: str = "train", **rule) -> Session:
-    options = {"write": Write(durability="process"), **rule}
+def saver_in(directory: ExperimentDirectory, label: str = "train", **policy) -> Session:
+    options = {"write": Write(durability="process"), **policy}
     attached = attach_to_training(Checkpointing(mode="disk", **options))
     return Session(attached, "train", label, directory, Path(directory.path) / label)
 
@@ -77,7 +77,7 @@ def test_arrays_that_training_changes_at_full_speed_are_saved_as_they_were_at_th
 
 
 @pytest.mark.parametrize("on_error", ["raise", "warn"])
-def test_a_save_in_the_foreground_whose_arrays_another_thread_changes_fails_as_the_rule_says(
+def test_a_save_in_the_foreground_whose_arrays_another_thread_changes_fails_as_the_policy_says(
     tmp_path, on_error
 ):
     values = np.zeros(100)
@@ -110,7 +110,7 @@ def test_a_save_that_waits_for_the_one_before_counts_the_wait_as_blocked(tmp_pat
     assert held_by(tmp_path) == [0, 1, 2]
 
 
-def test_a_rule_may_skip_saves_while_one_is_written_but_never_the_last(tmp_path, caplog):
+def test_a_policy_may_skip_saves_while_one_is_written_but_never_the_last(tmp_path, caplog):
     caplog.set_level(logging.INFO, "holdfast")
     with ExperimentDirectory(tmp_path, RUN, disk=SlowDisk(0.3)) as directory:
         saver = saver_in(
@@ -166,9 +166,9 @@ def test_a_run_that_skips_saves_while_one_is_written_ends_as_one_without_saves(
             return do()
 
     monkeypatch.setattr("holdfast.runtime._directory.LocalDisk", lambda base: StuckDisk(0))
-    rule = on_disk(snapshot=snapshot, write=Write(durability="process", busy="skip"))
+    policy = on_disk(snapshot=snapshot, write=Write(durability="process", busy="skip"))
     until = At("epoch_end", 3, do=lambda context: gate.set())
-    saving = experiment(tmp_path, train(n_epochs=4, checkpointing=rule, callbacks=[until]))
+    saving = experiment(tmp_path, train(n_epochs=4, checkpointing=policy, callbacks=[until]))
     saving.run(progress=False)
     assert saving.state_digest() == alone.state_digest()
     assert saving.accounting.skipped in (2, 3)  # the last may come before or after the first is committed
@@ -177,15 +177,15 @@ def test_a_run_that_skips_saves_while_one_is_written_ends_as_one_without_saves(
 
 
 @pytest.mark.parametrize("snapshot", ["copy", "lazy"])
-def test_a_run_that_goes_on_from_either_kind_of_snapshot_ends_the_same(tmp_path, snapshot):
-    whole = experiment(None, train(n_epochs=4))
-    whole.run(progress=False)
-    rule = {"snapshot": snapshot}
-    experiment(tmp_path, train(n_epochs=2, checkpointing=on_disk(**rule))).run(progress=False)
-    again = experiment(tmp_path, train(n_epochs=4, checkpointing=on_disk(**rule)))
+def test_a_run_that_resumes_from_either_kind_of_snapshot_ends_the_same(tmp_path, snapshot):
+    complete = experiment(None, train(n_epochs=4))
+    complete.run(progress=False)
+    policy = {"snapshot": snapshot}
+    experiment(tmp_path, train(n_epochs=2, checkpointing=on_disk(**policy))).run(progress=False)
+    again = experiment(tmp_path, train(n_epochs=4, checkpointing=on_disk(**policy)))
     again.run(resume=True, progress=False)
     assert again.last_resume.verdict == "exact"
-    assert again.state_digest() == whole.state_digest()
+    assert again.state_digest() == complete.state_digest()
 
 
 @pytest.mark.parametrize("snapshot", ["copy", "lazy"])

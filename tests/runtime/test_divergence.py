@@ -1,4 +1,4 @@
-"""A run that is not finite any more stops, goes back, or is warned of, as its rule says."""
+"""A run that is not finite any more stops, goes back, or is warned of, as its policy says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.small_runs import experiment as make
 BATCHES = 4
 
 
-def rule(**options):
+def policy(**options):
     return Checkpointing(
         mode="disk", **{"save_on": "epoch_end", "write": Write(durability="process"), **options}
     )
@@ -27,7 +27,7 @@ def loop(directory, *, bad, epochs=4, loss=True, resume=True, on_rollback=None, 
     rng.seed_everything(0)
     weight, visits, drawn = np.zeros(2), {}, []
     with Run(
-        directory, {"weight": weight}, checkpointing=rule(**options), resume=resume, on_rollback=on_rollback
+        directory, {"weight": weight}, checkpointing=policy(**options), resume=resume, on_rollback=on_rollback
     ) as run:
         for epoch in run.epochs(epochs):
             for batch in run.batches(list(range(BATCHES))):
@@ -76,7 +76,7 @@ def test_a_loop_whose_last_checkpoint_is_not_finite_does_not_end_well(tmp_path):
         loop(tmp_path, bad=at(3, 3), loss=False, on_divergence="stop")
 
 
-def test_a_stopped_run_goes_on_from_its_newest_finite_checkpoint(tmp_path):
+def test_a_stopped_run_resumes_from_its_newest_finite_checkpoint(tmp_path):
     with pytest.raises(errors.DivergenceError):
         loop(tmp_path, bad=at(1, 3), loss=False, on_divergence="stop")
     run, weight, _ = loop(tmp_path, bad=at(9, 9), loss=False, on_divergence="stop")
@@ -85,7 +85,7 @@ def test_a_stopped_run_goes_on_from_its_newest_finite_checkpoint(tmp_path):
     assert np.isfinite(weight).all()
 
 
-def test_a_warning_is_given_once_and_the_run_goes_on(tmp_path, caplog):
+def test_a_warning_is_given_once_and_the_run_continues(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "holdfast"):
         _, weight, _ = loop(tmp_path, bad=at(2, 1), on_divergence="warn")
     assert np.isnan(weight[0])
@@ -139,13 +139,13 @@ def test_after_a_rollback_other_random_numbers_come(tmp_path):
     assert [value for epoch, batch, value in again if (epoch, batch) == (2, 0)] == [first]
 
 
-def test_a_loop_without_losses_goes_back_when_a_save_is_found_to_be_sick(tmp_path):
+def test_a_loop_without_losses_goes_back_when_a_save_is_found_to_be_non_finite(tmp_path):
     run, weight, _ = loop(tmp_path, bad=at(1, 2), loss=False, on_divergence="rollback")
     assert (run.rollbacks, np.isfinite(weight).all()) == (1, True)
     assert all("health" not in listed.record.details for listed in holdfast.scan(tmp_path))
 
 
-def test_a_sickness_that_shows_only_at_the_end_is_rolled_back_too(tmp_path):
+def test_a_non_finite_value_that_shows_only_at_the_end_is_rolled_back_too(tmp_path):
     run, weight, _ = loop(tmp_path, bad=at(3, 3), loss=False, on_divergence="rollback")
     assert (run.rollbacks, np.isfinite(weight).all()) == (1, True)
 
@@ -168,12 +168,12 @@ def test_no_rollback_leads_to_a_thinned_checkpoint(tmp_path):
     rng.seed_everything(0)
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(model.parameters())
-    sick, aims = [True, True], []
-    rules = rule(on_divergence="rollback", thin_after=1)
+    non_finite, aims = [True, True], []
+    policies = policy(on_divergence="rollback", thin_after=1)
     with Run(
         tmp_path,
         {"model": model, "optimizer": optimizer},
-        checkpointing=rules,
+        checkpointing=policies,
         on_rollback=lambda run: aims.append(run.epoch),
     ) as run:
         for epoch in run.epochs(4):
@@ -183,8 +183,8 @@ def test_no_rollback_leads_to_a_thinned_checkpoint(tmp_path):
                 loss.backward()
                 optimizer.step()
                 run.log(loss=loss.item())
-            if epoch == 2 and sick:
-                sick.pop()
+            if epoch == 2 and non_finite:
+                non_finite.pop()
                 with torch.no_grad():
                     model.weight[0, 0] = float("nan")
     assert any(listed.record.details.get("thinned") for listed in holdfast.scan(tmp_path))
@@ -229,7 +229,7 @@ def test_without_a_finite_checkpoint_there_is_nothing_to_go_back_to(tmp_path):
 def test_steps_without_epochs_are_rolled_back(tmp_path):
     rng.seed_everything(0)
     weight, visits = np.zeros(2), []
-    steps = rule(save_on="batch_end", every_n=3, on_divergence="rollback")
+    steps = policy(save_on="batch_end", every_n=3, on_divergence="rollback")
     with Run(tmp_path, {"weight": weight}, checkpointing=steps) as run:
         for step in run.steps(10):
             visits.append(step)
@@ -247,7 +247,7 @@ def test_a_torch_loop_with_a_half_done_accumulation_goes_back(tmp_path):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     loader = torch.utils.data.DataLoader(torch.randn(16, 3), batch_size=2, shuffle=True)
     spoiled = []
-    saving = rule(save_on="batch_end", on_divergence="rollback")
+    saving = policy(save_on="batch_end", on_divergence="rollback")
     with Run(tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=saving) as run:
         for epoch in run.epochs(2):
             for batch in run.batches(loader):
@@ -317,7 +317,7 @@ def test_an_experiment_gives_up_after_its_last_rollback(tmp_path):
     assert experiment.history[0].status == "failed"
 
 
-def test_a_sick_last_save_of_an_experiment_is_rolled_back(tmp_path):
+def test_a_non_finite_last_save_of_an_experiment_is_rolled_back(tmp_path):
     done = []
 
     def once(context):

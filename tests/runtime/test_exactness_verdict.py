@@ -35,14 +35,14 @@ def loop(directory, *, crash: int | None = None, batches=None, epochs: int = 2, 
     """Two epochs over 8 batches, saved after each; `crash`: the batch (of both epochs) in which it ends."""
     rng.seed_everything(0)
     weight, generator = np.zeros(2), np.random.default_rng(noise)
-    rule = Checkpointing(
-        mode="disk", save_on="batch_end", write=Write(durability="process"), **options.pop("rule", {})
+    policy = Checkpointing(
+        mode="disk", save_on="batch_end", write=Write(durability="process"), **options.pop("policy", {})
     )
     data = batches or torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(torch.arange(16.0)), batch_size=2, shuffle=True
     )
     objects = {"weight": weight, "generator": generator, **options.pop("objects", {})}
-    with Run(directory, objects, checkpointing=rule, **options) as run:
+    with Run(directory, objects, checkpointing=policy, **options) as run:
         for epoch in run.epochs(epochs):
             for batch in run.batches(data):
                 if epoch * 8 + run.batch == crash:
@@ -75,7 +75,7 @@ def test_fingerprints_are_drawn_from_clones(tmp_path):
     assert rng.next_draw(generators[0]) == f"{generators[0].getrandbits(64):016x}"
 
 
-def test_a_loop_that_goes_on_exactly_says_so_and_its_next_checkpoints_tell(tmp_path, caplog):
+def test_a_loop_that_resumes_exactly_says_so_and_its_next_checkpoints_tell(tmp_path, caplog):
     stopped(tmp_path)
     with newest(tmp_path) as checkpoint:
         before = checkpoint.record
@@ -89,16 +89,16 @@ def test_a_loop_that_goes_on_exactly_says_so_and_its_next_checkpoints_tell(tmp_p
 
 
 def test_a_generator_that_was_not_restored_is_named(tmp_path):
-    stopped(tmp_path, rule={"exclude": "generator"})
-    run = loop(tmp_path, rule={"exclude": "generator"}, noise=4)
+    stopped(tmp_path, policy={"exclude": "generator"})
+    run = loop(tmp_path, policy={"exclude": "generator"}, noise=4)
     assert run.last_resume.verdict == (
         "not exact: the random state 'generator' gives another number next than it would have"
     )
 
 
 def test_a_generator_left_out_that_happens_to_be_the_same_is_still_said_to_be_left_out(tmp_path):
-    stopped(tmp_path, rule={"exclude": "generator"})
-    verdict = loop(tmp_path, rule={"exclude": "generator"}).last_resume.verdict
+    stopped(tmp_path, policy={"exclude": "generator"})
+    verdict = loop(tmp_path, policy={"exclude": "generator"}).last_resume.verdict
     assert verdict.startswith("not exact: ")
 
 
@@ -121,9 +121,9 @@ def test_a_changed_order_of_the_data_is_named(tmp_path):
 
 
 def dataset_loop(directory, data, *, crash: int | None = None, batch_size: int = 1, seed: int = 0):
-    rule = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+    policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
     weight = np.zeros(2)
-    with Run(directory, {"weight": weight}, checkpointing=rule) as run:
+    with Run(directory, {"weight": weight}, checkpointing=policy) as run:
         for _ in run.epochs(1):
             for batch in run.batches(data, batch_size=batch_size, seed=seed):
                 if run.batch == crash:
@@ -148,9 +148,9 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
         return torch.utils.data.DataLoader(torch.utils.data.Subset(tensors, range(16)), batch_size=2)
 
     def go(directory, crash=None):
-        rule = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+        policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
         weight = np.zeros(1)
-        with Run(directory, {"weight": weight}, checkpointing=rule) as run:
+        with Run(directory, {"weight": weight}, checkpointing=policy) as run:
             for _ in run.epochs(1):
                 for _ in run.batches(batches(), **({"batch_size": 2} if of == "dataset" else {})):
                     weight += 1
@@ -166,8 +166,8 @@ def test_a_changed_file_of_data_is_named(of, tmp_path):
 
 def test_data_that_changed_between_two_epochs_are_named_as_soon_as_they_are_there(tmp_path):
     def go(values, crash=None):
-        rule = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
-        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=rule) as run:
+        policy = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
+        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=policy) as run:
             for epoch in run.epochs(3):
                 for _ in run.batches(holdfast.Dataset(x=values), batch_size=4):
                     if (epoch, run.batch) == crash:
@@ -202,8 +202,8 @@ def test_what_comes_out_differently_is_said_before_the_version_that_may_be_why(t
     now = fingerprint.versions()
     with monkeypatch.context() as patched:
         patched.setattr(fingerprint, "versions", lambda: now | {"numpy": "1.0"})
-        stopped(tmp_path, rule={"exclude": "generator"})
-    differences = loop(tmp_path, rule={"exclude": "generator"}, noise=4).last_resume.differences
+        stopped(tmp_path, policy={"exclude": "generator"})
+    differences = loop(tmp_path, policy={"exclude": "generator"}, noise=4).last_resume.differences
     assert ["random state" in each for each in differences] == [True, False, False]
 
 
@@ -225,7 +225,7 @@ def phase(**options):
     return train(n_epochs=3, checkpointing=on_disk("batch_end"), **options)
 
 
-def test_an_experiment_records_what_comes_next_and_how_exactly_it_went_on(tmp_path, caplog):
+def test_an_experiment_records_what_comes_next_and_how_exactly_it_resumed(tmp_path, caplog):
     crashed(tmp_path, phase())
     before = holdfast.scan(tmp_path)[-1].record
     assert before.details["next"]["streams"].keys() >= {"python", "numpy", "torch cpu"}
@@ -268,7 +268,7 @@ def test_a_loader_of_a_phase_with_a_generator_of_its_own_is_watched(tmp_path):
     assert again(tmp_path, phase(data=loading(), batch_size=None)).last_resume.verdict == "exact"
 
 
-def test_a_checkpoint_asked_for_by_hand_records_it_too(tmp_path):
+def test_a_checkpoint_requested_manually_records_it_too(tmp_path):
     experiment = make(tmp_path, phase())
     experiment.run(progress=False)
     experiment.save_checkpoint("mine")

@@ -10,7 +10,7 @@ import pytest
 import holdfast
 from holdfast import scan
 from tests.support.integrations.own_loop import Crash as LoopCrash
-from tests.support.integrations.own_loop import rule as loop_rule
+from tests.support.integrations.own_loop import policy as loop_policy
 from tests.support.integrations.own_loop import train as loop
 from tests.support.small_runs import At, bundles, digest_of, experiment, on_disk, rows, train
 
@@ -22,9 +22,9 @@ class Crash(Exception):
 def nothing(context) -> None: ...
 
 
-def build(directory, *, n_epochs=6, do=nothing, at=(None, None), seed=0, **rule):
+def build(directory, *, n_epochs=6, do=nothing, at=(None, None), seed=0, **policy):
     """An experiment that saves at each epoch's end, validates, and does `do` at the end of a batch."""
-    phase = train(n_epochs=n_epochs, validation=rows(1), checkpointing=on_disk(**rule))
+    phase = train(n_epochs=n_epochs, validation=rows(1), checkpointing=on_disk(**policy))
     return experiment(directory, phase, seed=seed, callbacks=[At("batch_end", *at, do=do)])
 
 
@@ -71,7 +71,7 @@ def test_retention_goes_back_too_and_never_gives_up_where_the_run_went_back_to(t
     assert bundles(tmp_path / "train") == [f"train_epoch{n}" for n in (2, 3, 4, 5, 6)]
 
 
-def test_a_run_that_went_back_and_was_killed_goes_on_with_its_new_line_and_not_with_newer_epochs(tmp_path):
+def test_a_run_that_went_back_and_was_killed_resumes_with_its_new_line_and_not_with_newer_epochs(tmp_path):
     build(tmp_path / "a").run(progress=False)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
 
@@ -82,8 +82,8 @@ def test_a_run_that_went_back_and_was_killed_goes_on_with_its_new_line_and_not_w
         made.graph.scheduler.base_lrs = [0.01]
         return made
 
-    whole = new_line(tmp_path / "a")
-    whole.run(resume=holdfast.Resume("train/train_epoch1", override="lr"), progress=False)
+    complete = new_line(tmp_path / "a")
+    complete.run(resume=holdfast.Resume("train/train_epoch1", override="lr"), progress=False)
     killed = new_line(tmp_path / "b", do=Crash(), at=(3, 0))
     with pytest.raises(Crash):
         killed.run(resume=holdfast.Resume("train/train_epoch1", override="lr"), progress=False)
@@ -92,16 +92,16 @@ def test_a_run_that_went_back_and_was_killed_goes_on_with_its_new_line_and_not_w
     again = new_line(tmp_path / "b")
     again.run(resume=holdfast.Resume(override="lr"), progress=False)
     assert again.last_resume.record.name == "train_epoch2"
-    assert digest_of(again.graph) == digest_of(whole.graph)
-    assert again.state_digest() == whole.state_digest()
+    assert digest_of(again.graph) == digest_of(complete.graph)
+    assert again.state_digest() == complete.state_digest()
 
 
-def test_a_loop_of_ones_own_goes_back_with_its_table_and_goes_on_with_its_new_line(tmp_path):
-    rule = {"save_on": "epoch_end", "max_to_keep": None}
-    whole, first = loop(tmp_path, loop_rule(**rule))
+def test_a_loop_of_ones_own_goes_back_with_its_table_and_resumes_with_its_new_line(tmp_path):
+    policy = {"save_on": "epoch_end", "max_to_keep": None}
+    complete, first = loop(tmp_path, loop_policy(**policy))
     rows_then = len(first.results)
-    digest, back = loop(tmp_path, loop_rule(**rule), resume="train_epoch0")
-    assert (digest, len(back.results)) == (whole, rows_then)
+    digest, back = loop(tmp_path, loop_policy(**policy), resume="train_epoch0")
+    assert (digest, len(back.results)) == (complete, rows_then)
     assert back.last_resume.record.name == "train_epoch0"
 
     def crash(number: int) -> None:
@@ -109,12 +109,12 @@ def test_a_loop_of_ones_own_goes_back_with_its_table_and_goes_on_with_its_new_li
             raise LoopCrash
 
     with pytest.raises(LoopCrash):
-        loop(tmp_path, loop_rule(**rule), resume="train_epoch0", at_batch=crash)
+        loop(tmp_path, loop_policy(**policy), resume="train_epoch0", at_batch=crash)
     newest = scan(tmp_path)[-1].record
     assert (newest.name, newest.moment.epoch) == ("train_epoch1", 1)
-    digest, again = loop(tmp_path, loop_rule(**rule))
+    digest, again = loop(tmp_path, loop_policy(**policy))
     assert again.last_resume.record.name == "train_epoch1"
-    assert digest == whole
+    assert digest == complete
 
 
 def test_going_back_to_what_is_not_there_changes_nothing(tmp_path):

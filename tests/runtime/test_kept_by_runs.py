@@ -13,7 +13,7 @@ from holdfast import KeepBest, KeepEvery, KeepLast, MaxBytes, Write, bundle
 from holdfast.records import CheckpointRecord
 from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk
-from tests.support.small_loop import crash, epochs_kept, rule, train
+from tests.support.small_loop import crash, epochs_kept, policy, train
 from tests.support.small_runs import all_verify, bundles, experiment, on_disk
 from tests.support.small_runs import train as phase
 
@@ -39,19 +39,19 @@ def bytes_on_disk(directory) -> int:
         ({"keep": KeepLast(1) | KeepEvery("1000 d")}, None),
     ],
 )
-def test_a_loop_keeps_what_its_rule_says_and_so_after_any_crash(options, expected, tmp_path):
+def test_a_loop_keeps_what_its_policy_says_and_so_after_any_crash(options, expected, tmp_path):
     run = train(tmp_path / "whole", LOSSES, **options)
-    whole = epochs_kept(tmp_path / "whole")
+    complete = epochs_kept(tmp_path / "whole")
     if expected is not None:
-        assert whole == expected
+        assert complete == expected
     assert all_verify(tmp_path / "whole")
     assert run.results  # it ran
     for epoch in (1, 2, 4, 6):
         broken = tmp_path / f"broken{epoch}"
         crash(broken, LOSSES, epoch, **options)
-        went_on_from = {epoch - 1}
+        resumed_from = {epoch - 1}
         train(broken, LOSSES, **options)
-        assert set(epochs_kept(broken)) - went_on_from == set(whole) - went_on_from
+        assert set(epochs_kept(broken)) - resumed_from == set(complete) - resumed_from
 
 
 def test_a_metric_that_is_missing_or_nan_is_never_best(tmp_path, caplog):
@@ -73,10 +73,10 @@ def test_an_experiment_keeps_its_best(tmp_path):
     assert set(bundles(tmp_path / "best" / "train")) == {*worst, "train_epoch4"}
 
 
-def test_the_rule_of_a_whole_experiment_keeps_by_steps(tmp_path):
-    whole = on_disk("phase_end", keep=KeepEvery("10 steps"))
+def test_the_policy_of_an_experiment_keeps_by_steps(tmp_path):
+    complete = on_disk("phase_end", keep=KeepEvery("10 steps"))
     units = [phase(f"part{number}", n_epochs=1) for number in range(5)]
-    experiment(tmp_path, *units, checkpointing=whole).run()
+    experiment(tmp_path, *units, checkpointing=complete).run()
     assert bundles(tmp_path) == ["part1", "part3", "part4"]
 
 
@@ -101,7 +101,9 @@ def test_packs_that_checkpoints_share_count_once(tmp_path):
 
     def run(directory, **options):
         fixed, count = np.arange(60_000.0), np.zeros(1)  # 480 kB that never change
-        with holdfast.Run(directory, {"fixed": fixed, "count": count}, checkpointing=rule(**options)) as loop:
+        with holdfast.Run(
+            directory, {"fixed": fixed, "count": count}, checkpointing=policy(**options)
+        ) as loop:
             for _ in loop.epochs(6):
                 count += 1
 
@@ -109,7 +111,7 @@ def test_packs_that_checkpoints_share_count_once(tmp_path):
     assert epochs_kept(tmp_path) == [0, 1, 2, 3, 4, 5], "six copies would take 2.9 MB"
 
 
-def test_the_newest_checkpoint_stays_and_so_does_the_one_that_the_run_went_on_from(tmp_path):
+def test_the_newest_checkpoint_stays_and_so_does_the_one_that_the_run_resumed_from(tmp_path):
     options = {"keep": KeepBest(1, "val_loss")}
     crash(tmp_path, [3.0, 2.0, 9.0, 9.0, 9.0], 3, **options)
     assert epochs_kept(tmp_path) == [1, 2]
@@ -117,12 +119,12 @@ def test_the_newest_checkpoint_stays_and_so_does_the_one_that_the_run_went_on_fr
     assert epochs_kept(tmp_path) == [2, 5, 6]
 
 
-def test_what_another_run_wrote_and_what_was_saved_by_hand_stay(tmp_path):
+def test_what_another_run_wrote_and_what_was_saved_manually_stay(tmp_path):
     train(tmp_path, LOSSES)
     with holdfast.Run(
         tmp_path,
         {"place": 0},
-        checkpointing=rule(keep=MaxBytes(1), name_template="{phase}-{epoch}"),
+        checkpointing=policy(keep=MaxBytes(1), name_template="{phase}-{epoch}"),
         resume=False,
     ) as run:
         for epoch in run.epochs(4):
@@ -153,9 +155,11 @@ class _Falling(ExperimentDirectory):
         from dataclasses import replace
 
         record = super().draft(name, **facts)
-        sick = (facts["moment"].epoch or 0) >= 3 and facts["moment"].hook == "epoch_end"
+        non_finite = (facts["moment"].epoch or 0) >= 3 and facts["moment"].hook == "epoch_end"
         return (
-            replace(record, details={"health": {"sick": 1, "leaves": {"weight": [3, 0]}}}) if sick else record
+            replace(record, details={"health": {"sick": 1, "leaves": {"weight": [3, 0]}}})
+            if non_finite
+            else record
         )
 
 
@@ -163,7 +167,7 @@ class _Falling(ExperimentDirectory):
     "options",
     [{"max_to_keep": 2}, {"keep": KeepLast(2)}, {"keep": MaxBytes(1)}, {"keep": KeepBest(1, "no")}],
 )
-def test_sick_checkpoints_never_displace_the_last_healthy_one(options, tmp_path, monkeypatch):
+def test_non_finite_checkpoints_never_displace_the_last_finite_one(options, tmp_path, monkeypatch):
     monkeypatch.setattr("holdfast.runtime._loop.ExperimentDirectory", _Falling)
     crash(tmp_path, LOSSES, 5, **options)
     assert 2 in epochs_kept(tmp_path)

@@ -27,7 +27,7 @@ WIDTH = 200  # a weight of 160 kB: arrays under 64 KiB are never lazy
 class Loop:
     """A training loop with a lazy saver; remembers the digest that the state had at each hook."""
 
-    def __init__(self, path: Path, make_optimizer=None, *, checked: int = 0, **rule) -> None:
+    def __init__(self, path: Path, make_optimizer=None, *, checked: int = 0, **policy) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, WIDTH))
         make = make_optimizer or (lambda parameters: torch.optim.AdamW(parameters, lr=0.01))
@@ -35,7 +35,7 @@ class Loop:
         self.path = path
         self.directory = ExperimentDirectory(path, RUN)
         self.directory.taking._unchecked = checked  # 0: lazy from the first save on
-        options = {"write": Write(durability="process"), "snapshot": "lazy", **rule}
+        options = {"write": Write(durability="process"), "snapshot": "lazy", **policy}
         self.saver = Session(
             attach_to_training(Checkpointing(mode="disk", **options)),
             "train",
@@ -470,8 +470,8 @@ def test_weights_that_a_callback_puts_back_at_the_end_of_a_phase_cost_no_save(tm
             for parameter in context.graph.parameters():
                 parameter.zero_()
 
-    rule = on_disk(snapshot="lazy")
-    phase = train(n_epochs=4, checkpointing=rule, callbacks=[At("phase_end", do=put_zeros)])
+    policy = on_disk(snapshot="lazy")
+    phase = train(n_epochs=4, checkpointing=policy, callbacks=[At("phase_end", do=put_zeros)])
     made = experiment(tmp_path, phase, graph=graph(width=20_000))
     made.run(progress=False)
     assert made.accounting.saves == 4
@@ -495,8 +495,10 @@ def test_a_hook_seals_what_is_copied_already_so_that_later_writes_do_no_harm(tmp
 
 def test_two_savers_at_one_hook_both_hold_its_state(tmp_path):
     loop = Loop(tmp_path)
-    rule = attach_to_training(Checkpointing(mode="disk", write=Write(durability="process"), snapshot="lazy"))
-    second = Session(rule, "train", "other", loop.directory, tmp_path / "other")
+    policy = attach_to_training(
+        Checkpointing(mode="disk", write=Write(durability="process"), snapshot="lazy")
+    )
+    second = Session(policy, "train", "other", loop.directory, tmp_path / "other")
     for _ in range(3):
         loop.step()
         loop.save()
@@ -520,7 +522,7 @@ def test_a_step_in_a_forked_child_neither_waits_nor_seals(tmp_path):
     loop.directory.close()
 
 
-def test_a_lazy_rule_is_refused_where_nothing_would_go_on_meanwhile():
+def test_a_lazy_policy_is_refused_where_nothing_would_continue_meanwhile():
     for options in ({"mode": "memory"}, {"write": Write(background=False)}):
         with pytest.raises(ValueError, match=r"snapshot='lazy' needs"):
             Checkpointing(snapshot="lazy", **options)

@@ -1,4 +1,4 @@
-"""What eviction leaves where it is, whatever the rule has given up."""
+"""What eviction leaves where it is, whatever the policy has given up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make(directory: Path, n_epochs: int, *callbacks: At):
     return experiment(directory, phase)
 
 
-def test_the_checkpoint_that_a_run_went_on_from_stays(tmp_path):
+def test_the_checkpoint_that_a_run_resumed_from_stays(tmp_path):
     make(tmp_path, 2).run()
     again = make(tmp_path, 5)
     again.run(resume=True)

@@ -18,10 +18,10 @@ LARGE = 40_000  # floats: above 64 KiB, so that the array is shared when it does
 
 def saved(directory, *states, **options):
     """A run that saves each state, one an epoch; the records."""
-    rule = Checkpointing(
+    policy = Checkpointing(
         mode="disk", save_on="epoch_end", **{"write": Write(durability="process"), **options}
     )
-    with Run(directory, {"objects": dict(states[0])}, checkpointing=rule) as run:
+    with Run(directory, {"objects": dict(states[0])}, checkpointing=policy) as run:
         for epoch in run.epochs(len(states)):
             run["objects"] = dict(states[epoch])
     return [listed.record for listed in holdfast.scan(directory)][: len(states)]
@@ -35,9 +35,9 @@ def shown(*arguments) -> str:
 
 def test_an_array_that_is_not_finite_is_named_with_its_counts(tmp_path):
     good, bad = np.ones(8, np.float32), np.array([1, np.nan, np.inf, -np.inf, np.nan], np.float32)
-    healthy, sick = saved(tmp_path, {"a": good, "b": good}, {"a": good, "b": bad})
-    assert "health" not in healthy.details
-    assert sick.details["health"] == {"sick": 1, "leaves": {"objects/b": [2, 2]}}
+    finite, non_finite = saved(tmp_path, {"a": good, "b": good}, {"a": good, "b": bad})
+    assert "health" not in finite.details
+    assert non_finite.details["health"] == {"sick": 1, "leaves": {"objects/b": [2, 2]}}
 
 
 def test_counts_of_all_pieces_of_a_large_array_are_added(tmp_path):
@@ -48,10 +48,10 @@ def test_counts_of_all_pieces_of_a_large_array_are_added(tmp_path):
     assert record.details["health"]["leaves"] == {"objects/large": [2, 1]}
 
 
-def test_an_array_whose_bytes_are_only_linked_is_as_sick_as_before(tmp_path):
-    sick = np.full(LARGE, np.nan, np.float32)
-    first, second = saved(tmp_path, {"a": sick, "n": np.zeros(1)}, {"a": sick, "n": np.ones(1)})
-    assert second.bytes_shared >= sick.nbytes
+def test_an_array_whose_bytes_are_only_linked_is_as_non_finite_as_before(tmp_path):
+    non_finite = np.full(LARGE, np.nan, np.float32)
+    first, second = saved(tmp_path, {"a": non_finite, "n": np.zeros(1)}, {"a": non_finite, "n": np.ones(1)})
+    assert second.bytes_shared >= non_finite.nbytes
     assert (
         first.details["health"]
         == second.details["health"]
@@ -74,14 +74,14 @@ def test_at_most_a_hundred_arrays_are_named_and_all_are_counted(tmp_path):
 )
 def test_every_element_type_is_looked_at(dtype, background, tmp_path):
     tensor = torch.ones(4, 3).to(getattr(torch, dtype))
-    fine, sick = saved(
+    fine, non_finite = saved(
         tmp_path,
         {"t": tensor},
         {"t": _with_nan(tensor)},
         write=Write(durability="process", background=background),
     )
     assert "health" not in fine.details
-    assert sick.details["health"]["leaves"] == {"objects/t": [1, 0]}
+    assert non_finite.details["health"]["leaves"] == {"objects/t": [1, 0]}
 
 
 def _with_nan(tensor: torch.Tensor) -> torch.Tensor:
@@ -100,8 +100,8 @@ FLOATS = [
 def test_the_quick_look_agrees_with_widening_for_every_bit_pattern(dtype):
     random = np.random.default_rng(0)
     size = holdfast.records.dtypes.item_size(dtype)
-    whole = np.arange(0, 1 << 16, 3, dtype="<u2") if size == 2 else np.arange(256, dtype=np.uint8)
-    items = whole.view(np.uint8) if size <= 2 else random.bytes(size * 1024)
+    complete = np.arange(0, 1 << 16, 3, dtype="<u2") if size == 2 else np.arange(256, dtype=np.uint8)
+    items = complete.view(np.uint8) if size <= 2 else random.bytes(size * 1024)
     raw = np.frombuffer(bytes(items), np.uint8).reshape(-1, size)
     if size > 2:  # random bits are hardly ever special: some are, on purpose
         special = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 1e-310, 1.0, -3.4e38])
@@ -111,16 +111,16 @@ def test_the_quick_look_agrees_with_widening_for_every_bit_pattern(dtype):
     for item in raw:
         values = numerics.widen(item, dtype)
         assert numerics.all_finite(item, dtype) == bool(np.isfinite(values).all()), item
-    whole = numerics.widen(raw.reshape(-1), dtype)
+    complete = numerics.widen(raw.reshape(-1), dtype)
     assert numerics.count_nonfinite(raw.reshape(-1), dtype) == (
-        np.count_nonzero(np.isnan(whole)),
-        np.count_nonzero(np.isinf(whole)),
+        np.count_nonzero(np.isnan(complete)),
+        np.count_nonzero(np.isinf(complete)),
     )
 
 
-def test_results_with_gaps_and_positions_are_no_sickness(tmp_path):
-    rule = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
-    with Run(tmp_path, {"a": np.zeros(1)}, checkpointing=rule) as run:
+def test_results_with_gaps_and_positions_are_not_non_finite(tmp_path):
+    policy = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
+    with Run(tmp_path, {"a": np.zeros(1)}, checkpointing=policy) as run:
         for epoch in run.epochs(2):
             run.log(**{f"metric{epoch}": np.inf})  # a column each, so that the other rows hold NaN
     assert not any("health" in listed.record.details for listed in holdfast.scan(tmp_path))
@@ -143,8 +143,8 @@ def test_a_model_of_an_experiment_that_went_bad_is_seen_in_ls_and_show(tmp_path)
     experiment.run(progress=False)
     records = {listed.record.name: listed.record for listed in holdfast.scan(tmp_path)}
     assert "health" not in records["train_epoch0"].details
-    health = records["train_epoch1"].details["health"]
-    assert health == {"sick": 1, "leaves": {"model_graph/body/0.weight": [1, 0]}}
+    counted = records["train_epoch1"].details["health"]
+    assert counted == {"sick": 1, "leaves": {"model_graph/body/0.weight": [1, 0]}}
     lines = {line.split()[0]: line for line in shown("ls", tmp_path).splitlines() if line}
     assert "not finite: 1 array, model_graph/body/0.weight (1 NaN)" in lines["train/train_epoch1"]
     assert "not finite" not in lines["train/train_epoch0"]

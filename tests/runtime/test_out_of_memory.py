@@ -1,4 +1,4 @@
-"""A save that cannot get the memory for its copy is written all the same, piece by piece, or fails as its rule says."""
+"""A save that cannot get the memory for its copy is written all the same, piece by piece, or fails as its policy says."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class NoBuffers(Buffers):
         raise MemoryError(size)
 
 
-def saver_in(directory: ExperimentDirectory, **rule) -> Session:
+def saver_in(directory: ExperimentDirectory, **policy) -> Session:
     attached = attach_to_training(
-        Checkpointing(mode="disk", **{"write": Write(durability="process"), **rule})
+        Checkpointing(mode="disk", **{"write": Write(durability="process"), **policy})
     )
     return Session(attached, "train", "train", directory, Path(directory.path) / "train")
 
@@ -42,7 +42,7 @@ def save(saver: Session, values, epoch: int) -> None:
 
 
 @pytest.mark.parametrize("snapshot", ["copy", "lazy"])
-def test_without_memory_for_a_copy_the_save_is_written_before_training_goes_on(tmp_path, snapshot, caplog):
+def test_without_memory_for_a_copy_the_save_is_written_before_training_continues(tmp_path, snapshot, caplog):
     values = np.arange(3_000_000.0)
     with ExperimentDirectory(tmp_path, RUN) as directory:
         directory.taking.buffers = NoBuffers()
@@ -60,7 +60,7 @@ def test_without_memory_for_a_copy_the_save_is_written_before_training_goes_on(t
 
 @pytest.mark.parametrize("on_error", ["raise", "warn"])
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
-def test_if_even_that_fails_the_rule_decides(tmp_path, on_error, error, monkeypatch):
+def test_if_even_that_fails_the_policy_decides(tmp_path, on_error, error, monkeypatch):
     def fail(*args, **options):
         raise error
 

@@ -59,7 +59,7 @@ def test_a_pinned_checkpoint_is_not_deleted_until_it_is_unpinned(disk, runs):
     assert disk.folders(runs) == []
 
 
-def test_a_save_under_a_pinned_name_leaves_the_pinned_one_whole_under_a_name_of_its_own(disk, runs):
+def test_a_save_under_a_pinned_name_leaves_the_pinned_one_complete_under_a_name_of_its_own(disk, runs):
     path = save(disk, runs, "latest", 1)
     id = bundle.look(disk, path).record.id
     bundle.pin(disk, path)
@@ -97,7 +97,7 @@ def test_where_there_is_no_checkpoint_there_is_nothing_to_pin(disk, runs):
     assert not bundle.is_pinned(disk, f"{runs}/none.ckpt.mml")
 
 
-def test_a_rolling_name_goes_on_and_a_run_can_go_on_from_the_pinned_one(tmp_path):
+def test_a_rolling_name_continues_and_a_run_can_resume_from_the_pinned_one(tmp_path):
     from tests.support.small_loop import crash, train
 
     options = {"name_template": "latest"}
@@ -117,12 +117,12 @@ def test_the_listing_and_the_page_of_a_checkpoint_say_that_it_is_pinned_or_thinn
     import torch
 
     from tests.runtime.test_pruning import command
-    from tests.support.small_loop import rule
+    from tests.support.small_loop import policy
 
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     with holdfast.Run(
-        tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=rule(thin_after=1)
+        tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=policy(thin_after=1)
     ) as run:
         for _ in run.epochs(3):
             model(torch.ones(2)).sum().backward()
@@ -150,7 +150,7 @@ def test_a_copy_of_a_pinned_checkpoint_has_no_pin(tmp_path):
     assert json.loads((tmp_path / "best.ckpt.mml" / "checkpoint.json").read_text())["name"] == "best"
 
 
-def test_a_crash_at_any_step_of_a_save_leaves_the_pinned_checkpoint_whole_and_pinned():
+def test_a_crash_at_any_step_of_a_save_leaves_the_pinned_checkpoint_complete_and_pinned():
     for after in count():
         disk = MemoryDisk()
         path = save(disk, "runs", "latest", 1)

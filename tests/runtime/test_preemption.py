@@ -20,7 +20,7 @@ from tests.support.small_runs import LOSS, At, bundles, experiment, on_disk, row
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
 
 
-def rule(**options) -> Checkpointing:
+def policy(**options) -> Checkpointing:
     return on_disk("phase_end", **{"save_on_preemption": True, **options})
 
 
@@ -47,13 +47,13 @@ def handlers_are_as_they_were():
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_an_experiment_saves_the_step_that_it_was_in_and_goes_on_from_there(number, tmp_path):
-    wanted = experiment(tmp_path / "peace", train(checkpointing=rule()))
+def test_an_experiment_saves_the_step_that_it_was_in_and_resumes_from_there(number, tmp_path):
+    wanted = experiment(tmp_path / "uninterrupted", train(checkpointing=policy()))
     wanted.run()
     options = {"save_on_preemption": [number]}
     told = experiment(
         tmp_path / "told",
-        train(checkpointing=rule(**options), callbacks=[At("batch_start", 1, 2, do=send(number))]),
+        train(checkpointing=policy(**options), callbacks=[At("batch_start", 1, 2, do=send(number))]),
     )
     with pytest.raises(errors.Preempted) as leaving:
         told.run()
@@ -64,7 +64,8 @@ def test_an_experiment_saves_the_step_that_it_was_in_and_goes_on_from_there(numb
     assert saved.record is not None
     assert saved.record.reason == f"told to leave ({number.name})"
     again = experiment(
-        tmp_path / "told", train(checkpointing=rule(**options), callbacks=[At("batch_start", 9, 9, do=send)])
+        tmp_path / "told",
+        train(checkpointing=policy(**options), callbacks=[At("batch_start", 9, 9, do=send)]),
     )
     again.run(resume=True)
     assert again.last_resume is not None
@@ -72,16 +73,16 @@ def test_an_experiment_saves_the_step_that_it_was_in_and_goes_on_from_there(numb
 
 
 def test_a_loop_of_ones_own_does_so_too(tmp_path):
-    wanted = walk(tmp_path / "peace", rule())
+    wanted = walk(tmp_path / "uninterrupted", policy())
     with pytest.raises(errors.Preempted):
-        walk(tmp_path / "told", rule(), at=4, do=send(signal.SIGTERM))
+        walk(tmp_path / "told", policy(), at=4, do=send(signal.SIGTERM))
     assert bundles(tmp_path / "told") == ["train_epoch0_batch4"]
-    assert walk(tmp_path / "told", rule()) == wanted
+    assert walk(tmp_path / "told", policy()) == wanted
 
 
-def test_it_leaves_with_the_exit_code_that_its_rule_names(tmp_path):
+def test_it_leaves_with_the_exit_code_that_its_policy_names(tmp_path):
     with pytest.raises(SystemExit) as leaving:
-        walk(tmp_path, rule(save_on_preemption=Preemption(exit_code=99)), at=1, do=send(signal.SIGUSR1))
+        walk(tmp_path, policy(save_on_preemption=Preemption(exit_code=99)), at=1, do=send(signal.SIGUSR1))
     assert leaving.value.code == 99
 
 
@@ -91,7 +92,7 @@ def test_a_handler_of_the_users_is_called_as_well_and_is_there_again_afterwards(
     try:
         mine = signal.getsignal(signal.SIGUSR1)
         with pytest.raises(errors.Preempted):
-            walk(tmp_path, rule(), at=3, do=send(signal.SIGUSR1))
+            walk(tmp_path, policy(), at=3, do=send(signal.SIGUSR1))
         assert calls == [signal.SIGUSR1]
         assert signal.getsignal(signal.SIGUSR1) is mine
     finally:
@@ -102,7 +103,7 @@ def test_a_handler_that_the_user_installs_during_the_run_is_left_alone(tmp_path)
     def mine(number, frame) -> None: ...
 
     try:
-        walk(tmp_path, rule(), at=3, do=lambda: signal.signal(signal.SIGUSR1, mine))
+        walk(tmp_path, policy(), at=3, do=lambda: signal.signal(signal.SIGUSR1, mine))
         assert signal.getsignal(signal.SIGUSR1) is mine
     finally:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
@@ -115,7 +116,7 @@ def test_a_second_signal_changes_nothing(tmp_path):
         send(signal.SIGUSR1)()
 
     with pytest.raises(errors.Preempted) as leaving:
-        walk(tmp_path, rule(), at=3, do=twice)
+        walk(tmp_path, policy(), at=3, do=twice)
     assert leaving.value.signal == "SIGTERM"
     assert bundles(tmp_path) == ["train_epoch0_batch3"]
 
@@ -133,7 +134,7 @@ def test_a_signal_between_the_last_hook_and_the_end_is_not_swallowed(tmp_path):
     logger.setLevel(logging.INFO)
     try:
         with pytest.raises(errors.Preempted):
-            walk(tmp_path, rule(write=Write(durability="process", background=False)))
+            walk(tmp_path, policy(write=Write(durability="process", background=False)))
     finally:
         logger.removeHandler(late)
         logger.setLevel(level)
@@ -141,16 +142,16 @@ def test_a_signal_between_the_last_hook_and_the_end_is_not_swallowed(tmp_path):
 
 
 def test_outside_of_the_main_thread_signals_are_not_watched_and_that_is_said(tmp_path, caplog):
-    thread = threading.Thread(target=walk, args=(tmp_path, rule()))
+    thread = threading.Thread(target=walk, args=(tmp_path, policy()))
     thread.start()
     thread.join()
     assert "signals are not watched" in caplog.text
     assert bundles(tmp_path) == ["train_end"]
 
 
-def test_where_no_rule_saves_the_run_leaves_all_the_same(tmp_path):
+def test_where_no_policy_saves_the_run_leaves_all_the_same(tmp_path):
     plan = [
-        train("first", n_epochs=1, checkpointing=rule()),
+        train("first", n_epochs=1, checkpointing=policy()),
         EvalPhase("second", data=rows(), losses=[LOSS]),
         train("third", n_epochs=1),
     ]
@@ -171,23 +172,25 @@ class Told(holdfast.Callback):
             send(signal.SIGTERM)()
 
 
-def test_a_rule_of_the_experiment_saves_in_the_middle_of_a_phase(tmp_path):
-    whole = rule()
+def test_a_policy_of_the_experiment_saves_in_the_middle_of_a_phase(tmp_path):
+    complete = policy()
     told = experiment(
-        tmp_path, train(callbacks=[At("batch_start", 1, 2, do=send(signal.SIGTERM))]), checkpointing=whole
+        tmp_path, train(callbacks=[At("batch_start", 1, 2, do=send(signal.SIGTERM))]), checkpointing=complete
     )
     with pytest.raises(errors.Preempted):
         told.run()
     assert bundles(tmp_path) == ["train_epoch1_batch2"]
-    peace = experiment(tmp_path / "peace", train(callbacks=[At("batch_start", 9, 9, do=send)]))
-    peace.run()
-    again = experiment(tmp_path, train(callbacks=[At("batch_start", 9, 9, do=send)]), checkpointing=rule())
+    uninterrupted = experiment(
+        tmp_path / "uninterrupted", train(callbacks=[At("batch_start", 9, 9, do=send)])
+    )
+    uninterrupted.run()
+    again = experiment(tmp_path, train(callbacks=[At("batch_start", 9, 9, do=send)]), checkpointing=policy())
     again.run(resume=True)
-    assert again.state_digest() == peace.state_digest()
+    assert again.state_digest() == uninterrupted.state_digest()
 
 
 def test_a_save_that_fails_is_an_error_and_no_reason_to_be_started_again(tmp_path):
-    full = rule()
+    full = policy()
     with pytest.raises(errors.SaveError):
         walk(tmp_path, full, at=3, do=lambda: (block(tmp_path), send(signal.SIGTERM)()))
 
@@ -199,15 +202,15 @@ def block(directory) -> None:
 
 def test_what_cannot_be_a_signal_is_refused():
     assert Checkpointing(mode="disk", save_on_preemption="USR1").signals == (signal.SIGUSR1,)
-    assert rule().signals == (signal.SIGTERM, signal.SIGUSR1)
-    assert Checkpointing.from_config(rule().get_config()).save_on_preemption == rule().save_on_preemption
+    assert policy().signals == (signal.SIGTERM, signal.SIGUSR1)
+    assert Checkpointing.from_config(policy().get_config()).save_on_preemption == policy().save_on_preemption
     for wrong in ("SIGNOTHING", "KILL", signal.SIGSTOP, 0, 12345, [None], 1.5):
         with pytest.raises(errors.UsageError):
             Checkpointing(mode="disk", save_on_preemption=wrong)
     with pytest.raises(errors.UsageError, match="needs mode='disk'"):
         Checkpointing(mode="memory", save_on_preemption=True)
     with pytest.raises(errors.UsageError, match="from 0 to 255"):
-        rule(save_on_preemption=Preemption(exit_code=256))
+        policy(save_on_preemption=Preemption(exit_code=256))
 
 
 SCRIPT = """
@@ -216,9 +219,9 @@ import numpy as np
 from holdfast import Checkpointing, Preemption, Run
 
 directory, how = sys.argv[1:]
-rule = Checkpointing(mode="disk", save_on="phase_end", save_on_preemption=Preemption(deadline_s=0.3))
+policy = Checkpointing(mode="disk", save_on="phase_end", save_on_preemption=Preemption(deadline_s=0.3))
 place = np.zeros(1)
-with Run(directory, {"place": place}, checkpointing=rule) as run:
+with Run(directory, {"place": place}, checkpointing=policy) as run:
     for step in run.steps(6):
         if how == "fork" and step == 1:
             child = os.fork()

@@ -55,7 +55,7 @@ def test_what_the_plan_says_goes_when_it_is_applied(runs):
     assert all_verify(runs)
 
 
-def test_pinned_ones_those_saved_by_hand_and_those_of_other_runs_stay(runs):
+def test_pinned_ones_those_saved_manually_and_those_of_other_runs_stay(runs):
     train(runs, LOSSES, resume=False, name_template="again{epoch}", save_on="epoch_end")
     with holdfast.Run(
         runs,
@@ -85,8 +85,8 @@ def test_while_a_run_is_active_nothing_is_pruned(runs):
 
 
 def test_neither_is_a_phase_of_a_run_that_is_active_nor_does_pruning_it_leave_a_trace(tmp_path):
-    whole = small_runs.experiment(tmp_path, small_runs.train(checkpointing=small_runs.on_disk()))
-    whole.run(progress=False)
+    complete = small_runs.experiment(tmp_path, small_runs.train(checkpointing=small_runs.on_disk()))
+    complete.run(progress=False)
     with ExperimentDirectory(tmp_path, "a" * 32):
         assert command("prune", tmp_path / "train", "--keep-last", 1, "--apply").exit_code == 4
     assert command("prune", tmp_path / "train", "--keep-last", 1, "--apply").exit_code == 0

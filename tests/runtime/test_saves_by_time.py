@@ -48,13 +48,13 @@ def test_every_seconds_saves_at_every_end_of_a_batch_or_epoch_if_so_much_time_ha
     assert "s since the last save (every 1e-09 s: Seconds(1e-09))" in records(tmp_path)[2].reason
 
 
-def test_a_run_goes_on_exactly_from_a_save_that_came_by_time(tmp_path):
+def test_a_run_resumes_exactly_from_a_save_that_came_by_time(tmp_path):
     def timed():
         return on_disk(
             write=Write(durability="process", background=False), when=Every("phase_end") | Seconds(ALWAYS)
         )
 
-    wanted = experiment(tmp_path / "peace", train(callbacks=[At("batch_end", 9, 9, do=print)]))
+    wanted = experiment(tmp_path / "uninterrupted", train(callbacks=[At("batch_end", 9, 9, do=print)]))
     wanted.run()
     stop = At("batch_end", 1, 2, do=RuntimeError("stop"))
     with pytest.raises(RuntimeError, match="stop"):
@@ -68,10 +68,10 @@ def test_a_run_goes_on_exactly_from_a_save_that_came_by_time(tmp_path):
 
 def test_two_saves_by_time_are_never_closer_than_the_interval_across_a_restart_too(tmp_path):
     def walk(stop: int) -> None:
-        rule = Checkpointing(
+        policy = Checkpointing(
             mode="disk", write=Write(durability="process"), when=Every("phase_end") | Seconds(0.02)
         )
-        with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
+        with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=policy) as run:
             for step in run.steps(40):
                 time.sleep(0.005)
                 if step == stop:
@@ -86,11 +86,11 @@ def test_two_saves_by_time_are_never_closer_than_the_interval_across_a_restart_t
 
 
 def test_max_overhead_holds_back_the_hooks_that_come_again_and_no_others(tmp_path):
-    rule = on_disk(
+    policy = on_disk(
         write=Write(durability="process", background=False),
         when=Every("epoch_end") & Overhead(1e-7) | Every("phase_end") & Overhead(1e-7) | Overhead(1e-7),
     )
-    made = experiment(tmp_path, train(checkpointing=rule))
+    made = experiment(tmp_path, train(checkpointing=policy))
     made.run()
     saved = records(tmp_path)
     assert [record.moment.hook for record in saved] == ["batch_end", "phase_end"]
@@ -100,27 +100,27 @@ def test_max_overhead_holds_back_the_hooks_that_come_again_and_no_others(tmp_pat
 
 
 def test_the_interval_of_young_and_daly_is_told_in_the_record(tmp_path):
-    rule = on_disk(
+    policy = on_disk(
         write=Write(durability="process", background=False),
         when=Every("phase_end") | MeanTimeBetweenFailures(86400),
     )
-    experiment(tmp_path, train(checkpointing=rule)).run()
+    experiment(tmp_path, train(checkpointing=policy)).run()
     saved = records(tmp_path)
     assert saved[0].moment.hook == "batch_end"
     assert "(Young and Daly)" in saved[-1].details["cadence"]
 
 
-def test_a_rule_in_memory_saves_by_time_too():
-    rule = Checkpointing(when=Every("phase_end") | Seconds(ALWAYS))
-    experiment(None, train(n_epochs=1, checkpointing=rule)).run()
-    assert rule.saved_keys == [0, *(f"epoch0_batch{n}" for n in range(BATCHES)), "phase_end"]
+def test_a_policy_in_memory_saves_by_time_too():
+    policy = Checkpointing(when=Every("phase_end") | Seconds(ALWAYS))
+    experiment(None, train(n_epochs=1, checkpointing=policy)).run()
+    assert policy.saved_keys == [0, *(f"epoch0_batch{n}" for n in range(BATCHES)), "phase_end"]
 
 
-def test_a_rule_of_the_experiment_saves_by_time_in_the_middle_of_a_phase(tmp_path):
-    whole = on_disk(
+def test_a_policy_of_the_experiment_saves_by_time_in_the_middle_of_a_phase(tmp_path):
+    complete = on_disk(
         write=Write(durability="process", background=False), when=Every("phase_end") | Seconds(ALWAYS)
     )
-    experiment(tmp_path, train(n_epochs=1), checkpointing=whole).run()
+    experiment(tmp_path, train(n_epochs=1), checkpointing=complete).run()
     assert bundles(tmp_path) == [
         "train",
         "train_epoch0",
@@ -139,10 +139,10 @@ def test_a_rule_of_the_experiment_saves_by_time_in_the_middle_of_a_phase(tmp_pat
         ("latest", "batch_end", "latest"),
     ],
 )
-def test_a_save_at_a_hook_that_the_rule_does_not_name_has_a_name_of_its_own(template, hook, name):
-    rule = attach_to_training(Checkpointing(mode="disk", save_on="phase_end", name_template=template))
+def test_a_save_at_a_hook_that_the_policy_does_not_name_has_a_name_of_its_own(template, hook, name):
+    policy = attach_to_training(Checkpointing(mode="disk", save_on="phase_end", name_template=template))
     moment = Moment(run="a" * 32, hook=hook, phase="fit", epoch=3, batch=17 if hook == "batch_end" else None)
-    assert training_name(rule, moment, "fit") == name
+    assert training_name(policy, moment, "fit") == name
 
 
 # --- by hand ------------------------------------------------------------------------------------------
@@ -150,17 +150,17 @@ def test_a_save_at_a_hook_that_the_rule_does_not_name_has_a_name_of_its_own(temp
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_a_request_is_answered_at_the_end_of_the_batch_once(memory, tmp_path):
-    rule = Checkpointing(save_on="phase_end") if memory else on_disk("phase_end")
-    ask = At("batch_start", 1, 3, do=lambda context: [rule.request(), rule.request()])
-    experiment(tmp_path, train(checkpointing=rule, callbacks=[ask])).run()
-    assert rule.saved_keys == ["epoch1_batch3", "phase_end"]
+    policy = Checkpointing(save_on="phase_end") if memory else on_disk("phase_end")
+    ask = At("batch_start", 1, 3, do=lambda context: [policy.request(), policy.request()])
+    experiment(tmp_path, train(checkpointing=policy, callbacks=[ask])).run()
+    assert policy.saved_keys == ["epoch1_batch3", "phase_end"]
     if not memory:
         assert records(tmp_path)[0].reason == "requested by request()"
 
 
 def test_a_request_is_no_affair_of_a_copy():
-    rule = Checkpointing(save_on="phase_end")
-    first, second = train("a", checkpointing=rule), train("b", checkpointing=rule)
+    policy = Checkpointing(save_on="phase_end")
+    first, second = train("a", checkpointing=policy), train("b", checkpointing=policy)
     first.checkpointing.request()
     assert not second.checkpointing.take_request()
     assert first.checkpointing.take_request()
@@ -173,21 +173,21 @@ def test_touching_save_now_saves_once_and_the_file_is_gone(place, tmp_path):
         (tmp_path / place / "save-now").touch()
         time.sleep(1.01)  # it is looked for once a second
 
-    rule = on_disk("phase_end")
-    made = experiment(tmp_path, train(checkpointing=rule, callbacks=[At("batch_start", 1, 3, do=touch)]))
+    policy = on_disk("phase_end")
+    made = experiment(tmp_path, train(checkpointing=policy, callbacks=[At("batch_start", 1, 3, do=touch)]))
     made.run()
-    assert rule.saved_keys == ["epoch1_batch3", "phase_end"]
+    assert policy.saved_keys == ["epoch1_batch3", "phase_end"]
     assert records(tmp_path)[0].reason == "requested by the file save-now"
     assert not (tmp_path / place / "save-now").exists()
 
 
 def test_a_loop_of_ones_own_is_asked_in_the_same_ways(tmp_path):
-    rule = Checkpointing(mode="disk", save_on="phase_end", write=Write(busy="skip"))
+    policy = Checkpointing(mode="disk", save_on="phase_end", write=Write(busy="skip"))
     (tmp_path / "save-now").touch()
-    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=policy) as run:
         for step in run.steps(6):
             if step == 4:
-                rule.request()
+                policy.request()
     assert [(record.moment.batch, record.reason) for record in records(tmp_path)] == [
         (0, "requested by the file save-now"),
         (4, "requested by request()"),
@@ -199,7 +199,7 @@ def test_a_loop_of_ones_own_is_asked_in_the_same_ways(tmp_path):
 
 
 def test_what_fails_between_steps_is_saved_as_it_was_before(tmp_path):
-    """Reading the data fails: nothing of the run has changed but, perhaps, random streams."""
+    """Reading the data fails: nothing of the run has changed but, perhaps, random states."""
 
     class Rows(list):
         fails = True
@@ -215,14 +215,14 @@ def test_what_fails_between_steps_is_saved_as_it_was_before(tmp_path):
         np.random.seed(0)
         place, rows = np.zeros(1), Rows(range(6))
         rows.fails = fails
-        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception="between")
-        with Run(directory, {"place": place}, checkpointing=rule, allow_reread=True) as run:
+        policy = Checkpointing(mode="disk", save_on="phase_end", save_on_exception="between")
+        with Run(directory, {"place": place}, checkpointing=policy, allow_reread=True) as run:
             for _ in run.epochs(2):
                 for batch in run.batches(rows):
                     place += batch * np.random.random()
         return float(place[0])
 
-    wanted = walk(tmp_path / "peace", fails=False)
+    wanted = walk(tmp_path / "uninterrupted", fails=False)
     with pytest.raises(OSError, match="the data are gone"):
         walk(tmp_path / "failed", fails=True)
     assert bundles(tmp_path / "failed") == ["train_epoch0_batch3_start"]
@@ -247,7 +247,7 @@ def test_a_validation_that_fails_loses_no_step_of_an_experiment(tmp_path):
         )
         return experiment(directory, phase)
 
-    wanted = plan(tmp_path / "peace", fails=False)
+    wanted = plan(tmp_path / "uninterrupted", fails=False)
     wanted.run()
     with pytest.raises(RuntimeError, match="no measure"):
         plan(tmp_path / "failed", fails=True).run()
@@ -258,10 +258,10 @@ def test_a_validation_that_fails_loses_no_step_of_an_experiment(tmp_path):
 
 
 def test_a_step_that_fails_in_its_middle_is_never_called_complete(tmp_path, caplog):
-    rule = on_disk("epoch_end", save_on_exception="between")
+    policy = on_disk("epoch_end", save_on_exception="between")
     halves = At("batch_start", 1, 2, do=RuntimeError("half"))
     with pytest.raises(RuntimeError, match="half"):
-        experiment(tmp_path, train(checkpointing=rule, callbacks=[halves])).run()
+        experiment(tmp_path, train(checkpointing=policy, callbacks=[halves])).run()
     assert bundles(tmp_path / "train") == ["train_epoch0"]
     assert "2 steps" in caplog.text
     assert "are lost" in caplog.text
@@ -269,47 +269,47 @@ def test_a_step_that_fails_in_its_middle_is_never_called_complete(tmp_path, capl
 
 @pytest.mark.parametrize(("wanted_saves", "half"), [("between", []), (True, ["train_epoch1_batch1"])])
 def test_ctrl_c_waits_for_the_end_of_the_step_and_the_second_does_not(wanted_saves, half, tmp_path):
-    def rule():
+    def policy():
         return on_disk("phase_end", save_on_exception=wanted_saves)
 
-    wanted = experiment(tmp_path / "peace", train(callbacks=[At("batch_end", 9, 9, do=print)]))
+    wanted = experiment(tmp_path / "uninterrupted", train(callbacks=[At("batch_end", 9, 9, do=print)]))
     wanted.run()
     once = At("batch_start", 1, 2, do=lambda context: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        experiment(tmp_path / "once", train(checkpointing=rule(), callbacks=[once])).run()
+        experiment(tmp_path / "once", train(checkpointing=policy(), callbacks=[once])).run()
     assert bundles(tmp_path / "once/train") == ["train_epoch1_batch2"]
     again = experiment(
-        tmp_path / "once", train(checkpointing=rule(), callbacks=[At("batch_end", 9, 9, do=print)])
+        tmp_path / "once", train(checkpointing=policy(), callbacks=[At("batch_end", 9, 9, do=print)])
     )
     again.run(resume=True)
     assert again.state_digest() == wanted.state_digest()
 
     twice = At("batch_start", 1, 2, do=lambda context: [signal.raise_signal(signal.SIGINT) for _ in "12"])
     with pytest.raises(KeyboardInterrupt):
-        experiment(tmp_path / "twice", train(checkpointing=rule(), callbacks=[twice])).run()
+        experiment(tmp_path / "twice", train(checkpointing=policy(), callbacks=[twice])).run()
     assert bundles(tmp_path / "twice/train") == half
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_rule_in_memory_cannot_save_what_an_exception_ends():
+def test_a_policy_in_memory_cannot_save_what_an_exception_ends():
     with pytest.raises(errors.UsageError, match="save_on_exception needs mode='disk'"):
         Checkpointing(mode="memory", save_on_exception=True)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_nothing_that_was_complete_is_lost_wherever_a_run_fails(whole, tmp_path):
+@pytest.mark.parametrize("complete", [False, True])
+def test_nothing_that_was_complete_is_lost_wherever_a_run_fails(complete, tmp_path):
     def plan(directory, *, fails: bool):
         def half(context) -> None:
             if fails:  # after half of the weights have been written
                 context.graph["body"].model[0].weight.data.fill_(9.0)
                 raise RuntimeError("half")
 
-        rule = on_disk("phase_end", save_on_exception=True)
-        options = {"checkpointing": rule}
-        phase = train(callbacks=[At("batch_start", 1, 2, do=half)], **({} if whole else options))
-        return experiment(directory, phase, **(options if whole else {}))
+        policy = on_disk("phase_end", save_on_exception=True)
+        options = {"checkpointing": policy}
+        phase = train(callbacks=[At("batch_start", 1, 2, do=half)], **({} if complete else options))
+        return experiment(directory, phase, **(options if complete else {}))
 
-    wanted = plan(tmp_path / "peace", fails=False)
+    wanted = plan(tmp_path / "uninterrupted", fails=False)
     wanted.run()
     with pytest.raises(RuntimeError, match="half"):
         plan(tmp_path / "failed", fails=True).run()
@@ -322,8 +322,8 @@ def test_nothing_that_was_complete_is_lost_wherever_a_run_fails(whole, tmp_path)
 
 def test_the_body_of_ones_own_loop_may_fail_anywhere(tmp_path):
     def walk(directory, stop: int) -> float:
-        rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
-        with Run(directory, {"place": np.zeros(1)}, checkpointing=rule) as run:
+        policy = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
+        with Run(directory, {"place": np.zeros(1)}, checkpointing=policy) as run:
             for step in run.steps(9):
                 run["place"][:] *= 0.5
                 if step == stop:
@@ -331,7 +331,7 @@ def test_the_body_of_ones_own_loop_may_fail_anywhere(tmp_path):
                 run["place"][:] += step
             return float(run["place"][0])
 
-    wanted = walk(tmp_path / "peace", -1)
+    wanted = walk(tmp_path / "uninterrupted", -1)
     with pytest.raises(RuntimeError, match="stop"):
         walk(tmp_path / "failed", 5)
     assert bundles(tmp_path / "failed") == ["train_epoch0_batch4"]
@@ -360,7 +360,7 @@ def test_copies_of_steps_take_no_more_of_the_time_than_max_overhead_allows(caplo
 
 def test_a_step_whose_save_was_skipped_is_copied_all_the_same(tmp_path):
     is_over = threading.Event()  # until then the first save is busy
-    rule = Checkpointing(
+    policy = Checkpointing(
         mode="disk",
         save_on="batch_end",
         write=Write(busy="skip"),
@@ -369,7 +369,7 @@ def test_a_step_whose_save_was_skipped_is_copied_all_the_same(tmp_path):
     )
 
     def walk() -> None:
-        with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
+        with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=policy) as run:
             for step in run.steps(9):
                 if step == 3:
                     is_over.set()

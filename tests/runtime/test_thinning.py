@@ -16,7 +16,7 @@ from holdfast.runtime._retention import thin
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import Crash, CrashingDisk
 from tests.policy.test_choices import record
-from tests.support.small_loop import rule
+from tests.support.small_loop import policy
 from tests.support.small_runs import all_verify, bundles, digest_of, experiment, graph, on_disk
 from tests.support.small_runs import train as phase
 
@@ -26,7 +26,7 @@ def loop(directory, n_epochs: int, **options):
     model = torch.nn.Linear(200, 200)  # 160 kB, and twice that for Adam
     optimizer = torch.optim.Adam(model.parameters())
     kept = []
-    with Run(directory, {"model": model, "optimizer": optimizer}, checkpointing=rule(**options)) as run:
+    with Run(directory, {"model": model, "optimizer": optimizer}, checkpointing=policy(**options)) as run:
         for _ in run.epochs(n_epochs):
             model(torch.ones(2, 200)).square().mean().backward()
             optimizer.step()
@@ -52,11 +52,11 @@ def test_older_checkpoints_of_a_loop_give_up_their_optimizers_and_keep_their_mod
     assert torch.equal(model.weight, weights[0])
 
 
-def test_no_run_goes_on_from_a_thinned_checkpoint_and_one_that_would_takes_the_newest_whole(tmp_path):
+def test_no_run_resumes_from_a_thinned_checkpoint_and_one_that_would_takes_the_newest_complete(tmp_path):
     loop(tmp_path, 4, thin_after=1)
     with (
         pytest.raises(CheckpointThinnedError, match="no run can resume from it"),
-        Run(tmp_path, {"model": torch.nn.Linear(200, 200)}, checkpointing=rule(), resume="train_epoch0"),
+        Run(tmp_path, {"model": torch.nn.Linear(200, 200)}, checkpointing=policy(), resume="train_epoch0"),
     ):
         pass
     holdfast.checkpoint.remove(tmp_path / "train_epoch3.ckpt.mml")
@@ -96,7 +96,7 @@ def test_an_experiment_thins_too_and_its_models_can_be_restored(tmp_path):
     assert digest_of(again.graph) == digest_of(made.graph)
 
 
-def test_pinned_checkpoints_and_the_one_that_the_run_went_on_from_stay_whole(tmp_path):
+def test_pinned_checkpoints_and_the_one_that_the_run_resumed_from_stay_complete(tmp_path):
     loop(tmp_path, 2, save_on="epoch_end")
     bundle.pin(LocalDisk(), str(tmp_path / "train_epoch0.ckpt.mml"))
     loop(tmp_path, 4, thin_after=1, save_on="epoch_end")
@@ -109,7 +109,7 @@ def test_pinned_checkpoints_and_the_one_that_the_run_went_on_from_stay_whole(tmp
     assert bundles(tmp_path) == [f"train_epoch{epoch}" for epoch in range(4)]
 
 
-def test_a_crash_at_any_step_of_thinning_leaves_the_whole_checkpoint_or_the_thin_one():
+def test_a_crash_at_any_step_of_thinning_leaves_the_complete_checkpoint_or_the_thin_one():
     model = torch.nn.Linear(4, 4)
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 4)).sum().backward()

@@ -334,7 +334,7 @@ def train(source: BatchSource, rest: Iterator[Any], epoch: int, more_epochs: int
     ]
 
 
-def go_on(build: Callable[[], BatchSource], saved: dict[str, Any], epoch: int) -> list[list[Any]]:
+def resume(build: Callable[[], BatchSource], saved: dict[str, Any], epoch: int) -> list[list[Any]]:
     """In a process where everything is new and the global streams are elsewhere."""
     rng.seed_everything(999)
     source = build()
@@ -351,5 +351,5 @@ def save(source: BatchSource) -> dict[str, Any]:
 if __name__ == "__main__":
     name, file_in, file_out = sys.argv[1:]
     given = pickle.loads(Path(file_in).read_bytes())
-    result = go_on((CASES | WITH_WORKERS)[name], given, given["source"]["epoch"])
+    result = resume((CASES | WITH_WORKERS)[name], given, given["source"]["epoch"])
     Path(file_out).write_bytes(pickle.dumps(result))

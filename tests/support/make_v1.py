@@ -169,8 +169,10 @@ def experiment(directory: str, seed: int = 0, n_epochs: int = 3) -> Experiment:
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.05),
     )
     loss = Loss("loss", torch.nn.functional.cross_entropy, output="head", target="digit")
-    rule = Checkpointing(mode="disk", save_on="epoch_end", every_n=2)
-    phase = TrainPhase("train", data=data, losses=[loss], batch_size=4, n_epochs=n_epochs, checkpointing=rule)
+    policy = Checkpointing(mode="disk", save_on="epoch_end", every_n=2)
+    phase = TrainPhase(
+        "train", data=data, losses=[loss], batch_size=4, n_epochs=n_epochs, checkpointing=policy
+    )
     return Experiment("golden", graph, directory=directory).add(phase)
 
 

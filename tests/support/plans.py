@@ -51,19 +51,19 @@ class Saving:
 
     directory: str | None = None
     durability: str = "process"
-    training: Mapping[str, Any] | None = None  # options of the train phases' rules, beside the usual ones
+    training: Mapping[str, Any] | None = None  # options of the train phases' policies, beside the usual ones
     experiment: Mapping[str, Any] | None = None
 
     @property
     def phase(self) -> Checkpointing | None:
-        """A new rule for a train phase: by default at each of its hooks."""
-        return self._rule({"save_on": sorted(TRAINING_HOOKS), **(self.training or {})})
+        """A new policy for a train phase: by default at each of its hooks."""
+        return self._policy({"save_on": sorted(TRAINING_HOOKS), **(self.training or {})})
 
     @property
-    def whole(self) -> Checkpointing | None:
-        return self._rule({"save_on": sorted(EXPERIMENT_HOOKS), **(self.experiment or {})})
+    def complete(self) -> Checkpointing | None:
+        return self._policy({"save_on": sorted(EXPERIMENT_HOOKS), **(self.experiment or {})})
 
-    def _rule(self, options: Mapping[str, Any]) -> Checkpointing | None:
+    def _policy(self, options: Mapping[str, Any]) -> Checkpointing | None:
         if self.directory is None:
             return None
         on_disk = (
@@ -133,7 +133,7 @@ def experiment(
         label,
         graph,
         directory=saving.directory,
-        checkpointing=saving.whole,
+        checkpointing=saving.complete,
         callbacks=callbacks,
         **options,
     )
@@ -458,7 +458,7 @@ def resume(
     override: str = (),
     **changes: Any,
 ) -> Experiment:
-    """The plan built with other weights and random streams than it had, and gone on with."""
+    """The plan built with other weights and random states than it had, and gone on with."""
     made = build(name, saving, seed=999, **changes)
     made.run(resume=Resume(place, override=override), progress=False)
     return made

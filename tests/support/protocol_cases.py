@@ -61,7 +61,7 @@ def listed(disk: Storage) -> dict[str, int | None]:
     return found
 
 
-def go_on(disk: Storage, durability: Literal["full", "process"] = "full") -> None:
+def work_on(disk: Storage, durability: Literal["full", "process"] = "full") -> None:
     """Another process finds what is there: sweeping loses nothing, saving and deleting work."""
     before = listed(disk)
     bundle.sweep(disk, "runs", AFTER_A_DAY_S)

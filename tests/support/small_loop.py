@@ -15,7 +15,7 @@ class Crash(Exception):
     """Ends a loop from within, as a defect of the script would."""
 
 
-def rule(**options: Any) -> Checkpointing:
+def policy(**options: Any) -> Checkpointing:
     return Checkpointing(**{"mode": "disk", "write": Write(durability="process"), **options})
 
 
@@ -30,7 +30,7 @@ def train(
 ) -> Run:
     """An epoch for each loss, which is logged unless it is None; crashes at the beginning of epoch `crash_in`."""
     weight = np.zeros(size)
-    with Run(directory, {"weight": weight}, checkpointing=rule(**options), resume=resume) as run:
+    with Run(directory, {"weight": weight}, checkpointing=policy(**options), resume=resume) as run:
         for epoch in run.epochs(len(losses)):
             if epoch == crash_in:
                 raise Crash

@@ -56,7 +56,7 @@ def train(label: str = "train", *, n_epochs: int = 3, **options: Any) -> TrainPh
 
 
 def on_disk(*save_on: str, **options: Any) -> Checkpointing:
-    """A rule that saves at these hooks (`epoch_end`), quickly."""
+    """A policy that saves at these hooks (`epoch_end`), quickly."""
     return Checkpointing(
         mode="disk",
         **({} if "when" in options else {"save_on": list(save_on) or "epoch_end"}),

@@ -4,10 +4,10 @@
 
     NEEDS = ("lightning",)     # modules that must be installed; else the case is skipped
 
-    def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended: ...
+    def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended: ...
 
 `train` builds everything anew from fixed seeds, goes on from the newest checkpoint in `directory` if there is
-one, trains to the end (20 to 60 batches, several epochs), saving by `rule`, which it passes on as it is, and calls
+one, trains to the end (20 to 60 batches, several epochs), saving by `policy`, which it passes on as it is, and calls
 `beat()` once in each batch. All that is imported is imported at its top (a fork pays for it once), where warnings of
 other people's packages are silenced, too: all others are errors. It logs a metric named `loss`, whatever its
 direction, so that the best can be kept.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent / "cases"
 CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))
 SAVING = {"save_on": ["batch_end", "epoch_end"], "every_n": 3}
-"""Saves of two kinds, at different intervals; a batch's rule counts on across epochs."""
+"""Saves of two kinds, at different intervals; a batch's policy counts on across epochs."""
 WITHOUT_EPOCHS = ("lightgbm", "xgboost")
 
 
@@ -79,26 +79,26 @@ def compiled_once(directory: str | Path) -> dict[str, str]:
     }
 
 
-def _said(saving: Mapping[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a policy as plain data: those of `rule`, for the rest of `saving`."""
+def _said(saving: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a policy as plain data: those of `policy`, for the rest of `saving`."""
     rest = {
         name: value
         for name, value in saving.items()
-        if "when" not in rule or name not in ("save_on", "every_n")
+        if "when" not in policy or name not in ("save_on", "every_n")
     }
-    if "keep" in rule:
+    if "keep" in policy:
         rest.pop("max_to_keep", None)
-    if rule.get("mode") == "memory":
+    if policy.get("mode") == "memory":
         rest.pop("write", None)
     from holdfast import Checkpointing  # here, as below: the other end imports what it trains with first
 
-    return Checkpointing(**{"mode": "disk"} | rest | rule).get_config()
+    return Checkpointing(**{"mode": "disk"} | rest | policy).get_config()
 
 
 class Runs(AbstractContextManager["Runs"]):
     """Runs of one case, each in a process of its own.
 
-    The first has to be in peace: it compiles whatever those that are killed will need, so that no kill tears a program.
+    The first has to be uninterrupted: it compiles whatever those that are killed will need, so that no kill tears a program.
     """
 
     def __init__(self, case: str) -> None:
@@ -107,25 +107,29 @@ class Runs(AbstractContextManager["Runs"]):
         self._saving = SAVING | ({"save_on": "batch_end"} if case in WITHOUT_EPOCHS else {})
 
     def run(
-        self, directory: Path, kill: Kill | None = None, *, compile_anew: bool = False, **rule: Any
+        self, directory: Path, kill: Kill | None = None, *, compile_anew: bool = False, **policy: Any
     ) -> Outcome:
         """Train in `directory`, from where a run before it has ended or was killed.
 
         Args:
             compile_anew: what JAX has compiled for others before is not used.
-            rule: arguments of `Checkpointing` besides those in `SAVING`.
+            policy: arguments of `Checkpointing` besides those in `SAVING`.
         """
-        job = {"directory": str(directory), "rule": _said(self._saving, rule), "compile_anew": compile_anew}
+        job = {
+            "directory": str(directory),
+            "policy": _said(self._saving, policy),
+            "compile_anew": compile_anew,
+        }
         answer = self._newborns.ask(job, kill)
         assert "error" not in answer, answer["error"]
         return self._outcome(answer)
 
-    def ends(self, directory: Path, acts: Mapping[int, str], **rule: Any) -> Outcome:
+    def ends(self, directory: Path, acts: Mapping[int, str], **policy: Any) -> Outcome:
         """The same, but what is to happen in these batches (from 1) happens, and may end the run.
 
         `acts`: "crash"; "request", a save; or the name of a signal.
         """
-        job = {"directory": str(directory), "rule": _said(self._saving, rule), "acts": acts, "ends": True}
+        job = {"directory": str(directory), "policy": _said(self._saving, policy), "acts": acts, "ends": True}
         return self._outcome(self._newborns.ask(job))
 
     def _outcome(self, answer: Mapping[str, Any]) -> Outcome:
@@ -158,13 +162,13 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
         acts = job.get("acts")
         try:
             if acts is None:
-                rule = Checkpointing(**{"mode": "disk"} | job["rule"])
+                policy = Checkpointing(**{"mode": "disk"} | job["policy"])
             else:
-                rule = Checkpointing(
-                    **{"mode": "disk"} | job["rule"], on_saved=lambda record: told.append(record.name)
+                policy = Checkpointing(
+                    **{"mode": "disk"} | job["policy"], on_saved=lambda record: told.append(record.name)
                 )
-                beat = _acting(rule, acts, beat)
-            ended = train(Path(job["directory"]), rule, beat)
+                beat = _acting(policy, acts, beat)
+            ended = train(Path(job["directory"]), policy, beat)
         except BaseException as err:
             if acts is None:
                 return {"error": traceback.format_exc()}
@@ -182,7 +186,7 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
     return do
 
 
-def _acting(rule: Checkpointing, acts: Mapping[str, str], beat: Beat) -> Beat:
+def _acting(policy: Checkpointing, acts: Mapping[str, str], beat: Beat) -> Beat:
     count = 0
 
     def act() -> None:
@@ -195,7 +199,7 @@ def _acting(rule: Checkpointing, acts: Mapping[str, str], beat: Beat) -> Beat:
             case "crash":
                 raise Crash("a cable was pulled")
             case "request":
-                rule.request()
+                policy.request()
             case name:
                 signal.raise_signal(signal.Signals[name])
 

@@ -14,7 +14,7 @@ from holdfast.runtime._resuming.rollbacks import Rollbacks
 
 
 def check_rollback(train: Callable[[Path, bool], Any], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`train(directory, diverges)` trains by a rule that rolls back, and returns what has `state_digest` and `last_resume`.
+    """`train(directory, diverges)` trains by a policy that rolls back, and returns what has `state_digest` and `last_resume`.
 
     The run that was rolled back must end as one that goes on anew from the checkpoint that it went back to, given
     the random numbers that the rollback drew.

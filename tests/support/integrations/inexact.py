@@ -24,7 +24,7 @@ from tests.support.integrations.crashing import Crash, beats
 Beat = Callable[[], None]
 
 
-def rule() -> Checkpointing:
+def policy() -> Checkpointing:
     return Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
 
 
@@ -41,7 +41,7 @@ def lazy_loader():
 
 def own_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     weight = np.zeros(1)
-    with Run(directory, {"weight": weight}, checkpointing=rule()) as run:
+    with Run(directory, {"weight": weight}, checkpointing=policy()) as run:
         for _ in run.epochs(2):
             for (x,) in run.batches(lazy_loader()):
                 beat()
@@ -53,7 +53,7 @@ def sklearn_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport |
     from sklearn.linear_model import SGDRegressor
 
     model = SGDRegressor(random_state=0)
-    with Run(directory, {"model": model}, checkpointing=rule()) as run:
+    with Run(directory, {"model": model}, checkpointing=policy()) as run:
         for _ in run.epochs(2):
             for (x,) in run.batches(lazy_loader()):
                 beat()
@@ -74,7 +74,7 @@ def experiment(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | N
         def on_batch_end(self, context):
             beat()
 
-    phase = train(data=Lazy(rows(), batch_size=8), batch_size=None, checkpointing=rule())
+    phase = train(data=Lazy(rows(), batch_size=8), batch_size=None, checkpointing=policy())
     made = experiment(directory, phase, callbacks=[Beats()])
     made.run(resume=True, progress=False)
     return made.last_resume
@@ -101,7 +101,7 @@ def lightning(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | No
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), 1e-6)
 
-    callback = HoldfastCallback(directory, checkpointing=rule())
+    callback = HoldfastCallback(directory, checkpointing=policy())
     trainer(callback, max_epochs=2).fit(Small(), lazy_loader())
     return callback.last_resume
 
@@ -127,7 +127,7 @@ def transformers(directory: Path, beat: Beat, is_second: bool) -> ResumeReport |
         each for each in made.callback_handler.callbacks if "EarlyStopping" not in type(each).__name__
     ]
     made.train_dataset = Rows(made.train_dataset)
-    held = hold(made, checkpointing=rule())
+    held = hold(made, checkpointing=policy())
     made.train(resume_from_checkpoint=True)
     return held.last_resume
 
@@ -140,7 +140,7 @@ def accelerate(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | N
     if is_second:
         loader.dataset.noise = np.random.default_rng(1)
     held = hold(accelerator)
-    with Run(directory, held.parts, checkpointing=rule()) as run:
+    with Run(directory, held.parts, checkpointing=policy()) as run:
         for _ in run.epochs(2):
             for batch in run.batches(loader):
                 beat()
@@ -165,7 +165,7 @@ def keras(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
         def __getitem__(self, index):
             return np.full(6, index + self.noise.random(), "float32"), np.zeros(1, "float32")
 
-    callback = HoldfastCallback(directory, checkpointing=rule())
+    callback = HoldfastCallback(directory, checkpointing=policy())
     on_batch = LambdaCallback(on_train_batch_begin=lambda batch, logs=None: beat())
     data = torch.utils.data.DataLoader(Rows(), batch_size=4)
     compiled().fit(data, epochs=2, verbose=0, callbacks=[callback, on_batch])
@@ -182,7 +182,7 @@ def xgboost(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None
     parameters = {"subsample": 0.5, "nthread": 1}
     data = xgboost.DMatrix(x, x[:, 0])
     return train(
-        parameters, data, 8, directory=directory, checkpointing=rule(), callbacks=[Beats(beat)]
+        parameters, data, 8, directory=directory, checkpointing=policy(), callbacks=[Beats(beat)]
     ).last_resume
 
 
@@ -196,7 +196,7 @@ def lightgbm(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | Non
     data = lightgbm.Dataset(x, x[:, 0], free_raw_data=False)
     beating = [lambda env: beat()]
     return train(
-        parameters, data, 8, directory=directory, checkpointing=rule(), callbacks=beating
+        parameters, data, 8, directory=directory, checkpointing=policy(), callbacks=beating
     ).last_resume
 
 
@@ -205,7 +205,7 @@ def modularml(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | No
     from tests.support.integrations import modularml_experiment
 
     modularml.enable(directory)
-    made = modularml_experiment.planned(rule(), beat)
+    made = modularml_experiment.planned(policy(), beat)
     if is_second:
         with_older_numpy()
     modularml_experiment.run(made)

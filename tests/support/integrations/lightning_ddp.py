@@ -38,8 +38,8 @@ def train(directory: Path, fatal: int | None = None, name: str = "") -> None:
     pl.seed_everything(1, verbose=False)
     model = Mixed(beat)
     saving = {"save_on": ["batch_end", "epoch_end"], "every_n": 3, "max_to_keep": 3}
-    rule = Checkpointing(mode="disk", **saving, save_on_preemption=True, save_on_exception=True)
-    callback = HoldfastCallback(directory, checkpointing=rule)
+    policy = Checkpointing(mode="disk", **saving, save_on_preemption=True, save_on_exception=True)
+    callback = HoldfastCallback(directory, checkpointing=policy)
 
     class Apart(pl.Callback):
         def on_fit_start(self, trainer, module) -> None:

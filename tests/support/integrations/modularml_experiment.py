@@ -73,7 +73,7 @@ def loss() -> Any:
 
 def train_phase(
     label: str,
-    rule: Any,
+    policy: Any,
     *,
     n_epochs: int = N_EPOCHS,
     callbacks: Any = (),
@@ -86,7 +86,7 @@ def train_phase(
         sampler=SimpleSampler(batch_size=4, shuffle=True, seed=seed),
         losses=[loss()],
         n_epochs=n_epochs,
-        checkpointing=rule,
+        checkpointing=policy,
         callbacks=list(callbacks),
         **options,
     )
@@ -101,12 +101,12 @@ def stopping(patience: int = 2, *, restore_best: bool = True) -> list[Any]:
     ]
 
 
-def planned(rule: Any, beat: Callable[[], None] = lambda: None, **options: Any) -> Any:
+def planned(policy: Any, beat: Callable[[], None] = lambda: None, **options: Any) -> Any:
     made = experiment(beat, **options)
     made.execution_plan.add_items(
         [
-            train_phase("pretrain", rule),
-            train_phase("train", rule, callbacks=stopping()),
+            train_phase("pretrain", policy),
+            train_phase("train", policy, callbacks=stopping()),
             mml.EvalPhase.from_split("test", split="val", losses=[loss()]),
         ]
     )

@@ -20,7 +20,7 @@ class Crash(Exception):
     """Ends a run from within, as a defect of the script would."""
 
 
-def rule(**options) -> Checkpointing:
+def policy(**options) -> Checkpointing:
     return Checkpointing(
         **{"mode": "disk", "save_on": ["batch_end", "epoch_end"], "max_to_keep": 3, **options}
     )
@@ -45,7 +45,7 @@ def train(
     )
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     number = 0
-    with Run(directory, parts, checkpointing=checkpointing or rule(), **options) as run:
+    with Run(directory, parts, checkpointing=checkpointing or policy(), **options) as run:
         for epoch in run.epochs(n_epochs):
             for inputs, wanted in run.batches(loader):
                 number = epoch * N_BATCHES + run.batch

@@ -43,19 +43,21 @@ def run_pair(script: str, *arguments: str, cwd: Path) -> list[tuple[int, str]]:
     return [(process.returncode, text) for process, text in zip(pair, printed, strict=True)]
 
 
-def check_a_pair_goes_on(script: str, crash_at: int, cwd: Path) -> None:
-    """Killed in the batch or update of this number, or told to leave in the fourth of the next life, both end as two in peace."""
+def check_a_pair_resumes(script: str, crash_at: int, cwd: Path) -> None:
+    """Killed in the batch or update of this number, or told to leave in the fourth of the next life, both end as two uninterrupted ones."""
 
     def run(*arguments: str) -> list[int]:
         return [status for status, _ in run_pair(script, *arguments, cwd=cwd)]
 
-    assert run("peace", f"killed:{crash_at}:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
+    assert run("uninterrupted", f"killed:{crash_at}:SIGKILL") == [-signal.SIGKILL, -signal.SIGKILL]
     assert run("killed:4:SIGTERM") == [75, 75]
     newest = holdfast.scan(cwd / "killed")[-1].record
     assert newest
     assert newest.reason == "told to leave (SIGTERM)"
     assert run("killed") == [0, 0]
     for rank in range(2):
-        ends = [(cwd / directory / f"rank{rank}.txt").read_text() for directory in ("peace", "killed")]
+        ends = [
+            (cwd / directory / f"rank{rank}.txt").read_text() for directory in ("uninterrupted", "killed")
+        ]
         assert ends[0] == ends[1]
         assert ends[0]

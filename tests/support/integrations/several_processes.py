@@ -18,8 +18,8 @@ def hold_accelerator() -> None:
 
 
 def hold_trainer() -> None:
-    rule = Checkpointing(mode="disk", save_on="epoch_end", on_divergence="rollback")
-    transformers.hold(trainer(Path("held"), ddp_backend="gloo"), checkpointing=rule)
+    policy = Checkpointing(mode="disk", save_on="epoch_end", on_divergence="rollback")
+    transformers.hold(trainer(Path("held"), ddp_backend="gloo"), checkpointing=policy)
 
 
 if __name__ == "__main__":

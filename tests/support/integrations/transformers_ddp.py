@@ -38,8 +38,8 @@ def train(directory: Path, fatal: int | None = None, name: str = "") -> None:
     made = trainer(directory, Apart(fatal, name), ddp_backend="gloo")
     made.remove_callback(transformers.trainer_callback.PrinterCallback)
     saving = {"save_on": ["batch_end", "epoch_end"], "every_n": 3, "max_to_keep": 3}
-    rule = Checkpointing(mode="disk", **saving, save_on_preemption=True, save_on_exception=True)
-    held = hold(made, checkpointing=rule)
+    policy = Checkpointing(mode="disk", **saving, save_on_preemption=True, save_on_exception=True)
+    held = hold(made, checkpointing=policy)
     made.train(resume_from_checkpoint=True)
     weights = [round(float(value.detach().double().sum()), 12) for value in made.model.parameters()]
     digest = held.state_digest() if made.is_world_process_zero() else ""

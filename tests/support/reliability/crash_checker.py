@@ -57,7 +57,7 @@ class Checker:
     second_states: int = 0
     _seen: set[Hashable] = field(default_factory=set)
     _reader: Reader = field(default_factory=Reader)
-    _gone_on: set[Hashable] = field(default_factory=set)
+    _resumed: set[Hashable] = field(default_factory=set)
 
     def check_lives(self, lives: Iterable[Sequence[Step]]) -> None:
         for steps in lives:
@@ -101,7 +101,7 @@ class Checker:
             disk = image.disk(clock.now)
             bundle.make_directories(disk, FOLDER)
             found = self._held(disk, may_hold)
-            self._go_on(image.disk(clock.now), found)  # with all the leftovers still there
+            self._resume(image.disk(clock.now), found)  # with all the leftovers still there
             clock.now_s = AFTER_A_DAY_S
             sweep(disk, clock.now_s)
             later = self._held(disk, may_hold)
@@ -111,7 +111,7 @@ class Checker:
             assert not any(path.endswith((".part", ".aside", ".trash")) for path, _ in once.paths())
             sweep(disk, clock.now_s)
             assert image_of(disk).key == once.key, "a second sweep found more to do"
-            self._go_on(disk, later)
+            self._resume(disk, later)
             return found, later
 
     def _held(self, disk: MemoryDisk, may_hold: MayHold) -> Held:
@@ -127,13 +127,13 @@ class Checker:
             )
         return found
 
-    def _go_on(self, disk: MemoryDisk, held: Held) -> None:
+    def _resume(self, disk: MemoryDisk, held: Held) -> None:
         """A process that finds this can save, share, overwrite and delete, and harms nothing."""
         bundle.make_directories(disk, FOLDER)
         key = (disk.now(), *((path, files(disk, path)) for path in sorted(held)))
-        if key in self._gone_on:
+        if key in self._resumed:
             return
-        self._gone_on.add(key)
+        self._resumed.add(key)
         saver = Saver(disk)
         saver.learn_all(held)
         saver.save(21)
@@ -169,7 +169,7 @@ class Checker:
         """For long campaigns: what is remembered of equal states takes memory."""
         if len(self._seen) > 50_000:
             self._seen.clear()
-            self._gone_on.clear()
+            self._resumed.clear()
             self._reader = Reader()
 
     @property

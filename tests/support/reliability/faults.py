@@ -98,7 +98,7 @@ class Trouble:
         for path in held.keys() | found.keys() | {task.path} - {None}:
             assert found.get(path) in self._allowed(task, path, held, error), (path, error, faulty.failed)
         assert _size(disk) <= bytes_before + ONE_SAVE_BYTES, "more than one save is left behind"
-        self._go_on(disk)
+        self._resume(disk)
         return faulty.failed is not None
 
     def check_training(self, fault: Callable[[Storage], FaultyDisk], *, told: bool = True) -> bool:
@@ -147,7 +147,7 @@ class Trouble:
             return {held.get(path)}  # "every earlier checkpoint is as it was", and the new one is not there
         return {held.get(path), task.result}
 
-    def _go_on(self, disk: MemoryDisk) -> None:
+    def _resume(self, disk: MemoryDisk) -> None:
         """The trouble is over: no repair is needed, and nothing is left after a day."""
         Saver(disk).save(21)
         assert read(disk, BEST) == 21

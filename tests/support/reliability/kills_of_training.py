@@ -24,7 +24,7 @@ class Figures:
 
 
 class Killer:
-    """Knows what each plan ends with when it is left in peace, and how long that takes.
+    """Knows what each plan ends with when it is left alone, and how long that takes.
 
     `volume`: the runs are on it, and whenever one has ended its power is cut.
     """
@@ -34,7 +34,9 @@ class Killer:
     ) -> None:
         self._nursery, self._folder, self._draw, self._volume = nursery, folder, draw, volume
         self.figures = Figures()
-        self._peace = {plan: nursery.run(plan, folder / f"peace of {plan}", saving=SAVING) for plan in PLANS}
+        self._uninterrupted = {
+            plan: nursery.run(plan, folder / f"uninterrupted of {plan}", saving=SAVING) for plan in PLANS
+        }
 
     def kill_for(self, budget_s: float) -> None:
         """Kill one run after another for that long, one at least."""
@@ -46,18 +48,18 @@ class Killer:
     def kill_one_run(self) -> None:
         """Kill a run and each of its resumes, until one gets through.
 
-        Raises AssertionError if that one ends otherwise than in peace, if a resume goes on from before the last
+        Raises AssertionError if that one ends otherwise than uninterrupted, if a resume goes on from before the last
         acknowledged save, or if a checkpoint is damaged.
         """
         plan = PLANS[self.figures.runs % len(PLANS)]
         directory = (self._volume.path if self._volume else self._folder) / f"run {self.figures.runs}"
         self.figures.runs += 1
-        peace = self._peace[plan]
-        assert peace.digest is not None, peace.error
+        uninterrupted = self._uninterrupted[plan]
+        assert uninterrupted.digest is not None, uninterrupted.error
         newest = 0
         while True:
             log = self._folder / f"log {self.figures.runs} {self.figures.kills}"
-            kill = Kill(after_s=self._draw.uniform(0.0, 0.7 * peace.seconds))
+            kill = Kill(after_s=self._draw.uniform(0.0, 0.7 * uninterrupted.seconds))
             outcome = self._nursery.run(plan, directory, kill, saving=SAVING, log=log)
             if self._volume is not None:
                 power_cut(self._volume.path)
@@ -67,7 +69,9 @@ class Killer:
                 break
             self.figures.kills += 1
         assert outcome.error is None, f"{plan} in {directory}: {outcome.error}"
-        assert outcome.digest == peace.digest, f"{plan} in {directory} ended in another state than in peace"
+        assert outcome.digest == uninterrupted.digest, (
+            f"{plan} in {directory} ended in another state than uninterrupted"
+        )
         assert outcome.verdict in (None, "exact"), outcome.verdict
 
     def _check_life(self, log: Path, directory: Path, newest: int) -> int:

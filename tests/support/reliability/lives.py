@@ -240,10 +240,10 @@ def die_sweeping(after: int) -> Step:
 
 @contextlib.contextmanager
 def training(disk: Storage) -> Iterator[Callable[[int, int], None]]:
-    """An experiment's directory and a rule at work in it, which keeps two; yields what saves (epoch, number)."""
+    """An experiment's directory and a policy at work in it, which keeps two; yields what saves (epoch, number)."""
     with ExperimentDirectory(FOLDER, "a" * 32, disk=disk) as directory:
-        rule = attach_to_training(Checkpointing(mode="disk", max_to_keep=2, write=Write(background=False)))
-        session = Session(rule, "train", "train", directory, Path(FOLDER, "train"))
+        policy = attach_to_training(Checkpointing(mode="disk", max_to_keep=2, write=Write(background=False)))
+        session = Session(policy, "train", "train", directory, Path(FOLDER, "train"))
 
         def save(epoch: int, number: int) -> None:
             session.save(

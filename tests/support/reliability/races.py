@@ -75,7 +75,7 @@ class Player:
     def say(self, what: str, **facts: Any) -> None:
         self._log.say(self.who, what, **facts)
 
-    def goes_on(self, pause_s: float) -> bool:
+    def continues(self, pause_s: float) -> bool:
         time.sleep(self.random.uniform(0, pause_s))
         return time.monotonic() < self.until_s
 
@@ -83,7 +83,7 @@ class Player:
 def write(player: Player, writer: int, life: int) -> None:
     """Save under names of one's own and under names of all, as a run does; keep a few, and delete the older."""
     with ExperimentDirectory(player.path, f"w{writer}", share=True) as directory:
-        _go_on(directory)
+        _resume(directory)
         kept = _own_names(directory, writer)
         for number in count(life * 1_000_000):
             own = f"w{writer}_{number}"
@@ -98,7 +98,7 @@ def write(player: Player, writer: int, life: int) -> None:
                 player.say("delete", name=old, value=value)
                 directory.remove(bundle.bundle_path(player.path, old))
                 player.say("ended")
-            if not player.goes_on(0.02):
+            if not player.continues(0.02):
                 return
 
 
@@ -107,7 +107,7 @@ def _record(name: str, writer: int, number: int) -> CheckpointRecord:
     return replace(record, moment=replace(record.moment, run=f"w{writer}"))
 
 
-def _go_on(directory: ExperimentDirectory) -> None:
+def _resume(directory: ExperimentDirectory) -> None:
     """As a resumed run: verify the newest of one's own, and share with it from then on."""
     for listed in reversed(directory.own()):
         try:
@@ -134,7 +134,7 @@ def _own_names(directory: ExperimentDirectory, writer: int) -> list[tuple[str, V
 def look(player: Player, *_: int) -> None:
     """List, open, wait a while, and load: all of one save, or nothing."""
     names = ["best", "newest", *(f"w{writer}_last" for writer in range(WRITERS))]
-    while player.goes_on(0.005):
+    while player.continues(0.005):
         found = holdfast.scan(player.path)
         problems = [str(each.problem) for each in found if each.problem]
         assert not problems, problems
@@ -169,7 +169,7 @@ def _look_at(player: Player, place: Any) -> None:
 
 def delete(player: Player, *_: int) -> None:
     """Delete any checkpoint, as a person does with `holdfast rm`, and clear leftovers."""
-    while player.goes_on(0.1):
+    while player.continues(0.1):
         found = [each for each in holdfast.scan(player.path) if each.record]
         if found:
             listed = player.random.choice(found)

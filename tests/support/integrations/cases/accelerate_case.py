@@ -60,9 +60,9 @@ def step(accelerator, model, optimizer, scheduler, batch) -> torch.Tensor:
     return loss.detach()
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     accelerator, model, optimizer, scheduler, loader, seen = prepared()
-    with hold(accelerator, directory, checkpointing=rule) as run:
+    with hold(accelerator, directory, checkpointing=policy) as run:
         for _ in run.epochs(4):
             for batch in run.batches(loader):
                 beat()

@@ -44,13 +44,13 @@ def averaged(mean, kernel):
     return 0.9 * mean + 0.1 * kernel.astype(jnp.bfloat16)
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     model = Small(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adamw(optax.cosine_decay_schedule(1e-2, 40)), wrt=nnx.Param)
     x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     data = Dataset({"x": x, "y": x.sum(1, keepdims=True)})
     values = {"key": jax.random.key(1), "mean": jnp.zeros((6, 8), jnp.bfloat16)}
-    with Run(directory, {"model": model, "optimizer": optimizer, **values}, checkpointing=rule) as run:
+    with Run(directory, {"model": model, "optimizer": optimizer, **values}, checkpointing=policy) as run:
         for _ in run.epochs(4):
             for batch in run.batches(data, batch_size=4, seed=3):
                 beat()

@@ -46,8 +46,8 @@ def fit(model: keras.Model, callbacks: Sequence[Any], **options: Any) -> keras.c
     return model.fit(x, y, callbacks=[*callbacks, *remembering], **given)
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
-    callback = HoldfastCallback(directory, checkpointing=rule)
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
+    callback = HoldfastCallback(directory, checkpointing=policy)
     beats = LambdaCallback(on_train_batch_begin=lambda batch, logs=None: beat())
     fit(compiled(), [callback, beats])
     return Ended(callback.state_digest(), callback.last_resume)

@@ -22,7 +22,7 @@ def loss(predicted, data):
     return "loss", float(np.square(predicted - data.get_label()).mean()), False
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     x = np.random.default_rng(0).normal(size=(120, 5))
     data = lightgbm.Dataset(x[:90], x[:90].sum(1), free_raw_data=False)
     held = lightgbm.Dataset(x[90:], x[90:].sum(1), reference=data, free_raw_data=False)
@@ -31,7 +31,7 @@ def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> End
         params | {"force_col_wise": True},
         *(data, 30),
         directory=directory,
-        checkpointing=rule,
+        checkpointing=policy,
         callbacks=[lambda env: beat()],
         valid_sets=[held],
         feval=loss,

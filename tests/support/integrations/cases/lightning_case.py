@@ -58,8 +58,8 @@ def trainer(*callbacks: pl.Callback, **options) -> pl.Trainer:
     return pl.Trainer(callbacks=[stops, *callbacks], **settings)
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     pl.seed_everything(1, verbose=False)
-    callback = HoldfastCallback(directory, checkpointing=rule)
+    callback = HoldfastCallback(directory, checkpointing=policy)
     trainer(callback).fit(Small(beat), *loaders())
     return Ended(callback.state_digest(), callback.last_resume)

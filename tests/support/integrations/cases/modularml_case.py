@@ -13,8 +13,8 @@ from tests.support.integrations.modularml_experiment import planned, run
 NEEDS = ("modularml", "matplotlib", "IPython")
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     holdfast_modularml.enable(directory)
-    experiment = planned(rule, beat)
+    experiment = planned(policy, beat)
     run(experiment)
     return Ended(holdfast_modularml.state_digest(experiment), holdfast_modularml.last_resume(experiment))

@@ -15,12 +15,12 @@ from tests.support.integrations.acceptance import Ended
 NEEDS = ("sklearn",)
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     x = np.random.default_rng(0).normal(size=(60, 5))
     data = Dataset({"x": x, "y": x.sum(1)})
     net = MLPRegressor(hidden_layer_sizes=(6,), random_state=0)
     forest = GradientBoostingRegressor(n_estimators=0, subsample=0.7, warm_start=True, random_state=1)
-    with Run(directory, {"net": net, "forest": forest}, checkpointing=rule) as run:
+    with Run(directory, {"net": net, "forest": forest}, checkpointing=policy) as run:
         for _ in run.epochs(3):
             for batch in run.batches(data, batch_size=5, seed=2):
                 beat()

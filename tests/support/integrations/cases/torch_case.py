@@ -15,7 +15,7 @@ from tests.support.integrations.acceptance import Ended
 NEEDS = ("torch",)
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     seed_everything(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -24,7 +24,7 @@ def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> End
     data = torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True))
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    with Run(directory, parts, checkpointing=rule) as run:
+    with Run(directory, parts, checkpointing=policy) as run:
         for _ in run.epochs(4):
             for inputs, wanted in run.batches(loader):
                 beat()

@@ -77,9 +77,9 @@ def trainer(directory: Path, *callbacks: TrainerCallback, **options) -> Trainer:
     )
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     made = trainer(directory, Beats(beat))
     made.remove_callback(transformers.trainer_callback.PrinterCallback)
-    held = hold(made, checkpointing=rule)
+    held = hold(made, checkpointing=policy)
     made.train(resume_from_checkpoint=True)
     return Ended(held.state_digest(), held.last_resume)

@@ -31,14 +31,14 @@ def loss(predicted, data):
     return "loss", float(np.square(predicted - data.get_label()).mean())
 
 
-def train(directory: Path, rule: Checkpointing, beat: Callable[[], None]) -> Ended:
+def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     x = np.random.default_rng(0).normal(size=(80, 5))
     data, held_out = xgboost.DMatrix(x[:60], x[:60].sum(1)), xgboost.DMatrix(x[60:], x[60:].sum(1))
     done = boost(
         {"max_depth": 2, "eta": 0.2, "nthread": 1, "disable_default_eval_metric": True},
         *(data, 30),
         directory=directory,
-        checkpointing=rule,
+        checkpointing=policy,
         callbacks=[Beats(beat)],
         evals=[(held_out, "held")],
         custom_metric=loss,
