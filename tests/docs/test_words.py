@@ -1,6 +1,8 @@
 """One word for one thing: words that have been retired stand nowhere in what users and developers read."""
 
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -27,9 +29,6 @@ RETIRED = {
     "afresh|begin anew|begins anew": "from scratch",
 }
 """Alternatives by `|`, as words in any case, in prose and in names (`go_on`, `GoOn`), and what to say instead."""
-
-TESTS = re.compile(r"tests/[\w/.]+(?:::\w+)?")
-"""What pages call tests by: names of files and functions."""
 
 FORMAT = {
     ("docs/preemption.md", "rules:"),  # Kubernetes's
@@ -94,13 +93,25 @@ def help_of(command: typer.core.TyperGroup | object) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", texts())
 def test_no_retired_word_is_used(file):
-    lines = TESTS.sub("", (ROOT / file).read_text(encoding="utf-8"))
+    lines = (ROOT / file).read_text(encoding="utf-8")
     by_number = lines.split("\n")
     found = [
         f"{file}:{number}: {word!r} in {by_number[number - 1].strip()!r}"
         for number, word in found_in(lines)
         if not is_allowed(file, by_number[number - 1])
     ]
+    assert not found, "\n".join([*found, f"Say instead: {RETIRED}"])
+
+
+def test_names_in_the_tests_use_none():
+    """Files, functions, classes, arguments and variables; not prose, nor keys of the format in strings."""
+    found = []
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        place = file.relative_to(ROOT).as_posix()
+        found += [f"{place}: {word!r} in its path" for _, word in found_in(place)]
+        tokens = tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline)
+        names = {token.string for token in tokens if token.type == tokenize.NAME}
+        found += [f"{place}: {name}" for name in sorted(names) if found_in(name)]
     assert not found, "\n".join([*found, f"Say instead: {RETIRED}"])
 
 
