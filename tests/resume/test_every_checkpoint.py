@@ -92,8 +92,8 @@ def test_every_plan_resumes_in_a_new_process_and_leaves_the_files_it_would_have_
         )
     outcome = nursery.run(name, tmp_path / "killed", saving=SOMETIMES)
     assert (outcome.digest, outcome.verdict, outcome.error) == (uninterrupted.digest, "exact", None)
-    saved, peaceful = listing(tmp_path / "killed"), listing(tmp_path / "uninterrupted")
+    saved, unkilled = listing(tmp_path / "killed"), listing(tmp_path / "uninterrupted")
     assert len(outcome.resumed_from) in (1, 2)
-    assert [each for each in saved if each in peaceful] == peaceful
+    assert [each for each in saved if each in unkilled] == unkilled
     # What a run has gone on from is not deleted for it.
-    assert {name for name, *_ in saved} - {name for name, *_ in peaceful} <= set(outcome.resumed_from)
+    assert {name for name, *_ in saved} - {name for name, *_ in unkilled} <= set(outcome.resumed_from)
