@@ -234,20 +234,9 @@ class Execution:
 
         If it raises, and a policy says so, the run is saved as it was before.
         """
-        sessions = [self._sessions.get(path) for path in (loop.path, EXPERIMENT)]
-        session = next((one for one in sessions if one and one.policy.save_on_exception), None)
-        if session is None:
+        own = [one for path in (loop.path, EXPERIMENT) if (one := self._sessions.get(path))]
+        with self._hooks.at_rest(own, self.moment_now, self.parts, lambda: {"phase": loop.get_state()}):
             yield
-            return
-        kept = {"phase": loop.get_state(), "random": rng.capture_state()}
-        try:
-            yield
-        except Exception as err:
-            self._hooks.last_step.forget()
-            session.rescue(
-                *(self.moment_now, err, lambda: self.parts() | kept), metrics={}, streams=kept["random"]
-            )
-            raise
 
     def _losses(self, moment: Moment) -> list[str]:
         """The names of the losses of the phase at this moment, trained and validated on."""
@@ -298,11 +287,7 @@ class Execution:
             results=self.results,
             exception=error,
         )
-        if self.directory is not None and any(
-            session.policy.save_on_exception for session in self._sessions.values()
-        ):
-            self._hooks.last_step.rescue(error)
-            self.directory.tell_loss()
+        self._hooks.rescue(error, [*self._sessions.values()])
         own = getattr(dict(walk(units)).get(path or EXPERIMENT), "callbacks", ())
         for callback in in_order([*self._experiment.callbacks, *own]):
             callback.on_exception(context)

@@ -19,10 +19,10 @@ from ..policy import Checkpointing, attach_to_experiment, check_label, check_nam
 from ..runtime import (
     Accounting,
     ExperimentDirectory,
+    Origin,
     Resume,
     ResumeReport,
     Session,
-    Wanted,
     save_manually,
 )
 from . import _plan, _resume, _saving
@@ -148,7 +148,7 @@ class Experiment:
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
         asked = Resume.of(resume, cannot=_CANNOT)
-        origin = resume_source(asked.wanted, self.directory)
+        origin = resume_source(asked.origin, self.directory)
         sources = _plan.prepare(self._units, self.graph, self.label)
         run = secrets.token_hex(16)
         places = self._places(self._units, reads=origin is not None)
@@ -246,7 +246,7 @@ class Experiment:
         self,
         execution: Execution,
         sessions: Mapping[str, Session],
-        resume: Wanted,
+        resume: Origin,
         override: Sequence[str] | None,
     ) -> HistoryEntry | None:
         directory = execution.directory
@@ -293,18 +293,15 @@ class Experiment:
     def _roll_back(self, execution: Execution, sessions: Mapping[str, Session], why: DivergenceError) -> None:
         directory = execution.directory
         assert directory is not None
-        assert why.newest_finite is not None
-        listed = bundle.look(directory.disk, why.newest_finite)
-        if listed is None or listed.record is None:
-            raise why
-        directory.rollbacks.begin(why.why, listed.record)
+        aim = directory.rollbacks.begin(why, directory.disk)
         execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
         history = self.history  # this run's entry stays the one that records how it ended
-        self._resume(execution, sessions, listed, None)
+        self._resume(execution, sessions, aim, None)
         self.history = history
+        assert self.last_resume is not None
         for entry in history:
             if entry.run == execution.run:
-                entry.resumed_from.append(listed.record.name)
+                entry.resumed_from.append(self.last_resume.record.name)
         execution.tell_rollback(self._units)
 
     def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:

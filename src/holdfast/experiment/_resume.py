@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError
-from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, merged, resume_from, settle
+from ..runtime import ExperimentDirectory, Origin, Resumption, check_override, resume_from, settle
 from . import _plan
 from ._phases import TrainPhase, Unit, walk
 
@@ -24,7 +24,7 @@ def load(
     units: Sequence[Unit],
     plan: Mapping[str, Mapping[str, Any]],
     graph: ModelGraph | None,
-    resume: Wanted,
+    resume: Origin,
     override: Sequence[str] | None = (),
     *,
     finite_only: bool = False,
@@ -76,8 +76,9 @@ def _load(
         then = saved["run"]["options"]
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         if override is not None:
-            overridden[:] = settle(graph.optimizers, schedulers, then=then, script=script, override=override)
-            execution.options = merged(then, script, override)
+            execution.options, overridden[:] = settle(
+                graph.optimizers, schedulers, then=then, script=script, override=override
+            )
     execution.set_state(saved, opened.record.run)
     _reopen(execution, units)
     return saved, kept

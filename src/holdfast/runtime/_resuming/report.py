@@ -48,9 +48,14 @@ class ResumeReport:
 
     @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences."""
+        """`"exact"`, or `"not exact: "` and the first of the differences.
+
+        `"not compared yet"` between the restore and the start of training, where what comes next is compared.
+        """
         found = self._findings.differences
-        return f"not exact: {found[0]}" if found else "exact"
+        if found:
+            return f"not exact: {found[0]}"
+        return "exact" if self._findings.is_announced else "not compared yet"
 
 
 @final
