@@ -193,7 +193,7 @@ class Loop:
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
-        self._resumption.announce(self._ahead, find, self._directory.rollbacks)
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import final
 
@@ -13,10 +13,6 @@ from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
 
 logger = logging.getLogger("holdfast")
-
-
-def _nothing() -> Sequence[str]:
-    return ()
 
 
 @dataclass(slots=True)
@@ -77,16 +73,16 @@ class Resumption:
     def announce(
         self,
         ahead: Callable[[], Ahead],
-        find: Callable[[], Sequence[str]] = _nothing,
+        found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `find`: what else the training loop or its framework finds different. A rollback that is due then seeds the
+        `found`: what else the training loop or its framework finds different. A rollback that is due then seeds the
         random states anew, which no longer are what they were.
         """
         record = self.report.record
-        found = [*find(), *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
+        found = [*found, *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
         if rollbacks is not None and rollbacks.reseed(record.run):
             found.append(rollbacks.sentence)
         self.add(found)
