@@ -17,7 +17,6 @@ from ..policy import (
     COME_AGAIN,
     TIMED,
     Checkpointing,
-    Evicted,
     Key,
     experiment_key,
     experiment_name,
@@ -31,7 +30,7 @@ from ._directory import ExperimentDirectory
 from ._divergence import Watch
 from ._requests import COMPLETE
 from ._resuming.expected import Ahead
-from ._retention import given_up, spared, thin
+from ._retention import Retention
 from ._snapshots import InMemory
 
 logger = logging.getLogger("holdfast")
@@ -79,12 +78,11 @@ class Session:
         self.memory = InMemory(policy, label)
         self._past: set[str] = set()  # names that this run saved before the moment it resumes from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
-        self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was requested, and is not skipped
         on_disk = policy.mode == "disk" and directory is not None
         self._pace = directory.pace if on_disk and directory is not None else Pace()
-        self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
+        self._retention = None if directory is None else Retention(directory, policy)
 
     def due(self, moment: Moment) -> str | None:
         """Count this hook; the reason to save now, or None.
@@ -244,10 +242,11 @@ class Session:
                 return None
         finally:
             taken.release()
-        self._going += self.policy.record_disk(key, self._path(draft.name))
-        self._going += given_up(directory, self.policy, self._told)
-        self._delete_evicted(directory)
-        thin(directory, self.policy, self._told)
+        assert self._retention is not None
+        self._retention.add(key, self._path(draft.name))
+        self._retention.judge()
+        self._retention.delete()
+        self._retention.thin()
         self._tell(record)
         return record
 
@@ -329,33 +328,25 @@ class Session:
         self.watch.forget()
         self.policy.reset()
         self.policy.set_counters(counters)
+        if self._directory is None or self._retention is None:
+            return
         for listed in own:
             record = listed.record
             if record is None or not self._is_mine(listed, record):
                 continue
             # An older one may be of later training: the run went back behind it, by name, once before.
             if record.age_key <= after.age_key and record.moment.step <= after.moment.step:
-                self._going += self.policy.record_disk(self._key(record.moment), listed.path)
+                self._retention.add(self._key(record.moment), listed.path)
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
-        if self._directory is not None:
-            # A kill may have come between a commit and what was given up for it: that is still to go.
-            self._going += given_up(self._directory, self.policy, self._told)
-            if self._directory.resumption is not None:
-                self._directory.resumption.tell(self.policy.on_saved)
+        self._retention.judge()  # a kill may have come between a commit and what was given up for it
+        if self._directory.resumption is not None:
+            self._directory.resumption.tell(self.policy.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
         saved_by_a_policy = record.moment.hook != MANUAL
         return saved_by_a_policy and record.kind == self.kind and listed.path == self._path(record.name)
-
-    def _delete_evicted(self, directory: ExperimentDirectory) -> None:
-        spare = spared(directory, self.policy, self._going)
-        for evicted in self._going:
-            if evicted.path is None or self.policy.is_named(evicted.path) or evicted == spare:
-                continue
-            directory.remove(str(evicted.path))
-        self._going = [] if spare is None else [spare]
 
     def _path(self, name: str) -> str:
         return bundle.bundle_path(str(self._folder), name)
