@@ -14,7 +14,7 @@ import holdfast
 from holdfast import Checkpointing, Run, bundle, state
 from holdfast.errors import CheckpointThinnedError
 from holdfast.runtime import ExperimentDirectory
-from holdfast.runtime._retention import Retention
+from holdfast.runtime._saving.retention import Retention
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import Crash, CrashingDisk
 from small_runs import all_verify, bundles, digest_of, experiment, graph, on_disk

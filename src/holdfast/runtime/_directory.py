@@ -31,7 +31,7 @@ from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
 from ._resuming.expected import Ahead, fingerprint_of
 from ._resuming.rollbacks import Rollbacks
-from ._snapshots import Taking
+from ._saving.snapshots import Taking
 from ._writer import BackgroundWriter
 
 if TYPE_CHECKING:

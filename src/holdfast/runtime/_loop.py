@@ -22,12 +22,12 @@ from ..records import IMPORTED, RESERVED, STANDALONE, Moment
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
-from ._manual import save_manually
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
 from ._resuming.hyperparameters import check_override, options_of, settle
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import bundle, rng
 from .. import state as states
@@ -18,10 +18,6 @@ from ..policy import (
     TIMED,
     Checkpointing,
     Key,
-    experiment_key,
-    experiment_name,
-    training_key,
-    training_name,
 )
 from ..records import MANUAL, CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
@@ -30,12 +26,12 @@ from ._directory import ExperimentDirectory
 from ._divergence import Watch
 from ._requests import COMPLETE
 from ._resuming.expected import Ahead
-from ._retention import Retention
-from ._snapshots import InMemory
+from ._saving.names import Kind, Names
+from ._saving.retention import Retention
+from ._saving.snapshots import InMemory
 
 logger = logging.getLogger("holdfast")
 
-Kind = Literal["train", "experiment"]
 _ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
 _LONGEST_REASON = 200
 _RETRY_AFTER_S = (0.2, 2.0)
@@ -70,8 +66,8 @@ class Session:
                 f"{label!r} saves to disk and has no directory: pass directory= to its Checkpointing."
             )
         self.policy, self.label = policy, label
-        self.kind: Kind = kind
         self._directory, self._folder = directory, folder
+        self._names = Names(policy, kind, label, folder)
         by_design = policy.on_divergence.may_be_infinite if policy.on_divergence else ()
         self.may_be_infinite = (*by_design, *untrained)
         self.watch = Watch(policy.on_divergence)
@@ -126,7 +122,7 @@ class Session:
         replay = asked()
         if replay is None or self._folder is None or moment.hook not in {*self.policy.save_on, *TIMED}:
             return False
-        return is_end(self._path(self._name(moment)), moment)
+        return is_end(self._names.path(self._names.name(moment)), moment)
 
     def save(
         self,
@@ -147,7 +143,7 @@ class Session:
             SaveError: the disk refused, and nothing was to be done in the background.
             UnsupportedStateError: something cannot be saved.
         """
-        key, name, exclude = self._key(moment), self._name(moment), self.policy.exclude
+        key, name, exclude = self._names.key(moment), self._names.name(moment), self.policy.exclude
         if self._directory is None or self.policy.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
@@ -166,7 +162,7 @@ class Session:
         snapshot = state if is_taken else directory.taking.take(state(), self.policy)
         draft = directory.draft(
             name,
-            kind=self.kind,
+            kind=self._names.kind,
             moment=moment,
             metrics=metrics,
             reason=reason,
@@ -243,7 +239,7 @@ class Session:
         finally:
             taken.release()
         assert self._retention is not None
-        self._retention.add(key, self._path(draft.name))
+        self._retention.add(key, self._names.path(draft.name))
         self._retention.judge()
         self._retention.delete()
         self._retention.thin()
@@ -275,7 +271,7 @@ class Session:
         while True:
             try:
                 record = directory.save(
-                    str(self._folder),
+                    self._names.folder,
                     draft,
                     snapshot,
                     overwrite=overwrite,
@@ -306,7 +302,7 @@ class Session:
         if self.policy.overwrite or self.policy.mode == "memory" or self._directory is None:
             return
         taken = set()
-        for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0):
+        for listed in bundle.scan(self._directory.disk, self._names.folder, depth=0):
             if isinstance(listed.problem, DamagedError):
                 # Is renamed when its name is needed, so nothing is lost.
                 self._replaceable.add(os.path.basename(listed.path).removesuffix(bundle.SUFFIX))
@@ -314,11 +310,11 @@ class Session:
                 taken.add(listed.path)
         seen: set[str] = set()
         for moment in moments:
-            name = self._name(moment)
+            name = self._names.name(moment)
             if name in self._past and moment.hook not in _ENDS:
                 continue
-            if name in seen or (self._path(name) in taken and name not in self._replaceable):
-                raise CheckpointExistsError(self._path(name))
+            if name in seen or (self._names.path(name) in taken and name not in self._replaceable):
+                raise CheckpointExistsError(self._names.path(name))
             seen.add(name)
 
     def resume(
@@ -336,7 +332,7 @@ class Session:
                 continue
             # An older one may be of later training: the run went back behind it, by name, once before.
             if record.age_key <= after.age_key and record.moment.step <= after.moment.step:
-                self._retention.add(self._key(record.moment), listed.path)
+                self._retention.add(self._names.key(record.moment), listed.path)
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
@@ -345,22 +341,9 @@ class Session:
             self._directory.resumption.tell(self.policy.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
-        saved_by_a_policy = record.moment.hook != MANUAL
-        return saved_by_a_policy and record.kind == self.kind and listed.path == self._path(record.name)
-
-    def _path(self, name: str) -> str:
-        return bundle.bundle_path(str(self._folder), name)
-
-    def _key(self, moment: Moment) -> Key:
-        if self.kind == "train":
-            return training_key(self.policy, moment)
-        return experiment_key(self.policy, moment, self._unit(moment))
-
-    def _name(self, moment: Moment) -> str:
-        if self.kind == "train":
-            return training_name(self.policy, moment, self.label)
-        return experiment_name(self.policy, moment, self._unit(moment))
-
-    def _unit(self, moment: Moment) -> str:
-        """The label of the phase or group around which an experiment's hook is."""
-        return moment.phase.rpartition("/")[2] if moment.phase else self.label
+        is_by_a_policy = record.moment.hook != MANUAL
+        return (
+            is_by_a_policy
+            and record.kind == self._names.kind
+            and listed.path == self._names.path(record.name)
+        )

@@ -7,10 +7,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import final
 
-from .. import bundle, state
-from ..checkpoint import Pieces, StreamedSnapshot
-from ..errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
-from ..policy import (
+from ... import bundle, state
+from ...checkpoint import Pieces, StreamedSnapshot
+from ...errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
+from ...policy import (
     Checkpointing,
     Evicted,
     Key,
@@ -22,8 +22,8 @@ from ..policy import (
     to_thin,
     unmeasured,
 )
-from ..records import CheckpointRecord
-from ._directory import ExperimentDirectory
+from ...records import CheckpointRecord
+from .._directory import ExperimentDirectory
 
 logger = logging.getLogger("holdfast")
 
