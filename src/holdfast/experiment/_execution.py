@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from .. import rng
 from ..data import BatchSource
-from ..errors import GraphError, PlanMismatchError
+from ..errors import GraphError
 from ..records import Moment
 from ..runtime import (
     Ahead,
@@ -27,12 +27,11 @@ from ..runtime import (
 )
 from ._callbacks import Callback, Context, in_order
 from ._graph import ModelGraph
-from ._history import HistoryEntry
 from ._loss import outputs_needed
 from ._measuring import measure
 from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit, walk
 from ._progress import Progress
-from ._results import RunResults
+from ._results import HistoryEntry, RunResults
 from ._saving import EXPERIMENT
 from ._training import Training
 
@@ -385,16 +384,6 @@ class Execution:
                 self.sources[path].resume(kept)
         self.saved_loop = saved["phase"]
         self._saved_streams = saved["random"]
-
-    def check_callbacks(self, saved: Mapping[str, Any]) -> None:
-        """The saved states of the experiment's callbacks must fit its callbacks.
-
-        Raises:
-            PlanMismatchError: their number differs.
-        """
-        before, now = len(saved["callbacks"][EXPERIMENT]), len(self.experiment.callbacks)
-        if before != now:
-            raise PlanMismatchError([f"the experiment had {before} callbacks and has {now}"])
 
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""

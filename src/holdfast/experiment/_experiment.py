@@ -28,11 +28,10 @@ from . import _plan, _resume, _saving
 from ._callbacks import Callback
 from ._execution import Execution
 from ._graph import ModelGraph
-from ._history import HistoryEntry
 from ._phases import Phase, PhaseGroup, Unit, walk
 from ._preview import kept_as_it_is
 from ._progress import Progress
-from ._results import PhaseResult, RunResults
+from ._results import HistoryEntry, PhaseResult, RunResults
 
 _CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so the graph must fit"}
 

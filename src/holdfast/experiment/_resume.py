@@ -10,6 +10,7 @@ from ..errors import PlanMismatchError, UsageError
 from ..runtime import Origin, Resumption, check_override, resume_from, settle
 from . import _plan
 from ._phases import TrainPhase, walk
+from ._saving import EXPERIMENT
 
 if TYPE_CHECKING:
     from ._execution import Execution
@@ -108,12 +109,14 @@ def check_owner(execution: Execution, opened: bundle.Bundle, saved: Mapping[str,
     """Check that the checkpoint is of this experiment, with as many callbacks.
 
     Raises:
-        PlanMismatchError: it is of another experiment.
+        PlanMismatchError: it is of another experiment, or the number of callbacks differs.
     """
     then, now = saved["run"]["label"], execution.experiment.label
     if then != now:
         raise PlanMismatchError([f"{opened.path} is of experiment {then!r}, and this is {now!r}"])
-    execution.check_callbacks(saved)
+    before, after = len(saved["callbacks"][EXPERIMENT]), len(execution.experiment.callbacks)
+    if before != after:
+        raise PlanMismatchError([f"the experiment had {before} callbacks and has {after}"])
 
 
 def _reopen(execution: Execution) -> None:
