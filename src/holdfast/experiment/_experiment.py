@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import bundle, rng, state
-from ..checkpoint import Checkpoint, Place, locate, scan_if_there
+from .. import rng, state
+from ..checkpoint import Checkpoint, Place, locate
 from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
@@ -18,7 +18,6 @@ from ..harness import place, resume_source
 from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
 from ..runtime import (
     Accounting,
-    ExperimentDirectory,
     Origin,
     Resume,
     ResumeReport,
@@ -303,10 +302,10 @@ class Experiment:
         if not isinstance(given, str):
             return given
         units = dict(walk(self._units))
-        by_label = {unit.label: unit for unit in units.values()}
-        if given not in units and given not in by_label:
+        by_name = {unit.label: unit for unit in units.values()} | units
+        if given not in by_name:
             raise UsageError(f"there is no {given!r} in the plan; there are {', '.join(units) or 'none'}")
-        return units.get(given) or by_label[given]
+        return by_name[given]
 
     # --- manual checkpoints -----------------------------------------------------------------------
 
@@ -322,7 +321,7 @@ class Experiment:
         if self.directory is None:
             raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
         execution = self._execution or self._fresh_execution()
-        with self._at_hand(execution) as directory:
+        with _saving.at_hand(self.directory, execution.run, execution.directory) as directory:
             return save_manually(
                 directory,
                 str(self.directory),
@@ -360,34 +359,10 @@ class Experiment:
     @property
     def available_checkpoints(self) -> dict[str, Path]:
         """What there is to restore: names such as `pretrain/pretrain_epoch2`, oldest first, and their paths."""
-        own = self.directory
-        places: list[Path] = [own] if own else []
-        places += _saving.folders(self._units, own).values()
-        found = {
-            listed.path: listed for folder in places for listed in scan_if_there(folder) if listed.record
-        }
-        paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
-        return {self._name_of(path): path for path in paths}
-
-    def _name_of(self, path: Path) -> str:
-        inside = self.directory is not None and path.is_relative_to(self.directory)
-        name = path.relative_to(self.directory) if inside and self.directory else path
-        return str(name).removesuffix(bundle.SUFFIX)
+        return _saving.available(self._units, self.directory)
 
     def _fresh_execution(self) -> Execution:
         return Execution(self, self._units, secrets.token_hex(16), {}, {}, None, Progress(False))
-
-    @contextmanager
-    def _at_hand(self, execution: Execution) -> Iterator[ExperimentDirectory]:
-        """The directory that the current run holds, or held briefly."""
-        if execution.directory is not None and execution.directory.is_open:
-            yield execution.directory
-            return
-        assert self.directory is not None
-        with ExperimentDirectory(self.directory, execution.run) as directory:
-            if execution.directory is not None:
-                directory.pace = execution.directory.pace  # which the run stopped when it ended
-            yield directory
 
     def state_digest(self) -> str:
         """BLAKE3 of all that two runs of one plan have in common: models, optimizers, position, results, random states.
