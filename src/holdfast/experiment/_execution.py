@@ -166,10 +166,7 @@ class Execution(Position):
 
     @contextmanager
     def at_rest(self, loop: Training) -> Iterator[None]:
-        """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
-
-        If it raises, and a policy says so, the run is saved as it was before.
-        """
+        """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
         own = [one for path in (loop.path, EXPERIMENT) if (one := self.sessions.get(path))]
         with self._hooks.at_rest(own, self.moment_now, self.parts, lambda: {"phase": loop.get_state()}):
             yield

@@ -123,7 +123,7 @@ class Position:
         """Unfreeze what an entered but unfinished phase froze."""
         froze: Sequence[str] = ()
         if self._loop is not None and self._loop.path in self.entered:
-            froze = self._loop.froze
+            froze = self._loop.thaw
         elif self._loop is None and self.saved_loop is not None and self.saved_loop["path"] in self.entered:
             froze = self.saved_loop["thaw"]
         if froze:

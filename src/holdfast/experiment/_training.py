@@ -70,7 +70,7 @@ class Training:
         self._announced = False  # `batch_start` of this batch has been announced
         self._averages = Averages()
         self._micro_step = 0  # batches whose gradients wait for an update
-        self._thaw: list[str] = []  # nodes that this phase froze
+        self.thaw: list[str] = []  # nodes that this phase froze and must unfreeze, unless it has ended
         self.stop_reason: str | None = None
         self._iterator: Iterator[Mapping[str, Any]] = iter(())
         self._began_s = 0.0
@@ -80,8 +80,8 @@ class Training:
     def start(self) -> None:
         """Enter the phase: freeze, announce `phase_start`."""
         self._graph.zero_grad()  # left by a custom step, or by a run that failed
-        self._thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
-        self._graph.freeze(*self._thaw)
+        self.thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
+        self._graph.freeze(*self.thaw)
         self._announce("phase_start")
 
     def run(self) -> None:
@@ -90,8 +90,8 @@ class Training:
         self._run.progress.phase(self.path)
         while self._in_epoch or (self.epoch < self._phase.n_epochs and self.stop_reason is None):
             self._run_epoch()
-        self._thaw = [label for label in self._thaw if label in self._graph.frozen]
-        self._graph.unfreeze(*self._thaw)
+        self.thaw = [label for label in self.thaw if label in self._graph.frozen]
+        self._graph.unfreeze(*self.thaw)
         status = "stopped early" if self.stop_reason else "complete"
         self._result.finish(status, self.stop_reason)
         last = self._result.last
@@ -202,7 +202,7 @@ class Training:
             "averages": self._averages.get_state(),
             "micro_step": self._micro_step,
             "gradients": _gradients(self._graph),
-            "thaw": list(self._thaw),
+            "thaw": list(self.thaw),
             "stop_reason": self.stop_reason,
             "callbacks": [callback.get_state() for callback in self._phase.callbacks],
             "data": self._source.get_state(),
@@ -220,7 +220,7 @@ class Training:
         self._graph.zero_grad()
         if saved["gradients"]:
             steps().set_gradients(self._graph, saved["gradients"])
-        self._thaw = list(saved["thaw"])
+        self.thaw = list(saved["thaw"])
         self.stop_reason = saved["stop_reason"]
         for callback, state in zip(self._phase.callbacks, saved["callbacks"], strict=True):
             callback.set_state(state)
@@ -233,14 +233,9 @@ class Training:
         """The digest of the indices of the epoch's next batch, if they can be known."""
         return self._source.fingerprint() if self._in_epoch else None
 
-    @property
-    def froze(self) -> tuple[str, ...]:
-        """The nodes that this phase froze and must unfreeze, unless it has ended."""
-        return tuple(self._thaw)
-
     def reopen(self) -> None:
         """Continue after the phase's end, to which `set_state` led: freeze again what it had frozen."""
-        self._graph.freeze(*self._thaw)
+        self._graph.freeze(*self.thaw)
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What keeps the data from resuming exactly; valid once the random states are restored."""

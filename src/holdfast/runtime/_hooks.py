@@ -65,7 +65,8 @@ class Hooks:
         if directory is not None:
             directory.writer.check()
             directory.calls.hear(moment.hook)
-        self.look(sessions if watching is None else watching, moment, metrics, losses)
+        for session in sessions if watching is None else watching:
+            session.watch.look(directory, moment, metrics, losses)
         due = [(session, reason) for session in sessions if (reason := session.due(moment))]
         # A kill between two saves of one moment must not lose the second: the first says that it is due.
         self.pending = [(reason, moment) for _, reason in due]
@@ -77,21 +78,6 @@ class Hooks:
         if directory is not None:
             self.last_step.keep(sessions, moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()
-
-    def look(
-        self,
-        watching: Sequence[Session],
-        moment: Moment,
-        metrics: Mapping[str, float] | None = None,
-        losses: Collection[str] = (),
-    ) -> None:
-        """Let each policy that minds say whether the run is still finite.
-
-        Raises:
-            DivergenceError: it is not.
-        """
-        for session in watching:
-            session.watch.look(self._directory, moment, metrics or {}, losses)
 
     @contextmanager
     def at_rest(
@@ -125,7 +111,8 @@ class Hooks:
             self._directory.tell_loss()
 
     def look_at_end(self, watching: Sequence[Session], moment: Moment) -> None:
-        """The same once everything is committed, of what was saved last."""
+        """Once everything is committed: raise DivergenceError if what was saved last is not finite."""
         if self._directory is not None and any(session.watch.is_on for session in watching):
             self._directory.writer.settle()
-            self.look(watching, moment)
+            for session in watching:
+                session.watch.look(self._directory, moment, {})

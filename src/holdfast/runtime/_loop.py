@@ -255,10 +255,7 @@ class Loop:
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
-        """Inside, nothing that a checkpoint holds is changed, but for random states: what is read from data, say.
-
-        If it raises, and the policy says so, the run is saved as it was before.
-        """
+        """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
         with self._hooks.at_rest(
             [self._session], self.moment, self._parts, lambda: {"run": self._about_run()}
         ):

@@ -76,8 +76,7 @@ class Session:
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was requested, and is not skipped
-        on_disk = policy.mode == "disk" and directory is not None
-        self._pace = directory.pace if on_disk and directory is not None else Pace()
+        self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
         self._retention = None if directory is None else Retention(directory, policy)
 
     def due(self, moment: Moment) -> str | None:

@@ -83,8 +83,8 @@ class Resumption:
         """
         record = self.report.record
         found = [*found, *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
-        if rollbacks is not None and rollbacks.reseed(record.run):
-            found.append(rollbacks.sentence)
+        if rollbacks is not None and (sentence := rollbacks.reseed(record.run)) is not None:
+            found.append(sentence)
         self.add(found)
         self._findings.is_announced = True
         level = logging.WARNING if self._findings.differences else logging.INFO

@@ -47,14 +47,10 @@ class Rollbacks:
         if isinstance(saved, Mapping) and isinstance(saved.get("count"), int):
             self.count = max(self.count, saved["count"])
 
-    def reseed(self, run: str) -> bool:
-        """After a rollback, once: seed the global random states by it; whether that was so."""
+    def reseed(self, run: str) -> str | None:
+        """After a rollback, once: seed the global random states by it, and say so in a sentence."""
         if not self._is_due:
-            return False
+            return None
         self._is_due = False
         rng.seed_everything(int.from_bytes(blake3(f"{run} {self.count}".encode()).digest(4)))
-        return True
-
-    @property
-    def sentence(self) -> str:
         return f"rolled back ({self.count}), with new random numbers: {self.why}"
