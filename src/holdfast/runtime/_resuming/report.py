@@ -15,13 +15,6 @@ from .rollbacks import Rollbacks
 logger = logging.getLogger("holdfast")
 
 
-@dataclass(slots=True)
-class _Findings:
-    differences: list[str] = field(default_factory=list)
-    num_compared: int = 0  # of them, the first: what comes out differently, before what only may be why
-    is_announced: bool = False
-
-
 @final
 @dataclass(frozen=True)
 class ResumeReport:
@@ -35,12 +28,12 @@ class ResumeReport:
     path: str
     record: CheckpointRecord
     skipped: tuple[str, ...]
-    _findings: _Findings = field(repr=False, compare=False)
+    _resumption: Resumption = field(repr=False, compare=False)
 
     @property
     def differences(self) -> tuple[str, ...]:
         """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
-        return tuple(self._findings.differences)
+        return tuple(self._resumption.differences)
 
     @property
     def verdict(self) -> str:
@@ -48,10 +41,9 @@ class ResumeReport:
 
         `"not compared yet"` between the restore and the start of training, where what comes next is compared.
         """
-        found = self._findings.differences
-        if found:
-            return f"not exact: {found[0]}"
-        return "exact" if self._findings.is_announced else "not compared yet"
+        if self.differences:
+            return f"not exact: {self.differences[0]}"
+        return "exact" if self._resumption.is_announced else "not compared yet"
 
 
 @final
@@ -66,9 +58,11 @@ class Resumption:
     def __init__(
         self, path: str, record: CheckpointRecord, skipped: Iterable[str], context: Iterable[str]
     ) -> None:
-        self._findings = _Findings(list(dict.fromkeys(context)))
+        self.differences = list(dict.fromkeys(context))
+        self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
+        self.is_announced = False
         self._told: list[object] = []
-        self.report = ResumeReport(path, record, tuple(skipped), self._findings)
+        self.report = ResumeReport(path, record, tuple(skipped), self)
 
     def announce(
         self,
@@ -86,17 +80,16 @@ class Resumption:
         if rollbacks is not None and (sentence := rollbacks.reseed(record.run)) is not None:
             found.append(sentence)
         self.add(found)
-        self._findings.is_announced = True
-        level = logging.WARNING if self._findings.differences else logging.INFO
+        self.is_announced = True
+        level = logging.WARNING if self.differences else logging.INFO
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
-        findings = self._findings
-        new = [each for each in dict.fromkeys(found) if each not in findings.differences]
-        findings.differences[findings.num_compared : findings.num_compared] = new
-        findings.num_compared += len(new)
-        if findings.is_announced and new:
+        new = [each for each in dict.fromkeys(found) if each not in self.differences]
+        self.differences[self._num_compared : self._num_compared] = new
+        self._num_compared += len(new)
+        if self.is_announced and new:
             logger.warning("since the resume from %s: not exact: %s", self.report.path, "; ".join(new))
 
     def tell(self, on_saved: object) -> None:
