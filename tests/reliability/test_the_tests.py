@@ -28,7 +28,7 @@ COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
 
 SYNCS = [
     mutant
-    for module in (COMMIT, LEFTOVERS, WRITE, DELETE, "holdfast.runtime._directory")
+    for module in (COMMIT, LEFTOVERS, WRITE, DELETE, "holdfast.runtime._claim")
     for mutant in without_each_sync(module)
 ]
 ORDERS = [

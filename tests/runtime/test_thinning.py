@@ -12,7 +12,7 @@ import holdfast
 from holdfast import Checkpointing, Run, bundle, state
 from holdfast.errors import CheckpointThinnedError
 from holdfast.runtime import ExperimentDirectory
-from holdfast.runtime._retention import thin
+from holdfast.runtime._saving.retention import Retention
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import Crash, CrashingDisk
 from tests.policy.test_choices import record
@@ -123,7 +123,7 @@ def test_a_crash_at_any_step_of_thinning_leaves_the_complete_checkpoint_or_the_t
             thinning.record_disk(seq, f"runs/epoch{seq}.ckpt.mml")
         try:
             with ExperimentDirectory("runs", "a" * 32, disk=CrashingDisk(disk, after)) as directory:
-                thin(directory, thinning, set())
+                Retention(directory, thinning).thin()
             ended = True
         except Crash:
             ended = False

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 from ... import bundle, rng, state
 from ...errors import PlanMismatchError
 from ...records import Moment
-from ...runtime import Ahead, ResumeReport, Resumption, Wanted, resume_from, stream_digests, streams_used
+from ...runtime import Ahead, Origin, ResumeReport, Resumption, resume_from, stream_digests, streams_used
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
 from ._sessions import Sessions, train_phases
@@ -124,11 +124,11 @@ class Position:
     def _run_state(self, entry: Any) -> dict[str, Any]:
         return Encoder(self.labels, frozenset({("ExecutionContext", "inputs")})).encode(entry)
 
-    def resume(self, wanted: Wanted) -> None:
+    def resume(self, origin: Origin) -> None:
         """Put the newest complete checkpoint into the graph; the rest when the plan has come to its place."""
         assert self._sessions.directory is not None
         found = resume_from(
-            self._sessions.directory, wanted, self._load, finite_only=self._sessions.wants_finite
+            self._sessions.directory, origin, self._load, finite_only=self._sessions.wants_finite
         )
         if found is None:
             return

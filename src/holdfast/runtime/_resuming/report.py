@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import final
 
@@ -13,17 +13,6 @@ from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
 
 logger = logging.getLogger("holdfast")
-
-
-def _nothing() -> Sequence[str]:
-    return ()
-
-
-@dataclass(slots=True)
-class _Findings:
-    differences: list[str] = field(default_factory=list)
-    num_compared: int = 0  # of them, the first: what comes out differently, before what only may be why
-    is_announced: bool = False
 
 
 @final
@@ -39,18 +28,22 @@ class ResumeReport:
     path: str
     record: CheckpointRecord
     skipped: tuple[str, ...]
-    _findings: _Findings = field(repr=False, compare=False)
+    _resumption: Resumption = field(repr=False, compare=False)
 
     @property
     def differences(self) -> tuple[str, ...]:
         """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
-        return tuple(self._findings.differences)
+        return tuple(self._resumption.differences)
 
     @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences."""
-        found = self._findings.differences
-        return f"not exact: {found[0]}" if found else "exact"
+        """`"exact"`, or `"not exact: "` and the first of the differences.
+
+        `"not compared yet"` between the restore and the start of training, where what comes next is compared.
+        """
+        if self.differences:
+            return f"not exact: {self.differences[0]}"
+        return "exact" if self._resumption.is_announced else "not compared yet"
 
 
 @final
@@ -65,37 +58,38 @@ class Resumption:
     def __init__(
         self, path: str, record: CheckpointRecord, skipped: Iterable[str], context: Iterable[str]
     ) -> None:
-        self._findings = _Findings(list(dict.fromkeys(context)))
+        self.differences = list(dict.fromkeys(context))
+        self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
+        self.is_announced = False
         self._told: list[object] = []
-        self.report = ResumeReport(path, record, tuple(skipped), self._findings)
+        self.report = ResumeReport(path, record, tuple(skipped), self)
 
     def announce(
         self,
         ahead: Callable[[], Ahead],
-        find: Callable[[], Sequence[str]] = _nothing,
+        found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `find`: what else the training loop or its framework finds different. A rollback that is due then seeds the
+        `found`: what else the training loop or its framework finds different. A rollback that is due then seeds the
         random states anew, which no longer are what they were.
         """
         record = self.report.record
-        found = [*find(), *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
-        if rollbacks is not None and rollbacks.reseed(record.run):
-            found.append(rollbacks.sentence)
+        found = [*found, *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
+        if rollbacks is not None and (sentence := rollbacks.reseed(record.run)) is not None:
+            found.append(sentence)
         self.add(found)
-        self._findings.is_announced = True
-        level = logging.WARNING if self._findings.differences else logging.INFO
+        self.is_announced = True
+        level = logging.WARNING if self.differences else logging.INFO
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
-        findings = self._findings
-        new = [each for each in dict.fromkeys(found) if each not in findings.differences]
-        findings.differences[findings.num_compared : findings.num_compared] = new
-        findings.num_compared += len(new)
-        if findings.is_announced and new:
+        new = [each for each in dict.fromkeys(found) if each not in self.differences]
+        self.differences[self._num_compared : self._num_compared] = new
+        self._num_compared += len(new)
+        if self.is_announced and new:
             logger.warning("since the resume from %s: not exact: %s", self.report.path, "; ".join(new))
 
     def tell(self, on_saved: object) -> None:

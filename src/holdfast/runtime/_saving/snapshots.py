@@ -6,9 +6,9 @@ import logging
 import os
 from typing import Any
 
-from .. import state
-from ..policy import Checkpointing, Key
-from ..state import Buffers, LazySnapshot, LiveSnapshot, MemorySnapshot
+from ... import state
+from ...policy import Checkpointing, Key
+from ...state import Buffers, LazySnapshot, LiveSnapshot, MemorySnapshot
 
 logger = logging.getLogger("holdfast")
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import bundle, state
-from ..records import MANUAL, Moment
-from ._directory import ExperimentDirectory
-from ._resuming.expected import Ahead
+from ... import bundle, state
+from ...records import MANUAL, Moment
+from .._directory import ExperimentDirectory
+from .._resuming.expected import Ahead
 
 
 def save_manually(
