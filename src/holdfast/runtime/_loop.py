@@ -24,10 +24,11 @@ from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._manual import save_manually
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
-from ._resuming.hyperparameters import check_override, merged, options_of, settle
+from ._resuming.hyperparameters import PLACES, check_override, merged, options_of, settle
 from ._resuming.options import Resume, Wanted
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._resuming.saved_state import SavedState
 from ._session import Session
 from ._table import Table
 
@@ -87,6 +88,7 @@ class Loop:
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
+        self._saved_state: SavedState | None = None  # until the live state has been compared with it
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead = position, ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
@@ -175,7 +177,10 @@ class Loop:
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
-        self._changed = [*differences, *skipped, *self._settled(saved["run"]["options"])]
+        settled = self._settled(saved["run"]["options"])
+        self._changed = [*differences, *skipped, *settled]
+        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
+        self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
         return saved, restored.kept
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -205,7 +210,9 @@ class Loop:
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
-        self._resumption.announce(self._ahead, find, self._directory.rollbacks)
+        assert self._saved_state is not None
+        spoiled, self._saved_state = self._saved_state.differences(self.objects), None
+        self._resumption.announce(self._ahead, lambda: [*find(), *spoiled], self._directory.rollbacks)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
