@@ -88,6 +88,19 @@ def test_a_loop_that_goes_on_exactly_says_so_and_its_next_checkpoints_tell(tmp_p
     ]
 
 
+def test_no_verdict_says_exact_before_what_comes_next_was_compared(tmp_path):
+    stopped(tmp_path)
+    policy = Checkpointing(mode="disk", save_on="batch_end")
+    with Run(
+        tmp_path, {"weight": np.zeros(2), "generator": np.random.default_rng(3)}, checkpointing=policy
+    ) as run:
+        assert run.last_resume.verdict == "not compared yet"
+        run.save("early")
+        assert newest(tmp_path).record.details["resume"]["verdict"] == "not compared yet"
+        list(run.epochs(2))
+        assert run.last_resume.verdict == "exact"
+
+
 def test_a_generator_that_was_not_restored_is_named(tmp_path):
     stopped(tmp_path, rule={"exclude": "generator"})
     run = loop(tmp_path, rule={"exclude": "generator"}, noise=4)

@@ -52,10 +52,11 @@ class Plan(Protocol):
 
 
 class Execution:
-    """A run of `experiment` (or of a part of its plan), fresh until `set_state`.
+    """A run of `experiment`, or of a part of its plan, fresh until `set_state`.
 
     Args:
         experiment: whose graph, callbacks and label.
+        units: what is run, of its plan or not.
         run: the run's id.
         sources: batches for each train phase, by path.
         sessions: who saves for each train phase, by path, and under `EXPERIMENT` for the experiment; may be empty.
@@ -65,21 +66,22 @@ class Execution:
     def __init__(
         self,
         experiment: Plan,
+        units: Sequence[Unit],
         run: str,
         sources: Mapping[str, BatchSource],
         sessions: Mapping[str, Session],
         directory: ExperimentDirectory | None,
         progress: Progress,
     ) -> None:
-        self.label = experiment.label
+        self.experiment, self.units = experiment, units
+        self._by_path = dict(walk(units))
         self.run = run
         self.results = RunResults(run)
         self.progress = progress
         self.directory = directory
         self.step = 0
         self.moment_now: Moment = self.moment("experiment_start", None)
-        self._experiment = experiment
-        self.sources, self._sessions = sources, sessions
+        self.sources, self.sessions = sources, sessions
         self.done: list[str] = []
         self.entered: list[str] = []
         self._loop: Training | None = None
@@ -93,13 +95,15 @@ class Execution:
 
     @property
     def graph(self) -> ModelGraph:
-        if self._experiment.graph is None:
-            raise GraphError(f"experiment {self.label!r} has no model graph, and its plan needs one")
-        return self._experiment.graph
+        if self.experiment.graph is None:
+            raise GraphError(
+                f"experiment {self.experiment.label!r} has no model graph, and its plan needs one"
+            )
+        return self.experiment.graph
 
     # --- running ----------------------------------------------------------------------------------
 
-    def run_plan(self, units: Sequence[Unit]) -> None:
+    def run_plan(self) -> None:
         """Run an entire plan, between the experiment's own hooks."""
         if EXPERIMENT in self.done:
             self._settle()
@@ -107,15 +111,15 @@ class Execution:
         if EXPERIMENT not in self.entered:
             self.entered.append(EXPERIMENT)
             self._announce("experiment_start", None)
-        self.run_units(units)
+        self.run_units(self.units)
         self._settle()
         self.results.status = "complete"
         self.finish_unit(EXPERIMENT)
         self._announce("experiment_end", None)
 
-    def run_part(self, units: Sequence[Unit]) -> None:
-        """Run these units by themselves; one that diverged cannot be rolled back, because a resume cannot lead into a part."""
-        self.run_units(units)
+    def run_part(self) -> None:
+        """Run the units by themselves; one that diverged cannot be rolled back, because a resume cannot lead into a part."""
+        self.run_units(self.units)
         self.look()
 
     def run_units(self, units: Sequence[Unit], above: str = "") -> None:
@@ -151,8 +155,8 @@ class Execution:
         else:
             self._settle()
             self.entered.append(path)
-            if path in self._sessions:
-                self._sessions[path].policy.reset()
+            if path in self.sessions:
+                self.sessions[path].policy.reset()
             self._loop = Training(self, phase, path, self.sources[path])
             self._loop.start()
         self._loop.run()
@@ -197,17 +201,36 @@ class Execution:
         self.entered.remove(path)
         self.done.append(path)
 
-    def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
-        """Call this hook of the experiment's callbacks and these, in their order."""
-        self.moment_now = context.moment
+    def call(
+        self,
+        hook: str,
+        path: str | None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        stop_reason: str | None = None,
+    ) -> Context:
+        """Call this hook of the callbacks of the experiment and of the unit at this path; returns what they got."""
+        self.moment_now = self.moment(hook, path, epoch=epoch, batch=batch)
+        context = self._context(self.moment_now, metrics=dict(metrics or {}), stop_reason=stop_reason)
         self._hooks.prepare(hook)
-        for callback in in_order([*self._experiment.callbacks, *callbacks]):
+        for callback in self._callbacks_at(path):
             getattr(callback, f"on_{hook}")(context)
+        return context
+
+    def _callbacks_at(self, path: str | None) -> list[Callback]:
+        own = getattr(self._by_path.get(path or EXPERIMENT), "callbacks", ())
+        return in_order([*self.experiment.callbacks, *own])
+
+    def _context(self, moment: Moment, **facts: Any) -> Context:
+        graph, results = self.experiment.graph, self.results
+        return Context(experiment=self.experiment.label, moment=moment, graph=graph, results=results, **facts)
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
         """Count this hook in every policy that names it, then save where one is due."""
         self.moment_now = moment
-        own = dict.fromkeys([self._sessions.get(moment.phase or EXPERIMENT), self._sessions.get(EXPERIMENT)])
+        own = dict.fromkeys([self.sessions.get(moment.phase or EXPERIMENT), self.sessions.get(EXPERIMENT)])
         self._hooks.announce(
             moment,
             [session for session in own if session is not None],
@@ -215,7 +238,7 @@ class Execution:
             ahead=self.ahead,
             metrics={name: float(value) for name, value in metrics.items()},
             losses=self._losses(moment),
-            watching=[*self._sessions.values()],
+            watching=[*self.sessions.values()],
         )
 
     @contextmanager
@@ -224,7 +247,7 @@ class Execution:
         if self.directory is None:
             yield
             return
-        with self.directory.calls.heeding([session.policy for session in self._sessions.values()]):
+        with self.directory.calls.heeding([session.policy for session in self.sessions.values()]):
             yield
             self.directory.writer.wait()
 
@@ -234,77 +257,43 @@ class Execution:
 
         If it raises, and a policy says so, the run is saved as it was before.
         """
-        sessions = [self._sessions.get(path) for path in (loop.path, EXPERIMENT)]
-        session = next((one for one in sessions if one and one.policy.save_on_exception), None)
-        if session is None:
+        own = [one for path in (loop.path, EXPERIMENT) if (one := self.sessions.get(path))]
+        with self._hooks.at_rest(own, self.moment_now, self.parts, lambda: {"phase": loop.get_state()}):
             yield
-            return
-        kept = {"phase": loop.get_state(), "random": rng.capture_state()}
-        try:
-            yield
-        except Exception as err:
-            self._hooks.last_step.forget()
-            session.rescue(
-                *(self.moment_now, err, lambda: self.parts() | kept), metrics={}, streams=kept["random"]
-            )
-            raise
 
     def _losses(self, moment: Moment) -> list[str]:
         """The names of the losses of the phase at this moment, trained and validated on."""
-        unit = dict(walk(self._experiment.units)).get(moment.phase or EXPERIMENT)
-        labels = [loss.label for loss in getattr(unit, "losses", ())]
+        losses = getattr(self._by_path.get(moment.phase or EXPERIMENT), "losses", ())
+        labels = [loss.label for loss in losses]
         return [*labels, *(f"val_{label}" for label in labels)]
 
     def look(self) -> None:
         """At the end of the plan: raise DivergenceError if what was saved last is not finite."""
-        self._hooks.look_at_end([*self._sessions.values()], self.moment_now)
+        self._hooks.look_at_end([*self.sessions.values()], self.moment_now)
 
     def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
         """Forget the position of this run: that of a checkpoint is about to be restored."""
         self.sources, self._loop, self._reopened = sources, None, None
 
-    def tell_rollback(self, units: Sequence[Unit]) -> None:
-        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues."""
-        assert self.resumption is not None
-        moment = self.resumption.report.record.moment
-        context = Context(
-            experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
-        )
-        own = getattr(dict(walk(units)).get(moment.phase or EXPERIMENT), "callbacks", ())
-        for callback in in_order([*self._experiment.callbacks, *own]):
+    def tell_rollback(self, moment: Moment) -> None:
+        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues from `moment`."""
+        context = self._context(moment)
+        for callback in self._callbacks_at(moment.phase):
             callback.on_rollback(context)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
-        context = Context(
-            experiment=self.label,
-            moment=self.moment(hook, path),
-            graph=self._experiment.graph,
-            metrics=dict(metrics or {}),
-            results=self.results,
-        )
-        self.call(hook, context)
+        context = self.call(hook, path, metrics=metrics)
         self.save_if_due(context.moment, context.metrics)
 
-    def fail(self, error: BaseException, units: Sequence[Unit]) -> None:
+    def fail(self, error: BaseException) -> None:
         """The run has ended with this exception: record it in the results, and tell the callbacks."""
         path = self.moment_now.phase
         self.results.status = "failed"
         if path is not None and path in self.results:
             self.results[path].finish("failed", f"{type(error).__name__}: {error}")
-        context = Context(
-            experiment=self.label,
-            moment=self.moment_now,
-            graph=self._experiment.graph,
-            results=self.results,
-            exception=error,
-        )
-        if self.directory is not None and any(
-            session.policy.save_on_exception for session in self._sessions.values()
-        ):
-            self._hooks.last_step.rescue(error)
-            self.directory.tell_loss()
-        own = getattr(dict(walk(units)).get(path or EXPERIMENT), "callbacks", ())
-        for callback in in_order([*self._experiment.callbacks, *own]):
+        context = self._context(self.moment_now, exception=error)
+        self._hooks.rescue(error, [*self.sessions.values()])
+        for callback in self._callbacks_at(path):
             callback.on_exception(context)
 
     def leave(self) -> None:
@@ -322,7 +311,7 @@ class Execution:
     @property
     def excluded(self) -> tuple[str, ...]:
         """What the policies of this run leave out of its checkpoints: patterns of state paths."""
-        patterns = (pattern for session in self._sessions.values() for pattern in session.policy.exclude)
+        patterns = (pattern for session in self.sessions.values() for pattern in session.policy.exclude)
         return tuple(dict.fromkeys(patterns))
 
     def ahead(self) -> Ahead:
@@ -337,11 +326,11 @@ class Execution:
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
-        parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
+        parts: dict[str, Any] = {} if self.experiment.graph is None else {"model_graph": self.graph}
         return parts | {
             "run": {
                 "id": self.run,
-                "label": self.label,
+                "label": self.experiment.label,
                 "step": self.step,
                 "streams_at_start": self._streams_at_start,
                 "options": self.options,
@@ -349,7 +338,7 @@ class Execution:
                 "entered": list(self.entered),
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
             },
-            "plan": self._experiment.describe_plan(self.sources),
+            "plan": self.experiment.describe_plan(self.sources),
             "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
             "results": self.results.get_state(),
             "callbacks": {
@@ -357,8 +346,8 @@ class Execution:
                 for path, callbacks in self._callbacks_ahead().items()
             },
             "data": {path: self.sources[path].get_state() for path in self.sources if self._is_ahead(path)},
-            "counters": {path: session.policy.get_counters() for path, session in self._sessions.items()},
-            "history": [entry.get_state() for entry in self._experiment.history],
+            "counters": {path: session.policy.get_counters() for path, session in self.sessions.items()},
+            "history": [entry.get_state() for entry in self.experiment.history],
             "random": rng.capture_state(),
         }
 
@@ -367,11 +356,11 @@ class Execution:
 
         Random states from which nothing was drawn are left out too: their seeds are arbitrary.
         """
-        parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
+        parts: dict[str, Any] = {} if self.experiment.graph is None else {"model_graph": self.graph}
         return parts | {
             "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step},
             "results": self.results.get_state(timings=False),
-            "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
+            "callbacks": [callback.get_state() for callback in self.experiment.callbacks],
             "random": streams_used(rng.capture_state(), self._streams_at_start),
         }
 
@@ -389,7 +378,7 @@ class Execution:
             if len(kept) == len(callbacks):  # a phase that had not begun may have new callbacks
                 for callback, each in zip(callbacks, kept, strict=True):
                     callback.set_state(each)
-        plan = self._experiment.describe_plan(self.sources)
+        plan = self.experiment.describe_plan(self.sources)
         for path, kept in saved["data"].items():
             # Its generators: another phase's loader may share them, or have drawn their seed.
             if path in self.sources and plan[path]["data"] == saved["plan"][path]["data"]:
@@ -403,7 +392,7 @@ class Execution:
         Raises:
             PlanMismatchError: their number differs.
         """
-        before, now = len(saved["callbacks"][EXPERIMENT]), len(self._experiment.callbacks)
+        before, now = len(saved["callbacks"][EXPERIMENT]), len(self.experiment.callbacks)
         if before != now:
             raise PlanMismatchError([f"the experiment had {before} callbacks and has {now}"])
 
@@ -411,10 +400,10 @@ class Execution:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""
         ahead = {
             path: unit.callbacks
-            for path, unit in walk(self._experiment.units)
+            for path, unit in walk(self.experiment.units)
             if isinstance(unit, TrainPhase) and self._is_ahead(path)
         }
-        return {EXPERIMENT: self._experiment.callbacks, **ahead}
+        return {EXPERIMENT: self.experiment.callbacks, **ahead}
 
     def _is_ahead(self, path: str) -> bool:
         """Whether this train phase has not begun."""
@@ -428,26 +417,20 @@ class Execution:
                 self.done.remove(above)
                 self.entered.append(above)
 
-    def _differences(self) -> list[str]:
-        if self._loop is None or self.saved_loop is None:
-            return []
-        return self._loop.differences(self.saved_loop)
-
     def _settle(self) -> None:
         """The last act of a resume: random states, and saves that were still due."""
         if self._saved_streams is None:
             return
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
-        if self.resumption is not None:
-            rollbacks = None if self.directory is None else self.directory.rollbacks
-            self.resumption.announce(self.ahead, self._differences, rollbacks)
+        if self.resumption is not None and self.directory is not None:
+            loop, saved = self._loop, self.saved_loop
+            found = [] if loop is None or saved is None else loop.differences(saved)
+            self.resumption.announce(self.ahead, found, self.directory.rollbacks)
         pending, self._hooks.pending = self._hooks.pending, []
-        for reason, moment in pending:
-            if EXPERIMENT in self._sessions:
-                self._sessions[EXPERIMENT].save(
-                    moment, self.parts, reason=reason, metrics={}, ahead=self.ahead
-                )
+        if (own := self.sessions.get(EXPERIMENT)) is not None:
+            for reason, moment in pending:
+                own.save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)
 
 
 def _prefixes(path: str) -> list[str]:

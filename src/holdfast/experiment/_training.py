@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..data import ANOTHER_BATCH, BatchSource
 from ..errors import UsageError
 from ..records import Moment
-from ._callbacks import Callback, Context
+from ._callbacks import Context
 from ._graph import ModelGraph
 from ._loss import Averages, outputs_needed, total_loss
 from ._measuring import measure, num_samples
@@ -28,7 +28,6 @@ from ._results import RunResults
 class Host(Protocol):
     """What a train phase needs of the run that it belongs to."""
 
-    label: str
     step: int
     results: RunResults
     progress: Progress
@@ -36,11 +35,16 @@ class Host(Protocol):
     @property
     def graph(self) -> ModelGraph: ...
 
-    def moment(
-        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
-    ) -> Moment: ...
-
-    def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None: ...
+    def call(
+        self,
+        hook: str,
+        path: str | None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        stop_reason: str | None = None,
+    ) -> Context: ...
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None: ...
 
@@ -176,20 +180,14 @@ class Training:
         batch: int | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        moment = self._run.moment(hook, self.path, epoch=epoch, batch=batch)
-        context = Context(
-            experiment=self._run.label,
-            moment=moment,
-            graph=self._graph,
-            metrics=dict(self._averages.means() if metrics is None else metrics),
-            results=self._run.results,
-            stop_reason=self.stop_reason,
-        )
         if hook == "phase_end":
             self._run.finish_unit(self.path)
-        self._run.call(hook, context, self._phase.callbacks)
+        means = self._averages.means() if metrics is None else metrics
+        context = self._run.call(
+            *(hook, self.path), epoch=epoch, batch=batch, metrics=means, stop_reason=self.stop_reason
+        )
         self.stop_reason = context.stop_reason
-        self._run.save_if_due(moment, context.metrics)
+        self._run.save_if_due(context.moment, context.metrics)
 
     # --- its state --------------------------------------------------------------------------------
 

@@ -7,9 +7,11 @@ of the step, and *obey* a signal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
+from .. import rng
 from ..records import Moment
 from ._directory import ExperimentDirectory
 from ._last_step import LastStep
@@ -90,6 +92,37 @@ class Hooks:
         """
         for session in watching:
             session.watch.look(self._directory, moment, metrics or {}, losses)
+
+    @contextmanager
+    def at_rest(
+        self,
+        sessions: Sequence[Session],
+        moment: Moment,
+        parts: Callable[[], dict[str, Any]],
+        before: Callable[[], dict[str, Any]],
+    ) -> Iterator[None]:
+        """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
+
+        If it raises, and a policy says so, the run is saved as it was. `before`: called at the beginning for those
+        of its `parts` that reading changes.
+        """
+        session = next((one for one in sessions if one.policy.save_on_exception), None)
+        if session is None:
+            yield
+            return
+        kept = {**before(), "random": rng.capture_state()}
+        try:
+            yield
+        except Exception as err:
+            self.last_step.forget()
+            session.rescue(*(moment, err, lambda: parts() | kept), metrics={}, streams=kept["random"])
+            raise
+
+    def rescue(self, error: BaseException, sessions: Sequence[Session]) -> None:
+        """The run has failed: save its last complete step if a policy says so, and say what is lost."""
+        if self._directory is not None and any(one.policy.save_on_exception for one in sessions):
+            self.last_step.rescue(error)
+            self._directory.tell_loss()
 
     def look_at_end(self, watching: Sequence[Session], moment: Moment) -> None:
         """The same once everything is committed, of what was saved last."""

@@ -24,8 +24,8 @@ from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._manual import save_manually
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
-from ._resuming.hyperparameters import PLACES, check_override, merged, options_of, settle
-from ._resuming.options import Resume, Wanted
+from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
+from ._resuming.options import Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
 from ._resuming.saved_state import SavedState
@@ -88,7 +88,6 @@ class Loop:
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
-        self._saved_state: SavedState | None = None  # until the live state has been compared with it
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead = position, ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
@@ -96,21 +95,21 @@ class Loop:
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
-        folder = Path(place(self.policy.directory or directory))
-        directory = place(directory)
-        self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
+        self._folder = folder = Path(place(self.policy.directory or directory))
+        self._directory = ExperimentDirectory(
+            place(directory), self.run, also=[folder], share=share_directory
+        )
         self._session = Session(
             self.policy, "train", self.label, self._directory, folder, untrained=untrained
         )
-        self._folder = folder
         self._hooks = Hooks(self._directory)
         self.policy.reset()
         self._directory.share_with(self.policy.write.trusted)
 
     # --- resuming ---------------------------------------------------------------------------------
 
-    def resume(self, resume: Resume | Wanted | None) -> Mapping[str, Any] | None:
-        """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
+    def resume(self, resume: Resume) -> Mapping[str, Any] | None:
+        """Put the requested checkpoint into the objects; returns the position that was saved, None if from scratch.
 
         The global random states are *not* set: the loop does so with `finish_resume`, once it has
         built its data again, which may draw from them.
@@ -119,23 +118,20 @@ class Loop:
             UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
-            CheckpointNotFoundError, DamagedError: as `resume` of the session.
+            CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
-        resume = Resume(False) if resume is None else Resume.of(resume)
         check_override(resume.overridden, self._options)
         self._asked = resume
-        if resume.wanted is None:
+        if resume.origin is None:
             return None
         found = resume_from(
-            self._directory,
-            resume.wanted,
-            self._load,
-            finite_only=self._session.watch.shuns_infinity,
+            self._directory, resume.origin, self._load, finite_only=self._session.watch.shuns_infinity
         )
         if found is None:
             return None
         self._resumption, saved = found
         self._resumption.add(self._changed)
+        self._resumption.expect(self._saved_state, lambda: self.objects)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -151,14 +147,15 @@ class Loop:
             not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
         ):
             raise PlanMismatchError([_is_no_run(opened.path)])
-        differences = [
+        lacking = [
             f"{path!r} was left out, and no run resumes without it"
             for path in state.all_left_out(tree)
             if path.partition("/")[0] in RESERVED
         ]
-        if differences:
-            raise PlanMismatchError(differences)
-        differences = [f"{name!r} was saved and is not here now" for name in tree if not self._knows(name)]
+        if lacking:
+            raise PlanMismatchError(lacking)
+        known = {*self.objects, *RESERVED}
+        differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
             raise PlanMismatchError([*differences, _WITHOUT])
@@ -168,11 +165,7 @@ class Loop:
                 [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
             )
         restored = state.restore(
-            opened,
-            dict(self.objects),
-            strict=self._asked.strict,
-            verify=verify,
-            keep=self.policy.exclude,
+            *(opened, dict(self.objects)), strict=self._asked.strict, verify=verify, keep=self.policy.exclude
         )
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
@@ -185,22 +178,17 @@ class Loop:
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
         """Options for which the script's values won, a sentence each."""
-        script, schedulers = (
-            self._options,
-            [each for each in self.objects.values() if hasattr(each, "base_lrs")],
-        )
-        if len(then) != len(script):  # strict=False has let another optimizer pass
+        if len(then) != len(self._options):  # strict=False has let another optimizer pass
             return []
-        override = self._asked.overridden
-        self._options = merged(then, script, override)
-        return settle(self._optimizers, schedulers, then=then, script=script, override=override)
+        schedulers = [each for each in self.objects.values() if hasattr(each, "base_lrs")]
+        self._options, overridden = settle(
+            self._optimizers, schedulers, then=then, script=self._options, override=self._asked.overridden
+        )
+        return overridden
 
     @property
     def _optimizers(self) -> list[Any]:
         return [each for each in self.objects.values() if hasattr(each, "param_groups")]
-
-    def _knows(self, name: str) -> bool:
-        return name in self.objects or name in RESERVED
 
     def finish_resume(self, find: Callable[[], Sequence[str]] = lambda: ()) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
@@ -210,9 +198,7 @@ class Loop:
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
-        assert self._saved_state is not None
-        spoiled, self._saved_state = self._saved_state.differences(self.objects), None
-        self._resumption.announce(self._ahead, lambda: [*find(), *spoiled], self._directory.rollbacks)
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -227,14 +213,10 @@ class Loop:
     def roll_back(self, why: DivergenceError) -> Mapping[str, Any]:
         """Put the checkpoint that `why` names into the objects, as `resume` does; returns the position that was saved.
 
-        Afterwards the random states are others than they were (see `session._divergence`).
+        Afterwards the random states are others than they were (see `runtime._divergence`).
         """
-        assert why.newest_finite is not None
-        listed = bundle.look(self._directory.disk, why.newest_finite)
-        if listed is None or listed.record is None:
-            raise why
-        self._directory.rollbacks.begin(why.why, listed.record)
-        saved = self.resume(replace(self._asked, source=listed))
+        aim = self._directory.rollbacks.begin(why, self._directory.disk)
+        saved = self.resume(replace(self._asked, source=aim))
         assert saved is not None
         return saved
 
@@ -282,18 +264,10 @@ class Loop:
 
         If it raises, and the policy says so, the run is saved as it was before.
         """
-        if not self.policy.save_on_exception:
+        with self._hooks.at_rest(
+            [self._session], self.moment, self._parts, lambda: {"run": self._about_run()}
+        ):
             yield
-            return
-        position, streams = self._position(), rng.capture_state()
-        try:
-            yield
-        except Exception as err:
-            parts = self._parts()
-            parts["run"]["position"], parts["random"] = position, streams
-            self._hooks.last_step.forget()
-            self._session.rescue(self.moment, err, lambda: parts, metrics={}, streams=streams)
-            raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the policy says; returns the bundle's path once it is committed.
@@ -323,16 +297,19 @@ class Loop:
         """What a checkpoint of this loop holds, by name; live."""
         return {
             **state.named(self.objects, reserved=RESERVED),
-            "run": {
-                "id": self.run,
-                "label": self.label,
-                "position": self._position(),
-                "counters": self.policy.get_counters(),
-                "streams_at_start": self._streams_at_start,
-                "options": self._options,
-            },
+            "run": self._about_run(),
             "results": self.results.get_state(),
             "random": rng.capture_state(),
+        }
+
+    def _about_run(self) -> dict[str, Any]:
+        return {
+            "id": self.run,
+            "label": self.label,
+            "position": self._position(),
+            "counters": self.policy.get_counters(),
+            "streams_at_start": self._streams_at_start,
+            "options": self._options,
         }
 
     # --- the end ----------------------------------------------------------------------------------
@@ -349,16 +326,13 @@ class Loop:
 
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
-        return state.digest(
-            state.capture(
-                {
-                    **self.objects,
-                    "position": self._position(),
-                    "results": self.results.get_state(),
-                    "random": streams_used(rng.capture_state(), self._streams_at_start),
-                }
-            )
-        )
+        common = {
+            **self.objects,
+            "position": self._position(),
+            "results": self.results.get_state(),
+            "random": streams_used(rng.capture_state(), self._streams_at_start),
+        }
+        return state.digest(state.capture(common))
 
     def wait(self) -> None:
         """Return once everything is committed; raises what a save in the background has raised."""
@@ -373,9 +347,7 @@ class Loop:
                 self.wait()
                 self.look()
         except BaseException as err:
-            if self.policy.save_on_exception:
-                self._hooks.last_step.rescue(err)
-                self._directory.tell_loss()
+            self._hooks.rescue(err, [self._session])
             raise
         finally:
             self._directory.close()

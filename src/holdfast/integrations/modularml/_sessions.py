@@ -17,7 +17,7 @@ from modularml.core.experiment.phases.train_phase import TrainPhase
 from ... import bundle
 from ...policy import Checkpointing, attach_to_experiment, attach_to_training, settle_mode
 from ...records import Moment
-from ...runtime import Ahead, ExperimentDirectory, Hooks, Session, Wanted
+from ...runtime import Ahead, ExperimentDirectory, Hooks, Origin, Session
 from ._graph import memory_state
 from ._policies import IN_EXPERIMENT, IN_PHASES, independent, policy_of
 
@@ -39,7 +39,7 @@ class Settings:
     directory: Path | None = None
     checkpointing: Checkpointing | None = None
     default: Checkpointing | None = None
-    resume: Wanted | None = True
+    resume: Origin | None = True
     share_directory: bool = False
 
 

@@ -89,7 +89,7 @@ def enable(
             directory=None if directory is None else Path(directory),
             checkpointing=checkpointing,
             default=arguments.policy,
-            resume=arguments.resume.wanted,
+            resume=arguments.resume.origin,
             share_directory=share_directory,
         )
     )

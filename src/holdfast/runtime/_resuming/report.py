@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 from ...records import CheckpointRecord
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
+from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
-
-
-def _nothing() -> Sequence[str]:
-    return ()
 
 
 @dataclass(slots=True)
@@ -48,9 +45,14 @@ class ResumeReport:
 
     @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences."""
+        """`"exact"`, or `"not exact: "` and the first of the differences.
+
+        `"not compared yet"` between the restore and the start of training, where what comes next is compared.
+        """
         found = self._findings.differences
-        return f"not exact: {found[0]}" if found else "exact"
+        if found:
+            return f"not exact: {found[0]}"
+        return "exact" if self._findings.is_announced else "not compared yet"
 
 
 @final
@@ -67,27 +69,42 @@ class Resumption:
     ) -> None:
         self._findings = _Findings(list(dict.fromkeys(context)))
         self._told: list[object] = []
+        self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self._findings)
+
+    def expect(self, saved: SavedState, live: Callable[[], Mapping[str, Any]]) -> None:
+        """Let `announce` compare the live state with what the checkpoint holds."""
+        self._expected = saved, live
 
     def announce(
         self,
         ahead: Callable[[], Ahead],
-        find: Callable[[], Sequence[str]] = _nothing,
+        found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `find`: what else the training loop or its framework finds different. A rollback that is due then seeds the
+        `found`: what else the training loop or its framework finds different. A rollback that is due then seeds the
         random states anew, which no longer are what they were.
         """
         record = self.report.record
-        found = [*find(), *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
+        found = [
+            *self._spoiled(),
+            *found,
+            *ahead_differences(record.details.get("next"), fingerprint_of(ahead())),
+        ]
         if rollbacks is not None and rollbacks.reseed(record.run):
             found.append(rollbacks.sentence)
         self.add(found)
         self._findings.is_announced = True
         level = logging.WARNING if self._findings.differences else logging.INFO
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+
+    def _spoiled(self) -> list[str]:
+        if self._expected is None:
+            return []
+        (saved, live), self._expected = self._expected, None
+        return saved.differences(live())
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
