@@ -131,7 +131,6 @@ class Loop:
             return None
         self._resumption, saved = found
         self._resumption.add(self._changed)
-        self._resumption.expect(self._saved_state, lambda: self.objects)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -190,14 +189,19 @@ class Loop:
     def _optimizers(self) -> list[Any]:
         return [each for each in self.objects.values() if hasattr(each, "param_groups")]
 
-    def finish_resume(self, find: Callable[[], Sequence[str]] = lambda: ()) -> None:
+    def finish_resume(
+        self, find: Callable[[], Sequence[str]] = lambda: (), *, is_loaded: bool = True
+    ) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
 
-        What comes next is compared with what should; `find` says what else the loop finds different. From now on
-        `last_resume.verdict` is known, and it is in the log.
+        What comes next is compared with what should, and the live objects with what was saved, unless they are loaded
+        only later (`is_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
+        known, and it is in the log.
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
+        if is_loaded:
+            self._resumption.expect(self._saved_state, lambda: self.objects)
         self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
 
     def add_differences(self, found: Sequence[str]) -> None:
