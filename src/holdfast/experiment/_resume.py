@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError, UsageError
-from ..runtime import Origin, Resumption, check_override, resume_from, settle
+from ..runtime import PLACES, Origin, Resumption, SavedState, check_override, resume_from, settle
 from . import _plan
 from ._phases import TrainPhase, walk
 from ._saving import EXPERIMENT
@@ -36,21 +36,22 @@ def load(
     if directory is None:
         raise UsageError(f"experiment {experiment.label!r} has no directory to resume from: pass directory=")
     plan = experiment.describe_plan(execution.sources)
-    overridden: list[str] = []
     found = resume_from(
         *(directory, origin),
-        lambda opened, verify: _load(execution, opened, plan, override, verify, overridden),
+        lambda opened, verify: _load(execution, opened, plan, override, verify),
         finite_only=any(each.watch.shuns_infinity for each in sessions.values()),
     )
     if found is None:
         return None
-    resumption, saved = found
+    resumption, (saved, overridden, graph) = found
     resumption.add([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
+    if graph is not None:
+        resumption.expect(graph, lambda: {"model_graph": experiment.graph})
     own = directory.own()
     for path, session in sessions.items():
         session.resume(saved["counters"].get(path, {}), own, resumption.report.record)
     execution.resumption = resumption
-    return found
+    return resumption, saved
 
 
 def _load(
@@ -59,11 +60,12 @@ def _load(
     plan: Mapping[str, Mapping[str, Any]],
     override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
-    overridden: list[str],
-) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """What was saved, except for the graph, and the paths of what was left out of it."""
+) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None], Sequence[str]]:
+    """What was saved, the options that were overridden, the graph as it was saved, and the paths of what it left out."""
     saved = read(opened)
     kept: Sequence[str] = ()
+    overridden: Sequence[str] = ()
+    saved_graph = None
     check_owner(execution, opened, saved)
     run, loop, graph = saved["run"], saved["phase"], execution.experiment.graph
     epoch = loop["epoch"] + loop["in_epoch"] if loop else 0
@@ -78,12 +80,13 @@ def _load(
         kept = restored.kept
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         if override is not None:
-            execution.options, overridden[:] = settle(
+            execution.options, overridden = settle(
                 graph.optimizers, schedulers, then=run["options"], script=script, override=override
             )
+        saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
     _reopen(execution)
-    return saved, kept
+    return (saved, overridden, saved_graph), kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:

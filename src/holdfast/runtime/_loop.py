@@ -23,10 +23,11 @@ from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
-from ._resuming.hyperparameters import check_override, options_of, settle
+from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._resuming.saved_state import SavedState
 from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
@@ -168,7 +169,10 @@ class Loop:
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
-        self._changed = [*differences, *skipped, *self._settled(saved["run"]["options"])]
+        settled = self._settled(saved["run"]["options"])
+        self._changed = [*differences, *skipped, *settled]
+        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
+        self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
         return saved, restored.kept
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -185,14 +189,19 @@ class Loop:
     def _optimizers(self) -> list[Any]:
         return [each for each in self.objects.values() if hasattr(each, "param_groups")]
 
-    def finish_resume(self, find: Callable[[], Sequence[str]] = lambda: ()) -> None:
+    def finish_resume(
+        self, find: Callable[[], Sequence[str]] = lambda: (), *, is_loaded: bool = True
+    ) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
 
-        What comes next is compared with what should; `find` says what else the loop finds different. From now on
-        `last_resume.verdict` is known, and it is in the log.
+        What comes next is compared with what should, and the live objects with what was saved, unless they are loaded
+        only later (`is_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
+        known, and it is in the log.
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
+        if is_loaded:
+            self._resumption.expect(self._saved_state, lambda: self.objects)
         self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
 
     def add_differences(self, found: Sequence[str]) -> None:

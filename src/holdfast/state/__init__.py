@@ -6,10 +6,12 @@ from ._buffers import Buffers as Buffers
 from ._digest import digest as digest
 from ._exclude import all_left_out as all_left_out
 from ._exclude import all_thinned as all_thinned
+from ._exclude import is_left_out as is_left_out
 from ._exclude import without_optimizers as without_optimizers
 from ._fit import Fit as Fit
 from ._fit import Make as Make
-from ._kinds import is_same_kind as is_same_kind
+from ._kinds import is_same as is_same
+from ._kinds import nodes as nodes
 from ._lazy import LazySnapshot as LazySnapshot
 from ._lazy import capture_lazily as capture_lazily
 from ._live import Gate as Gate
@@ -47,9 +49,11 @@ __all__ = [
     "entries",
     "find",
     "in_optimizers",
-    "is_same_kind",
+    "is_left_out",
+    "is_same",
     "look",
     "named",
+    "nodes",
     "rebuild",
     "register_adapter",
     "restore",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...errors import UsageError
 
 Options = Sequence[Mapping[str, Any]]
 """Of each group of each optimizer, in order."""
+PLACES: Final = ["**/param_groups", "**/base_lrs"]
+"""Where a state has what `settle` changes, as patterns of paths."""
 
 
 def options_of(optimizers: Sequence[Any]) -> list[dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 from ...records import CheckpointRecord
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
+from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
 
@@ -62,7 +63,12 @@ class Resumption:
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
         self.is_announced = False
         self._told: list[object] = []
+        self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self)
+
+    def expect(self, saved: SavedState, live: Callable[[], Mapping[str, Any]]) -> None:
+        """Let `announce` compare the live state with what the checkpoint holds."""
+        self._expected = saved, live
 
     def announce(
         self,
@@ -76,13 +82,23 @@ class Resumption:
         random states anew, which no longer are what they were.
         """
         record = self.report.record
-        found = [*found, *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
+        found = [
+            *found,
+            *self._spoiled(),
+            *ahead_differences(record.details.get("next"), fingerprint_of(ahead())),
+        ]
         if rollbacks is not None and (sentence := rollbacks.reseed(record.run)) is not None:
             found.append(sentence)
         self.add(found)
         self.is_announced = True
         level = logging.WARNING if self.differences else logging.INFO
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+
+    def _spoiled(self) -> list[str]:
+        if self._expected is None:
+            return []
+        (saved, live), self._expected = self._expected, None
+        return saved.differences(live())
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
