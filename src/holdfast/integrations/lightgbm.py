@@ -84,13 +84,7 @@ def train(
         SaveError: a save failed.
     """
     arguments = ABILITIES.check(
-        directory,
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(

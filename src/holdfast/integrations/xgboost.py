@@ -77,13 +77,7 @@ def train(
         callbacks = [*callbacks, stopping[-1]]
     saves = _Saves()
     arguments = ABILITIES.check(
-        directory,
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     rounds = saves.rounds = Rounds(
         arguments,

@@ -84,13 +84,7 @@ def hold(
         )
     place = directory or accelerator.project_dir
     arguments = ABILITIES.check(
-        place or "",
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        place or "", checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     if place is None and (checkpointing, resume, label, share_directory, on_rollback) != _DEFAULTS:
         raise UsageError(f"these arguments are for a run, and a run needs a directory: {_ENTER}")
@@ -126,18 +120,8 @@ class Held:
             raise UsageError(f"a run needs a directory: {_ENTER}")
         if self._run is not None:
             raise UsageError("the run of this accelerator has begun already")
-        given = self._arguments
-        run = Run(
-            given.directory,
-            self.parts,
-            checkpointing=given.policy,
-            resume=given.resume,
-            label=given.label,
-            share_directory=given.share_directory,
-            on_rollback=given.on_rollback,
-        )
-        run.__enter__()
-        self._run = run
+        run = self._arguments.run(self.parts)
+        self._run = run.__enter__()
         return run
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:

@@ -79,13 +79,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._arguments = ABILITIES.check(
-            directory,
-            checkpointing=checkpointing,
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
         )
         self._loop: Loop | None = None
 
@@ -122,7 +116,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             with callbacks.expecting():
                 self._saved = loop.resume(self._arguments.resume)
             self._skipping = Skipping(model, self._let_go)
-            tell_of_errors(listed, iterator, self._let_go)
+            tell_of_errors(model, listed, iterator, self._let_go, until=self._stack)
             if self._saved is None:
                 self._announce("phase_start")
                 return
@@ -194,7 +188,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
 
     def _let_go(self, error: BaseException | None = None) -> None:
-        """The fit has ended by an exception. Not seen are those of a step of validation, and of Keras itself."""
+        """The fit has ended by an exception. Not seen are those of Keras itself between two steps."""
         error = error or RuntimeError("the training has ended by an exception")
         try:
             self._stack.__exit__(type(error), error, error.__traceback__)

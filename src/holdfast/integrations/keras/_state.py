@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias, final
 
 import keras
@@ -81,8 +81,10 @@ def exactness_of(iterator: Any) -> str:
     return f"exact if the data of an epoch depend on nothing but the random states at its start ({kind})"
 
 
-def tell_of_errors(listed: Any, iterator: Any, on_error: OnError) -> None:
-    """Let `on_error` know what a callback of the list raises, and what reading the data raises: fit tells nobody."""
+def tell_of_errors(model: Any, listed: Any, iterator: Any, on_error: OnError, until: ExitStack) -> None:
+    """Let `on_error` know what a callback of the list, the data, and a validation raise: fit tells nobody."""
+    vars(model)["evaluate"] = _telling(on_error)(model.evaluate)
+    until.callback(vars(model).pop, "evaluate", None)
     for hook in filter(re.compile("on_(train|epoch|test)_").match, dir(listed)):
         setattr(listed, hook, _telling(on_error)(getattr(listed, hook)))
     read = iterator._get_iterator

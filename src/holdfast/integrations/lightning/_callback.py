@@ -24,7 +24,7 @@ from ...runtime.torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
 from .._common.loader_proxy import HeldLoader
-from .._common.processes import Processes
+from .._common.processes import Processes, leaving_signals_to_process_0, watched_handlers
 from .._common.reporting import Reporting
 from . import _changes as changes
 from . import _trainer as trainers
@@ -74,13 +74,7 @@ class HoldfastCallback(Reporting, Checkpoint):
         on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
         self._given = trainers.ABILITIES.check(
-            directory,
-            checkpointing=checkpointing,
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
         )
         self._policy = self._given.policy
         self._has_rolled_back = False  # and has not resumed yet
@@ -114,7 +108,10 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._is_saving = False
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
-        if trainer.is_global_zero:
+        self._handlers_before = watched_handlers(self._policy)
+        if not trainer.is_global_zero:
+            self._stack.enter_context(leaving_signals_to_process_0(self._policy))
+        else:
             self._loop = self._given.loop(
                 {"lightning": self._parts}, self._get_position, untrained=("lightning/trainer/**",)
             )
@@ -161,16 +158,14 @@ class HoldfastCallback(Reporting, Checkpoint):
     def _register_handlers(self, register: Callable[[], None]) -> None:
         """Let Lightning watch signals, but for those that the policy watches: it would end a step in its middle.
 
-        Process 0 decides what to do about them, the others wait for its word.
+        At its end, which comes after ours, it puts back what it has found: that must not be our handlers.
         """
-        watched = {each: signal.getsignal(each) for each in self._policy.signals}
-        if self._policy.save_on_exception:
-            watched[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        ours = watched_handlers(self._policy)
         register()
-        for number, ours in watched.items():
-            if self._loop is None:
-                self._stack.callback(signal.signal, number, ours)
-            signal.signal(number, (lambda *_: None) if self._loop is None else ours)
+        connector: Any = self._trainer._signal_connector
+        connector._original_handlers |= self._handlers_before
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
     def _run(self, run: Callable[[], None]) -> None:
         """The fit loop; again from a checkpoint, if what it trains has diverged and the policy says so."""

@@ -22,6 +22,7 @@ from ...runtime import Loop, Resume
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
+from .._common.processes import leaving_signals_to_process_0
 from .._common.reporting import Reporting
 from ..accelerate import _loaders as loaders
 from . import _state as trainers
@@ -64,12 +65,12 @@ def hold(
         trainer,
         trainers.ABILITIES.check(
             directory or trainer.args.output_dir or ".",
-            checkpointing=checkpointing or trainers.policy_of(trainer),
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            checkpointing or trainers.policy_of(trainer),
+            resume,
+            label,
+            allow_reread,
+            share_directory,
+            on_rollback,
         ),
     )
     trainer.add_callback(callback)
@@ -133,7 +134,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._given: Mapping[str, Any] | None = None
         self._processes = trainers.processes_of(self._trainer)
         if not self._trainer.is_world_process_zero():
-            with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._policy):
+            with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
                     with open_checkpoint(path) as checkpoint:
                         self._given, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -96,20 +95,6 @@ def processes_of(trainer: Any) -> Processes:
 def broadcast(value: Any) -> Any:
     """In each process what process 0 has passed."""
     return broadcast_object_list([value])[0]
-
-
-@contextmanager
-def leaving_signals_to_process_0(policy: Checkpointing) -> Iterator[None]:
-    """What the policy watches, process 0 hears and decides; the others do what it says."""
-    watched = [*policy.signals]
-    if policy.save_on_exception:
-        watched.append(signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: None) for number in watched}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
