@@ -15,14 +15,12 @@ from modularml.core.topology.model_graph import ModelGraph
 
 from . import _manual as manual
 from ._graph import in_order
-from ._holds import active
+from ._holds import active, if_held
+from ._run import Held
 
 
-def _train_step(original: Any, self: Any, ctx: Any, *args: Any, **options: Any) -> Any:
-    held = active()
-    if held is None:
-        return original(self, ctx, *args, **options)
-    return held.train_step(lambda: original(self, ctx, *args, **options), ctx)
+def _train_step(held: Held, call: Any, self: Any, ctx: Any, *args: Any, **options: Any) -> Any:
+    return held.train_step(call, ctx)
 
 
 def _set_state(original: Any, self: Any, state: dict[str, Any]) -> None:
@@ -70,7 +68,7 @@ def _array(tensor: torch.Tensor) -> Any:
 
 
 SEAMS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
-    (ModelGraph, "train_step", _train_step),
+    (ModelGraph, "train_step", if_held(_train_step, active)),
     (ModelGraph, "set_state", _set_state),
     (ModelGraph, "_select_optimizer_parameters", _select_parameters),
     (ModelGraph, "save_checkpoint", _save_graph),

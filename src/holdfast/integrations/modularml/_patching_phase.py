@@ -12,24 +12,21 @@ from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
 from ...policy import Checkpointing
-from ._holds import active, held_by
+from ._holds import active, held_by, if_held
 from ._policies import policy_of
+from ._run import Held
 
 THEIR_NAMES = {"mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"}
 """What a config of theirs says."""
 
 
-def _iterate(original: Any, self: Any, *, results: Any = None, **options: Any) -> Any:
-    held = active()
-    if held is not None:
-        held.enter_loop(self, results)
-    return original(self, results=results, **options)
+def _iterate(held: Held, call: Any, self: Any, *, results: Any = None, **options: Any) -> Any:
+    held.enter_loop(self, results)
+    return call()
 
 
-def _build_samplers(original: Any, self: Any, **options: Any) -> Any:
-    executions = original(self, **options)
-    held = active()
-    return executions if held is None else held.note_batches(self, executions)
+def _build_samplers(held: Held, call: Any, self: Any, **options: Any) -> Any:
+    return held.note_batches(self, call())
 
 
 def _invoke(
@@ -59,8 +56,8 @@ def _never(original: Any, self: Any, phase: Any) -> bool:
 
 
 SEAMS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
-    (TrainPhase, "iter_execution", _iterate),
-    (TrainPhase, "_build_sampler_executions", _build_samplers),
+    (TrainPhase, "iter_execution", if_held(_iterate, active)),
+    (TrainPhase, "_build_sampler_executions", if_held(_build_samplers, active)),
     (TrainPhase, "_invoke_checkpointing", _invoke),
     (Theirs, "__init__", _construct),
     (Theirs, "from_config", _from_config),
