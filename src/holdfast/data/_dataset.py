@@ -11,6 +11,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from ..errors import UsageError
+from ._batch import namer
 from ._order import order
 
 _CHUNK_BYTES = 64 * 2**20
@@ -130,17 +131,11 @@ class Dataset:
             columns = tuple(map(str, frame.columns))
             frame = frame.set_axis(columns, axis=1)
         wanted = {name: name for name in columns} | arrays
-        missing = {
-            part for parts in wanted.values() for part in ([parts] if isinstance(parts, str) else parts)
-        } - set(frame.columns)
-        if missing:
+        chosen = {name: part if isinstance(part, str) else list(part) for name, part in wanted.items()}
+        named = {each for part in chosen.values() for each in ([part] if isinstance(part, str) else part)}
+        if missing := named - set(frame.columns):
             raise UsageError(f"the frame has no columns {sorted(missing)}")
-        return cls(
-            {
-                name: frame[part if isinstance(part, str) else list(part)].to_numpy()
-                for name, part in wanted.items()
-            }
-        )
+        return cls({name: frame[part].to_numpy() for name, part in chosen.items()})
 
     @classmethod
     def from_torch(cls, dataset: Any, columns: Sequence[str] = ("x", "y")) -> Dataset:
@@ -150,8 +145,6 @@ class Dataset:
             columns: names for the items of a sample, in order; a sample that is a dict keeps its keys.
         """
         from torch.utils.data import default_collate
-
-        from ._batch import namer
 
         samples = default_collate([dataset[index] for index in range(len(dataset))])
         return cls(namer(None if isinstance(samples, Mapping) else columns)(samples))

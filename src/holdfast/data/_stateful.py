@@ -33,9 +33,7 @@ class StatefulBatches:
 
     @property
     def exactness(self) -> str:
-        if (
-            said := getattr(self._loader, "exactness", "exact")
-        ) != "exact":  # one of ours, around another source
+        if (said := getattr(self._loader, "exactness", "exact")) != "exact":  # one of ours, around another
             return said
         if any(loses_its_buffer(part) for part in (self._loader, getattr(self._loader, "dataset", None))):
             return (
@@ -66,9 +64,8 @@ class StatefulBatches:
     def get_state(self) -> dict[str, Any]:
         state = self._position.to_state(_KIND)
         if self._position.epoch is not None:
-            state["loader"] = copy.deepcopy(
-                self._loader.state_dict()
-            )  # it may share objects that the loader still changes
+            # Copied: it may share objects that the loader still changes.
+            state["loader"] = copy.deepcopy(self._loader.state_dict())
         return state | {"generators": self._generators.get_state(self._position.batch)}
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
@@ -105,9 +102,6 @@ def loses_its_buffer(data: Any) -> bool:
         part = waiting.pop()
         if type(part).__name__ == "BufferShuffledExamplesIterable":
             return True
-        waiting += [
-            inner
-            for inner in (getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ()))
-            if inner is not None
-        ]
+        inner = (getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ()))
+        waiting += [each for each in inner if each is not None]
     return False

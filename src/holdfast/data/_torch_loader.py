@@ -26,11 +26,8 @@ from ._source import Position
 from ._workers import Made, Streams, WorkerStreams
 
 _KIND = "torch DataLoader"
-_TORCH_SAMPLERS = (
-    "torch.utils.data",
-    "torchdata.",
-    "holdfast.",
-)  # draw at their start, or from a generator of their own
+# They draw at their start, or from a generator of their own.
+_TORCH_SAMPLERS = ("torch.utils.data", "torchdata.", "holdfast.")
 
 
 @final
@@ -225,9 +222,8 @@ class TorchLoaderBatches:
         if self._workers is not None:
             twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin
-        self._warm = (
-            False  # whether persistent workers already run: their iterator is then reset, not created
-        )
+        # Whether persistent workers already run: their iterator is then reset, not created.
+        self._warm = False
 
     def _iterator(self) -> Iterator[Any]:
         """The copy's iterator. Workers that outlive it end with this source.

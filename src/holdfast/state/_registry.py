@@ -103,9 +103,7 @@ def _load_present() -> None:
 
 
 def _load(file: str) -> None:
-    with (
-        rng.preserved()
-    ):  # some packages draw while they are imported, and a save must not change random states
+    with rng.preserved():  # some packages draw while they are imported; a save must not change random states
         _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
     _by_type.clear()
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import Final
 
 from .. import paths
-from ..records import PLAIN, Alias, Node, Object, leaves
+from ..records import Alias, Node, Object, leaves, leaves_and_aliases
 
 COLLECTION: Final = "collection"
 """The adapter of OrderedDicts, deques and the like; their states are plain dicts and lists."""
@@ -67,17 +67,7 @@ def contents(node: Node) -> Node:
 
 def aliased(node: Node) -> Iterator[str]:
     """The paths that the aliases in `node` lead to."""
-    waiting = [node]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, Alias):
-            yield found.path
-        elif isinstance(found, Object):
-            waiting.append(found.state)
-        elif isinstance(found, dict):
-            waiting += [value for value in found.values() if type(value) not in PLAIN]
-        elif isinstance(found, list | tuple):
-            waiting += [value for value in found if type(value) not in PLAIN]
+    return (each.path for each in leaves_and_aliases(node) if isinstance(each, Alias))
 
 
 def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
