@@ -91,7 +91,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         listed, iterator = frames_of_fit(model)
         others = [each for each in listed.callbacks if each is not self and not isinstance(each, First)]
         # A new list, for the old one is being gone through: from now on we see what all others have done.
-        listed.callbacks = [First(self._before_epoch, self._before_end), *others, self]
+        first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
+        listed.callbacks = [first, *others, self]
         self._siblings = Siblings(others)
         self._exactness = exactness_of(iterator)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
@@ -129,7 +130,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             self._stack.__exit__(type(err), err, err.__traceback__)
             raise
 
-    def _before_epoch(self, epoch: int) -> None:
+    def _before_epoch(self, epoch: int, logs: Any = None) -> None:
         self._model._initial_epoch = None  # it is for one fit
         if self._saved is not None and self._saved["at"] in _BETWEEN:
             self._finish_resume()
@@ -171,7 +172,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._epoch, self._batch = epoch + 1, 0
         self._announce("epoch_end", epoch=epoch)
 
-    def _before_end(self) -> None:
+    def _before_end(self, logs: Any = None) -> None:
         self._model._initial_epoch = None
         if self._saved is not None and self._saved["at"] != "phase_end":
             self._finish_resume()  # there was nothing left to train

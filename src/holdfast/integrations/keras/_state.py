@@ -158,18 +158,8 @@ class Skipping:
 
 
 @final
-class First(keras.callbacks.Callback):
-    """Called before all others, when an epoch begins and when training ends."""
-
-    def __init__(self, before_epoch: Callable[[int], None], before_end: Callable[[], None]) -> None:
-        super().__init__()
-        self._before_epoch, self._before_end = before_epoch, before_end
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._before_epoch(epoch)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self._before_end()
+class First(keras.callbacks.LambdaCallback):
+    """Called before all others."""
 
 
 @final

@@ -16,16 +16,15 @@ from lightning.pytorch.trainer import call
 from ... import rng
 from ...checkpoint import Place, find
 from ...checkpoint import open as open_checkpoint
-from ...data import ANOTHER_BATCH
-from ...errors import DivergenceError, PlanMismatchError, UsageError
+from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
 from ...runtime.torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
+from .._common.held_training import HeldTraining, check_number, differences
 from .._common.loader_proxy import HeldLoader
 from .._common.processes import Processes, leaving_signals_to_process_0, watched_handlers
-from .._common.reporting import Reporting
 from . import _changes as changes
 from . import _trainer as trainers
 from ._io import BundleReader, HoldfastCheckpointIO
@@ -36,7 +35,7 @@ _STARTS = ("phase_start", "epoch_start", "batch_start")
 
 
 @final
-class HoldfastCallback(Reporting, Checkpoint):
+class HoldfastCallback(HeldTraining, Checkpoint):
     """Saves a Lightning run by a policy, and resumes from what it saved.
 
     `fit` resumes from the newest complete checkpoint of `directory`, or from scratch if there is none;
@@ -77,7 +76,6 @@ class HoldfastCallback(Reporting, Checkpoint):
             directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
         )
         self._policy = self._given.policy
-        self._has_rolled_back = False  # and has not resumed yet
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
 
@@ -93,11 +91,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves unsharded ones: "
                 "use one device or DDP."
             )
-        if trainer.world_size > 1 and self._policy.rolls_back:
-            raise UsageError(
-                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
-                "diverges, and start again; fit resumes from the newest checkpoint that was finite."
-            )
+        self._check_rollback(trainer.world_size)
         self._trainer, self._module = trainer, pl_module
         self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
         self._within: Within = "start"
@@ -105,7 +99,6 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._epoch: int | None = None
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
-        self._is_saving = False
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
@@ -246,18 +239,10 @@ class HoldfastCallback(Reporting, Checkpoint):
             self._announce("phase_end")
 
     def _announce(self, hook: str, batch: int | None = None) -> None:
-        """Save if process 0 says so, with what the others have; leave if it leaves."""
         if hook in _STARTS and hook not in self._policy.save_on:
             return
-        if self._loop is None:
-            self._processes.follow(self._get_own)
-            return
-        self._is_saving = True
-        metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
-        step = self._trainer.global_step
-        with self._processes.leading():
-            self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
-        self._is_saving = False
+        metrics = trainers.numbers(self._trainer) if self._loop is not None and self._is_worth(hook) else {}
+        self._tell(hook, epoch=self._epoch, batch=batch, step=self._trainer.global_step, metrics=metrics)
 
     def _is_worth(self, hook: str) -> bool:
         """Whether to wait for a device for the sake of metrics: at each batch that is saved, and no other."""
@@ -359,10 +344,7 @@ class HoldfastCallback(Reporting, Checkpoint):
 
     def _own_part(self, saved: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Of what was saved at `path`, what concerns this process."""
-        if saved["world_size"] != self._trainer.world_size:
-            raise PlanMismatchError(
-                [f"{path} is of {saved['world_size']} processes, and here are {self._trainer.world_size}"]
-            )
+        check_number(saved["world_size"], self._trainer.world_size, path)
         rank = self._trainer.global_rank
         own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
         return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
@@ -387,22 +369,16 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
         if self._loop is not None:
-            self._loop.finish_resume(lambda: self._differences(saved))
+            self._finish_loop(lambda: self._differences(saved))
         else:
             rng.restore_state(saved["own"]["random"])
-        if self._has_rolled_back:
-            self._has_rolled_back = False
-            if self._given.on_rollback is not None:
-                self._given.on_rollback(self)
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
-        found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
-        for each in self._held:
-            found += each.source.differences
-        now = [each.source.fingerprint() for each in self._held]
-        if saved["within"] == "batches" and saved["next_batches"] != now:
-            found.append(ANOTHER_BATCH)
-        return found
+        sources = [each.source for each in self._held]
+        is_another = saved["within"] == "batches" and saved["next_batches"] != [
+            each.fingerprint() for each in sources
+        ]
+        return differences(saved, sources, is_another_batch=is_another)
 
 
 def _is_ours(path: Any, directory: str) -> bool:

@@ -240,11 +240,15 @@ def _make_items(pairs: list[Any], taken: Object) -> dict[Any, Any]:
     return Bunch(**dict(pairs)) if taken.type == "sklearn.utils.Bunch" else dict(pairs)
 
 
-def _make_type(state: None, taken: Object) -> type:
-    kind = scalar_type(taken.type)
-    if kind is None:
-        raise ValueError(f"{taken.type} is not a type of numbers or strings")
-    return kind
+def _named(find: Callable[[str], Any], what: str) -> Callable[[None, Object], Any]:
+    """Makes what `find` knows by this name."""
+
+    def make(state: None, taken: Object) -> Any:
+        if (found := find(taken.type)) is None:
+            raise ValueError(f"{taken.type} is not a {what}")
+        return found
+
+    return make
 
 
 def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
@@ -253,17 +257,10 @@ def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
     return partial(parts["func"], *parts["args"], **parts["keywords"])
 
 
-def _make_function(state: None, taken: Object) -> Any:
-    function = FUNCTIONS.named(taken.type)
-    if function is None:
-        raise ValueError(f"{taken.type} is not a function that a state may name")
-    return function
-
-
 _MAKERS: dict[str, Callable[[Any, Object], Any]] = {
     "sklearn.call": make_call,
     "sklearn.dtype": lambda name, taken: np.dtype(object) if name == "object" else dtypes.to_numpy(name),
-    "sklearn.function": _make_function,
+    "sklearn.function": _named(FUNCTIONS.named, "function that a state may name"),
     "sklearn.global_random": lambda state, taken: mtrand._rand,  # type: ignore[attr-defined]
     "sklearn.items": _make_items,
     "sklearn.masked": _make_masked,
@@ -273,7 +270,7 @@ _MAKERS: dict[str, Callable[[Any, Object], Any]] = {
     "sklearn.sparse": make_sparse,
     "sklearn.spread": make_spread,
     "sklearn.tree": make_tree,
-    "sklearn.type": _make_type,
+    "sklearn.type": _named(scalar_type, "type of numbers or strings"),
 }
 
 _CHECKS: dict[str, Callable[[Any], None]] = {
