@@ -77,6 +77,23 @@ class OwnGenerators:
             rng.set_generator_state(self.by_name[name], state[name])
 
 
+class Drawing:
+    """For a source of batches to inherit: the random generators of its loader are in `_generators`."""
+
+    _generators: OwnGenerators
+
+    @property
+    def differences(self) -> list[str]:
+        return self._generators.differences
+
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        return self._generators.by_name
+
+    def fingerprint(self) -> str | None:
+        return None
+
+
 def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Every random generator that can be reached from the parts, each once, nearest first, by `part.attribute[0].…`.
 

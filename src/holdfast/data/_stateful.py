@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 from ._batch import Batch
-from ._generators import OwnGenerators
+from ._generators import Drawing, OwnGenerators
 from ._iterable import length_of, refuse_one_shot
 from ._source import Position
 
@@ -15,7 +15,7 @@ _KIND = "stateful loader"
 
 
 @final
-class StatefulBatches:
+class StatefulBatches(Drawing):
     """Resumes where the loader's own state says; generators that the loader forgets are saved too.
 
     (torchdata 0.11 restores a generator as it was at the epoch's start, so that the *next* epoch differs.)
@@ -52,10 +52,6 @@ class StatefulBatches:
     def differences(self) -> list[str]:
         return [*self._generators.differences, *getattr(self._loader, "differences", ())]
 
-    @property
-    def generators(self) -> Mapping[str, Any]:
-        return self._generators.by_name
-
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
         self._position = Position(epoch, 0, finished=False)
@@ -90,9 +86,6 @@ class StatefulBatches:
             "drop_last": getattr(loader, "drop_last", None),
             "num_workers": getattr(loader, "num_workers", None),
         }
-
-    def fingerprint(self) -> str | None:
-        return None
 
 
 def loses_its_buffer(data: Any) -> bool:

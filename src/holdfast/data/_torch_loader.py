@@ -18,7 +18,7 @@ from typing import Any, final
 from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
-from ._generators import OwnGenerators
+from ._generators import Drawing, OwnGenerators
 from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
 from ._parts import digest_of_samples, parts_of
@@ -31,7 +31,7 @@ _TORCH_SAMPLERS = ("torch.utils.data", "torchdata.", "holdfast.")
 
 
 @final
-class TorchLoaderBatches:
+class TorchLoaderBatches(Drawing):
     """Batches of a torch loader with any sampler, collation and number of workers.
 
     The loader given is a template and is not iterated: a copy of it is, whose samplers, dataset and
@@ -74,10 +74,6 @@ class TorchLoaderBatches:
     @property
     def differences(self) -> list[str]:
         return [*self._of_workers, *self._generators.differences]
-
-    @property
-    def generators(self) -> Mapping[str, Any]:
-        return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)

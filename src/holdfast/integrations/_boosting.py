@@ -17,15 +17,6 @@ _AGAIN = (
 )
 
 
-def _default_policy() -> Checkpointing:
-    """The default one, without the ends of epochs, of which there are none."""
-    return Checkpointing(
-        when=Every("phase_end") | Overhead(0.01) | Seconds(900),
-        keep=KeepLast(3),
-        save_on_preemption=True,
-    )
-
-
 ABILITIES = Abilities(
     limits=Limits(
         where="boosting",
@@ -38,7 +29,10 @@ ABILITIES = Abilities(
         "allow_reread": "every round reads all of the data; leave it out",
         "on_rollback": _AGAIN,
     },
-    default=_default_policy,
+    # The usual default, without the ends of epochs, of which there are none.
+    default=lambda: Checkpointing(
+        when=Every("phase_end") | Overhead(0.01) | Seconds(900), keep=KeepLast(3), save_on_preemption=True
+    ),
 )
 """Of boosted trees: a round is a "batch", and there are no epochs."""
 

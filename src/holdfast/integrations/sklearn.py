@@ -24,10 +24,6 @@ __all__ = ["GridSearch"]
 _NOTHING = "nothing is trained from one fit to the next"
 
 
-def _default_policy() -> Checkpointing:
-    return Checkpointing(save_on="batch_end", max_to_keep=2)
-
-
 ABILITIES = Abilities(
     limits=Limits(
         where="a GridSearch",
@@ -45,7 +41,7 @@ ABILITIES = Abilities(
         "allow_reread": "every fit reads all of its data; leave it out",
         "on_rollback": f"{_NOTHING}, so nothing can diverge; leave it out",
     },
-    default=_default_policy,
+    default=lambda: Checkpointing(save_on="batch_end", max_to_keep=2),
 )
 """Of a grid search: a fit is a "batch"."""
 

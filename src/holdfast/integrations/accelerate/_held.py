@@ -180,16 +180,15 @@ class Held:
         input_dir = input_dir or self._directory
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
-        damage: DamagedError | None = None
-        for path in _candidates(path_of(input_dir)):
+        place, damage = path_of(input_dir), None
+        found = find(place)
+        for each in [found] if found else scan(place)[::-1]:
             try:
-                return self._load(path)
+                return self._load(each.path)
             except DamagedError as err:
-                logger.warning("skipped %s: %s", path, err)
+                logger.warning("skipped %s: %s", each.path, err)
                 damage = damage or err
-        if damage is not None:
-            raise damage
-        raise CheckpointNotFoundError(path_of(input_dir), "there is no checkpoint at or below it")
+        raise damage or CheckpointNotFoundError(place, "there is no checkpoint at or below it")
 
     def _load(self, path: str) -> str:
         with open_checkpoint(path) as checkpoint:
@@ -221,7 +220,7 @@ class _Batches:
     def __iter__(self) -> Iterator[Any]:
         try:
             yield from self._prepared
-        finally:  # whoever knows how many batches there are does not ask for one more, and it would stay open
+        finally:  # a loop that counts its batches does not ask for one more, and the epoch would stay open
             if self._prepared.gradient_state.active_dataloader is self._prepared:
                 self._prepared.end()
 
@@ -285,10 +284,3 @@ def _next_name(directory: str) -> str:
     )
     numbers = (name.removeprefix("checkpoint_").removesuffix(bundle.SUFFIX) for name in names)
     return f"checkpoint_{max((int(each) + 1 for each in numbers if each.isdecimal()), default=0)}"
-
-
-def _candidates(place: str) -> Iterator[str]:
-    """The bundle at `place`; else those below it, newest first."""
-    found = find(place)
-    listed = [found] if found else scan(place)[::-1]
-    yield from (each.path for each in listed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,11 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
         hook=MANUAL,
         step=held.position.step if held else 0,
     )
-    if held is not None and held.directory is not None and held.directory.is_open:
-        return save_manually(
-            held.directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite
-        )
-    with ExperimentDirectory(folder, moment.run, share=True) as directory:
-        return save_manually(directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
+    own = None if held is None else held.sessions.directory
+    with ExitStack() as closing:
+        if own is None or not own.is_open:
+            own = closing.enter_context(ExperimentDirectory(folder, moment.run, share=True))
+        return save_manually(own, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
 
 
 def graph_parts(graph: Any) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def _restore_experiment(original: Any, self: Any, name_or_path: str | Path) -> N
     if place is None:
         return original(self, name_or_path)
     held = hold(self)
-    if held.directory is not None:
-        held.directory.writer.settle()
+    if held.sessions.directory is not None:
+        held.sessions.directory.writer.settle()
     with manual.open_checkpoint(place) as checkpoint:
         tree: Any = checkpoint.tree()
         is_run = checkpoint.record.kind == "experiment" and "run" in tree
@@ -113,7 +113,7 @@ def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
 
 def available(self: Any) -> dict[str, Path]:
     held = held_by(self)
-    return dict(self._checkpoints) | ({} if held is None else held.available)
+    return dict(self._checkpoints) | ({} if held is None else held.sessions.available)
 
 
 SEAMS: tuple[tuple[type, str, Callable[..., Any]], ...] = (

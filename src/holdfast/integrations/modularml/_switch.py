@@ -106,7 +106,7 @@ def accounting(experiment: Any) -> Accounting:
     Raises:
         UsageError: it has not run, or saves nothing to disk.
     """
-    directory = _held(experiment).directory
+    directory = _held(experiment).sessions.directory
     if directory is None:
         raise UsageError("the experiment saves nothing to disk")
     return directory.accounting

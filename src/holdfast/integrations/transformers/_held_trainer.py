@@ -22,7 +22,7 @@ from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences
-from .._common.processes import leaving_signals_to_process_0
+from .._common.processes import Processes, leaving_signals_to_process_0
 from ..accelerate import _loaders as loaders
 from . import _state as trainers
 
@@ -126,7 +126,7 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
         self._with_times = True
         self._parts = Handover(trainers.PARTS, self._take)
         self._found: Mapping[str, Any] | None = None
-        self._processes = trainers.processes_of(self._trainer)
+        self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:

@@ -19,7 +19,6 @@ from ...errors import UsageError
 from ...policy import Checkpointing, KeepBest, KeepLast, Limits
 from .._common import handover
 from .._common.arguments import Abilities
-from .._common.processes import Processes
 from ..accelerate._loaders import ReadyLoader
 
 logger = logging.getLogger("holdfast")
@@ -86,10 +85,6 @@ def _stateful(trainer: Any) -> list[Any]:
 
 
 # --- processes --------------------------------------------------------------------------------
-
-
-def processes_of(trainer: Any) -> Processes:
-    return Processes(trainer.args.world_size, broadcast)
 
 
 def broadcast(value: Any) -> Any:
