@@ -106,7 +106,8 @@ class Dataset:
         return hasher.hexdigest()
 
     def _chunks(self, array: Any) -> Iterator[Any]:
-        row_bytes = max(1, _size_bytes(array) // max(1, len(array)))
+        size = array.nbytes if isinstance(array, np.ndarray) else array.numel() * array.element_size()
+        row_bytes = max(1, size // max(1, len(array)))
         step = max(1, _CHUNK_BYTES // row_bytes)
         for start in range(0, len(self), step):
             stop = min(start + step, len(self))
@@ -178,10 +179,6 @@ def _take(array: Any, rows: npt.NDArray[np.int64]) -> Any:
     import torch
 
     return array.index_select(0, torch.from_numpy(rows).to(array.device))
-
-
-def _size_bytes(array: Any) -> int:
-    return array.nbytes if isinstance(array, np.ndarray) else array.numel() * array.element_size()
 
 
 def _bytes_of(chunk: Any) -> bytes | memoryview:

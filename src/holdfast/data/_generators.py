@@ -128,11 +128,10 @@ def _inside(name: str, one: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}[{index}]", each) for index, each in enumerate(_items(one)))
         case dict():
             yield from ((f"{name}[{key!r}]", each) for key, each in _items(one) if isinstance(key, str | int))
-        case MethodType():
+        case MethodType() | BuiltinMethodType():
             yield f"{name}.__self__", one.__self__
-            yield name, one.__func__
-        case BuiltinMethodType():
-            yield f"{name}.__self__", one.__self__
+            if isinstance(one, MethodType):
+                yield name, one.__func__
         case functools.partial():
             yield name, one.func
             yield from ((f"{name}.args[{index}]", each) for index, each in enumerate(one.args))

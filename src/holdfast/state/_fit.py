@@ -246,12 +246,10 @@ class Fit:
     def _equal_bytes(self, one: Leaf, other: Leaf) -> bool:
         if one.order != other.order or one.size_bytes != other.size_bytes:
             return False
-        return np.array_equal(self._bytes(one), self._bytes(other))
-
-    def _bytes(self, leaf: Leaf) -> Bytes:
-        out = np.empty(leaf.size_bytes, np.uint8)
-        self._source.read_into(leaf, out)
-        return out
+        both = np.empty((2, one.size_bytes), np.uint8)
+        for leaf, out in zip((one, other), both, strict=True):
+            self._source.read_into(leaf, out)
+        return np.array_equal(*both)
 
 
 def said(value: Any) -> str:

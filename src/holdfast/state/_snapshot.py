@@ -156,7 +156,8 @@ class Block:
 
     def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
         self._buffers = buffers
-        fixed = {leaf.path: view for leaf, live in arrays if (view := _fixed(live)) is not None}
+        never_written = ((leaf, live.view()) for leaf, live in arrays if isinstance(live, FixedArray))
+        fixed = {leaf.path: view for leaf, view in never_written if view is not None}
         leaves = [leaf for leaf, _ in arrays if leaf.path not in fixed]
         size, starts = _lay_out(leaves)
         device = next((device for _, live in arrays if (device := live.device()) is not None), None)
@@ -188,10 +189,6 @@ class Block:
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
         self._memory = None
-
-
-def _fixed(live: Live) -> Bytes | None:
-    return live.view() if isinstance(live, FixedArray) else None
 
 
 def _read_only(room: Bytes) -> Bytes:

@@ -34,7 +34,8 @@ def find(tree: Node, path: str) -> Node:
     """
     node, here = tree, ""
     while here != path:
-        steps = (step for step in children(resolve(tree, node), here) if _leads_to(step[0], path))
+        below = children(resolve(tree, node), here)
+        steps = (step for step in below if f"{path}/".startswith(f"{step[0]}/"))
         here, node = next(steps, (None, None))
         if here is None:
             raise KeyError(path)
@@ -88,7 +89,3 @@ def children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
             yield paths.item(path, index), value
-
-
-def _leads_to(here: str, path: str) -> bool:
-    return path == here or path.startswith(f"{here}/")

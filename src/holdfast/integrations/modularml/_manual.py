@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ... import bundle, rng
+from ... import bundle
 from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointExistsError, PlanMismatchError
 from ...policy import check_name
 from ...records import MANUAL, Moment
 from ...runtime import ExperimentDirectory, save_manually
-from ._graph import describe, live_parts, make_ready
+from ._graph import live_parts, make_ready
 
 
 def bundle_at(place: str | Path) -> Path | None:
@@ -47,10 +47,6 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
         return save_manually(own, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
 
 
-def graph_parts(graph: Any) -> dict[str, Any]:
-    return live_parts(graph) | {"graph": describe(graph)}
-
-
 def restore_graph(graph: Any, place: Path) -> None:
     """Weights and optimizer, by the nodes' labels: every byte is checked before the first one is assigned."""
     with open_checkpoint(place) as checkpoint:
@@ -59,8 +55,3 @@ def restore_graph(graph: Any, place: Path) -> None:
         make_ready(graph, checkpoint["graph"])
         tree: Any = checkpoint.tree()
         checkpoint.restore({name: part for name, part in live_parts(graph).items() if name in tree})
-
-
-def restore_random(place: Path) -> None:
-    with open_checkpoint(place) as checkpoint:
-        rng.restore_state(dict(checkpoint["random"]))

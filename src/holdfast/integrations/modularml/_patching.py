@@ -17,12 +17,11 @@ from modularml.core.experiment.experiment import Experiment
 
 from . import _holds as holds
 from . import _patching_experiment as of_experiment
-from . import _patching_graph as of_graph
-from . import _patching_phase as of_phase
+from . import _patching_training as of_training
 from ._policies import ASKED, policy_behind
 from ._sessions import Settings
 
-SEAMS = (*of_experiment.SEAMS, *of_graph.SEAMS, *of_phase.SEAMS)
+SEAMS = (*of_experiment.SEAMS, *of_training.SEAMS)
 _originals: list[tuple[type, str, Any]] = []
 
 

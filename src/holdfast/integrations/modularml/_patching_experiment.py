@@ -11,6 +11,7 @@ from typing import Any
 from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 from modularml.core.experiment.experiment import Experiment
 
+from ... import rng
 from ...policy import Checkpointing, settle_mode
 from . import _manual as manual
 from ._holds import held_by, hold, if_held
@@ -82,9 +83,10 @@ def _restore_experiment(original: Any, self: Any, name_or_path: str | Path) -> N
         tree: Any = checkpoint.tree()
         is_run = checkpoint.record.kind == "experiment" and "run" in tree
         saved = {name: checkpoint[name] for name in ("history", "finished", "run") if is_run}
+        random = checkpoint["random"] if "random" in tree else None
     manual.restore_graph(self.model_graph, place)
-    if "random" in tree:
-        manual.restore_random(place)
+    if random is not None:
+        rng.restore_state(dict(random))
     if is_run:
         self._history = [Decoder(held.position.nodes).decode(each) for each in saved["history"]]
         held.enter_history(saved["finished"])

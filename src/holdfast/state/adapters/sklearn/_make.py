@@ -232,14 +232,6 @@ def _make_objects(items: list[Any], taken: Object) -> np.ndarray:
     return array.reshape(taken.about["shape"])
 
 
-def _make_masked(state: dict[str, Any], taken: Object) -> Any:
-    return np.ma.MaskedArray(state["data"], state["mask"], fill_value=state["fill_value"])
-
-
-def _make_items(pairs: list[Any], taken: Object) -> dict[Any, Any]:
-    return Bunch(**dict(pairs)) if taken.type == "sklearn.utils.Bunch" else dict(pairs)
-
-
 def _named(find: Callable[[str], Any], what: str) -> Callable[[None, Object], Any]:
     """Makes what `find` knows by this name."""
 
@@ -262,8 +254,12 @@ _MAKERS: dict[str, Callable[[Any, Object], Any]] = {
     "sklearn.dtype": lambda name, taken: np.dtype(object) if name == "object" else dtypes.to_numpy(name),
     "sklearn.function": _named(FUNCTIONS.named, "function that a state may name"),
     "sklearn.global_random": lambda state, taken: mtrand._rand,  # type: ignore[attr-defined]
-    "sklearn.items": _make_items,
-    "sklearn.masked": _make_masked,
+    "sklearn.items": lambda pairs, taken: (
+        Bunch(**dict(pairs)) if taken.type.endswith("Bunch") else dict(pairs)
+    ),
+    "sklearn.masked": lambda parts, taken: np.ma.MaskedArray(
+        parts["data"], parts["mask"], fill_value=parts["fill_value"]
+    ),
     "sklearn.neighbors": make_neighbors,
     "sklearn.objects": _make_objects,
     "sklearn.partial": _make_partial,
