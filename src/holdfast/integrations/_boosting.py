@@ -104,10 +104,8 @@ class Rounds:
         """A round has ended with these scores, by data set and metric."""
         for (data, metric), value in scores.items():
             self.scores.setdefault(data, {}).setdefault(metric, []).append(float(value))
-        names = {
-            (data, metric): metric if len(self.scores) == 1 else f"{data}-{metric}" for data, metric in scores
-        }
-        row = {names[key]: float(value) for key, value in scores.items()}
+        is_one = len(self.scores) == 1
+        row = {name[1] if is_one else "-".join(name): float(value) for name, value in scores.items()}
         self.num_done += 1
         self.loop.results.append({"step": self.num_done, **row})
         at = {"epoch": 0, "batch": self.num_done - 1, "step": self.num_done}

@@ -72,11 +72,8 @@ def exactness_of(iterator: Any) -> str:
         return "exact"
     if kind == "TorchDataLoaderAdapter":
         loader = iterator.data_adapter._dataloader
-        if (
-            hasattr(loader.dataset, "__getitem__")
-            and not loader.num_workers
-            and not batches_of(loader, raw=True).generators
-        ):
+        is_plain = hasattr(loader.dataset, "__getitem__") and not loader.num_workers
+        if is_plain and not batches_of(loader, raw=True).generators:
             return "exact"
     return f"exact if the data of an epoch depend on nothing but the random states at its start ({kind})"
 

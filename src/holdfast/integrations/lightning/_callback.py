@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
 
 from ... import rng
-from ...checkpoint import Place, find
+from ...checkpoint import Place
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
@@ -26,6 +26,7 @@ from .._common.held_training import HeldTraining, check_number, differences
 from .._common.loader_proxy import HeldLoader
 from .._common.processes import Processes, leaving_signals_to_process_0, watched_handlers
 from . import _changes as changes
+from . import _data as data
 from . import _trainer as trainers
 from ._io import BundleReader, HoldfastCheckpointIO
 
@@ -261,11 +262,10 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         return trainers.parts_of(checkpoint)
 
     def _get_position(self) -> dict[str, Any]:
-        held = self._held
-        own = self._get_own()
+        sources, own = data.sources_of(self._trainer), self._get_own()
         if self._trainer.world_size > 1 and self._is_saving:
             own["others"] = self._processes.gather_others()
-        exact = [changes.exactness(self._trainer), *(each.source.exactness for each in held)]
+        exact = [changes.exactness(self._trainer), *(each.exactness for each in sources)]
         return {
             "within": self._within,
             "announced": self._announced,
@@ -276,30 +276,16 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             "world_size": self._trainer.world_size,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
-            "next_batches": [each.source.fingerprint() for each in held]
-            if self._within == "batches"
-            else None,
+            "next_batches": [each.fingerprint() for each in sources] if self._within == "batches" else None,
         }
 
     def _get_own(self) -> dict[str, Any]:
         """What each process has for itself; process 0 has its random states in every checkpoint anyway."""
-        combined = self._trainer.fit_loop._combined_loader
-        own = {
-            "data": [each.source.get_state() for each in self._held],
-            # Of data without a length the next batch is read ahead, to know which is the last.
-            "ready": [*getattr(self._trainer.fit_loop._data_fetcher, "batches", ())],
-            "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
+        own = data.get_state(self._trainer) | {
             "gradients": {} if self._updates is None else self._updates.pending,
             "metrics": trainers.get_metrics(self._trainer),
         }
         return own if self._loop is not None else own | {"random": rng.capture_state()}
-
-    @property
-    def _held(self) -> list[HeldLoader]:
-        combined = self._trainer.fit_loop._combined_loader
-        return (
-            [] if combined is None else [each for each in combined.flattened if isinstance(each, HeldLoader)]
-        )
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -308,7 +294,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     ) -> None:
         """In place of Lightning's reading of `ckpt_path`: what follows restores from what is left here."""
         path = options.pop("checkpoint_path", path)
-        if path is not None and not _is_ours(path, os.fspath(self._given.directory)):
+        if path is not None and not data.is_ours(path, os.fspath(self._given.directory)):
             return original(path, *more, **options)
         found = self._find(self._given.resume if path is None else Resume(os.fspath(path)))
         if found is None:
@@ -357,13 +343,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
-        combined = self._trainer.fit_loop._combined_loader
-        iterator: Any = None if combined is None else combined._iterator
-        if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:
-            iterator._consumed = list(saved["own"]["consumed"])
-        if ready := saved["own"].get("ready"):
-            fetcher: Any = self._trainer.fit_loop._data_fetcher
-            fetcher.batches = [tuple(each) for each in ready]
+        data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
             self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
@@ -374,18 +354,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             rng.restore_state(saved["own"]["random"])
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
-        sources = [each.source for each in self._held]
-        is_another = saved["within"] == "batches" and saved["next_batches"] != [
-            each.fingerprint() for each in sources
-        ]
+        sources = data.sources_of(self._trainer)
+        now = [each.fingerprint() for each in sources]
+        is_another = saved["within"] == "batches" and saved["next_batches"] != now
         return differences(saved, sources, is_another_batch=is_another)
-
-
-def _is_ours(path: Any, directory: str) -> bool:
-    """Whether `path` means a bundle that this callback saved, and not one of Lightning's own checkpoints in it."""
-    found = find(path, directory=directory)
-    if found is None:
-        return False
-    with open_checkpoint(found) as checkpoint:
-        tree = checkpoint.tree()
-        return isinstance(tree, dict) and "run" in tree

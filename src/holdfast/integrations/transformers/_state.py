@@ -100,11 +100,8 @@ def skipping_nothing() -> Iterator[None]:
 
     def skip(loader: Any, num_batches: int = 0) -> Any:
         inside = getattr(loader, "base_dataloader", None)
-        return (
-            loader
-            if type(inside) is ReadyLoader and vars(inside)["_rest"] is not None
-            else stock(loader, num_batches)
-        )
+        is_there = type(inside) is ReadyLoader and vars(inside)["_rest"] is not None
+        return loader if is_there else stock(loader, num_batches)
 
     module.skip_first_batches = skip
     try:

@@ -123,11 +123,10 @@ class _Generator:
         if taken is None:
             return fit.keep(live)
         if taken.about.get("device") != live.device.type:
-            return fit.misfit(
-                live,
-                path,
-                f"a generator of {taken.about.get('device')} was saved, the live one is of {live.device.type}",
+            what = (
+                f"a generator of {taken.about.get('device')} was saved, the live one is of {live.device.type}"
             )
+            return fit.misfit(live, path, what)
         state = fit.into(live.get_state(), taken.state.get("state"), f"{path}/state" if path else "state")
 
         def act() -> torch.Generator:
