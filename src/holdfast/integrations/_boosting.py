@@ -102,6 +102,7 @@ class Rounds:
 
     def add(self, scores: Mapping[tuple[str, str], float]) -> None:
         """A round has ended with these scores, by data set and metric."""
+        self.is_over = False
         for (data, metric), value in scores.items():
             self.scores.setdefault(data, {}).setdefault(metric, []).append(float(value))
         is_one = len(self.scores) == 1

@@ -115,7 +115,6 @@ def train(
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:
-            rounds.is_over = False
             start = now[0] if now else None
             now[:] = [
                 lightgbm.train(

@@ -279,8 +279,7 @@ def _parts(accelerator: Accelerator) -> dict[str, Any]:
 
 def _next_name(directory: str) -> str:
     """`checkpoint_0`, or one more than the greatest that is there."""
-    names = (
-        os.path.basename(path) for path in glob.glob(f"{glob.escape(directory)}/checkpoint_*{bundle.SUFFIX}")
-    )
+    places = glob.glob(f"{glob.escape(directory)}/checkpoint_*{bundle.SUFFIX}")
+    names = map(os.path.basename, places)
     numbers = (name.removeprefix("checkpoint_").removesuffix(bundle.SUFFIX) for name in names)
     return f"checkpoint_{max((int(each) + 1 for each in numbers if each.isdecimal()), default=0)}"

@@ -226,9 +226,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         assert saved is not None
         state.restore(self._snapshot, {"model": self._model})
         self._siblings.put(self._given)
-        self._at, self._epoch, self._batch, self._step = (
-            saved[name] for name in ("at", "epoch", "batch", "step")
-        )
+        self._at, self._epoch = saved["at"], saved["epoch"]
+        self._batch, self._step = saved["batch"], saved["step"]
         self._latest = dict(saved["latest"])
         self._before, self._seeds_before = saved["before"], saved["seeds_before"]
         self._model.stop_training = saved["stopped"]

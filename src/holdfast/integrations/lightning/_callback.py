@@ -146,7 +146,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         patching.after(fit_loop, "on_advance_end", self._after_epoch, stack)
         patching.after(fit_loop, "on_run_end", self._after_run, stack)
         patching.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
-        patching.before(epoch_loop, "advance", self._before_batch, stack)
+        patching.wrap(epoch_loop, "advance", self._advance, stack)
         patching.after(epoch_loop, "on_advance_end", self._after_batch, stack)
 
     def _register_handlers(self, register: Callable[[], None]) -> None:
@@ -217,10 +217,11 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             self._finish_resume()
         self._within = "batches"
 
-    def _before_batch(self) -> None:
+    def _advance(self, advance: Callable[..., Any], *args: Any, **options: Any) -> Any:
         if not self._announced:
             self._announced = True
             self._announce("batch_start", batch=self._trainer.fit_loop.epoch_loop.batch_idx + 1)
+        return advance(*args, **options)
 
     def _after_batch(self) -> None:
         self._announced = False

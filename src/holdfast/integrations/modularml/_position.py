@@ -154,11 +154,8 @@ class Position:
             raise PlanMismatchError([f"{opened.path} holds no run of a ModularML experiment"])
         saved = state.rebuild(opened, {name: tree[name] for name in PLAIN})
         if saved["run"]["label"] != self._experiment.label:
-            raise PlanMismatchError(
-                [
-                    f"{opened.path} is of experiment {saved['run']['label']!r}, and this is {self._experiment.label!r}"
-                ]
-            )
+            before, now = saved["run"]["label"], self._experiment.label
+            raise PlanMismatchError([f"{opened.path} is of experiment {before!r}, and this is {now!r}"])
         graph = self._experiment.model_graph
         make_ready(graph, saved["graph"])
         parts = {name: part for name, part in live_parts(graph).items() if name in tree}
