@@ -61,14 +61,10 @@ class _Copying:
         shrunk = {leaf.path for leaf in state if self.compressed and _shrinks(opened, leaf)}
         placed: dict[str, list[Piece]] = {leaf.path: [] for leaf in state}
         packs = []
-        for number, group in enumerate(
-            (
-                [leaf for leaf in state if leaf.path not in shrunk],
-                [leaf for leaf in state if leaf.path in shrunk],
-            )
-        ):
+        for is_compressed in (False, True):
+            group = [leaf for leaf in state if (leaf.path in shrunk) == is_compressed]
             if any(leaf.size_bytes for leaf in group):
-                pack = _Pack(opened, directory, pack_file(id, number), is_compressed=number == 1)
+                pack = _Pack(opened, directory, pack_file(id, is_compressed), is_compressed)
                 packs.append(pack.write(group, placed))
         links = {pack.name: 0 for pack in packs}
         stored = StoredTree(opened.tree, placed, links, dict.fromkeys(sorted(shrunk), PLANES_ZSTD))
@@ -142,8 +138,7 @@ class _Pack:
                     first, data = ahead.popleft()
                     yield first, data.result()
             finally:
-                for _, job in ahead:
-                    job.cancel()
+                pool.shutdown(cancel_futures=True)
 
 
 def _shrinks(opened: Bundle, leaf: Leaf) -> bool:

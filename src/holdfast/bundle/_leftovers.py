@@ -26,7 +26,7 @@ from ._format.names import (
     trash_path,
 )
 from ._pin import is_pinned
-from ._read import read_record
+from ._record import read_record
 
 logger = logging.getLogger("holdfast")
 

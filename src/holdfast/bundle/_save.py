@@ -29,18 +29,19 @@ class _Filling:
     written: Written | None = None
 
     def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
-        durable = self.draft.durability == "full"
         files = FileWriter(
             self.disk,
             directory,
             id,
-            durable=durable,
+            self.sharing,
+            self.draft.seq,
+            durable=self.draft.durability == "full",
             rename_links=rename_links,
             now_s=self.now_s,
             is_watched=self.is_watched,
         )
         try:
-            written = self.written = files.write(self.snapshot, self.sharing, self.draft.seq)
+            written = self.written = files.write(self.snapshot)
         except ValueError as err:
             raise UsageError(f"checkpoint {self.draft.name!r} cannot be saved: {err}") from err
         record = replace(

@@ -7,13 +7,15 @@ import os
 import re
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import UsageError
 from ._labels import SUFFIX
+
+Checked = TypeVar("Checked")
 
 _UNITS = {
     "b": 1,
@@ -23,6 +25,10 @@ _UNITS = {
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*")
 _BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)\s*", re.IGNORECASE)
+
+
+def optional(check: Callable[[str, Any], Checked], name: str, value: Any) -> Checked | None:
+    return None if value is None else check(name, value)
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
