@@ -15,7 +15,8 @@ from ...bundle import Listed
 from ...checkpoint import open as open_checkpoint
 from ...compare import FiniteCheck, Search, Verdict, first_bad
 from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
-from .._output import as_json, as_text
+from .._options import Json
+from .._output import as_text
 from .._output.console import Cell, Console
 from .._places import find_all, name_in
 
@@ -23,10 +24,6 @@ _SKIP = 125
 _ABORT = 128  # from here on an exit code means that the check itself failed, as for git bisect
 _STYLES = {"good": "green", "bad": "bold red", "skip": "yellow"}
 _Check = Callable[[Listed], tuple[Verdict, str]]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("bisect")(bisect)
 
 
 def bisect(
@@ -50,7 +47,7 @@ def bisect(
     run: Annotated[
         str | None, typer.Option("--run", metavar="ID", help="The run, by the beginning of its id.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Find the first checkpoint of a run that is bad: by your own check, or by --nan. The oldest and the newest are tried first."""
     if nan == bool(command):
@@ -61,7 +58,7 @@ def bisect(
     steps = _Steps(directory, line, _nan_check(only) if nan else _user_check(command or []), not json)
     found = first_bad(len(line), steps.judge)
     if json:
-        Console().plain_lines([as_json.dumps(_as_json(line, found, steps.why))])
+        Console().json([_as_json(line, found, steps.why)])
     else:
         Console().lines([[], *_conclusion(directory, line, found)])
 

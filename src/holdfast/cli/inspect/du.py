@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
 
-import typer
-
-from .._output import as_json, as_text
+from .._options import Directory, Json
+from .._output import as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
 from .._output.disk import Share, Sharing
@@ -22,13 +20,9 @@ _COLUMNS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    app.command("du")(du)
-
-
 def du(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    directory: Directory = ".",
+    json: Json = False,
 ) -> None:
     """Show what checkpoints take on the disk, by folder: alone, shared, and what deleting them would free."""
     paths, console = [listed.path for listed in find_all(directory)], Console()
@@ -37,7 +31,7 @@ def du(
     for path in paths:
         folders.setdefault(os.path.dirname(path), []).append(path)
     if json:
-        console.plain_lines([as_json.dumps(_as_json(directory, sharing, paths, folders))])
+        console.json([_as_json(directory, sharing, paths, folders)])
         return
     if not paths:
         Console(stderr=True).say(f"There are no checkpoints in {as_text.printable(directory)}.")

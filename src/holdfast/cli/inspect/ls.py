@@ -11,6 +11,7 @@ import typer
 from ... import collector
 from ...bundle import Listed
 from ...errors import CheckpointDamagedError, FormatVersionError
+from .._options import Directory, JsonLines
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
@@ -41,23 +42,17 @@ _SIGNS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    app.command("ls")(ls)
-
-
 def ls(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
+    directory: Directory = ".",
     wide: Annotated[
         bool, typer.Option("--wide", "-w", help="Show all columns, however long the lines.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line, with every field.")
-    ] = False,
+    json: JsonLines = False,
 ) -> None:
     """List the checkpoints in a directory, newest last, and what they take on disk."""
     found, console = find_all(directory), Console()
     if json:
-        console.plain_lines(as_json.dumps(_as_json(listed)) for listed in found)
+        console.json(_as_json(listed) for listed in found)
         return
     if not found:
         Console(stderr=True).say(f"There are no checkpoints in {as_text.printable(directory)}.")

@@ -11,6 +11,7 @@ import typer
 from ...checkpoint import locate, nonfinite_leaves
 from ...checkpoint import open as open_checkpoint
 from ...records import CheckpointRecord, Leaf
+from .._options import Bundle, Json
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
@@ -21,19 +22,15 @@ _MOST = 8  # non-finite arrays named one by one
 _FACT_COLUMNS = (Column("fact"), Column("value"))
 
 
-def register(app: typer.Typer) -> None:
-    app.command("show")(show)
-
-
 def show(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    bundle: Bundle,
     depth: Annotated[
         int, typer.Option("--depth", "-d", min=1, help="How many levels of the state to show.")
     ] = 4,
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Show every level and complete lists.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the record and all arrays as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
     listed, console = locate(bundle), Console()

@@ -13,6 +13,7 @@ import typer
 from ...bundle import Listed
 from ...checkpoint import run_at
 from ...records import CheckpointRecord
+from .._options import Directory, JsonLines
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Console
@@ -58,15 +59,11 @@ class RunSeen:
     bytes_shared: int
 
 
-def register(app: typer.Typer) -> None:
-    app.command("top")(top)
-
-
 def top(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
+    directory: Directory = ".",
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between updates.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Show the runs once and exit.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run and update.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Watch the runs that save in a directory: the newest checkpoint, its costs, and the work at risk."""
     console = Console()
@@ -74,7 +71,7 @@ def top(
         while True:
             seen = _look(directory)
             if json:
-                console.plain_lines(as_json.dumps(_as_json(run)) for run in seen)
+                console.json(_as_json(run) for run in seen)
             else:
                 console.lines(_lines(directory, seen, console))
             if once:

@@ -10,7 +10,8 @@ import typer
 
 from ...errors import UsageError
 from ...exchange import export as write
-from .._output import as_json, as_text
+from .._options import Bundle, Json, Overwrite
+from .._output import as_text
 from .._output.console import Console
 
 _RESTORE = (
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    bundle: Bundle,
     out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
     prefix: Annotated[
         str,
@@ -45,8 +46,8 @@ def export(
             "--shard-size", metavar="SIZE", help="Write .safetensors in shards of this size, such as 5GB."
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Write the arrays of a checkpoint to a plain file. To restore into live objects, use Python: checkpoint.restore()."""
     done = write(
@@ -60,7 +61,7 @@ def export(
     console = Console()
     if json:
         fields = {"files": done.files, "arrays": done.arrays, "tied": done.tied, "left_out": done.left_out}
-        console.plain_lines([as_json.dumps(fields)])
+        console.json([fields])
         return
     for file in done.files:
         console.say(f"wrote {as_text.printable(file)}: {as_text.size(os.path.getsize(file))}")

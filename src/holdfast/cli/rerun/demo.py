@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from ...errors import HoldfastError, UsageError
+from .._options import Json, Seed
 from .._output import as_json, as_text
 from .._output.console import Console
 
@@ -21,21 +22,13 @@ if TYPE_CHECKING:
     from ...demo.killing import Outcome
 
 
-def register(app: typer.Typer) -> None:
-    app.command("demo")(demo)
-
-
 def demo(
     kills: Annotated[int, typer.Option(min=0, max=20, help="How often to kill the second run.")] = 3,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the instants of the kills; default: random.")
-    ] = None,
+    seed: Seed = None,
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the checkpoints in this new directory.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print both runs as one JSON object at the end.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Train a digit classifier in two phases, once uninterrupted and once killed at random; compare every bit."""
     lacking = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]

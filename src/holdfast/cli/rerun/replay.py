@@ -18,13 +18,10 @@ from ...errors import CheckpointNotFoundError, CheckpointThinnedError, NotReprod
 from ...harness import Replay, facts_of, scratch
 from ...records import MANUAL
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import Json
+from .._output import as_text
 from .._output.console import Console
 from .._places import name_in
-
-
-def register(app: typer.Typer) -> None:
-    app.command("replay")(replay)
 
 
 def replay(
@@ -40,7 +37,7 @@ def replay(
         str | None,
         typer.Option("--dir", metavar="DIR", help="The experiment's directory, if it is not found."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether it reaches the same state."""
     start = locate(place)
@@ -112,7 +109,7 @@ def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str
             "differing": differing,
             "resumed": verdict,
         }
-        Console().plain_lines([as_json.dumps(facts)])
+        Console().json([facts])
     elif not differing:
         names = [as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
         Console().say(
