@@ -64,7 +64,7 @@ class _Copying:
         for is_compressed in (False, True):
             group = [leaf for leaf in state if (leaf.path in shrunk) == is_compressed]
             if any(leaf.size_bytes for leaf in group):
-                pack = _Pack(opened, directory, pack_file(id, is_compressed), is_compressed)
+                pack = _Pack(opened, directory, pack_file(id, int(is_compressed)), is_compressed)
                 packs.append(pack.write(group, placed))
         links = {pack.name: 0 for pack in packs}
         stored = StoredTree(opened.tree, placed, links, dict.fromkeys(sorted(shrunk), PLANES_ZSTD))

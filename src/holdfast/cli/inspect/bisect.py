@@ -64,11 +64,9 @@ def bisect(
 
 
 def _of_one_run(directory: str, found: list[Listed], wanted: str | None) -> list[Listed]:
-    unlisted = sum(listed.record is None for listed in found)
-    if unlisted:
-        Console(stderr=True).say(
-            f"skipped {as_text.count(unlisted, 'checkpoint')} without a readable record."
-        )
+    if unlisted := sum(listed.record is None for listed in found):
+        skipped = as_text.count(unlisted, "checkpoint")
+        Console(stderr=True).say(f"skipped {skipped} without a readable record.")
     listed = [each for each in found if each.record]
     runs = list(dict.fromkeys(each.record.run for each in listed if each.record))
     if wanted is not None:
@@ -158,37 +156,21 @@ def _stderr() -> int:
 def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[Cell]]:
     checks = f"{as_text.count(len(found.verdicts), 'check')} of {as_text.count(len(line), 'checkpoint')}"
     if found.first_bad is None:
-        what = (
-            "No checkpoint could be judged"
-            if found.last_good is None
-            else "No checkpoint is bad: the newest is good"
-        )
-        return [[(f"{what}; {checks}.", "bold")]]
+        none_judged = found.last_good is None
+        what = "could be judged" if none_judged else "is bad: the newest is good"
+        return [[(f"No checkpoint {what}; {checks}.", "bold")]]
     listed = line[found.first_bad]
-    name, moment = (
-        as_text.printable(name_in(directory, listed.path)),
-        listed.record and as_text.where(listed.record.moment),
-    )
-    lines: list[list[Cell]] = [[("first bad: ", "bold"), (name, "bold red"), (f"  {moment}; {checks}", "")]]
+    name = as_text.printable(name_in(directory, listed.path))
+    moment = listed.record and as_text.where(listed.record.moment)
+    doubt = ""
     if found.last_good is None:
-        lines.append(
-            [
-                (
-                    "Even the oldest that can be judged is bad: the fault began earlier, or the check always fails.",
-                    "yellow",
-                )
-            ]
+        doubt = (
+            "Even the oldest that can be judged is bad: the fault began earlier, or the check always fails."
         )
     elif found.suspects:
-        lines.append(
-            [
-                (
-                    f"The fault may have begun in one of the {len(found.suspects)} skipped checkpoints before it.",
-                    "yellow",
-                )
-            ]
-        )
-    return lines
+        doubt = f"The fault may have begun in one of the {len(found.suspects)} skipped checkpoints before it."
+    first: list[Cell] = [("first bad: ", "bold"), (name, "bold red"), (f"  {moment}; {checks}", "")]
+    return [first, [(doubt, "yellow")]] if doubt else [first]
 
 
 def _as_json(line: list[Listed], found: Search, why: dict[int, str]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 
 from .._options import Directory, Json
 from .._output import as_text
@@ -41,7 +42,7 @@ def du(
         about = f"  {as_text.count(len(inside), 'checkpoint')}"
         rows.append(_row(f"{name_in(directory, folder) or '.'}/{about}", sharing.of(inside), "bold"))
         rows += [
-            _row("  " + os.path.basename(name_in(directory, path)), sharing.of([path])) for path in inside
+            _row("  " + os.path.basename(name_in(directory, each)), sharing.of([each])) for each in inside
         ]
     console.lines([*layout(_COLUMNS, rows, console.limit)[0], [], *_summary(sharing, paths)])
 
@@ -54,23 +55,14 @@ def _row(name: str, share: Share, style: str = "") -> Row:
 
 
 def _summary(sharing: Sharing, paths: list[str]) -> list[list[Cell]]:
-    total = sharing.of(paths)
+    total = sharing.of()
     text = f"{as_text.count(len(paths), 'checkpoint')} · {as_text.size(total.size)} in files"
     text += f", {as_text.size(sharing.allocated)} of disk blocks"
     if total.size < sharing.copies:
         text += f"; complete copies would take {as_text.size(sharing.copies)}"
-    lines: list[list[Cell]] = [[(text, "bold")]]
-    if total.frees < total.size:
-        elsewhere = as_text.size(total.size - total.frees)
-        lines.append(
-            [
-                (
-                    f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted.",
-                    "",
-                )
-            ]
-        )
-    return lines
+    elsewhere = as_text.size(total.size - total.frees)
+    more = f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted."
+    return [[(text, "bold")], *([[(more, "")]] if total.frees < total.size else [])]
 
 
 def _as_json(
@@ -78,7 +70,7 @@ def _as_json(
 ) -> dict[str, object]:
     return {
         "path": directory,
-        **_fields(sharing.of(paths)),
+        **_fields(sharing.of()),
         "allocated_bytes": sharing.allocated,
         "copies_bytes": sharing.copies,
         "folders": [
@@ -90,9 +82,4 @@ def _as_json(
 
 
 def _fields(share: Share) -> dict[str, object]:
-    return {
-        "size_bytes": share.size,
-        "unique_bytes": share.unique,
-        "shared_bytes": share.shared,
-        "frees_bytes": share.frees,
-    }
+    return {f"{name}_bytes": size for name, size in asdict(share).items()}

@@ -169,9 +169,5 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         else {"problem": str(p)}
         for p in outcome.problems
     ]
-    return {
-        "path": outcome.path,
-        "status": outcome.status,
-        "size_bytes": outcome.size_bytes,
-        "problems": problems,
-    }
+    about = {"path": outcome.path, "status": outcome.status, "size_bytes": outcome.size_bytes}
+    return {**about, "problems": problems}

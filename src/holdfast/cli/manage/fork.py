@@ -21,9 +21,7 @@ def fork(
     listed = fork_checkpoint(bundle, directory)
     assert listed.record is not None
     if json:
-        Console().plain_lines(
-            [as_json.dumps({"path": listed.path, "record": as_json.of_record(listed.record)})]
-        )
+        Console().json([{"path": listed.path, "record": as_json.of_record(listed.record)}])
         return
     record = listed.record
     cost = f"{as_text.size(record.bytes_written)} written, {as_text.size(record.bytes_shared)} shared"

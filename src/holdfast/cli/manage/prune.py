@@ -66,12 +66,8 @@ def prune(
 
 
 def _fields(verdict: Verdict) -> dict[str, object]:
-    return {
-        "path": verdict.path,
-        "id": verdict.record.id,
-        "stays": verdict.stays,
-        "why": verdict.why,
-    }
+    about = {"path": verdict.path, "id": verdict.record.id}
+    return {**about, "stays": verdict.stays, "why": verdict.why}
 
 
 def _keep(

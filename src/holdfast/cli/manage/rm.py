@@ -14,7 +14,7 @@ from ...errors import UsageError
 from .._options import Bundles, JsonLines
 from .._output import as_text
 from .._output.console import Cell, Console
-from .._output.disk import Watched, usage
+from .._output.disk import Sharing, Watched
 
 
 def rm(
@@ -53,7 +53,7 @@ def _agreed(doomed: list[Listed]) -> bool:
     for listed in doomed:
         about = as_text.where(listed.record.moment) if listed.record else "damaged"
         console.lines([[("  " + as_text.printable(listed.path), "bold"), (f"  {about}", "")]])
-    frees = as_text.size(usage(listed.path for listed in doomed).only_here)
+    frees = as_text.size(Sharing(listed.path for listed in doomed).of().frees)
     question = f"Delete {as_text.count(len(doomed), 'checkpoint')}, which frees {frees}? [y/N] "
     console.print(question, end="", soft_wrap=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

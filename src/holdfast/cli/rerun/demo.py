@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ...errors import HoldfastError, UsageError
 from .._options import Json, Seed
-from .._output import as_json, as_text
+from .._output import as_text
 from .._output.console import Console
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def demo(
         )
         if json:
             runs = {"uninterrupted": asdict(first), "killed": asdict(killed)}
-            Console().plain_lines(
-                [as_json.dumps({"seed": seed, "same": first.digest == killed.digest, **runs})]
-            )
+            Console().json([{"seed": seed, "same": first.digest == killed.digest, **runs}])
         else:
             console.say()
             console.print(_table(first, killed))

@@ -102,16 +102,10 @@ def _run(command: Sequence[str], told: Replay) -> int:
 
 def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:
     if json:
-        facts = {
-            "from": start,
-            "to": end,
-            "same_state": not differing,
-            "differing": differing,
-            "resumed": verdict,
-        }
+        facts = {"from": start, "to": end, "resumed": verdict}
+        facts |= {"same_state": not differing, "differing": differing}
         Console().json([facts])
     elif not differing:
-        names = [as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
-        Console().say(
-            f"Same state, bit for bit: {names[0]} → {names[1]} (resumed: {as_text.printable(verdict)})."
-        )
+        here, there = (as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end))
+        how = f"resumed: {as_text.printable(verdict)}"
+        Console().say(f"Same state, bit for bit: {here} → {there} ({how}).")

@@ -85,12 +85,8 @@ def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
     for trial in report.trials:
         what = f"{trial.injuries[0].what if trial.injuries else 'uninterrupted'}, {as_text.count(len(trial.injuries), 'time')}"
         if trial.same:
-            lines.append(
-                [
-                    ("same     ", "bold green"),
-                    (f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}", ""),
-                ]
-            )
+            reached = f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}"
+            lines.append([("same     ", "bold green"), (reached, "")])
         else:
             lines.append([("differs  ", "bold red"), (f"{what}{_lost(trial)}", "")])
             lines += [[(f"         {as_text.printable(path)}", "red")] for path in trial.differs[:_SHOWN]]
