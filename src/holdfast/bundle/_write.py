@@ -17,10 +17,10 @@ from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
 from ..errors import SnapshotTornError
-from ..records import FileEntry, Snapshot, leaves
+from ..records import CheckpointRecord, FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
 from ._digest import Ready, digest, piece_bytes
-from ._finite import Watched
+from ._finite import Watched, nonfinite_details
 from ._format.names import pack_file, tree_file
 from ._format.pack import PackWriter, in_pack_order
 from ._format.pieces import Cut, Piece, cuts
@@ -37,22 +37,17 @@ _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCE
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of one checkpoint before its record, and what goes into the record."""
+    """What has been written: the record of it is not on the disk yet."""
 
+    record: CheckpointRecord
     stored: StoredTree
-    tree: FileEntry
-    packs: tuple[FileEntry, ...]
-    bytes_captured: int
-    bytes_written: int
-    bytes_shared: int
-    nonfinite: Mapping[str, tuple[int, int]]  # NaNs and infinities of each leaf that was checked and has any
     proven_s: Mapping[str, float]  # for pieces that were linked, by BLAKE3: when last written or compared
 
 
 class FileWriter:
     """Writes one snapshot's files into one directory, under one id.
 
-    `seq` is the new checkpoint's. `durable`: sync each file. `rename_links`: packs get names of the new id even when
+    `draft`: the record, but for id, files and bytes. `rename_links`: packs get names of the new id even when
     linked, because the old names will be removed with the record that is being replaced. `now_s`, `is_watched`: see `save`.
     """
 
@@ -61,17 +56,17 @@ class FileWriter:
         disk: Storage,
         directory: Directory,
         id: str,
+        draft: CheckpointRecord,
         sharing: Sharing,
-        seq: int,
         *,
-        durable: bool,
         rename_links: bool,
         now_s: float,
         is_watched: Watched,
     ) -> None:
         self._disk, self._directory, self._id = disk, directory, id
-        self._sharing, self._seq, self._is_watched = sharing, seq, is_watched
-        self._durable, self._rename_links, self._now_s = durable, rename_links, now_s
+        self._draft, self._sharing = draft, sharing
+        self._durable = draft.durability == "full"
+        self._rename_links, self._now_s, self._is_watched = rename_links, now_s, is_watched
         self._is_live = False
         self._numbers = count()
         self._placed: dict[str, Piece] = {}  # by BLAKE3
@@ -108,16 +103,17 @@ class FileWriter:
         stored = StoredTree(snapshot.tree, placed, self._links)
         data = encode_tree(stored)
         write_file(self._directory, tree_file(self._id), data, durable=self._durable)
-        return Written(
-            stored,
-            FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
-            tuple(self._packs),
+        record = replace(
+            self._draft,
+            id=self._id,
+            tree=FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
+            packs=tuple(self._packs),
             bytes_captured=sum(leaf.size_bytes for leaf in state),
             bytes_written=size + len(data),
             bytes_shared=sum(piece.cut.size for served in plan.linked.values() for piece in served),
-            nonfinite=_nonfinite(digests.values()),
-            proven_s=self._proven_s,
+            details={**self._draft.details, **nonfinite_details(_nonfinite(digests.values()))},
         )
+        return Written(record, stored, self._proven_s)
 
     def _new_ones(
         self,
@@ -148,7 +144,7 @@ class FileWriter:
         refused: set[KnownPack] = set()
         linked: dict[KnownPack, str] = {}
         while True:
-            plan = self._sharing.plan(pieces, self._seq, refused)
+            plan = self._sharing.plan(pieces, self._draft.seq, refused)
             failed = [
                 pack
                 for pack, served in plan.linked.items()
@@ -226,7 +222,7 @@ class FileWriter:
                     raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")
                 pack.add(piece.cut, data)
                 known = self._sharing.find(piece)
-                born = known.born if known else self._seq
+                born = known.born if known else self._draft.seq
                 self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
             header, size = pack.finish()
             if self._durable:

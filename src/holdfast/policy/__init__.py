@@ -30,8 +30,8 @@ from ._labels import check_label, check_name
 from ._limits import Limits
 from ._names import experiment_key, experiment_name, training_key, training_name
 from ._preemption import Preemption
-from ._values import directory_path
-from ._when import any_of, estimate, events, interval, largest_overhead, reason
+from ._values import directory_path, num_bytes
+from ._when import estimate, events, interval, largest_overhead, reason
 from ._write import Lazy, Write
 
 __all__ = [
@@ -66,7 +66,6 @@ __all__ = [
     "Verdict",
     "When",
     "Write",
-    "any_of",
     "attach_to_experiment",
     "attach_to_training",
     "budget_of",
@@ -84,6 +83,7 @@ __all__ = [
     "joined",
     "judge",
     "largest_overhead",
+    "num_bytes",
     "reason",
     "settle_mode",
     "to_thin",

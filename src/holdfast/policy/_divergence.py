@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from ..errors import UsageError
 from . import _values
 from ._groups import group, settle
 
@@ -38,8 +37,7 @@ class Divergence:
 
     def __post_init__(self) -> None:
         _values.one_of("on_divergence", self.action, ("stop", "rollback", "warn"))
-        if self.monitor is not None and (not isinstance(self.monitor, str) or not self.monitor):
-            raise UsageError(f"monitor must be the name of a metric, not {self.monitor!r}.")
+        _values.optional(_values.metric, "monitor", self.monitor)
         settle(
             self,
             max_rollbacks=_values.positive_integer("max_rollbacks", self.max_rollbacks),

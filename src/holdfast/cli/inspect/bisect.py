@@ -41,11 +41,9 @@ def bisect(
     nan: Annotated[
         bool, typer.Option("--nan", help="A checkpoint with a NaN or an infinity is bad.")
     ] = False,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="Check only these arrays for NaN.")
-    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Check only these arrays for NaN.")] = None,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID", help="The run, by the beginning of its id.")
+        str | None, typer.Option(metavar="ID", help="The run, by the beginning of its id.")
     ] = None,
     json: Json = False,
 ) -> None:

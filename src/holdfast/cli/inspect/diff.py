@@ -95,7 +95,7 @@ def _array_row(change: ArrayChange) -> Row:
         ("  " + as_text.printable(change.path), "dim" if change.is_same else ""),
         (as_text.printable(dtype), "" if old == new else "yellow"),
         (shape, "" if shapes[0] == shapes[1] else "yellow"),
-        ("same" if change.is_same else _number(change.relative), "" if not change.is_same else "dim"),
+        ("same", "dim") if change.is_same else (_number(change.relative), ""),
         ("" if change.is_same else _number(change.largest), ""),
         ("" if change.is_same or change.share is None else _percent(change), ""),
         (_nonfinite(change), "red"),
@@ -120,10 +120,8 @@ def _nonfinite(change: ArrayChange) -> str:
 
 
 def _value_row(change: ValueChange) -> Row:
-    old, new = (
-        "absent" if side is ABSENT else as_text.printable(node_text(side))
-        for side in (change.old, change.new)
-    )
+    sides = (change.old, change.new)
+    old, new = ("absent" if side is ABSENT else as_text.printable(node_text(side)) for side in sides)
     with contextlib.suppress(TypeError):
         if type(change.old) is type(change.new) is float and change.old:
             new += f"  ({(change.new - change.old) / abs(change.old):+.2%})"

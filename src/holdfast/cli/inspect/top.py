@@ -61,7 +61,7 @@ class RunSeen:
 
 def top(
     directory: Directory = ".",
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between updates.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Show the runs once and exit.")] = False,
     json: JsonLines = False,
 ) -> None:

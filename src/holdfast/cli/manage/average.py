@@ -18,13 +18,11 @@ def average(
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="The new checkpoint.")],
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="W,W,…", help="One weight per checkpoint; default: equal weights."),
+        typer.Option(metavar="W,W,…", help="One weight per checkpoint; default: equal weights."),
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(
-            "--only", metavar="GLOB", help="Average only these arrays; default: all weights of the models."
-        ),
+        typer.Option(metavar="GLOB", help="Average only these arrays; default: all weights of the models."),
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,

@@ -31,7 +31,7 @@ def replay(
         typer.Argument(metavar="-- COMMAND...", help="The script, as it was run: python train.py …"),
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
+        str | None, typer.Option(metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
     ] = None,
     directory: Annotated[
         str | None,
