@@ -10,7 +10,7 @@ from unittest import mock
 from lives import FOLDER, Held, read, read_file
 
 from holdfast import bundle
-from holdfast.bundle import _read, _record
+from holdfast.bundle import _open, _read
 from holdfast.bundle._format.names import RECORD
 from holdfast.storage import Storage
 
@@ -56,7 +56,7 @@ def quick_decoding() -> Iterator[None]:
         return lambda data, place: cached(bytes(data), place)
 
     with (
-        mock.patch.object(_record, "decode_record", once(_record.decode_record)),
+        mock.patch.object(_open, "decode_record", once(_open.decode_record)),
         mock.patch.object(_read, "decode_tree", once(_read.decode_tree)),
     ):
         yield

@@ -20,7 +20,7 @@ COMMIT, DELETE, LEFTOVERS, WRITE, READ, OPENED, PACKS, PACK, RECORD = (
         "_leftovers",
         "_write",
         "_read",
-        "_record",
+        "_open",
         "_packs",
         "_format.pack",
         "_format.record",
@@ -183,7 +183,7 @@ CHECKS = [
 ]
 # Guards behind another guard: what they would find by themselves only somebody can make who also forges digests.
 BEHIND_ANOTHER = {
-    "_record.read_bounded without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
+    "_open.read_bounded without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
     "_read._check_pieces without `if not is_right`": "the digest of the pack's header tells first",
     "pack.read_header without `if file.size < 8`": "the pack's size was compared with the record",
     "pack.parse_header without `if len(header) + expected != file_size`": "its size and its header's digest were compared",

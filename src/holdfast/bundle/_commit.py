@@ -49,8 +49,8 @@ from ._format.names import (
 )
 from ._format.record import encode_record
 from ._leftovers import sweep_bundle
+from ._open import read_record
 from ._pin import is_pinned_inside
-from ._record import read_record
 from ._write import write_file
 
 logger = logging.getLogger("holdfast")

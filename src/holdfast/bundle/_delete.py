@@ -21,8 +21,8 @@ from ..storage import Storage
 from ._folders import parent
 from ._format.names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._leftovers import empty_trash, is_ours, put_back, put_pinned_back, record_in, sync_removal
+from ._open import read_record
 from ._pin import is_pinned
-from ._record import read_record
 
 logger = logging.getLogger("holdfast")
 

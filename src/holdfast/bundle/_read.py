@@ -7,7 +7,6 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,20 +22,16 @@ from .. import collector
 from ..dtypes import item_size
 from ..errors import (
     CheckpointDamagedError,
-    CheckpointNotFoundError,
-    CheckpointReplacedError,
-    HoldfastError,
     PieceDamagedError,
 )
-from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
-from ..storage import Directory, ReadFile, Storage
+from ..records import Bytes, Leaf, Node, leaves
+from ..storage import Storage
 from ._format.codec import max_stored_bytes
 from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
+from ._open import open_files, read_bounded
 from ._packs import Packs, Run
-from ._record import read_bounded, read_record
 
-_OPEN_ATTEMPTS = 5
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread reads at a time, at least
@@ -69,56 +64,8 @@ class Bundle:
 
     def __init__(self, disk: Storage, path: str, *, expected_id: str | None = None) -> None:
         self.path = path
-        self._files: dict[str, ReadFile] = {}
-        self.record = self._open(disk, expected_id)
+        self.record, self._files = open_files(disk, path, expected_id)
         self._packs = Packs(path, self._files, self.record)
-
-    def _open(self, disk: Storage, expected_id: str | None) -> CheckpointRecord:
-        missing = None
-        for attempt in range(_OPEN_ATTEMPTS):
-            if attempt:
-                time.sleep(0.001 * attempt)  # an overwrite is removing the files that the record named
-            try:
-                with disk.open_directory(self.path) as directory:
-                    record = read_record(directory, self.path)
-                    if expected_id not in (None, record.id):
-                        raise CheckpointReplacedError(self.path, str(expected_id), record.id)
-                    missing = self._open_files(directory, record)
-            except NotADirectoryError:
-                raise CheckpointNotFoundError(
-                    self.path, "this is not the directory of a checkpoint"
-                ) from None
-            except FileNotFoundError:
-                missing = None  # it is being deleted, or was deleted
-                continue
-            except ValueError:  # NUL in the path
-                raise CheckpointNotFoundError(self.path, "this is not a path") from None
-            except HoldfastError:
-                raise
-            except OSError as err:
-                raise CheckpointDamagedError(self.path, f"it cannot be opened ({err.strerror})") from err
-            if missing is None:
-                return record
-        if missing:
-            raise CheckpointDamagedError(self.path, f"{missing} is missing")
-        raise CheckpointNotFoundError(self.path)
-
-    def _open_files(self, directory: Directory, record: CheckpointRecord) -> str | None:
-        """Open all files of `record`; returns the name of one that is not there."""
-        self.close()
-        for entry in (record.tree, *record.packs):
-            try:
-                file = self._files[entry.name] = directory.open(entry.name)
-            except FileNotFoundError:
-                return entry.name
-            except OSError as err:
-                raise CheckpointDamagedError(
-                    self.path, f"{entry.name} cannot be opened ({err.strerror})"
-                ) from err
-            if file.size != entry.size:
-                what = f"{entry.name} has {file.size} bytes instead of {entry.size}"
-                raise CheckpointDamagedError(self.path, what)
-        return None
 
     @property
     def tree(self) -> Node:

@@ -30,8 +30,8 @@ def save(
 
     `now_s`: seconds, by the clock that `sharing` uses; if it stands still nothing grows old,
     and no pack is read again before it is linked. `finish`: adds what is known only when the record is written.
-    `is_watched`: which floating arrays should be finite; the others are named in the record's details as `health`. Arrays
-    whose bytes are only linked are checked like all others.
+    `is_watched`: which floating arrays should be finite; those that are not are named in the record's details as `health`.
+    Arrays whose bytes are only linked are checked like all others.
 
     Raises: as `commit`; UsageError if the state's structure is too deep or too large.
     """

@@ -168,7 +168,10 @@ class _Empty:
     def __format__(self, spec: str) -> str:
         return ""
 
-    __str__ = __repr__ = lambda self: ""
+    def __str__(self) -> str:
+        return ""
+
+    __repr__ = __str__
 
 
 _EMPTY = _Empty()
