@@ -108,7 +108,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        pieces = self.stored.pieces[leaf.path]
+        pieces = self.pieces(leaf)
         if len(pieces) == 1:  # as in thousands of small leaves: skip the machinery
             self.read_piece(leaf, pieces[0], out.data)
         else:
@@ -131,21 +131,21 @@ class Bundle:
 
     def _batches(
         self, wanted: Sequence[tuple[Leaf, Bytes]]
-    ) -> Iterator[list[tuple[Leaf, Piece, memoryview]]]:
+    ) -> Iterator[list[tuple[Leaf, StoredPiece, memoryview]]]:
         """All pieces, in runs large enough for a thread."""
-        batch: list[tuple[Leaf, Piece, memoryview]] = []
+        batch: list[tuple[Leaf, StoredPiece, memoryview]] = []
         batch_bytes = 0
         for leaf, out in wanted:
-            for start, size, piece in self.pieces(leaf):
-                batch.append((leaf, piece, out.data[start : start + size]))
-                batch_bytes += size
+            for piece in self.pieces(leaf):
+                batch.append((leaf, piece, out.data[piece.start : piece.start + piece.size]))
+                batch_bytes += piece.size
                 if batch_bytes >= _BATCH_BYTES:
                     yield batch
                     batch, batch_bytes = [], 0
         if batch:
             yield batch
 
-    def _read_batch(self, batch: Sequence[tuple[Leaf, Piece, memoryview]]) -> None:
+    def _read_batch(self, batch: Sequence[tuple[Leaf, StoredPiece, memoryview]]) -> None:
         for leaf, piece, out in batch:
             self.read_piece(leaf, piece, out)
 
@@ -156,7 +156,7 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; those before were handed out.
         """
         pieces = self.pieces(leaf)
-        largest = max((size for _, size, _ in pieces), default=0)
+        largest = max((piece.size for piece in pieces), default=0)
         ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
         scratch = cycle([np.empty(largest, np.uint8) for _ in range(ahead)])
         under_way: deque[tuple[int, Bytes, Future[None]]] = deque()
@@ -166,28 +166,28 @@ class Bundle:
             reading.result()
             return start, data
 
-        for start, size, piece in pieces:
+        for piece in pieces:
             if len(under_way) == ahead:
                 yield oldest()  # its memory is the next in turn
-            data = next(scratch)[:size]
+            data = next(scratch)[: piece.size]
             reading = self._pool.submit(self.read_piece, leaf, piece, data.data)
-            under_way.append((start, data, reading))
+            under_way.append((piece.start, data, reading))
         while under_way:
             yield oldest()
 
-    def piece_bytes(self, leaf: Leaf, size: int, piece: Piece) -> Bytes:
+    def piece_bytes(self, leaf: Leaf, piece: StoredPiece) -> Bytes:
         """One piece of a leaf, checked, in memory of its own.
 
         Raises:
             PieceDamagedError: its bytes are not what was saved.
         """
-        data = np.empty(size, np.uint8)
+        data = np.empty(piece.size, np.uint8)
         self.read_piece(leaf, piece, data.data)
         return data
 
-    def read_piece(self, leaf: Leaf, piece: Piece, out: memoryview) -> None:
+    def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
         """As `piece_bytes`, into `out`, which may hold some bytes of a damaged piece."""
-        self._packs.read(leaf, piece, out, self.stored.codecs.get(leaf.path))
+        self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
 
     def view(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, checked, as read-only memory that stays valid after the bundle is closed.

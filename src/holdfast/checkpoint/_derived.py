@@ -66,7 +66,7 @@ class Pieces:
         if leaf.path not in self._known:
             self._known[leaf.path] = {piece.start: piece for piece in self._opened.pieces(leaf)}
         piece = self._known[leaf.path][start]
-        return self._opened.piece_bytes(leaf, piece.size, piece.place)
+        return self._opened.piece_bytes(leaf, piece)
 
 
 def draft(

@@ -39,7 +39,7 @@ class ItemReader:
         """The next `items` (at most `left`), `(items * size of one,)`; valid until the reader moves to the next piece."""
         piece = self._pieces[self._index]
         if not self._is_read:
-            self._source.read_piece(self._leaf, piece.place, memoryview(self._buffer)[: piece.size])
+            self._source.read_piece(self._leaf, piece, memoryview(self._buffer)[: piece.size])
             self._is_read = True
         start = piece.size - self.left * self._item
         self.left -= items

@@ -43,7 +43,7 @@ def runs_as_saved(source: Bundle, leaf: Leaf) -> Iterator[Bytes]:
         PieceDamagedError: they are not what was saved.
     """
     for piece in source.pieces(leaf):
-        yield source.piece_bytes(leaf, piece.size, piece.place)
+        yield source.piece_bytes(leaf, piece)
 
 
 def _swapped(raw: Bytes, leaf: Leaf) -> memoryview:
