@@ -6,9 +6,8 @@ the copy is verified like its original. A few pieces at a time are in memory.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -18,6 +17,7 @@ from blake3 import blake3
 from ..errors import UsageError
 from ..records import CheckpointRecord, FileEntry, Leaf, leaves
 from ..storage import Directory, Storage
+from ._ahead import in_order
 from ._commit import commit
 from ._format.codec import PLANES_ZSTD, compress, max_stored_bytes, num_planes
 from ._format.names import pack_file, tree_file
@@ -122,21 +122,13 @@ class _Pack:
     def _read(self, order: Sequence[Cut], pieces: dict[Cut, StoredPiece]) -> Iterator[tuple[Cut, memoryview]]:
         """What is to be written, in order; threads read and compress a few pieces ahead."""
 
-        def prepare(cut: Cut) -> memoryview:
+        def prepare(cut: Cut) -> tuple[Cut, memoryview]:
             data = self.opened.piece_bytes(cut.leaf, pieces[cut])
-            return memoryview(compress(data, cut.leaf.dtype)) if self.is_compressed else data.data
+            return cut, memoryview(compress(data, cut.leaf.dtype)) if self.is_compressed else data.data
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            ahead: deque[tuple[Cut, Future[memoryview]]] = deque()
             try:
-                for cut in order:
-                    ahead.append((cut, pool.submit(prepare, cut)))
-                    if len(ahead) == _AHEAD:
-                        first, data = ahead.popleft()
-                        yield first, data.result()
-                while ahead:
-                    first, data = ahead.popleft()
-                    yield first, data.result()
+                yield from in_order((pool.submit(prepare, cut).result for cut in order), _AHEAD)
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
 from ..records import Snapshot
+from ._ahead import in_order
 from ._finite import Watched, nonfinite_pieces
 from ._format.pieces import Cut
 from ._sharing import Digested
@@ -32,25 +33,25 @@ def digest(snapshot: Snapshot, pieces: Sequence[Cut], is_watched: Watched) -> Ge
     """Each piece with its digests and bytes, in order."""
     threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Callable[[], list[Ready]]] = deque()
+        begun = (_begin(pool, snapshot, batch, is_watched) for batch in _batches(pieces))
         try:
-            for batch in _batches(pieces):
-                work = partial(_digest_batch, snapshot, batch, is_watched)
-                # The interpreter lock is held for small pieces: threads would only contend for it.
-                ahead.append(work if batch[0].size < _SMALL_BYTES else _begin(pool, work))
-                if len(ahead) >= most:
-                    yield from ahead.popleft()()
-            while ahead:
-                yield from ahead.popleft()()
+            for batch in in_order(begun, most):
+                yield from batch
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(pool: ThreadPoolExecutor, work: Callable[[], list[Ready]]) -> Callable[[], list[Ready]]:
-    try:
-        return pool.submit(work).result
-    except RuntimeError:  # a background save while the interpreter ends, or there are no more threads
-        return work
+def _begin(
+    pool: ThreadPoolExecutor, snapshot: Snapshot, batch: Sequence[Cut], is_watched: Watched
+) -> Callable[[], list[Ready]]:
+    work = partial(_digest_batch, snapshot, batch, is_watched)
+    # The interpreter lock is held for small pieces: threads would only contend for it.
+    if batch[0].size >= _SMALL_BYTES:
+        with suppress(
+            RuntimeError
+        ):  # a background save while the interpreter ends, or there are no more threads
+            return pool.submit(work).result
+    return work
 
 
 def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:

@@ -7,9 +7,8 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import cycle
 from threading import local
@@ -26,6 +25,7 @@ from ..errors import (
 )
 from ..records import Bytes, Leaf, Node, leaves
 from ..storage import Storage
+from ._ahead import in_order
 from ._format.codec import max_stored_bytes
 from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
@@ -159,21 +159,13 @@ class Bundle:
         largest = max((piece.size for piece in pieces), default=0)
         ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
         scratch = cycle([np.empty(largest, np.uint8) for _ in range(ahead)])
-        under_way: deque[tuple[int, Bytes, Future[None]]] = deque()
 
-        def oldest() -> tuple[int, Bytes]:
-            start, data, reading = under_way.popleft()
-            reading.result()
-            return start, data
+        def read(piece: StoredPiece, data: Bytes) -> tuple[int, Bytes]:
+            self.read_piece(leaf, piece, data.data)
+            return piece.start, data
 
-        for piece in pieces:
-            if len(under_way) == ahead:
-                yield oldest()  # its memory is the next in turn
-            data = next(scratch)[: piece.size]
-            reading = self._pool.submit(self.read_piece, leaf, piece, data.data)
-            under_way.append((piece.start, data, reading))
-        while under_way:
-            yield oldest()
+        begun = (self._pool.submit(read, piece, next(scratch)[: piece.size]).result for piece in pieces)
+        yield from in_order(begun, ahead)  # the memory of the one in use is the next in turn
 
     def piece_bytes(self, leaf: Leaf, piece: StoredPiece) -> Bytes:
         """One piece of a leaf, checked, in memory of its own.

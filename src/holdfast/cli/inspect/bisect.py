@@ -15,7 +15,7 @@ from ...bundle import Listed
 from ...checkpoint import open as open_checkpoint
 from ...compare import FiniteCheck, Search, Verdict, first_bad
 from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
-from .._options import Json
+from .._options import Json, Only
 from .._output import as_text
 from .._output.console import Cell, Console
 from .._places import find_all, name_in
@@ -41,7 +41,7 @@ def bisect(
     nan: Annotated[
         bool, typer.Option("--nan", help="A checkpoint with a NaN or an infinity is bad.")
     ] = False,
-    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Check only these arrays for NaN.")] = None,
+    only: Only = None,
     run: Annotated[
         str | None, typer.Option(metavar="ID", help="The run, by the beginning of its id.")
     ] = None,

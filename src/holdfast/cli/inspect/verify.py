@@ -33,13 +33,12 @@ _BATCH_BYTES = 256 << 20  # between two steps of the progress bar
 _SHOWN = 20
 
 Status = Literal["ok", "damaged", "newer", "gone"]
-_LABELS: dict[Status, str] = {
-    "ok": "ok",
-    "damaged": "damaged",
-    "newer": "in a newer format",
-    "gone": "deleted meanwhile",
+_LABELS: dict[Status, Cell] = {
+    "ok": ("ok", "green"),
+    "damaged": ("damaged", "bold red"),
+    "newer": ("in a newer format", "yellow"),
+    "gone": ("deleted meanwhile", "dim"),
 }
-_STYLES: dict[Status, str] = {"ok": "green", "damaged": "bold red", "newer": "yellow", "gone": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def _progress(found: list[Listed], shown: bool) -> Iterator[tuple[Console, Calla
 def _lines(place: str, outcome: Outcome, width: int) -> Iterator[list[Cell]]:
     name = as_text.printable(name_in(place, outcome.path)).ljust(width)
     size = as_text.size(outcome.size_bytes) if outcome.size_bytes else ""
-    yield [(f"{outcome.status:7}", _STYLES[outcome.status]), (f"  {name}  {size:>8}".rstrip(), "")]
+    yield [(f"{outcome.status:7}", _LABELS[outcome.status][1]), (f"  {name}  {size:>8}".rstrip(), "")]
     for problem in outcome.problems[:_SHOWN]:
         yield [(f"         {_describe(problem)}", "red")]
     if len(outcome.problems) > _SHOWN:
@@ -149,10 +148,9 @@ def _describe(problem: HoldfastError) -> str:
 
 def _summary(outcomes: list[Outcome], took_s: float) -> list[Cell]:
     cells: list[Cell] = [(as_text.count(len(outcomes), "checkpoint") + ": ", "bold")]
-    for status, label in _LABELS.items():
-        number = sum(outcome.status == status for outcome in outcomes)
-        if number:
-            cells += [(f"{number:,} {label}", _STYLES[status]), (", ", "")]
+    for status, (label, style) in _LABELS.items():
+        if number := sum(outcome.status == status for outcome in outcomes):
+            cells += [(f"{number:,} {label}", style), (", ", "")]
     read = as_text.size(sum(outcome.size_bytes for outcome in outcomes))
     return [*cells, (f"{read} in {took_s:.1f} s", "")]
 

@@ -8,7 +8,7 @@ import typer
 
 from ...compare import average as make_average
 from ...errors import UsageError
-from .._options import Json, Overwrite
+from .._options import Json, Only, Overwrite
 from .._output import as_json, as_text
 from .._output.console import Console
 
@@ -20,10 +20,7 @@ def average(
         str | None,
         typer.Option(metavar="W,W,…", help="One weight per checkpoint; default: equal weights."),
     ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option(metavar="GLOB", help="Average only these arrays; default: all weights of the models."),
-    ] = None,
+    only: Only = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

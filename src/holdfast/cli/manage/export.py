@@ -9,7 +9,7 @@ import typer
 
 from ...exchange import export as write
 from ...policy import num_bytes
-from .._options import Bundle, Json, Overwrite
+from .._options import Bundle, Json, Only, Overwrite
 from .._output import as_text
 from .._output.console import Console
 
@@ -28,9 +28,9 @@ def export(
     out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
     prefix: Annotated[
         str,
-        typer.Option(metavar="PATH", help="Export only what is below this path; names are relative to it."),
+        typer.Option(metavar="PATH", help="Only what is below this path; names are relative to it."),
     ] = "",
-    only: Annotated[str | None, typer.Option(metavar="GLOB", help="Export only these arrays.")] = None,
+    only: Only = None,
     names: Annotated[str, typer.Option(metavar="dots|slashes", help="The separator in names.")] = "dots",
     shard_size: Annotated[
         str | None,

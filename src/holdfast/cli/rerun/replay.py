@@ -47,18 +47,16 @@ def replay(
     end = _next(of, start) if to is None else locate(to, directory=of, disk=LocalDisk())
     if end.record is None:
         raise CheckpointNotFoundError(end.path, "its record cannot be read")
-    disk = LocalDisk()
+    goal, disk = name_in(of, os.path.realpath(end.path)), LocalDisk()
     with open_checkpoint(start) as opened, open_checkpoint(end) as expected:
-        inside = os.path.relpath(os.path.realpath(start.path), of)
-        with scratch(disk, of, opened.source, f"run/{inside}") as where:
-            told = Replay(
-                of, where, os.path.relpath(os.path.realpath(end.path), of), facts_of(end.record.moment)
-            )
+        here, there = (os.path.relpath(os.path.realpath(each.path), of) for each in (start, end))
+        with scratch(disk, of, opened.source, f"run/{here}") as where:
+            told = Replay(of, where, there, facts_of(end.record.moment))
             code = _run(command, told)
             if bundle.look(disk, told.end) is None:
                 raise UsageError(
-                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} was saved: there is nothing to "
-                    "compare. Give the command exactly as it was run; --dir names the experiment's directory."
+                    f"the script ended with exit code {code} before {goal} was saved: there is nothing to compare. "
+                    "Give the command exactly as it was run; --dir names the experiment's directory."
                 )
             with open_checkpoint(told.end) as found:
                 resume = found.record.details.get("resume", {})
@@ -66,7 +64,7 @@ def replay(
                 differing = unlike(expected, found)
     _report(of, start.path, end.path, verdict, differing, json)
     if differing:
-        raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
+        raise NotReproducedError(goal, differing[0], len(differing))
 
 
 def _next(of: str, start: bundle.Listed) -> bundle.Listed:
