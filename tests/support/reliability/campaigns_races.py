@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.bundle import _read
+from holdfast.bundle import _open
 from tests.reliability.test_interleavings import pairs, trios
 from tests.support.reliability.interleaving import every_order, some_orders, use_own_ids
 from tests.support.reliability.races import DELETERS, READERS, WRITERS, race
@@ -43,7 +43,7 @@ def _as_in_the_tests() -> Iterator[None]:
     logging.disable()
     with pytest.MonkeyPatch.context() as patch:
         use_own_ids(patch)
-        patch.setattr(_read, "decode_record", functools.cache(_read.decode_record))
+        patch.setattr(_open, "decode_record", functools.cache(_open.decode_record))
         yield
 
 
