@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from holdfast import bundle
-from holdfast.bundle import _commit, _delete, _leftovers
+from holdfast.bundle import _commit, _delete, _leftovers, _open
 from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
 from holdfast.storage import MemoryDisk
 from holdfast.testing import TappedDisk
