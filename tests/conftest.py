@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,3 +19,18 @@ for name, value in ONE_THREAD.items():
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Last come the tests after which no process should be forked any more."""
     items.sort(key=lambda item: item.get_closest_marker("leaves_threads") is not None)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers_are_as_before() -> Iterator[None]:
+    """A training that has ended, or failed, leaves no handler of its own: a later SIGTERM would go unheard."""
+    before = {each: signal.getsignal(each) for each in signal.valid_signals()}
+    yield
+    left = {
+        signal.Signals(each).name: now
+        for each, then in before.items()
+        if (now := signal.getsignal(each)) != then and "holdfast" in getattr(now, "__module__", "")
+    }
+    for name in left:
+        signal.signal(signal.Signals[name], before[signal.Signals[name]] or signal.SIG_DFL)
+    assert not left

@@ -154,12 +154,13 @@ class Unreadable(Noisy):
         return super().__getitem__(index)
 
 
-def saves_at_once(name, data, *others):
+def saves_at_once(name, data, *others, step=5, **options):
     handler = signal.getsignal(signal.SIGINT)
     rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
     with pytest.raises(Crash):
-        compiled().fit(data, epochs=2, verbose=0, callbacks=[HoldfastCallback(name, checkpointing=rule), *others])
-    assert [each.record.moment.step for each in holdfast.scan(name)] == [5], name
+        held = HoldfastCallback(name, checkpointing=rule)
+        compiled().fit(data, epochs=2, verbose=0, callbacks=[held, *others], **options)
+    assert [each.record.moment.step for each in holdfast.scan(name)] == [step], name
     assert signal.getsignal(signal.SIGINT) is handler, name
 
 
@@ -169,6 +170,7 @@ def loader(dataset):
 
 saves_at_once("a callback", loader(Noisy(np.random.rand)), crashing(6))
 saves_at_once("the data", loader(Unreadable(np.random.rand)))
+saves_at_once("the validation", loader(Noisy(np.random.rand)), step=8, validation_data=loader(Unreadable(np.random.rand)))
 
 with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with torch Keras itself refuses it
     second.compile("adamw", "mse", steps_per_execution=2)

@@ -282,6 +282,16 @@ def test_what_model_checkpoint_saves_is_in_bundles_and_is_read_checked(tmp_path)
     assert HoldfastCheckpointIO.newest(tmp_path) == holdfast.scan(tmp_path)[-2].path
 
 
+def test_a_path_with_the_suffix_of_lightning_means_a_bundle(tmp_path):
+    plugin, path = HoldfastCheckpointIO(), tmp_path / "last.ckpt"
+    plugin.save_checkpoint({"state_dict": {}, "epoch": 3}, path)
+    assert [Path(each.path).name for each in holdfast.scan(tmp_path)] == ["last.ckpt.mml"]
+    assert plugin.load_checkpoint(path)["epoch"] == 3
+    plugin.remove_checkpoint(path)
+    assert not holdfast.scan(tmp_path)
+    plugin.teardown()
+
+
 def test_a_second_run_in_the_same_directory_is_told_who_runs_there(tmp_path):
     class Meanwhile(pl.Callback):
         def on_train_start(self, *details) -> None:

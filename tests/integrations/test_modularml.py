@@ -392,6 +392,11 @@ def test_without_a_directory_of_the_line_that_of_the_experiment_is_used(tmp_path
     assert "train_epoch2" in names(tmp_path / "own" / "train")
 
 
+def test_a_policy_without_a_mode_saves_an_experiment_to_disk(tmp_path):
+    run(planned(None, checkpointing=Checkpointing(save_on="phase_end")))
+    assert "pretrain" in names(tmp_path / "run")
+
+
 def test_an_experiment_that_says_nothing_is_saved_by_the_default_policy(tmp_path):
     run(uninterrupted := one_phase(None))
     assert names(tmp_path / "run" / "train")

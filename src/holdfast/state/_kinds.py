@@ -11,12 +11,8 @@ from typing import Final
 from ..records import Object
 from ._tree import COLLECTION
 
-_MADE_BY_NAME: Final = frozenset(
-    {
-        COLLECTION,
-        *(f"sklearn.{kind}" for kind in ["call", "function", "items", "neighbors", "sparse", "type"]),
-    }
-)
+_OF_SKLEARN = ("call", "function", "items", "neighbors", "sparse", "type")
+_MADE_BY_NAME: Final = frozenset({COLLECTION, *(f"sklearn.{kind}" for kind in _OF_SKLEARN)})
 _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
 

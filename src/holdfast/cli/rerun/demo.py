@@ -16,6 +16,7 @@ from rich.table import Table
 from ...errors import HoldfastError, UsageError
 from .._output import as_json, as_text
 from .._output.console import Console
+from .._output.disk import usage
 
 if TYPE_CHECKING:
     from ...demo.killing import Outcome
@@ -88,9 +89,9 @@ def _table(first: Outcome, killed: Outcome) -> Table:
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("state digest", lambda run: run.digest[:16]),
         ("accuracy on the test digits", lambda run: f"{run.accuracy:.4f}"),
-        ("checkpoints", lambda run: str(run.checkpoints)),
-        ("complete copies would take", lambda run: as_text.size(run.copies_bytes)),
-        ("bytes on disk", lambda run: as_text.size(run.disk_bytes)),
+        ("checkpoints", lambda run: str(len(run.checkpoints))),
+        ("complete copies would take", lambda run: as_text.size(usage(run.checkpoints).copies)),
+        ("bytes on disk", lambda run: as_text.size(usage(run.checkpoints).used)),
         ("training was blocked for", lambda run: f"{run.blocked_s:.2f} s"),
     ]
     for name, value in rows:

@@ -92,6 +92,7 @@ class Position:
         """What a checkpoint holds, by name."""
         training = self.training
         history = self._experiment._history[: self._history_before]
+        omit = frozenset({("ExecutionContext", "inputs")})
         return live_parts(self._experiment.model_graph) | {
             "graph": describe(self._experiment.model_graph),
             "run": {
@@ -105,7 +106,7 @@ class Position:
             },
             "phase": None if training is None else training.get_state(self.labels),
             "finished": dict(self.finished.phases),
-            "history": [self._run_state(each) for each in history],
+            "history": [Encoder(self.labels, omit).encode(each) for each in history],
             "random": rng.capture_state(),
         }
 
@@ -120,9 +121,6 @@ class Position:
             for name, generator in sampler_generators(phase).items()
         }
         return Ahead(None if training is None else training.next_batch, generators)
-
-    def _run_state(self, entry: Any) -> dict[str, Any]:
-        return Encoder(self.labels, frozenset({("ExecutionContext", "inputs")})).encode(entry)
 
     def resume(self, origin: Origin) -> None:
         """Put the newest complete checkpoint into the graph; the rest when the plan has come to its place."""
@@ -156,11 +154,8 @@ class Position:
             raise PlanMismatchError([f"{opened.path} holds no run of a ModularML experiment"])
         saved = state.rebuild(opened, {name: tree[name] for name in PLAIN})
         if saved["run"]["label"] != self._experiment.label:
-            raise PlanMismatchError(
-                [
-                    f"{opened.path} is of experiment {saved['run']['label']!r}, and this is {self._experiment.label!r}"
-                ]
-            )
+            before, now = saved["run"]["label"], self._experiment.label
+            raise PlanMismatchError([f"{opened.path} is of experiment {before!r}, and this is {now!r}"])
         graph = self._experiment.model_graph
         make_ready(graph, saved["graph"])
         parts = {name: part for name, part in live_parts(graph).items() if name in tree}
