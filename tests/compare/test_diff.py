@@ -132,7 +132,7 @@ def test_streamed_sums_are_those_of_the_whole_array(old, new):
     tally = _arrays._Numbers("float32", "float32")
     for start in range(0, 50, 7):
         tally.add(old[start : start + 7].view(np.uint8), new[start : start + 7].view(np.uint8))
-    change = tally.change("w", ("float32", "float32"), ((50,), (50,)), 50)
+    change = _arrays.ArrayChange("w", ("float32", "float32"), ((50,), (50,)), 50, **tally.found())
     both = np.isfinite(old) & np.isfinite(new)
     x, y = old[both].astype(np.float64), new[both].astype(np.float64)
     assert change.changed == np.count_nonzero(old.view(np.uint32) != new.view(np.uint32))

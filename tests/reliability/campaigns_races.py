@@ -16,7 +16,7 @@ from races import DELETERS, READERS, WRITERS, race
 from rotting import History
 from test_interleavings import pairs, trios
 
-from holdfast.bundle import _read
+from holdfast.bundle import _open
 
 _RACE_S = 60.0  # then a new directory, so that listing it stays quick
 
@@ -43,7 +43,7 @@ def _as_in_the_tests() -> Iterator[None]:
     logging.disable()
     with pytest.MonkeyPatch.context() as patch:
         use_own_ids(patch)
-        patch.setattr(_read, "decode_record", functools.cache(_read.decode_record))
+        patch.setattr(_open, "decode_record", functools.cache(_open.decode_record))
         yield
 
 

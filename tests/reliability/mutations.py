@@ -136,7 +136,7 @@ class Fuzzer:
         """
         outcomes: collections.Counter[str] = collections.Counter()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with mock.patch("holdfast.bundle._read._OPEN_ATTEMPTS", 1):  # nobody overwrites these
+        with mock.patch("holdfast.bundle._open._ATTEMPTS", 1):  # nobody overwrites these
             for number in range(first, last):
                 began_s = time.process_time()
                 try:

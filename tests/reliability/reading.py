@@ -10,7 +10,7 @@ from unittest import mock
 from lives import FOLDER, Held, read, read_file
 
 from holdfast import bundle
-from holdfast.bundle import _read
+from holdfast.bundle import _open, _read
 from holdfast.bundle._format.names import RECORD
 from holdfast.storage import Storage
 
@@ -51,10 +51,12 @@ def files(disk: Storage, path: str) -> tuple[tuple[str, bytes], ...]:
 def quick_decoding() -> Iterator[None]:
     """What the bytes of a record or tree say is decoded once, not thousands of times."""
 
-    def once(name: str) -> Callable[[bytes | bytearray, str], object]:
-        cached = functools.cache(getattr(_read, name))
+    def once(decode: Callable[[bytes, str], object]) -> Callable[[bytes | bytearray, str], object]:
+        cached = functools.cache(decode)
         return lambda data, place: cached(bytes(data), place)
 
-    decoders = {name: once(name) for name in ("decode_record", "decode_tree")}
-    with mock.patch.multiple(_read, **decoders):
+    with (
+        mock.patch.object(_open, "decode_record", once(_open.decode_record)),
+        mock.patch.object(_read, "decode_tree", once(_read.decode_tree)),
+    ):
         yield

@@ -25,7 +25,7 @@ from interleaving import (
 from protocol_cases import Writer, die_often, go_on, held_by, listed
 
 from holdfast import bundle
-from holdfast.bundle import _commit, _delete, _leftovers, _read
+from holdfast.bundle import _commit, _delete, _leftovers, _open
 from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
 from holdfast.storage import MemoryDisk
 from holdfast.testing import TappedDisk
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("own_ids", "quick_records")
 @pytest.fixture
 def quick_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a record's bytes say is looked up, not decoded thousands of times."""
-    monkeypatch.setattr(_read, "decode_record", functools.cache(_read.decode_record))
+    monkeypatch.setattr(_open, "decode_record", functools.cache(_open.decode_record))
 
 
 class Scene:

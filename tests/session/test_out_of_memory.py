@@ -68,7 +68,7 @@ def test_if_even_that_fails_the_rule_decides(tmp_path, on_error, error, monkeypa
         directory.taking.buffers = NoBuffers()
         saver = saver_in(directory, write=Write(durability="process", errors=on_error))
         with monkeypatch.context() as patch:
-            patch.setattr("holdfast.bundle._write._digest_batch", fail)
+            patch.setattr("holdfast.bundle._digest._digest_batch", fail)
             if on_error == "raise":
                 with pytest.raises(SaveError, match=r"train_epoch0.*not enough memory"):
                     save(saver, np.zeros(10), 0)

@@ -107,7 +107,7 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
         b.path,
         facts=tuple(_differences(_facts(a.record), _facts(b.record))),
         arrays=tuple(
-            sorted(arrays, key=lambda change: (not change.is_same, *change.most, change.size), reverse=True)
+            sorted(arrays, key=lambda each: (not each.is_same, *each.most, each.size), reverse=True)
         ),
         values=tuple(values),
         only_in_a=tuple(Entry(path, node) for path, node in old.items() if path not in new),

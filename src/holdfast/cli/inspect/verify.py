@@ -23,7 +23,8 @@ from ...errors import (
 )
 from ...records import Leaf
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import JsonLines
+from .._output import as_text
 from .._output.console import Cell, Console
 from .._output.exit import DAMAGED, NEWER_FORMAT, OK
 from .._places import find_all, name_in
@@ -51,18 +52,12 @@ class Outcome:
     problems: tuple[HoldfastError, ...] = ()
 
 
-def register(app: typer.Typer) -> None:
-    app.command("verify")(verify)
-
-
 def verify(
     place: Annotated[
         str, typer.Argument(metavar="DIR|BUNDLE", help="A checkpoint, or a directory, searched recursively.")
     ] = ".",
     deep: Annotated[bool, typer.Option("--deep", help="Also compare BLAKE3 digests.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
-    ] = False,
+    json: JsonLines = False,
 ) -> None:
     """Read every byte and name what differs from what was saved. The exit code is 1 if anything is damaged."""
     found = find_all(place, namesake=True)
@@ -75,7 +70,7 @@ def verify(
         for outcome in (check(listed, deep, advance) for listed in found):
             outcomes.append(outcome)
             if json:
-                console.plain_lines([as_json.dumps(_as_json(outcome))])
+                console.json([_as_json(outcome)])
             else:
                 console.lines(_lines(place, outcome, width))
     if not json:
@@ -174,9 +169,5 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         else {"problem": str(p)}
         for p in outcome.problems
     ]
-    return {
-        "path": outcome.path,
-        "status": outcome.status,
-        "size_bytes": outcome.size_bytes,
-        "problems": problems,
-    }
+    about = {"path": outcome.path, "status": outcome.status, "size_bytes": outcome.size_bytes}
+    return {**about, "problems": problems}

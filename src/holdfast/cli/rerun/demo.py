@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 
 from ...errors import HoldfastError, UsageError
-from .._output import as_json, as_text
+from .._options import Json, Seed
+from .._output import as_text
 from .._output.console import Console
 from .._output.disk import usage
 
@@ -22,21 +23,13 @@ if TYPE_CHECKING:
     from ...demo.killing import Outcome
 
 
-def register(app: typer.Typer) -> None:
-    app.command("demo")(demo)
-
-
 def demo(
     kills: Annotated[int, typer.Option(min=0, max=20, help="How often to kill the second run.")] = 3,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the instants of the kills; default: random.")
-    ] = None,
+    seed: Seed = None,
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the checkpoints in this new directory.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print both runs as one JSON object at the end.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Train a digit classifier in two phases, once uninterrupted and once killed at random; compare every bit."""
     lacking = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
@@ -65,9 +58,7 @@ def demo(
         )
         if json:
             runs = {"uninterrupted": asdict(first), "killed": asdict(killed)}
-            Console().plain_lines(
-                [as_json.dumps({"seed": seed, "same": first.digest == killed.digest, **runs})]
-            )
+            Console().json([{"seed": seed, "same": first.digest == killed.digest, **runs}])
         else:
             console.say()
             console.print(_table(first, killed))

@@ -18,13 +18,10 @@ from ...errors import CheckpointNotFoundError, CheckpointThinnedError, NotReprod
 from ...harness import Replay, facts_of, scratch
 from ...records import MANUAL
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import Json
+from .._output import as_text
 from .._output.console import Console
 from .._places import name_in
-
-
-def register(app: typer.Typer) -> None:
-    app.command("replay")(replay)
 
 
 def replay(
@@ -34,13 +31,13 @@ def replay(
         typer.Argument(metavar="-- COMMAND...", help="The script, as it was run: python train.py …"),
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
+        str | None, typer.Option(metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
     ] = None,
     directory: Annotated[
         str | None,
         typer.Option("--dir", metavar="DIR", help="The experiment's directory, if it is not found."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether it reaches the same state."""
     start = locate(place)
@@ -105,16 +102,10 @@ def _run(command: Sequence[str], told: Replay) -> int:
 
 def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:
     if json:
-        facts = {
-            "from": start,
-            "to": end,
-            "same_state": not differing,
-            "differing": differing,
-            "resumed": verdict,
-        }
-        Console().plain_lines([as_json.dumps(facts)])
+        facts = {"from": start, "to": end, "resumed": verdict}
+        facts |= {"same_state": not differing, "differing": differing}
+        Console().json([facts])
     elif not differing:
-        names = [as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
-        Console().say(
-            f"Same state, bit for bit: {names[0]} → {names[1]} (resumed: {as_text.printable(verdict)})."
-        )
+        here, there = (as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end))
+        how = f"resumed: {as_text.printable(verdict)}"
+        Console().say(f"Same state, bit for bit: {here} → {there} ({how}).")
