@@ -249,7 +249,7 @@ class Fit:
         both = np.empty((2, one.size_bytes), np.uint8)
         for leaf, out in zip((one, other), both, strict=True):
             self._source.read_into(leaf, out)
-        return np.array_equal(*both)
+        return np.array_equal(both[0], both[1])
 
 
 def said(value: Any) -> str:

@@ -17,7 +17,7 @@ from ...errors import HoldfastError, UsageError
 from .._options import Json, Seed
 from .._output import as_text
 from .._output.console import Console
-from .._output.disk import usage
+from .._output.disk import Sharing
 
 if TYPE_CHECKING:
     from ...demo.killing import Outcome
@@ -81,8 +81,8 @@ def _table(first: Outcome, killed: Outcome) -> Table:
         ("state digest", lambda run: run.digest[:16]),
         ("accuracy on the test digits", lambda run: f"{run.accuracy:.4f}"),
         ("checkpoints", lambda run: str(len(run.checkpoints))),
-        ("complete copies would take", lambda run: as_text.size(usage(run.checkpoints).copies)),
-        ("bytes on disk", lambda run: as_text.size(usage(run.checkpoints).used)),
+        ("complete copies would take", lambda run: as_text.size(Sharing(run.checkpoints).copies)),
+        ("bytes on disk", lambda run: as_text.size(Sharing(run.checkpoints).of().size)),
         ("training was blocked for", lambda run: f"{run.blocked_s:.2f} s"),
     ]
     for name, value in rows:
