@@ -58,12 +58,11 @@ class Loop:
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
+        path: the directory.
         results: what was logged: a table that only grows.
 
     Raises:
         UsageError: the policy cannot work, or an object has a name of the library's own.
-        RunActiveError: another live run uses the directory.
-        SaveError: the directory cannot be written.
     """
 
     def __init__(
@@ -94,16 +93,26 @@ class Loop:
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
-        self._folder = folder = Path(place(self.policy.directory or directory))
-        self._directory = ExperimentDirectory(
-            place(directory), self.run, also=[folder], share=share_directory
-        )
-        self._session = Session(
-            self.policy, "train", self.label, self._directory, folder, untrained=untrained
-        )
-        self._hooks = Hooks(self._directory)
-        self.policy.reset()
-        self._directory.share_with(self.policy.write.trusted)
+        self.path = place(directory)
+        self._folder = Path(place(self.policy.directory or directory))
+        self._share, self._untrained = share_directory, untrained
+        # From `holding` on:
+        self._directory: ExperimentDirectory
+        self._session: Session
+        self._hooks: Hooks
+
+    def _open(self) -> None:
+        self._directory = ExperimentDirectory(self.path, self.run, also=[self._folder], share=self._share)
+        try:
+            self._session = Session(
+                *(self.policy, "train", self.label, self._directory, self._folder), untrained=self._untrained
+            )
+            self._hooks = Hooks(self._directory)
+            self.policy.reset()
+            self._directory.share_with(self.policy.write.trusted)
+        except BaseException:
+            self._directory.close()
+            raise
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -332,7 +341,13 @@ class Loop:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
+        """Hold the directory meanwhile; at the end a failed save surfaces, unless another error is on its way.
+
+        Raises:
+            RunActiveError: another live run uses the directory.
+            SaveError: the directory cannot be written.
+        """
+        self._open()
         try:
             with self._directory.calls.heeding([self.policy]):
                 yield
