@@ -25,7 +25,7 @@ The tree says what the caller does next:
     ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
     └── RestoreError                                        see below; only one kind leaves objects changed
-        ├── StateMismatchError (ValueError)                 build the objects as saved, or pass strict=False
+        ├── StateMismatchError (ValueError)                 build the objects as saved, or do what its hint says
         │   └── StatesDifferError                           combine only the parts that match
         ├── RestoreIncompleteError                          restore an intact checkpoint before using the objects
         └── PlanMismatchError (ValueError)                  put the plan back, or start in another directory
@@ -315,12 +315,14 @@ class RestoreError(HoldfastError):
 class StateMismatchError(RestoreError, ValueError):
     """The saved state does not fit the live objects; nothing was changed.
 
-    `problems` holds one sentence per leaf, each starting with its path.
+    `problems` holds one sentence per leaf, each starting with its path; `hint` says what to do.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(
+        self, problems: Sequence[str], hint: str = "Build the objects as they were when saved."
+    ) -> None:
         super().__init__(tuple(problems))
-        self.problems = tuple(problems)
+        self.problems, self.hint = tuple(problems), hint
 
     @property
     def _lines(self) -> str:
@@ -329,10 +331,8 @@ class StateMismatchError(RestoreError, ValueError):
         return "\n".join([f"  {each}" for each in self.problems[:10]] + [f"  … and {more} more"] * (more > 0))
 
     def __str__(self) -> str:
-        return (
-            f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{self._lines}\n"
-            "Build the objects as they were when saved, or pass strict=False to skip what does not fit."
-        )
+        number = f"{len(self.problems)} difference{'' if len(self.problems) == 1 else 's'}"
+        return f"the saved state does not fit ({number}), nothing was changed:\n{self._lines}\n{self.hint}"
 
 
 class StatesDifferError(StateMismatchError):
@@ -360,15 +360,20 @@ class RestoreIncompleteError(RestoreError):
 
 
 class PlanMismatchError(RestoreError, ValueError):
-    """The experiment is not the one that was saved, so it cannot resume from that checkpoint."""
+    """The experiment or run is not the one that was saved, so it cannot resume from that checkpoint.
 
-    def __init__(self, differences: Sequence[str]) -> None:
+    `differences` holds a sentence each; `of` says of what they are ("plan", "run"), `hint` what to do.
+    """
+
+    def __init__(
+        self,
+        differences: Sequence[str],
+        of: str = "plan",
+        hint: str = "Put the plan back as it was, or start again with resume=False in another directory.",
+    ) -> None:
         super().__init__(tuple(differences))
-        self.differences = tuple(differences)
+        self.differences, self.of, self.hint = tuple(differences), of, hint
 
     def __str__(self) -> str:
         lines = "\n".join(f"  {difference}" for difference in self.differences)
-        return (
-            f"the checkpoint belongs to another plan:\n{lines}\n"
-            "Put the plan back as it was, or start again with resume=False in another directory."
-        )
+        return f"the checkpoint belongs to another {self.of}:\n{lines}\n{self.hint}"

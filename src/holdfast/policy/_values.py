@@ -118,9 +118,7 @@ def hooks(value: Any) -> tuple[str, ...]:
     elif not isinstance(value, list | tuple):
         raise UsageError(f"save_on must be a hook's name or a list of them, not {value!r}.")
     if not value:
-        raise UsageError(
-            "save_on is empty: name at least one hook, or pass checkpointing=None to save nothing."
-        )
+        raise UsageError("save_on is empty: name at least one hook, such as 'epoch_end'.")
     for hook in value:
         if not isinstance(hook, str) or not hook:
             raise UsageError(f"save_on holds {hook!r}, which is not the name of a hook.")

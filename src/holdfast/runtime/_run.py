@@ -95,6 +95,7 @@ class Run:
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
+            can_skip=True,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._on_rollback = on_rollback

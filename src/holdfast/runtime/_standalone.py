@@ -11,7 +11,7 @@ from typing import Any, Literal, SupportsFloat, overload
 from .. import bundle, state
 from ..checkpoint import Checkpoint, MappedArrays, save_alone, watched
 from ..checkpoint import open as open_checkpoint
-from ..errors import CheckpointNotFoundError, UsageError
+from ..errors import CheckpointNotFoundError, StateMismatchError, UsageError
 from ..harness import place
 from ..records import STANDALONE, leaves
 from ..state import Restored
@@ -138,7 +138,14 @@ def load(
     if mmap:
         return checkpoint.load(mmap=True)  # which reads from it later
     with checkpoint:
-        return checkpoint.load() if into is None else checkpoint.restore(into)
+        try:
+            return checkpoint.load() if into is None else checkpoint.restore(into)
+        except StateMismatchError as err:
+            err.hint = (
+                "Build the objects as they were when saved; or holdfast.open(path).restore(state, strict=False) leaves what "
+                "does not fit as it is."
+            )
+            raise
 
 
 def _open(path: Path_, disk: Storage, max_bytes: int | None = None) -> Checkpoint:

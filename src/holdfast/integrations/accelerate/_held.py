@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from ... import bundle, rng, state
 from ...checkpoint import find, path_of, scan
 from ...checkpoint import open as open_checkpoint
-from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, UsageError
+from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, StateMismatchError, UsageError
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, Resume, Run, save_manually
@@ -208,7 +208,10 @@ class Held:
                 raise PlanMismatchError(
                     [f"{path} is of {len(saved)} loaders, and here are {len(self._prepared.loaders)}"]
                 )
-            state.restore(checkpoint.source, dict(self._prepared.parts()), verify="first")
+            try:
+                state.restore(checkpoint.source, dict(self._prepared.parts()), verify="first")
+            except StateMismatchError as err:
+                raise StateMismatchError(err.problems) from err
         self._prepared.updates.resume(self._accelerator.step, gradients)
         for loader, where in zip(self._prepared.loaders, saved, strict=True):
             loader.set_state(where)
