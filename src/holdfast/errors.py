@@ -21,6 +21,7 @@ The tree says what the caller does next:
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again
+    ├── NothingProvedError                              let the script train longer, or kill it more often
     ├── DivergenceError                                     resume from the newest finite one, with something changed
     ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
@@ -40,6 +41,8 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Sequence
 from typing import Any
+
+from ._wording import a
 
 
 class HoldfastError(Exception):
@@ -84,7 +87,7 @@ class UnsupportedStateError(UsageError, TypeError):
             self.hint
             or "Leave it out, turn it into arrays or plain data, or register_adapter() for its type."
         )
-        return f"cannot save {self.path!r}: a {self.kind} is not supported. {hint}"
+        return f"cannot save {self.path!r}: {a(self.kind)} is not supported. {hint}"
 
 
 class CheckpointNotFoundError(HoldfastError, FileNotFoundError):
@@ -139,11 +142,11 @@ class RunActiveError(HoldfastError):
 
     def __str__(self) -> str:
         if self.is_own:
-            who, do = f"this very process ({self.pid})", "End that run (leave its `with` block, or delete it)"
+            who, do = f"another run of this process ({self.pid})", "End that run (leave its `with` block)"
         else:
             who, do = f"process {self.pid} on {self.host}", "Wait for it"
         return (
-            f"{self.directory}: {who} is running an experiment here. "
+            f"{self.directory}: {who} uses this directory. "
             f"{do}, choose another directory, or pass share_directory=True."
         )
 
@@ -268,6 +271,10 @@ class CommitUncertainError(SaveError):
 
 class ExactnessError(HoldfastError):
     """A run, or a part of it, was repeated and did not reach the same state."""
+
+
+class NothingProvedError(HoldfastError):
+    """A script was to be interrupted while it trained, and ended before: nothing is known of how it resumes."""
 
 
 class NotReproducedError(ExactnessError):

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import Any, final
 
 from .. import rng
+from .._wording import a
 from ..errors import UsageError
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
@@ -183,7 +184,7 @@ class TorchLoaderBatches(Drawing):
         current = self._indices.current
         if current is None:
             raise UsageError(
-                f"a {type(self._loader).__name__} does not take its indices from its own sampler, so it cannot resume here: "
+                f"{a(type(self._loader).__name__)} does not take its indices from its own sampler, so it cannot resume here: "
                 "pass the DataLoader that it was made from. One that accelerate has prepared is saved by "
                 "holdfast.integrations.accelerate.hold(accelerator, directory)."
             )

@@ -30,7 +30,7 @@ from ._labels import check_label, check_name
 from ._limits import Limits
 from ._names import experiment_key, experiment_name, training_key, training_name
 from ._preemption import Preemption
-from ._values import directory_path, num_bytes
+from ._values import directory_path, flag, num_bytes
 from ._when import estimate, events, interval, largest_overhead, reason
 from ._write import Lazy, Write
 
@@ -77,6 +77,7 @@ __all__ = [
     "events",
     "experiment_key",
     "experiment_name",
+    "flag",
     "in_turn",
     "interval",
     "is_nonfinite",

@@ -19,8 +19,9 @@ from typing import Any, Literal, TypeVar, final
 from ..checkpoint import Place
 from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
-from ..policy import Checkpointing
+from ..policy import Checkpointing, Limits
 from ..records import Moment
+from ._arguments import check_arguments
 from ._block import Block
 from ._costs import Accounting
 from ._loop import Loop
@@ -85,6 +86,14 @@ class Run:
         share_directory: bool = False,
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
+        check_arguments(
+            *(directory, label),
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
+        if checkpointing is not None:
+            Limits(where="a Run").check(checkpointing)
         asked = Resume.of(resume)
         self._block = Block()
         self._loop = Loop(

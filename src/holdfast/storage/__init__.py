@@ -3,7 +3,7 @@
 from ._local import LocalDisk
 from ._memory import MemoryDisk
 from ._new_files import NewFiles
-from ._paths import is_below
+from ._paths import is_below, local_path, refuse_url
 from ._protocol import Directory, Held, ReadFile, Status, Storage, WriteFile
 
 __all__ = [
@@ -17,4 +17,6 @@ __all__ = [
     "Storage",
     "WriteFile",
     "is_below",
+    "local_path",
+    "refuse_url",
 ]

@@ -30,6 +30,7 @@ _ENTER = "with hold(accelerator, 'runs/mine') as run:"
 _DEFAULTS = (None, True, "train", False, None)
 ABILITIES = Abilities(
     limits=Limits(where="a run of accelerate"),
+    needs_directory=False,
     refused={"allow_reread": "a prepared loader has a position, and resumes from it; leave it out"},
 )
 
@@ -71,6 +72,8 @@ def hold(
         UsageError: there are several processes, or a loader that cannot resume exactly; or an argument asks for what cannot
             be done, or needs a directory.
     """
+    if not isinstance(accelerator, Accelerator):
+        raise UsageError(f"hold() takes an accelerate.Accelerator, not {accelerator!r}.")
     if accelerator.num_processes > 1:
         raise UsageError(
             "this holds an accelerator of one process; with several, a Trainer of transformers or Lightning with DDP is held"
