@@ -1,5 +1,6 @@
 """When to save, under what name, how many to keep, and which checkpoints exist: `Checkpointing`."""
 
+from .._shown import shown_in as _shown_in
 from ._attach import attach_to_experiment, attach_to_training, settle_mode, training_directory
 from ._checkpointing import Checkpointing, Evicted
 from ._conditions import (
@@ -93,3 +94,5 @@ __all__ = [
     "training_name",
     "unmeasured",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -1,5 +1,6 @@
 """The one seam through which Holdfast writes: a disk that is real, in memory, or made to fail."""
 
+from .._shown import shown_in as _shown_in
 from ._local import LocalDisk
 from ._memory import MemoryDisk
 from ._new_files import NewFiles
@@ -20,3 +21,5 @@ __all__ = [
     "local_path",
     "refuse_url",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))
