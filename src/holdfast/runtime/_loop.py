@@ -162,7 +162,7 @@ class Loop:
         if opened.record.moment.hook in (STANDALONE, IMPORTED) or (
             not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
         ):
-            raise PlanMismatchError([_is_no_run(opened.path)], "kind", _into(opened.path))
+            raise PlanMismatchError([_is_no_run(opened.path)], "run", _into(opened.path))
         lacking = [
             f"{path!r} was left out, and no run resumes without it"
             for path in state.all_left_out(tree)
