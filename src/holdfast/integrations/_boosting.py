@@ -89,7 +89,7 @@ class Rounds:
         self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
         self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
         is_drawing = self._exactness != "exact" and self.num_left > 0
-        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [], is_loaded=False)
+        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [], not_loaded=["booster"])
         return self.given["model"] if self.num_done else None
 
     @property

@@ -208,18 +208,18 @@ class Loop:
         return [each for each in self.objects.values() if hasattr(each, "param_groups")]
 
     def finish_resume(
-        self, find: Callable[[], Sequence[str]] = lambda: (), *, is_loaded: bool = True
+        self, find: Callable[[], Sequence[str]] = lambda: (), *, not_loaded: Collection[str] = ()
     ) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
 
-        What comes next is compared with what should, and the live objects with what was saved, unless they are loaded
-        only later (`is_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
+        What comes next is compared with what should, and the live objects with what was saved, except for those that
+        are loaded only later (`not_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
         known, and it is in the log.
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
-        if is_loaded:
-            self._resumption.expect(self._saved_state, lambda: self.objects)
+        loaded = {name: each for name, each in self.objects.items() if name not in not_loaded}
+        self._resumption.expect(self._saved_state, lambda: loaded)
         self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
 
     def add_differences(self, found: Sequence[str]) -> None:

@@ -232,7 +232,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._before, self._seeds_before = saved["before"], saved["seeds_before"]
         self._model.stop_training = saved["stopped"]
         set_seeds(saved["seeds"])
-        self._known.finish_resume(lambda: self._differences(saved))
+        self._known.finish_resume(lambda: self._differences(saved), not_loaded=["callbacks"])
         del self._snapshot, self._given
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
