@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import UsageError
 
@@ -151,3 +153,11 @@ def _field(entry: Any, depth: int) -> tuple[Any, ...]:
     elif not (isinstance(kind, str) and _TYPE_STRING.fullmatch(kind)):
         raise ValueError("unknown type string")
     return (name, kind, *(tuple(int(extent) for extent in sides) for sides in shape))
+
+
+def turned(raw: npt.NDArray[np.uint8], dtype: str, shape: Sequence[int], order: str) -> npt.NDArray[np.uint8]:
+    """The bytes of an array that are in `order` ("C" or "F"), in the other one."""
+    in_memory = shape if order == "C" else shape[::-1]
+    items = raw.reshape(*in_memory, item_size(dtype))
+    axes = (*reversed(range(len(shape))), len(shape))
+    return np.ascontiguousarray(items.transpose(axes)).reshape(-1)

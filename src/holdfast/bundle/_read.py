@@ -18,7 +18,7 @@ import numpy as np
 from blake3 import blake3
 
 from .. import collector
-from ..dtypes import item_size
+from ..dtypes import turned
 from ..errors import (
     CheckpointDamagedError,
     PieceDamagedError,
@@ -204,10 +204,7 @@ class Bundle:
         """The leaf's bytes, checked, its items in C order whichever order they were saved in."""
         raw = np.empty(leaf.size_bytes, np.uint8)
         self.read_into(leaf, raw)
-        if leaf.order == "C":
-            return raw
-        items = raw.reshape(*leaf.shape[::-1], item_size(leaf.dtype))
-        return np.ascontiguousarray(np.moveaxis(items, -1, 0).T).reshape(-1)
+        return raw if leaf.order == "C" else turned(raw, leaf.dtype, leaf.shape, leaf.order)
 
     def can_map(self, leaf: Leaf) -> bool:
         """Whether `view` makes no copy of the leaf, if the disk can map at all."""

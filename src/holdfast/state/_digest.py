@@ -57,10 +57,8 @@ class _Digester:
         data = np.empty(leaf.size_bytes, np.uint8)
         if data.nbytes:
             self._source.read_into(leaf, data)
-        if leaf.order == "F" and data.nbytes:
-            rows = data.reshape(*reversed(leaf.shape), dtypes.item_size(leaf.dtype))
-            axes = (*reversed(range(len(leaf.shape))), len(leaf.shape))
-            data = np.ascontiguousarray(rows.transpose(axes)).reshape(-1)
+        if leaf.order == "F":
+            data = dtypes.turned(data, leaf.dtype, leaf.shape, leaf.order)
         # A bytes leaf is long bytes; whether an array was NumPy's or torch's does not matter.
         tag = "bytes" if leaf.kind == "bytes" else "array"
         return _hash(tag, leaf.dtype.encode(), repr(leaf.shape).encode(), blake3(data.data).digest())

@@ -105,10 +105,7 @@ def _turned(leaf: Leaf, snapshot: state.LiveSnapshot) -> Bytes:
     """The bytes of the array in the other memory order."""
     raw = np.empty(leaf.size_bytes, np.uint8)
     snapshot.read_into(leaf, raw)
-    shape = leaf.shape if leaf.order == "C" else leaf.shape[::-1]
-    items = raw.reshape(*shape, dtypes.item_size(leaf.dtype))
-    axes = (*reversed(range(len(shape))), len(shape))
-    return np.ascontiguousarray(items.transpose(axes)).reshape(-1)
+    return dtypes.turned(raw, leaf.dtype, leaf.shape, leaf.order)
 
 
 def _listed(found: Sequence[str]) -> str:
