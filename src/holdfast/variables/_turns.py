@@ -1,0 +1,63 @@
+"""The iterator that a run gives to a loop: it tells when the loop begins, and lets an `enumerate` around it continue."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Generic, TypeVar, final
+
+Item = TypeVar("Item")
+
+
+@final
+class Turns(Generic[Item]):
+    """The items of `inner`.
+
+    Args:
+        begin: called before the first item is asked for.
+        entered: called once there is one; answers how many items the loop has had before it was interrupted.
+    """
+
+    def __init__(
+        self, inner: Generator[Item, None, None], begin: Callable[[], None], entered: Callable[[], int]
+    ) -> None:
+        self._inner, self._begin, self._entered = inner, begin, entered
+        self._has_begun = self._has_entered = False
+        self._to_skip = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        if self._to_skip:
+            self._to_skip -= 1
+            return None  # type: ignore[return-value]  # for an `enumerate` that is to count on
+        if not self._has_begun:
+            self._has_begun = True
+            self._begin()
+        item = next(self._inner)
+        if not self._has_entered:
+            self._has_entered = True
+            self._count_on(self._entered())
+        return item
+
+    def close(self) -> None:
+        """End the loop."""
+        self._inner.close()
+
+    def _count_on(self, done: int) -> None:
+        """Let an `enumerate` around this give the index that it would have been at.
+
+        It takes its index only once it has the item, so items that it takes in between move the index on.
+        """
+        if not done:
+            return
+        for around in enumerates_of(self):
+            self._to_skip = done
+            for _ in range(done):
+                next(around)
+
+
+def enumerates_of(iterator: Any) -> list[Any]:
+    """Every `enumerate` that goes over this very iterator."""
+    return [each for each in gc.get_referrers(iterator) if type(each) is enumerate]
