@@ -158,7 +158,10 @@ class Run:
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
         return self._variables.turns(
-            self._epochs(n_epochs), is_behind=lambda: self._is_behind, position=lambda: self.epoch
+            self._epochs(n_epochs),
+            is_behind=lambda: self._is_behind,
+            position=lambda: self.epoch,
+            total=n_epochs,
         )
 
     def _epochs(self, n_epochs: int) -> Generator[int, None, None]:
@@ -256,7 +259,10 @@ class Run:
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
         return self._variables.turns(
-            self._each_step(n_steps), is_behind=lambda: self._is_behind, position=lambda: self._steps
+            self._each_step(n_steps),
+            is_behind=lambda: self._is_behind,
+            position=lambda: self._steps,
+            total=n_steps,
         )
 
     def _each_step(self, n_steps: int) -> Generator[int, None, None]:

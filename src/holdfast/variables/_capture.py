@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from .. import state
 from ..errors import UnsupportedStateError
-from ._baseline import Baseline, mark_of
+from ._baseline import Baseline
 from ._frames import Scope
 from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_tensor
-from ._marks import Marks
 from ._names import is_time_stamp, sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -32,38 +31,31 @@ class Capture:
         facts: what else is to be known of them.
     """
 
-    def __init__(self, marks: Marks, sticky: set[str], *, keeps: bool) -> None:
+    def __init__(self, baseline: Baseline, sticky: set[str], *, keeps: bool) -> None:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
-        self._marks, self._sticky, self._keeps = marks, sticky, keeps
+        self._baseline, self._sticky, self._keeps = baseline, sticky, keeps
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
-    def add(self, scope: Scope, baseline: Baseline, slots: Iterable[Slot]) -> None:
+    def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """Save of these slots what has changed."""
         for slot in slots:
-            if self._has_changed(slot, scope, baseline) and not is_time_stamp(slot.key, slot.value):
+            if self._has_changed(slot, scope) and not is_time_stamp(slot.key, slot.value):
                 if slot.way == "opaque" or not self._keeps:
                     self.facts.unsaved[slot.key] = sentence(slot.key, slot.value)
                 else:
-                    self._save(slot, scope, baseline)
+                    self._save(slot, scope)
 
-    def _has_changed(self, slot: Slot, scope: Scope, baseline: Baseline) -> bool:
-        path, before = f"{scope.name}/{slot.key}", baseline.slots.get(slot.key)
+    def _has_changed(self, slot: Slot, scope: Scope) -> bool:
+        path = f"{scope.name}/{slot.key}"
         if slot.way == "opaque":
-            return (
-                slot.position is None
-                or before is None
-                or before.mark != mark_of(slot, self._marks, scope.name)
-            )
-        if path in self._sticky:
-            return True
-        has_changed = before is None or before.mark != mark_of(slot, self._marks, scope.name)
-        if has_changed:
+            return slot.position is None or self._baseline.has_changed(scope, slot)
+        if path not in self._sticky and self._baseline.has_changed(scope, slot):
             self._sticky.add(path)
-        return has_changed
+        return path in self._sticky
 
-    def _save(self, slot: Slot, scope: Scope, baseline: Baseline) -> None:
-        path, before = f"{scope.name}/{slot.key}", baseline.slots.get(slot.key)
+    def _save(self, slot: Slot, scope: Scope) -> None:
+        path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         facts = self.facts
         value: Any = slot.value
         is_shared = is_array(value) or is_rng(value) or isinstance(value, CONTAINERS)

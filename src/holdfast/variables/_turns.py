@@ -16,12 +16,17 @@ class Turns(Generic[Item]):
     Args:
         begin: called before the first item is asked for.
         entered: called once there is one; answers how many items the loop has had before it was interrupted.
+        ended: called when there are no more.
     """
 
     def __init__(
-        self, inner: Generator[Item, None, None], begin: Callable[[], None], entered: Callable[[], int]
+        self,
+        inner: Generator[Item, None, None],
+        begin: Callable[[], None],
+        entered: Callable[[], int],
+        ended: Callable[[], None],
     ) -> None:
-        self._inner, self._begin, self._entered = inner, begin, entered
+        self._inner, self._begin, self._entered, self._ended = inner, begin, entered, ended
         self._has_begun = self._has_entered = False
         self._to_skip = 0
 
@@ -35,7 +40,11 @@ class Turns(Generic[Item]):
         if not self._has_begun:
             self._has_begun = True
             self._begin()
-        item = next(self._inner)
+        try:
+            item = next(self._inner)
+        except StopIteration:
+            self._ended()
+            raise
         if not self._has_entered:
             self._has_entered = True
             self._count_on(self._entered())

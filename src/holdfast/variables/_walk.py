@@ -38,6 +38,7 @@ class Slot:
         way: how what is there is saved: as data, by its own protocol, or not at all.
         value: what is there now.
         put: puts something else there.
+        owner: the object that it is an attribute or an item of; None for a variable.
         position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
     """
 
@@ -45,6 +46,7 @@ class Slot:
     way: Way
     value: Any
     put: Callable[[Any], None]
+    owner: Any = None
     position: Any = None
 
 
@@ -61,16 +63,18 @@ class Walk:
         """The slots below these variables of a scope."""
         for name, value in names.items():
             if not name.startswith("__"):
-                yield from self._below(name, value, lambda new, name=name: scope.put(name, new), 0)
+                yield from self._below(name, value, lambda new, name=name: scope.put(name, new), None, 0)
 
-    def _below(self, key: str, value: Any, put: Callable[[Any], None], depth: int) -> Iterator[Slot]:
+    def _below(
+        self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
+    ) -> Iterator[Slot]:
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
         if self._handed.holds(value):
             return
         if is_data(value):
             if self._is_for_saved or not self._handed.shares_memory(value):
-                yield Slot(key, "data", value, put)
+                yield Slot(key, "data", value, put, owner)
             return
         if id(value) in self._seen or depth > _DEEPEST or is_ignored(value):
             return
@@ -78,35 +82,37 @@ class Walk:
         self._open.append(value)
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
-                yield Slot(key, "protocol", value, put)
+                yield Slot(key, "protocol", value, put, owner)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif has_protocol(value):
-            yield Slot(key, "protocol", value, put)
+            yield Slot(key, "protocol", value, put, owner)
         elif isinstance(value, CONTAINERS):
-            yield from self._in_items(key, value, put, depth)
+            yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif is_iterator(value):
-            yield Slot(key, "opaque", value, put, position_of(value))
+            yield Slot(key, "opaque", value, put, owner, position_of(value))
         else:
-            yield Slot(key, "opaque", value, put, _looks(value))
+            yield Slot(key, "opaque", value, put, owner, _looks(value))
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
         for name, each in found.items():
             yield from self._below(
-                f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), depth + 1
+                f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
 
-    def _in_items(self, key: str, value: Any, put: Callable[[Any], None], depth: int) -> Iterator[Slot]:
+    def _in_items(
+        self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
+    ) -> Iterator[Slot]:
         items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
         kinds = sorted({type(each).__name__ for _, each in items})
         yield Slot(
-            key, "opaque", value, put, (len(items), kinds)
+            key, "opaque", value, put, owner, (len(items), kinds)
         )  # what it holds is not data: it must not grow
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
-                yield from self._below(f"{key}.{index}", each, _item_setter(value, index), depth + 1)
+                yield from self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         """What a torch module holds besides what its `state_dict` has: attributes, buffers that are not persistent."""
@@ -120,7 +126,7 @@ class Walk:
             for name in sorted(getattr(each, "_non_persistent_buffers_set", ())):
                 buffer = each._buffers.get(name)
                 if buffer is not None:
-                    yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name))
+                    yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             if has_own_attributes(each):
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
 

@@ -53,14 +53,14 @@ class Variables:
         self.came_back: list[str] = []
         self._objects, self._others = objects, others
         self._ignored: list[str] = []
-        self._baselines: dict[tuple[str, int], Baseline] = {}
-        self._outer: set[tuple[str, int]] = set()
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
+        self._baseline = Baseline(self._marks)
         self._saved: Saved | None = None  # to be put back
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
         self._is_rollback = False
+        self._before = 0  # items of outer loops that were over already
 
     def ignore(self, patterns: Iterable[str]) -> None:
         """Leave the variables that a pattern matches to the script."""
@@ -80,11 +80,12 @@ class Variables:
         is_inner: bool = False,
         is_behind: Callable[[], bool],
         position: Callable[[], int],
+        total: int = 0,
     ) -> Iterator[Item]:
         """The items of a run's iterator, for a loop of the script.
 
         `is_inner`: the loop is within another of the run. `is_behind`: whether a resume is still under way.
-        `position`: how many items came before this one.
+        `position`: how many items came before this one. `total`: how many there are, those of earlier loops included.
         """
         if self.mode == "off":
             return inner
@@ -100,64 +101,44 @@ class Variables:
         def entered() -> int:
             if is_behind():
                 self.put_back(is_last=False)
-            return position() if is_resumed else 0
+            return position() - (0 if is_inner else self._before) if is_resumed else 0
 
-        return Turns(inner, begin, entered)
+        def ended() -> None:
+            if not is_inner:
+                self._before = total
+
+        return Turns(inner, begin, entered, ended)
 
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at"):
-            here = scopes()
             walk = Walk(self._handed())
-            for scope in here:
-                variables = scope.variables()
-                known = self._baselines.get(scope.identity)
-                if known is None or (is_inner and scope.identity not in self._outer):
-                    known = self._baselines[scope.identity] = Baseline(set(variables))
-                    wanted = variables
-                elif is_inner:
-                    known.forget_inner()
-                    wanted = {name: each for name, each in variables.items() if name not in known.names}
-                else:
-                    wanted = {name: each for name, each in variables.items() if name not in known.names}
-                    known.names |= {*variables}
-                known.take(scope, walk.slots(scope, wanted), self._marks)
-            if not is_inner:
-                self._outer = {scope.identity for scope in here}
+            for scope, variables in self._baseline.begin(scopes(), is_inner=is_inner):
+                self._baseline.take(scope, walk.slots(scope, variables))
 
     # --- a save -----------------------------------------------------------------------------------
 
     def capture(self) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """What a checkpoint holds of the variables: live values by scope and key, and facts about them."""
-        if self.mode == "off" or not self._baselines:
+        if self.mode == "off" or self._baseline.is_empty:
             return {}, {}
         with _guard.guarded("saved"):
-            taking = Capture(self._marks, self._sticky, keeps=self.mode == "save")
+            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
             walk = Walk(self._handed())
             for scope in scopes():
-                baseline = self._baselines.get(scope.identity)
-                if baseline is not None:
-                    names = self._names_in(scope, baseline)
+                if scope in self._baseline:
+                    slots = walk.slots(scope, self._readable(scope))
                     taking.add(
-                        scope,
-                        baseline,
-                        (
-                            slot
-                            for slot in walk.slots(scope, names)
-                            if not is_left_to_script(slot.key, self._ignored)
-                        ),
+                        scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
             self._tell(taking.facts)
             return taking.values, taking.facts.as_data()
         return {}, {}
 
-    def _names_in(self, scope: Scope, baseline: Baseline) -> dict[str, Any]:
+    def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
         live = None if scope.frame is None else live_names(scope.frame)
-        return {
-            name: value
-            for name, value in scope.variables().items()
-            if (name in live if live is not None else name in baseline.names)
-        }
+        names = self._baseline.names_of(scope) if live is None else live
+        return {name: value for name, value in scope.variables().items() if name in names}
 
     def _tell(self, facts: Facts) -> None:
         for key, sentence in facts.unsaved.items():
@@ -183,7 +164,7 @@ class Variables:
         saved = Saved(source, tree, facts)
         if self.mode == "save":
             self._saved, self._failed = saved, {}
-            self._is_rollback = bool(self._baselines)
+            self._is_rollback = not self._baseline.is_empty
             self._sticky = saved.paths
         return list(saved.facts.unsaved)
 
@@ -195,19 +176,42 @@ class Variables:
         with _guard.guarded("put back"):
             here = scopes()
             done, failed = put_back(saved, here, self._handed())
+            if self._is_rollback:
+                failed |= self._take_back(here, {*done, *failed})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
         if is_last:
             self._saved = None
 
+    def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
+        """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
+        failed = {}
+        walk = Walk(self._handed())
+        for scope in here:
+            for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
+                path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
+                if (
+                    path in but
+                    or slot.way == "opaque"
+                    or before is None
+                    or is_left_to_script(slot.key, self._ignored)
+                ):
+                    continue
+                if self._baseline.has_changed(scope, slot):
+                    if before.is_scalar:
+                        slot.put(before.scalar)
+                    else:
+                        failed[path] = "it changed only after that checkpoint"
+        return failed
+
     @property
     def differences(self) -> list[str]:
         """What could not be put back, a sentence each."""
         return [
-            f"the variable {path.partition('/')[2]} was saved and could not be put back: {why}"
+            f"the variable {path.partition('/')[2]} could not be put back: {why}"
             for path, why in self._failed.items()
         ]
 
     def close(self) -> None:
         """Let go of everything."""
-        self._baselines, self._saved = {}, None
+        self._baseline, self._saved = Baseline(self._marks), None
