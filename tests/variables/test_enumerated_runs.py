@@ -69,11 +69,10 @@ def test_an_enumerate_around_something_in_between_is_named(tmp_path: Path):
             yield from self.items
 
     def train(directory: Path, stop: int | None) -> Any:
-        index = -1
         with begin(directory) as run:
-            for index, step in enumerate(Bar(run.steps(6))):
+            for _, step in enumerate(Bar(run.steps(6))):
                 stop_after(stop, step)
-        return index, run.last_resume
+        return run.last_resume
 
-    (expected, _), (found, report) = both_ways(train, tmp_path, 3)
-    assert found == expected or "enumerate" in report.verdict
+    _, report = both_ways(train, tmp_path, 3)
+    assert report.verdict.startswith("not exact: an enumerate around something")

@@ -131,7 +131,7 @@ def test_watching_saves_nothing_and_names_all(tmp_path: Path):
     with pytest.raises(Interrupted):
         train(2)
     run, total = train(None)
-    assert total == 2  # nothing was put back
+    assert total == 3  # nothing was put back
     assert run.last_resume.verdict == "exact but for: total"
     assert "variables" not in holdfast.load(tmp_path / "train_epoch0_batch4")
 
@@ -188,8 +188,9 @@ def test_what_cannot_be_put_back_makes_the_resume_inexact(tmp_path: Path):
 
     with pytest.raises(Interrupted):
         first()
-    assert "first" in second().verdict
-    assert second().verdict.startswith("not exact")
+    verdict = second().verdict
+    assert verdict.startswith("not exact: the variable test_what_cannot")
+    assert verdict.endswith("total could not be put back: the function that it is in is not running now")
 
 
 class Broken:

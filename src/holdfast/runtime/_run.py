@@ -90,7 +90,12 @@ class Run:
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
         asked = Resume.of(resume)
-        self._variables = Variables(variables, lambda: self._loop.objects, self._own_parts)
+        self._variables = Variables(
+            variables,
+            lambda: self._loop.objects,
+            self._own_parts,
+            lambda found: self._loop.add_differences(found),
+        )
         self._loop = Loop(
             directory,
             checkpointing,

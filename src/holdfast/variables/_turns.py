@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import inspect
+import sys
 from collections.abc import Callable, Generator, Iterator
+from types import GeneratorType
 from typing import Any, Generic, TypeVar, final
 
 Item = TypeVar("Item")
@@ -61,12 +64,29 @@ class Turns(Generic[Item]):
         """
         if not done:
             return
-        for around in enumerates_of(self):
-            self._to_skip = done
-            for _ in range(done):
-                next(around)
+        for around in gc.get_referrers(self):
+            if type(around) is enumerate:
+                self._to_skip = done
+                for _ in range(done):
+                    next(around)
 
 
-def enumerates_of(iterator: Any) -> list[Any]:
-    """Every `enumerate` that goes over this very iterator."""
-    return [each for each in gc.get_referrers(iterator) if type(each) is enumerate]
+def has_enumerate_further_out() -> bool:
+    """Whether an `enumerate` goes over a generator that is running here: such as tqdm's, around a run's iterator.
+
+    Its index cannot be moved on, since a generator that is running cannot be asked for more.
+    """
+    running = set()
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_flags & inspect.CO_GENERATOR:
+            running.add(id(frame))
+        frame = frame.f_back
+    return bool(running) and any(
+        _goes_over(each, running) for each in gc.get_objects() if type(each) is enumerate
+    )
+
+
+def _goes_over(around: Any, frames: set[int]) -> bool:
+    inner = around.__reduce__()[1][0]
+    return isinstance(inner, GeneratorType) and id(inner.gi_frame) in frames

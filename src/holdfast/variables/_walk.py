@@ -112,7 +112,8 @@ class Walk:
         )  # what it holds is not data: it must not grow
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
-                yield from self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
+                inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
+                yield from (slot for slot in inside if slot.value is not each or _is_telling(slot))
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         """What a torch module holds besides what its `state_dict` has: attributes, buffers that are not persistent."""
@@ -129,6 +130,11 @@ class Walk:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             if has_own_attributes(each):
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
+
+
+def _is_telling(slot: Slot) -> bool:
+    """Whether something can be said of an item besides that it is one."""
+    return slot.way != "opaque" or is_iterator(slot.value) or isinstance(slot.value, CONTAINERS)
 
 
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:

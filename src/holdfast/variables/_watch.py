@@ -7,7 +7,7 @@ loop began are saved with each checkpoint, and put back before the first resumed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, final
 
 from ..errors import UsageError
@@ -22,10 +22,15 @@ from ._marks import Marks
 from ._names import is_left_to_script
 from ._put_back import put_back
 from ._saved import Facts, Saved
-from ._turns import Turns
+from ._turns import Turns, has_enumerate_further_out
 from ._walk import Walk
 
 logger = logging.getLogger("holdfast")
+
+_COUNTS_ANEW = (
+    "an enumerate around something that goes over the run's iterator begins anew: put it directly around the iterator, "
+    "as in tqdm(enumerate(run.batches(loader)))"
+)
 
 Item = TypeVar("Item")
 Mode = Literal["save", "watch", "off"]
@@ -39,19 +44,24 @@ class Variables:
     Args:
         mode: "save": they are saved and put back; "watch": those that would be are only named; "off": neither.
         others: called for what else belongs to the run: itself, its data.
+        report: told of differences that are found after the resume, a sentence each.
 
     Raises:
         UsageError: there is no such mode.
     """
 
     def __init__(
-        self, mode: Mode, objects: Callable[[], Mapping[str, Any]], others: Callable[[], Iterable[Any]]
+        self,
+        mode: Mode,
+        objects: Callable[[], Mapping[str, Any]],
+        others: Callable[[], Iterable[Any]],
+        report: Callable[[Sequence[str]], None],
     ) -> None:
         if mode not in MODES:
             raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
         self.mode = mode
         self.came_back: list[str] = []
-        self._objects, self._others = objects, others
+        self._objects, self._others, self._report = objects, others, report
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
@@ -95,13 +105,17 @@ class Variables:
             nonlocal is_resumed
             is_resumed = self._saved is not None
             self._begin(is_inner=is_inner)
-            if not is_behind():
+            if not is_behind() and is_resumed:
                 self.put_back()
+                self._report(self.differences)
 
         def entered() -> int:
             if is_behind():
                 self.put_back(is_last=False)
-            return position() - (0 if is_inner else self._before) if is_resumed else 0
+            done = position() - (0 if is_inner else self._before) if is_resumed else 0
+            if done and has_enumerate_further_out():
+                self._report([_COUNTS_ANEW])
+            return done
 
         def ended() -> None:
             if not is_inner:
@@ -181,6 +195,9 @@ class Variables:
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
         if is_last:
+            there = {scope.name for scope in scopes()}
+            away = [path for path in saved.paths if path.partition("/")[0] not in there]
+            self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
@@ -208,7 +225,7 @@ class Variables:
     def differences(self) -> list[str]:
         """What could not be put back, a sentence each."""
         return [
-            f"the variable {path.partition('/')[2]} could not be put back: {why}"
+            f"the variable {path.replace('/', ': ')} could not be put back: {why}"
             for path, why in self._failed.items()
         ]
 
