@@ -13,6 +13,9 @@ from typing import Any, Final
 from ._kinds import is_data, is_iterator
 
 _YEAR_S: Final = 365 * 86400.0
+OF_ANOTHER_MODULE: Final = (
+    "it is a global of another module. Let an object of the script hold it, or hand it over"
+)
 _CLOCK = re.compile(r"time|^t\d*$|^tic|^toc|clock|^start|started|_t$|_ts$|stamp|^begin|now")
 
 
