@@ -389,3 +389,11 @@ def test_an_attribute_that_is_made_only_in_the_loop(tmp_path: Path):
 
     expected, found = both_ways(train, tmp_path, 3)
     assert found == expected == 15
+
+
+def test_the_mapping_that_was_handed_over_is_no_variable(tmp_path: Path):
+    state = {"weights": [0.0]}
+    with begin(tmp_path, state) as run:
+        for step in run.steps(3):
+            state["weights"] = [state["weights"][0] + step]
+    assert "variables" not in holdfast.load(tmp_path / "train_epoch0_batch2")

@@ -49,7 +49,7 @@ def sentence(key: str, value: Any, why: str = "") -> str:
         return f"{key} ({shown}) has changed and cannot be saved: {why}"
     if isinstance(value, GeneratorType) or is_iterator(value):
         return (
-            f"{key} ({shown}) is an iterator, and its place cannot be saved: a resume begins it anew. "
+            f"{key} ({shown}) is an iterator, and its place cannot be saved: a resume starts it from its beginning. "
             f"Let run.batches() go over the data, or make it a class that has state_dict and load_state_dict"
         )
     if is_data(value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from types import ModuleType
 from typing import Any, Final
 
@@ -22,37 +22,40 @@ class OtherModules:
         self._marks = marks
         self._before: dict[tuple[str, str], Hashable] = {}
         self._changed: set[tuple[str, str]] = set()
+        self._namespaces: dict[str, dict[str, Any]] = {}
 
     def begin(self, on_stack: Sequence[Scope], handed: Handed) -> None:
         """The loop begins."""
-        for module, name, value in _globals(on_stack):
-            if (module, name) not in self._before and not _is_held(value, handed):
-                self._before[module, name] = self._marks.of(value, f"{module}.{name}")
+        self._namespaces = _namespaces(on_stack)
+        for module, namespace in self._namespaces.items():
+            for name, value in list(namespace.items()):
+                is_known = name.startswith("__") or (module, name) in self._before
+                if not is_known and is_data(value) and not _is_held(value, handed):
+                    self._before[module, name] = self._marks.of(value, f"{module}.{name}")
 
-    def changed(self, on_stack: Sequence[Scope], handed: Handed) -> dict[str, Any]:
+    def changed(self, handed: Handed) -> dict[str, Any]:
         """What is not what it was when the loop began: values by `module.name`."""
         found = {}
-        for module, name, value in _globals(on_stack):
-            at = module, name
-            if at not in self._before or _is_held(value, handed):
+        for at, before in self._before.items():
+            module, name = at
+            value = self._namespaces.get(module, {}).get(name)
+            if not is_data(value) or _is_held(value, handed):
                 continue
-            if at in self._changed or self._marks.of(value, f"{module}.{name}") != self._before[at]:
+            if at in self._changed or self._marks.of(value, f"{module}.{name}") != before:
                 self._changed.add(at)
                 found[f"{module}.{name}"] = value
         return found
 
 
-def _globals(on_stack: Sequence[Scope]) -> Iterator[tuple[str, str, Any]]:
+def _namespaces(on_stack: Sequence[Scope]) -> dict[str, dict[str, Any]]:
+    """The globals of the user's modules that are not on the stack, by the module's name."""
     there = {id(scope.namespace) for scope in on_stack if scope.is_module}
-    modules = [
-        (name, vars(module))
+    found = {
+        name: vars(module)
         for name, module in list(sys.modules.items())
         if isinstance(module, ModuleType) and id(vars(module)) not in there and _is_users(module)
-    ]
-    for module, namespace in modules[:_MOST_MODULES]:
-        for name, value in list(namespace.items()):
-            if not name.startswith("__") and is_data(value):
-                yield module, name, value
+    }
+    return dict(list(found.items())[:_MOST_MODULES])
 
 
 def _is_users(module: ModuleType) -> bool:

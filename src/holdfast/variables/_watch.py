@@ -30,7 +30,7 @@ from ._walk import Walk
 logger = logging.getLogger("holdfast")
 
 _COUNTS_ANEW = (
-    "an enumerate around something that goes over the run's iterator begins anew: put it directly around the iterator, "
+    "an enumerate around something that goes over the run's iterator starts at its first index: put it directly around the iterator, "
     "as in tqdm(enumerate(run.batches(loader)))"
 )
 
@@ -151,7 +151,7 @@ class Variables:
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
-            for name, value in self._other_modules.changed(here, handed).items():
+            for name, value in self._other_modules.changed(handed).items():
                 if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
                     taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
             self._tell(taking.facts)

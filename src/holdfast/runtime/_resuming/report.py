@@ -49,7 +49,7 @@ class ResumeReport:
 
     @property
     def unsaved(self) -> tuple[str, ...]:
-        """The script's variables that had moved and could not be saved: they begin anew, and may decide what comes next."""
+        """The script's variables that had moved and could not be saved: they start from their beginning, and may decide what comes next."""
         return tuple(self._findings.unsaved)
 
     @property
