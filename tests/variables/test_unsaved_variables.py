@@ -14,7 +14,7 @@ import pytest
 
 import holdfast
 from holdfast.errors import UsageError
-from holdfast.variables import _guard, _marks
+from holdfast.variables import _guard, _marks, _watch
 from interrupted import Interrupted, begin, stop_after
 
 
@@ -202,12 +202,59 @@ class Broken:
 def test_a_failure_of_the_watcher_is_said_and_breaks_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
+    def train(stop: int | None, env: Any, total: int = 0) -> holdfast.ResumeReport | None:
+        with begin(tmp_path) as run:
+            for step in run.steps(5):
+                total += step
+                stop_after(stop, step)
+        del env
+        return run.last_resume
+
     monkeypatch.setattr(_guard, "raises", False)
-    env, total = Broken(), 0
-    with caplog.at_level(logging.ERROR, "holdfast"), begin(tmp_path) as run:
-        for step in run.steps(3):
-            total += step
-    assert run.last_resume is None
+    with caplog.at_level(logging.ERROR, "holdfast"), pytest.raises(Interrupted):
+        train(2, Broken())
     assert any("training continues" in each for each in caplog.messages)
-    assert holdfast.load(tmp_path / "train_epoch0_batch2")["weights"] == [0.0]
-    del env
+    report = train(None, None)
+    assert report is not None
+    assert report.verdict == "exact but for: the script's variables"
+
+
+@pytest.mark.parametrize("broken", ["put_back", "Capture"])
+def test_what_a_failure_of_the_watcher_leaves_out_is_in_the_verdict(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def train(stop: int | None) -> holdfast.ResumeReport | None:
+        total = 0
+        with begin(tmp_path) as run:
+            for step in run.steps(5):
+                total += step
+                stop_after(stop, step)
+        return run.last_resume
+
+    def fail(*given: Any, **named: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(_guard, "raises", False)
+    monkeypatch.setattr(_watch, broken, fail)
+    with pytest.raises(Interrupted):
+        train(2)
+    report = train(None)
+    assert report is not None
+    assert report.verdict != "exact"
+    assert "a bug" in report.verdict or "the script's variables" in report.verdict
+
+
+def test_variables_of_a_checkpoint_that_are_not_put_back_are_in_the_verdict(tmp_path: Path):
+    def train(stop: int | None, mode: Any) -> holdfast.ResumeReport | None:
+        total = 0
+        with begin(tmp_path, variables=mode) as run:
+            for step in run.steps(5):
+                total += step
+                stop_after(stop, step)
+        return run.last_resume
+
+    with pytest.raises(Interrupted):
+        train(2, "save")
+    report = train(None, "watch")
+    assert report is not None
+    assert report.verdict == "exact but for: total"

@@ -13,11 +13,13 @@ raises = False
 
 
 @contextmanager
-def guarded(what: str) -> Iterator[None]:
-    """Log an error inside instead of raising it."""
+def guarded(what: str) -> Iterator[list[str]]:
+    """Log an error inside instead of raising it; the list that is given then says what it was."""
+    failures: list[str] = []
     try:
-        yield
-    except Exception:
+        yield failures
+    except Exception as err:
         if raises:
             raise
+        failures.append(f"{type(err).__name__}: {err}")
         logger.exception("the script's variables could not be %s; training continues without them", what)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._kinds import CONTAINERS, is_module, is_tensor
+from ._kinds import CONTAINERS, is_module, is_tensor, torch
 
 _DEEPEST = 6
 
@@ -88,6 +88,6 @@ def _address(array: Any) -> int | None:
         if is_tensor(array.base):
             return _address(array.base)
         return array.__array_interface__["data"][0] if array.nbytes else None
-    if array.device.type == "meta" or str(array.layout) != "torch.strided" or not array.numel():
+    if array.layout is not torch().strided or array.is_meta or not array.numel():
         return None
     return array.untyped_storage().data_ptr() or None

@@ -34,6 +34,8 @@ _COUNTS_ANEW = (
     "as in tqdm(enumerate(run.batches(loader)))"
 )
 
+_ALL = "the script's variables"
+
 Item = TypeVar("Item")
 Mode = Literal["save", "watch", "off"]
 MODES = ("save", "watch", "off")
@@ -67,6 +69,7 @@ class Variables:
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
+        self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
         self._other_modules = OtherModules(self._marks)
         self._saved: Saved | None = None  # to be put back
@@ -127,7 +130,7 @@ class Variables:
         return Turns(inner, begin, entered, ended)
 
     def _begin(self, *, is_inner: bool) -> None:
-        with _guard.guarded("looked at"):
+        with _guard.guarded("looked at") as self._failures:
             here, handed = scopes(), self._handed()
             walk = Walk(handed)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
@@ -139,9 +142,9 @@ class Variables:
 
     def capture(self) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """What a checkpoint holds of the variables: live values by scope and key, and facts about them."""
-        if self.mode == "off" or self._baseline.is_empty:
+        if self.mode == "off" or (self._baseline.is_empty and not self._failures):
             return {}, {}
-        with _guard.guarded("saved"):
+        with _guard.guarded("saved") as failures:
             taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
             here, handed = scopes(), self._handed()
             walk = Walk(handed)
@@ -155,8 +158,10 @@ class Variables:
                 if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
                     taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
             self._tell(taking.facts)
-            return taking.values, taking.facts.as_data()
-        return {}, {}
+            if not self._failures:
+                return taking.values, taking.facts.as_data()
+        why = [*failures, *self._failures][0]
+        return {}, Facts(unsaved={_ALL: f"{_ALL} could not be looked at ({why})"}).as_data()
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
@@ -190,20 +195,23 @@ class Variables:
             self._saved, self._failed = saved, {}
             self._is_rollback = not self._baseline.is_empty
             self._sticky = saved.paths
-        return list(saved.facts.unsaved)
+        not_put_back = saved.paths if self.mode == "watch" else ()
+        names = [*saved.facts.unsaved, *(path.partition("/")[2] for path in sorted(not_put_back))]
+        return list(dict.fromkeys(names))
 
     def put_back(self, *, is_last: bool = True) -> None:
         """Put back what was saved; `is_last`: the loop is where the checkpoint was, so this is done."""
         saved = self._saved
         if saved is None:
             return
-        with _guard.guarded("put back"):
+        with _guard.guarded("put back") as failures:
             here = scopes()
             done, failed = put_back(saved, here, self._handed())
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
+        self._failed |= {path: why for why in failures for path in saved.paths}
         if is_last:
             there = {scope.name for scope in scopes()}
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
