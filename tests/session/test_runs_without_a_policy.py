@@ -89,7 +89,9 @@ def test_a_reserved_name_put_into_the_state_later_is_refused(tmp_path):
             for _ in run.epochs(1):
                 state["results"] = [1]
 
-    with pytest.raises(errors.UsageError, match="called 'results': the names 'run', 'results', 'random', 'variables' are"):
+    with pytest.raises(
+        errors.UsageError, match="called 'results': the names 'run', 'results', 'random', 'variables' are"
+    ):
         put()
 
 
