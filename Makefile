@@ -21,10 +21,10 @@ test-all: setup        ## all tests
 	$(BIN)/python -m pytest -q $(WORKERS)
 
 test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 10 minutes
-	.venv-oldest/bin/python -m pytest -q -n 2 -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data_sources
+	.venv-oldest/bin/python -m pytest -q -n 2 -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data
 
 torture: setup         ## long campaigns of kills, power cuts, damage and races: make torture MINUTES=10
-	$(BIN)/python -m tests.reliability.torture --minutes $(MINUTES)
+	$(BIN)/python -m tests.support.reliability.torture --minutes $(MINUTES)
 
 lint: setup            ## style, format, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -12,19 +12,25 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tests.support.reliability.volumes import (
+    EXT4_NO_AUTO_DA,
+    MIB,
+    SMALL_TMPFS,
+    XFS,
+    Kind,
+    Volume,
+    lacking,
+    power_cut,
+)
+
 from . import machine
 from .faulted import PEERS, Worker
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reliability"))
-
-from volumes import EXT4_NO_AUTO_DA, MIB, SMALL_TMPFS, XFS, Kind, Volume, lacking, power_cut
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 OLD, NEW = 1, 2

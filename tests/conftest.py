@@ -1,12 +1,14 @@
-"""Beside this file lie helpers that tests of every folder import; pytest finds them because it is here."""
+"""What holds for all tests."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
-from newborn import ONE_THREAD
+from tests.support.newborn import ONE_THREAD
 
 # Before torch is imported, here and in the processes that tests start. Threads of several test processes
 # that wait for each other, on as many cores as one of them takes, make a training six times as slow.
@@ -17,3 +19,18 @@ for name, value in ONE_THREAD.items():
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Last come the tests after which no process should be forked any more."""
     items.sort(key=lambda item: item.get_closest_marker("leaves_threads") is not None)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers_are_as_before() -> Iterator[None]:
+    """A training that has ended, or failed, leaves no handler of its own: a later SIGTERM would go unheard."""
+    before = {each: signal.getsignal(each) for each in signal.valid_signals()}
+    yield
+    left = {
+        signal.Signals(each).name: now
+        for each, then in before.items()
+        if (now := signal.getsignal(each)) != then and "holdfast" in getattr(now, "__module__", "")
+    }
+    for name in left:
+        signal.signal(signal.Signals[name], before[signal.Signals[name]] or signal.SIG_DFL)
+    assert not left

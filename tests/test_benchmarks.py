@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from benchmarks import states
 from benchmarks.__main__ import arguments_parser, main
 from benchmarks.contenders import gather

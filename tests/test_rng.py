@@ -114,7 +114,7 @@ def draw(generator):
         lambda: torch.Generator().manual_seed(1),
     ],
 )
-def test_a_generator_of_ones_own_goes_on_where_it_was(make):
+def test_a_generator_of_ones_own_resumes_where_it_was(make):
     generator = make()
     assert rng.is_generator(generator)
     state = rng.generator_state(generator)

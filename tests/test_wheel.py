@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from test_docs import DOCS, OTHERS, blocks
+from tests.docs.test_docs import DOCS, OTHERS, blocks
 
 ROOT = DOCS.parent
 ONE_LINE = "import holdfast; holdfast.save('x', {'a': 1}); print(holdfast.load('x'))"

@@ -89,9 +89,9 @@ def _save_at_once(state: states.State, folder: Path) -> None:
     from holdfast.records import Moment
     from holdfast.runtime import ExperimentDirectory, Session
 
-    rule = Checkpointing(mode="disk", save_on="epoch_end", directory=folder, write=Write(background=False))
+    policy = Checkpointing(mode="disk", save_on="epoch_end", directory=folder, write=Write(background=False))
     with ExperimentDirectory(folder, "0" * 32) as directory:
-        session = Session(rule, "train", "phase", directory, folder)
+        session = Session(policy, "train", "phase", directory, folder)
         session.save(
             Moment(run="0" * 32, hook="epoch_end", phase="phase", epoch=0),
             lambda: state,

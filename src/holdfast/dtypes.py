@@ -103,7 +103,10 @@ def to_numpy(dtype: str) -> np.dtype[Any]:
     if dtype in _PLAIN:
         return np.dtype(dtype).newbyteorder("<")
     if _TYPE_STRING.fullmatch(dtype):
-        return _checked(dtype)
+        try:
+            return np.dtype(dtype)
+        except (ArithmeticError, TypeError, ValueError) as err:
+            raise ValueError(f"{dtype[:80]!r} is not an element type: {err}") from None
     if dtype.startswith("["):
         return _structured(dtype)
     raise ValueError(f"{dtype[:80]!r} is not a known element type")
@@ -120,13 +123,6 @@ def _from_ml_dtypes(dtype: str) -> np.dtype[Any]:
     if found is None:
         raise UsageError(f"NumPy has no {dtype}; restore it into its own framework")
     return np.dtype(found)
-
-
-def _checked(description: Any) -> np.dtype[Any]:
-    try:
-        return np.dtype(description)
-    except (ArithmeticError, TypeError, ValueError) as err:
-        raise ValueError(f"{str(description)[:80]!r} is not an element type: {err}") from None
 
 
 def _structured(text: str) -> np.dtype[Any]:

@@ -322,12 +322,15 @@ class StateMismatchError(RestoreError, ValueError):
         super().__init__(tuple(problems))
         self.problems = tuple(problems)
 
+    @property
+    def _lines(self) -> str:
+        """The first ten problems, a line each."""
+        more = len(self.problems) - 10
+        return "\n".join([f"  {each}" for each in self.problems[:10]] + [f"  … and {more} more"] * (more > 0))
+
     def __str__(self) -> str:
-        shown = self.problems[:10]
-        more = len(self.problems) - len(shown)
-        lines = "\n".join(f"  {problem}" for problem in shown) + (f"\n  … and {more} more" if more else "")
         return (
-            f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{lines}\n"
+            f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{self._lines}\n"
             "Build the objects as they were when saved, or pass strict=False to skip what does not fit."
         )
 
@@ -336,11 +339,8 @@ class StatesDifferError(StateMismatchError):
     """The checkpoints to be combined differ in arrays, shapes or dtypes; nothing was written."""
 
     def __str__(self) -> str:
-        shown = self.problems[:10]
-        more = len(self.problems) - len(shown)
-        lines = "\n".join(f"  {problem}" for problem in shown) + (f"\n  … and {more} more" if more else "")
         return (
-            f"the states do not fit each other, nothing was written:\n{lines}\n"
+            f"the states do not fit each other, nothing was written:\n{self._lines}\n"
             "`holdfast diff` shows every difference; `--only` chooses what is combined."
         )
 

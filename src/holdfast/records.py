@@ -149,10 +149,15 @@ class Parts(Protocol):
 
 def leaves(tree: Node) -> Iterator[Leaf]:
     """Every leaf of a state, in the order of the tree."""
+    return (node for node in leaves_and_aliases(tree) if isinstance(node, Leaf))
+
+
+def leaves_and_aliases(tree: Node) -> Iterator[Leaf | Alias]:
+    """As `leaves`, and every alias in its place."""
     waiting = [tree]  # a stack: generators within generators would cost each leaf its depth
     while waiting:
         node = waiting.pop()
-        if isinstance(node, Leaf):
+        if isinstance(node, Leaf | Alias):
             yield node
         elif isinstance(node, Object):
             waiting.append(node.state)

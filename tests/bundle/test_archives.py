@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from blake3 import blake3
-from bundle_cases import content, content_of, files, noise, place, save
 
 import holdfast
 from holdfast import bundle
@@ -20,6 +19,7 @@ from holdfast.errors import CheckpointDamagedError, CheckpointExistsError, Piece
 from holdfast.records import leaves
 from holdfast.state import restore
 from holdfast.storage import MemoryDisk
+from tests.support.bundle_cases import content, content_of, files, noise, place, save
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.standard_normal((1500, 1001))  # three pieces
@@ -140,7 +140,7 @@ def load_size(disk: MemoryDisk) -> int:
         return opened.record.size_bytes
 
 
-def test_an_archive_of_an_archive_is_plain_again_if_asked_for(compressed):
+def test_an_archive_of_an_archive_is_plain_again_if_requested(compressed):
     disk, listed = compressed
     again = holdfast.archive(listed, "runs/plain", compress=False, disk=disk, overwrite=True)
     assert content(disk, again.path) == content_of(STATE)

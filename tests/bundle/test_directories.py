@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_cases import SMALL, content, content_of, files, inodes, load, noise, place, save, tree
 
 from holdfast import bundle
 from holdfast.bundle._leftovers import GRACE_S, GRACE_WITHOUT_LOCKS_S
@@ -25,6 +24,18 @@ from holdfast.errors import (
 from holdfast.records import leaves
 from holdfast.storage import LocalDisk, MemoryDisk, Storage
 from holdfast.testing import Crash, CrashingDisk, Operation, TappedDisk
+from tests.support.bundle_cases import (
+    SMALL,
+    content,
+    content_of,
+    files,
+    inodes,
+    load,
+    noise,
+    place,
+    save,
+    tree,
+)
 
 DISK = LocalDisk()
 
@@ -49,7 +60,7 @@ def test_a_scan_finds_every_bundle_below_by_its_record_alone(disk, runs):
     assert [*bundle.scan(disk, f"{runs}/nowhere")] == []
 
 
-def test_what_is_unfinished_hidden_or_set_aside_is_not_listed(disk, runs):
+def test_what_is_unfinished_hidden_or_moved_aside_is_not_listed(disk, runs):
     save(disk, runs, SMALL)
     with pytest.raises(Crash):
         save(CrashingDisk(disk, 8), runs, SMALL, name="unfinished")
@@ -167,7 +178,7 @@ def test_a_file_in_the_way_of_a_save_is_an_error_and_stays(disk, runs):
     assert disk.folders(runs) == []
 
 
-def test_a_damaged_bundle_in_the_way_is_set_aside_whole(disk, runs):
+def test_a_damaged_bundle_in_the_way_is_renamed_intact(disk, runs):
     save(disk, runs, {"x": 1})
     with disk.open_directory(place(runs)) as inside:
         inside.unlink("checkpoint.json")
@@ -235,7 +246,7 @@ def test_a_damaged_bundle_can_be_deleted(disk, runs):
 # Copying by hand
 
 
-def test_a_copy_by_any_tool_is_complete_and_a_removal_by_hand_harms_no_other(tmp_path):
+def test_a_copy_by_any_tool_is_complete_and_a_manual_removal_harms_no_other(tmp_path):
     runs, sharing = str(tmp_path / "runs"), bundle.Sharing()
     state = {"frozen": noise(200_000, 0)}
     for number in (1, 2):

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_cases import place, save
 
 from holdfast import bundle
 from holdfast.errors import PieceDamagedError, RestoreIncompleteError, StateMismatchError
 from holdfast.state import rebuild, restore
 from holdfast.storage import LocalDisk, MemoryDisk
+from tests.support.bundle_cases import place, save
 
 
 def test_the_cycle_collector_is_as_it_was_after_a_load_even_one_that_fails():

@@ -6,7 +6,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from bundle_cases import load, place, read_file, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import deserialize
@@ -16,6 +15,7 @@ from holdfast.bundle._format.pack import ALIGNMENT, parse_header
 from holdfast.bundle._format.pieces import cuts
 from holdfast.records import Leaf, leaves
 from holdfast.storage import LocalDisk, MemoryDisk
+from tests.support.bundle_cases import load, place, read_file, save
 
 MIB = 1 << 20
 
@@ -128,7 +128,7 @@ def test_every_piece_is_aligned_to_its_items_and_safetensors_sees_the_same_bytes
             assert found == by_path[leaf.path].tobytes()
 
 
-def test_safetensors_loads_whole_arrays_as_they_are(tmp_path):
+def test_safetensors_loads_entire_arrays_as_they_are(tmp_path):
     state = {
         "weight": np.arange(6.0, dtype="f4").reshape(2, 3),
         "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
@@ -145,7 +145,7 @@ def test_safetensors_loads_whole_arrays_as_they_are(tmp_path):
     np.testing.assert_array_equal(loaded["fortran"].T, state["fortran"])
 
 
-def test_an_array_of_many_pieces_is_read_whole_and_in_part(disk, runs):
+def test_an_array_of_many_pieces_is_read_entirely_and_in_part(disk, runs):
     state = {"rows": np.random.default_rng(0).standard_normal((300, 7000)), "flat": np.arange(1_500_000)}
     save(disk, runs, state)
     again = load(disk, place(runs))

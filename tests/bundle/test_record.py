@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 from blake3 import blake3
-from bundle_cases import draft
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.bundle._format.record import decode_record, encode_record
 from holdfast.errors import CheckpointDamagedError, FormatVersionError, UsageError
 from holdfast.records import CheckpointRecord, FileEntry, Moment
+from tests.support.bundle_cases import draft
 
 ID = "0123456789abcdef" * 2
 DIGEST = "f" * 64
-WHOLE = replace(
+COMPLETE = replace(
     draft(reason="every 2nd epoch_end", metrics={"loss": 0.25, "nan": math.nan}, versions={"numpy": "2"}),
     id=ID,
     tree=FileEntry(f"{ID}.json", 10, DIGEST),
@@ -30,7 +30,7 @@ counts = st.integers(0, 2**63 - 1)
 texts = st.text(max_size=20)
 records = st.builds(
     replace,
-    st.just(WHOLE),
+    st.just(COMPLETE),
     kind=st.sampled_from(["train", "experiment"]),
     moment=st.builds(
         Moment,
@@ -69,19 +69,19 @@ def test_a_record_comes_back_as_it_was(record: CheckpointRecord):
 @pytest.mark.parametrize("key", ["f", "%f", "%%f", "%", ""])
 def test_a_mapping_that_looks_like_a_float_comes_back(key: str):
     details = {"options": {key: 1.5}, "more": {key: {key: float("nan")}}, "text": {key: "7ff8000000000000"}}
-    found = decode_record(encode_record(replace(WHOLE, details=details)), "here")
+    found = decode_record(encode_record(replace(COMPLETE, details=details)), "here")
     assert repr(found.details) == repr(details)
 
 
 def test_it_ends_with_the_digest_of_every_byte_before():
-    data = encode_record(WHOLE)
+    data = encode_record(COMPLETE)
     body, found, end = data.rpartition(b',"digest":"')
     assert found
     assert end == blake3(body).hexdigest().encode() + b'"}'
 
 
 def test_a_cut_at_any_length_and_a_flip_of_any_bit_is_damage():
-    data = encode_record(WHOLE)
+    data = encode_record(COMPLETE)
     for length in range(len(data)):
         with pytest.raises(CheckpointDamagedError):
             decode_record(data[:length], "here")
@@ -100,7 +100,7 @@ def test_what_was_never_a_record_is_damaged(data):
 
 def forged(**changes: Any) -> bytes:
     """A record with other fields and a digest that fits."""
-    content = msgspec.json.decode(encode_record(WHOLE)) | changes
+    content = msgspec.json.decode(encode_record(COMPLETE)) | changes
     del content["digest"]
     body = msgspec.json.encode({name: value for name, value in content.items() if value is not ...})[:-1]
     return body + b',"digest":"%s"}' % blake3(body).hexdigest().encode()
@@ -139,4 +139,4 @@ def test_a_newer_format_is_refused_by_name(changes):
 )
 def test_a_record_that_readers_would_refuse_is_not_written(facts):
     with pytest.raises(UsageError, match="checkpoint 'best' cannot be saved"):
-        encode_record(replace(WHOLE, **facts))
+        encode_record(replace(COMPLETE, **facts))

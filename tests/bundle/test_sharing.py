@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_cases import content, content_of, inodes, load, noise, place, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from holdfast.errors import SaveError
 from holdfast.records import CheckpointRecord, leaves
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import FaultyDisk, RecordingDisk
+from tests.support.bundle_cases import content, content_of, inodes, load, noise, place, save
 
 KIB = 1 << 10
 PIECE = 64 * KIB  # the smallest that is shared
@@ -43,7 +43,7 @@ class Run:
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_in_any_history_bundles_are_whole_and_waste_at_most_half(data):
+def test_in_any_history_bundles_are_complete_and_waste_at_most_half(data):
     """Up to ten arrays change, come, go and return, under new names and old; old bundles vanish."""
     run = Run()
     kept: dict[str, str] = {}

@@ -49,10 +49,10 @@ def name(key: object) -> object:
 @given(st.lists(keys, min_size=1, max_size=4), st.lists(keys, min_size=1, max_size=4))
 def test_two_places_never_have_one_path(one, other):
     def path(parts):
-        whole = ""
+        complete = ""
         for part in parts:
-            whole = paths.child(whole, part)
-        return whole
+            complete = paths.child(complete, part)
+        return complete
 
     if [name(key) for key in one] != [name(key) for key in other]:
         assert path(one) != path(other)

@@ -13,7 +13,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from bundle_cases import load, place, save
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from holdfast.bundle._format.tree import StoredTree, decode_tree, encode_tree
 from holdfast.errors import CheckpointDamagedError, UsageError
 from holdfast.records import Alias, Leaf, Object
 from holdfast.storage import MemoryDisk
+from tests.support.bundle_cases import load, place, save
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
 any_float = st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack("<d", struct.pack("<Q", bits))[0])

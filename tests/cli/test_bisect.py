@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.records import Moment
-from small_runs import At, experiment, on_disk, train
+from tests.support.small_runs import At, experiment, on_disk, train
 
 
 @pytest.fixture

@@ -193,9 +193,9 @@ def test_a_table_fits_the_terminal_and_its_columns_are_aligned(rows, limit):
     printed = ["".join(text for text, _ in line) for line in lines]
     assert all(cell_len(line) <= limit for line in printed)
     assert set(left_out) <= {"kind", "reason"}
-    whole, nothing = layout(COLUMNS, cells, None)
+    complete, nothing = layout(COLUMNS, cells, None)
     assert nothing == []
-    for row, line in zip(rows, whole[1:], strict=True):
+    for row, line in zip(rows, complete[1:], strict=True):
         assert [text.strip() for text, _ in line] == [text.strip() for text in row][: len(line)]
 
 
@@ -267,7 +267,7 @@ def test_every_command_has_json(holdfast):
         assert "--json" in holdfast(info.name, "--help", env={"COLUMNS": "200"}).stdout, info.name
 
 
-def test_a_console_writes_lines_of_any_length_whole():
+def test_a_console_writes_lines_of_any_length_uncut():
     console = Console()
     console.file = io.StringIO()
     console.say("x" * 1000)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from small_runs import bundles, experiment, on_disk, train
+from tests.support.small_runs import bundles, experiment, on_disk, train
 
 
 def test_two_moments_of_a_real_run_differ_where_they_should(holdfast, tmp_path):
@@ -39,17 +39,17 @@ def test_equal_states_are_said_to_be_so(experiment, holdfast):
     assert json.loads(holdfast("diff", a, b, "--json").stdout)["same_state"]
 
 
-def test_long_lists_are_cut_unless_all_is_asked_for(experiment, holdfast):
+def test_long_lists_are_cut_unless_all_is_requested(experiment, holdfast):
     a = experiment.save("a", {f"w{index:02}": np.full(2, 1.0) for index in range(40)} | {"x": np.ones(1)})
     b = experiment.save("b", {f"w{index:02}": np.full(2, 2.0) for index in range(40)} | {"x": np.ones(1)})
-    cut, whole = holdfast("diff", a, b).stdout, holdfast("diff", a, b, "--all").stdout
+    cut, complete = holdfast("diff", a, b).stdout, holdfast("diff", a, b, "--all").stdout
     assert "arrays: 40 changed, 1 unchanged" in cut
     assert "… 24 more (--all shows them)" in cut
-    assert whole.count("  w") == 40
-    assert "same" in whole.splitlines()[-1]
+    assert complete.count("  w") == 40
+    assert "same" in complete.splitlines()[-1]
 
 
-def test_sick_arrays_other_types_and_other_shapes_stand_out(experiment, holdfast):
+def test_non_finite_arrays_other_types_and_other_shapes_stand_out(experiment, holdfast):
     a = experiment.save(
         "a", {"sick": np.ones(2), "shape": np.ones((2, 3)), "type": np.ones(2), "gone": 1 << 9999}
     )

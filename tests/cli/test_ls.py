@@ -105,7 +105,7 @@ def test_the_working_directory_is_listed_by_default(experiment, holdfast, monkey
     assert names(holdfast("ls").stdout) == ["phase/a"]
 
 
-def test_lines_that_go_to_a_file_are_whole_and_plain(experiment, holdfast):
+def test_lines_that_go_to_a_file_are_uncut_and_plain(experiment, holdfast):
     moment = Moment(run="a" * 32, hook="epoch_end", phase="p" * 150, epoch=1)
     experiment.save("n" * 150, moment=moment, reason="r" * 150)
     output = holdfast("ls", experiment.directory).stdout

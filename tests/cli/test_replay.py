@@ -18,8 +18,8 @@ from holdfast import Checkpointing, Every, Run, Seconds, rng
 
 rng.seed_everything(0)
 weight, other = np.zeros(3), np.zeros(2)
-rule = Checkpointing(mode="disk", save_on="epoch_end", write=dict(durability="process"))
-with Run("runs/loop", {{"weight": weight, "other": other}}, checkpointing=rule, resume={resume}) as run:
+policy = Checkpointing(mode="disk", save_on="epoch_end", write=dict(durability="process"))
+with Run("runs/loop", {{"weight": weight, "other": other}}, checkpointing=policy, resume={resume}) as run:
     for epoch in run.epochs(4):
         for batch in run.batches(np.arange(5.0).tolist()):
             weight += batch * np.random.random()
@@ -48,8 +48,8 @@ def step(graph, batch):
     graph.optimizers[0].step()
     return {{"mse": error.detach()}}
 experiment = Experiment("lines", graph, directory="runs/lines", checkpointing=Checkpointing(mode="disk", save_on="phase_end"))
-rule = Checkpointing(mode="disk", save_on="epoch_end", every_n=2, write=dict(durability="process"))
-experiment.add(TrainPhase("fit", data={{"x": x, "y": 2 * x}}, step=step, n_epochs=4, batch_size=16, checkpointing=rule))
+policy = Checkpointing(mode="disk", save_on="epoch_end", every_n=2, write=dict(durability="process"))
+experiment.add(TrainPhase("fit", data={{"x": x, "y": 2 * x}}, step=step, n_epochs=4, batch_size=16, checkpointing=policy))
 experiment.run(progress=False)
 """
 
@@ -85,7 +85,7 @@ def test_a_deterministic_loop_comes_to_the_same_state_and_nothing_is_touched(wor
     assert sorted(os.listdir("runs")) == ["loop"]
 
 
-def test_a_script_that_asks_for_no_resume_goes_on_from_the_checkpoint_all_the_same(work, holdfast):
+def test_a_script_that_asks_for_no_resume_resumes_from_the_checkpoint_all_the_same(work, holdfast):
     command = script(LOOP.format(resume=False, other=1))
     done = holdfast("replay", "runs/loop/train_epoch1", "--json", "--", *command)
     assert done.exit_code == 0, done.output
@@ -119,7 +119,7 @@ def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(w
     assert "train_epoch1 → train_epoch2_batch3" in done.stdout
 
 
-def test_a_later_checkpoint_can_be_asked_for(work, holdfast):
+def test_a_later_checkpoint_can_be_requested(work, holdfast):
     command = script(LOOP.format(resume=True, other=1))
     done = holdfast("replay", "runs/loop/train_epoch0", "--to", "runs/loop/train_epoch3", "--", *command)
     assert done.exit_code == 0, done.output

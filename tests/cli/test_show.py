@@ -50,7 +50,7 @@ def test_the_state_is_a_tree_with_shapes_types_and_sizes(experiment, holdfast):
     ]
 
 
-def test_long_lists_and_deep_levels_are_cut_unless_all_is_asked_for(experiment, holdfast):
+def test_long_lists_and_deep_levels_are_cut_unless_all_is_requested(experiment, holdfast):
     layers = {f"layer{index:02}": {"deep": {"deeper": {"w": np.zeros(4)}}} for index in range(40)}
     place = experiment.save("a", {"model": layers})
     cut = holdfast("show", place).stdout
@@ -60,9 +60,9 @@ def test_long_lists_and_deep_levels_are_cut_unless_all_is_asked_for(experiment, 
     shallow = holdfast("show", place, "--depth", 1).stdout
     assert "40 arrays" in shallow
     assert "layer00" not in shallow
-    whole = holdfast("show", place, "--all").stdout
-    assert whole.count("── w ") == 40
-    assert "more" not in whole
+    complete = holdfast("show", place, "--all").stdout
+    assert complete.count("── w ") == 40
+    assert "more" not in complete
 
 
 def test_any_plain_value_can_be_shown_however_large(experiment, holdfast):

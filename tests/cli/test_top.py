@@ -10,10 +10,10 @@ from holdfast import Checkpointing, Every, Run, Seconds, Write
 
 
 def test_a_run_is_seen_while_it_runs_and_after_it_has_ended(tmp_path, holdfast):
-    rule = Checkpointing(
+    policy = Checkpointing(
         mode="disk", write=Write(background=False), when=Every("batch_end", 2) | Seconds(3600)
     )
-    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=policy) as run:
         for step in run.steps(5):
             if step == 4:
                 [seen] = map(json.loads, holdfast("top", tmp_path, "--once", "--json").stdout.splitlines())
@@ -48,8 +48,8 @@ def test_a_directory_without_checkpoints_says_so_and_one_that_is_not_there_is_an
 
 
 def test_ls_and_show_tell_what_each_save_has_cost_and_the_cadence(tmp_path, holdfast):
-    rule = Checkpointing(mode="disk", when=Every("epoch_end") | Seconds(3600))
-    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=rule) as run:
+    policy = Checkpointing(mode="disk", when=Every("epoch_end") | Seconds(3600))
+    with Run(tmp_path, {"place": np.zeros(1)}, checkpointing=policy) as run:
         for _ in run.epochs(1):
             pass
     listed = holdfast("ls", tmp_path).stdout

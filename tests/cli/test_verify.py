@@ -101,7 +101,7 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_no_damage(experiment):
     assert verify.check(listed, deep=False).status == "gone"
 
 
-def test_many_damaged_leaves_are_cut_on_paper_and_whole_in_json(experiment, holdfast):
+def test_many_damaged_leaves_are_cut_on_paper_and_complete_in_json(experiment, holdfast):
     place = experiment.save("a", {f"w{index}": np.full(8, index) for index in range(30)})
     pack = next(place.glob("*.safetensors"))
     data = bytearray(pack.read_bytes())

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import holdfast
-import peak_memory
 from holdfast import Write
 from holdfast.bundle import Bundle
 from holdfast.compare import FiniteCheck
 from holdfast.errors import CheckpointExistsError, PieceDamagedError, StatesDifferError, UsageError
 from holdfast.storage import LocalDisk
-from small_runs import bundles, experiment, graph, on_disk, train
+from tests.support import peak_memory
+from tests.support.small_runs import bundles, experiment, graph, on_disk, train
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_of_a_real_run_the_weights_are_averaged_and_all_else_is_the_newests(tmp_
 
 def test_of_a_loop_that_logs_the_objects_are_averaged(tmp_path):
     weight = np.zeros(3)
-    rule = holdfast.Checkpointing(mode="disk", write=Write(durability="process"))
-    with holdfast.Run(tmp_path, {"weight": weight}, checkpointing=rule) as run:
+    policy = holdfast.Checkpointing(mode="disk", write=Write(durability="process"))
+    with holdfast.Run(tmp_path, {"weight": weight}, checkpointing=policy) as run:
         for epoch in run.epochs(3):
             weight += 1
             run.log(**({"loss": 0.5} if epoch else {"other": 1.0}))  # a column with gaps
@@ -75,7 +75,7 @@ def test_of_a_loop_that_logs_the_objects_are_averaged(tmp_path):
         assert FiniteCheck().first_nonfinite(newest) is None  # the gaps of the columns are meant to be NaN
 
 
-def test_a_run_that_resumes_beside_an_average_goes_on_from_its_own_newest(tmp_path):
+def test_a_run_that_resumes_beside_an_average_resumes_from_its_own_newest(tmp_path):
     experiment(tmp_path, train(checkpointing=on_disk())).run()
     places = [f"{tmp_path}/train/{name}.ckpt.mml" for name in bundles(tmp_path / "train")]
     holdfast.average(places, tmp_path / "train" / "soup")
@@ -85,7 +85,7 @@ def test_a_run_that_resumes_beside_an_average_goes_on_from_its_own_newest(tmp_pa
     assert "soup" in bundles(tmp_path / "train")
 
 
-def test_whole_numbers_are_those_of_the_newest_and_only_chooses_others(save, tmp_path):
+def test_integers_are_those_of_the_newest_and_only_chooses_others(save, tmp_path):
     a = save("a", {"w": np.zeros(2), "num_batches_tracked": np.array(10), "m": np.zeros(2)})
     b = save("b", {"w": np.ones(2), "num_batches_tracked": np.array(20), "m": np.ones(2)})
     with holdfast.open(holdfast.average([b, a], tmp_path / "all").path) as opened:

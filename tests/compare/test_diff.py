@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import holdfast
-import peak_memory
 from holdfast import bundle
 from holdfast.compare import ABSENT, ArrayChange, _arrays
 from holdfast.errors import CheckpointNotFoundError, PieceDamagedError
 from holdfast.records import leaves
 from holdfast.storage import LocalDisk
+from tests.support import peak_memory
 
 
 def change_of(save, old, new) -> ArrayChange:
@@ -128,11 +128,11 @@ def test_another_memory_order_finds_the_same_partners(save, shape):
     arrays.arrays(np.float32, 50, elements=st.floats(width=32)),
     arrays.arrays(np.float32, 50, elements=st.floats(width=32)),
 )
-def test_streamed_sums_are_those_of_the_whole_array(old, new):
+def test_streamed_sums_are_those_of_the_entire_array(old, new):
     tally = _arrays._Numbers("float32", "float32")
     for start in range(0, 50, 7):
         tally.add(old[start : start + 7].view(np.uint8), new[start : start + 7].view(np.uint8))
-    change = tally.change("w", ("float32", "float32"), ((50,), (50,)), 50)
+    change = _arrays.ArrayChange("w", ("float32", "float32"), ((50,), (50,)), 50, **tally.found())
     both = np.isfinite(old) & np.isfinite(new)
     x, y = old[both].astype(np.float64), new[both].astype(np.float64)
     assert change.changed == np.count_nonzero(old.view(np.uint32) != new.view(np.uint32))

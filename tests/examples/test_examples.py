@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from newborn import ONE_THREAD
+from tests.support.newborn import ONE_THREAD
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -52,7 +52,7 @@ def kill_after_saves(number: int, name: str, *arguments: str, cwd: Path, directo
         process.communicate()
 
 
-def test_five_lines_make_the_character_model_go_on():
+def test_five_lines_make_the_character_model_resume():
     marked = [line for line in (EXAMPLES / "char_gpt.py").read_text().splitlines() if line.endswith("# +")]
     assert len(marked) == 5
 
@@ -60,11 +60,11 @@ def test_five_lines_make_the_character_model_go_on():
 @pytest.mark.slow
 def test_the_character_model_that_was_killed_writes_what_it_would_have_written(tmp_path):
     short = ("--steps", "60", "--save-every", "5", "--directory")
-    peace = run("char_gpt.py", *short, "peace", cwd=tmp_path)
+    uninterrupted = run("char_gpt.py", *short, "uninterrupted", cwd=tmp_path)
     kill_after_saves(2, "char_gpt.py", *short, "killed", cwd=tmp_path, directory=tmp_path / "killed")
     resumed = run("char_gpt.py", *short, "killed", cwd=tmp_path)
-    assert len(resumed) < len(peace)  # it did not begin anew
-    assert peace.endswith(resumed)
+    assert len(resumed) < len(uninterrupted)  # it did not begin anew
+    assert uninterrupted.endswith(resumed)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_the_character_model_that_was_killed_writes_what_it_would_have_written(t
 def test_an_example_that_was_killed_ends_as_it_would_have(name, needs, tmp_path):
     if importlib.util.find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed")
-    peace = run(name, "--directory", "peace", cwd=tmp_path)
+    uninterrupted = run(name, "--directory", "uninterrupted", cwd=tmp_path)
     kill_after_saves(2, name, "--directory", "killed", cwd=tmp_path, directory=tmp_path / "killed")
     resumed = run(name, "--directory", "killed", cwd=tmp_path)
     assert "resumed from" in resumed
-    assert peace.splitlines()[-1] == resumed.splitlines()[-1]
+    assert uninterrupted.splitlines()[-1] == resumed.splitlines()[-1]

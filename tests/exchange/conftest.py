@@ -1,1 +1,1 @@
-from committed import save as save
+from tests.support.committed import save as save

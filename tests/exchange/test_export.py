@@ -18,11 +18,11 @@ import safetensors.torch
 import torch
 
 import holdfast
-import peak_memory
 from holdfast import bundle
 from holdfast.errors import OutputExistsError, PieceDamagedError, SaveError, UsageError
 from holdfast.storage import LocalDisk, NewFiles
-from small_runs import bundles, experiment, graph, on_disk, train
+from tests.support import peak_memory
+from tests.support.small_runs import bundles, experiment, graph, on_disk, train
 
 TENSORS = {
     str(dtype).removeprefix("torch."): (torch.arange(12) % 5).reshape(3, 4).to(dtype)
@@ -218,7 +218,7 @@ def test_a_dtype_that_the_format_lacks_is_named(save, tmp_path, ending, array):
         holdfast.export(save("a", {"w": array}), tmp_path / f"a.{ending}")
 
 
-def test_what_is_there_is_never_replaced_unless_asked_for(save, tmp_path):
+def test_what_is_there_is_never_replaced_unless_requested(save, tmp_path):
     place = save("a", {"w": np.zeros(3)})
     (tmp_path / "a.npz").write_text("mine")
     with pytest.raises(OutputExistsError, match="--overwrite"):

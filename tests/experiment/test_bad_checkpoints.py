@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from refusals import refused
 from torch import nn
 
 import holdfast
@@ -30,7 +29,8 @@ from holdfast.errors import (
     UsageError,
 )
 from holdfast.records import Moment
-from small_runs import experiment, graph, on_disk, rows, train
+from tests.support.refusals import refused
+from tests.support.small_runs import experiment, graph, on_disk, rows, train
 
 
 @pytest.fixture
@@ -205,13 +205,13 @@ def test_a_graph_with_other_nodes(tmp_path, saved, ask):
         ask(run, "train/train_epoch1")
 
 
-def test_going_on_from_another_experiment(tmp_path, saved):
+def test_resuming_from_another_experiment(tmp_path, saved):
     run = Experiment("other", graph(), directory=tmp_path / "runs").add(train(checkpointing=on_disk()))
     with refused(tmp_path, PlanMismatchError, ValueError, match="'small', and this is 'other'", run=run):
         run.run(resume="train/train_epoch1")
 
 
-def test_going_on_with_other_callbacks_of_the_experiment(tmp_path, saved):
+def test_resuming_with_other_callbacks_of_the_experiment(tmp_path, saved):
     run = again(tmp_path, callbacks=[Callback()])
     with refused(tmp_path, PlanMismatchError, ValueError, match="had 0 callbacks and has 1", run=run):
         run.run(resume="train/train_epoch1")

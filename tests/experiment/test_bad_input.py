@@ -11,7 +11,6 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from refusals import refused
 from torch import nn
 
 from holdfast import (
@@ -28,9 +27,10 @@ from holdfast import (
     Run,
 )
 from holdfast.errors import GraphError, SaveError, UsageError
-from small_runs import LOSS, experiment, graph, on_disk, rows, train
+from tests.support.refusals import refused
+from tests.support.small_runs import LOSS, experiment, graph, on_disk, rows, train
 
-# --- rules and templates --------------------------------------------------------------------------
+# --- policies and templates --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hook", ["epohc_end", "group_end", "", "EPOCH_END"])
@@ -50,7 +50,7 @@ def test_memory_mode_for_an_experiment(tmp_path):
         experiment(tmp_path, checkpointing=Checkpointing(mode="memory", save_on="phase_end"))
 
 
-def test_a_rule_that_is_none(tmp_path):
+def test_a_policy_that_is_none(tmp_path):
     with refused(tmp_path, UsageError, match="must be a Checkpointing, not"):
         train(checkpointing={"mode": "disk"})
 
@@ -82,7 +82,7 @@ def test_a_label_that_leaves_the_directory_or_is_taken(tmp_path, build, label):
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/b", "..", "", ".hidden"])
-def test_a_checkpoint_by_hand_whose_name_leaves_the_directory(tmp_path, name):
+def test_a_manual_checkpoint_whose_name_leaves_the_directory(tmp_path, name):
     run = experiment(tmp_path / "runs")
     with refused(tmp_path, UsageError, ValueError, match="checkpoint name", run=run):
         run.save_checkpoint(name)
@@ -120,7 +120,7 @@ def test_a_directory_that_is_none(tmp_path, monkeypatch, directory):
 
 
 @pytest.mark.parametrize("resume", [None, 1, b"runs"])
-def test_a_place_to_go_on_from_that_is_none(tmp_path, resume):
+def test_a_place_to_resume_from_that_is_none(tmp_path, resume):
     run = experiment(tmp_path, train(checkpointing=on_disk()))
     with refused(tmp_path, UsageError, ValueError, match="resume must be True, False, the name", run=run):
         run.run(resume=resume)

@@ -111,8 +111,8 @@ def test_without_restore_best_the_last_epoch_stays_and_no_copy_is_kept():
 @given(st.lists(st.sampled_from([1.0, 2.0, 3.0, math.nan]), min_size=1, max_size=6), st.data())
 def test_resumed_at_any_epoch_it_decides_as_if_never_interrupted(values, data):
     cut = data.draw(st.integers(0, len(values)))
-    whole, graph = EarlyStopping("val_loss", 2), build()
-    expected = run(whole, values, graph)
+    complete, graph = EarlyStopping("val_loss", 2), build()
+    expected = run(complete, values, graph)
     if expected.moment.epoch is not None and expected.moment.epoch < cut:
         return  # it had stopped before the cut
 
@@ -127,7 +127,7 @@ def test_resumed_at_any_epoch_it_decides_as_if_never_interrupted(values, data):
 
     if cut < len(values):
         assert actual.stop_reason == expected.stop_reason
-    for stopping, live in ((whole, graph), (second, fresh)):
+    for stopping, live in ((complete, graph), (second, fresh)):
         stopping.on_phase_end(end_of(0, 0.0, live))
     assert digest(fresh) == digest(graph)
 
@@ -141,7 +141,7 @@ def test_a_restore_into_a_fresh_early_stopping_fills_it():
     second.on_phase_end(end_of(0, 0.0, graph))
 
 
-def test_each_phase_starts_afresh():
+def test_each_phase_starts_from_scratch():
     stopping = EarlyStopping("val_loss", 1)
     run(stopping, [0.0, 1.0], build())
     context = run(stopping, [5.0, 4.0])

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from holdfast import Callback, EvalPhase, FitPhase, Metric, ModelGraph, ModelNode, PhaseGroup
 from holdfast.errors import GraphError, UsageError
-from small_runs import (
+from tests.support.small_runs import (
     BATCHES,
     LOSS,
     ROWS,
@@ -64,8 +64,8 @@ def test_a_group_can_be_run_by_name_by_path_or_as_it_is():
     assert adam_steps(run.graph) == 4 * BATCHES
 
 
-def test_a_group_run_alone_saves_by_its_phases_rules_and_not_by_the_experiments(tmp_path):
-    # The experiment's rule is about the plan as a whole: a part that is run by hand is no step of it.
+def test_a_group_run_alone_saves_by_its_phases_policies_and_not_by_the_experiments(tmp_path):
+    # The experiment's policy is about the plan as a whole: a part that is run by hand is no step of it.
     run = experiment(
         tmp_path,
         nested(checkpointing=on_disk()),
@@ -83,7 +83,7 @@ def test_a_group_run_alone_saves_by_its_phases_rules_and_not_by_the_experiments(
     "name",
     ["second/second_epoch0", "all/deep/second", "deep_start", "deeper_start", "third", "deeper", "all"],
 )
-def test_a_run_goes_on_from_inside_nested_groups(tmp_path, name):
+def test_a_run_resumes_from_inside_nested_groups(tmp_path, name):
     def make():
         return experiment(
             tmp_path,
@@ -92,12 +92,12 @@ def test_a_run_goes_on_from_inside_nested_groups(tmp_path, name):
             checkpointing=on_disk("group_start", "group_end", "phase_end"),
         )
 
-    whole = make()
-    results = whole.run()
+    complete = make()
+    results = complete.run()
     again = make()
     again.run(resume=name.rpartition("/")[2] if name.startswith("all/") else name)
     assert again.last_resume.verdict == "exact"
-    assert again.state_digest() == whole.state_digest()
+    assert again.state_digest() == complete.state_digest()
     assert list(again.results) == list(results) == [*PATHS, "last"]
 
 
@@ -150,13 +150,13 @@ def fitting(directory=None):
 
 
 @pytest.mark.parametrize("name", ["train/train_epoch0", "fit_start", "fit", "test_start"])
-def test_a_fitted_estimator_is_saved_and_the_run_goes_on_exactly(tmp_path, name):
-    whole, again = fitting(tmp_path), fitting(tmp_path)
-    results = whole.run()
+def test_a_fitted_estimator_is_saved_and_the_run_resumes_exactly(tmp_path, name):
+    complete, again = fitting(tmp_path), fitting(tmp_path)
+    results = complete.run()
     assert results["fit"].last["accuracy"] > 0.5
     assert results["test"].predictions["trees"].shape == (ROWS, 3)
     again.run(resume=name)
-    assert again.state_digest() == whole.state_digest()
+    assert again.state_digest() == complete.state_digest()
 
 
 def test_a_frozen_estimator_is_not_fitted_again():

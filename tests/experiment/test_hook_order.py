@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Callback, EarlyStopping, EvalPhase, PhaseGroup, Write
 from holdfast.policy import EXPERIMENT_HOOKS, TRAINING_HOOKS
-from small_runs import At, experiment, files_below, on_disk, rows, train
+from tests.support.small_runs import At, experiment, files_below, on_disk, rows, train
 
 HOOKS = (*sorted(TRAINING_HOOKS), "experiment_start", "experiment_end", "exception")
 
@@ -46,8 +46,8 @@ def test_callbacks_then_the_phases_save_then_the_experiments(tmp_path):
         callbacks=[last, inner],
         checkpointing=on_disk(*TRAINING_HOOKS, write=Write(durability="process", background=False)),
     )
-    rule = on_disk(*EXPERIMENT_HOOKS, write=Write(durability="process", background=False))
-    experiment(tmp_path, PhaseGroup("all", [phase]), checkpointing=rule, callbacks=[outer]).run()
+    policy = on_disk(*EXPERIMENT_HOOKS, write=Write(durability="process", background=False))
+    experiment(tmp_path, PhaseGroup("all", [phase]), checkpointing=policy, callbacks=[outer]).run()
     outer.look()
 
     def around(hook: str, *saves: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_callbacks_then_the_phases_save_then_the_experiments(tmp_path):
     assert lines == [
         *("experiment's experiment_start", "save START"),
         "save all_start",
-        *around("phase_start", "fit_start"),  # both rules give this name, in two folders
+        *around("phase_start", "fit_start"),  # both policies give this name, in two folders
         *around("epoch_start", "fit_epoch0_start"),
         *around("batch_start", "fit_epoch0_batch0_start"),
         *around("batch_end", "fit_epoch0_batch0"),
@@ -79,8 +79,8 @@ def test_a_phase_that_measures_has_the_phase_hooks_of_the_experiment(tmp_path):
     lines: list[str] = []
     log = Log("experiment's", lines, tmp_path)
     phase = EvalPhase("test", data=rows(), predictions="head")
-    rule = on_disk("phase_start", "phase_end", write=Write(durability="process", background=False))
-    experiment(tmp_path, phase, checkpointing=rule, callbacks=[log]).run()
+    policy = on_disk("phase_start", "phase_end", write=Write(durability="process", background=False))
+    experiment(tmp_path, phase, checkpointing=policy, callbacks=[log]).run()
     log.look()
     assert lines[1:-1] == [
         *("experiment's phase_start", "save test_start"),

@@ -98,20 +98,20 @@ def test_outputs_are_checked_before_anything_runs():
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(1, 64)), min_size=1), st.data())
-def test_means_weigh_batches_by_their_size_and_go_on_from_any_batch(batches, data):
-    whole, first = Averages(), Averages()
+def test_means_weigh_batches_by_their_size_and_resume_from_any_batch(batches, data):
+    complete, first = Averages(), Averages()
     cut = data.draw(st.integers(0, len(batches)))
     for value, size in batches:
-        whole.add({"loss": value}, size)
+        complete.add({"loss": value}, size)
     for value, size in batches[:cut]:
         first.add({"loss": value}, size)
     rest = Averages()
     rest.set_state(state.rebuild(state.capture(first.get_state())))
     for value, size in batches[cut:]:
         rest.add({"loss": torch.tensor(value, dtype=torch.float64, requires_grad=True)}, size)
-    assert rest.means() == whole.means(), "to the bit"
+    assert rest.means() == complete.means(), "to the bit"
     samples = np.repeat([value for value, _ in batches], [size for _, size in batches])
-    assert whole.means()["loss"] == pytest.approx(samples.mean(), rel=1e-9, abs=1e-6)
+    assert complete.means()["loss"] == pytest.approx(samples.mean(), rel=1e-9, abs=1e-6)
 
 
 def test_a_single_nan_shows_in_the_mean():

@@ -23,7 +23,18 @@ from holdfast import (
     PhaseGroup,
 )
 from holdfast.errors import HoldfastError
-from small_runs import ROWS, At, digest_of, experiment, files_below, graph, on_disk, rows, train, weights
+from tests.support.small_runs import (
+    ROWS,
+    At,
+    digest_of,
+    experiment,
+    files_below,
+    graph,
+    on_disk,
+    rows,
+    train,
+    weights,
+)
 
 LOSS = Loss("loss", nn.functional.cross_entropy, output="head", target="digit")
 
@@ -134,7 +145,7 @@ def test_the_first_preview_leaves_an_optimizer_that_has_not_begun():
     assert digest_of(run.graph) == digest_of(graph())
 
 
-def test_nothing_is_saved_and_no_rule_counts(tmp_path):
+def test_nothing_is_saved_and_no_policy_counts(tmp_path):
     in_memory = Checkpointing(mode="memory", save_on="batch_end", every_n=2)
     phases = PhaseGroup("all", [train("a", checkpointing=on_disk()), train("b", checkpointing=in_memory)])
     run = experiment(tmp_path / "runs", phases, checkpointing=on_disk("phase_end"))

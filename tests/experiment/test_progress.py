@@ -38,7 +38,7 @@ def test_a_terminal_shows_phase_epoch_batch_and_loss_and_is_clean_afterwards(mon
     assert out.getvalue().rstrip("\n").endswith("\x1b[2K"), "the line is wiped"
 
 
-def test_a_phase_that_goes_on_in_the_middle_starts_there():
+def test_a_phase_that_resumes_in_the_middle_starts_there():
     console, out = terminal()
     with Progress(console=console) as progress:
         progress.phase("[bold]odd[/bold]")

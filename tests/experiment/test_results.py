@@ -114,7 +114,7 @@ def test_a_best_epoch_that_does_not_exist_is_refused():
         result.best("loss", "down")  # type: ignore[arg-type]
 
 
-def test_results_come_back_from_a_checkpoint_whole():
+def test_results_come_back_from_a_checkpoint_completely():
     results, resumed = example(), RunResults("another")
     resumed.set_state(saved(results.get_state()))
     assert (resumed.run, resumed.status, list(resumed)) == ("run-1", "complete", ["pretrain", "group/test"])
@@ -124,7 +124,7 @@ def test_results_come_back_from_a_checkpoint_whole():
     assert repr(resumed) == repr(results)
 
 
-def test_a_phase_that_goes_on_keeps_its_rows():
+def test_a_phase_that_resumes_keeps_its_rows():
     results = RunResults("run")
     results.begin("pretrain", "train").record(0, {"loss": 2.0})
     results["pretrain"].finish("failed", "killed")

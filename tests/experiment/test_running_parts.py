@@ -157,7 +157,7 @@ def test_a_run_that_fails_is_in_the_history_with_its_reason(error, status):
     assert made.results["warm/a"].status == "failed"
 
 
-def test_going_back_by_hand_rolls_back_models_results_and_random_streams(tmp_path):
+def test_going_back_manually_rolls_back_models_results_and_random_states(tmp_path):
     made = experiment(tmp_path)
     made.run_phase("a", progress=False)
     path = made.save_checkpoint("after a")
@@ -175,7 +175,7 @@ def test_going_back_by_hand_rolls_back_models_results_and_random_streams(tmp_pat
         made.restore_checkpoint("before a")
 
 
-def test_another_script_takes_over_a_checkpoint_made_by_hand(tmp_path):
+def test_another_script_takes_over_a_checkpoint_made_manually(tmp_path):
     made = experiment(tmp_path)
     made.run(progress=False)
     made.save_checkpoint("all")

@@ -73,12 +73,12 @@ def test_a_fresh_graph_with_the_state_of_a_fitted_one_predicts_to_the_bit(classi
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_a_fitted_graph_comes_back_from_disk(classifier, tmp_path):
     def experiment(graph: ModelGraph) -> Experiment:
-        rule = Checkpointing(mode="disk", save_on="phase_end", write=Write(durability="process"))
+        policy = Checkpointing(mode="disk", save_on="phase_end", write=Write(durability="process"))
         phases = (
             FitPhase("scale", node="columns", data=Dataset(**DATA)),
             FitPhase("learn", node="kind", data=Dataset(**DATA), target="y"),
         )
-        return Experiment("fitted", graph, directory=tmp_path, checkpointing=rule).add(*phases)
+        return Experiment("fitted", graph, directory=tmp_path, checkpointing=policy).add(*phases)
 
     fitted, fresh, resumed = (build(classifier, seed=seed) for seed in (0, 9, 9))
     experiment(fitted).run()

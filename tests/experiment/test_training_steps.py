@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast.errors import GraphError
+from holdfast.errors import GraphError, StateMismatchError
 from holdfast.experiment import ModelGraph, ModelNode
 from holdfast.experiment import _steps as steps
 
@@ -118,7 +118,7 @@ def test_gradients_that_belong_to_another_graph_are_refused_and_change_nothing()
     there = steps.gradients(graph)
     assert list(there) == ["a/weight", "a/bias", "b/weight", "b/bias"]
     for wrong in ({"a/weight": torch.ones(3, 3)}, {"c/weight": torch.ones(2, 2)}):
-        with pytest.raises(GraphError, match=r"[ac]/weight"):
+        with pytest.raises(StateMismatchError, match=r"[ac]/weight"):
             steps.set_gradients(graph, wrong)
     assert steps.gradients(graph).keys() == there.keys()
 

@@ -5,7 +5,7 @@ import pytest
 
 from holdfast import Checkpointing, Overhead, Run, Seconds, Write, scan
 from holdfast.errors import UsageError
-from small_runs import At, bundles, experiment, train
+from tests.support.small_runs import At, bundles, experiment, train
 
 
 def test_a_phase_saves_to_the_directory_of_its_experiment_and_in_memory_without_one(tmp_path):
@@ -17,7 +17,7 @@ def test_a_phase_saves_to_the_directory_of_its_experiment_and_in_memory_without_
     assert in_memory.checkpointing.get_state(2) is not None
 
 
-def test_memory_that_was_asked_for_stays_memory_in_an_experiment_with_a_directory(tmp_path):
+def test_memory_that_was_requested_stays_memory_in_an_experiment_with_a_directory(tmp_path):
     phase = train(checkpointing=Checkpointing(mode="memory"))
     experiment(tmp_path, phase).run(progress=False)
     assert phase.checkpointing.saved_keys == [0, 1, 2]
@@ -25,8 +25,8 @@ def test_memory_that_was_asked_for_stays_memory_in_an_experiment_with_a_director
 
 
 def test_an_experiment_and_a_loop_of_ones_own_know_the_disk_only(tmp_path):
-    whole = Checkpointing(save_on="phase_end")
-    experiment(tmp_path / "whole", train(), checkpointing=whole).run(progress=False)
+    complete = Checkpointing(save_on="phase_end")
+    experiment(tmp_path / "whole", train(), checkpointing=complete).run(progress=False)
     assert bundles(tmp_path / "whole") == ["train"]
     with Run(tmp_path / "loop", {"place": np.zeros(1)}, checkpointing=Checkpointing()) as run:
         for _ in run.epochs(1):

@@ -8,13 +8,13 @@ pytest.importorskip("accelerate")
 
 import torch
 from accelerate import Accelerator
-from accelerate_case import prepared, step
-from divergence import check_rollback
-from pair import run_pair
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
 from holdfast.integrations.accelerate import hold
+from tests.support.integrations.cases.accelerate_case import prepared, step
+from tests.support.integrations.divergence import check_rollback
+from tests.support.integrations.pair import run_pair
 
 
 def damage(path: str) -> None:
@@ -40,7 +40,7 @@ def train_two_epochs(directory, save_at: int | None = None, load: bool = False) 
 
 
 @pytest.mark.parametrize("save_at", [3, 4, 9, 13])
-def test_a_saved_state_goes_on_in_the_middle_of_an_epoch(save_at, tmp_path):
+def test_a_saved_state_resumes_in_the_middle_of_an_epoch(save_at, tmp_path):
     wanted = train_two_epochs(tmp_path, save_at)
     assert all(map(torch.equal, wanted, train_two_epochs(tmp_path, load=True)))
 
@@ -83,12 +83,12 @@ def test_what_does_not_fit_is_refused_before_anything_changes(tmp_path):
 
 
 def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path, monkeypatch):
-    rule = {"mode": "disk", "save_on": "batch_end", "every_n": 3, "on_divergence": "rollback"}
+    policy = {"mode": "disk", "save_on": "batch_end", "every_n": 3, "on_divergence": "rollback"}
 
     def train(directory, diverges) -> Run:
         accelerator, model, optimizer, scheduler, loader, seen = prepared()
         count = 0
-        with hold(accelerator, directory, checkpointing=Checkpointing(**rule)) as run:
+        with hold(accelerator, directory, checkpointing=Checkpointing(**policy)) as run:
             for _ in run.epochs(4):
                 for batch in run.batches(loader):
                     count += 1

@@ -1,4 +1,4 @@
-"""Whatever trains: killed at any instant, it goes on in a new process and ends, bit for bit, as one in peace."""
+"""Whatever trains: killed at any instant, it goes on in a new process and ends, bit for bit, as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from acceptance import CASES, Outcome, Runs, missing
-from options import REFUSABLE, REFUSED, allowed
 
 import holdfast
 from holdfast import Every, KeepBest, KeepEvery, KeepLast, MaxBytes, Overhead, Seconds, Write
-from newborn import Kill
+from tests.support.integrations.acceptance import CASES, Outcome, Runs, missing
+from tests.support.integrations.options import REFUSABLE, REFUSED, allowed
+from tests.support.newborn import Kill
 
 NUM_KILLS = 10
 KEPT = 2
@@ -24,11 +24,11 @@ BEST = {"keep": KeepLast(1) | KeepBest(2, "loss")}
 
 @dataclass(frozen=True)
 class Case:
-    """A framework's runs, and what one in peace ended with and left behind."""
+    """A framework's runs, and what one uninterrupted ended with and left behind."""
 
     name: str
     runs: Runs
-    peace: Outcome
+    uninterrupted: Outcome
     kept: set[str]
 
 
@@ -41,9 +41,9 @@ def case(request, tmp_path_factory) -> Iterator[Case]:
         pytest.skip(f"{lacking} is not installed")
     directory = tmp_path_factory.mktemp(request.param)
     with Runs(request.param) as runs:
-        peace = runs.run(directory, max_to_keep=KEPT)
-        assert (peace.was_killed, peace.resumed_from) == (False, None)
-        yield Case(request.param, runs, peace, names(directory))
+        uninterrupted = runs.run(directory, max_to_keep=KEPT)
+        assert (uninterrupted.was_killed, uninterrupted.resumed_from) == (False, None)
+        yield Case(request.param, runs, uninterrupted, names(directory))
 
 
 def names(directory: Path) -> set[str]:
@@ -52,31 +52,31 @@ def names(directory: Path) -> set[str]:
 
 def kill_at_random(case: Case, dice: random.Random) -> Kill:
     """An instant of the training, its first batch and its last included."""
-    return Kill(after_beats=dice.randint(1, case.peace.beats), after_s=dice.uniform(0.0, 0.01))
+    return Kill(after_beats=dice.randint(1, case.uninterrupted.beats), after_s=dice.uniform(0.0, 0.01))
 
 
 def kill_in(case: Case, part: float) -> Kill:
-    return Kill(after_beats=round(part * case.peace.beats), after_s=0.0)
+    return Kill(after_beats=round(part * case.uninterrupted.beats), after_s=0.0)
 
 
-def test_a_run_that_is_killed_goes_on_in_a_new_process_and_keeps_what_it_would_have_kept(case, tmp_path):
+def test_a_run_that_is_killed_resumes_in_a_new_process_and_keeps_what_it_would_have_kept(case, tmp_path):
     assert case.runs.run(tmp_path, kill_in(case, 0.7), max_to_keep=KEPT).was_killed
     outcome = case.runs.run(tmp_path, max_to_keep=KEPT, compile_anew=True)
     assert outcome.resumed_from is not None
-    assert outcome.beats < case.peace.beats
-    assert (outcome.verdict, outcome.digest) == ("exact", case.peace.digest)
+    assert outcome.beats < case.uninterrupted.beats
+    assert (outcome.verdict, outcome.digest) == ("exact", case.uninterrupted.digest)
     assert names(tmp_path) - {outcome.resumed_from} == case.kept - {outcome.resumed_from}
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_ten_random_instants_ends_each_time_as_one_in_peace(case, tmp_path):
+def test_a_run_killed_at_ten_random_instants_ends_each_time_as_an_uninterrupted_one(case, tmp_path):
     dice = random.Random(6)
     resumed = 0
     for number in range(NUM_KILLS):
         directory = tmp_path / str(number)
         killed = case.runs.run(directory, kill_at_random(case, dice))
         outcome = case.runs.run(directory)
-        assert outcome.digest == case.peace.digest, f"kill {number}, after {killed.beats} batches"
+        assert outcome.digest == case.uninterrupted.digest, f"kill {number}, after {killed.beats} batches"
         assert outcome.verdict in ("exact", None)
         resumed += killed.was_killed and outcome.resumed_from is not None
     assert resumed >= NUM_KILLS // 2
@@ -95,17 +95,17 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_one_before_is_used(c
         pack.write(bytes([byte[0] ^ 1]))
     outcome = case.runs.run(tmp_path)
     assert newest.path in outcome.skipped[0]
-    assert (outcome.resumed_from, outcome.digest) == (before.record.name, case.peace.digest)
+    assert (outcome.resumed_from, outcome.digest) == (before.record.name, case.uninterrupted.digest)
 
 
 @pytest.mark.slow
 def test_the_best_are_known_after_a_restart_too(case, tmp_path):
-    assert case.runs.run(tmp_path / "peace", **BEST).digest == case.peace.digest
+    assert case.runs.run(tmp_path / "uninterrupted", **BEST).digest == case.uninterrupted.digest
     assert case.runs.run(tmp_path / "killed", kill_in(case, 0.6), **BEST).was_killed
     outcome = case.runs.run(tmp_path / "killed", **BEST)
-    assert outcome.digest == case.peace.digest
+    assert outcome.digest == case.uninterrupted.digest
     kept = names(tmp_path / "killed")
-    assert kept - {outcome.resumed_from} == names(tmp_path / "peace") - {outcome.resumed_from}
+    assert kept - {outcome.resumed_from} == names(tmp_path / "uninterrupted") - {outcome.resumed_from}
 
 
 def reasons(directory: Path) -> list[str]:
@@ -113,15 +113,15 @@ def reasons(directory: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
-    """One training in four processes; what each asks for is seen in what it leaves, and the last ends as one in peace."""
+def test_what_else_a_policy_says_is_done_in_every_framework(case, tmp_path):
+    """One training in four processes; what each asks for is seen in what it leaves, and the last ends as an uninterrupted one."""
     (tmp_path / "save-now").touch()
     crashed = case.runs.ends(
         tmp_path, {4: "request", 9: "crash"}, save_on="phase_end", every_n=1, save_on_exception=True
     )
     assert crashed.ended_by == "Crash: a cable was pulled"
-    by_hand, asked, rescued = reasons(tmp_path)
-    assert by_hand == "requested by the file save-now"
+    by_file, asked, rescued = reasons(tmp_path)
+    assert by_file == "requested by the file save-now"
     assert asked == "requested by request()"
     assert rescued.startswith("before ")
     assert len(crashed.told) == 3
@@ -144,7 +144,7 @@ def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
     assert len(told_to_leave.told) >= 4
     assert (
         len(names(tmp_path)) <= 3 + 3
-    )  # the best, the newest, where it went on from; and those of other rules
+    )  # the best, the newest, where it went on from; and those of other policies
 
     skipped = min(skipped, 2)
     interrupted = case.runs.ends(tmp_path, {3 + skipped: "SIGINT"}, save_on_exception="between")
@@ -161,7 +161,7 @@ def test_what_else_a_rule_says_is_done_whatever_trains(case, tmp_path):
         **{"on_divergence": "stop"} | allowed(case.name),
     )
     assert ended.ended_by is None
-    assert (ended.verdict, ended.digest) == ("exact", case.peace.digest)
+    assert (ended.verdict, ended.digest) == ("exact", case.uninterrupted.digest)
     assert ended.told
 
 

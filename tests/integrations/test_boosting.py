@@ -10,7 +10,7 @@ from holdfast import Checkpointing, errors
 xgboost = pytest.importorskip("xgboost")
 
 
-def boost(directory, rounds, *, patience, rule=None, metric=None):
+def boost(directory, rounds, *, patience, policy=None, metric=None):
     from holdfast.integrations.xgboost import train
 
     dice = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def boost(directory, rounds, *, patience, rule=None, metric=None):
         fit,
         rounds,
         directory=directory,
-        checkpointing=rule or Checkpointing(mode="disk", save_on="batch_end"),
+        checkpointing=policy or Checkpointing(mode="disk", save_on="batch_end"),
         custom_metric=metric,
         evals=[(check, "check")],
         early_stopping_rounds=patience,
@@ -31,7 +31,7 @@ def boost(directory, rounds, *, patience, rule=None, metric=None):
     )
 
 
-def test_all_rounds_done_with_an_early_stopping_that_did_not_act_go_on_when_there_are_more(tmp_path):
+def test_all_rounds_done_with_an_early_stopping_that_did_not_act_resume_when_there_are_more(tmp_path):
     boost(tmp_path / "twice", 3, patience=50)
     longer = boost(tmp_path / "twice", 6, patience=50)
     at_once = boost(tmp_path / "at once", 6, patience=50)
@@ -45,7 +45,7 @@ def test_what_an_early_stopping_ended_stays_ended(tmp_path):
     assert boost(tmp_path, 300, patience=2).booster.num_boosted_rounds() == ended
 
 
-def sick_after(rounds):
+def non_finite_after(rounds):
     def odd(predicted, data):
         nonlocal rounds
         rounds -= 1
@@ -59,18 +59,18 @@ def test_rounds_whose_score_is_not_finite_stop_or_are_warned_of(tmp_path, caplog
         return Checkpointing(mode="disk", save_on="batch_end", on_divergence=what)
 
     with pytest.raises(errors.DivergenceError, match="odd is nan"):
-        boost(tmp_path / "stop", 9, patience=9, rule=minding("stop"), metric=sick_after(5))
-    boost(tmp_path / "warn", 9, patience=9, rule=minding("warn"), metric=sick_after(5))
+        boost(tmp_path / "stop", 9, patience=9, policy=minding("stop"), metric=non_finite_after(5))
+    boost(tmp_path / "warn", 9, patience=9, policy=minding("warn"), metric=non_finite_after(5))
     assert "the run is diverging: odd is nan" in caplog.text
     with pytest.raises(errors.UsageError, match="the same rounds would come again"):
-        boost(tmp_path / "back", 9, patience=9, rule=minding("rollback"))
+        boost(tmp_path / "back", 9, patience=9, policy=minding("rollback"))
 
 
-def interrupted_and_in_peace(train, tmp_path):
+def interrupted_and_uninterrupted(train, tmp_path):
     """What `train(directory, stop_at)` returns when it goes on, and when it was never stopped."""
     with pytest.raises(RuntimeError, match="a cable"):
         train(tmp_path / "stopped", 5)
-    return train(tmp_path / "stopped", None), train(tmp_path / "peace", None)
+    return train(tmp_path / "stopped", None), train(tmp_path / "uninterrupted", None)
 
 
 def test_schedules_and_results_of_xgboost_are_of_all_rounds(tmp_path):
@@ -102,8 +102,8 @@ def test_schedules_and_results_of_xgboost_are_of_all_rounds(tmp_path):
         )
         return done.booster.save_raw("ubj"), results
 
-    resumed, peace = interrupted_and_in_peace(boosted, tmp_path)
-    assert resumed == peace
+    resumed, uninterrupted = interrupted_and_uninterrupted(boosted, tmp_path)
+    assert resumed == uninterrupted
 
 
 @pytest.mark.parametrize("selector", ["cyclic", "shuffle"])
@@ -113,9 +113,9 @@ def test_a_linear_booster_that_takes_features_at_random_is_not_called_exact(sele
     inputs = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
     data = xgboost.DMatrix(inputs, inputs[:, 0])
     params = {"booster": "gblinear", "updater": "coord_descent", "feature_selector": selector, "nthread": 1}
-    rule = Checkpointing(mode="disk", save_on="batch_end")
-    train(params, data, 2, directory=tmp_path, checkpointing=rule)
-    report = train(params, data, 4, directory=tmp_path, checkpointing=rule).last_resume
+    policy = Checkpointing(mode="disk", save_on="batch_end")
+    train(params, data, 2, directory=tmp_path, checkpointing=policy)
+    report = train(params, data, 4, directory=tmp_path, checkpointing=policy).last_resume
     assert report is not None
     assert (report.verdict == "exact") == (selector == "cyclic")
 
@@ -136,8 +136,8 @@ def boosted_by_lightgbm(lightgbm, directory, stop_at, *callbacks, num_rounds=8, 
         if env.iteration == stop_at:
             raise RuntimeError("a cable was pulled")
 
-    rule = Checkpointing(mode="disk", save_on="batch_end")
-    options = {"directory": directory, "checkpointing": rule, "valid_sets": [data]}
+    policy = Checkpointing(mode="disk", save_on="batch_end")
+    options = {"directory": directory, "checkpointing": policy, "valid_sets": [data]}
     return train({**params, **more}, data, num_rounds, callbacks=[*callbacks, crash], **options)
 
 
@@ -149,8 +149,8 @@ def test_parameters_reset_by_the_round_and_results_of_lightgbm_are_of_all_rounds
         done = boosted_by_lightgbm(lightgbm, directory, stop_at, rates, recording)
         return results, done.state_digest()
 
-    resumed, peace = interrupted_and_in_peace(boosted, tmp_path)
-    assert resumed == peace
+    resumed, uninterrupted = interrupted_and_uninterrupted(boosted, tmp_path)
+    assert resumed == uninterrupted
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from acceptance import compiled_once
+
+from tests.support.integrations.acceptance import compiled_once
 
 if importlib.util.find_spec("keras") is None:  # importing it would choose a backend
     pytest.skip("keras is not installed", allow_module_level=True)
@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 from keras.callbacks import LambdaCallback
-from keras_fit import compiled, fit, keras
+from tests.support.integrations.cases.keras_fit import compiled, fit, keras
 
 import holdfast
 from holdfast import Checkpointing, errors
@@ -54,7 +54,7 @@ def same(one, other):
 
 stock = compiled()
 history = fit(stock, [])
-model, callback = compiled(), held("peace")
+model, callback = compiled(), held("uninterrupted")
 kept = fit(model, [callback])
 assert same(stock, model), "saving changed something"
 assert kept.history == history.history
@@ -86,10 +86,10 @@ model = compiled()
 fit(model, [held("slowing"), Slowing()])
 assert same(slowed, model), "what a callback keeps for itself was lost"
 
-again = held("peace")
+again = held("uninterrupted")
 fit(compiled(), [again])  # has ended: nothing is trained
 assert again.state_digest() == callback.state_digest()
-longer = held("peace")
+longer = held("uninterrupted")
 assert len(fit(compiled(), [longer], epochs=5).epoch) == 5
 
 with pytest.raises(Crash):
@@ -104,7 +104,7 @@ with pytest.raises(errors.StateMismatchError, match="there is no live object for
 
 
 
-class Sick(keras.callbacks.Callback):
+class NonFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.model.optimizer.iterations == 15:
             self.model.layers[0].kernel.assign(np.full((6, 8), np.nan, "float32"))
@@ -113,14 +113,14 @@ class Sick(keras.callbacks.Callback):
 
 
 def minding(directory, what):
-    rule = Checkpointing(mode="disk", save_on="batch_end", every_n=2, on_divergence=what)
-    return HoldfastCallback(directory, checkpointing=rule)
+    policy = Checkpointing(mode="disk", save_on="batch_end", every_n=2, on_divergence=what)
+    return HoldfastCallback(directory, checkpointing=policy)
 
 
 with pytest.raises(errors.UsageError, match="epochs of a fit only go forward"):
     minding("sick", "rollback")
 with pytest.raises(errors.DivergenceError, match="train_epoch1_batch3|train_epoch1_batch1"):
-    fit(compiled(), [Sick(), minding("sick", "stop")])
+    fit(compiled(), [NonFinite(), minding("sick", "stop")])
 again = minding("sick", "stop")
 fit(compiled(), [again])  # from the newest that was finite
 assert not again.last_resume.record.details.get("health")
@@ -154,12 +154,13 @@ class Unreadable(Noisy):
         return super().__getitem__(index)
 
 
-def saves_at_once(name, data, *others):
+def saves_at_once(name, data, *others, step=5, **options):
     handler = signal.getsignal(signal.SIGINT)
-    rule = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
+    policy = Checkpointing(mode="disk", save_on="phase_end", save_on_exception=True)
     with pytest.raises(Crash):
-        compiled().fit(data, epochs=2, verbose=0, callbacks=[HoldfastCallback(name, checkpointing=rule), *others])
-    assert [each.record.moment.step for each in holdfast.scan(name)] == [5], name
+        held = HoldfastCallback(name, checkpointing=policy)
+        compiled().fit(data, epochs=2, verbose=0, callbacks=[held, *others], **options)
+    assert [each.record.moment.step for each in holdfast.scan(name)] == [step], name
     assert signal.getsignal(signal.SIGINT) is handler, name
 
 
@@ -169,6 +170,7 @@ def loader(dataset):
 
 saves_at_once("a callback", loader(Noisy(np.random.rand)), crashing(6))
 saves_at_once("the data", loader(Unreadable(np.random.rand)))
+saves_at_once("the validation", loader(Noisy(np.random.rand)), step=8, validation_data=loader(Unreadable(np.random.rand)))
 
 with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with torch Keras itself refuses it
     second.compile("adamw", "mse", steps_per_execution=2)
@@ -178,17 +180,12 @@ with pytest.raises((errors.UsageError, ValueError), match="must be"):  # with to
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_a_held_fit_goes_on_from_every_hook_and_refuses_what_does_not_match(backend, tmp_path):
+def test_a_held_fit_resumes_from_every_hook_and_refuses_what_does_not_match(backend, tmp_path):
     pytest.importorskip(backend)
-    here = Path(__file__).parent
-    paths = [here / "cases", here, here.parent]
-    path = os.pathsep.join([*map(str, paths), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=tmp_path,
-        env=os.environ
-        | compiled_once(tmp_path / "programs")
-        | {"KERAS_BACKEND": backend, "PYTHONPATH": path},
+        env=os.environ | compiled_once(tmp_path / "programs") | {"KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
         check=False,

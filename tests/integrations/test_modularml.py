@@ -22,14 +22,21 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
 import modularml as mml
 import numpy as np
 import torch
-from crashing import Crash, beats
-from modularml_experiment import experiment, loss, planned, run, stopping, train_phase
 
 import holdfast
 from holdfast import Checkpointing
 from holdfast.checkpoint import scan_if_there
 from holdfast.errors import DivergenceError, PlanMismatchError, Preempted, SaveError, UsageError
 from holdfast.integrations import modularml as hf
+from tests.support.integrations.crashing import Crash, beats
+from tests.support.integrations.modularml_experiment import (
+    experiment,
+    loss,
+    planned,
+    run,
+    stopping,
+    train_phase,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 
@@ -49,10 +56,10 @@ def ours(**options):
     return Checkpointing(**{"mode": "disk", "save_on": "epoch_end", **options})
 
 
-def one_phase(rule, beat=lambda: None, *, n_epochs=4, patience=None, label="train", **options):
+def one_phase(policy, beat=lambda: None, *, n_epochs=4, patience=None, label="train", **options):
     made = experiment(beat, **options)
     callbacks = stopping(patience) if patience else ()
-    made.execution_plan.add_item(train_phase(label, rule, n_epochs=n_epochs, callbacks=callbacks))
+    made.execution_plan.add_item(train_phase(label, policy, n_epochs=n_epochs, callbacks=callbacks))
     return made
 
 
@@ -93,27 +100,29 @@ def phase_of(made, label="train"):
 # --- what was lost or wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [theirs, ours])
-def test_a_script_started_anew_goes_on_in_mid_phase_and_ends_as_one_in_peace(tmp_path, rule):  # 1, 2, 4, 11
-    peace = planned(rule(save_on=["batch_end"], every_n=3))
-    run(peace)
-    wanted, in_peace = hf.state_digest(peace), recorded(peace)
+@pytest.mark.parametrize("policy", [theirs, ours])
+def test_a_script_started_anew_resumes_in_mid_phase_and_ends_as_an_uninterrupted_one(
+    tmp_path, policy
+):  # 1, 2, 4, 11
+    uninterrupted = planned(policy(save_on=["batch_end"], every_n=3))
+    run(uninterrupted)
+    wanted, recorded_then = hf.state_digest(uninterrupted), recorded(uninterrupted)
     hf.enable(tmp_path / "killed")
     with pytest.raises(Crash):
-        run(planned(rule(save_on=["batch_end"], every_n=3), beats(38)))
-    anew = planned(rule(save_on=["batch_end"], every_n=3))
+        run(planned(policy(save_on=["batch_end"], every_n=3), beats(38)))
+    anew = planned(policy(save_on=["batch_end"], every_n=3))
     run(anew)
     assert hf.last_resume(anew).record.moment.phase == "train"
     assert hf.last_resume(anew).verdict == "exact"
     assert hf.state_digest(anew) == wanted
-    assert recorded(anew) == in_peace
+    assert recorded(anew) == recorded_then
 
 
-def test_an_experiment_saved_at_its_phases_goes_on_after_the_last_that_was_done(tmp_path):  # 2, 9
-    rule = theirs(save_on=["phase_start", "phase_end", "experiment_end"])
-    peace = planned(None, checkpointing=rule)
-    run(peace)
-    wanted = hf.state_digest(peace)
+def test_an_experiment_saved_at_its_phases_resumes_after_the_last_that_was_done(tmp_path):  # 2, 9
+    policy = theirs(save_on=["phase_start", "phase_end", "experiment_end"])
+    uninterrupted = planned(None, checkpointing=policy)
+    run(uninterrupted)
+    wanted = hf.state_digest(uninterrupted)
     assert names(tmp_path / "run") == [
         "pretrain_start",
         "pretrain",
@@ -151,7 +160,7 @@ def test_a_finished_script_run_again_gives_its_results_and_trains_nothing(tmp_pa
     assert (recorded(anew), recorded(anew, "test")) == (trained, tested)
 
 
-def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_goes_on(tmp_path):
+def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_resumes(tmp_path):
     def script(beat=lambda: None):
         made = experiment(beat)
         phases = [
@@ -193,15 +202,15 @@ def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
     assert seen(twice) == in_first
 
 
-def test_the_step_before_a_failure_is_saved_if_the_rule_says_so(tmp_path):  # 13
-    rule = ours(save_on="phase_end", save_on_exception=True)
+def test_the_step_before_a_failure_is_saved_if_the_policy_says_so(tmp_path):  # 13
+    policy = ours(save_on="phase_end", save_on_exception=True)
     with pytest.raises(Crash):
-        run(one_phase(rule, beats(12)))
+        run(one_phase(policy, beats(12)))
     newest = holdfast.scan(tmp_path / "run")[-1].record
     assert (newest.moment.step, newest.reason.startswith("before Crash")) == (11, True)
 
 
-def test_restoring_a_checkpoint_restores_the_optimizer_and_the_random_streams(tmp_path):  # 5, 11
+def test_restoring_a_checkpoint_restores_the_optimizer_and_the_random_states(tmp_path):  # 5, 11
     made = one_phase(theirs())
     run(made)
     done = optimizer_step(made)
@@ -215,14 +224,14 @@ def test_restoring_a_checkpoint_restores_the_optimizer_and_the_random_streams(tm
 def test_a_snapshot_in_memory_is_not_changed_by_training_from_it():  # 6
     made = one_phase(theirs(mode="memory"))
     run(made)
-    rule = phase_of(made).checkpointing
-    kept = rule.get_state(0)["optimizer"]["internal"]["state_dict"]["state"][0]["step"]
-    made.model_graph.set_state(rule.get_state(0))
+    policy = phase_of(made).checkpointing
+    kept = policy.get_state(0)["optimizer"]["internal"]["state_dict"]["state"][0]["step"]
+    made.model_graph.set_state(policy.get_state(0))
     made.run_phase(train_phase("more", None), show_sampler_progress=False, show_training_progress=False)
-    assert rule.get_state(0)["optimizer"]["internal"]["state_dict"]["state"][0]["step"] == kept
+    assert policy.get_state(0)["optimizer"]["internal"]["state_dict"]["state"][0]["step"] == kept
 
 
-def test_a_checkpoint_made_by_hand_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch):  # 7, 8, 36
+def test_a_checkpoint_made_manually_is_replaced_only_by_a_complete_one(tmp_path, monkeypatch):  # 7, 8, 36
     made = one_phase(None)
     path = made.model_graph.save_checkpoint(tmp_path / "good", overwrite=True)
     before = weights(made)
@@ -236,7 +245,7 @@ def test_a_checkpoint_made_by_hand_is_replaced_only_by_a_whole_one(tmp_path, mon
 
 
 @pytest.mark.parametrize("options", [{"max_to_keep": 1}, {"every_n": 3}, {"save_on": "epoch_start"}])
-def test_early_stopping_restores_the_best_whatever_the_rule_kept(tmp_path, options):  # 10
+def test_early_stopping_restores_the_best_whatever_the_policy_kept(tmp_path, options):  # 10
     hf.enable(tmp_path / "bare")
     bare = one_phase(None, n_epochs=6, patience=6)
     run(bare)
@@ -320,7 +329,7 @@ def test_a_dot_in_a_label_cuts_no_name(tmp_path):  # 22
     assert names(tmp_path / "run") == ["lr0.01_epoch0", "lr0.01_epoch1"]
 
 
-def test_one_rule_in_two_phases_keeps_a_ledger_and_a_folder_for_each(tmp_path):  # 26
+def test_one_policy_in_two_phases_keeps_a_ledger_and_a_folder_for_each(tmp_path):  # 26
     made = planned(theirs())
     run(made)
     for label in ("pretrain", "train"):
@@ -392,6 +401,11 @@ def test_without_a_directory_of_the_line_that_of_the_experiment_is_used(tmp_path
     assert "train_epoch2" in names(tmp_path / "own" / "train")
 
 
+def test_a_policy_without_a_mode_saves_an_experiment_to_disk(tmp_path):
+    run(planned(None, checkpointing=Checkpointing(save_on="phase_end")))
+    assert "pretrain" in names(tmp_path / "run")
+
+
 def test_an_experiment_that_says_nothing_is_saved_by_the_default_policy(tmp_path):
     run(uninterrupted := one_phase(None))
     assert names(tmp_path / "run" / "train")
@@ -416,7 +430,7 @@ def test_without_a_directory_an_experiment_that_says_nothing_is_warned_of(caplog
         hf.accounting(made)
 
 
-def test_a_rule_to_disk_without_any_directory_is_refused_before_training():
+def test_a_policy_to_disk_without_any_directory_is_refused_before_training():
     hf.enable()
     beats = []
     with pytest.raises(UsageError, match="directory"):
@@ -468,19 +482,19 @@ def test_the_example_is_killed_and_ends_as_one_that_was_not(tmp_path):
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    peace, killed = start("peace"), start("killed")
+    uninterrupted, killed = start("uninterrupted"), start("killed")
     deadline = time.monotonic() + 200
     while not names(tmp_path / "killed") and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     killed.kill()
     killed.communicate()
-    ended, wanted = start("killed").communicate()[0].splitlines(), peace.communicate()[0].splitlines()
+    ended, wanted = start("killed").communicate()[0].splitlines(), uninterrupted.communicate()[0].splitlines()
     assert ended[-3].startswith("resumed from train_epoch")
     assert ended[-3].endswith(": exact")
     assert ended[-2:] == wanted[-2:]
 
 
-def sick(model, at: int):
+def non_finite(model, at: int):
     """A beat that makes weights NaN in the batch of this number."""
     counted = 0
 
@@ -500,7 +514,7 @@ def test_a_phase_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
 
     for what, match in (("warn", None), ("stop", "the run diverged")):
         hf.enable(tmp_path / what)
-        made = one_phase(ours(save_on="batch_end", every_n=2, on_divergence=what), sick(weights, 9))
+        made = one_phase(ours(save_on="batch_end", every_n=2, on_divergence=what), non_finite(weights, 9))
         if match is None:
             run(made)
         else:

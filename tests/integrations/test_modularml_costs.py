@@ -11,19 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplotlib", "IPython")):
     pytest.skip("modularml is not installed", allow_module_level=True)
 
 import modularml as mml
-from modularml_experiment import experiment, run, train_phase
 
 from holdfast.integrations import modularml as hf
 from holdfast.state import MemorySnapshot
+from tests.support.integrations.modularml_experiment import experiment, run, train_phase
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 
 WIDTH = 1_000
-NEEDED = Path(__file__).with_name("modularml_alone.py")
+NEEDED = ROOT / "tests" / "support" / "integrations" / "modularml_alone.py"
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +35,10 @@ def enabled(tmp_path):
     hf.disable()
 
 
-def trained(rule=None, *, n_epochs=1):
+def trained(policy=None, *, n_epochs=1):
     """Nearly all of the state is weights, and two moments of Adam for each."""
     made = experiment(width=WIDTH)
-    made.execution_plan.add_item(train_phase("train", rule, n_epochs=n_epochs))
+    made.execution_plan.add_item(train_phase("train", policy, n_epochs=n_epochs))
     run(made)
     return made
 
@@ -67,10 +69,10 @@ def test_snapshots_in_memory_hold_each_array_once_and_are_freed_beyond_max_to_ke
 def test_keeping_everything_in_memory_is_warned_of_before_it_fills(monkeypatch, caplog):  # 32
     def keeping(number: int | None):
         made = experiment()
-        rule = mml.Checkpointing(mode="memory", save_on="epoch_end", max_to_keep=number)
-        made.execution_plan.add_item(train_phase("train", rule, n_epochs=5))
+        policy = mml.Checkpointing(mode="memory", save_on="epoch_end", max_to_keep=number)
+        made.execution_plan.add_item(train_phase("train", policy, n_epochs=5))
         run(made)
-        return rule._holdfast
+        return policy._holdfast
 
     size_bytes = keeping(1).get_snapshot(4).size_bytes
     machine = {

@@ -11,12 +11,12 @@ if any(importlib.util.find_spec(name) is None for name in ("modularml", "matplot
 
 import modularml as mml
 import torch
-from modularml_experiment import experiment, run, train_phase
 
 import holdfast
 from holdfast import Checkpointing
 from holdfast.errors import UsageError
 from holdfast.integrations import modularml as hf
+from tests.support.integrations.modularml_experiment import experiment, run, train_phase
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore::UserWarning:modularml")
 QUIET = {"show_sampler_progress": False, "show_training_progress": False}
@@ -33,9 +33,9 @@ def ours(**options):
     return Checkpointing(**{"mode": "disk", "save_on": "epoch_end", **options})
 
 
-def planned(rule, *, n_epochs, beat=lambda: None, **options):
+def planned(policy, *, n_epochs, beat=lambda: None, **options):
     made = experiment(beat, **options)
-    made.execution_plan.add_item(train_phase("train", rule, n_epochs=n_epochs))
+    made.execution_plan.add_item(train_phase("train", policy, n_epochs=n_epochs))
     return made
 
 
@@ -82,36 +82,36 @@ def test_a_shorter_run_in_the_same_directory_knows_only_what_is_its_own(tmp_path
 
 
 @pytest.mark.parametrize("kind", [mml.Checkpointing, Checkpointing])
-def test_the_rules_of_an_experiment_and_its_phases_survive_its_config(kind, tmp_path):  # 28
+def test_the_policies_of_an_experiment_and_its_phases_survive_its_config(kind, tmp_path):  # 28
     more = {"thin_after": 2} if kind is Checkpointing else {}
-    whole = kind(mode="disk", save_on="phase_end", directory=tmp_path / "whole", max_to_keep=3, **more)
+    complete = kind(mode="disk", save_on="phase_end", directory=tmp_path / "whole", max_to_keep=3, **more)
     part = kind(mode="disk", save_on="epoch_end", every_n=2, **more)
-    held = planned(part, n_epochs=2, checkpointing=whole)
+    held = planned(part, n_epochs=2, checkpointing=complete)
     config = held.get_config()
     anew = mml.Experiment.from_config(config)
     [phase] = anew.execution_plan.all
-    for made, given in [(anew.checkpointing, whole), (phase.checkpointing, part)]:
+    for made, given in [(anew.checkpointing, complete), (phase.checkpointing, part)]:
         assert type(made) is kind
         assert made.get_config() == given.get_config()
 
 
-def test_a_config_with_a_rule_is_read_without_the_line_too(tmp_path):  # 28
-    rule = mml.Checkpointing(mode="disk", save_on="phase_end", directory=tmp_path / "whole")
-    config = planned(None, n_epochs=1, checkpointing=rule).get_config()
+def test_a_config_with_a_policy_is_read_without_the_line_too(tmp_path):  # 28
+    policy = mml.Checkpointing(mode="disk", save_on="phase_end", directory=tmp_path / "whole")
+    config = planned(None, n_epochs=1, checkpointing=policy).get_config()
     hf.disable()
     assert mml.Experiment.from_config(config).checkpointing is None
     assert mml.Experiment.from_config.__func__.__module__ == "modularml.core.experiment.experiment"
 
 
-def test_asking_a_rule_without_a_template_for_a_name_says_what_is_missing():  # 23
+def test_asking_a_policy_without_a_template_for_a_name_says_what_is_missing():  # 23
     with pytest.raises(UsageError, match="name_template"):
         mml.Checkpointing(mode="disk", save_on="epoch_end").format_name(phase="train", epoch=1, batch=0)
 
 
 def test_an_experiment_without_a_graph_is_saved_and_restored(tmp_path):  # 38
     mml.ExperimentContext._set_active(mml.ExperimentContext())
-    rule = mml.Checkpointing(mode="disk", save_on="experiment_end")
-    made = mml.Experiment.from_active_context(label="empty", checkpointing=rule)
+    policy = mml.Checkpointing(mode="disk", save_on="experiment_end")
+    made = mml.Experiment.from_active_context(label="empty", checkpointing=policy)
     made.set_checkpoint_dir(tmp_path / "by_hand")
     path = made.save_checkpoint("before")
     run(made)

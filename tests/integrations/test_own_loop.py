@@ -11,16 +11,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from own_loop import N_BATCHES, N_EPOCHS, Crash, rule, train
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
 from holdfast.rng import seed_everything
+from tests.support.integrations.own_loop import N_BATCHES, N_EPOCHS, Crash, policy, train
 
 
 @pytest.fixture(scope="module")
-def peace(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("peace"))[0]
+def uninterrupted(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("uninterrupted"))[0]
 
 
 def crash_at(batch: int):
@@ -32,21 +32,21 @@ def crash_at(batch: int):
 
 
 @pytest.mark.parametrize("batch", range(1, N_EPOCHS * N_BATCHES))
-def test_a_loop_that_crashes_in_any_batch_ends_as_one_in_peace(batch, peace, tmp_path):
+def test_a_loop_that_crashes_in_any_batch_ends_as_an_uninterrupted_one(batch, uninterrupted, tmp_path):
     with pytest.raises(Crash):
         train(tmp_path, at_batch=crash_at(batch))
     digest, run = train(tmp_path)
     assert run.last_resume is not None
-    assert (run.last_resume.verdict, digest) == ("exact", peace)
+    assert (run.last_resume.verdict, digest) == ("exact", uninterrupted)
     assert len(run.results) == N_EPOCHS * N_BATCHES
     assert run.step == N_EPOCHS * N_BATCHES // 3
 
 
 @pytest.mark.parametrize("hook", ["epoch_start", "epoch_end", "batch_start", "batch_end"])
-def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
+def test_every_hook_is_a_place_to_resume_from(hook, uninterrupted, tmp_path):
     with pytest.raises(Crash):
-        train(tmp_path, rule(save_on=hook), at_batch=crash_at(2 * N_BATCHES + 3))
-    assert train(tmp_path, rule(save_on=hook))[0] == peace
+        train(tmp_path, policy(save_on=hook), at_batch=crash_at(2 * N_BATCHES + 3))
+    assert train(tmp_path, policy(save_on=hook))[0] == uninterrupted
 
 
 class Noisy(torch.utils.data.TensorDataset):
@@ -61,7 +61,7 @@ def see(directory, num_workers: int, at_batch=lambda number: None) -> tuple[np.n
     seen = np.zeros(3)
     data = Noisy(torch.randn(10, 3))
     loader = torch.utils.data.DataLoader(data, batch_size=2, shuffle=True, num_workers=num_workers)
-    with Run(directory, {"seen": seen}, checkpointing=rule(save_on="batch_end")) as run:
+    with Run(directory, {"seen": seen}, checkpointing=policy(save_on="batch_end")) as run:
         for epoch in run.epochs(2):
             for batch in run.batches(loader):
                 at_batch(5 * epoch + run.batch)
@@ -69,8 +69,8 @@ def see(directory, num_workers: int, at_batch=lambda number: None) -> tuple[np.n
     return seen, run
 
 
-def test_what_workers_draw_goes_on_and_where_they_are_fewer_the_verdict_says_so(tmp_path):
-    wanted, _ = see(tmp_path / "peace", 2)
+def test_what_workers_draw_resumes_and_where_they_are_fewer_the_verdict_says_so(tmp_path):
+    wanted, _ = see(tmp_path / "uninterrupted", 2)
     with pytest.raises(Crash):
         see(tmp_path / "crashed", 2, crash_at(8))
     shutil.copytree(tmp_path / "crashed", tmp_path / "fewer")
@@ -86,16 +86,16 @@ def test_what_workers_draw_goes_on_and_where_they_are_fewer_the_verdict_says_so(
 
 
 @pytest.mark.slow
-def test_a_loop_that_is_killed_goes_on_in_a_new_process(peace, tmp_path):
-    script = [sys.executable, str(rule.__code__.co_filename), str(tmp_path)]
+def test_a_loop_that_is_killed_resumes_in_a_new_process(uninterrupted, tmp_path):
+    script = [sys.executable, str(policy.__code__.co_filename), str(tmp_path)]
     for batch in sorted(random.Random(0).sample(range(2, N_EPOCHS * N_BATCHES), 3)):
         killed = subprocess.run([*script, str(batch)], capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL
     done = subprocess.run(script, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == peace
+    assert done.stdout.strip() == uninterrupted
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(peace, tmp_path):
+def test_a_damaged_newest_checkpoint_is_passed_over(uninterrupted, tmp_path):
     with pytest.raises(Crash):
         train(tmp_path, at_batch=crash_at(13))
     newest = holdfast.scan(tmp_path)[-1]
@@ -105,14 +105,14 @@ def test_a_damaged_newest_checkpoint_is_passed_over(peace, tmp_path):
         pack.write(b"\xff" * 40)
     digest, run = train(tmp_path)
     assert run.last_resume is not None
-    assert digest == peace
+    assert digest == uninterrupted
     assert newest.path in run.last_resume.skipped[0]
 
 
-def test_a_finished_loop_trains_nothing_when_run_again_and_more_epochs_go_on(peace, tmp_path):
-    assert train(tmp_path)[0] == peace
+def test_a_finished_loop_trains_nothing_when_run_again_and_more_epochs_continue_it(uninterrupted, tmp_path):
+    assert train(tmp_path)[0] == uninterrupted
     saves = {listed.path for listed in holdfast.scan(tmp_path)}
-    assert train(tmp_path, at_batch=crash_at(-1))[0] == peace
+    assert train(tmp_path, at_batch=crash_at(-1))[0] == uninterrupted
     assert {listed.path for listed in holdfast.scan(tmp_path)} == saves
     longer = train(tmp_path, n_epochs=N_EPOCHS + 1)[0]
     assert longer == train(tmp_path / "at once", n_epochs=N_EPOCHS + 1)[0]
@@ -127,9 +127,9 @@ def test_only_the_newest_are_kept_also_across_a_restart(tmp_path):
     assert len(kept - {run.last_resume.record.name}) == 3
 
 
-def test_what_was_saved_by_hand_is_never_given_up_for_a_newer_one(tmp_path):
+def test_what_was_saved_manually_is_never_given_up_for_a_newer_one(tmp_path):
     def once(crash: bool) -> None:
-        with Run(tmp_path, {"weights": np.zeros(3)}, checkpointing=rule(max_to_keep=1)) as run:
+        with Run(tmp_path, {"weights": np.zeros(3)}, checkpointing=policy(max_to_keep=1)) as run:
             for epoch in run.epochs(4):
                 list(run.batches([1, 2]))
                 if crash and epoch == 0:
@@ -149,7 +149,7 @@ def test_what_was_saved_by_hand_is_never_given_up_for_a_newer_one(tmp_path):
 def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
     def short(directory) -> int:
         weights, trained = np.zeros(3), 0
-        with Run(directory, {"weights": weights}, checkpointing=rule(), variables="off") as run:
+        with Run(directory, {"weights": weights}, checkpointing=policy(), variables="off") as run:
             for epoch in run.epochs(9):
                 trained += 1
                 weights += epoch
@@ -161,17 +161,17 @@ def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
     assert short(tmp_path) == 0
 
 
-def test_steps_without_epochs_and_values_that_are_replaced_go_on(tmp_path):
+def test_steps_without_epochs_and_values_that_are_replaced_resume(tmp_path):
     def walk(directory, stop: int = -1) -> float:
         random.seed(3)
-        with Run(directory, {"place": 0.0}, checkpointing=rule(every_n=2)) as run:
+        with Run(directory, {"place": 0.0}, checkpointing=policy(every_n=2)) as run:
             for step in run.steps(10):
                 if step == stop:
                     raise Crash
                 run["place"] = run["place"] * 0.5 + random.random()
             return run["place"]
 
-    wanted = walk(tmp_path / "peace")
+    wanted = walk(tmp_path / "uninterrupted")
     with pytest.raises(Crash):
         walk(tmp_path / "crashed", stop=7)
     assert walk(tmp_path / "crashed") == wanted

@@ -11,7 +11,7 @@ NONSENSE = [None, 0, 1, "", b"bytes", ["a"]]
 SAID = "resume must be True, False, the name or path of a checkpoint"
 
 
-def rule() -> Checkpointing:
+def policy() -> Checkpointing:
     return Checkpointing(mode="disk", save_on="batch_end")
 
 
@@ -21,7 +21,7 @@ def test_boosted_trees(tmp_path, library, nonsense):
     pytest.importorskip(library)
     train = __import__(f"holdfast.integrations.{library}", fromlist=["train"]).train
     with pytest.raises(UsageError, match=SAID):
-        train({}, None, 3, directory=tmp_path / "x", checkpointing=rule(), resume=nonsense)
+        train({}, None, 3, directory=tmp_path / "x", checkpointing=policy(), resume=nonsense)
     assert not (tmp_path / "x").exists()
 
 
@@ -32,7 +32,7 @@ def test_callbacks(tmp_path, monkeypatch, library, nonsense):
     pytest.importorskip(library)
     made = __import__(f"holdfast.integrations.{library}", fromlist=["HoldfastCallback"]).HoldfastCallback
     with pytest.raises(UsageError, match=SAID):
-        made(tmp_path / "x", checkpointing=rule(), resume=nonsense)
+        made(tmp_path / "x", checkpointing=policy(), resume=nonsense)
     assert not (tmp_path / "x").exists()
 
 

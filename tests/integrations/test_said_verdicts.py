@@ -7,26 +7,23 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from inexact import NEEDS, TRAININGS, own_loop
 
 import holdfast
 from holdfast import Checkpointing, Run, Write
-
-HERE = Path(__file__).parent
+from tests.support.integrations import inexact
+from tests.support.integrations.inexact import NEEDS, TRAININGS, own_loop
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_log_says_what_the_verdict_says(name, tmp_path):
     if importlib.util.find_spec(NEEDS.get(name, name)) is None:
         pytest.skip(f"{name} is not installed")
-    places = [str(HERE), str(HERE / "cases"), str(HERE.parent), *sys.path]
     done = subprocess.run(
-        [sys.executable, HERE / "inexact.py", name, tmp_path],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        [sys.executable, inexact.__file__, name, tmp_path],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -41,8 +38,8 @@ def test_the_log_says_what_the_verdict_says(name, tmp_path):
 
 def test_what_is_found_only_after_the_resume_has_one_line_more(tmp_path, caplog):
     def go(values, cut: int | None) -> Run:
-        rule = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
-        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=rule) as run:
+        policy = Checkpointing(mode="disk", save_on="epoch_end", write=Write(durability="process"))
+        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=policy) as run:
             for epoch in run.epochs(3):
                 for _ in run.batches(holdfast.Dataset(x=values), batch_size=4):
                     if epoch == cut:
@@ -94,10 +91,10 @@ def test_a_finished_boosting_that_gets_more_rounds_says_that_they_are_drawn_anew
 
     def boost(rounds: int):
         x = np.random.default_rng(0).normal(size=(60, 3))
-        rule = Checkpointing(mode="disk", save_on="phase_end")
+        policy = Checkpointing(mode="disk", save_on="phase_end")
         parameters = {"subsample": 0.5, "nthread": 1}
         return train(
-            parameters, xgboost.DMatrix(x, x[:, 0]), rounds, directory=tmp_path, checkpointing=rule
+            parameters, xgboost.DMatrix(x, x[:, 0]), rounds, directory=tmp_path, checkpointing=policy
         ).last_resume
 
     boost(3)

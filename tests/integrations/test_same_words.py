@@ -104,7 +104,7 @@ def call(name: str, place: Any, **asked: Any) -> None:
             dummy: Any = importlib.import_module("sklearn.dummy")
             made(dummy.DummyClassifier(), {}, directory=place, **asked)
         case "transformers":
-            cases: Any = importlib.import_module("transformers_case")
+            cases: Any = importlib.import_module("tests.support.integrations.cases.transformers_case")
             made(cases.trainer(place), **asked)
         case _:
             xgboost: Any = importlib.import_module("xgboost")

@@ -1,4 +1,4 @@
-"""A grid search that is killed computes nothing twice, and ends with what one in peace has, which is what GridSearchCV has."""
+"""A grid search that is killed computes nothing twice, and ends with what one uninterrupted has, which is what GridSearchCV has."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def search(directory, grid=GRID, data=X, crash_at=None):
     return GridSearch(pipeline, names, directory=directory, cv=4).fit(data, Y)
 
 
-def test_a_search_that_was_killed_goes_on_with_the_fit_that_it_was_at(tmp_path):
-    peace = search(tmp_path / "peace")
+def test_a_search_that_was_killed_resumes_with_the_fit_that_it_was_at(tmp_path):
+    uninterrupted = search(tmp_path / "uninterrupted")
     with pytest.raises(RuntimeError, match="cable"):
         search(tmp_path / "killed", crash_at=14)
     again = search(tmp_path / "killed")
     assert Tree.fits == 24 - 13
     assert again.last_resume.verdict == "exact"
-    assert np.array_equal(again.scores, peace.scores)
-    assert again.best_params == peace.best_params
+    assert np.array_equal(again.scores, uninterrupted.scores)
+    assert again.best_params == uninterrupted.best_params
     search(tmp_path / "killed")
     assert Tree.fits == 0
     assert len(holdfast.scan(tmp_path / "killed")) <= 3
@@ -81,12 +81,12 @@ def test_what_means_nothing_in_a_search_is_refused(tmp_path):
         {"exclude": "scores"},
         {"thin_after": 1},
     ):
-        rule = Checkpointing(**{"mode": "disk", "save_on": "batch_end", **options})
+        policy = Checkpointing(**{"mode": "disk", "save_on": "batch_end", **options})
         with pytest.raises(UsageError, match="a GridSearch"):
-            GridSearch(Tree(), {"max_depth": [1]}, directory=tmp_path, checkpointing=rule)
+            GridSearch(Tree(), {"max_depth": [1]}, directory=tmp_path, checkpointing=policy)
 
 
-def test_a_search_that_is_not_done_is_not_sick(tmp_path):
+def test_a_search_that_is_not_done_is_not_non_finite(tmp_path):
     with pytest.raises(RuntimeError, match="cable"):
         search(tmp_path, crash_at=5)
     assert not any("health" in listed.record.details for listed in holdfast.scan(tmp_path))

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 def records(directory: Path, **options) -> list:
     """Of three real checkpoints."""
-    rule = Checkpointing(mode="disk", save_on="epoch_end", **options)
-    with Run(directory, {"weights": np.zeros(4)}, checkpointing=rule) as run:
+    policy = Checkpointing(mode="disk", save_on="epoch_end", **options)
+    with Run(directory, {"weights": np.zeros(4)}, checkpointing=policy) as run:
         for epoch in run.epochs(3):
             for _ in run.batches([1, 2]):
                 run.log(loss=1.0 / (1 + epoch), broken=float("nan"))
@@ -109,7 +109,7 @@ def test_tensorboard_forgets_what_was_logged_after_the_checkpoint_that_it_went_b
 
 
 @needs("tensorboard", "torch")
-def test_a_rule_tells_its_tracker_of_each_checkpoint(tmp_path):
+def test_a_policy_tells_its_tracker_of_each_checkpoint(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from holdfast.integrations.tensorboard import TensorBoardNotes

@@ -29,12 +29,14 @@ def needs(*modules: str):
     return pytest.mark.skipif(bool(lacking), reason=f"{lacking} is not installed")
 
 
-def train(directory, note, *, life: int, resume: Any = True, n_epochs=4, do=lambda run, epoch: None, **rule):
+def train(
+    directory, note, *, life: int, resume: Any = True, n_epochs=4, do=lambda run, epoch: None, **policy
+):
     """Epochs of two steps each; `value` says in which life of the script it was logged: 10 times that, and the epoch."""
-    rule = Checkpointing(
-        mode="disk", save_on="epoch_end", write=Write(background=False), on_saved=note, **rule
+    policy = Checkpointing(
+        mode="disk", save_on="epoch_end", write=Write(background=False), on_saved=note, **policy
     )
-    with Run(directory, {"weights": np.zeros(4)}, checkpointing=rule, resume=resume) as run:
+    with Run(directory, {"weights": np.zeros(4)}, checkpointing=policy, resume=resume) as run:
         for epoch in run.epochs(n_epochs):
             for _ in run.batches([1, 2]):
                 run.log(value=10.0 * life + epoch)
@@ -128,13 +130,13 @@ def test_a_rollback_takes_tensorboard_back_too(tmp_path):
 @needs("tensorboard", "torch")
 def test_an_experiment_whose_phases_share_a_tracker_takes_it_back_once(tmp_path):
     from holdfast.integrations.tensorboard import TensorBoardNotes
-    from small_runs import experiment, rows
-    from small_runs import train as phase
+    from tests.support.small_runs import experiment, rows
+    from tests.support.small_runs import train as phase
 
     def build(note):
-        rule = {"mode": "disk", "save_on": "epoch_end", "on_saved": note}
+        policy = {"mode": "disk", "save_on": "epoch_end", "on_saved": note}
         phases = [
-            phase(label, n_epochs=2, validation=rows(1), checkpointing=Checkpointing(**rule))
+            phase(label, n_epochs=2, validation=rows(1), checkpointing=Checkpointing(**policy))
             for label in ("first", "second")
         ]
         return experiment(tmp_path / "run", *phases)
@@ -154,7 +156,7 @@ def test_an_experiment_whose_phases_share_a_tracker_takes_it_back_once(tmp_path)
 
 @pytest.mark.slow
 @needs("mlflow")
-def test_mlflow_goes_on_in_a_nested_run_which_has_only_what_stands(tmp_path):
+def test_mlflow_resumes_in_a_nested_run_which_has_only_what_stands(tmp_path):
     import mlflow
 
     from holdfast.integrations.mlflow import MLflowNotes

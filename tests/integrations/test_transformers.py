@@ -10,35 +10,35 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import torch
-from crashing import Crash, beats
-from divergence import check_rollback
-from pair import check_a_pair_goes_on
 from transformers import GPT2LMHeadModel, TrainerCallback
-from transformers_case import Beats, trainer
 from typer.testing import CliRunner
 
 import holdfast
 from holdfast import Checkpointing, errors
 from holdfast.cli import app
 from holdfast.integrations.transformers import hold
+from tests.support.integrations.cases.transformers_case import Beats, trainer
+from tests.support.integrations.crashing import Crash, beats
+from tests.support.integrations.divergence import check_rollback
+from tests.support.integrations.pair import check_a_pair_resumes
 
 NUM_STEPS = 39  # 13 updates in each of 3 epochs: 25 batches, two to an update, and one left over
 
 
-def rule(**options) -> Checkpointing:
+def policy(**options) -> Checkpointing:
     return Checkpointing(**{"mode": "disk", "save_on": ["batch_end", "epoch_end"], "every_n": 3, **options})
 
 
 def train(directory, crash_at: int | None = None, resume=True, saving=None, **options):
     made = trainer(directory, Beats(beats(crash_at)), **options)
-    held = hold(made, checkpointing=saving or rule())
+    held = hold(made, checkpointing=saving or policy())
     made.train(resume_from_checkpoint=resume)
     return held, made
 
 
 @pytest.fixture(scope="module")
-def peace(tmp_path_factory) -> str:
-    return train(tmp_path_factory.mktemp("peace"))[0].state_digest()
+def uninterrupted(tmp_path_factory) -> str:
+    return train(tmp_path_factory.mktemp("uninterrupted"))[0].state_digest()
 
 
 def test_saving_changes_nothing(tmp_path):
@@ -57,40 +57,40 @@ def test_saving_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("crash_at", [5, 13, 14, 15, 22, 39])
-def test_a_run_that_crashes_ends_as_one_in_peace(crash_at, peace, tmp_path):
+def test_a_run_that_crashes_ends_as_an_uninterrupted_one(crash_at, uninterrupted, tmp_path):
     with pytest.raises(Crash):
         train(tmp_path, crash_at)
     held, made = train(tmp_path)
     assert held.last_resume is not None
     assert (held.last_resume.verdict, made.state.global_step) == ("exact", NUM_STEPS)
-    assert held.state_digest() == peace
+    assert held.state_digest() == uninterrupted
 
 
 @pytest.mark.parametrize("hook", ["phase_start", "epoch_end", "batch_end"])
-def test_every_hook_is_a_place_to_go_on_from(hook, peace, tmp_path):
+def test_every_hook_is_a_place_to_resume_from(hook, uninterrupted, tmp_path):
     with pytest.raises(Crash):
-        train(tmp_path, 30, saving=rule(save_on=hook, every_n=1))
-    held, _ = train(tmp_path, saving=rule(save_on=hook, every_n=1))
+        train(tmp_path, 30, saving=policy(save_on=hook, every_n=1))
+    held, _ = train(tmp_path, saving=policy(save_on=hook, every_n=1))
     assert held.last_resume is not None
-    assert held.state_digest() == peace
+    assert held.state_digest() == uninterrupted
 
 
 @pytest.mark.parametrize(("hook", "crash_at"), [("phase_start", 4), ("batch_end", 5)])
 def test_what_is_evaluated_at_the_start_is_evaluated_once(hook, crash_at, tmp_path):
-    saving = rule(save_on=hook, every_n=1)
+    saving = policy(save_on=hook, every_n=1)
     with pytest.raises(Crash):
         train(tmp_path / "crashed", crash_at, saving=saving, eval_on_start=True)
     held, made = train(tmp_path / "crashed", saving=saving, eval_on_start=True)
-    wanted, _ = train(tmp_path / "peace", saving=saving, eval_on_start=True)
+    wanted, _ = train(tmp_path / "uninterrupted", saving=saving, eval_on_start=True)
     assert [row["step"] for row in made.state.log_history if "eval_loss" in row] == [0, 13, 26, 39]
     assert held.state_digest() == wanted.state_digest()
 
 
 @pytest.mark.slow
-def test_loaders_with_workers_go_on_exactly(tmp_path):
+def test_loaders_with_workers_resume_exactly(tmp_path):
     """What is hidden from the model is drawn in the workers."""
     options = {"dataloader_num_workers": 2}
-    wanted = train(tmp_path / "peace", **options)[0].state_digest()
+    wanted = train(tmp_path / "uninterrupted", **options)[0].state_digest()
     with pytest.raises(Crash):
         train(tmp_path / "crashed", 17, **options)
     held, _ = train(tmp_path / "crashed", **options)
@@ -98,7 +98,7 @@ def test_loaders_with_workers_go_on_exactly(tmp_path):
     assert (held.last_resume.verdict, held.state_digest()) == ("exact", wanted)
 
 
-def test_the_words_of_the_arguments_are_a_rule_too(tmp_path):
+def test_the_words_of_the_arguments_are_a_policy_too(tmp_path):
     made = trainer(tmp_path, save_strategy="steps", save_steps=5, save_total_limit=2)
     hold(made)
     made.train()
@@ -132,11 +132,11 @@ def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
     assert again.state_digest() == first.state_digest()
 
 
-def test_what_cannot_go_on_is_refused_early(tmp_path):
+def test_what_cannot_resume_is_refused_early(tmp_path):
     with pytest.raises(errors.UsageError, match="a share of all steps"):
         hold(trainer(tmp_path, save_strategy="steps", save_steps=0.1))
     with pytest.raises(errors.UsageError, match="ignore_data_skip"):
-        hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=rule())
+        hold(trainer(tmp_path, ignore_data_skip=True), checkpointing=policy())
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5" / "trainer_state.json").touch()
     with pytest.raises(errors.UsageError, match="checkpoint of the Trainer's own"):
@@ -148,7 +148,7 @@ def test_what_cannot_go_on_is_refused_early(tmp_path):
             train(tmp_path, resume=nonsense)
 
 
-class Sick(TrainerCallback):
+class NonFinite(TrainerCallback):
     """Weights become NaN after so many updates, once."""
 
     def __init__(self, at: int | None) -> None:
@@ -160,9 +160,9 @@ class Sick(TrainerCallback):
             next(model.parameters()).data.fill_(float("nan"))
 
 
-def train_sick(directory, at: int | None, **options):
-    made = trainer(directory, Sick(at))
-    held = hold(made, checkpointing=rule(**options))
+def train_non_finite(directory, at: int | None, **options):
+    made = trainer(directory, NonFinite(at))
+    held = hold(made, checkpointing=policy(**options))
     made.train(resume_from_checkpoint=True)
     return held
 
@@ -171,13 +171,13 @@ def train_sick(directory, at: int | None, **options):
 @pytest.mark.parametrize("at", [17, 39])  # the last of these is found when all is over
 def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_path, monkeypatch):
     def train(directory, diverges):
-        return train_sick(directory, at if diverges else None, on_divergence="rollback")
+        return train_non_finite(directory, at if diverges else None, on_divergence="rollback")
 
     check_rollback(train, tmp_path, monkeypatch)
 
 
 def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
-    made, told = trainer(tmp_path, Sick(17)), []
+    made, told = trainer(tmp_path, NonFinite(17)), []
 
     def lower(held) -> None:
         told.append((held.last_resume.record.moment.step, made.state.global_step))
@@ -185,7 +185,7 @@ def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
         for group in made.optimizer.param_groups:
             group["weight_decay"] = 0.125
 
-    hold(made, checkpointing=rule(on_divergence="rollback"), on_rollback=lower)
+    hold(made, checkpointing=policy(on_divergence="rollback"), on_rollback=lower)
     made.train()
     assert len(told) == 1
     assert told[0][0] == told[0][1] > 0
@@ -214,11 +214,11 @@ def test_without_a_policy_the_default_one_holds_and_the_best_is_kept_if_it_is_na
 @pytest.mark.slow
 def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
     with pytest.raises(errors.DivergenceError, match="train_epoch1_batch1"):
-        train_sick(tmp_path / "stop", 17, on_divergence="stop")
-    train_sick(tmp_path / "warn", 17, on_divergence="warn")
+        train_non_finite(tmp_path / "stop", 17, on_divergence="stop")
+    train_non_finite(tmp_path / "warn", 17, on_divergence="warn")
     assert "the run is diverging" in caplog.text
 
 
 @pytest.mark.slow
-def test_two_processes_that_are_killed_or_told_to_leave_go_on_as_two_in_peace(tmp_path):
-    check_a_pair_goes_on("transformers_ddp.py", 11, tmp_path)
+def test_two_processes_that_are_killed_or_told_to_leave_resume_as_two_uninterrupted_ones(tmp_path):
+    check_a_pair_resumes("transformers_ddp.py", 11, tmp_path)

@@ -17,7 +17,8 @@ import pytest
 import holdfast
 from holdfast import Write
 from holdfast.errors import SaveError
-from small_runs import (
+from tests.support import ROOT
+from tests.support.small_runs import (
     At,
     adam_steps,
     all_verify,
@@ -30,7 +31,7 @@ from small_runs import (
     train,
 )
 
-HERE = Path(__file__).resolve().parent
+HELPERS = ROOT / "tests" / "support" / "pains"
 
 
 class FullDisk:
@@ -101,16 +102,16 @@ def test_a_save_over_a_good_checkpoint_on_a_full_disk_leaves_the_good_one(disk):
     assert digest_of(run.graph) == good
 
 
-def test_a_run_whose_disk_fills_up_goes_on_once_there_is_room(disk):
+def test_a_run_whose_disk_fills_up_resumes_once_there_is_room(disk):
     """7: as above, for a run with one rolling checkpoint."""
 
     def make(fill):
-        rule = on_disk(
+        policy = on_disk(
             name_template="latest",
             directory=disk.place / "runs",
             write=Write(durability="process", background=False),
         )
-        phase = train(n_epochs=4, callbacks=[At("epoch_end", 2, do=fill)], checkpointing=rule)
+        phase = train(n_epochs=4, callbacks=[At("epoch_end", 2, do=fill)], checkpointing=policy)
         return experiment(None, phase, graph=graph(width=2000))
 
     undisturbed = make(lambda context: None)
@@ -133,7 +134,7 @@ def test_a_run_whose_disk_fills_up_goes_on_once_there_is_room(disk):
 def test_a_process_killed_while_it_overwrites_leaves_the_old_checkpoint_or_the_new_one(tmp_path):
     """8: the file was cut, the good version gone, and 96 MB of staging left in the system's temporary directory."""
     (tmp_path / "tmp").mkdir()
-    script = [sys.executable, str(HERE / "overwritten_under_kills.py"), str(tmp_path / "runs")]
+    script = [sys.executable, str(HELPERS / "overwritten_under_kills.py"), str(tmp_path / "runs")]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     done = subprocess.run(script, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -152,13 +153,15 @@ def test_a_failing_save_ends_training_by_an_error_that_says_so(disk):
     assert [(entry.status, "SaveError" in entry.reason) for entry in run.history] == [("failed", True)]
 
 
-def test_training_goes_on_without_a_failing_save_if_asked_to(disk, caplog):
+def test_training_continues_without_a_failing_save_if_asked_to(disk, caplog):
     """14: there was no choice."""
 
     def make(fill, free):
         troubles = [At("epoch_end", 1, do=fill), At("epoch_start", 2, do=free)]
-        rule = on_disk(write=Write(durability="process", background=False, errors="warn"))
-        return experiment(disk.place, train(callbacks=troubles, checkpointing=rule), graph=graph(width=2000))
+        policy = on_disk(write=Write(durability="process", background=False, errors="warn"))
+        return experiment(
+            disk.place, train(callbacks=troubles, checkpointing=policy), graph=graph(width=2000)
+        )
 
     undisturbed = make(lambda context: None, lambda context: None)
     with undisturbed.disable_checkpointing():
@@ -172,15 +175,15 @@ def test_training_goes_on_without_a_failing_save_if_asked_to(disk, caplog):
     assert run.state_digest() == undisturbed.state_digest()
 
 
-def test_a_flipped_bit_is_noticed_and_the_run_goes_on_from_the_checkpoint_before(tmp_path):
+def test_a_flipped_bit_is_noticed_and_the_run_resumes_from_the_checkpoint_before(tmp_path):
     """35: it was noticed, and that was the end."""
 
     def make():
         return experiment(tmp_path, train(n_epochs=4, checkpointing=on_disk("epoch_end")))
 
-    whole = make()
-    whole.run()
-    newest = whole.available_checkpoints["train/train_epoch3"]
+    complete = make()
+    complete.run()
+    newest = complete.available_checkpoints["train/train_epoch3"]
     flip_a_bit(newest)
     with holdfast.open(newest) as checkpoint:
         assert checkpoint.verify()
@@ -189,7 +192,7 @@ def test_a_flipped_bit_is_noticed_and_the_run_goes_on_from_the_checkpoint_before
     again.run(resume=True)
     assert again.last_resume.record.name == "train_epoch2"
     assert [str(newest) in reason for reason in again.last_resume.skipped] == [True]
-    assert again.state_digest() == whole.state_digest()
+    assert again.state_digest() == complete.state_digest()
     assert adam_steps(again.graph) == 20
 
 

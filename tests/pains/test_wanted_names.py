@@ -3,7 +3,7 @@
 Each docstring begins with the number of the row.
 
 Does not apply: of row 28, `Experiment.get_config`. An experiment is code and has no configuration of its
-own; that of its rule is tested.
+own; that of its policy is tested.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import pytest
 import holdfast
 from holdfast import Checkpointing
 from holdfast.errors import CheckpointExistsError, HoldfastError
-from small_runs import BATCHES, all_verify, bundles, experiment, on_disk, train
+from tests.support.small_runs import BATCHES, all_verify, bundles, experiment, on_disk, train
 
 
 def test_beyond_max_to_keep_checkpoints_leave_disk_ledger_and_list(tmp_path):
     """15: all six files stayed and were listed, while the ledger knew two."""
-    rule = on_disk(max_to_keep=2)
-    run = experiment(tmp_path, train(n_epochs=6, checkpointing=rule))
+    policy = on_disk(max_to_keep=2)
+    run = experiment(tmp_path, train(n_epochs=6, checkpointing=policy))
     run.run()
-    assert rule.saved_keys == [4, 5]
+    assert policy.saved_keys == [4, 5]
     assert bundles(tmp_path / "train") == ["train_epoch4", "train_epoch5"]
     assert list(run.available_checkpoints) == ["train/train_epoch4", "train/train_epoch5"]
     assert all_verify(tmp_path)
@@ -36,18 +36,18 @@ def test_a_number_to_keep_that_keeps_nothing_is_refused_at_once(max_to_keep):
 
 def test_keys_are_in_the_order_of_the_epochs(tmp_path):
     """17: the order was 0, 1, 10, 11, 2, …"""
-    rule = Checkpointing(mode="memory")
-    experiment(None, train(n_epochs=12, checkpointing=rule)).run()
-    assert rule.saved_keys == list(range(12))
+    policy = Checkpointing(mode="memory")
+    experiment(None, train(n_epochs=12, checkpointing=policy)).run()
+    assert policy.saved_keys == list(range(12))
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_every_batch_keeps_a_checkpoint_of_its_own(tmp_path, overwrite):
     """18: the key was the epoch, so each batch replaced the one before, or training died."""
-    rule = on_disk("batch_end", overwrite=overwrite)
-    run = experiment(tmp_path, train(n_epochs=2, checkpointing=rule))
+    policy = on_disk("batch_end", overwrite=overwrite)
+    run = experiment(tmp_path, train(n_epochs=2, checkpointing=policy))
     run.run()
-    assert rule.saved_keys == [f"epoch{e}_batch{b}" for e in range(2) for b in range(BATCHES)]
+    assert policy.saved_keys == [f"epoch{e}_batch{b}" for e in range(2) for b in range(BATCHES)]
     assert len(bundles(tmp_path / "train")) == 2 * BATCHES
     steps = [holdfast.open(path).moment.step for path in run.available_checkpoints.values()]
     assert steps == list(range(1, 2 * BATCHES + 1))
@@ -55,38 +55,38 @@ def test_every_batch_keeps_a_checkpoint_of_its_own(tmp_path, overwrite):
 
 def test_a_template_with_the_batch_and_the_ledger_agree(tmp_path):
     """19: ten files were written, and the ledger knew two."""
-    rule = on_disk("batch_end", name_template="e{epoch}b{batch:02d}")
-    experiment(tmp_path, train(n_epochs=2, checkpointing=rule)).run()
+    policy = on_disk("batch_end", name_template="e{epoch}b{batch:02d}")
+    experiment(tmp_path, train(n_epochs=2, checkpointing=policy)).run()
     assert bundles(tmp_path / "train") == [f"e{e}b{b:02d}" for e in range(2) for b in range(BATCHES)]
-    assert [rule.get_path(key).name.removesuffix(".ckpt.mml") for key in rule.saved_keys] == bundles(
+    assert [policy.get_path(key).name.removesuffix(".ckpt.mml") for key in policy.saved_keys] == bundles(
         tmp_path / "train"
     )
 
 
 def test_start_epochs_and_end_of_a_phase_do_not_replace_each_other(tmp_path):
     """20: four saves gave two files, and `phase_start` had the key of epoch 0."""
-    rule = on_disk("phase_start", "epoch_end", "phase_end")
-    experiment(tmp_path, train(n_epochs=2, checkpointing=rule)).run()
-    assert rule.saved_keys == [0, 1, "phase_end", "phase_start"]
+    policy = on_disk("phase_start", "epoch_end", "phase_end")
+    experiment(tmp_path, train(n_epochs=2, checkpointing=policy)).run()
+    assert policy.saved_keys == [0, 1, "phase_end", "phase_start"]
     assert bundles(tmp_path / "train") == ["train_end", "train_epoch0", "train_epoch1", "train_start"]
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_start_and_end_of_a_phase_are_two_checkpoints_of_the_experiment(tmp_path, overwrite):
     """21: the second replaced the first, or failed after the phase had been trained."""
-    rule = on_disk("phase_start", "phase_end", overwrite=overwrite)
-    run = experiment(tmp_path, train(n_epochs=1), checkpointing=rule)
+    policy = on_disk("phase_start", "phase_end", overwrite=overwrite)
+    run = experiment(tmp_path, train(n_epochs=1), checkpointing=policy)
     run.run()
     assert bundles(tmp_path) == ["train", "train_start"]
-    assert rule.saved_keys == ["train", "train_start"]
+    assert policy.saved_keys == ["train", "train_start"]
 
 
 def test_a_label_with_a_dot_names_a_checkpoint_per_epoch(tmp_path):
     """22: the name was cut at the dot, so that four keys pointed to one file."""
-    rule = on_disk()
-    experiment(tmp_path, train("lr0.01", n_epochs=4, checkpointing=rule)).run()
+    policy = on_disk()
+    experiment(tmp_path, train("lr0.01", n_epochs=4, checkpointing=policy)).run()
     assert bundles(tmp_path / "lr0.01") == [f"lr0.01_epoch{epoch}" for epoch in range(4)]
-    assert len({rule.get_path(key) for key in rule.saved_keys}) == 4
+    assert len({policy.get_path(key) for key in policy.saved_keys}) == 4
 
 
 def test_a_name_without_a_template_is_a_clear_error():
@@ -107,8 +107,8 @@ def test_a_template_that_would_fail_at_the_first_save_is_refused_before_training
 
 def test_a_template_without_placeholders_is_one_rolling_checkpoint(tmp_path):
     """24: as there, and here by design: it holds the newest epoch, and says which."""
-    rule = on_disk(name_template="latest")
-    run = experiment(tmp_path, train(n_epochs=3, checkpointing=rule))
+    policy = on_disk(name_template="latest")
+    run = experiment(tmp_path, train(n_epochs=3, checkpointing=policy))
     run.run()
     assert bundles(tmp_path / "train") == ["latest"]
     assert holdfast.open(run.available_checkpoints["train/latest"]).moment.epoch == 2
@@ -132,13 +132,13 @@ def test_values_without_a_meaning_are_refused_at_once(bad):
     assert isinstance(caught.value, ValueError)
 
 
-def test_a_slip_in_a_hook_is_refused_when_the_rule_is_attached():
+def test_a_slip_in_a_hook_is_refused_when_the_policy_is_attached():
     """25: `epohc_end` never saved anything."""
     with pytest.raises(HoldfastError, match="epohc_end"):
         train(checkpointing=on_disk("epohc_end"))
 
 
-def test_a_rule_for_disk_without_a_directory_is_refused_before_training():
+def test_a_policy_for_disk_without_a_directory_is_refused_before_training():
     """25: it failed at the first save."""
     run = experiment(None, train(checkpointing=on_disk()))
     with pytest.raises(HoldfastError, match="pass directory="):
@@ -146,10 +146,10 @@ def test_a_rule_for_disk_without_a_directory_is_refused_before_training():
     assert run.results == {}
 
 
-def test_one_rule_given_to_two_phases_keeps_two_folders_and_two_ledgers(tmp_path):
+def test_one_policy_given_to_two_phases_keeps_two_folders_and_two_ledgers(tmp_path):
     """26: the second phase saved into the first one's folder, and the ledger forgot the first."""
-    rule = on_disk(max_to_keep=2)
-    first, second = train("first", checkpointing=rule), train("second", checkpointing=rule)
+    policy = on_disk(max_to_keep=2)
+    first, second = train("first", checkpointing=policy), train("second", checkpointing=policy)
     experiment(tmp_path, first, second).run()
     for phase in (first, second):
         names = [f"{phase.label}_epoch1", f"{phase.label}_epoch2"]
@@ -181,10 +181,10 @@ def test_a_second_shorter_run_is_told_from_the_first_and_touches_only_names_of_i
     assert again.state_digest() == short.state_digest()
 
 
-def test_the_rule_of_an_experiment_survives_its_configuration(tmp_path):
+def test_the_policy_of_an_experiment_survives_its_configuration(tmp_path):
     """28: the configuration of an experiment did not mention checkpointing."""
-    rule = on_disk("phase_end", "group_end", every_n=2, max_to_keep=3, overwrite=False, directory=tmp_path)
-    config = experiment(None, checkpointing=rule).checkpointing.get_config()
+    policy = on_disk("phase_end", "group_end", every_n=2, max_to_keep=3, overwrite=False, directory=tmp_path)
+    config = experiment(None, checkpointing=policy).checkpointing.get_config()
     again = experiment(None, checkpointing=Checkpointing.from_config(config))
     assert again.checkpointing.get_config() == config
     assert again.directory == tmp_path

@@ -18,13 +18,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recording_disk import RecordingDisk, in_order
 
 import holdfast
 from holdfast import Callback, Checkpointing, Write
-from small_runs import adam_steps, bundles, digest_of, experiment, files_below, graph, on_disk, rows, train
+from tests.support import ROOT
+from tests.support.pains.recording_disk import RecordingDisk, in_order
+from tests.support.small_runs import (
+    adam_steps,
+    bundles,
+    digest_of,
+    experiment,
+    files_below,
+    graph,
+    on_disk,
+    rows,
+    train,
+)
 
-HERE = Path(__file__).resolve().parent
+HELPERS = ROOT / "tests" / "support" / "pains"
 
 
 def size_of(bundle: Path) -> int:
@@ -91,20 +102,20 @@ def test_memory_checkpoints_take_the_size_of_the_state_and_only_as_many_as_are_k
 
     Adam's two moments make the state three times its weights, so plain SGD shows what is stored.
     """
-    rule = Checkpointing(mode="memory", max_to_keep=2)
+    policy = Checkpointing(mode="memory", max_to_keep=2)
     models = graph(width=5000, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
     gone = []
 
     class First(Callback):
         def on_epoch_start(self, context):
-            gone.extend(weakref.ref(rule.get_snapshot(key)) for key in rule.saved_keys)
+            gone.extend(weakref.ref(policy.get_snapshot(key)) for key in policy.saved_keys)
 
-    experiment(None, train(n_epochs=6, checkpointing=rule, callbacks=[First()]), graph=models).run()
+    experiment(None, train(n_epochs=6, checkpointing=policy, callbacks=[First()]), graph=models).run()
     weights_bytes = sum(parameter.nbytes for parameter in models.parameters())
-    assert rule.saved_keys == [4, 5]
-    assert all(rule.get_snapshot(key).size_bytes < weights_bytes + 20_000 for key in rule.saved_keys)
+    assert policy.saved_keys == [4, 5]
+    assert all(policy.get_snapshot(key).size_bytes < weights_bytes + 20_000 for key in policy.saved_keys)
     gc.collect()
-    assert {id(each()) for each in gone if each()} <= {id(rule.get_snapshot(4))}
+    assert {id(each()) for each in gone if each()} <= {id(policy.get_snapshot(4))}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +146,7 @@ def test_opening_verifying_and_reading_a_checkpoint_runs_no_code_and_opens_nothi
         (bundle / name).write_text("open('owned', 'w')")
     before = files_below(tmp_path)
 
-    command = [sys.executable, str(HERE / "audited_reading.py"), str(innocent), str(bundle)]
+    command = [sys.executable, str(HELPERS / "audited_reading.py"), str(innocent), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     while_reading, control = json.loads(done.stdout)
@@ -182,7 +193,7 @@ def test_saving_needs_no_temporary_directory(tmp_path, monkeypatch):
     assert bundles(tmp_path / "train") == ["train_epoch0"]
 
 
-def test_bfloat16_weights_are_saved_and_go_on_to_the_bit(tmp_path):
+def test_bfloat16_weights_are_saved_and_resume_to_the_bit(tmp_path):
     """37: they could not be checkpointed at all."""
 
     def make(seed=0):
@@ -191,11 +202,11 @@ def test_bfloat16_weights_are_saved_and_go_on_to_the_bit(tmp_path):
         return experiment(tmp_path, phase, graph=models)
 
     columns = {"pixels": torch.from_numpy(rows()["pixels"]).bfloat16(), "digit": rows()["digit"]}
-    whole, again = make(), make(seed=9)
-    whole.run()
+    complete, again = make(), make(seed=9)
+    complete.run()
     again.run(resume="train_epoch0")
     assert again.graph["head"].model.weight.dtype == torch.bfloat16
-    assert digest_of(again.graph) == digest_of(whole.graph)
+    assert digest_of(again.graph) == digest_of(complete.graph)
     assert adam_steps(again.graph) == 15
 
 

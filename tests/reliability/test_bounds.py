@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundle_cases import noise, place
-from forging import Forgery, files_of_state, put
 
 import holdfast
 from holdfast import bundle
 from holdfast.errors import CheckpointDamagedError, CheckpointNotFoundError, HoldfastError, UsageError
 from holdfast.storage import MemoryDisk
+from tests.support.bundle_cases import noise, place
+from tests.support.reliability.forging import Forgery, files_of_state, put
 
 
 def opened(state, **options):
@@ -19,7 +19,7 @@ def opened(state, **options):
     )
 
 
-def test_more_new_bytes_than_asked_for_are_refused_and_parts_are_still_read():
+def test_more_new_bytes_than_requested_are_refused_and_parts_are_still_read():
     state = {"large": noise(5000, 1), "small": np.arange(3)}
     with opened(state, max_bytes=4999) as checkpoint:
         for ask in (checkpoint.load, lambda: checkpoint["large"]):

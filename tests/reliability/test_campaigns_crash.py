@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from campaigns_crash import CAMPAIGNS
+
+from tests.support.reliability.campaigns_crash import CAMPAIGNS
 
 
 @pytest.mark.slow

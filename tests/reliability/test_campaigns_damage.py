@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from campaigns_damage import CAMPAIGNS
+
+from tests.support.reliability.campaigns_damage import CAMPAIGNS
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)

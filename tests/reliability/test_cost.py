@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lives import LAST, Saver, draft
 
 from holdfast import bundle
 from holdfast.state import capture
 from holdfast.storage import MemoryDisk
 from holdfast.testing import CountingDisk
+from tests.support.reliability.lives import LAST, Saver, draft
 
 DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
 COLUMNS = {
@@ -50,7 +50,7 @@ def counted(act: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("act", documented())
-def test_the_disk_is_asked_for_no_more_than_the_design_says(act: str):
+def test_the_disk_does_no_more_than_the_design_says(act: str):
     assert counted(act) == documented()[act]
 
 

@@ -9,10 +9,10 @@ import itertools
 from random import Random
 
 import pytest
-from crash_checker import Checker
-from lives import evict, lives, lives_after_a_death, save_best, short_lives, train
 
 from holdfast.testing import RecordingDisk, crash_states
+from tests.support.reliability.crash_checker import Checker
+from tests.support.reliability.lives import evict, lives, lives_after_a_death, save_best, short_lives, train
 
 
 def test_a_power_cut_at_any_time_loses_nothing_that_was_promised(record_property):

@@ -5,18 +5,27 @@ from __future__ import annotations
 import errno
 import logging
 
-import campaigns_damage
 import numpy as np
 import pytest
-from bundle_cases import content_of, noise, place
-from forging import RECORD, Files, files_of, files_of_state, flipped, put, save, told
 
 from holdfast import bundle, state
 from holdfast.errors import CheckpointDamagedError, DamagedError, PieceDamagedError
 from holdfast.records import CheckpointRecord, leaves
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import FaultyDisk
-from small_runs import digest_of, experiment, graph, on_disk, train
+from tests.support.bundle_cases import content_of, noise, place
+from tests.support.reliability import campaigns_damage
+from tests.support.reliability.forging import (
+    RECORD,
+    Files,
+    files_of,
+    files_of_state,
+    flipped,
+    put,
+    save,
+    told,
+)
+from tests.support.small_runs import digest_of, experiment, graph, on_disk, train
 
 STATE = campaigns_damage.STATE
 
@@ -293,15 +302,15 @@ def truncate(path, size):
         *(pytest.param(case, marks=pytest.mark.slow) for case in BREAKS if case not in QUICK_BREAKS),
     ],
 )
-def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_which_was_set_aside_and_why(
+def test_a_run_resumes_from_the_newest_complete_checkpoint_and_says_which_was_skipped_and_why(
     tmp_path, case, caplog
 ):
     def made(seed=0):
         return experiment(tmp_path, train(n_epochs=3, checkpointing=on_disk()), graph=graph(seed=seed))
 
-    whole = made()
-    whole.run()
-    newest = whole.available_checkpoints["train/train_epoch2"]
+    complete = made()
+    complete.run()
+    newest = complete.available_checkpoints["train/train_epoch2"]
     BREAKS[case](newest)
     again = made(seed=9)
     with caplog.at_level(logging.WARNING, "holdfast"):
@@ -311,6 +320,6 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_which_was_set_a
     assert aside.startswith(str(newest))
     assert "damaged" in aside
     assert any(str(newest) in message for message in caplog.messages)
-    assert digest_of(again.graph) == digest_of(whole.graph)
+    assert digest_of(again.graph) == digest_of(complete.graph)
     kept = [each.path for each in bundle.scan(LocalDisk(), str(tmp_path))]
     assert any(path.startswith(str(newest)) for path in kept)

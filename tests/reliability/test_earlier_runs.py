@@ -18,8 +18,9 @@ import torch
 
 import holdfast
 from holdfast import Checkpointing, fingerprint
+from tests.support import ROOT
 
-NOVEMBER = Path(__file__).resolve().parents[1] / "data" / "november"
+NOVEMBER = ROOT / "tests" / "golden" / "november"
 EXPECTED = json.loads((NOVEMBER / "expected.json").read_text())
 ROWS = holdfast.Dataset(x=np.arange(96, dtype="float32").reshape(24, 4) / 96)
 

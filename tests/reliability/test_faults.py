@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 
 import pytest
-from faults import TASKS, Trouble, check_everywhere, interruptions, refusals
-from lives import BEST, FOLDER, Saver
 
 from holdfast import bundle
 from holdfast.errors import CheckpointDamagedError, SaveError
 from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import FaultyDisk
+from tests.support.reliability.faults import TASKS, Trouble, check_everywhere, interruptions, refusals
+from tests.support.reliability.lives import BEST, FOLDER, Saver
 
 QUICK = {"ENOSPC from then on", "EIO once", "EIO but done", "ENOSPC after 1 byte(s) once"}
 # It has many operations, and where the answer to a claim is lost, so is the lock.

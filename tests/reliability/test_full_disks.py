@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from full_disks import SAVES, Figures, FullDisk, Save
-from numbered import LARGE
-from volumes import SMALL_EXT4, SMALL_TMPFS, Kind, Volume, lacking
+
+from tests.support.reliability.full_disks import SAVES, Figures, FullDisk, Save
+from tests.support.reliability.numbered import LARGE
+from tests.support.reliability.volumes import SMALL_EXT4, SMALL_TMPFS, Kind, Volume, lacking
 
 STEPS = range(0, 112, 2)  # percent of a save that there is room for
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forging import RECORD, Forgery, signed
-from test_hostile_bundles import everything_below
 
 import holdfast
 from holdfast.errors import FormatVersionError
+from tests.reliability.test_hostile_bundles import everything_below
+from tests.support import ROOT, make_v1
+from tests.support.described import described
+from tests.support.reliability.forging import RECORD, Forgery, signed
 
-TESTS = Path(__file__).resolve().parents[1]
-V1 = TESTS / "data" / "v1"
+V1 = ROOT / "tests" / "golden" / "v1"
 NAMES = ("plain", "generators", "dtypes", "training", "shared", "experiment")
 EXPECTED = json.loads((V1 / "expected.json").read_text())
 
@@ -34,9 +35,7 @@ def module(path: Path) -> Any:
     return found
 
 
-described = module(TESTS / "data" / "described.py").described
-make_v1 = module(TESTS / "data" / "make_v1.py")
-script = module(TESTS.parent / "docs" / "restore_without_holdfast.py")
+script = module(ROOT / "docs" / "restore_without_holdfast.py")
 
 
 def through_json(value: Any) -> Any:
@@ -49,7 +48,7 @@ def golden(tmp_path: Path) -> Path:
     return Path(shutil.copytree(V1, tmp_path / "v1"))
 
 
-def test_all_of_them_are_listed_whole_and_verified(golden):
+def test_all_of_them_are_listed_complete_and_verified(golden):
     listed = holdfast.scan(golden)
     assert {each.record.name for each in listed} == {*NAMES[:-1], "train_epoch1"}
     for each in listed:
@@ -79,7 +78,7 @@ def test_a_model_with_its_optimizer_is_restored_to_the_bit(golden):
     assert through_json(make_v1.training_described(parts)) == EXPECTED["training"]
 
 
-def test_an_experiment_goes_on_from_it(golden, tmp_path):
+def test_an_experiment_resumes_from_it(golden, tmp_path):
     shutil.copytree(golden / "experiment.ckpt.mml", tmp_path / "runs" / "train" / "train_epoch1.ckpt.mml")
     run = make_v1.experiment(str(tmp_path / "runs"), seed=9)
     run.run(resume=True)

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forging import Files, files_of_state
-from hostile_cases import LEGAL, PLANTED, REFUSED, state
 
-HERE = Path(__file__).resolve().parent
+from tests.support import ROOT
+from tests.support.reliability.forging import Files, files_of_state
+from tests.support.reliability.hostile_cases import LEGAL, PLANTED, REFUSED, state
+
+HELPERS = ROOT / "tests" / "support" / "reliability"
 EXTRA_BYTES = 64 << 20
 READS = ("load", "verify", "verify deep", "[path]", "tree", "open")
 
@@ -52,7 +54,7 @@ class Reader:
 
     def __init__(self, practice: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "hostile_reader.py"), str(practice)],
+            [sys.executable, str(HELPERS / "hostile_reader.py"), str(practice)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

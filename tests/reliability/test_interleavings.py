@@ -11,8 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from bundle_cases import place
-from interleaving import (
+
+from holdfast import bundle
+from holdfast.bundle import _commit, _delete, _leftovers, _open
+from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
+from holdfast.storage import MemoryDisk
+from holdfast.testing import TappedDisk
+from tests.support.bundle_cases import place
+from tests.support.protocol_cases import Writer, die_often, held_by, listed, work_on
+from tests.support.reliability.interleaving import (
     ActorDisk,
     Outcome,
     World,
@@ -22,13 +29,6 @@ from interleaving import (
     own_ids,
     some_orders,
 )
-from protocol_cases import Writer, die_often, go_on, held_by, listed
-
-from holdfast import bundle
-from holdfast.bundle import _commit, _delete, _leftovers, _read
-from holdfast.errors import CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
-from holdfast.storage import MemoryDisk
-from holdfast.testing import TappedDisk
 
 __all__ = ["own_ids"]  # a fixture
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("own_ids", "quick_records")
 @pytest.fixture
 def quick_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a record's bytes say is looked up, not decoded thousands of times."""
-    monkeypatch.setattr(_read, "decode_record", functools.cache(_read.decode_record))
+    monkeypatch.setattr(_open, "decode_record", functools.cache(_open.decode_record))
 
 
 class Scene:
@@ -227,7 +227,7 @@ def judge_every(orders: Orders, scene: Scene, acts: Sequence[Act], judge: Judge)
     for number, world in enumerate(orders(scene.begin, acts), start=1):
         judge(world)
         if number % 50 == 0:
-            go_on(world.disk)
+            work_on(world.disk)
     return number
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import BEST, LAST, Saver, read
 
 import holdfast
 from holdfast.storage import MemoryDisk
+from tests.support.reliability.lives import BEST, LAST, Saver, read
 
 SOURCE = str(Path(holdfast.__file__).parent)
 Line = tuple[str, int]

@@ -6,9 +6,9 @@ import signal
 import sys
 
 import pytest
-from kills import check_kills
 
-from apart import apart
+from tests.support.apart import apart
+from tests.support.reliability.kills import check_kills
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
 

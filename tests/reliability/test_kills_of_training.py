@@ -1,4 +1,4 @@
-"""A training that is killed at any instant, and killed again, ends as one in peace, and never goes back behind a save."""
+"""A training that is killed at any instant, and killed again, ends as an uninterrupted one, and never goes back behind a save."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kills_of_training import Killer, Nursery
-from volumes import XFS, Volume, lacking
+
+from tests.support.reliability.kills_of_training import Killer, Nursery
+from tests.support.reliability.volumes import XFS, Volume, lacking
 
 KILLS, CUTS = 50, 12
 
@@ -20,7 +21,9 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.mark.slow
-def test_trainings_killed_at_fifty_random_instants_end_as_in_peace(nursery: Nursery, tmp_path: Path):
+def test_trainings_killed_at_fifty_random_instants_end_as_uninterrupted_ones(
+    nursery: Nursery, tmp_path: Path
+):
     killer = Killer(nursery, tmp_path, random.Random(6))
     while killer.figures.kills < KILLS:
         killer.kill_one_run()
@@ -29,7 +32,7 @@ def test_trainings_killed_at_fifty_random_instants_end_as_in_peace(nursery: Nurs
 
 
 @pytest.mark.slow
-def test_trainings_whose_power_is_cut_end_as_in_peace(nursery: Nursery, tmp_path: Path):
+def test_trainings_whose_power_is_cut_end_as_uninterrupted_ones(nursery: Nursery, tmp_path: Path):
     if why := lacking(XFS):
         pytest.skip(f"no real power cuts on {why}")
     with Volume(XFS) as volume:

@@ -7,11 +7,11 @@ from collections import deque
 
 import numpy as np
 import pytest
-from forging import files_of_state, place, put
-from mutations import Fuzzer
 
 import holdfast
 from holdfast.storage import MemoryDisk
+from tests.support.reliability.forging import files_of_state, place, put
+from tests.support.reliability.mutations import Fuzzer
 
 
 @pytest.mark.parametrize("number", [500, pytest.param(5000, marks=pytest.mark.slow)])

@@ -91,15 +91,14 @@ def test_the_lint_sees_every_way_of_writing():
 
 def test_while_an_experiment_is_saved_read_and_removed_nobody_else_writes(tmp_path):
     # Audit hooks cannot be taken off, hence a process of its own.
-    code = f"""
+    code = """
     import os, sys
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
     import holdfast
     from holdfast.storage import LocalDisk
-    from lives import BEST, Saver, sweep, training
+    from tests.support.reliability.lives import BEST, Saver, sweep, training
 
     offences, written = [], []
-    changes = {{"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}}
+    changes = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 
     def watch(event, arguments):
         writes = event in changes or event.startswith(("shutil.", "tempfile."))

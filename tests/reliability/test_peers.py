@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterator
 
 import pytest
+
 from benchmarks.faulted import PEERS, Worker
 from benchmarks.reliability import damage, disk_full, kills, power_cuts, table
-from volumes import EXT4_NO_AUTO_DA, SMALL_TMPFS, lacking
+from tests.support.reliability.volumes import EXT4_NO_AUTO_DA, SMALL_TMPFS, lacking
 
 pytestmark = pytest.mark.slow
 HOLDFAST, TORCH = "Holdfast", "torch.save"

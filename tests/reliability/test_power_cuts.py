@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from numbered import Saver, number_in
-from power_cuts import Figures, cut_once
-from saver import Savers, Told
-from volumes import TO_CUT, Kind, Volume, lacking, power_cut
 
 from holdfast.storage import LocalDisk
+from tests.support.reliability.numbered import Saver, number_in
+from tests.support.reliability.power_cuts import Figures, cut_once
+from tests.support.reliability.saver import Savers, Told
+from tests.support.reliability.volumes import TO_CUT, Kind, Volume, lacking, power_cut
 
 CUTS = 50  # on each of the four file systems
 FORGOTTEN = {

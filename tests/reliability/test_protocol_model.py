@@ -136,7 +136,7 @@ def deleting(id: str, **how: bool) -> Program:
     return lambda world, index: deleter(world, index, id, **how)
 
 
-def test_of_two_overwriters_in_any_order_one_is_there_and_whole():
+def test_of_two_overwriters_in_any_order_one_is_there_and_complete():
     assert {holds(world) for world in endings(saving("a"), saving("b"))} == {"a", "b"}
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import races
-from race_log import Book, Done
-from races import race
 
-from apart import apart
 from holdfast.bundle import _commit, _leftovers
+from tests.support.apart import apart
+from tests.support.reliability import races
+from tests.support.reliability.race_log import Book, Done
+from tests.support.reliability.races import race
 
 SECONDS = float(os.environ.get("HOLDFAST_RACE_SECONDS", "60"))
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from numbered import Saver, held, numbered
 from typer.testing import CliRunner
-from volumes import EXT4, XFS, Volume, lacking
 
 import holdfast
 from holdfast.cli import app
 from holdfast.errors import SaveError
 from holdfast.state import capture, digest
+from tests.support.reliability.numbered import Saver, held, numbered
+from tests.support.reliability.volumes import EXT4, XFS, Volume, lacking
 
 NOBODY = 65534
 COMMANDS = (["ls"], ["ls", "--json"], ["show"], ["verify"], ["verify", "--deep"])

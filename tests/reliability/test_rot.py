@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_cases import content, content_of, draft, noise
-from rotting import History
 
 import holdfast
 from holdfast.bundle import Sharing
@@ -19,6 +17,8 @@ from holdfast.runtime import ExperimentDirectory
 from holdfast.state import capture
 from holdfast.storage import LocalDisk, Storage
 from holdfast.testing import FaultyDisk, TappedDisk
+from tests.support.bundle_cases import content, content_of, draft, noise
+from tests.support.reliability.rotting import History
 
 FROZEN = noise(300_000, seed=7)
 
@@ -151,7 +151,7 @@ def test_a_sound_pack_is_read_once_an_hour_at_most(tmp_path: Path):
     run.directory.close()
 
 
-def test_a_pack_that_cannot_be_read_any_more_is_written_afresh_and_the_save_succeeds(tmp_path: Path):
+def test_a_pack_that_cannot_be_read_any_more_is_written_again_and_the_save_succeeds(tmp_path: Path):
     run = Run(tmp_path / "runs")
     run.save()
     run.now_s += PROVEN_FOR_S + 1
@@ -179,7 +179,7 @@ def test_two_physical_copies_of_a_long_lived_pack_overlap_in_time(run: Run):
 
 
 @pytest.mark.parametrize("rotten", ["old", "new"])
-def test_rot_in_one_copy_leaves_the_checkpoints_of_the_other_whole(run: Run, rotten: str):
+def test_rot_in_one_copy_leaves_the_checkpoints_of_the_other_intact(run: Run, rotten: str):
     names = [run.save(durability="process").name for _ in range(MAX_LINKS + 4)]
     old, new = run.pack(names[0]), run.pack(names[-1])
     assert not old.samefile(new)

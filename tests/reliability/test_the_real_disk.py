@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lives import draft
 
 from holdfast import bundle
 from holdfast.errors import CommitUncertainError, SaveError
 from holdfast.state import capture, digest
 from holdfast.storage import LocalDisk
+from tests.support.reliability.lives import draft
 
 pwrite, fsync = os.pwrite, os.fsync
 

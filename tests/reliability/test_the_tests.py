@@ -5,14 +5,14 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from crash_checker import Checker, Violation
-from damage_checker import check_damage
-from lives import short_lives
-from mutants import Mutant, at_work, without_each_check, without_each_sync
 
 from holdfast.errors import DamagedError
+from tests.support.reliability.crash_checker import Checker, Violation
+from tests.support.reliability.damage_checker import check_damage
+from tests.support.reliability.lives import short_lives
+from tests.support.reliability.mutants import Mutant, at_work, without_each_check, without_each_sync
 
-COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
+COMMIT, DELETE, LEFTOVERS, WRITE, READ, OPENED, PACKS, PACK, RECORD = (
     f"holdfast.bundle.{name}"
     for name in (
         "_commit",
@@ -20,6 +20,7 @@ COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
         "_leftovers",
         "_write",
         "_read",
+        "_open",
         "_packs",
         "_format.pack",
         "_format.record",
@@ -28,7 +29,7 @@ COMMIT, DELETE, LEFTOVERS, WRITE, READ, PACKS, PACK, RECORD = (
 
 SYNCS = [
     mutant
-    for module in (COMMIT, LEFTOVERS, WRITE, DELETE, "holdfast.runtime._directory")
+    for module in (COMMIT, LEFTOVERS, WRITE, DELETE, "holdfast.runtime._claim")
     for mutant in without_each_sync(module)
 ]
 ORDERS = [
@@ -173,7 +174,7 @@ ORDERS = [
 CHECKS = [
     *(
         mutant
-        for module in (READ, PACKS, PACK, RECORD)
+        for module in (READ, OPENED, PACKS, PACK, RECORD)
         for mutant in without_each_check(module, r"digest(?!s)|size(?!s)|xxh3|blake3|found !=|is_right")
     ),
     Mutant(
@@ -182,7 +183,7 @@ CHECKS = [
 ]
 # Guards behind another guard: what they would find by themselves only somebody can make who also forges digests.
 BEHIND_ANOTHER = {
-    "_read._read_bounded without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
+    "_open.read_bounded without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
     "_read._check_pieces without `if not is_right`": "the digest of the pack's header tells first",
     "pack.read_header without `if file.size < 8`": "the pack's size was compared with the record",
     "pack.parse_header without `if len(header) + expected != file_size`": "its size and its header's digest were compared",

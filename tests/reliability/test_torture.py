@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torture import Result, run_apart, torture
+
+from tests.support.reliability.torture import Result, run_apart, torture
 
 CAMPAIGNS = """
 import os, signal, time
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_broken_promise_is_told_with_how_to_repeat_it_and_the_others_go_on(folder: Path, capsys):
+def test_a_broken_promise_is_told_with_how_to_repeat_it_and_the_others_continue(folder: Path, capsys):
     assert torture(["breaks", "holds"], minutes=0.1, seed=7, folder=folder) == 1
     printed = capsys.readouterr().out
     assert "a checkpoint is lost" in printed

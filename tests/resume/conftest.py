@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import plans
 import pytest
 import torch
-from nursery import Nursery
+
+from tests.support import plans
+from tests.support.nursery import Nursery
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -29,7 +30,7 @@ def nursery() -> Iterator[Nursery]:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Uninterrupted:
     """A run from beginning to end, never saved: the digest of its state, and the hooks in order."""
 
     digest: str
@@ -37,10 +38,10 @@ class Whole:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted() -> Callable[[str], Whole]:
+def uninterrupted() -> Callable[[str], Uninterrupted]:
     @cache
-    def whole(name: str) -> Whole:
+    def complete(name: str) -> Uninterrupted:
         made = plans.run(name)
-        return Whole(made.state_digest(), plans.places(made))
+        return Uninterrupted(made.state_digest(), plans.places(made))
 
-    return whole
+    return complete

@@ -6,8 +6,9 @@ import shutil
 from functools import cache
 
 import pytest
-from nursery import Kill
-from plans import PLANS, QUICK, SOMETIMES, Saving, build, listing, place, places, resume, run
+
+from tests.support.nursery import Kill
+from tests.support.plans import PLANS, QUICK, SOMETIMES, Saving, build, listing, place, places, resume, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 
@@ -25,23 +26,23 @@ def saved(tmp_path_factory):
     return of
 
 
-def assert_went_on(resumed, whole, checkpoint):
+def assert_resumed(resumed, complete, checkpoint):
     """It ran the very hooks that were left, and ended the same."""
     assert resumed.last_resume.verdict == "exact", checkpoint
     left = places(resumed)
-    assert left == whole.places[len(whole.places) - len(left) :], checkpoint
+    assert left == complete.places[len(complete.places) - len(left) :], checkpoint
     at = place(resumed.last_resume.record.moment)
-    if at in whole.places:  # no callback hears of groups
-        assert len(left) == len(whole.places) - whole.places.index(at) - 1, checkpoint
-    assert resumed.state_digest() == whole.digest, checkpoint
+    if at in complete.places:  # no callback hears of groups
+        assert len(left) == len(complete.places) - complete.places.index(at) - 1, checkpoint
+    assert resumed.state_digest() == complete.digest, checkpoint
 
 
-def go_on_from(name, directory, checkpoints, whole):
+def resume_from(name, directory, checkpoints, complete):
     for checkpoint in checkpoints:
         resumed = build(name, Saving(str(directory)), seed=999)
         with resumed.disable_checkpointing():  # so that the next one finds the directory as it was
             resumed.run(resume=checkpoint, progress=False)
-        assert_went_on(resumed, whole, checkpoint)
+        assert_resumed(resumed, complete, checkpoint)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -51,17 +52,17 @@ def test_saving_at_every_hook_changes_nothing(name, saved, uninterrupted):
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_a_run_goes_on_exactly_from_its_checkpoints(name, saved, uninterrupted):
+def test_a_run_resumes_exactly_from_its_checkpoints(name, saved, uninterrupted):
     _, directory, checkpoints = saved(name)
     first = list(QUICK).index(name) % 5  # another fifth for each plan: hooks come round every few
-    go_on_from(name, directory, checkpoints[first::5], uninterrupted(name))
+    resume_from(name, directory, checkpoints[first::5], uninterrupted(name))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
-def test_a_run_goes_on_exactly_from_each_of_its_checkpoints(name, saved, uninterrupted):
+def test_a_run_resumes_exactly_from_each_of_its_checkpoints(name, saved, uninterrupted):
     _, directory, checkpoints = saved(name)
-    go_on_from(name, directory, checkpoints, uninterrupted(name))
+    resume_from(name, directory, checkpoints, uninterrupted(name))
 
 
 @pytest.mark.parametrize(
@@ -75,22 +76,24 @@ def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)
         resumed = resume("rich", Saving(str(copy)), checkpoint)
-        assert_went_on(resumed, uninterrupted("rich"), checkpoint)
+        assert_resumed(resumed, uninterrupted("rich"), checkpoint)
         assert sorted(listing(copy)) == sorted(listing(directory)), checkpoint
         shutil.rmtree(copy)
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_every_plan_goes_on_in_a_new_process_and_leaves_the_files_it_would_have_left(name, nursery, tmp_path):
+def test_every_plan_resumes_in_a_new_process_and_leaves_the_files_it_would_have_left(name, nursery, tmp_path):
     """Killed twice, where nothing has been imported, seeded or started yet."""
-    peace = nursery.run(name, tmp_path / "peace", saving=SOMETIMES)
-    assert peace.digest == nursery.run(name, None).digest, peace.error
+    uninterrupted = nursery.run(name, tmp_path / "uninterrupted", saving=SOMETIMES)
+    assert uninterrupted.digest == nursery.run(name, None).digest, uninterrupted.error
     for part in (0.7, 0.4):
-        nursery.run(name, tmp_path / "killed", Kill(at_change=int(part * peace.changes)), saving=SOMETIMES)
+        nursery.run(
+            name, tmp_path / "killed", Kill(at_change=int(part * uninterrupted.changes)), saving=SOMETIMES
+        )
     outcome = nursery.run(name, tmp_path / "killed", saving=SOMETIMES)
-    assert (outcome.digest, outcome.verdict, outcome.error) == (peace.digest, "exact", None)
-    saved, peaceful = listing(tmp_path / "killed"), listing(tmp_path / "peace")
+    assert (outcome.digest, outcome.verdict, outcome.error) == (uninterrupted.digest, "exact", None)
+    saved, unkilled = listing(tmp_path / "killed"), listing(tmp_path / "uninterrupted")
     assert len(outcome.resumed_from) in (1, 2)
-    assert [each for each in saved if each in peaceful] == peaceful
+    assert [each for each in saved if each in unkilled] == unkilled
     # What a run has gone on from is not deleted for it.
-    assert {name for name, *_ in saved} - {name for name, *_ in peaceful} <= set(outcome.resumed_from)
+    assert {name for name, *_ in saved} - {name for name, *_ in unkilled} <= set(outcome.resumed_from)

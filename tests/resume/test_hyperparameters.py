@@ -7,9 +7,9 @@ import warnings
 
 import pytest
 import torch
-from plans import Saving, crash, resume, run
 
 from holdfast import Callback
+from tests.support.plans import Saving, crash, resume, run
 
 IN_SECOND_PHASE = 60
 
@@ -32,8 +32,8 @@ class From(Callback):
 
 
 def test_the_checkpoints_learning_rate_is_used_and_the_scripts_named(crashed):
-    whole = run("plain", callbacks=(Callback(),))
-    digest = whole.state_digest()
+    complete = run("plain", callbacks=(Callback(),))
+    digest = complete.state_digest()
     with pytest.warns(UserWarning, match=r"lr is 0.02 \(the script says 0.5\).*override=\(\"lr\",\)") as told:
         resumed = resume("plain", Saving(str(crashed)), lr=0.5, callbacks=(Callback(),))
     assert resumed.state_digest() == digest
@@ -57,7 +57,7 @@ def set_lr(graph):
     graph.optimizers[0].param_groups[0]["lr"] = 0.5
 
 
-def test_the_scripts_learning_rate_can_be_asked_for(tmp_path):
+def test_the_scripts_learning_rate_can_be_requested(tmp_path):
     saving = Saving(str(tmp_path))
     run("plain", saving, callbacks=(Callback(),))
     changes = {"lr": 0.5, "callbacks": (Callback(),)}

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import pytest
-from plans import ACCURACY, BATCH, Saving, experiment, network, phase, rows
 
 import holdfast
 from holdfast import Dataset, rng
+from tests.support.plans import ACCURACY, BATCH, Saving, experiment, network, phase, rows
 
 
 @pytest.mark.slow
 def test_the_bytes_of_a_save_do_not_grow_over_a_thousand_batches(tmp_path):
     rng.seed_everything(0)
-    rules = Saving(
+    policies = Saving(
         str(tmp_path),
         training={"save_on": ["batch_end"]},
         experiment={"save_on": ["experiment_end"]},
     )
     train = phase(
         "train",
-        rules,
+        policies,
         data=Dataset(rows(number=100 * BATCH)),
         n_epochs=10,
         validation=Dataset(rows(1)),
         metrics=[ACCURACY],
     )
-    experiment(rules, network(), train).run(progress=False)
+    experiment(policies, network(), train).run(progress=False)
     records = [each.record for each in holdfast.scan(tmp_path / "train")]
     assert len(records) == 1000
     written = [record.bytes_written for record in records]

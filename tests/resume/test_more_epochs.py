@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from plans import Saving, batches_trained, listing, places, resume, run
+
+from tests.support.plans import Saving, batches_trained, listing, places, resume, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
 
@@ -24,9 +25,9 @@ def test_a_complete_run_is_not_run_again(name, uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize("freeze", [(), ("encoder",)])
-@pytest.mark.parametrize("rules", [{}, LAST_EPOCHS_ONLY])
-def test_more_epochs_than_before_go_on_in_the_finished_phase(freeze, rules, tmp_path):
-    saving = Saving(str(tmp_path), **rules)
+@pytest.mark.parametrize("policies", [{}, LAST_EPOCHS_ONLY])
+def test_more_epochs_than_before_resume_in_the_finished_phase(freeze, policies, tmp_path):
+    saving = Saving(str(tmp_path), **policies)
     run("plain", saving, freeze=freeze, epochs=(2, 2))
     longer = resume("plain", saving, freeze=freeze, epochs=(2, 4))
     assert batches_trained(longer) == 2 * 5
@@ -34,7 +35,7 @@ def test_more_epochs_than_before_go_on_in_the_finished_phase(freeze, rules, tmp_
     assert longer.results.status == "complete"
 
 
-def test_more_epochs_can_be_asked_for_again_and_again(tmp_path):
+def test_more_epochs_can_be_requested_again_and_again(tmp_path):
     run("plain", Saving(str(tmp_path)), epochs=(1, 1))
     for epochs in (2, 3):
         longer = resume("plain", Saving(str(tmp_path)), epochs=(1, epochs))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from nursery import Kill
-from plans import Saving, build, crash, resume, run
 
 import holdfast
 from holdfast import Callback
 from holdfast.errors import RunActiveError
+from tests.support.nursery import Kill
+from tests.support.plans import Saving, build, crash, resume, run
 
 
 class Meanwhile(Callback):

@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from plans import Saving, crash, listing, resume
 
 import holdfast
-import small_runs
 from holdfast import Write
 from holdfast.errors import CheckpointDamagedError, DamagedError
+from tests.support import small_runs
+from tests.support.plans import Saving, crash, listing, resume
 
 CRASH_AT = 60  # of 66 hooks of the plan: within the last epoch of the second phase
 
@@ -45,7 +45,7 @@ def pack_and_unpack(old: Path, new: Path) -> None:
 
 
 @pytest.mark.parametrize("bring", [move, copy_files, copy_sharing, pack_and_unpack])
-def test_a_directory_that_was_moved_or_copied_goes_on(bring, crashed, uninterrupted, tmp_path):
+def test_a_directory_that_was_moved_or_copied_resumes(bring, crashed, uninterrupted, tmp_path):
     shutil.copytree(crashed, tmp_path / "old")
     newest = listing(crashed)[-1]
     (tmp_path / "other").mkdir()
@@ -67,11 +67,11 @@ def test_a_directory_may_be_named_relative_to_where_the_script_runs(
 def test_a_script_may_go_to_another_directory_while_it_trains(background, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    rule = small_runs.on_disk(
+    policy = small_runs.on_disk(
         "batch_end", write=Write(durability="process", background=background), max_to_keep=2
     )
     leave = small_runs.At("batch_end", 0, 1, do=lambda context: os.chdir(tmp_path / "elsewhere"))
-    phase = small_runs.train(checkpointing=rule, callbacks=[leave])
+    phase = small_runs.train(checkpointing=policy, callbacks=[leave])
     small_runs.experiment("runs", phase).run(progress=False)
     assert [*(tmp_path / "elsewhere").iterdir()] == []
     assert [listed.record.name for listed in holdfast.scan(tmp_path / "runs")] == [
@@ -90,7 +90,7 @@ def test_an_experiment_in_a_directory_below_is_not_the_newest_of_this_one(crashe
     assert resumed.state_digest() == uninterrupted("plain").digest
 
 
-def test_a_new_experiment_begins_anew_above_others(crashed, tmp_path):
+def test_a_new_experiment_begins_from_scratch_above_others(crashed, tmp_path):
     shutil.copytree(crashed, tmp_path / "sweep" / "one")
     assert resume("plain", Saving(str(tmp_path / "sweep"))).last_resume is None
 
@@ -167,7 +167,7 @@ def damage_newest(directory: Path, damage, number: int = 1) -> list[Path]:
 
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_past_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
+def test_past_a_damaged_checkpoint_the_run_resumes_from_the_one_before(
     damage, overwrite, crashed, uninterrupted, tmp_path, caplog
 ):
     directory = tmp_path / "run"
@@ -175,8 +175,8 @@ def test_past_a_damaged_checkpoint_the_run_goes_on_from_the_one_before(
     names = [each[0] for each in listing(directory)]
     bundles = damage_newest(directory, damage, 2)
     with caplog.at_level(logging.WARNING, "holdfast"):
-        rules = {"training": {"overwrite": overwrite}, "experiment": {"overwrite": overwrite}}
-        resumed = resume("plain", Saving(str(directory), **rules))
+        policies = {"training": {"overwrite": overwrite}, "experiment": {"overwrite": overwrite}}
+        resumed = resume("plain", Saving(str(directory), **policies))
     assert resumed.last_resume.record.name == names[-3]
     assert resumed.state_digest() == uninterrupted("plain").digest
     for bundle in bundles:
@@ -201,7 +201,7 @@ def test_if_all_are_damaged_the_run_says_so_and_does_not_start_again(damage, cra
     ]
 
 
-def test_a_damaged_checkpoint_that_was_asked_for_is_not_replaced_by_another(crashed, tmp_path):
+def test_a_damaged_checkpoint_that_was_requested_is_not_replaced_by_another(crashed, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(crashed, directory)
     (bundle,) = damage_newest(directory, flip_a_bit_of_the_arrays)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from plans import CE, Crashed, Saving, build, crash, listing, places, resume, rows, run, watch
 
 from holdfast import Callback, EvalPhase, Experiment, rng, state
 from holdfast.errors import PlanMismatchError, StateMismatchError, UsageError
+from tests.support.plans import CE, Crashed, Saving, build, crash, listing, places, resume, rows, run, watch
 
 IN_SECOND_PHASE = 60  # of the hooks of `plain`: in epoch 2 of the second phase
 
@@ -100,7 +100,7 @@ def test_more_epochs_of_a_half_done_phase_are_no_other_plan(crashed, tmp_path):
     assert longer.state_digest() == run("plain", epochs=(2, 5)).state_digest()
 
 
-def test_without_a_directory_there_is_nothing_to_go_on_from():
+def test_without_a_directory_there_is_nothing_to_resume_from():
     with pytest.raises(UsageError, match="no directory to resume from"):
         build("plain").run(resume=True, progress=False)
 
@@ -112,7 +112,7 @@ def test_without_a_checkpoint_the_run_begins(tmp_path, uninterrupted):
     assert begun.state_digest() == uninterrupted("plain").digest
 
 
-def test_a_run_that_failed_goes_on_in_the_same_process_with_the_same_objects(uninterrupted, tmp_path):
+def test_a_run_that_failed_resumes_in_the_same_process_with_the_same_objects(uninterrupted, tmp_path):
     """Gradients of the accumulation that it died in are still on the models then."""
     begun = build("accumulated", Saving(str(tmp_path), training={"save_on": "epoch_end"}))
     watch(begun).crash_at = 22

@@ -83,9 +83,9 @@ def test_a_live_dict_of_any_kind_takes_a_saved_one_of_any_kind_and_keeps_its_own
 
 def test_memory_mode_gives_a_module_state_as_the_ordered_dict_it_was():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    rule = Checkpointing(mode="memory", save_on="epoch_end")
-    rule.record_memory(0, capture({"model": model.state_dict(), "epoch": 3}))
-    state = rule.get_state(0)
+    policy = Checkpointing(mode="memory", save_on="epoch_end")
+    policy.record_memory(0, capture({"model": model.state_dict(), "epoch": 3}))
+    state = policy.get_state(0)
     assert type(state["model"]) is OrderedDict
     assert state["model"]._metadata == model.state_dict()._metadata
     fresh = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
@@ -93,7 +93,7 @@ def test_memory_mode_gives_a_module_state_as_the_ordered_dict_it_was():
     assert torch.equal(fresh[0].weight, model[0].weight)
 
 
-def test_a_scheduler_that_counts_its_milestones_goes_on():
+def test_a_scheduler_that_counts_its_milestones_resumes():
     def built() -> Any:
         optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 2, 5])

@@ -108,9 +108,9 @@ def test_what_differs_in_kind_as_data_has_another_digest():
 
 def test_two_runs_whose_classes_are_elsewhere_are_not_unlike(tmp_path):
     def run(where: str) -> tuple[str, holdfast.bundle.Listed]:
-        rule = Checkpointing(mode="disk", save_on="phase_end")
+        policy = Checkpointing(mode="disk", save_on="phase_end")
         with Run(
-            tmp_path / where, {"model": defined_in(where, "Net", "stateful")}, checkpointing=rule
+            tmp_path / where, {"model": defined_in(where, "Net", "stateful")}, checkpointing=policy
         ) as run:
             for _ in run.epochs(1):
                 pass

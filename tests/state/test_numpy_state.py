@@ -140,7 +140,7 @@ def numpy_generators() -> list[Any]:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_a_numpy_generator_goes_on_with_the_same_draws(index):
+def test_a_numpy_generator_resumes_with_the_same_draws(index):
     generator, fresh = numpy_generators()[index], numpy_generators()[index]
     draw = getattr(generator, "integers", None) or generator.randint
     generator.standard_normal(3)
@@ -157,7 +157,7 @@ def test_a_generator_of_another_algorithm_is_a_problem():
         restore(capture({"rng": np.random.default_rng(0)}), {"rng": np.random.Generator(np.random.Philox(0))})
 
 
-def test_a_python_generator_goes_on_with_the_same_draws():
+def test_a_python_generator_resumes_with_the_same_draws():
     generator, fresh = random.Random(1), random.Random(2)
     generator.gauss(0, 1)  # the second of the pair is waiting
     snapshot = capture({"rng": generator})

@@ -9,7 +9,7 @@ from torch import nn
 import holdfast
 from holdfast import ModelGraph, ModelNode, state
 from holdfast.errors import StateMismatchError, UsageError
-from small_runs import digest_of, experiment, graph, on_disk, train, weights
+from tests.support.small_runs import digest_of, experiment, graph, on_disk, train, weights
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from sklearn import (
 )
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import make_pipeline
-from sklearn_cases import ESTIMATORS, Centred, X, Y, answers, fitted, through_a_bundle
 
 from holdfast.state import capture, digest, restore
+from tests.support.sklearn_cases import ESTIMATORS, Centred, X, Y, answers, fitted, through_a_bundle
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -102,9 +102,9 @@ CONTINUED: dict[str, tuple[Callable[[], Any], Callable[[Any, range], Any]]] = {
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("case", CONTINUED)
-def test_a_restored_estimator_goes_on_learning_like_one_that_was_never_interrupted(case):
+def test_a_restored_estimator_continues_learning_like_one_that_was_never_interrupted(case):
     build, learn = CONTINUED[case]
-    whole = learn(build(), range(4))
+    complete = learn(build(), range(4))
     interrupted = learn(build(), range(2))
     fresh = build()
     fresh.set_params(
@@ -116,8 +116,8 @@ def test_a_restored_estimator_goes_on_learning_like_one_that_was_never_interrupt
     )
     restore(through_a_bundle({"model": interrupted}), {"model": fresh})
     learn(fresh, range(2, 4))
-    assert digest(capture(fresh)) == digest(capture(whole))
-    for name, told in answers(whole, X).items():
+    assert digest(capture(fresh)) == digest(capture(complete))
+    for name, told in answers(complete, X).items():
         np.testing.assert_array_equal(answers(fresh, X)[name], told, strict=True)
 
 
@@ -198,8 +198,8 @@ def test_how_far_a_warm_start_had_come_is_part_of_what_was_saved():
     saved = ensemble.GradientBoostingClassifier(n_estimators=2, warm_start=True, random_state=0).fit(X, Y)
     restore(capture({"m": saved}), {"m": live})
     assert live.n_estimators == 2
-    whole = ensemble.GradientBoostingClassifier(n_estimators=4, random_state=0).fit(X, Y)
-    assert (live.set_params(n_estimators=4).fit(X, Y).predict_proba(X) == whole.predict_proba(X)).all()
+    complete = ensemble.GradientBoostingClassifier(n_estimators=4, random_state=0).fit(X, Y)
+    assert (live.set_params(n_estimators=4).fit(X, Y).predict_proba(X) == complete.predict_proba(X)).all()
 
 
 def test_an_estimator_that_was_fitted_already_becomes_exactly_what_was_saved():

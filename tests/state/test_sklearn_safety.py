@@ -21,11 +21,11 @@ from sklearn import (
 )
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
-from sklearn_cases import ESTIMATORS, Centred, X, Y, fitted, through_a_bundle
 
 from holdfast.errors import RestoreIncompleteError, StateMismatchError, UnsupportedStateError
 from holdfast.records import Node, Object
 from holdfast.state import capture, digest, restore
+from tests.support.sklearn_cases import ESTIMATORS, Centred, X, Y, fitted, through_a_bundle
 
 MISFITS: dict[str, tuple[BaseEstimator, BaseEstimator, str]] = {
     "another class": (svm.SVC(), svm.NuSVC(), "m: a sklearn.svm.SVC was saved, the live object is a"),

@@ -252,7 +252,7 @@ def test_training_modes_and_frozen_parameters_are_put_back():
     assert [parameter.requires_grad for parameter in other.parameters()] == [False, False, *[True] * 4]
 
 
-def test_a_torch_generator_goes_on_with_the_same_draws():
+def test_a_torch_generator_resumes_with_the_same_draws():
     generator, fresh = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
     torch.randn(3, generator=generator)
     snapshot = capture({"rng": generator})

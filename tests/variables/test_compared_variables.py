@@ -6,7 +6,7 @@ from pathlib import Path
 
 import holdfast
 from holdfast.compare import unlike
-from interrupted import begin
+from tests.support.interrupted import begin
 
 
 def trained(directory: Path, *, weight: float, noted: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interrupted import begin, both_ways, stop_after
+from tests.support.interrupted import begin, both_ways, stop_after
 
 
 @pytest.mark.parametrize("first", [0, 1, 10])

@@ -13,7 +13,7 @@ import pytest
 
 import holdfast
 from holdfast import Run
-from interrupted import Interrupted, begin, both_ways, every_batch, stop_after
+from tests.support.interrupted import Interrupted, begin, both_ways, every_batch, stop_after
 
 
 def test_plain_variables_of_a_function(tmp_path: Path):

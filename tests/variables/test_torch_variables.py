@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import holdfast
-from interrupted import begin, both_ways, stop_after
+from tests.support.interrupted import begin, both_ways, stop_after
 
 torch = pytest.importorskip("torch")
 

@@ -15,7 +15,7 @@ import pytest
 import holdfast
 from holdfast.errors import UsageError
 from holdfast.variables import _guard, _marks, _watch
-from interrupted import Interrupted, begin, stop_after
+from tests.support.interrupted import Interrupted, begin, stop_after
 
 
 def interrupted_and_resumed(train: Any) -> holdfast.ResumeReport:

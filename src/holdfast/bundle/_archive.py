@@ -6,9 +6,8 @@ the copy is verified like its original. A few pieces at a time are in memory.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -16,15 +15,16 @@ import numpy as np
 from blake3 import blake3
 
 from ..errors import UsageError
-from ..records import Bytes, CheckpointRecord, FileEntry, Leaf, leaves
+from ..records import CheckpointRecord, FileEntry, Leaf, leaves
 from ..storage import Directory, Storage
+from ._ahead import in_order
 from ._commit import commit
 from ._format.codec import PLANES_ZSTD, compress, max_stored_bytes, num_planes
 from ._format.names import pack_file, tree_file
 from ._format.pack import PackWriter, in_pack_order
 from ._format.pieces import Cut, Piece, cuts
 from ._format.tree import StoredTree, encode_tree
-from ._read import Bundle
+from ._read import Bundle, StoredPiece
 from ._write import write_file
 
 _THREADS = 2
@@ -61,14 +61,10 @@ class _Copying:
         shrunk = {leaf.path for leaf in state if self.compressed and _shrinks(opened, leaf)}
         placed: dict[str, list[Piece]] = {leaf.path: [] for leaf in state}
         packs = []
-        for number, group in enumerate(
-            (
-                [leaf for leaf in state if leaf.path not in shrunk],
-                [leaf for leaf in state if leaf.path in shrunk],
-            )
-        ):
+        for is_compressed in (False, True):
+            group = [leaf for leaf in state if (leaf.path in shrunk) == is_compressed]
             if any(leaf.size_bytes for leaf in group):
-                pack = _Pack(opened, directory, pack_file(id, number), is_compressed=number == 1)
+                pack = _Pack(opened, directory, pack_file(id, int(is_compressed)), is_compressed)
                 packs.append(pack.write(group, placed))
         links = {pack.name: 0 for pack in packs}
         stored = StoredTree(opened.tree, placed, links, dict.fromkeys(sorted(shrunk), PLANES_ZSTD))
@@ -100,13 +96,13 @@ class _Pack:
     def write(self, group: Sequence[Leaf], placed: dict[str, list[Piece]]) -> FileEntry:
         """Write the pack of these leaves, each distinct piece once, and enter in `placed` where pieces are."""
         known: dict[tuple[str, int], Piece] = {}
-        new: list[tuple[Cut, Piece]] = []
+        new: list[tuple[Cut, StoredPiece]] = []
         for leaf in group:
-            for cut, piece in zip(cuts(leaf), self.opened.stored.pieces[leaf.path], strict=True):
+            for cut, piece in zip(cuts(leaf), self.opened.pieces(leaf), strict=True):
                 # One frame serves two arrays only if their bytes are taken apart alike.
-                same = (piece.blake3, num_planes(leaf.dtype) if self.is_compressed else 1)
+                same = (piece.digest, num_planes(leaf.dtype) if self.is_compressed else 1)
                 if same not in known:
-                    known[same] = msgspec.structs.replace(piece, file=self.name, key=cut.key)
+                    known[same] = msgspec.structs.replace(piece.place, file=self.name, key=cut.key)
                     new.append((cut, piece))
                 placed[leaf.path].append(known[same])
         pieces = dict(new)
@@ -123,36 +119,26 @@ class _Pack:
             file.close()
         return FileEntry(self.name, size, blake3(header).hexdigest())
 
-    def _read(self, order: Sequence[Cut], pieces: dict[Cut, Piece]) -> Iterator[tuple[Cut, memoryview]]:
+    def _read(self, order: Sequence[Cut], pieces: dict[Cut, StoredPiece]) -> Iterator[tuple[Cut, memoryview]]:
         """What is to be written, in order; threads read and compress a few pieces ahead."""
 
-        def prepare(cut: Cut) -> memoryview:
-            data = self.opened.piece_bytes(cut.leaf, cut.size, pieces[cut])
-            return memoryview(compress(data, cut.leaf.dtype)) if self.is_compressed else data.data
+        def prepare(cut: Cut) -> tuple[Cut, memoryview]:
+            data = self.opened.piece_bytes(cut.leaf, pieces[cut])
+            return cut, memoryview(compress(data, cut.leaf.dtype)) if self.is_compressed else data.data
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            ahead: deque[tuple[Cut, Future[memoryview]]] = deque()
             try:
-                for cut in order:
-                    ahead.append((cut, pool.submit(prepare, cut)))
-                    if len(ahead) == _AHEAD:
-                        first, data = ahead.popleft()
-                        yield first, data.result()
-                while ahead:
-                    first, data = ahead.popleft()
-                    yield first, data.result()
+                yield from in_order((pool.submit(prepare, cut).result for cut in order), _AHEAD)
             finally:
-                for _, job in ahead:
-                    job.cancel()
+                pool.shutdown(cancel_futures=True)
 
 
 def _shrinks(opened: Bundle, leaf: Leaf) -> bool:
     """Whether the first piece does: the others will be like it."""
     if leaf.size_bytes < _MIN_BYTES:
         return False
-    cut = next(cuts(leaf))
-    data: Bytes = opened.piece_bytes(leaf, cut.size, opened.stored.pieces[leaf.path][0])
-    return len(compress(data, leaf.dtype)) <= _WORTHWHILE * cut.size
+    data = opened.piece_bytes(leaf, opened.pieces(leaf)[0])
+    return len(compress(data, leaf.dtype)) <= _WORTHWHILE * data.nbytes
 
 
 def _frame(cut: Cut, size: int) -> Cut:

@@ -35,6 +35,7 @@ from ..errors import (
 )
 from ..records import CheckpointRecord
 from ..storage import Directory, Storage
+from ._folders import make_directories, parent
 from ._format.names import (
     OWNER,
     RECORD,
@@ -48,8 +49,8 @@ from ._format.names import (
 )
 from ._format.record import encode_record
 from ._leftovers import sweep_bundle
+from ._open import read_record
 from ._pin import is_pinned_inside
-from ._read import read_record
 from ._write import write_file
 
 logger = logging.getLogger("holdfast")
@@ -92,34 +93,6 @@ def commit(
     except OSError as err:
         raise SaveError(place, _reason(err)) from err
     raise SaveError(place, "other processes kept replacing it")
-
-
-def make_directories(disk: Storage, path: str) -> list[str]:
-    """Create `path` and its missing parents; returns the parents whose entries are not yet durable."""
-    missing = []
-    while True:
-        try:
-            disk.mkdir(path)
-        except FileExistsError:
-            break
-        except FileNotFoundError:
-            missing.append(path)
-            if parent(path) == path:
-                raise  # the working directory itself is gone
-            path = parent(path)
-        else:
-            missing.append(path)
-            break
-    parents = [parent(each) for each in reversed(missing)]
-    for each in reversed(missing[:-1]):
-        with contextlib.suppress(FileExistsError):
-            disk.mkdir(each)
-    return parents
-
-
-def parent(path: str) -> str:
-    above, _, _ = path.rstrip("/").rpartition("/")
-    return above or ("/" if path.startswith("/") else ".")
 
 
 def _commit_new(

@@ -18,11 +18,11 @@ from ..errors import (
     SaveError,
 )
 from ..storage import Storage
-from ._commit import parent
+from ._folders import parent
 from ._format.names import RECORD, SUFFIX, aside_path, new_id, trash_path
 from ._leftovers import empty_trash, is_ours, put_back, put_pinned_back, record_in, sync_removal
+from ._open import read_record
 from ._pin import is_pinned
-from ._read import read_record
 
 logger = logging.getLogger("holdfast")
 

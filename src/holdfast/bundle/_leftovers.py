@@ -25,8 +25,8 @@ from ._format.names import (
     pinned_name,
     trash_path,
 )
+from ._open import read_record
 from ._pin import is_pinned
-from ._read import read_record
 
 logger = logging.getLogger("holdfast")
 

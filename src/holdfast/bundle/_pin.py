@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator
 from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
 from ..storage import Directory, Storage
 from ._format.names import PINNED
-from ._read import is_at, read_record
+from ._open import is_at, read_record
 
 
 def pin(disk: Storage, path: str) -> bool:

@@ -7,37 +7,31 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import cycle
 from threading import local
+from typing import NamedTuple
 
 import numpy as np
 from blake3 import blake3
 
 from .. import collector
+from ..dtypes import item_size
 from ..errors import (
     CheckpointDamagedError,
-    CheckpointNotFoundError,
-    CheckpointReplacedError,
-    HoldfastError,
     PieceDamagedError,
 )
-from ..records import Bytes, CheckpointRecord, Leaf, Node, leaves
-from ..storage import Directory, ReadFile, Storage
+from ..records import Bytes, Leaf, Node, leaves
+from ..storage import Storage
+from ._ahead import in_order
 from ._format.codec import max_stored_bytes
-from ._format.names import RECORD
 from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
-from ._format.record import MAX_RECORD_BYTES, decode_record
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
+from ._open import open_files, read_bounded
 from ._packs import Packs, Run
 
-_OPEN_ATTEMPTS = 5
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
 _BATCH_BYTES = 1 << 20  # what a thread reads at a time, at least
@@ -45,40 +39,17 @@ _SCRATCH_BYTES = 32 << 20  # for all pieces that are read ahead for one consumer
 _CHECKED_BYTES = 512 << 10  # a part of a piece that stays in the cache while it is read and digested
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPiece:
-    """One piece of a leaf: bytes `start` to `start + size`. Equal BLAKE3 digests mean equal bytes."""
+class StoredPiece(NamedTuple):
+    """One piece of a leaf: bytes `start` to `start + size`, and where they are stored."""
 
     start: int
     size: int
-    digest: str
     place: Piece
 
-
-def read_record(directory: Directory, place: str) -> CheckpointRecord:
-    """The record of the bundle `place`, which is open as `directory`.
-
-    Raises:
-        FileNotFoundError: there is none.
-        CheckpointDamagedError, FormatVersionError: it cannot be trusted, or is too new.
-    """
-    try:
-        file = directory.open(RECORD)
-    except FileNotFoundError:
-        raise
-    except OSError as err:
-        raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
-    with closing(file):
-        return decode_record(bytes(_read_bounded(file, MAX_RECORD_BYTES, place, "record")), place)
-
-
-def is_at(disk: Storage, path: str, inside: Directory) -> bool:
-    """Whether `path` is the directory that we have open; False, too, where it cannot be opened."""
-    try:
-        with disk.open_directory(path) as now:
-            return now.identity == inside.identity
-    except OSError:
-        return False
+    @property
+    def digest(self) -> str:
+        """BLAKE3: if it is equal, so are the bytes."""
+        return self.place.blake3
 
 
 class Bundle:
@@ -93,57 +64,8 @@ class Bundle:
 
     def __init__(self, disk: Storage, path: str, *, expected_id: str | None = None) -> None:
         self.path = path
-        self._files: dict[str, ReadFile] = {}
-        self.record = self._open(disk, expected_id)
+        self.record, self._files = open_files(disk, path, expected_id)
         self._packs = Packs(path, self._files, self.record)
-
-    def _open(self, disk: Storage, expected_id: str | None) -> CheckpointRecord:
-        lacking = ""
-        for attempt in range(_OPEN_ATTEMPTS):
-            if attempt:
-                time.sleep(0.001 * attempt)  # an overwrite is removing the files that the record named
-            try:
-                with disk.open_directory(self.path) as directory:
-                    record = read_record(directory, self.path)
-                    if expected_id not in (None, record.id):
-                        raise CheckpointReplacedError(self.path, str(expected_id), record.id)
-                    missing = self._open_files(directory, record)
-            except NotADirectoryError:
-                raise CheckpointNotFoundError(
-                    self.path, "this is not the directory of a checkpoint"
-                ) from None
-            except FileNotFoundError:
-                lacking = ""  # it is being deleted, or was deleted
-                continue
-            except ValueError:  # NUL in the path
-                raise CheckpointNotFoundError(self.path, "this is not a path") from None
-            except HoldfastError:
-                raise
-            except OSError as err:
-                raise CheckpointDamagedError(self.path, f"it cannot be opened ({err.strerror})") from err
-            if missing is None:
-                return record
-            lacking = missing
-        if lacking:
-            raise CheckpointDamagedError(self.path, f"{lacking} is missing")
-        raise CheckpointNotFoundError(self.path)
-
-    def _open_files(self, directory: Directory, record: CheckpointRecord) -> str | None:
-        """Open all files of `record`; returns the name of one that is not there."""
-        self.close()
-        for entry in (record.tree, *record.packs):
-            try:
-                file = self._files[entry.name] = directory.open(entry.name)
-            except FileNotFoundError:
-                return entry.name
-            except OSError as err:
-                raise CheckpointDamagedError(
-                    self.path, f"{entry.name} cannot be opened ({err.strerror})"
-                ) from err
-            if file.size != entry.size:
-                what = f"{entry.name} has {file.size} bytes instead of {entry.size}"
-                raise CheckpointDamagedError(self.path, what)
-        return None
 
     @property
     def tree(self) -> Node:
@@ -154,7 +76,7 @@ class Bundle:
     def stored(self) -> StoredTree:
         """The tree with the places of its pieces, checked against the record's digest."""
         entry = self.record.tree
-        data = _read_bounded(self._packs.file(entry.name), MAX_TREE_BYTES, self.path, "state tree")
+        data = read_bounded(self._packs.file(entry.name), MAX_TREE_BYTES, self.path, "state tree")
         if blake3(data).hexdigest() != entry.digest:
             raise CheckpointDamagedError(
                 self.path, f"its state tree {entry.name} has another digest than recorded"
@@ -186,9 +108,9 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        pieces, codec = self.stored.pieces[leaf.path], self.stored.codecs.get(leaf.path)
+        pieces = self.pieces(leaf)
         if len(pieces) == 1:  # as in thousands of small leaves: skip the machinery
-            self._packs.read(leaf, pieces[0], out.data, codec)
+            self.read_piece(leaf, pieces[0], out.data)
         else:
             self.read_all([(leaf, out)])
 
@@ -209,23 +131,23 @@ class Bundle:
 
     def _batches(
         self, wanted: Sequence[tuple[Leaf, Bytes]]
-    ) -> Iterator[list[tuple[Leaf, Piece, memoryview]]]:
+    ) -> Iterator[list[tuple[Leaf, StoredPiece, memoryview]]]:
         """All pieces, in runs large enough for a thread."""
-        batch: list[tuple[Leaf, Piece, memoryview]] = []
+        batch: list[tuple[Leaf, StoredPiece, memoryview]] = []
         batch_bytes = 0
         for leaf, out in wanted:
-            for start, size, piece in self._pieces(leaf):
-                batch.append((leaf, piece, out.data[start : start + size]))
-                batch_bytes += size
+            for piece in self.pieces(leaf):
+                batch.append((leaf, piece, out.data[piece.start : piece.start + piece.size]))
+                batch_bytes += piece.size
                 if batch_bytes >= _BATCH_BYTES:
                     yield batch
                     batch, batch_bytes = [], 0
         if batch:
             yield batch
 
-    def _read_batch(self, batch: Sequence[tuple[Leaf, Piece, memoryview]]) -> None:
+    def _read_batch(self, batch: Sequence[tuple[Leaf, StoredPiece, memoryview]]) -> None:
         for leaf, piece, out in batch:
-            self._packs.read(leaf, piece, out, self.stored.codecs.get(leaf.path))
+            self.read_piece(leaf, piece, out)
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
         """The leaf's bytes piece by piece, checked; threads read a few pieces ahead, in kept memory.
@@ -233,35 +155,31 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; those before were handed out.
         """
-        pieces, codec = [*self._pieces(leaf)], self.stored.codecs.get(leaf.path)
-        largest = max((size for _, size, _ in pieces), default=0)
+        pieces = self.pieces(leaf)
+        largest = max((piece.size for piece in pieces), default=0)
         ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
         scratch = cycle([np.empty(largest, np.uint8) for _ in range(ahead)])
-        under_way: deque[tuple[int, Bytes, Future[None]]] = deque()
 
-        def oldest() -> tuple[int, Bytes]:
-            start, data, reading = under_way.popleft()
-            reading.result()
-            return start, data
+        def read(piece: StoredPiece, data: Bytes) -> tuple[int, Bytes]:
+            self.read_piece(leaf, piece, data.data)
+            return piece.start, data
 
-        for start, size, piece in pieces:
-            if len(under_way) == ahead:
-                yield oldest()  # its memory is the next in turn
-            data = next(scratch)[:size]
-            reading = self._pool.submit(self._packs.read, leaf, piece, data.data, codec)
-            under_way.append((start, data, reading))
-        while under_way:
-            yield oldest()
+        begun = (self._pool.submit(read, piece, next(scratch)[: piece.size]).result for piece in pieces)
+        yield from in_order(begun, ahead)  # the memory of the one in use is the next in turn
 
-    def piece_bytes(self, leaf: Leaf, size: int, piece: Piece) -> Bytes:
+    def piece_bytes(self, leaf: Leaf, piece: StoredPiece) -> Bytes:
         """One piece of a leaf, checked, in memory of its own.
 
         Raises:
             PieceDamagedError: its bytes are not what was saved.
         """
-        data = np.empty(size, np.uint8)
-        self._packs.read(leaf, piece, data.data, self.stored.codecs.get(leaf.path))
+        data = np.empty(piece.size, np.uint8)
+        self.read_piece(leaf, piece, data.data)
         return data
+
+    def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
+        """As `piece_bytes`, into `out`, which may hold some bytes of a damaged piece."""
+        self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
 
     def view(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, checked, as read-only memory that stays valid after the bundle is closed.
@@ -272,8 +190,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved.
         """
-        run = self._run(leaf)
-        if run is not None:
+        if run := self._run(leaf):
             # Checked by reading, not through the map: a disk that fails is then an error, not a signal.
             self.check([leaf])
             with contextlib.suppress(OSError):
@@ -283,26 +200,30 @@ class Bundle:
         data.flags.writeable = False
         return data
 
+    def in_c_order(self, leaf: Leaf) -> Bytes:
+        """The leaf's bytes, checked, its items in C order whichever order they were saved in."""
+        raw = np.empty(leaf.size_bytes, np.uint8)
+        self.read_into(leaf, raw)
+        if leaf.order == "C":
+            return raw
+        items = raw.reshape(*leaf.shape[::-1], item_size(leaf.dtype))
+        return np.ascontiguousarray(np.moveaxis(items, -1, 0).T).reshape(-1)
+
     def can_map(self, leaf: Leaf) -> bool:
         """Whether `view` makes no copy of the leaf, if the disk can map at all."""
         return self._run(leaf) is not None
 
     def _run(self, leaf: Leaf) -> Run | None:
-        return (
-            None if leaf.path in self.stored.codecs else self._packs.run(leaf, self.stored.pieces[leaf.path])
-        )
+        is_compressed = leaf.path in self.stored.codecs
+        return None if is_compressed else self._packs.run(leaf, self.stored.pieces[leaf.path])
 
     def pieces(self, leaf: Leaf) -> list[StoredPiece]:
         """The leaf's bytes in order, for callers that want one piece in memory at a time."""
-        return [StoredPiece(start, size, piece.blake3, piece) for start, size, piece in self._pieces(leaf)]
-
-    def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
-        """Fill `out` (`piece.size` bytes) with a piece of the leaf, checked.
-
-        Raises:
-            PieceDamagedError: its bytes are not what was saved.
-        """
-        self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
+        found, start = [], 0
+        for size, place in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
+            found.append(StoredPiece(start, size, place))
+            start += size
+        return found
 
     def check(self, wanted: Sequence[Leaf]) -> None:
         """Read and check every byte of these leaves."""
@@ -318,7 +239,7 @@ class Bundle:
         size_bytes = 0
         for leaf in leaves(self.tree) if wanted is None else wanted:
             codec = self.stored.codecs.get(leaf.path)
-            for _, size, piece in self._pieces(leaf):
+            for _, size, piece in self.pieces(leaf):
                 same = jobs.setdefault((piece.file, piece.key, codec), [])
                 size_bytes += 0 if same else size
                 same.append((leaf, size, piece))
@@ -332,13 +253,6 @@ class Bundle:
         run = self._pool.map if size_bytes >= _THREADED_BYTES else map
         for found in run(check, (codec for _, _, codec in jobs), jobs.values()):
             yield from found
-
-    def _pieces(self, leaf: Leaf) -> Iterator[tuple[int, int, Piece]]:
-        """The offset of each piece in the leaf, its size, and where it is stored."""
-        start = 0
-        for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
-            yield start, size, piece
-            start += size
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -358,14 +272,3 @@ class Bundle:
 
     def __exit__(self, *details: object) -> None:
         self.close()
-
-
-def _read_bounded(file: ReadFile, limit: int, place: str, what: str) -> bytearray:
-    if file.size > limit:
-        raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
-    data = bytearray(file.size)
-    try:
-        file.read_into(0, memoryview(data))
-    except (EOFError, OSError) as err:
-        raise CheckpointDamagedError(place, f"its {what} cannot be read ({err})") from err
-    return data

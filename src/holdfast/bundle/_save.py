@@ -3,57 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from ..errors import UsageError
 from ..records import CheckpointRecord, Snapshot
 from ..storage import Directory, Storage
 from ._commit import commit
-from ._finite import Watched, nonfinite_details, watch_none
+from ._finite import Watched, watch_none
 from ._format.names import bundle_path
 from ._sharing import Sharing
 from ._write import FileWriter, Written
-
-
-@dataclass(slots=True)
-class _Filling:
-    """The `Fill` of one save: writes the files, keeps what the last attempt wrote."""
-
-    disk: Storage
-    snapshot: Snapshot
-    sharing: Sharing
-    draft: CheckpointRecord
-    now_s: float
-    finish: Callable[[CheckpointRecord], CheckpointRecord] | None
-    is_watched: Watched
-    written: Written | None = None
-
-    def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
-        durable = self.draft.durability == "full"
-        files = FileWriter(
-            self.disk,
-            directory,
-            id,
-            durable=durable,
-            rename_links=rename_links,
-            now_s=self.now_s,
-            is_watched=self.is_watched,
-        )
-        try:
-            written = self.written = files.write(self.snapshot, self.sharing, self.draft.seq)
-        except ValueError as err:
-            raise UsageError(f"checkpoint {self.draft.name!r} cannot be saved: {err}") from err
-        record = replace(
-            self.draft,
-            id=id,
-            tree=written.tree,
-            packs=written.packs,
-            bytes_captured=written.bytes_captured,
-            bytes_written=written.bytes_written,
-            bytes_shared=written.bytes_shared,
-            details={**self.draft.details, **nonfinite_details(written.nonfinite)},
-        )
-        return record if self.finish is None else self.finish(record)
 
 
 def save(
@@ -72,17 +30,31 @@ def save(
 
     `now_s`: seconds, by the clock that `sharing` uses; if it stands still nothing grows old,
     and no pack is read again before it is linked. `finish`: adds what is known only when the record is written.
-    `is_watched`: which floating arrays should be finite; the others are named in the record's details as `health`. Arrays
-    whose bytes are only linked are checked like all others.
+    `is_watched`: which floating arrays should be finite; those that are not are named in the record's details as `health`.
+    Arrays whose bytes are only linked are checked like all others.
 
     Raises: as `commit`; UsageError if the state's structure is too deep or too large.
     """
-    fill = _Filling(disk, snapshot, sharing, draft, now_s, finish, is_watched)
-    record = commit(
-        disk, directory, draft.name, fill, overwrite=overwrite, durable=draft.durability == "full"
-    )
-    assert fill.written is not None
+    written: Written | None = None  # by the last attempt
+
+    def fill(directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
+        nonlocal written
+        files = FileWriter(
+            *(disk, directory, id, draft, sharing),
+            rename_links=rename_links,
+            now_s=now_s,
+            is_watched=is_watched,
+        )
+        try:
+            written = files.write(snapshot)
+        except ValueError as err:
+            raise UsageError(f"checkpoint {draft.name!r} cannot be saved: {err}") from err
+        return written.record if finish is None else finish(written.record)
+
+    durable = draft.durability == "full"
+    record = commit(disk, directory, draft.name, fill, overwrite=overwrite, durable=durable)
+    assert written is not None
     place = bundle_path(directory, draft.name)
     sharing.forget(place)
-    sharing.learn(place, record, fill.written.stored, now_s=now_s, proven_s=fill.written.proven_s)
+    sharing.learn(place, record, written.stored, now_s=now_s, proven_s=written.proven_s)
     return record

@@ -9,7 +9,7 @@ from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import CheckpointRecord
 from ..storage import Storage
 from ._format.names import SUFFIX
-from ._read import is_at, read_record
+from ._open import is_at, read_record
 
 _LOOKS = 5  # one fails only if a bundle of this name was deleted meanwhile
 

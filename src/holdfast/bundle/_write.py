@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -20,23 +17,19 @@ from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
 from ..errors import SnapshotTornError
-from ..records import FileEntry, Snapshot, leaves
+from ..records import CheckpointRecord, FileEntry, Snapshot, leaves
 from ..storage import Directory, Storage
-from ._finite import Watched, nonfinite_pieces, watch_none
+from ._digest import Ready, digest, piece_bytes
+from ._finite import Watched, nonfinite_details
 from ._format.names import pack_file, tree_file
 from ._format.pack import PackWriter, in_pack_order
 from ._format.pieces import Cut, Piece, cuts
 from ._format.tree import StoredTree, encode_tree
-from ._proof import rot_in
-from ._sharing import Digested, KnownPack, Sharing
+from ._rot import rot_in
+from ._sharing import Digested, Known, KnownPack, Plan, Sharing
 
 logger = logging.getLogger("holdfast")
 
-_THREADS = max(2, min(8, os.cpu_count() or 1))
-_SMALL_BYTES = 64 << 10  # below this, threads cost more than they save
-_BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
-_AHEAD = 4 * _THREADS  # batches digested before the disk needs them
-_FEW = 1  # the same, where their bytes are made for it
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,
                errno.ENOSYS, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ESTALE}  # fmt: skip
@@ -44,23 +37,18 @@ _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCE
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of one checkpoint before its record, and what goes into the record."""
+    """What has been written: the record of it is not on the disk yet."""
 
+    record: CheckpointRecord
     stored: StoredTree
-    tree: FileEntry
-    packs: tuple[FileEntry, ...]
-    bytes_captured: int
-    bytes_written: int
-    bytes_shared: int
-    nonfinite: Mapping[str, tuple[int, int]]  # NaNs and infinities of each leaf that was checked and has any
     proven_s: Mapping[str, float]  # for pieces that were linked, by BLAKE3: when last written or compared
 
 
 class FileWriter:
     """Writes one snapshot's files into one directory, under one id.
 
-    `durable`: sync each file. `rename_links`: packs get names of the new id even when linked, because
-    the old names will be removed with the record that is being replaced. `now_s`, `is_watched`: see `save`.
+    `draft`: the record, but for id, files and bytes. `rename_links`: packs get names of the new id even when
+    linked, because the old names will be removed with the record that is being replaced. `now_s`, `is_watched`: see `save`.
     """
 
     def __init__(
@@ -68,15 +56,17 @@ class FileWriter:
         disk: Storage,
         directory: Directory,
         id: str,
+        draft: CheckpointRecord,
+        sharing: Sharing,
         *,
-        durable: bool,
         rename_links: bool,
-        now_s: float = 0.0,
-        is_watched: Watched = watch_none,
+        now_s: float,
+        is_watched: Watched,
     ) -> None:
         self._disk, self._directory, self._id = disk, directory, id
-        self._is_watched = is_watched
-        self._durable, self._rename_links, self._now_s = durable, rename_links, now_s
+        self._draft, self._sharing = draft, sharing
+        self._durable = draft.durability == "full"
+        self._rename_links, self._now_s, self._is_watched = rename_links, now_s, is_watched
         self._is_live = False
         self._numbers = count()
         self._placed: dict[str, Piece] = {}  # by BLAKE3
@@ -84,8 +74,8 @@ class FileWriter:
         self._links: dict[str, int] = {}
         self._proven_s: dict[str, float] = {}
 
-    def write(self, snapshot: Snapshot, sharing: Sharing, seq: int) -> Written:
-        """Write packs, then the tree. `seq` is the new checkpoint's.
+    def write(self, snapshot: Snapshot) -> Written:
+        """Write packs, then the tree.
 
         Raises:
             OSError: the disk refused something.
@@ -93,7 +83,7 @@ class FileWriter:
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
-        sharing.refresh()
+        self._sharing.refresh()
         self._is_live = snapshot.is_live
         state = [*leaves(snapshot.tree)]
         pieces = {leaf.path: [*cuts(leaf)] for leaf in state}
@@ -101,60 +91,64 @@ class FileWriter:
         digests: dict[Cut, Digested] = {}
         known: list[Digested] = []
         # Closed here, whatever happens: left to the garbage collector, it would wait for its threads in any thread.
-        with closing(self._new_ones(snapshot, order, sharing, digests, known)) as new:
-            size = self._write_group(new, order, sharing, seq)
-        shared = self._link_known(known, sharing, seq)
-        for group in shared.rest:
-            ready = ((piece, _bytes(snapshot, piece.cut)) for piece in group)
-            size += self._write_group(ready, [piece.cut for piece in group], sharing, seq)
-        placed = {path: [self._place(digests[cut]) for cut in those] for path, those in pieces.items()}
+        with closing(self._new_ones(snapshot, order, digests, known)) as new:
+            size = self._write_group(new, order)
+        plan = self._link_known(known)
+        for group in plan.written:
+            ready = ((piece, piece_bytes(snapshot, piece.cut)) for piece in group)
+            size += self._write_group(ready, [piece.cut for piece in group])
+        placed = {
+            path: [self._placed[digests[cut].blake3] for cut in those] for path, those in pieces.items()
+        }
         stored = StoredTree(snapshot.tree, placed, self._links)
         data = encode_tree(stored)
         write_file(self._directory, tree_file(self._id), data, durable=self._durable)
-        return Written(
-            stored,
-            FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
-            tuple(self._packs),
+        record = replace(
+            self._draft,
+            id=self._id,
+            tree=FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
+            packs=tuple(self._packs),
             bytes_captured=sum(leaf.size_bytes for leaf in state),
             bytes_written=size + len(data),
-            bytes_shared=shared.size_bytes,
-            nonfinite=_nonfinite(digests.values()),
-            proven_s=self._proven_s,
+            bytes_shared=sum(piece.cut.size for served in plan.linked.values() for piece in served),
+            details={**self._draft.details, **nonfinite_details(_nonfinite(digests.values()))},
         )
+        return Written(record, stored, self._proven_s)
 
     def _new_ones(
         self,
         snapshot: Snapshot,
         order: Sequence[Cut],
-        sharing: Sharing,
         digests: dict[Cut, Digested],
         known: list[Digested],
-    ) -> Generator[tuple[Digested, memoryview], None, None]:
+    ) -> Generator[Ready, None, None]:
         """Each distinct piece that is in no known pack, as soon as it is digested; the others go to `known`."""
         seen: set[str] = set()
-        with closing(_digest(snapshot, order, self._is_watched)) as digested:
+        with closing(digest(snapshot, order, self._is_watched)) as digested:
             for piece, data in digested:
                 digests[piece.cut] = piece
                 if piece.blake3 not in seen:
                     seen.add(piece.blake3)
-                    if sharing.find(piece):
+                    if self._sharing.find(piece):
                         known.append(piece)
                     else:
                         yield piece, data
 
-    def _place(self, piece: Digested) -> Piece:
-        return self._placed[piece.blake3]
+    def _known(self, piece: Digested) -> Known:
+        found = self._sharing.find(piece)
+        assert found is not None
+        return found
 
-    def _link_known(self, pieces: Sequence[Digested], sharing: Sharing, seq: int) -> _Shared:
+    def _link_known(self, pieces: Sequence[Digested]) -> Plan:
         """Link the packs that serve enough of `pieces`; plan again as long as one cannot be linked."""
         refused: set[KnownPack] = set()
         linked: dict[KnownPack, str] = {}
         while True:
-            plan = sharing.plan(pieces, seq, refused)
+            plan = self._sharing.plan(pieces, self._draft.seq, refused)
             failed = [
                 pack
                 for pack, served in plan.linked.items()
-                if pack not in linked and not self._link(pack, served, sharing, linked)
+                if pack not in linked and not self._link(pack, served, linked)
             ]
             if not failed:
                 break
@@ -164,18 +158,13 @@ class FileWriter:
             self._packs.append(replace(pack.entry, name=name))
             self._links[name] = pack.links + 1
             for piece in served:
-                known = sharing.find(piece)
-                assert known is not None
+                known = self._known(piece)
                 self._placed[piece.blake3] = Piece(name, known.key, piece.blake3, piece.xxh3, known.born)
         for pack in linked.keys() - plan.linked.keys():
             self._directory.unlink(linked[pack])  # planning again found no more use for it
-        return _Shared(
-            plan.written, sum(piece.cut.size for served in plan.linked.values() for piece in served)
-        )
+        return plan
 
-    def _link(
-        self, pack: KnownPack, served: Sequence[Digested], sharing: Sharing, linked: dict[KnownPack, str]
-    ) -> bool:
+    def _link(self, pack: KnownPack, served: Sequence[Digested], linked: dict[KnownPack, str]) -> bool:
         """Give the pack a name here, from any bundle that still has it, unless it is found to have rotted."""
         name = pack_file(self._id, next(self._numbers)) if self._rename_links else pack.entry.name
         for home in reversed(pack.homes):
@@ -191,12 +180,12 @@ class FileWriter:
                 with suppress(OSError):  # a file server may report an error for what it has done
                     self._directory.unlink(name)
                 continue
-            rot = self._rot(pack, name, served, sharing)
+            rot = self._rot(pack, name, served)
             if rot is None:
                 linked[pack] = name
                 return True
             self._directory.unlink(name)  # do not spread the rot
-            sharing.distrust(pack)
+            self._sharing.distrust(pack)
             logger.warning(
                 "%s has rotted on the disk: %s. Its part of the live state is written again; "
                 "`holdfast verify` lists the checkpoints that it damages.", source, rot
@@ -204,23 +193,20 @@ class FileWriter:
             return False
         return False
 
-    def _rot(self, pack: KnownPack, name: str, served: Sequence[Digested], sharing: Sharing) -> str | None:
+    def _rot(self, pack: KnownPack, name: str, served: Sequence[Digested]) -> str | None:
         """What is wrong with the pack's size, or with `served` if it has not been checked for long; None if nothing."""
         found = self._directory.status(name)
         if not found.is_file or found.size != pack.entry.size:
             return f"it has {found.size} bytes instead of {pack.entry.size}"
-        unproven = sharing.unproven(served, self._now_s)
+        unproven = self._sharing.unproven(served, self._now_s)
         if unproven and (rot := rot_in(self._directory, replace(pack.entry, name=name), unproven)):
             return rot
         for piece in served:
-            known = sharing.find(piece)
-            assert known is not None
+            known = self._known(piece)
             self._proven_s[piece.blake3] = self._now_s if known.key in unproven else known.proven_s
         return None
 
-    def _write_group(
-        self, group: Iterable[tuple[Digested, memoryview]], room: Sequence[Cut], sharing: Sharing, seq: int
-    ) -> int:
+    def _write_group(self, group: Iterable[Ready], room: Sequence[Cut]) -> int:
         """Write one new pack, unless `group` is empty; returns its size in bytes."""
         pieces = iter(group)
         first = next(pieces, None)
@@ -235,8 +221,8 @@ class FileWriter:
                 if self._is_live and xxh3_128_hexdigest(data) != piece.xxh3:
                     raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")
                 pack.add(piece.cut, data)
-                known = sharing.find(piece)
-                born = known.born if known else seq
+                known = self._sharing.find(piece)
+                born = known.born if known else self._draft.seq
                 self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
             header, size = pack.finish()
             if self._durable:
@@ -246,12 +232,6 @@ class FileWriter:
         self._packs.append(FileEntry(name, size, blake3(header).hexdigest()))
         self._links[name] = 0
         return size
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    rest: Iterable[Sequence[Digested]]
-    size_bytes: int
 
 
 def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -> None:
@@ -265,72 +245,6 @@ def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -
         file.close()
 
 
-def _digest(
-    snapshot: Snapshot, pieces: Sequence[Cut], is_watched: Watched
-) -> Generator[tuple[Digested, memoryview], None, None]:
-    """Each piece with its digests and bytes, in order; threads run a bounded distance ahead of the consumer."""
-    threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[_Job | Future[list[tuple[Digested, memoryview]]]] = deque()
-        try:
-            for batch in _batches(pieces):
-                # The interpreter lock is held for small pieces: threads would only contend for it.
-                is_small = batch[0].size < _SMALL_BYTES
-                job = _Job(snapshot, batch, is_watched)
-                ahead.append(job if is_small else _begin(pool, job))
-                if len(ahead) >= most:
-                    yield from ahead.popleft().result()
-            while ahead:
-                yield from ahead.popleft().result()
-        finally:
-            for job in ahead:
-                job.cancel()
-
-
-class _Job:
-    """A batch that is digested when its result is requested: what a `Future` is, without a thread."""
-
-    def __init__(self, snapshot: Snapshot, batch: list[Cut], is_watched: Watched) -> None:
-        self._snapshot, self._batch, self._is_watched = snapshot, batch, is_watched
-
-    def result(self) -> list[tuple[Digested, memoryview]]:
-        return _digest_batch(self._snapshot, self._batch, self._is_watched)
-
-    def cancel(self) -> object:
-        return None
-
-
-def _begin(pool: ThreadPoolExecutor, job: _Job) -> Future[list[tuple[Digested, memoryview]]] | _Job:
-    try:
-        return pool.submit(job.result)
-    except RuntimeError:  # a background save while the interpreter ends, or there are no more threads
-        return job
-
-
-def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
-    batch: list[Cut] = []
-    size = 0
-    for cut in pieces:
-        if batch and (size >= _BATCH_BYTES or (cut.size < _SMALL_BYTES) != (batch[-1].size < _SMALL_BYTES)):
-            yield batch
-            batch, size = [], 0
-        batch.append(cut)
-        size += cut.size
-    if batch:
-        yield batch
-
-
-def _digest_batch(
-    snapshot: Snapshot, batch: Sequence[Cut], is_watched: Watched
-) -> list[tuple[Digested, memoryview]]:
-    pieces = [(cut, _bytes(snapshot, cut)) for cut in batch]
-    nonfinite = nonfinite_pieces(pieces, is_watched)
-    return [
-        (Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data), nonfinite.get(cut)), data)
-        for cut, data in pieces
-    ]
-
-
 def _nonfinite(pieces: Iterable[Digested]) -> dict[str, tuple[int, int]]:
     """The counts of each leaf: those of all its pieces together."""
     found: dict[str, tuple[int, int]] = {}
@@ -339,7 +253,3 @@ def _nonfinite(pieces: Iterable[Digested]) -> dict[str, tuple[int, int]]:
             nans, infs = found.get(piece.cut.leaf.path, (0, 0))
             found[piece.cut.leaf.path] = nans + piece.nonfinite[0], infs + piece.nonfinite[1]
     return found
-
-
-def _bytes(snapshot: Snapshot, cut: Cut) -> memoryview:
-    return snapshot.piece(cut.leaf, cut.start, cut.size).data

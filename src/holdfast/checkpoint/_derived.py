@@ -66,9 +66,7 @@ class Pieces:
         if leaf.path not in self._known:
             self._known[leaf.path] = {piece.start: piece for piece in self._opened.pieces(leaf)}
         piece = self._known[leaf.path][start]
-        out = np.empty(piece.size, np.uint8)
-        self._opened.read_piece(leaf, piece, out.data)
-        return out
+        return self._opened.piece_bytes(leaf, piece)
 
 
 def draft(

@@ -1,7 +1,6 @@
 """The `holdfast` command. One module per subcommand, found by being here: see `_app`."""
 
-from ._app import app as app
-from ._app import main as main
+from ._app import app, main
 
 __all__ = [
     "app",

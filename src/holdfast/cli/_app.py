@@ -1,8 +1,8 @@
 """The command line: finds its subcommands, and turns errors into a line and an exit code.
 
-Every module of `inspect`, `manage` and `rerun` is a subcommand. It offers
-`register(app)`, which adds itself to the Typer app; nothing else needs to know of it. Its top-level
-imports are paid by every other command too, so a framework is imported inside the function.
+Every module of `inspect`, `manage` and `rerun` is a subcommand: it offers a function of its name, or `register(app)` where it
+is more than one; nothing else needs to know of it. Its top-level imports are paid by every other command too, so a
+framework is imported inside the function.
 """
 
 from __future__ import annotations
@@ -73,22 +73,25 @@ def _holdfast(
     """Look at, compare, verify, convert and delete the checkpoints of machine-learning experiments."""
 
 
-def _register_all() -> None:
-    for package in (inspect, manage, rerun):
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}").register(app)
+def _register(name: str) -> None:
+    module = importlib.import_module(name)
+    function = name.rpartition(".")[2]
+    if hasattr(module, "register"):
+        module.register(app)
+    else:
+        app.command(function.rstrip("_"))(getattr(module, function))
 
 
-_register_all()
+for _package in (inspect, manage, rerun):
+    for _module in pkgutil.iter_modules(_package.__path__, f"{_package.__name__}."):
+        _register(_module.name)
 
 
 def main() -> None:
     """The console entry point."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # characters that the terminal cannot encode must not end the command
+            stream.reconfigure(errors="replace")  # what a terminal cannot encode must not end the command
     try:
         app()
     except KeyboardInterrupt:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,7 @@ from .. import dtypes
 from ..bundle import Bundle
 from ..numerics import Values, is_number, widen
 from ..records import Bytes, Leaf
-from ._reader import ItemReader
-
-_BLOCK_ITEMS = 1 << 16  # small enough that all temporaries of a block stay in the processor's cache
+from ._reader import BLOCK_ITEMS, ItemReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,49 +65,42 @@ def compare(a: Bundle, one: Leaf, b: Bundle, other: Leaf) -> ArrayChange:
     Raises:
         PieceDamagedError: bytes are not what was saved.
     """
-    about = one.path, (one.dtype, other.dtype), (one.shape, other.shape), prod(one.shape)
+    unread = ArrayChange(
+        *(one.path, (one.dtype, other.dtype), (one.shape, other.shape), prod(one.shape)),
+        changed=None,
+        is_read=False,
+    )
     if one.shape != other.shape:
-        return ArrayChange(*about, changed=None, is_read=False)
+        return unread
     alike = one.dtype == other.dtype and one.order == other.order
     if alike and [p.digest for p in a.pieces(one)] == [p.digest for p in b.pieces(other)]:
-        return ArrayChange(*about, changed=0, is_read=False)
+        return replace(unread, changed=0)
     numbers = is_number(one.dtype) and is_number(other.dtype)
-    if numbers or one.dtype == other.dtype:
-        tally = _Numbers(one.dtype, other.dtype) if numbers else _Things(one.dtype)
-        _side_by_side(a, one, b, other, tally, alike)
-        return tally.change(*about)
-    return ArrayChange(*about, changed=prod(one.shape), is_read=False)
+    if not numbers and one.dtype != other.dtype:
+        return replace(unread, changed=unread.size)
+    tally = _Numbers(one.dtype, other.dtype) if numbers else _Things(one.dtype)
+    _side_by_side(a, one, b, other, tally, alike)
+    return replace(unread, is_read=True, **tally.found())
 
 
 def _side_by_side(a: Bundle, one: Leaf, b: Bundle, other: Leaf, tally: _Things, alike: bool) -> None:
     if one.order != other.order:  # items are in different places: they can be paired only in complete arrays
-        left, right = _in_c_order(a, one), _in_c_order(b, other)
-        for start in range(0, len(left), _BLOCK_ITEMS):
-            part = slice(start, start + _BLOCK_ITEMS)
-            tally.add(left[part].reshape(-1), right[part].reshape(-1))
+        left, right = a.in_c_order(one), b.in_c_order(other)
+        sizes = [BLOCK_ITEMS * dtypes.item_size(leaf.dtype) for leaf in (one, other)]
+        for block in range(-(-prod(one.shape) // BLOCK_ITEMS)):
+            tally.add(*(raw[block * size :][:size] for raw, size in zip((left, right), sizes, strict=True)))
         return
     first, second = ItemReader(a, one), ItemReader(b, other)
     while first.left:
         if alike and first.untouched_piece is not None and first.untouched_piece == second.untouched_piece:
             second.skip(first.left)
             while first.left:
-                tally.add_same(first.take(min(first.left, _BLOCK_ITEMS)))
+                tally.add_same(first.take(min(first.left, BLOCK_ITEMS)))
         else:
-            items = min(first.left, second.left, _BLOCK_ITEMS)
+            items = min(first.left, second.left, BLOCK_ITEMS)
             tally.add(first.take(items), second.take(items))
         first.advance()
         second.advance()
-
-
-def _in_c_order(source: Bundle, leaf: Leaf) -> npt.NDArray[np.uint8]:
-    """All items in C order, `(items, bytes of one)`."""
-    raw = np.empty(leaf.size_bytes, np.uint8)
-    source.read_into(leaf, raw)
-    if leaf.order == "F":
-        items = raw.reshape(*leaf.shape[::-1], -1)
-        raw = np.moveaxis(items, -1, 0).T
-        raw = np.ascontiguousarray(raw).reshape(-1)
-    return raw.reshape(prod(leaf.shape), -1)
 
 
 class _Things:
@@ -124,14 +116,9 @@ class _Things:
     def add_same(self, a: Bytes) -> None:
         """Items that are known to be equal on both sides."""
 
-    def change(
-        self,
-        path: str,
-        types: tuple[str, str],
-        shapes: tuple[tuple[int, ...], tuple[int, ...]],
-        size: int,
-    ) -> ArrayChange:
-        return ArrayChange(path, types, shapes, size, self.changed)
+    def found(self) -> dict[str, Any]:
+        """Attributes of an `ArrayChange`."""
+        return {"changed": self.changed}
 
     def _bits_differ(self, a: Bytes, b: Bytes) -> npt.NDArray[np.bool_]:
         if self._item in (1, 2, 4, 8):
@@ -165,39 +152,27 @@ class _Numbers(_Things):
 
     def add_same(self, a: Bytes) -> None:
         x = self._look(0, a)
-        nans, infs = _count(x)
-        self._nans[1] += nans
-        self._infs[1] += infs
+        self._count(1, x)
         self._norm.add(np.abs(x[np.isfinite(x)]))
 
-    def change(
-        self,
-        path: str,
-        types: tuple[str, str],
-        shapes: tuple[tuple[int, ...], tuple[int, ...]],
-        size: int,
-    ) -> ArrayChange:
+    def found(self) -> dict[str, Any]:
         before, gap = self._norm.value, self._gap.value
-        return ArrayChange(
-            *(path, types, shapes, size, self.changed),
-            relative=gap / before if before else math.inf if gap else 0.0,
-            largest=self._gap.largest,
-            nans=(self._nans[0], self._nans[1]),
-            infs=(self._infs[0], self._infs[1]),
-        )
+        return super().found() | {
+            "relative": gap / before if before else math.inf if gap else 0.0,
+            "largest": self._gap.largest,
+            "nans": tuple(self._nans),
+            "infs": tuple(self._infs),
+        }
 
     def _look(self, side: int, raw: Bytes) -> Values:
         values = widen(raw, self._types[side])
-        nans, infs = _count(values)
-        self._nans[side] += nans
-        self._infs[side] += infs
+        self._count(side, values)
         return values
 
-
-def _count(values: Values) -> tuple[int, int]:
-    if np.isfinite(values).all():
-        return 0, 0
-    return int(np.count_nonzero(np.isnan(values))), int(np.count_nonzero(np.isinf(values)))
+    def _count(self, side: int, values: Values) -> None:
+        if not np.isfinite(values).all():
+            self._nans[side] += int(np.count_nonzero(np.isnan(values)))
+            self._infs[side] += int(np.count_nonzero(np.isinf(values)))
 
 
 def _distance(a: Bytes, b: Bytes, dtype: str) -> npt.NDArray[np.float64]:

@@ -21,9 +21,8 @@ from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
 from ..records import CheckpointRecord, Leaf, Node, leaves
 from ..state import in_optimizers
+from ._reader import BLOCK_ITEMS
 from ._scope import floating
-
-_BLOCK_ITEMS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +71,13 @@ def average(
         newest = max(sources, key=lambda source: _age(source, sources))
         averaged = _averaged(newest.tree, only)
         _check_alike(averaged, newest, sources, only)
+        ids = [source.record.id for source in sources]
         state = _Average(sources, shares, newest, frozenset(leaf.path for leaf in averaged))
         record = save_alone(
             out,
             StreamedSnapshot(newest.tree, state.part),
             reason=f"average of {len(sources)} checkpoints",
-            details={
-                "average": {
-                    "of": [source.record.id for source in sources],
-                    "weights": shares,
-                    "arrays": len(averaged),
-                }
-            },
+            details={"average": {"of": ids, "weights": shares, "arrays": len(averaged)}},
             like=newest.record,
             overwrite=overwrite,
         )
@@ -142,9 +136,8 @@ def _check_alike(
 
 
 def _about(leaf: Leaf) -> str:
-    return f"{leaf.dtype} {' × '.join(map(str, leaf.shape)) or 'scalar'}" + (
-        " (F)" if leaf.order == "F" else ""
-    )
+    shape, order = " × ".join(map(str, leaf.shape)) or "scalar", " (F)" if leaf.order == "F" else ""
+    return f"{leaf.dtype} {shape}{order}"
 
 
 class _Average:
@@ -162,7 +155,7 @@ class _Average:
         total = fsum(self._shares)
         pieces = [source.read(leaf, start) for source in self._sources]
         out = np.empty(size, np.uint8)
-        step = _BLOCK_ITEMS * item_size(leaf.dtype)
+        step = BLOCK_ITEMS * item_size(leaf.dtype)
         for first in range(0, size, step):
             block = slice(first, first + step)
             with np.errstate(all="ignore"):

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from ..bundle import Bundle
 from ..checkpoint import Place, source_of
-from ..records import CheckpointRecord, Leaf, Node, Object
-from ..state import entries, is_same_kind
+from ..records import CheckpointRecord, Leaf, Node
+from ..state import is_same, nodes
 from ._arrays import ArrayChange, compare
 
 
@@ -91,7 +91,7 @@ def diff(a: Place, b: Place) -> Diff:
 
 def diff_of(a: Bundle, b: Bundle) -> Diff:
     """As `diff`, for opened bundles."""
-    old, new = dict(_nodes(a.tree)), dict(_nodes(b.tree))
+    old, new = dict(nodes(a.tree)), dict(nodes(b.tree))
     arrays: list[ArrayChange] = []
     values: list[ValueChange] = []
     for path, was in old.items():
@@ -100,14 +100,14 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
         now = new[path]
         if isinstance(was, Leaf) and isinstance(now, Leaf):
             arrays.append(compare(a, was, b, now))
-        elif not _is_same(was, now):
+        elif not is_same(was, now):
             values.append(ValueChange(path, was, now))
     return Diff(
         a.path,
         b.path,
         facts=tuple(_differences(_facts(a.record), _facts(b.record))),
         arrays=tuple(
-            sorted(arrays, key=lambda change: (not change.is_same, *change.most, change.size), reverse=True)
+            sorted(arrays, key=lambda each: (not each.is_same, *each.most, each.size), reverse=True)
         ),
         values=tuple(values),
         only_in_a=tuple(Entry(path, node) for path, node in old.items() if path not in new),
@@ -115,32 +115,10 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
     )
 
 
-def _nodes(tree: Node) -> Iterator[tuple[str, Node]]:
-    for path, node in entries(tree):
-        # Of an object only its kind: its parts have their own entries.
-        yield path, Object(node.adapter, node.type, None, node.about) if isinstance(node, Object) else node
-
-
-def _is_same(was: Any, now: Any) -> bool:
-    if type(was) is not type(now):
-        return False
-    if isinstance(was, Object):
-        return is_same_kind(was, now)  # the class's name is for people
-    if isinstance(was, float):
-        return was.hex() == now.hex()  # NaN is NaN, and -0.0 is not 0.0
-    if isinstance(was, complex):
-        return _is_same(was.real, now.real) and _is_same(was.imag, now.imag)
-    if isinstance(was, tuple | list):
-        return len(was) == len(now) and all(map(_is_same, was, now))
-    if isinstance(was, dict):
-        return was.keys() == now.keys() and all(_is_same(value, now[key]) for key, value in was.items())
-    return was == now
-
-
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[ValueChange]:
     for name in {**old, **new}:
         was, now = old.get(name, ABSENT), new.get(name, ABSENT)
-        if not _is_same(was, now):
+        if not is_same(was, now):
             yield ValueChange(name, was, now)
 
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..bundle import Bundle
-from ..numerics import widen
+from ..numerics import all_finite, count_nonfinite
 from ..records import Leaf
-from ._reader import ItemReader
+from ._reader import BLOCK_ITEMS, ItemReader
 from ._scope import floating
-
-_BLOCK_ITEMS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +36,8 @@ class FiniteCheck:
         Raises:
             PieceDamagedError: bytes are not what was saved.
         """
-        return next(
-            filter(None, (self._look(source, leaf) for leaf in floating(source.tree, self._only))), None
-        )
+        found = (self._look(source, leaf) for leaf in floating(source.tree, self._only))
+        return next(filter(None, found), None)
 
     def _look(self, source: Bundle, leaf: Leaf) -> NonFinite | None:
         reader = ItemReader(source, leaf)
@@ -51,10 +46,9 @@ class FiniteCheck:
             if piece in self._finite:
                 reader.skip(reader.left)
             while reader.left:
-                values = widen(reader.take(min(reader.left, _BLOCK_ITEMS)), leaf.dtype)
-                if not np.isfinite(values).all():
-                    nans = np.count_nonzero(np.isnan(values))
-                    return NonFinite(leaf.path, int(nans), int(np.count_nonzero(np.isinf(values))))
+                block = reader.take(min(reader.left, BLOCK_ITEMS))
+                if not all_finite(block, leaf.dtype):
+                    return NonFinite(leaf.path, *count_nonfinite(block, leaf.dtype))
             self._finite.add(piece)
             reader.advance()
         return None

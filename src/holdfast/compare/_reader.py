@@ -8,6 +8,8 @@ from ..bundle import Bundle
 from ..dtypes import item_size
 from ..records import Bytes, Leaf
 
+BLOCK_ITEMS = 1 << 16  # small enough that all temporaries of a block stay in the processor's cache
+
 
 class ItemReader:
     """Hands out the items of `leaf` as raw bytes, in memory order, checked.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from .. import state
 from ..bundle import Bundle
@@ -55,10 +55,8 @@ def _unused(opened: Bundle) -> set[str]:
     at_start, streams = tree["run"].get("streams_at_start"), tree.get("random")
     if not isinstance(at_start, Mapping) or not isinstance(streams, Mapping):
         return set()
-    return set(_as_at_start(opened, streams, at_start))
-
-
-def _as_at_start(opened: Bundle, streams: Mapping[str, object], at_start: Mapping[str, str]) -> Iterator[str]:
-    for name, node in streams.items():
-        if state.digest(opened, node) == at_start.get(name):
-            yield child("random", name)
+    return {
+        child("random", name)
+        for name, node in streams.items()
+        if state.digest(opened, node) == at_start.get(name)
+    }

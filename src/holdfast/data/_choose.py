@@ -57,12 +57,13 @@ def batches_of(
             f"a {type(data).__name__} makes its own batches: batch_size and drop_last are for a Dataset"
         )
     as_batch = (lambda batch: batch) if raw else namer(columns)
-    if _is_map_style_loader(data):
+    torch_data = sys.modules.get("torch.utils.data")
+    if torch_data is not None and _is_map_style_loader(data, torch_data):
         return TorchLoaderBatches(data, as_batch)
     rereads = allow_reread and loses_its_buffer(data)
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict") and not rereads:
         return StatefulBatches(data, as_batch)
-    if _is_torch_dataset(data) and not rereads:
+    if torch_data is not None and isinstance(data, torch_data.Dataset) and not rereads:
         raise UsageError(
             f"{type(data).__name__} gives samples, not batches: wrap it in a DataLoader, or read it into memory with "
             "holdfast.data.Dataset.from_torch()"
@@ -70,17 +71,10 @@ def batches_of(
     return IterableBatches(data, as_batch, allow_reread=allow_reread)
 
 
-def _is_map_style_loader(data: Any) -> bool:
+def _is_map_style_loader(data: Any, torch_data: Any) -> bool:
     """A torch loader whose samples have indices, and whose dataset keeps no state of its own (which only torchdata moves)."""
-    torch_data = sys.modules.get("torch.utils.data")
     return (
-        torch_data is not None
-        and isinstance(data, torch_data.DataLoader)
+        isinstance(data, torch_data.DataLoader)
         and not isinstance(data.dataset, torch_data.IterableDataset)
         and not (hasattr(data, "state_dict") and hasattr(data.dataset, "state_dict"))
     )
-
-
-def _is_torch_dataset(data: Any) -> bool:
-    torch_data = sys.modules.get("torch.utils.data")
-    return torch_data is not None and isinstance(data, torch_data.Dataset)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from ..errors import UsageError
+from ._batch import namer
 from ._order import order
 
 _CHUNK_BYTES = 64 * 2**20
@@ -105,7 +106,8 @@ class Dataset:
         return hasher.hexdigest()
 
     def _chunks(self, array: Any) -> Iterator[Any]:
-        row_bytes = max(1, _size_bytes(array) // max(1, len(array)))
+        size = array.nbytes if isinstance(array, np.ndarray) else array.numel() * array.element_size()
+        row_bytes = max(1, size // max(1, len(array)))
         step = max(1, _CHUNK_BYTES // row_bytes)
         for start in range(0, len(self), step):
             stop = min(start + step, len(self))
@@ -130,17 +132,11 @@ class Dataset:
             columns = tuple(map(str, frame.columns))
             frame = frame.set_axis(columns, axis=1)
         wanted = {name: name for name in columns} | arrays
-        missing = {
-            part for parts in wanted.values() for part in ([parts] if isinstance(parts, str) else parts)
-        } - set(frame.columns)
-        if missing:
+        chosen = {name: part if isinstance(part, str) else list(part) for name, part in wanted.items()}
+        named = {each for part in chosen.values() for each in ([part] if isinstance(part, str) else part)}
+        if missing := named - set(frame.columns):
             raise UsageError(f"the frame has no columns {sorted(missing)}")
-        return cls(
-            {
-                name: frame[part if isinstance(part, str) else list(part)].to_numpy()
-                for name, part in wanted.items()
-            }
-        )
+        return cls({name: frame[part].to_numpy() for name, part in chosen.items()})
 
     @classmethod
     def from_torch(cls, dataset: Any, columns: Sequence[str] = ("x", "y")) -> Dataset:
@@ -150,8 +146,6 @@ class Dataset:
             columns: names for the items of a sample, in order; a sample that is a dict keeps its keys.
         """
         from torch.utils.data import default_collate
-
-        from ._batch import namer
 
         samples = default_collate([dataset[index] for index in range(len(dataset))])
         return cls(namer(None if isinstance(samples, Mapping) else columns)(samples))
@@ -185,10 +179,6 @@ def _take(array: Any, rows: npt.NDArray[np.int64]) -> Any:
     import torch
 
     return array.index_select(0, torch.from_numpy(rows).to(array.device))
-
-
-def _size_bytes(array: Any) -> int:
-    return array.nbytes if isinstance(array, np.ndarray) else array.numel() * array.element_size()
 
 
 def _bytes_of(chunk: Any) -> bytes | memoryview:

@@ -77,6 +77,23 @@ class OwnGenerators:
             rng.set_generator_state(self.by_name[name], state[name])
 
 
+class Drawing:
+    """For a source of batches to inherit: the random generators of its loader are in `_generators`."""
+
+    _generators: OwnGenerators
+
+    @property
+    def differences(self) -> list[str]:
+        return self._generators.differences
+
+    @property
+    def generators(self) -> Mapping[str, Any]:
+        return self._generators.by_name
+
+    def fingerprint(self) -> str | None:
+        return None
+
+
 def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Every random generator that can be reached from the parts, each once, nearest first, by `part.attribute[0].…`.
 
@@ -111,11 +128,10 @@ def _inside(name: str, one: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}[{index}]", each) for index, each in enumerate(_items(one)))
         case dict():
             yield from ((f"{name}[{key!r}]", each) for key, each in _items(one) if isinstance(key, str | int))
-        case MethodType():
+        case MethodType() | BuiltinMethodType():
             yield f"{name}.__self__", one.__self__
-            yield name, one.__func__
-        case BuiltinMethodType():
-            yield f"{name}.__self__", one.__self__
+            if isinstance(one, MethodType):
+                yield name, one.__func__
         case functools.partial():
             yield name, one.func
             yield from ((f"{name}.args[{index}]", each) for index, each in enumerate(one.args))

@@ -9,14 +9,14 @@ from typing import Any, final
 from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
-from ._generators import OwnGenerators
+from ._generators import Drawing, OwnGenerators
 from ._source import Position
 
 _KIND = "iterable"
 
 
 @final
-class IterableBatches:
+class IterableBatches(Drawing):
     """Each epoch is one pass over `data`: a list of batches, or a loader of a stream.
 
     A sequence starts anywhere. Anything else has no position: in the middle of an epoch a resume is
@@ -44,14 +44,6 @@ class IterableBatches:
         if self._allow_reread:
             return "exact at epoch bounds; within an epoch, if reading it again from its start gives the same batches"
         return "exact at epoch bounds only: the data have neither a sampler nor a state"
-
-    @property
-    def differences(self) -> list[str]:
-        return self._generators.differences
-
-    @property
-    def generators(self) -> Mapping[str, Any]:
-        return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
@@ -89,9 +81,6 @@ class IterableBatches:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": _KIND, "type": type(self._data).__name__, "num_batches": self.num_batches}
-
-    def fingerprint(self) -> str | None:
-        return None
 
     def _rest(self, batch: int) -> Iterator[Any]:
         if isinstance(self._data, Sequence):

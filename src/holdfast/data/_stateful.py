@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 from ._batch import Batch
-from ._generators import OwnGenerators
+from ._generators import Drawing, OwnGenerators
 from ._iterable import length_of, refuse_one_shot
 from ._source import Position
 
@@ -15,7 +15,7 @@ _KIND = "stateful loader"
 
 
 @final
-class StatefulBatches:
+class StatefulBatches(Drawing):
     """Resumes where the loader's own state says; generators that the loader forgets are saved too.
 
     (torchdata 0.11 restores a generator as it was at the epoch's start, so that the *next* epoch differs.)
@@ -33,9 +33,7 @@ class StatefulBatches:
 
     @property
     def exactness(self) -> str:
-        if (
-            said := getattr(self._loader, "exactness", "exact")
-        ) != "exact":  # one of ours, around another source
+        if (said := getattr(self._loader, "exactness", "exact")) != "exact":  # one of ours, around another
             return said
         if any(loses_its_buffer(part) for part in (self._loader, getattr(self._loader, "dataset", None))):
             return (
@@ -54,10 +52,6 @@ class StatefulBatches:
     def differences(self) -> list[str]:
         return [*self._generators.differences, *getattr(self._loader, "differences", ())]
 
-    @property
-    def generators(self) -> Mapping[str, Any]:
-        return self._generators.by_name
-
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
         self._position = Position(epoch, 0, finished=False)
@@ -66,9 +60,8 @@ class StatefulBatches:
     def get_state(self) -> dict[str, Any]:
         state = self._position.to_state(_KIND)
         if self._position.epoch is not None:
-            state["loader"] = copy.deepcopy(
-                self._loader.state_dict()
-            )  # it may share objects that the loader still changes
+            # Copied: it may share objects that the loader still changes.
+            state["loader"] = copy.deepcopy(self._loader.state_dict())
         return state | {"generators": self._generators.get_state(self._position.batch)}
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
@@ -94,9 +87,6 @@ class StatefulBatches:
             "num_workers": getattr(loader, "num_workers", None),
         }
 
-    def fingerprint(self) -> str | None:
-        return None
-
 
 def loses_its_buffer(data: Any) -> bool:
     """Whether this is an iterable of Hugging Face's `datasets` that shuffles in a buffer, which its state leaves out."""
@@ -105,9 +95,6 @@ def loses_its_buffer(data: Any) -> bool:
         part = waiting.pop()
         if type(part).__name__ == "BufferShuffledExamplesIterable":
             return True
-        waiting += [
-            inner
-            for inner in (getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ()))
-            if inner is not None
-        ]
+        inner = (getattr(part, "ex_iterable", None), *getattr(part, "ex_iterables", ()))
+        waiting += [each for each in inner if each is not None]
     return False

@@ -18,7 +18,7 @@ from typing import Any, final
 from .. import rng
 from ..errors import UsageError
 from ._batch import Batch
-from ._generators import OwnGenerators
+from ._generators import Drawing, OwnGenerators
 from ._indices import IndexSampler, digest_of
 from ._iterable import length_of
 from ._parts import digest_of_samples, parts_of
@@ -26,15 +26,12 @@ from ._source import Position
 from ._workers import Made, Streams, WorkerStreams
 
 _KIND = "torch DataLoader"
-_TORCH_SAMPLERS = (
-    "torch.utils.data",
-    "torchdata.",
-    "holdfast.",
-)  # draw at their start, or from a generator of their own
+# They draw at their start, or from a generator of their own.
+_TORCH_SAMPLERS = ("torch.utils.data", "torchdata.", "holdfast.")
 
 
 @final
-class TorchLoaderBatches:
+class TorchLoaderBatches(Drawing):
     """Batches of a torch loader with any sampler, collation and number of workers.
 
     The loader given is a template and is not iterated: a copy of it is, whose samplers, dataset and
@@ -77,10 +74,6 @@ class TorchLoaderBatches:
     @property
     def differences(self) -> list[str]:
         return [*self._of_workers, *self._generators.differences]
-
-    @property
-    def generators(self) -> Mapping[str, Any]:
-        return self._generators.by_name
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
@@ -225,9 +218,8 @@ class TorchLoaderBatches:
         if self._workers is not None:
             twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin
-        self._warm = (
-            False  # whether persistent workers already run: their iterator is then reset, not created
-        )
+        # Whether persistent workers already run: their iterator is then reset, not created.
+        self._warm = False
 
     def _iterator(self) -> Iterator[Any]:
         """The copy's iterator. Workers that outlive it end with this source.

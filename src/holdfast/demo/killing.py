@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -35,28 +34,14 @@ class Outcome:
     killed: list[tuple[float, str]] = field(default_factory=list)
 
     @property
-    def checkpoints(self) -> int:
-        return len(scan_if_there(self.directory))
+    def checkpoints(self) -> list[str]:
+        """The paths of those that are there."""
+        return [listed.path for listed in scan_if_there(self.directory)]
 
     @property
     def blocked_s(self) -> float:
         """Seconds for which the existing checkpoints blocked training."""
         return sum(listed.record.blocked_s for listed in scan_if_there(self.directory) if listed.record)
-
-    @property
-    def copies_bytes(self) -> int:
-        """The space the checkpoints would take if each were a complete copy."""
-        return sum(listed.record.size_bytes for listed in scan_if_there(self.directory) if listed.record)
-
-    @property
-    def disk_bytes(self) -> int:
-        """The space they take: every file once, however many checkpoints share it."""
-        seen: dict[tuple[int, int], int] = {}
-        for folder, _, files in os.walk(self.directory):
-            for file in files:
-                about = os.lstat(os.path.join(folder, file))
-                seen[about.st_dev, about.st_ino] = about.st_size
-        return sum(seen.values())
 
 
 def run_uninterrupted(directory: str) -> Outcome:

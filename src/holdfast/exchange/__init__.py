@@ -1,8 +1,7 @@
 """Checkpoints to and from plain files of other formats, streamed and without running code."""
 
-from ._export import Exported as Exported
-from ._export import export as export
-from ._import import import_checkpoint as import_checkpoint
+from ._export import Exported, export
+from ._import import import_checkpoint
 
 __all__ = [
     "Exported",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,14 @@ class Chosen:
     arrays: Mapping[str, Leaf]
     tied: Mapping[str, str]
     left_out: int
+
+    def check(self, who: str, knows: Callable[[Leaf], bool]) -> None:
+        """UsageError if there is an array of an element type that the readers of a format do not know."""
+        for name, leaf in self.arrays.items():
+            if not knows(leaf):
+                raise UsageError(
+                    f"{name!r} is {leaf.dtype}, which {who} does not know: leave it out with only=."
+                )
 
 
 def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen:
@@ -58,10 +66,10 @@ def choose(tree: Node, *, prefix: str, only: str | None, names: Names) -> Chosen
             first_names[leaf.path] = name
             arrays[name] = leaf
     if not arrays:
-        meant = (
-            " ".join(filter(None, [prefix and f"below {prefix!r}", only and f"matching {only!r}"])) or "in it"
+        meant = filter(None, [prefix and f"below {prefix!r}", only and f"matching {only!r}"])
+        raise UsageError(
+            f"there is no array {' '.join(meant) or 'in it'}. `holdfast show BUNDLE --all` lists the arrays."
         )
-        raise UsageError(f"there is no array {meant}. `holdfast show BUNDLE --all` lists the arrays.")
     return Chosen(arrays, tied, left_out)
 
 

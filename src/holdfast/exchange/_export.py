@@ -83,15 +83,11 @@ def export(
         chosen = choose(source.tree, prefix=prefix, only=only, names=names)
         if kind == "orbax":
             written = _orbax_out.write(source, chosen, place, overwrite)
-            return Exported(tuple(written), tuple(chosen.arrays), dict(chosen.tied), chosen.left_out)
-        with OutputFiles(folder, overwrite) as files:
+        else:
+            files = closing.enter_context(OutputFiles(folder, overwrite))
             if kind == "safetensors":
-                written = _safetensors_out.write(source, chosen, files, name, shard_bytes)
+                names_written = _safetensors_out.write(source, chosen, files, name, shard_bytes)
             else:
-                written = (_npz_out if kind == "npz" else _torch_out).write(source, chosen, files, name)
-    return Exported(
-        tuple(os.path.join(folder, each) for each in written),
-        tuple(chosen.arrays),
-        dict(chosen.tied),
-        chosen.left_out,
-    )
+                names_written = (_npz_out if kind == "npz" else _torch_out).write(source, chosen, files, name)
+            written = [os.path.join(folder, each) for each in names_written]
+    return Exported(tuple(written), tuple(chosen.arrays), dict(chosen.tied), chosen.left_out)

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import dtypes
 from ..bundle import Bundle
-from ..errors import UsageError
 from ..numerics import is_number, widen
 from ..records import Leaf
 from ..storage import NewFiles
@@ -21,15 +20,15 @@ from ._zip_out import zip_file
 
 def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str) -> list[str]:
     """Write one file; returns its name. Of tied arrays only the first name is in it."""
-    for array, leaf in chosen.arrays.items():
-        if leaf.dtype == "float4_e2m1fn_x2" or (_foreign(leaf) and not is_number(leaf.dtype)):
-            raise UsageError(
-                f"{array!r} is {leaf.dtype}, which NumPy does not know: leave it out with only=."
-            )
+    chosen.check("NumPy", _is_writable)
     with zip_file(files.create(name)) as archive:
         for array, leaf in chosen.arrays.items():
             archive.add(f"{array}.npy", _member(source, leaf))
     return [name]
+
+
+def _is_writable(leaf: Leaf) -> bool:
+    return leaf.dtype != "float4_e2m1fn_x2" and (is_number(leaf.dtype) or not _foreign(leaf))
 
 
 def _foreign(leaf: Leaf) -> bool:

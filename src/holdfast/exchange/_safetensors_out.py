@@ -22,11 +22,7 @@ def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str, shard_byte
 
     Returns the names of the files. Raises UsageError if the format has no name for a dtype.
     """
-    for array, leaf in chosen.arrays.items():
-        if dtypes.safetensors_name(plain_dtype(leaf)) is None:
-            raise UsageError(
-                f"{array!r} is {leaf.dtype}, which safetensors does not know: leave it out with only=."
-            )
+    chosen.check("safetensors", lambda leaf: dtypes.safetensors_name(plain_dtype(leaf)) is not None)
     if "__metadata__" in (*chosen.arrays, *chosen.tied):
         raise UsageError("safetensors reserves the name '__metadata__': leave it out with only=.")
     shards = _shards(chosen.arrays, shard_bytes)

@@ -29,10 +29,7 @@ def runs(source: Bundle, leaf: Leaf, *, keep_order: bool = False) -> Iterator[me
     """
     swap = dtypes.to_numpy(leaf.dtype).itemsize if leaf.dtype.startswith(">") else 0
     if leaf.order == "F" and not keep_order:
-        raw = np.empty(leaf.size_bytes, np.uint8)
-        source.read_into(leaf, raw)
-        items = raw.reshape(*leaf.shape[::-1], dtypes.item_size(leaf.dtype))
-        rows = np.ascontiguousarray(np.moveaxis(items, -1, 0).T).reshape(-1)
+        rows = source.in_c_order(leaf)
         yield _swapped(rows, leaf) if swap else rows.data
         return
     for run in runs_as_saved(source, leaf):
@@ -46,7 +43,7 @@ def runs_as_saved(source: Bundle, leaf: Leaf) -> Iterator[Bytes]:
         PieceDamagedError: they are not what was saved.
     """
     for piece in source.pieces(leaf):
-        yield source.piece_bytes(leaf, piece.size, piece.place)
+        yield source.piece_bytes(leaf, piece)
 
 
 def _swapped(raw: Bytes, leaf: Leaf) -> memoryview:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from math import prod
+from operator import mul
 
 from ..bundle import Bundle
-from ..errors import UsageError
 from ..records import Leaf
 from ..storage import NewFiles
 from ._choose import Chosen
@@ -44,11 +46,7 @@ _ALIGNMENT = 64  # as torch writes it, so that mmap=True finds every item aligne
 
 def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str) -> list[str]:
     """Write one file; returns its name. Tied tensors share a storage again when they are loaded."""
-    for array, leaf in chosen.arrays.items():
-        if plain_dtype(leaf) not in _STORAGES and plain_dtype(leaf) not in _YOUNGER:
-            raise UsageError(
-                f"{array!r} is {leaf.dtype}, which torch does not know: leave it out with only=."
-            )
+    chosen.check("torch", lambda leaf: plain_dtype(leaf) in _YOUNGER | _STORAGES.keys())
     numbers = {array: number for number, array in enumerate(chosen.arrays)}
     homes = {array: array for array in chosen.arrays} | dict(chosen.tied)
     with zip_file(files.create(name), _ALIGNMENT) as archive:
@@ -68,7 +66,7 @@ def _describe(homes: Mapping[str, str], arrays: Mapping[str, Leaf], numbers: Map
 def _tensor(leaf: Leaf, number: int) -> bytes:
     dtype = plain_dtype(leaf)
     young = dtype in _YOUNGER
-    items = leaf.size_bytes if young else leaf.size_bytes // max(1, _item(leaf))
+    items = leaf.size_bytes if young else prod(leaf.shape)
     kind = _global("torch.storage", "UntypedStorage") if young else _global("torch", _STORAGES[dtype])
     storage = _tuple(_text("storage"), kind, _text(str(number)), _text("cpu"), _integer(items)) + b"Q"
     place = (storage, _integer(0), _integers(leaf.shape), _integers(_strides(leaf)))
@@ -78,19 +76,10 @@ def _tensor(leaf: Leaf, number: int) -> bytes:
     return _global("torch._utils", rebuild) + _tuple(*place, b"\x89", no_hooks, *last) + b"R"
 
 
-def _item(leaf: Leaf) -> int:
-    count = 1
-    for extent in leaf.shape:
-        count *= extent
-    return leaf.size_bytes // count if count else 0
-
-
 def _strides(leaf: Leaf) -> list[int]:
     """In items."""
-    strides, step = [], 1
-    for extent in leaf.shape if leaf.order == "F" else leaf.shape[::-1]:
-        strides.append(step)
-        step *= max(1, extent)
+    extents = [max(1, extent) for extent in (leaf.shape if leaf.order == "F" else leaf.shape[::-1])]
+    strides = list(accumulate(extents[:-1], mul, initial=1))[: len(extents)]
     return strides if leaf.order == "F" else strides[::-1]
 
 

@@ -1,9 +1,4 @@
-"""User code that runs at the hooks of a run, and early stopping.
-
-The order at a hook, always:
-on start hooks callbacks, then the save; on end hooks optimizer, scheduler, metrics, callbacks (early
-stopping last), then the save. So a checkpoint says what comes next, never what was about to be done.
-"""
+"""User code that runs at the hooks of a run, and early stopping."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""One run of a plan: where it is, what it saves, and how it resumes from what was saved.
+"""One run of a plan: it calls the hooks, saves where a policy says so, and continues from where its position is.
 
-`Execution` keeps the position as three plain facts: the units that are done, those that have been entered
-and not left (a phase and the groups around it), and the state of the last training loop. A unit that is
-done is skipped; one that was entered is entered again without its start hook.
+A unit that is done is skipped; one that was entered is entered again without its start hook.
 """
 
 from __future__ import annotations
@@ -10,96 +8,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from .. import rng
-from ..data import BatchSource
-from ..errors import GraphError, PlanMismatchError
 from ..records import Moment
-from ..runtime import (
-    Ahead,
-    ExperimentDirectory,
-    Hooks,
-    Resumption,
-    Session,
-    stream_digests,
-    streams_used,
-)
 from ._callbacks import Callback, Context, in_order
-from ._graph import ModelGraph
-from ._history import HistoryEntry
 from ._loss import outputs_needed
 from ._measuring import measure
-from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit, walk
-from ._progress import Progress
-from ._results import RunResults
+from ._phases import EvalPhase, FitPhase, PhaseGroup, TrainPhase, Unit
+from ._position import Position
 from ._saving import EXPERIMENT
 from ._training import Training
 
 
-class Plan(Protocol):
-    """What an execution needs of the experiment that it runs."""
-
-    label: str
-    graph: ModelGraph | None
-    callbacks: tuple[Callback, ...]
-    history: list[HistoryEntry]
-
-    @property
-    def units(self) -> tuple[Unit, ...]: ...
-
-    def describe_plan(self, sources: Mapping[str, BatchSource]) -> dict[str, dict[str, Any]]: ...
-
-
-class Execution:
-    """A run of `experiment` (or of a part of its plan), fresh until `set_state`.
-
-    Args:
-        experiment: whose graph, callbacks and label.
-        run: the run's id.
-        sources: batches for each train phase, by path.
-        sessions: who saves for each train phase, by path, and under `EXPERIMENT` for the experiment; may be empty.
-        directory: the experiment's directory, held; None without one.
-    """
-
-    def __init__(
-        self,
-        experiment: Plan,
-        run: str,
-        sources: Mapping[str, BatchSource],
-        sessions: Mapping[str, Session],
-        directory: ExperimentDirectory | None,
-        progress: Progress,
-    ) -> None:
-        self.label = experiment.label
-        self.run = run
-        self.results = RunResults(run)
-        self.progress = progress
-        self.directory = directory
-        self.step = 0
-        self.moment_now: Moment = self.moment("experiment_start", None)
-        self._experiment = experiment
-        self.sources, self._sessions = sources, sessions
-        self.done: list[str] = []
-        self.entered: list[str] = []
-        self._loop: Training | None = None
-        self.saved_loop: Mapping[str, Any] | None = None  # of the checkpoint that this run resumed from
-        self._saved_streams: Mapping[str, Any] | None = None
-        self.resumption: Resumption | None = None
-        self._streams_at_start = stream_digests(rng.capture_state())
-        self.options = [] if experiment.graph is None else experiment.graph.options
-        self._hooks = Hooks(directory)
-        self._reopened: str | None = None  # a finished phase that continues
-
-    @property
-    def graph(self) -> ModelGraph:
-        if self._experiment.graph is None:
-            raise GraphError(f"experiment {self.label!r} has no model graph, and its plan needs one")
-        return self._experiment.graph
+class Execution(Position):
+    """Runs the units of its position that are not done."""
 
     # --- running ----------------------------------------------------------------------------------
 
-    def run_plan(self, units: Sequence[Unit]) -> None:
+    def run_plan(self) -> None:
         """Run an entire plan, between the experiment's own hooks."""
         if EXPERIMENT in self.done:
             self._settle()
@@ -107,15 +34,15 @@ class Execution:
         if EXPERIMENT not in self.entered:
             self.entered.append(EXPERIMENT)
             self._announce("experiment_start", None)
-        self.run_units(units)
+        self.run_units(self.units)
         self._settle()
         self.results.status = "complete"
         self.finish_unit(EXPERIMENT)
         self._announce("experiment_end", None)
 
-    def run_part(self, units: Sequence[Unit]) -> None:
-        """Run these units by themselves; one that diverged cannot be rolled back, because a resume cannot lead into a part."""
-        self.run_units(units)
+    def run_part(self) -> None:
+        """Run the units by themselves; one that diverged cannot be rolled back, because a resume cannot lead into a part."""
+        self.run_units(self.units)
         self.look()
 
     def run_units(self, units: Sequence[Unit], above: str = "") -> None:
@@ -151,8 +78,8 @@ class Execution:
         else:
             self._settle()
             self.entered.append(path)
-            if path in self._sessions:
-                self._sessions[path].policy.reset()
+            if path in self.sessions:
+                self.sessions[path].policy.reset()
             self._loop = Training(self, phase, path, self.sources[path])
             self._loop.start()
         self._loop.run()
@@ -187,27 +114,36 @@ class Execution:
 
     # --- hooks ------------------------------------------------------------------------------------
 
-    def moment(
-        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
-    ) -> Moment:
-        return Moment(run=self.run, hook=hook, phase=path, epoch=epoch, batch=batch, step=self.step)
-
-    def finish_unit(self, path: str) -> None:
-        """From now on a checkpoint says that this unit is done."""
-        self.entered.remove(path)
-        self.done.append(path)
-
-    def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None:
-        """Call this hook of the experiment's callbacks and these, in their order."""
-        self.moment_now = context.moment
+    def call(
+        self,
+        hook: str,
+        path: str | None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        stop_reason: str | None = None,
+    ) -> Context:
+        """Call this hook of the callbacks of the experiment and of the unit at this path; returns what they got."""
+        self.moment_now = self.moment(hook, path, epoch=epoch, batch=batch)
+        context = self._context(self.moment_now, metrics=dict(metrics or {}), stop_reason=stop_reason)
         self._hooks.prepare(hook)
-        for callback in in_order([*self._experiment.callbacks, *callbacks]):
+        for callback in self._callbacks_at(path):
             getattr(callback, f"on_{hook}")(context)
+        return context
+
+    def _callbacks_at(self, path: str | None) -> list[Callback]:
+        own = getattr(self._by_path.get(path or EXPERIMENT), "callbacks", ())
+        return in_order([*self.experiment.callbacks, *own])
+
+    def _context(self, moment: Moment, **facts: Any) -> Context:
+        graph, results = self.experiment.graph, self.results
+        return Context(experiment=self.experiment.label, moment=moment, graph=graph, results=results, **facts)
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
         """Count this hook in every policy that names it, then save where one is due."""
         self.moment_now = moment
-        own = dict.fromkeys([self._sessions.get(moment.phase or EXPERIMENT), self._sessions.get(EXPERIMENT)])
+        own = dict.fromkeys([self.sessions.get(moment.phase or EXPERIMENT), self.sessions.get(EXPERIMENT)])
         self._hooks.announce(
             moment,
             [session for session in own if session is not None],
@@ -215,7 +151,7 @@ class Execution:
             ahead=self.ahead,
             metrics={name: float(value) for name, value in metrics.items()},
             losses=self._losses(moment),
-            watching=[*self._sessions.values()],
+            watching=[*self.sessions.values()],
         )
 
     @contextmanager
@@ -224,214 +160,47 @@ class Execution:
         if self.directory is None:
             yield
             return
-        with self.directory.calls.heeding([session.policy for session in self._sessions.values()]):
+        with self.directory.calls.heeding([session.policy for session in self.sessions.values()]):
             yield
             self.directory.writer.wait()
 
     @contextmanager
     def at_rest(self, loop: Training) -> Iterator[None]:
-        """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
-
-        If it raises, and a policy says so, the run is saved as it was before.
-        """
-        sessions = [self._sessions.get(path) for path in (loop.path, EXPERIMENT)]
-        session = next((one for one in sessions if one and one.policy.save_on_exception), None)
-        if session is None:
+        """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
+        own = [one for path in (loop.path, EXPERIMENT) if (one := self.sessions.get(path))]
+        with self._hooks.at_rest(own, self.moment_now, self.parts, lambda: {"phase": loop.get_state()}):
             yield
-            return
-        kept = {"phase": loop.get_state(), "random": rng.capture_state()}
-        try:
-            yield
-        except Exception as err:
-            self._hooks.last_step.forget()
-            session.rescue(
-                *(self.moment_now, err, lambda: self.parts() | kept), metrics={}, streams=kept["random"]
-            )
-            raise
 
     def _losses(self, moment: Moment) -> list[str]:
         """The names of the losses of the phase at this moment, trained and validated on."""
-        unit = dict(walk(self._experiment.units)).get(moment.phase or EXPERIMENT)
-        labels = [loss.label for loss in getattr(unit, "losses", ())]
+        losses = getattr(self._by_path.get(moment.phase or EXPERIMENT), "losses", ())
+        labels = [loss.label for loss in losses]
         return [*labels, *(f"val_{label}" for label in labels)]
 
     def look(self) -> None:
         """At the end of the plan: raise DivergenceError if what was saved last is not finite."""
-        self._hooks.look_at_end([*self._sessions.values()], self.moment_now)
+        self._hooks.look_at_end([*self.sessions.values()], self.moment_now)
 
-    def begin_again(self, sources: Mapping[str, BatchSource]) -> None:
-        """Forget the position of this run: that of a checkpoint is about to be restored."""
-        self.sources, self._loop, self._reopened = sources, None, None
-
-    def tell_rollback(self, units: Sequence[Unit]) -> None:
-        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues."""
-        assert self.resumption is not None
-        moment = self.resumption.report.record.moment
-        context = Context(
-            experiment=self.label, moment=moment, graph=self._experiment.graph, results=self.results
-        )
-        own = getattr(dict(walk(units)).get(moment.phase or EXPERIMENT), "callbacks", ())
-        for callback in in_order([*self._experiment.callbacks, *own]):
+    def tell_rollback(self, moment: Moment) -> None:
+        """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues from `moment`."""
+        context = self._context(moment)
+        for callback in self._callbacks_at(moment.phase):
             callback.on_rollback(context)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
-        context = Context(
-            experiment=self.label,
-            moment=self.moment(hook, path),
-            graph=self._experiment.graph,
-            metrics=dict(metrics or {}),
-            results=self.results,
-        )
-        self.call(hook, context)
+        context = self.call(hook, path, metrics=metrics)
         self.save_if_due(context.moment, context.metrics)
 
-    def fail(self, error: BaseException, units: Sequence[Unit]) -> None:
+    def fail(self, error: BaseException) -> None:
         """The run has ended with this exception: record it in the results, and tell the callbacks."""
         path = self.moment_now.phase
         self.results.status = "failed"
         if path is not None and path in self.results:
             self.results[path].finish("failed", f"{type(error).__name__}: {error}")
-        context = Context(
-            experiment=self.label,
-            moment=self.moment_now,
-            graph=self._experiment.graph,
-            results=self.results,
-            exception=error,
-        )
-        if self.directory is not None and any(
-            session.policy.save_on_exception for session in self._sessions.values()
-        ):
-            self._hooks.last_step.rescue(error)
-            self.directory.tell_loss()
-        own = getattr(dict(walk(units)).get(path or EXPERIMENT), "callbacks", ())
-        for callback in in_order([*self._experiment.callbacks, *own]):
+        context = self._context(self.moment_now, exception=error)
+        self._hooks.rescue(error, [*self.sessions.values()])
+        for callback in self._callbacks_at(path):
             callback.on_exception(context)
-
-    def leave(self) -> None:
-        """Unfreeze what an entered but unfinished phase froze."""
-        froze: Sequence[str] = ()
-        if self._loop is not None and self._loop.path in self.entered:
-            froze = self._loop.froze
-        elif self._loop is None and self.saved_loop is not None and self.saved_loop["path"] in self.entered:
-            froze = self.saved_loop["thaw"]
-        if froze:
-            self.graph.unfreeze(*(label for label in froze if label in self.graph.frozen))
-
-    # --- state ------------------------------------------------------------------------------------
-
-    @property
-    def excluded(self) -> tuple[str, ...]:
-        """What the policies of this run leave out of its checkpoints: patterns of state paths."""
-        patterns = (pattern for session in self._sessions.values() for pattern in session.policy.exclude)
-        return tuple(dict.fromkeys(patterns))
-
-    def ahead(self) -> Ahead:
-        """What comes next: the batch, and the generators of the data of phases that are not done."""
-        generators = {
-            f"{path}: {name}": generator
-            for path, source in self.sources.items()
-            if path not in self.done
-            for name, generator in source.generators.items()
-        }
-        return Ahead(None if self._loop is None else self._loop.next_batch, generators)
-
-    def parts(self) -> dict[str, Any]:
-        """What a checkpoint of this run holds, by name."""
-        parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
-        return parts | {
-            "run": {
-                "id": self.run,
-                "label": self.label,
-                "step": self.step,
-                "streams_at_start": self._streams_at_start,
-                "options": self.options,
-                "done": list(self.done),
-                "entered": list(self.entered),
-                "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
-            },
-            "plan": self._experiment.describe_plan(self.sources),
-            "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
-            "results": self.results.get_state(),
-            "callbacks": {
-                path: [callback.get_state() for callback in callbacks]
-                for path, callbacks in self._callbacks_ahead().items()
-            },
-            "data": {path: self.sources[path].get_state() for path in self.sources if self._is_ahead(path)},
-            "counters": {path: session.policy.get_counters() for path, session in self._sessions.items()},
-            "history": [entry.get_state() for entry in self._experiment.history],
-            "random": rng.capture_state(),
-        }
-
-    def digest_parts(self) -> dict[str, Any]:
-        """What two runs of one plan have in common at the same position; without times, ids and paths.
-
-        Random states from which nothing was drawn are left out too: their seeds are arbitrary.
-        """
-        parts: dict[str, Any] = {} if self._experiment.graph is None else {"model_graph": self.graph}
-        return parts | {
-            "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step},
-            "results": self.results.get_state(timings=False),
-            "callbacks": [callback.get_state() for callback in self._experiment.callbacks],
-            "random": streams_used(rng.capture_state(), self._streams_at_start),
-        }
-
-    def set_state(self, saved: Mapping[str, Any], id: str) -> None:
-        """Restore the position of a checkpoint of run `id`; the graph has been restored by then."""
-        run = saved["run"]
-        self.run, self.step = id, run["step"]  # the id that was saved is of the run before, if this is a fork
-        self._streams_at_start = dict(run["streams_at_start"])
-        self.done, self.entered = list(run["done"]), list(run["entered"])
-        self._hooks.pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
-        self.results.set_state(saved["results"])
-        self.results.run = id
-        for path, callbacks in self._callbacks_ahead().items():
-            kept = saved["callbacks"].get(path, ())
-            if len(kept) == len(callbacks):  # a phase that had not begun may have new callbacks
-                for callback, each in zip(callbacks, kept, strict=True):
-                    callback.set_state(each)
-        plan = self._experiment.describe_plan(self.sources)
-        for path, kept in saved["data"].items():
-            # Its generators: another phase's loader may share them, or have drawn their seed.
-            if path in self.sources and plan[path]["data"] == saved["plan"][path]["data"]:
-                self.sources[path].resume(kept)
-        self.saved_loop = saved["phase"]
-        self._saved_streams = saved["random"]
-
-    def check_callbacks(self, saved: Mapping[str, Any]) -> None:
-        """The saved states of the experiment's callbacks must fit its callbacks.
-
-        Raises:
-            PlanMismatchError: their number differs.
-        """
-        before, now = len(saved["callbacks"][EXPERIMENT]), len(self._experiment.callbacks)
-        if before != now:
-            raise PlanMismatchError([f"the experiment had {before} callbacks and has {now}"])
-
-    def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
-        """Those of the experiment and of phases to come, which may be the same as those of phases before."""
-        ahead = {
-            path: unit.callbacks
-            for path, unit in walk(self._experiment.units)
-            if isinstance(unit, TrainPhase) and self._is_ahead(path)
-        }
-        return {EXPERIMENT: self._experiment.callbacks, **ahead}
-
-    def _is_ahead(self, path: str) -> bool:
-        """Whether this train phase has not begun."""
-        return path not in self.done and (self._loop is None or path != self._loop.path)
-
-    def reopen(self, path: str) -> None:
-        """Enter a finished phase again, and the groups around it: there are more epochs to run."""
-        self._reopened, self.results.status = path, "running"
-        for above in [EXPERIMENT, *_prefixes(path)]:
-            if above in self.done:
-                self.done.remove(above)
-                self.entered.append(above)
-
-    def _differences(self) -> list[str]:
-        if self._loop is None or self.saved_loop is None:
-            return []
-        return self._loop.differences(self.saved_loop)
 
     def _settle(self) -> None:
         """The last act of a resume: random states, and saves that were still due."""
@@ -439,17 +208,11 @@ class Execution:
             return
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
-        if self.resumption is not None:
-            rollbacks = None if self.directory is None else self.directory.rollbacks
-            self.resumption.announce(self.ahead, self._differences, rollbacks)
+        if self.resumption is not None and self.directory is not None:
+            loop, saved = self._loop, self.saved_loop
+            found = [] if loop is None or saved is None else loop.differences(saved)
+            self.resumption.announce(self.ahead, found, self.directory.rollbacks)
         pending, self._hooks.pending = self._hooks.pending, []
-        for reason, moment in pending:
-            if EXPERIMENT in self._sessions:
-                self._sessions[EXPERIMENT].save(
-                    moment, self.parts, reason=reason, metrics={}, ahead=self.ahead
-                )
-
-
-def _prefixes(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+        if (own := self.sessions.get(EXPERIMENT)) is not None:
+            for reason, moment in pending:
+                own.save(moment, self.parts, reason=reason, metrics={}, ahead=self.ahead)

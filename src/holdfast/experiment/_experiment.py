@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import bundle, rng, state
-from ..checkpoint import Checkpoint, Place, locate, scan_if_there
+from .. import rng, state
+from ..checkpoint import Checkpoint, Place, locate
 from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
@@ -18,22 +18,19 @@ from ..harness import place, resume_source
 from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
 from ..runtime import (
     Accounting,
-    ExperimentDirectory,
+    Origin,
     Resume,
     ResumeReport,
-    Session,
-    Wanted,
     save_manually,
 )
 from . import _plan, _resume, _saving
 from ._callbacks import Callback
 from ._execution import Execution
 from ._graph import ModelGraph
-from ._history import HistoryEntry
 from ._phases import Phase, PhaseGroup, Unit, walk
 from ._preview import kept_as_it_is
 from ._progress import Progress
-from ._results import PhaseResult, RunResults
+from ._results import HistoryEntry, PhaseResult, RunResults
 
 _CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so the graph must fit"}
 
@@ -111,9 +108,10 @@ class Experiment:
         """Save the entire experiment by this policy from the next run on; None: not at all."""
         self.checkpointing = None if checkpointing is None else attach_to_experiment(checkpointing)
 
-    def disable_checkpointing(self) -> _Enabling:
+    def disable_checkpointing(self) -> AbstractContextManager[object]:
         """Save nothing from now on; in a `with` statement, only inside the block."""
-        ending = _Enabling(self, disabled_before=self._disabled)
+        ending = ExitStack()
+        ending.callback(setattr, self, "_disabled", self._disabled)
         self._disabled = True
         return ending
 
@@ -148,23 +146,18 @@ class Experiment:
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
         asked = Resume.of(resume, cannot=_CANNOT)
-        origin = resume_source(asked.wanted, self.directory)
-        sources = _plan.prepare(self._units, self.graph, self.label)
-        run = secrets.token_hex(16)
-        places = self._places(self._units, reads=origin is not None)
-        with _saving.held(places, run, share=share_directory) as directory, Progress(progress) as bar:
-            sessions = self._sessions(self._units, directory, as_plan=True)
+        origin = resume_source(asked.origin, self.directory)
+        with self._executing(
+            self._units, progress, is_plan=True, reads=origin is not None, share=share_directory
+        ) as execution:
             self._leave_last()
-            execution = Execution(self, run, sources, sessions, directory, bar)
             self.last_resume = None
-            entry = HistoryEntry(run, "experiment")
-            if origin is not None:
-                entry = self._resume(execution, sessions, origin, asked.overridden) or entry
+            entry = None if origin is None else self._resume(execution, origin, asked.overridden)
             if self.last_resume is None:
-                for session in sessions.values():
+                for session in execution.sessions.values():
                     session.policy.reset()
-            _saving.refuse_taken(self._units, sessions, sources, execution.done, execution.run)
-            return self._execute(execution, entry, self._units, lambda: self._run_plan(execution, sessions))
+            self._refuse_taken(execution)
+            return self._execute(execution, entry, lambda: self._run_plan(execution))
 
     def run_phase(self, phase: Phase | str, *, progress: bool = True) -> PhaseResult:
         """Run one phase now, whether or not it is in the plan, on the current graph; saves by its policy.
@@ -193,26 +186,47 @@ class Experiment:
         return self._preview(self._unit(group), progress)
 
     def _run_part(self, unit: Unit, progress: bool) -> RunResults:
-        units = [unit]
-        sources = _plan.prepare(units, self.graph, self.label)
-        run = secrets.token_hex(16)
-        with _saving.held(self._places(units), run) as directory, Progress(progress) as bar:
-            sessions = self._sessions(units, directory)
-            _saving.refuse_taken(units, sessions, sources, (), run)
+        with self._executing([unit], progress) as execution:
+            self._refuse_taken(execution)
             self._leave_last()
-            execution = Execution(self, run, sources, sessions, directory, bar)
-            entry = HistoryEntry(run, unit.label)
-            return self._execute(execution, entry, units, lambda: execution.run_part(units))
+            return self._execute(execution, HistoryEntry(execution.run, unit.label), execution.run_part)
 
     def _preview(self, unit: Unit, progress: bool) -> RunResults:
-        sources = _plan.prepare([unit], self.graph, self.label)
         own = [callback for _, part in walk([unit]) for callback in getattr(part, "callbacks", ())]
-        kept = kept_as_it_is(self.graph, [*self.callbacks, *own], [*sources.values()])
-        with kept, Progress(progress) as bar:
+        with (
+            self._executing([unit], progress, saves=False) as execution,
+            kept_as_it_is(self.graph, [*self.callbacks, *own], [*execution.sources.values()]),
+        ):
             self._leave_last()
-            execution = Execution(self, secrets.token_hex(16), sources, {}, None, bar)
             execution.run_units([unit])
             return execution.results
+
+    @contextmanager
+    def _executing(
+        self,
+        units: Sequence[Unit],
+        progress: bool,
+        *,
+        is_plan: bool = False,
+        saves: bool = True,
+        reads: bool = False,
+        share: bool = False,
+    ) -> Iterator[Execution]:
+        """A new run of these units, checked, with its directory held; of the entire plan the experiment's policy saves."""
+        sources = _plan.prepare(units, self.graph, self.label)
+        run, saves = secrets.token_hex(16), saves and not self._disabled
+        folders = [*_saving.folders(units, self.directory).values()] if saves else []
+        if self.directory is not None and (reads or folders or (saves and self.checkpointing is not None)):
+            folders.insert(0, self.directory)
+        own = self.checkpointing if is_plan else None
+        with _saving.held(folders, run, share=share) as directory, Progress(progress) as bar:
+            sessions = _saving.sessions(units, own, self.label, self.directory, directory) if saves else {}
+            yield Execution(self, units, run, sources, sessions, directory, bar)
+
+    def _refuse_taken(self, execution: Execution) -> None:
+        _saving.refuse_taken(
+            *(execution.units, execution.sessions, execution.sources), execution.done, execution.run
+        )
 
     def _leave_last(self) -> None:
         """Unfreeze what a failed phase left frozen. Not done when it fails: a checkpoint saved on
@@ -221,9 +235,10 @@ class Experiment:
             self._execution.leave()
 
     def _execute(
-        self, execution: Execution, entry: HistoryEntry, units: Sequence[Unit], run: Callable[[], None]
+        self, execution: Execution, entry: HistoryEntry | None, run: Callable[[], None]
     ) -> RunResults:
         self._execution, self.results = execution, execution.results
+        entry = entry or HistoryEntry(execution.run, "experiment")
         if entry not in self.history:
             self.history.append(entry)
         entry.status, entry.reason = "running", None
@@ -234,7 +249,7 @@ class Experiment:
                 run()
         except BaseException as err:
             entry.fail(err)
-            execution.fail(err, units)
+            execution.fail(err)
             raise
         finally:
             if execution.directory is not None:
@@ -243,33 +258,13 @@ class Experiment:
         return self.results
 
     def _resume(
-        self,
-        execution: Execution,
-        sessions: Mapping[str, Session],
-        resume: Wanted,
-        override: Sequence[str] | None,
+        self, execution: Execution, origin: Origin, override: Sequence[str] | None
     ) -> HistoryEntry | None:
-        directory = execution.directory
-        if directory is None:
-            raise UsageError(f"experiment {self.label!r} has no directory to resume from: pass directory=")
-        plan = self.describe_plan(execution.sources)
-        found = _resume.load(
-            execution,
-            directory,
-            self._units,
-            plan,
-            self.graph,
-            resume,
-            override,
-            finite_only=any(each.watch.shuns_infinity for each in sessions.values()),
-        )
+        found = _resume.load(execution, origin, override)
         if found is None:
             return None
-        execution.resumption, saved = found
-        self.last_resume = execution.resumption.report
-        own = directory.own()
-        for path, session in sessions.items():
-            session.resume(saved["counters"].get(path, {}), own, self.last_resume.record)
+        resumption, saved = found
+        self.last_resume = resumption.report
         self.history = [HistoryEntry.from_state(each) for each in saved["history"]]
         entry = next((each for each in self.history if each.run == execution.run), None)
         if entry is None:  # the first run of a fork
@@ -277,58 +272,40 @@ class Experiment:
         entry.resumed_from.append(self.last_resume.record.name)
         return entry
 
-    def _run_plan(self, execution: Execution, sessions: Mapping[str, Session]) -> None:
+    def _run_plan(self, execution: Execution) -> None:
         """Run the plan to its end, rolling back where a policy says so."""
         while True:
             try:
-                execution.run_plan(self._units)
+                execution.run_plan()
                 execution.look()
             except DivergenceError as err:
                 if not err.can_roll_back:
                     raise
-                self._roll_back(execution, sessions, err)
+                self._roll_back(execution, err)
             else:
                 return
 
-    def _roll_back(self, execution: Execution, sessions: Mapping[str, Session], why: DivergenceError) -> None:
-        directory = execution.directory
-        assert directory is not None
-        assert why.newest_finite is not None
-        listed = bundle.look(directory.disk, why.newest_finite)
-        if listed is None or listed.record is None:
-            raise why
-        directory.rollbacks.begin(why.why, listed.record)
+    def _roll_back(self, execution: Execution, why: DivergenceError) -> None:
+        assert execution.directory is not None
+        aim = execution.directory.rollbacks.begin(why, execution.directory.disk)
         execution.begin_again(_plan.prepare(self._units, self.graph, self.label))
         history = self.history  # this run's entry stays the one that records how it ended
-        self._resume(execution, sessions, listed, None)
+        self._resume(execution, aim, None)
         self.history = history
+        assert self.last_resume is not None
         for entry in history:
             if entry.run == execution.run:
-                entry.resumed_from.append(listed.record.name)
-        execution.tell_rollback(self._units)
-
-    def _places(self, units: Sequence[Unit], *, reads: bool = False) -> list[Path]:
-        """The directories that a run of these units saves to (or reads from), the experiment's first."""
-        places = [] if self._disabled else [*_saving.folders(units, self.directory).values()]
-        saves = places or (self.checkpointing is not None and not self._disabled)
-        return [self.directory, *places] if self.directory is not None and (saves or reads) else places
-
-    def _sessions(
-        self, units: Sequence[Unit], directory: ExperimentDirectory | None, *, as_plan: bool = False
-    ) -> dict[str, Session]:
-        if self._disabled:
-            return {}
-        policy = self.checkpointing if as_plan else None
-        return _saving.sessions(units, policy, self.label, self.directory, directory)
+                entry.resumed_from.append(self.last_resume.record.name)
+        execution.tell_rollback(self.last_resume.record.moment)
 
     def _unit(self, given: Unit | str) -> Unit:
         if not isinstance(given, str):
             return given
         units = dict(walk(self._units))
-        by_label = {unit.label: unit for unit in units.values()}
-        if given not in units and given not in by_label:
+        by_name = {unit.label: unit for unit in units.values()} | units
+        if given not in by_name:
             raise UsageError(f"there is no {given!r} in the plan; there are {', '.join(units) or 'none'}")
-        return units.get(given) or by_label[given]
+        return by_name[given]
 
     # --- manual checkpoints -----------------------------------------------------------------------
 
@@ -344,7 +321,7 @@ class Experiment:
         if self.directory is None:
             raise UsageError(f"experiment {self.label!r} has no directory to save to: pass directory=")
         execution = self._execution or self._fresh_execution()
-        with self._at_hand(execution) as directory:
+        with _saving.at_hand(self.directory, execution.run, execution.directory) as directory:
             return save_manually(
                 directory,
                 str(self.directory),
@@ -382,34 +359,10 @@ class Experiment:
     @property
     def available_checkpoints(self) -> dict[str, Path]:
         """What there is to restore: names such as `pretrain/pretrain_epoch2`, oldest first, and their paths."""
-        own = self.directory
-        places: list[Path] = [own] if own else []
-        places += _saving.folders(self._units, own).values()
-        found = {
-            listed.path: listed for folder in places for listed in scan_if_there(folder) if listed.record
-        }
-        paths = [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]
-        return {self._name_of(path): path for path in paths}
-
-    def _name_of(self, path: Path) -> str:
-        inside = self.directory is not None and path.is_relative_to(self.directory)
-        name = path.relative_to(self.directory) if inside and self.directory else path
-        return str(name).removesuffix(bundle.SUFFIX)
+        return _saving.available(self._units, self.directory)
 
     def _fresh_execution(self) -> Execution:
-        return Execution(self, secrets.token_hex(16), {}, {}, None, Progress(False))
-
-    @contextmanager
-    def _at_hand(self, execution: Execution) -> Iterator[ExperimentDirectory]:
-        """The directory that the current run holds, or held briefly."""
-        if execution.directory is not None and execution.directory.is_open:
-            yield execution.directory
-            return
-        assert self.directory is not None
-        with ExperimentDirectory(self.directory, execution.run) as directory:
-            if execution.directory is not None:
-                directory.pace = execution.directory.pace  # which the run stopped when it ended
-            yield directory
+        return Execution(self, self._units, secrets.token_hex(16), {}, {}, None, Progress(False))
 
     def state_digest(self) -> str:
         """BLAKE3 of all that two runs of one plan have in common: models, optimizers, position, results, random states.
@@ -418,15 +371,3 @@ class Experiment:
         """
         execution = self._execution or self._fresh_execution()
         return state.digest(state.capture(execution.digest_parts()))
-
-
-class _Enabling:
-    """Ends what `disable_checkpointing` began."""
-
-    def __init__(self, experiment: Experiment, *, disabled_before: bool) -> None:
-        self._experiment, self._before = experiment, disabled_before
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *details: object) -> None:
-        self._experiment._disabled = self._before

@@ -46,6 +46,10 @@ class Freezing:
         self.labels = set(labels)
         self.set_modes()
 
+    def set_training(self, training: bool) -> None:
+        self.training = training
+        self.set_modes()
+
     def set_modes(self) -> None:
         """Put every model into the mode of the graph, frozen ones into evaluation."""
         for node in self._nodes:

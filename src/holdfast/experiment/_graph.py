@@ -137,13 +137,11 @@ class ModelGraph:
 
     def train(self) -> None:
         """Training behaviour for all modules but the frozen ones."""
-        self._freezing.training = True
-        self._freezing.set_modes()
+        self._freezing.set_training(True)
 
     def eval(self) -> None:
         """Evaluation behaviour for all modules."""
-        self._freezing.training = False
-        self._freezing.set_modes()
+        self._freezing.set_training(False)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -156,8 +154,7 @@ class ModelGraph:
             try:
                 yield
             finally:
-                self._freezing.training = was_training
-                self._freezing.set_modes()
+                self._freezing.set_training(was_training)
 
     # --- optimizing it ----------------------------------------------------------------------------
 

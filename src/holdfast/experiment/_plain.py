@@ -40,10 +40,8 @@ def _marked(node: Node) -> Node:
             return mark | (inside if isinstance(inside, dict) else {_BARE: inside})
         case dict():
             return {_escaped(key): _marked(value) for key, value in node.items()}
-        case list():
-            return [_marked(value) for value in node]
-        case tuple():
-            return tuple(_marked(value) for value in node)
+        case list() | tuple():
+            return type(node)(map(_marked, node))
         case _:
             return node
 
@@ -56,10 +54,8 @@ def _unmarked(node: Node) -> Node:
             return Object(what["adapter"], what["type"], _unmarked(inside), what["about"])
         case dict():
             return {_unescaped(key): _unmarked(value) for key, value in node.items()}
-        case list():
-            return [_unmarked(value) for value in node]
-        case tuple():
-            return tuple(_unmarked(value) for value in node)
+        case list() | tuple():
+            return type(node)(map(_unmarked, node))
         case _:
             return node
 

@@ -6,66 +6,71 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
-from ..errors import PlanMismatchError
-from ..runtime import ExperimentDirectory, Resumption, Wanted, check_override, merged, resume_from, settle
+from ..errors import PlanMismatchError, UsageError
+from ..runtime import PLACES, Origin, Resumption, SavedState, check_override, resume_from, settle
 from . import _plan
-from ._phases import TrainPhase, Unit, walk
+from ._phases import TrainPhase, walk
+from ._saving import EXPERIMENT
 
 if TYPE_CHECKING:
     from ._execution import Execution
-    from ._graph import ModelGraph
 
 _PARTS = {"run", "plan", "phase", "data", "results", "callbacks", "counters", "history", "random"}
 
 
 def load(
-    execution: Execution,
-    directory: ExperimentDirectory,
-    units: Sequence[Unit],
-    plan: Mapping[str, Mapping[str, Any]],
-    graph: ModelGraph | None,
-    resume: Wanted,
-    override: Sequence[str] | None = (),
-    *,
-    finite_only: bool = False,
+    execution: Execution, origin: Origin, override: Sequence[str] | None
 ) -> tuple[Resumption, Mapping[str, Any]] | None:
-    """Restore the newest complete checkpoint (or the requested one) into the graph and the execution.
+    """Restore the newest complete checkpoint (or the requested one) into the graph, the execution and its sessions.
 
-    Returns the resumption and the saved state; None if `resume` is True and there is no checkpoint at all.
-    `override=None`: the live optimizer is this run's own, and no script's. `finite_only`: skip checkpoints that are not finite, if there is one that is.
+    Returns the resumption and the saved state; None if `origin` is True and there is no checkpoint at all.
+    `override=None`: the live optimizer is this run's own, and no script's.
 
     Raises:
+        UsageError: the experiment has no directory.
         CheckpointNotFoundError: the requested one does not exist.
-        DamagedError: it is damaged, and nothing was changed; or all are, with `resume=True`.
+        DamagedError: it is damaged, and nothing was changed; or all are, with `origin=True`.
         PlanMismatchError, StateMismatchError: the plan or graph does not match the saved one.
     """
-    overridden: list[str] = []
+    directory, experiment, sessions = execution.directory, execution.experiment, execution.sessions
+    if directory is None:
+        raise UsageError(f"experiment {experiment.label!r} has no directory to resume from: pass directory=")
+    plan = experiment.describe_plan(execution.sources)
     found = resume_from(
-        directory,
-        resume,
-        lambda opened, verify: _load(execution, opened, units, plan, graph, override, verify, overridden),
-        finite_only=finite_only,
+        *(directory, origin),
+        lambda opened, verify: _load(execution, opened, plan, override, verify),
+        finite_only=any(each.watch.shuns_infinity for each in sessions.values()),
     )
-    if found is not None:
-        resumption, saved = found
-        resumption.add([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
-    return found
+    if found is None:
+        return None
+    resumption, (saved, overridden, graph) = found
+    resumption.add([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
+    if graph is not None:
+        resumption.expect(graph, lambda: {"model_graph": experiment.graph})
+    own = directory.own()
+    for path, session in sessions.items():
+        session.resume(saved["counters"].get(path, {}), own, resumption.report.record)
+    execution.resumption = resumption
+    return resumption, saved
 
 
 def _load(
     execution: Execution,
     opened: bundle.Bundle,
-    units: Sequence[Unit],
     plan: Mapping[str, Mapping[str, Any]],
-    graph: ModelGraph | None,
     override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
-    overridden: list[str],
-) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """What was saved, except for the graph, and the paths of what was left out of it."""
+) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None], Sequence[str]]:
+    """What was saved, the options that were overridden, the graph as it was saved, and the paths of what it left out."""
     saved = read(opened)
     kept: Sequence[str] = ()
-    _check(execution, opened, saved, units, plan)
+    overridden: Sequence[str] = ()
+    saved_graph = None
+    check_owner(execution, opened, saved)
+    run, loop, graph = saved["run"], saved["phase"], execution.experiment.graph
+    epoch = loop["epoch"] + loop["in_epoch"] if loop else 0
+    done, entered = [path for path in run["done"] if path], [path for path in run["entered"] if path]
+    _plan.check_fits(saved["plan"], plan, done, entered, epoch)
     if graph is not None:
         if "model_graph" not in opened.tree:
             raise PlanMismatchError(["the checkpoint has no model graph, but the experiment has one"])
@@ -73,14 +78,15 @@ def _load(
         check_override(override or (), script)
         restored = state.restore(opened, {"model_graph": graph}, verify=verify, keep=execution.excluded)
         kept = restored.kept
-        then = saved["run"]["options"]
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         if override is not None:
-            overridden[:] = settle(graph.optimizers, schedulers, then=then, script=script, override=override)
-            execution.options = merged(then, script, override)
+            execution.options, overridden = settle(
+                graph.optimizers, schedulers, then=run["options"], script=script, override=override
+            )
+        saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
-    _reopen(execution, units)
-    return saved, kept
+    _reopen(execution)
+    return (saved, overridden, saved_graph), kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:
@@ -102,35 +108,21 @@ def read(opened: bundle.Bundle) -> Mapping[str, Any]:
     return state.rebuild(opened, {name: node for name, node in tree.items() if name in _PARTS})
 
 
-def _check(
-    execution: Execution,
-    opened: bundle.Bundle,
-    saved: Mapping[str, Any],
-    units: Sequence[Unit],
-    plan: Mapping[str, Mapping[str, Any]],
-) -> None:
-    check_owner(execution, opened, saved)
-    run, loop = saved["run"], saved["phase"]
-    epoch = loop["epoch"] + loop["in_epoch"] if loop else 0
-    done, entered = [path for path in run["done"] if path], [path for path in run["entered"] if path]
-    _plan.check_fits(saved["plan"], plan, done, entered, epoch)
-
-
 def check_owner(execution: Execution, opened: bundle.Bundle, saved: Mapping[str, Any]) -> None:
     """Check that the checkpoint is of this experiment, with as many callbacks.
 
     Raises:
-        PlanMismatchError: it is of another experiment.
+        PlanMismatchError: it is of another experiment, or the number of callbacks differs.
     """
-    label = saved["run"]["label"]
-    if label != execution.label:
-        raise PlanMismatchError(
-            [f"{opened.path} is of experiment {label!r}, and this is {execution.label!r}"]
-        )
-    execution.check_callbacks(saved)
+    then, now = saved["run"]["label"], execution.experiment.label
+    if then != now:
+        raise PlanMismatchError([f"{opened.path} is of experiment {then!r}, and this is {now!r}"])
+    before, after = len(saved["callbacks"][EXPERIMENT]), len(execution.experiment.callbacks)
+    if before != after:
+        raise PlanMismatchError([f"the experiment had {before} callbacks and has {after}"])
 
 
-def _reopen(execution: Execution, units: Sequence[Unit]) -> None:
+def _reopen(execution: Execution) -> None:
     """More epochs than before re-enter the phase that was finished last, unless it had stopped early."""
     loop = execution.saved_loop
     if loop is None or loop["path"] not in execution.done:
@@ -139,6 +131,6 @@ def _reopen(execution: Execution, units: Sequence[Unit]) -> None:
     around = [path for path in after if path and not loop["path"].startswith(f"{path}/")]
     if around or any(path and not loop["path"].startswith(f"{path}/") for path in execution.entered):
         return  # something has been run on top of it
-    unit = dict(walk(units)).get(loop["path"])
+    unit = dict(walk(execution.units)).get(loop["path"])
     if isinstance(unit, TrainPhase) and loop["stop_reason"] is None and unit.n_epochs > loop["epoch"]:
         execution.reopen(loop["path"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from .. import bundle
+from ..checkpoint import scan_if_there
 from ..data import BatchSource
 from ..harness import place
 from ..policy import Checkpointing, reason, training_directory
@@ -39,6 +42,30 @@ def held(places: Sequence[Path], run: str, *, share: bool = False) -> Iterator[E
         return
     with ExperimentDirectory(places[0], run, also=places[1:], share=share) as directory:
         yield directory
+
+
+@contextmanager
+def at_hand(place: Path, run: str, last: ExperimentDirectory | None) -> Iterator[ExperimentDirectory]:
+    """The directory `last` that a run holds, or if that has ended, `place` held briefly."""
+    if last is not None and last.is_open:
+        yield last
+        return
+    with ExperimentDirectory(place, run) as directory:
+        if last is not None:
+            directory.pace = last.pace  # which the run stopped when it ended
+        yield directory
+
+
+def available(units: Sequence[Unit], directory: Path | None) -> dict[str, Path]:
+    """The paths of all checkpoints there, oldest first, by their names in the experiment's directory."""
+    places = [*([directory] if directory else []), *folders(units, directory).values()]
+    found = {listed.path: listed for place in places for listed in scan_if_there(place) if listed.record}
+    names = {}
+    for path in [Path(listed.path) for listed in sorted(found.values(), key=bundle.by_age)]:
+        is_inside = directory is not None and path.is_relative_to(directory)
+        name = os.path.relpath(path, directory) if is_inside else str(path)
+        names[name.removesuffix(bundle.SUFFIX)] = path
+    return names
 
 
 def sessions(

@@ -9,10 +9,9 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from .. import paths
 from ..errors import GraphError
+from ..runtime import torch_updates
 from ._graph import ModelGraph
-from .backends.torch import owns, to_tensor
 
 
 def backward(graph: ModelGraph, loss: torch.Tensor) -> None:
@@ -84,31 +83,17 @@ def set_gradients(graph: ModelGraph, saved: Mapping[str, Any]) -> None:
     """Put copies of saved gradients back; parameters that are not named have none afterwards.
 
     Raises:
-        GraphError: a path names no parameter, or one of another shape; nothing was changed.
+        StateMismatchError: a path names no parameter, or one of another shape; nothing was changed.
     """
-    named = _named_parameters(graph)
-    for path, gradient in saved.items():
-        if path not in named:
-            raise GraphError(f"there is no parameter {path!r} for this gradient")
-        if named[path].shape != gradient.shape:
-            raise GraphError(
-                f"parameter {path!r} has shape {tuple(named[path].shape)}, its gradient {tuple(gradient.shape)}"
-            )
+    parameters = _named_parameters(graph)
+    torch_updates.set_gradients(parameters, saved)
     if saved and graph.scaler is not None:
-        graph.scaler.scale(torch.zeros((), device=next(iter(named.values())).device))  # makes its own tensors
-    for path, parameter in named.items():
-        gradient = saved.get(path)
-        parameter.grad = None if gradient is None else to_tensor(gradient).to(parameter, copy=True)
+        device = next(iter(parameters.values())).device
+        graph.scaler.scale(torch.zeros((), device=device))  # makes its own tensors
 
 
-def _named_parameters(graph: ModelGraph) -> dict[str, torch.nn.Parameter]:
-    """Every parameter once, under the first path that leads to it."""
-    first_path: dict[torch.nn.Parameter, str] = {}
-    for node in graph.model_nodes:
-        if owns(node.model):
-            for name, parameter in node.model.named_parameters():
-                first_path.setdefault(parameter, paths.child(node.label, name))
-    return {path: parameter for parameter, path in first_path.items()}
+def _named_parameters(graph: ModelGraph) -> dict[str, torch.Tensor]:
+    return torch_updates.named_parameters({node.label: node.model for node in graph.model_nodes})
 
 
 def _has_gradients(optimizer: Optimizer) -> bool:

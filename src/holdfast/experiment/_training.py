@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..data import ANOTHER_BATCH, BatchSource
 from ..errors import UsageError
 from ..records import Moment
-from ._callbacks import Callback, Context
+from ._callbacks import Context
 from ._graph import ModelGraph
 from ._loss import Averages, outputs_needed, total_loss
 from ._measuring import measure, num_samples
@@ -28,7 +28,6 @@ from ._results import RunResults
 class Host(Protocol):
     """What a train phase needs of the run that it belongs to."""
 
-    label: str
     step: int
     results: RunResults
     progress: Progress
@@ -36,11 +35,16 @@ class Host(Protocol):
     @property
     def graph(self) -> ModelGraph: ...
 
-    def moment(
-        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
-    ) -> Moment: ...
-
-    def call(self, hook: str, context: Context, callbacks: Sequence[Callback] = ()) -> None: ...
+    def call(
+        self,
+        hook: str,
+        path: str | None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        stop_reason: str | None = None,
+    ) -> Context: ...
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None: ...
 
@@ -66,7 +70,7 @@ class Training:
         self._announced = False  # `batch_start` of this batch has been announced
         self._averages = Averages()
         self._micro_step = 0  # batches whose gradients wait for an update
-        self._thaw: list[str] = []  # nodes that this phase froze
+        self.thaw: list[str] = []  # nodes that this phase froze and must unfreeze, unless it has ended
         self.stop_reason: str | None = None
         self._iterator: Iterator[Mapping[str, Any]] = iter(())
         self._began_s = 0.0
@@ -76,8 +80,8 @@ class Training:
     def start(self) -> None:
         """Enter the phase: freeze, announce `phase_start`."""
         self._graph.zero_grad()  # left by a custom step, or by a run that failed
-        self._thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
-        self._graph.freeze(*self._thaw)
+        self.thaw = [label for label in self._phase.freeze if label not in self._graph.frozen]
+        self._graph.freeze(*self.thaw)
         self._announce("phase_start")
 
     def run(self) -> None:
@@ -86,8 +90,8 @@ class Training:
         self._run.progress.phase(self.path)
         while self._in_epoch or (self.epoch < self._phase.n_epochs and self.stop_reason is None):
             self._run_epoch()
-        self._thaw = [label for label in self._thaw if label in self._graph.frozen]
-        self._graph.unfreeze(*self._thaw)
+        self.thaw = [label for label in self.thaw if label in self._graph.frozen]
+        self._graph.unfreeze(*self.thaw)
         status = "stopped early" if self.stop_reason else "complete"
         self._result.finish(status, self.stop_reason)
         last = self._result.last
@@ -176,20 +180,14 @@ class Training:
         batch: int | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        moment = self._run.moment(hook, self.path, epoch=epoch, batch=batch)
-        context = Context(
-            experiment=self._run.label,
-            moment=moment,
-            graph=self._graph,
-            metrics=dict(self._averages.means() if metrics is None else metrics),
-            results=self._run.results,
-            stop_reason=self.stop_reason,
-        )
         if hook == "phase_end":
             self._run.finish_unit(self.path)
-        self._run.call(hook, context, self._phase.callbacks)
+        means = self._averages.means() if metrics is None else metrics
+        context = self._run.call(
+            *(hook, self.path), epoch=epoch, batch=batch, metrics=means, stop_reason=self.stop_reason
+        )
         self.stop_reason = context.stop_reason
-        self._run.save_if_due(moment, context.metrics)
+        self._run.save_if_due(context.moment, context.metrics)
 
     # --- its state --------------------------------------------------------------------------------
 
@@ -204,7 +202,7 @@ class Training:
             "averages": self._averages.get_state(),
             "micro_step": self._micro_step,
             "gradients": _gradients(self._graph),
-            "thaw": list(self._thaw),
+            "thaw": list(self.thaw),
             "stop_reason": self.stop_reason,
             "callbacks": [callback.get_state() for callback in self._phase.callbacks],
             "data": self._source.get_state(),
@@ -222,7 +220,7 @@ class Training:
         self._graph.zero_grad()
         if saved["gradients"]:
             steps().set_gradients(self._graph, saved["gradients"])
-        self._thaw = list(saved["thaw"])
+        self.thaw = list(saved["thaw"])
         self.stop_reason = saved["stop_reason"]
         for callback, state in zip(self._phase.callbacks, saved["callbacks"], strict=True):
             callback.set_state(state)
@@ -235,14 +233,9 @@ class Training:
         """The digest of the indices of the epoch's next batch, if they can be known."""
         return self._source.fingerprint() if self._in_epoch else None
 
-    @property
-    def froze(self) -> tuple[str, ...]:
-        """The nodes that this phase froze and must unfreeze, unless it has ended."""
-        return tuple(self._thaw)
-
     def reopen(self) -> None:
         """Continue after the phase's end, to which `set_state` led: freeze again what it had frozen."""
-        self._graph.freeze(*self._thaw)
+        self._graph.freeze(*self.thaw)
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What keeps the data from resuming exactly; valid once the random states are restored."""

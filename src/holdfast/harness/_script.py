@@ -71,9 +71,9 @@ class Script:
     def run(self, *, kill_after_s: float | None = None, largest_file_bytes: int | None = None) -> int:
         """Run it; returns its exit code, negative if it was killed, `kill_after_s` seconds after training had begun."""
         self._tail.clear()
+        self._seen = None
         environment = os.environ | {DIRECTORY: self.directory, STEP_FILE: self._step_file}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # a cut .pyc would outlive us
-        self._seen = None
         before = seen(self._step_file)
         try:
             # A session of its own, so that its children die with it.
@@ -94,13 +94,11 @@ class Script:
         reader.start()
         try:
             self._await_training(process, before)
-            if kill_after_s is None:
-                process.wait()
-            else:
-                try:
-                    process.wait(max(0.0, kill_after_s - (time.time() - self._began_s)))
-                except subprocess.TimeoutExpired:
-                    _kill(process)
+            left_s = None if kill_after_s is None else max(0.0, self._began_s + kill_after_s - time.time())
+            try:
+                process.wait(left_s)
+            except subprocess.TimeoutExpired:
+                _kill(process)
         except BaseException:
             _kill(process)
             raise
@@ -146,8 +144,7 @@ class Script:
         return sorted(found, key=lambda listed: listed.record.created if listed.record else "")
 
     def newest(self) -> Listed | None:
-        found = self.checkpoints()
-        return found[-1] if found else None
+        return next(reversed(self.checkpoints()), None)
 
     def name_of(self, listed: Listed) -> str:
         return listed.path.removeprefix(f"{self.directory}/").removesuffix(".ckpt.mml")

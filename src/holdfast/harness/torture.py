@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ..bundle import Listed
 from ..compare import unlike
 from ..errors import ExactnessError, UsageError
-from ..records import CheckpointRecord
-from ._replay import DIRECTORY
+from ._replay import DIRECTORY, facts_of
 from ._script import PLACEHOLDER, Injury, Script
+
+Tell: TypeAlias = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ def torture(
     kills: int,
     full_disks: int,
     seed: int,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> Torture:
     """Run `command` once uninterrupted, then interrupted; each run saves below its own folder in `directory`.
 
@@ -72,7 +74,6 @@ def torture(
         UsageError: the script cannot be run, fails uninterrupted, or saves nothing.
         ExactnessError: it does not resume after an interruption.
     """
-    draw = random.Random(seed)
     undisturbed = Script(command, f"{directory}/uninterrupted")
     tell("uninterrupted: running the script once")
     code = undisturbed.run()
@@ -89,47 +90,35 @@ def torture(
     report = Torture(
         directory, undisturbed.trained_s, len(there), undisturbed.name_of(last), last.record.moment.step
     )
-    if kills:
-        report.trials.append(_killed(command, directory, undisturbed, kills, draw, tell))
-    if full_disks:
-        report.trials.append(_on_full_disks(command, directory, undisturbed, full_disks, draw, tell))
+    draw = random.Random(seed)
+    for folder, interrupt, times in (("killed", _kill, kills), ("full", _fill_disk, full_disks)):
+        if times:
+            script = Script(command, f"{directory}/{folder}")
+            trial = Trial(script.directory)
+            interrupt(script, undisturbed, trial, times, draw, tell)
+            _finish(script, undisturbed, trial)
+            report.trials.append(trial)
     return report
 
 
-def _killed(
-    command: Sequence[str],
-    directory: str,
-    undisturbed: Script,
-    kills: int,
-    draw: random.Random,
-    tell: Callable[[str], None],
-) -> Trial:
-    script = Script(command, f"{directory}/killed")
-    trial = Trial(script.directory)
-    instants = sorted(draw.uniform(0.02, 0.98) * undisturbed.trained_s for _ in range(kills))
+def _kill(
+    script: Script, undisturbed: Script, trial: Trial, times: int, draw: random.Random, tell: Tell
+) -> None:
+    instants = sorted(draw.uniform(0.02, 0.98) * undisturbed.trained_s for _ in range(times))
     before_s = 0.0
     for instant_s in instants:
         if script.run(kill_after_s=instant_s - before_s) >= 0:
-            tell(f"killed: the script ended before kill {len(trial.injuries) + 1} of {kills}")
+            tell(f"killed: the script ended before kill {len(trial.injuries) + 1} of {times}")
             break
         injury = script.examine("killed")
         trial.injuries.append(injury)
         tell(f"killed after {injury.at_s:.2f} s of training: {_loss(injury)}")
         before_s = instant_s
-    _finish(script, undisturbed, trial)
-    return trial
 
 
-def _on_full_disks(
-    command: Sequence[str],
-    directory: str,
-    undisturbed: Script,
-    times: int,
-    draw: random.Random,
-    tell: Callable[[str], None],
-) -> Trial:
-    script = Script(command, f"{directory}/full")
-    trial = Trial(script.directory)
+def _fill_disk(
+    script: Script, undisturbed: Script, trial: Trial, times: int, draw: random.Random, tell: Tell
+) -> None:
     largest = undisturbed.largest_file_bytes()
     for _ in range(times):
         limit = draw.randrange(1, largest)
@@ -138,8 +127,6 @@ def _on_full_disks(
         injury.limit_bytes, injury.exit_code = limit, code
         trial.injuries.append(injury)
         tell(f"files cut at {limit:,} bytes, the script ended with {code}: {_loss(injury)}")
-    _finish(script, undisturbed, trial)
-    return trial
 
 
 def _loss(injury: Injury) -> str:
@@ -166,15 +153,11 @@ def _finish(script: Script, undisturbed: Script, trial: Trial) -> None:
 def _differences(expected: Listed, found: Listed) -> list[str]:
     assert expected.record is not None
     assert found.record is not None
-    if _place(expected.record) != _place(found.record):
-        then, now = (f"{each.name} at step {each.moment.step}" for each in (expected.record, found.record))
+    places = [(each.name, facts_of(each.moment)) for each in (expected.record, found.record)]
+    if places[0] != places[1]:
+        then, now = (f"{name} at step {at['step']}" for name, at in places)
         return [f"the last checkpoint: it is {now}, not {then}"]
     return unlike(expected, found)
-
-
-def _place(record: CheckpointRecord) -> tuple[object, ...]:
-    moment = record.moment
-    return record.name, moment.hook, moment.phase, moment.epoch, moment.batch, moment.step
 
 
 def _first_difference(undisturbed: Script, script: Script) -> str | None:

@@ -17,15 +17,6 @@ _AGAIN = (
 )
 
 
-def _default_policy() -> Checkpointing:
-    """The default one, without the ends of epochs, of which there are none."""
-    return Checkpointing(
-        when=Every("phase_end") | Overhead(0.01) | Seconds(900),
-        keep=KeepLast(3),
-        save_on_preemption=True,
-    )
-
-
 ABILITIES = Abilities(
     limits=Limits(
         where="boosting",
@@ -38,7 +29,10 @@ ABILITIES = Abilities(
         "allow_reread": "every round reads all of the data; leave it out",
         "on_rollback": _AGAIN,
     },
-    default=_default_policy,
+    # The usual default, without the ends of epochs, of which there are none.
+    default=lambda: Checkpointing(
+        when=Every("phase_end") | Overhead(0.01) | Seconds(900), keep=KeepLast(3), save_on_preemption=True
+    ),
 )
 """Of boosted trees: a round is a "batch", and there are no epochs."""
 
@@ -92,7 +86,7 @@ class Rounds:
         self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
         self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
         is_drawing = self._exactness != "exact" and self.num_left > 0
-        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [])
+        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [], is_loaded=False)
         return self.given["model"] if self.num_done else None
 
     @property
@@ -108,12 +102,11 @@ class Rounds:
 
     def add(self, scores: Mapping[tuple[str, str], float]) -> None:
         """A round has ended with these scores, by data set and metric."""
+        self.is_over = False
         for (data, metric), value in scores.items():
             self.scores.setdefault(data, {}).setdefault(metric, []).append(float(value))
-        names = {
-            (data, metric): metric if len(self.scores) == 1 else f"{data}-{metric}" for data, metric in scores
-        }
-        row = {names[key]: float(value) for key, value in scores.items()}
+        is_one = len(self.scores) == 1
+        row = {name[1] if is_one else "-".join(name): float(value) for name, value in scores.items()}
         self.num_done += 1
         self.loop.results.append({"step": self.num_done, **row})
         at = {"epoch": 0, "batch": self.num_done - 1, "step": self.num_done}

@@ -84,13 +84,7 @@ def train(
         SaveError: a save failed.
     """
     arguments = ABILITIES.check(
-        directory,
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
@@ -121,7 +115,6 @@ def train(
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:
-            rounds.is_over = False
             start = now[0] if now else None
             now[:] = [
                 lightgbm.train(

@@ -16,16 +16,12 @@ from sklearn.utils import _safe_indexing
 from .. import state
 from ..errors import UsageError
 from ..policy import Checkpointing, Limits
-from ..runtime import Resume, ResumeReport, Run
+from ..runtime import Resume, ResumeReport
 from ._common.arguments import Abilities
 
 __all__ = ["GridSearch"]
 
 _NOTHING = "nothing is trained from one fit to the next"
-
-
-def _default_policy() -> Checkpointing:
-    return Checkpointing(save_on="batch_end", max_to_keep=2)
 
 
 ABILITIES = Abilities(
@@ -45,7 +41,7 @@ ABILITIES = Abilities(
         "allow_reread": "every fit reads all of its data; leave it out",
         "on_rollback": f"{_NOTHING}, so nothing can diverge; leave it out",
     },
-    default=_default_policy,
+    default=lambda: Checkpointing(save_on="batch_end", max_to_keep=2),
 )
 """Of a grid search: a fit is a "batch"."""
 
@@ -104,13 +100,7 @@ class GridSearch:
     ) -> None:
         self._estimator, self._cv, self._scoring = estimator, cv, scoring
         self._arguments = ABILITIES.check(
-            directory,
-            checkpointing=checkpointing,
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
         )
         self.candidates: list[dict[str, Any]] = list(ParameterGrid(grid))
         self.scores = np.empty((0, 0))
@@ -126,24 +116,15 @@ class GridSearch:
         folds = list(splitter.split(x, y))
         score = check_scoring(self._estimator, scoring=self._scoring)
         self.scores = np.full((len(self.candidates), len(folds)), np.nan)
-        known = np.zeros_like(
-            self.scores
-        )  # what is not there yet is no NaN in a checkpoint, which would be non-finite
+        # What is not there yet is no NaN in a checkpoint, which would be non-finite.
+        known = np.zeros_like(self.scores)
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
-        given = self._arguments
-        with Run(
-            given.directory,
-            {"scores": known, "about": about},
-            checkpointing=given.policy,
-            resume=given.resume,
-            label=given.label,
-            share_directory=given.share_directory,
-        ) as run:
+        with self._arguments.run({"scores": known, "about": about}) as run:
             self.last_resume = run.last_resume
             if about != wanted:
                 raise UsageError(
-                    f"{os.fspath(given.directory)} has a search over other candidates, folds or data"
+                    f"{os.fspath(self._arguments.directory)} has a search over other candidates, folds or data"
                 )
             self.scores.flat[: run.step] = known.flat[: run.step]
             for step in run.steps(self.scores.size):

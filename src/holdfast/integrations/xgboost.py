@@ -77,13 +77,7 @@ def train(
         callbacks = [*callbacks, stopping[-1]]
     saves = _Saves()
     arguments = ABILITIES.check(
-        directory,
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     rounds = saves.rounds = Rounds(
         arguments,
@@ -101,7 +95,6 @@ def train(
             saves.stops = list(zip(stopping, rounds.given["stops"], strict=True))
         saves.model = start
         if rounds.num_left or start is None:
-            rounds.is_over = False
             start = xgboost.train(
                 dict(params),
                 dtrain,
@@ -170,11 +163,6 @@ class _Saves(TrainingCallback):
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         self.model = model
-        self.rounds.add(
-            {
-                (data, metric): values[-1]
-                for data, found in evals_log.items()
-                for metric, values in found.items()
-            }
-        )
+        each = ((data, *found) for data, by_metric in evals_log.items() for found in by_metric.items())
+        self.rounds.add({(data, metric): values[-1] for data, metric, values in each})
         return False

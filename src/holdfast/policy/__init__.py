@@ -1,25 +1,8 @@
 """When to save, under what name, how many to keep, and which checkpoints exist: `Checkpointing`."""
 
 from ._attach import attach_to_experiment, attach_to_training, settle_mode, training_directory
-from ._checkpointing import Checkpointing
-from ._context import (
-    EXPERIMENT_HOOKS,
-    EXPERIMENT_NAME_TEMPLATE,
-    EXPERIMENT_PLACEHOLDERS,
-    TRAINING_HOOKS,
-    TRAINING_NAME_TEMPLATE,
-    TRAINING_PLACEHOLDERS,
-)
-from ._divergence import Divergence
-from ._judge import Evicted, Saved, Verdict, in_turn, judge, to_thin, unmeasured
-from ._keep import Direction, Keep, KeepBest, KeepEvery, KeepLast, MaxBytes, budget_of, is_nonfinite, joined
-from ._keys import Key
-from ._labels import check_label, check_name
-from ._limits import Limits
-from ._names import experiment_key, experiment_name, training_key, training_name
-from ._preemption import Preemption
-from ._values import directory_path
-from ._when import (
+from ._checkpointing import Checkpointing, Evicted
+from ._conditions import (
     COME_AGAIN,
     TIMED,
     Every,
@@ -29,14 +12,26 @@ from ._when import (
     Seconds,
     Spent,
     When,
-    any_of,
     daly_interval_s,
-    estimate,
-    events,
-    interval,
-    largest_overhead,
-    reason,
 )
+from ._context import (
+    EXPERIMENT_HOOKS,
+    EXPERIMENT_NAME_TEMPLATE,
+    EXPERIMENT_PLACEHOLDERS,
+    TRAINING_HOOKS,
+    TRAINING_NAME_TEMPLATE,
+    TRAINING_PLACEHOLDERS,
+)
+from ._divergence import Divergence
+from ._judge import Saved, Verdict, in_turn, judge, to_thin, unmeasured
+from ._keep import Direction, Keep, KeepBest, KeepEvery, KeepLast, MaxBytes, budget_of, is_nonfinite, joined
+from ._keys import Key
+from ._labels import check_label, check_name
+from ._limits import Limits
+from ._names import experiment_key, experiment_name, training_key, training_name
+from ._preemption import Preemption
+from ._values import directory_path, num_bytes
+from ._when import estimate, events, interval, largest_overhead, reason
 from ._write import Lazy, Write
 
 __all__ = [
@@ -71,7 +66,6 @@ __all__ = [
     "Verdict",
     "When",
     "Write",
-    "any_of",
     "attach_to_experiment",
     "attach_to_training",
     "budget_of",
@@ -89,6 +83,7 @@ __all__ = [
     "joined",
     "judge",
     "largest_overhead",
+    "num_bytes",
     "reason",
     "settle_mode",
     "to_thin",

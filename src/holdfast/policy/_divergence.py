@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
-from ..errors import UsageError
 from . import _values
-from ._groups import settle
+from ._groups import group, settle
 
 Action = Literal["stop", "rollback", "warn"]
 
@@ -37,10 +37,17 @@ class Divergence:
 
     def __post_init__(self) -> None:
         _values.one_of("on_divergence", self.action, ("stop", "rollback", "warn"))
-        if self.monitor is not None and (not isinstance(self.monitor, str) or not self.monitor):
-            raise UsageError(f"monitor must be the name of a metric, not {self.monitor!r}.")
+        _values.optional(_values.metric, "monitor", self.monitor)
         settle(
             self,
             max_rollbacks=_values.positive_integer("max_rollbacks", self.max_rollbacks),
             may_be_infinite=_values.patterns("may_be_infinite", self.may_be_infinite),
         )
+
+
+def from_value(value: Any) -> Divergence | None:
+    """What is passed as `on_divergence=`: a `Divergence`, its action, or its plain data."""
+    if value is None:
+        return None
+    is_one = isinstance(value, Divergence | Mapping)
+    return group(Divergence, "on_divergence", value, "'stop'") if is_one else Divergence(value)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from ..records import CheckpointRecord
 from ._keep import Keep, KeepBest, budget_of, is_nonfinite, parts_of
-from ._keys import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +130,3 @@ def _over_budget(
             if not names[file]:
                 used -= sizes[file]
     return going
-
-
-@dataclass(frozen=True, slots=True)
-class Evicted:
-    """A key that the ledger has forgotten, and on disk the bundle that it named.
-
-    The bundle may be deleted only if no other key names it (`Checkpointing.is_named(path)`): with a
-    rolling name, many keys share one path.
-    """
-
-    key: Key
-    path: Path | None
-
-
-def plan(keys_by_age: Sequence[Key], max_to_keep: int | None) -> tuple[Key, ...]:
-    """The keys to forget, oldest first, so that at most `max_to_keep` remain; None keeps all."""
-    if max_to_keep is None:
-        return ()
-    return tuple(keys_by_age[: max(0, len(keys_by_age) - max_to_keep)])

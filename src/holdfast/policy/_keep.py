@@ -20,7 +20,7 @@ from . import _values
 
 Direction = Literal["min", "max"]
 
-_INTERVAL = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(epoch|step)s?\s*")
 
 
 class Keep(ABC):
@@ -84,8 +84,7 @@ class KeepBest(Keep):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", _values.positive_integer("KeepBest's k", self.k))
-        if not isinstance(self.monitor, str) or not self.monitor:
-            raise UsageError(f"monitor must be the name of a metric, not {self.monitor!r}.")
+        _values.metric("monitor", self.monitor)
         _values.one_of("direction", self.direction, ("min", "max"))
 
     def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
@@ -131,11 +130,10 @@ class KeepEvery(Keep):
         length, unit = _parse_interval(self.interval)
         first: dict[tuple[object, int], CheckpointRecord] = {}
         for record in saved:
-            place = _place(record, length, unit)
-            if place is not None and (
-                place not in first or (is_nonfinite(first[place]) and not is_nonfinite(record))
-            ):
-                first[place] = record
+            if place := _place(record, length, unit):
+                before = first.setdefault(place, record)
+                if is_nonfinite(before) and not is_nonfinite(record):
+                    first[place] = record
         return {record.id: f"first after every {self.interval}" for record in first.values()}
 
 
@@ -270,16 +268,12 @@ def _from_dict(plain: Mapping[str, Any]) -> Keep:
 
 
 def _parse_interval(text: Any) -> tuple[float, Literal["epochs", "steps", "seconds"]]:
-    found = _INTERVAL.fullmatch(text) if isinstance(text, str) else None
-    if found is not None:
-        number, unit = float(found[1]), found[2]
-        if number > 0 and unit in _values.SECONDS:
-            return number * _values.SECONDS[unit], "seconds"
-        if number >= 1 and number.is_integer():
-            if unit in ("epoch", "epochs"):
-                return number, "epochs"
-            if unit in ("step", "steps"):
-                return number, "steps"
+    if isinstance(text, str):
+        if seconds := _values.duration_s(text):
+            return seconds, "seconds"
+        found = _COUNT.fullmatch(text)
+        if found and (number := float(found[1])) >= 1 and number.is_integer():
+            return number, "epochs" if found[2] == "epoch" else "steps"
     raise UsageError(
         f"KeepEvery needs such as '5 epochs', '1000 steps', '30 min', '6h' or '2 d', not {text!r}."
     )

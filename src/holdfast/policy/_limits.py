@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from ._checkpointing import Checkpointing
+from ._conditions import Timed
 from ._context import TRAINING_HOOKS
-from ._when import Timed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,14 +61,11 @@ def training_key(policy: Checkpointing, moment: Moment) -> Key:
         UsageError: not a training hook, or the moment lacks the epoch or batch that the hook has.
     """
     match moment.hook:
-        case "epoch_end":
-            return _index(moment, "epoch")
-        case "epoch_start":
+        case "epoch_start" | "epoch_end" as hook:
             epoch = _index(moment, "epoch")
-            return f"epoch{epoch}_start" if "epoch_end" in policy.save_on else epoch
+            return f"epoch{epoch}_start" if hook == "epoch_start" and "epoch_end" in policy.save_on else epoch
         case "batch_start" | "batch_end" as hook:
-            key = f"epoch{_index(moment, 'epoch')}_batch{_index(moment, 'batch')}"
-            return f"{key}_start" if hook == "batch_start" else key
+            return _batch_of(moment) + _edge(hook)
         case "phase_start" | "phase_end" as hook:
             return hook
         case hook:
@@ -90,9 +87,8 @@ def training_name(policy: Checkpointing, moment: Moment, label: str) -> str:
     values = {"phase": label, "epoch": moment.epoch, "batch": moment.batch}
     at_hook = {name: value if name in _VALUES_AT[hook] else _EMPTY for name, value in values.items()}
     if hook not in policy.save_on:
-        changing = {"epoch", "batch"}
         lacking = [unit for unit in ("epoch", "batch") if unit in _VALUES_AT[hook] - asked]
-        if not asked & changing:
+        if not asked & {"epoch", "batch"}:
             return _name(template, at_hook, hook, is_alone=True)
         if lacking:
             added = "".join(f"_{unit}{values[unit]}" for unit in lacking)
@@ -119,8 +115,7 @@ def experiment_key(policy: Checkpointing, moment: Moment, label: str) -> Key:
         case "epoch_start" | "epoch_end" as hook:
             return f"{label}_epoch{_index(moment, 'epoch')}{_edge(hook)}"
         case "batch_start" | "batch_end" as hook:
-            indices = f"epoch{_index(moment, 'epoch')}_batch{_index(moment, 'batch')}"
-            return f"{label}_{indices}{_edge(hook)}"
+            return f"{label}_{_batch_of(moment)}{_edge(hook)}"
         case hook:
             raise _unknown(hook, EXPERIMENT)
 
@@ -157,6 +152,10 @@ def _index(moment: Moment, unit: str) -> int:
     if index is None:
         raise UsageError(f"a moment at {moment.hook!r} needs its {unit}; this one has none.")
     return index
+
+
+def _batch_of(moment: Moment) -> str:
+    return f"epoch{_index(moment, 'epoch')}_batch{_index(moment, 'batch')}"
 
 
 def _unknown(hook: str, context: Context) -> UsageError:

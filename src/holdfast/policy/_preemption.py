@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from ..errors import UsageError
 from . import _values
-from ._groups import settle
+from ._groups import group, settle
 
 OneSignal = str | int | signal.Signals
 """SIGUSR1 as `signal.SIGUSR1`, "SIGUSR1", "USR1", or its number."""
@@ -46,3 +47,12 @@ class Preemption:
     def watched(self) -> tuple[signal.Signals, ...]:
         """`signals`, as the system has them."""
         return tuple(signal.Signals[name] for name in _values.signal_names("signals", self.signals))
+
+
+def from_value(value: Any) -> Preemption | None:
+    """What is passed as `save_on_preemption=`: True, signals, a `Preemption`, or its plain data."""
+    if value is None or isinstance(value, bool):
+        return Preemption() if value else None
+    if isinstance(value, Preemption | Mapping):
+        return group(Preemption, "save_on_preemption", value, "True")
+    return Preemption(signals=_values.signal_names("save_on_preemption", value))

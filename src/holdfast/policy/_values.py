@@ -7,22 +7,28 @@ import os
 import re
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import UsageError
 from ._labels import SUFFIX
+
+Checked = TypeVar("Checked")
 
 _UNITS = {
     "b": 1,
     **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)},
     **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)},
 }
-SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*")
-_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)\s*", re.IGNORECASE)
+_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b)?\s*", re.IGNORECASE)
+
+
+def optional(check: Callable[[str, Any], Checked], name: str, value: Any) -> Checked | None:
+    return None if value is None else check(name, value)
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
@@ -44,7 +50,7 @@ def positive_integer(name: str, value: Any) -> int:
 def num_bytes(name: str, value: Any) -> int:
     """A number of bytes >= 1, or text such as "20 GB" or "512 MiB"."""
     found = _BYTES.fullmatch(value) if isinstance(value, str) else None
-    number = int(float(found[1]) * _UNITS[found[2].lower()]) if found else _integer(value)
+    number = int(float(found[1]) * _UNITS[(found[2] or "b").lower()]) if found else _integer(value)
     if number is None or number < 1:
         raise UsageError(f"{name} must be bytes >= 1, or such as '20 GB' or '512 MiB', not {value!r}.")
     return number
@@ -53,7 +59,13 @@ def num_bytes(name: str, value: Any) -> int:
 def duration_s(text: str) -> float | None:
     """Seconds of such as "30 min" or "6h"; None if it is no duration."""
     found = _DURATION.fullmatch(text)
-    return None if found is None else float(found[1]) * SECONDS[found[2]]
+    return None if found is None else float(found[1]) * _SECONDS[found[2]]
+
+
+def metric(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{name} must be the name of a metric, not {value!r}.")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 from . import _values
-from ._groups import settle
+from ._groups import group, settle
 
 Durability = Literal["full", "process"]
 Trusted: TypeAlias = str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[Path, ...]
@@ -66,3 +66,10 @@ class Lazy:
 
     def __post_init__(self) -> None:
         _values.flag("check", self.check)
+
+
+def snapshot_from(value: Any) -> Lazy | None:
+    """What is passed as `snapshot=`: "copy" (None), "lazy", a `Lazy`, or its plain data."""
+    if isinstance(value, str):
+        return Lazy() if _values.one_of("snapshot", value, ("copy", "lazy")) == "lazy" else None
+    return group(Lazy, "snapshot", value, "'copy', 'lazy' or Lazy(check=True)")

@@ -5,35 +5,37 @@ from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._loop import Loop
-from ._manual import save_manually
 from ._prune import plan, prune
 from ._resuming.expected import Ahead, stream_digests, streams_used
-from ._resuming.hyperparameters import check_override, merged, options_of, settle
-from ._resuming.options import Resume, Wanted
+from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
+from ._resuming.options import Origin, Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._resuming.saved_state import SavedState
 from ._run import Run
+from ._saving.manual import save_manually
 from ._session import Session
 from ._standalone import load, save
 from ._table import SEGMENT_ROWS, Table
 
 __all__ = [
+    "PLACES",
     "SEGMENT_ROWS",
     "Accounting",
     "Ahead",
     "ExperimentDirectory",
     "Hooks",
     "Loop",
+    "Origin",
     "Resume",
     "ResumeReport",
     "Resumption",
     "Run",
+    "SavedState",
     "Session",
     "Table",
-    "Wanted",
     "check_override",
     "load",
-    "merged",
     "options_of",
     "plan",
     "prune",

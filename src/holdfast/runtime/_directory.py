@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, fingerprint
-from ..checkpoint import FORKED_FROM, LOCK, draft, find, has_been_held, scan, watched
+from ..checkpoint import FORKED_FROM, draft, find, has_been_held, scan, watched
 from ..errors import (
     CheckpointNotFoundError,
-    CheckpointPinnedError,
-    CheckpointReplacedError,
     DamagedError,
     HoldfastError,
-    RunActiveError,
     SaveError,
     SnapshotTornError,
 )
 from ..harness import stop_at_end
-from ..policy import Saved, When
+from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
-from ..storage import Held, LocalDisk, Storage, is_below
+from ..storage import LocalDisk, Storage, is_below
+from ._claim import claim, clear_leftovers, try_out
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
 from ._resuming.expected import Ahead, fingerprint_of
 from ._resuming.rollbacks import Rollbacks
-from ._snapshots import Taking
+from ._saving.snapshots import Taking
 from ._writer import BackgroundWriter
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ class ExperimentDirectory:
         self._clock = clock
         folders = list(dict.fromkeys(os.fspath(path) for path in also))
         for folder in folders:
-            self._try_out(folder)
+            try_out(self.disk, folder)
         self._also = [folder for folder in folders if not is_below(folder, self.path)]
         self._own_folders = {os.path.normpath(folder) for folder in folders}
         self.pace = Pace(clock)
@@ -84,74 +81,14 @@ class ExperimentDirectory:
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
         self._closed = False
-        self._lock = self._claim(share)
+        self._lock = claim(self.disk, self.path, share=share)
         try:
             if self._lock is not None:
-                self._clear_leftovers()
+                clear_leftovers(self.disk, self.path)
             self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)
         except BaseException:
             self.close()
             raise
-
-    def _try_out(self, folder: str) -> None:
-        """Fail now, and not after hours of training, if nothing can be saved to this folder."""
-        probe = bundle.part_path(
-            folder, "probe", bundle.new_id()
-        )  # of a name that is swept should we die here
-        try:
-            self._make(folder)
-            self.disk.mkdir(probe)
-            self.disk.rmdir(probe)
-        except OSError as err:
-            raise SaveError(folder, f"nothing can be saved to this directory: {err.strerror}") from err
-
-    def _make(self, folder: str) -> None:
-        """Create a folder and what is missing above it, durably: a save looks only one directory up."""
-        for place in dict.fromkeys(bundle.make_directories(self.disk, folder)):
-            with self.disk.open_directory(place) as above:
-                above.sync()
-
-    def _claim(self, share: bool) -> Held | None:
-        me = f"{socket.gethostname()} {os.getpid()}"
-        with self._needed():
-            self._make(self.path)
-            with self.disk.open_directory(self.path) as here:
-                held = here.claim(LOCK, me.encode())
-                if held is None and not share:
-                    host, pid = self._holder()
-                    raise RunActiveError(self.path, host, pid, f"{host} {pid}" == me)
-        return held
-
-    def _clear_leftovers(self) -> None:
-        with self._needed(), self.disk.open_directory(self.path) as here:
-            now_s = here.status(LOCK).modified_s
-            folders = [*self._folders()]
-        for folder in folders:
-            bundle.sweep(self.disk, folder, now_s)
-
-    @contextmanager
-    def _needed(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as err:
-            raise SaveError(
-                self.path, f"it cannot be used as an experiment's directory: {err.strerror}"
-            ) from err
-
-    def _holder(self) -> tuple[str, int]:
-        with self.disk.open_directory(self.path) as here:
-            file = here.open(LOCK)
-            note = bytearray(min(file.size, 1024))
-            file.read_into(0, memoryview(note))
-            file.close()
-        host, _, pid = note.decode(errors="replace").partition(" ")
-        return host or "?", int(pid) if pid.isdigit() else 0
-
-    def _folders(self) -> Iterator[str]:
-        yield self.path
-        for name in self.disk.folders(self.path):
-            if not name.endswith(bundle.SUFFIX) and not name.startswith("."):
-                yield f"{self.path}/{name}"
 
     def draft(
         self,
@@ -280,24 +217,6 @@ class ExperimentDirectory:
         """This run's checkpoints, oldest first."""
         return [listed for listed in self.scan() if listed.record and listed.record.run == self.run]
 
-    def facts(self, path: str, *, sizes: bool) -> Saved | None:
-        """What is to be known of a bundle of this run before it may go; None if it is gone or damaged."""
-        listed = bundle.look(self.disk, path)
-        if listed is None or listed.record is None:
-            return None
-        protected = None
-        files: dict[Hashable, int] = {}
-        try:
-            if bundle.is_pinned(self.disk, path):
-                protected = "it is pinned"
-            elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
-                protected = "the run resumed from it"
-            if sizes:
-                files = bundle.file_sizes(self.disk, path)
-        except OSError as err:
-            protected = f"it cannot be looked at: {err.strerror}"
-        return Saved(path, listed.record, protected, files)
-
     def rewrite(self, opened: bundle.Bundle, draft: CheckpointRecord, snapshot: Snapshot) -> None:
         """Commit another state of an opened bundle in its place; what both have in common is linked.
 
@@ -328,10 +247,6 @@ class ExperimentDirectory:
             assert listed.record is not None
             try:
                 bundle.delete(self.disk, path, expected_id=listed.record.id)
-            except CheckpointReplacedError:
-                why = "it has just been saved anew"
-            except CheckpointPinnedError:
-                why = "it is pinned"
             except HoldfastError as err:
                 why = str(err)
             else:

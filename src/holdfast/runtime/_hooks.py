@@ -7,9 +7,11 @@ of the step, and *obey* a signal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
+from .. import rng
 from ..records import Moment
 from ._directory import ExperimentDirectory
 from ._last_step import LastStep
@@ -63,7 +65,8 @@ class Hooks:
         if directory is not None:
             directory.writer.check()
             directory.calls.hear(moment.hook)
-        self.look(sessions if watching is None else watching, moment, metrics, losses)
+        for session in sessions if watching is None else watching:
+            session.watch.look(directory, moment, metrics, losses)
         due = [(session, reason) for session in sessions if (reason := session.due(moment))]
         # A kill between two saves of one moment must not lose the second: the first says that it is due.
         self.pending = [(reason, moment) for _, reason in due]
@@ -76,23 +79,40 @@ class Hooks:
             self.last_step.keep(sessions, moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()
 
-    def look(
+    @contextmanager
+    def at_rest(
         self,
-        watching: Sequence[Session],
+        sessions: Sequence[Session],
         moment: Moment,
-        metrics: Mapping[str, float] | None = None,
-        losses: Collection[str] = (),
-    ) -> None:
-        """Let each policy that minds say whether the run is still finite.
+        parts: Callable[[], dict[str, Any]],
+        before: Callable[[], dict[str, Any]],
+    ) -> Iterator[None]:
+        """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
 
-        Raises:
-            DivergenceError: it is not.
+        If it raises, and a policy says so, the run is saved as it was. `before`: called at the beginning for those
+        of its `parts` that reading changes.
         """
-        for session in watching:
-            session.watch.look(self._directory, moment, metrics or {}, losses)
+        session = next((one for one in sessions if one.policy.save_on_exception), None)
+        if session is None:
+            yield
+            return
+        kept = {**before(), "random": rng.capture_state()}
+        try:
+            yield
+        except Exception as err:
+            self.last_step.forget()
+            session.rescue(*(moment, err, lambda: parts() | kept), metrics={}, streams=kept["random"])
+            raise
+
+    def rescue(self, error: BaseException, sessions: Sequence[Session]) -> None:
+        """The run has failed: save its last complete step if a policy says so, and say what is lost."""
+        if self._directory is not None and any(one.policy.save_on_exception for one in sessions):
+            self.last_step.rescue(error)
+            self._directory.tell_loss()
 
     def look_at_end(self, watching: Sequence[Session], moment: Moment) -> None:
-        """The same once everything is committed, of what was saved last."""
+        """Once everything is committed: raise DivergenceError if what was saved last is not finite."""
         if self._directory is not None and any(session.watch.is_on for session in watching):
             self._directory.writer.settle()
-            self.look(watching, moment)
+            for session in watching:
+                session.watch.look(self._directory, moment, {})

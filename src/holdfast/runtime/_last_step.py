@@ -52,18 +52,12 @@ class LastStep:
 
         A policy with `Overhead` keeps the copy that it has until it can afford another.
         """
-        session = next((one for one in sessions if one.policy.save_on_exception is True), None)
         if moment.hook not in COMPLETE:
             return
-        if (
-            session is None
-            and not is_saved
-            and self._kept is not None
-            and self._kept.moment.step == moment.step
-        ):
-            return  # nobody here wants a copy, but the one there is is still of the last step
+        session = next((one for one in sessions if one.policy.save_on_exception is True), None)
         if is_saved or session is None:
-            self.forget()
+            if is_saved or self._kept is None or self._kept.moment.step != moment.step:
+                self.forget()  # else it is still of the last step
             return
         if not session.affords_copy():
             return

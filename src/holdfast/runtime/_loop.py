@@ -23,12 +23,13 @@ from ..variables import Variables
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
-from ._manual import save_manually
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
-from ._resuming.hyperparameters import check_override, merged, options_of, settle
-from ._resuming.options import Resume, Wanted
+from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
+from ._resuming.options import Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._resuming.saved_state import SavedState
+from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
 
@@ -100,21 +101,21 @@ class Loop:
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
-        folder = Path(place(self.policy.directory or directory))
-        directory = place(directory)
-        self._directory = ExperimentDirectory(directory, self.run, also=[folder], share=share_directory)
+        self._folder = folder = Path(place(self.policy.directory or directory))
+        self._directory = ExperimentDirectory(
+            place(directory), self.run, also=[folder], share=share_directory
+        )
         self._session = Session(
             self.policy, "train", self.label, self._directory, folder, untrained=untrained
         )
-        self._folder = folder
         self._hooks = Hooks(self._directory)
         self.policy.reset()
         self._directory.share_with(self.policy.write.trusted)
 
     # --- resuming ---------------------------------------------------------------------------------
 
-    def resume(self, resume: Resume | Wanted | None) -> Mapping[str, Any] | None:
-        """Put the wanted checkpoint into the objects; returns the position that was saved, None if from scratch.
+    def resume(self, resume: Resume) -> Mapping[str, Any] | None:
+        """Put the requested checkpoint into the objects; returns the position that was saved, None if from scratch.
 
         The global random states are *not* set: the loop does so with `finish_resume`, once it has
         built its data again, which may draw from them.
@@ -123,18 +124,14 @@ class Loop:
             UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
-            CheckpointNotFoundError, DamagedError: as `resume` of the session.
+            CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
-        resume = Resume(False) if resume is None else Resume.of(resume)
         check_override(resume.overridden, self._options)
         self._asked = resume
-        if resume.wanted is None:
+        if resume.origin is None:
             return None
         found = resume_from(
-            self._directory,
-            resume.wanted,
-            self._load,
-            finite_only=self._session.watch.shuns_infinity,
+            self._directory, resume.origin, self._load, finite_only=self._session.watch.shuns_infinity
         )
         if found is None:
             return None
@@ -156,14 +153,15 @@ class Loop:
             not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
         ):
             raise PlanMismatchError([_is_no_run(opened.path)])
-        differences = [
+        lacking = [
             f"{path!r} was left out, and no run resumes without it"
             for path in state.all_left_out(tree)
             if path.partition("/")[0] in RESERVED
         ]
-        if differences:
-            raise PlanMismatchError(differences)
-        differences = [f"{name!r} was saved and is not here now" for name in tree if not self._knows(name)]
+        if lacking:
+            raise PlanMismatchError(lacking)
+        known = {*self.objects, *RESERVED}
+        differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
             raise PlanMismatchError([*differences, _WITHOUT])
@@ -173,49 +171,48 @@ class Loop:
                 [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
             )
         restored = state.restore(
-            opened,
-            dict(self.objects),
-            strict=self._asked.strict,
-            verify=verify,
-            keep=self.policy.exclude,
+            *(opened, dict(self.objects)), strict=self._asked.strict, verify=verify, keep=self.policy.exclude
         )
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
-        self._changed = [*differences, *skipped, *self._settled(saved["run"]["options"])]
+        settled = self._settled(saved["run"]["options"])
+        self._changed = [*differences, *skipped, *settled]
+        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
+        self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
         if self._variables is not None:
             self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
         return saved, restored.kept
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
         """Options for which the script's values won, a sentence each."""
-        script, schedulers = (
-            self._options,
-            [each for each in self.objects.values() if hasattr(each, "base_lrs")],
-        )
-        if len(then) != len(script):  # strict=False has let another optimizer pass
+        if len(then) != len(self._options):  # strict=False has let another optimizer pass
             return []
-        override = self._asked.overridden
-        self._options = merged(then, script, override)
-        return settle(self._optimizers, schedulers, then=then, script=script, override=override)
+        schedulers = [each for each in self.objects.values() if hasattr(each, "base_lrs")]
+        self._options, overridden = settle(
+            self._optimizers, schedulers, then=then, script=self._options, override=self._asked.overridden
+        )
+        return overridden
 
     @property
     def _optimizers(self) -> list[Any]:
         return [each for each in self.objects.values() if hasattr(each, "param_groups")]
 
-    def _knows(self, name: str) -> bool:
-        return name in self.objects or name in self._reserved
-
-    def finish_resume(self, find: Callable[[], Sequence[str]] = lambda: ()) -> None:
+    def finish_resume(
+        self, find: Callable[[], Sequence[str]] = lambda: (), *, is_loaded: bool = True
+    ) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
 
-        What comes next is compared with what should; `find` says what else the loop finds different. From now on
-        `last_resume.verdict` is known, and it is in the log.
+        What comes next is compared with what should, and the live objects with what was saved, unless they are loaded
+        only later (`is_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
+        known, and it is in the log.
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
+        if is_loaded:
+            self._resumption.expect(self._saved_state, lambda: self.objects)
         came_back = [] if self._variables is None else self._variables.came_back
-        self._resumption.announce(self._ahead, find, self._directory.rollbacks, came_back)
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -230,14 +227,10 @@ class Loop:
     def roll_back(self, why: DivergenceError) -> Mapping[str, Any]:
         """Put the checkpoint that `why` names into the objects, as `resume` does; returns the position that was saved.
 
-        Afterwards the random states are others than they were (see `session._divergence`).
+        Afterwards the random states are others than they were (see `runtime._divergence`).
         """
-        assert why.newest_finite is not None
-        listed = bundle.look(self._directory.disk, why.newest_finite)
-        if listed is None or listed.record is None:
-            raise why
-        self._directory.rollbacks.begin(why.why, listed.record)
-        saved = self.resume(replace(self._asked, source=listed))
+        aim = self._directory.rollbacks.begin(why, self._directory.disk)
+        saved = self.resume(replace(self._asked, source=aim))
         assert saved is not None
         return saved
 
@@ -281,22 +274,11 @@ class Loop:
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
-        """Inside, nothing that a checkpoint holds is changed, but for random states: what is read from data, say.
-
-        If it raises, and the policy says so, the run is saved as it was before.
-        """
-        if not self.policy.save_on_exception:
+        """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
+        with self._hooks.at_rest(
+            [self._session], self.moment, self._parts, lambda: {"run": self._about_run()}
+        ):
             yield
-            return
-        position, streams = self._position(), rng.capture_state()
-        try:
-            yield
-        except Exception as err:
-            parts = self._parts()
-            parts["run"]["position"], parts["random"] = position, streams
-            self._hooks.last_step.forget()
-            self._session.rescue(self.moment, err, lambda: parts, metrics={}, streams=streams)
-            raise
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the policy says; returns the bundle's path once it is committed.
@@ -328,17 +310,19 @@ class Loop:
         return {
             **state.named(self.objects, reserved=self._reserved),
             **({VARIABLES: variables} if variables else {}),
-            "run": {
-                "id": self.run,
-                "label": self.label,
-                "position": self._position(),
-                "counters": self.policy.get_counters(),
-                "streams_at_start": self._streams_at_start,
-                "options": self._options,
-                **({"variables": facts} if facts else {}),
-            },
+            "run": {**self._about_run(), **({"variables": facts} if facts else {})},
             "results": self.results.get_state(),
             "random": rng.capture_state(),
+        }
+
+    def _about_run(self) -> dict[str, Any]:
+        return {
+            "id": self.run,
+            "label": self.label,
+            "position": self._position(),
+            "counters": self.policy.get_counters(),
+            "streams_at_start": self._streams_at_start,
+            "options": self._options,
         }
 
     # --- the end ----------------------------------------------------------------------------------
@@ -355,16 +339,13 @@ class Loop:
 
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
-        return state.digest(
-            state.capture(
-                {
-                    **self.objects,
-                    "position": self._position(),
-                    "results": self.results.get_state(),
-                    "random": streams_used(rng.capture_state(), self._streams_at_start),
-                }
-            )
-        )
+        common = {
+            **self.objects,
+            "position": self._position(),
+            "results": self.results.get_state(),
+            "random": streams_used(rng.capture_state(), self._streams_at_start),
+        }
+        return state.digest(state.capture(common))
 
     def wait(self) -> None:
         """Return once everything is committed; raises what a save in the background has raised."""
@@ -379,9 +360,7 @@ class Loop:
                 self.wait()
                 self.look()
         except BaseException as err:
-            if self.policy.save_on_exception:
-                self._hooks.last_step.rescue(err)
-                self._directory.tell_loss()
+            self._hooks.rescue(err, [self._session])
             raise
         finally:
             self._directory.close()

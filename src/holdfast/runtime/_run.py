@@ -16,9 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
-from .. import rng
 from ..checkpoint import Place
-from ..data import ANOTHER_BATCH, BatchSource, batches_of, differences_of
 from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
 from ..policy import Checkpointing
@@ -26,6 +24,7 @@ from ..records import Moment
 from ..variables import Mode, Variables
 from ._costs import Accounting
 from ._loop import Loop
+from ._resuming.data import EpochData
 from ._resuming.expected import Ahead
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
@@ -107,7 +106,6 @@ class Run:
             variables=self._variables,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
-        self._allow_reread = allow_reread
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
@@ -120,12 +118,8 @@ class Run:
         self._within: Within | None = None
         self._announced = False  # `batch_start` of the next batch has been
         self._ended: Ended | None = None
-        # The data of the epochs, what their position was in the checkpoint, and whether that is still ahead.
-        self._data: tuple[Any, BatchSource] | None = None
-        self._saved_data: Mapping[str, Any] | None = None
-        # How exact the data were, which batch was next, and of what data.
-        self._saved_next: tuple[str, str | None, Any] = ("exact", None, None)
-        self._is_behind = False
+        self._data = EpochData(allow_reread)
+        self._is_behind = False  # restored, and the script has not come to where the checkpoint was
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -196,9 +190,7 @@ class Run:
             if self._diverged is None:
                 return has_more()
             why, self._diverged = self._diverged, None
-            saved = self._loop.roll_back(why)
-            self._data = None
-            self._set_position(saved)
+            self._set_position(self._loop.roll_back(why))
             if self._on_rollback is not None:
                 with self._variables.changes_win():
                     self._on_rollback(self)
@@ -230,17 +222,14 @@ class Run:
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
                 "they are; for a loop without epochs there is run.steps(n)."
             )
-        source = self._source_of(data, batch_size, seed)
-        with rng.preserved():
-            rest = None if self._saved_data is None else source.resume(self._saved_data)
-        is_resumed, self._saved_data = self._saved_data is not None, None
+        source, rest = self._data.take(data, batch_size, seed)
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"
-            self._finish_resume(source)
+            self._finish_resume()
         else:
-            if is_resumed:  # between two epochs: only now are the data here
-                self._loop.add_differences(self._differences(source))
+            if rest is not None:  # between two epochs: only now are the data here
+                self._loop.add_differences(self._differences())
             iterator, is_over = source.begin(self.epoch), False
         self._within = "after" if is_over else "batches"
         num_batches = source.num_batches
@@ -413,7 +402,6 @@ class Run:
             self._diverged = err
 
     def _get_position(self) -> dict[str, Any]:
-        source = None if self._data is None else self._data[1]
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -422,23 +410,11 @@ class Run:
             "within": self._within,
             "announced": self._announced,
             "ended": self._ended,
-            "data": self._saved_data if source is None else source.get_state(),
             "row": dict(self._row),
             "latest": dict(self._latest),
             "gradients": {} if self._updates is None else self._updates.pending,
-            "exactness": "exact" if source is None else source.exactness,
-            "next_batch": self._next_batch,
-            "about_data": self._saved_next[2] if source is None else source.describe(),
+            **self._data.get_state(self._is_in_batches),
         }
-
-    @property
-    def _next_batch(self) -> str | None:
-        return self._data[1].fingerprint() if self._data is not None and self._within == "batches" else None
-
-    def _ahead(self) -> Ahead:
-        """The next batch, and the generators of the loader."""
-        own = {} if self._data is None else self._data[1].generators
-        return Ahead(self._next_batch, {f"data: {name}": each for name, each in own.items()})
 
     def _set_position(self, saved: Mapping[str, Any]) -> None:
         self.epoch, self.batch, self._steps = saved["epoch"], saved["batch"], saved["steps"]
@@ -446,44 +422,32 @@ class Run:
         self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
         if self._updates is not None:
             self._updates.resume(saved["updates"], saved["gradients"])
-        self._saved_data, self._is_behind = saved["data"], True
-        self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
+        self._data.set_state(saved)
+        self._is_behind = True
 
-    def _finish_resume(self, source: BatchSource | None = None, *, is_at_place: bool = True) -> None:
-        """The loop is where the checkpoint was: from here on everything is as it would have been. `source`: of the data, if known.
+    @property
+    def _is_in_batches(self) -> bool:
+        return self._within == "batches"
+
+    def _ahead(self) -> Ahead:
+        return self._data.ahead(self._is_in_batches)
+
+    def _differences(self) -> list[str]:
+        return [*self._data.differences(self._is_in_batches), *self._variables.differences]
+
+    def _own_parts(self) -> list[Any]:
+        """What of the run the script's variables may hold."""
+        return [self, self._loop, self.results, self._data.source]
+
+    def _finish_resume(self, *, is_at_place: bool = True) -> None:
+        """The script has come to where the checkpoint was: from here on everything is as it would have been.
 
         `is_at_place`: it is this loop; not one that was over by then.
         """
         if self._is_behind:
             self._is_behind = False
             self._variables.put_back(is_last=is_at_place)
-            self._loop.finish_resume(lambda: self._differences(source))
-
-    def _own_parts(self) -> list[Any]:
-        """What of the run the script's variables may hold."""
-        return [self, self._loop, self.results, *([] if self._data is None else [self._data[0]])]
-
-    def _source_of(self, data: Any, batch_size: int | None, seed: int) -> BatchSource:
-        """The source of these data; the one of the epoch before, if they are the same object."""
-        if self._data is None or self._data[0] is not data:
-            source = batches_of(
-                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
-            )
-            self._data = data, source
-        return self._data[1]
-
-    def _differences(self, source: BatchSource | None) -> list[str]:
-        exactness, next_batch, about = self._saved_next
-        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
-        found += self._variables.differences
-        if source is None:
-            return found
-        found += source.differences
-        if self._within == "batches" and next_batch != source.fingerprint():
-            found.append(ANOTHER_BATCH)
-        if about is not None:
-            found += differences_of(about, source.describe())
-        return found
+            self._loop.finish_resume(self._differences)
 
 
 def _watch(objects: Mapping[str, Any]) -> Any:

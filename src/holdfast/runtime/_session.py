@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import bundle, rng
 from .. import state as states
@@ -17,12 +17,7 @@ from ..policy import (
     COME_AGAIN,
     TIMED,
     Checkpointing,
-    Evicted,
     Key,
-    experiment_key,
-    experiment_name,
-    training_key,
-    training_name,
 )
 from ..records import MANUAL, CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
@@ -31,12 +26,12 @@ from ._directory import ExperimentDirectory
 from ._divergence import Watch
 from ._requests import COMPLETE
 from ._resuming.expected import Ahead
-from ._retention import given_up, spared, thin
-from ._snapshots import InMemory
+from ._saving.names import Kind, Names
+from ._saving.retention import Retention
+from ._saving.snapshots import InMemory
 
 logger = logging.getLogger("holdfast")
 
-Kind = Literal["train", "experiment"]
 _ENDS = ("phase_end", "group_end", "experiment_end")  # come once more if more epochs are run
 _LONGEST_REASON = 200
 _RETRY_AFTER_S = (0.2, 2.0)
@@ -71,20 +66,18 @@ class Session:
                 f"{label!r} saves to disk and has no directory: pass directory= to its Checkpointing."
             )
         self.policy, self.label = policy, label
-        self.kind: Kind = kind
         self._directory, self._folder = directory, folder
+        self._names = Names(policy, kind, label, folder)
         by_design = policy.on_divergence.may_be_infinite if policy.on_divergence else ()
         self.may_be_infinite = (*by_design, *untrained)
         self.watch = Watch(policy.on_divergence)
         self.memory = InMemory(policy, label)
         self._past: set[str] = set()  # names that this run saved before the moment it resumes from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
-        self._told: set[str] = set()  # metrics of which it was said that no checkpoint has them
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was requested, and is not skipped
-        on_disk = policy.mode == "disk" and directory is not None
-        self._pace = directory.pace if on_disk and directory is not None else Pace()
-        self._going: list[Evicted] = []  # given up, and to be deleted once something newer is committed
+        self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
+        self._retention = None if directory is None else Retention(directory, policy)
 
     def due(self, moment: Moment) -> str | None:
         """Count this hook; the reason to save now, or None.
@@ -128,7 +121,7 @@ class Session:
         replay = asked()
         if replay is None or self._folder is None or moment.hook not in {*self.policy.save_on, *TIMED}:
             return False
-        return is_end(self._path(self._name(moment)), moment)
+        return is_end(self._names.path(self._names.name(moment)), moment)
 
     def save(
         self,
@@ -149,7 +142,7 @@ class Session:
             SaveError: the disk refused, and nothing was to be done in the background.
             UnsupportedStateError: something cannot be saved.
         """
-        key, name, exclude = self._key(moment), self._name(moment), self.policy.exclude
+        key, name, exclude = self._names.key(moment), self._names.name(moment), self.policy.exclude
         if self._directory is None or self.policy.mode == "memory":
             watch = self._pace.begin()
             taken = state if isinstance(state, MemorySnapshot) else states.capture(state(), exclude=exclude)
@@ -168,7 +161,7 @@ class Session:
         snapshot = state if is_taken else directory.taking.take(state(), self.policy)
         draft = directory.draft(
             name,
-            kind=self.kind,
+            kind=self._names.kind,
             moment=moment,
             metrics=metrics,
             reason=reason,
@@ -244,10 +237,11 @@ class Session:
                 return None
         finally:
             taken.release()
-        self._going += self.policy.record_disk(key, self._path(draft.name))
-        self._going += given_up(directory, self.policy, self._told)
-        self._delete_evicted(directory)
-        thin(directory, self.policy, self._told)
+        assert self._retention is not None
+        self._retention.add(key, self._names.path(draft.name))
+        self._retention.judge()
+        self._retention.delete()
+        self._retention.thin()
         self._tell(record)
         return record
 
@@ -276,7 +270,7 @@ class Session:
         while True:
             try:
                 record = directory.save(
-                    str(self._folder),
+                    self._names.folder,
                     draft,
                     snapshot,
                     overwrite=overwrite,
@@ -307,7 +301,7 @@ class Session:
         if self.policy.overwrite or self.policy.mode == "memory" or self._directory is None:
             return
         taken = set()
-        for listed in bundle.scan(self._directory.disk, str(self._folder), depth=0):
+        for listed in bundle.scan(self._directory.disk, self._names.folder, depth=0):
             if isinstance(listed.problem, DamagedError):
                 # Is renamed when its name is needed, so nothing is lost.
                 self._replaceable.add(os.path.basename(listed.path).removesuffix(bundle.SUFFIX))
@@ -315,11 +309,11 @@ class Session:
                 taken.add(listed.path)
         seen: set[str] = set()
         for moment in moments:
-            name = self._name(moment)
+            name = self._names.name(moment)
             if name in self._past and moment.hook not in _ENDS:
                 continue
-            if name in seen or (self._path(name) in taken and name not in self._replaceable):
-                raise CheckpointExistsError(self._path(name))
+            if name in seen or (self._names.path(name) in taken and name not in self._replaceable):
+                raise CheckpointExistsError(self._names.path(name))
             seen.add(name)
 
     def resume(
@@ -329,47 +323,26 @@ class Session:
         self.watch.forget()
         self.policy.reset()
         self.policy.set_counters(counters)
+        if self._directory is None or self._retention is None:
+            return
         for listed in own:
             record = listed.record
             if record is None or not self._is_mine(listed, record):
                 continue
             # An older one may be of later training: the run went back behind it, by name, once before.
             if record.age_key <= after.age_key and record.moment.step <= after.moment.step:
-                self._going += self.policy.record_disk(self._key(record.moment), listed.path)
+                self._retention.add(self._names.key(record.moment), listed.path)
                 self._past.add(record.name)
             else:
                 self._replaceable.add(record.name)
-        if self._directory is not None:
-            # A kill may have come between a commit and what was given up for it: that is still to go.
-            self._going += given_up(self._directory, self.policy, self._told)
-            if self._directory.resumption is not None:
-                self._directory.resumption.tell(self.policy.on_saved)
+        self._retention.judge()  # a kill may have come between a commit and what was given up for it
+        if self._directory.resumption is not None:
+            self._directory.resumption.tell(self.policy.on_saved)
 
     def _is_mine(self, listed: bundle.Listed, record: CheckpointRecord) -> bool:
-        saved_by_a_policy = record.moment.hook != MANUAL
-        return saved_by_a_policy and record.kind == self.kind and listed.path == self._path(record.name)
-
-    def _delete_evicted(self, directory: ExperimentDirectory) -> None:
-        spare = spared(directory, self.policy, self._going)
-        for evicted in self._going:
-            if evicted.path is None or self.policy.is_named(evicted.path) or evicted == spare:
-                continue
-            directory.remove(str(evicted.path))
-        self._going = [] if spare is None else [spare]
-
-    def _path(self, name: str) -> str:
-        return bundle.bundle_path(str(self._folder), name)
-
-    def _key(self, moment: Moment) -> Key:
-        if self.kind == "train":
-            return training_key(self.policy, moment)
-        return experiment_key(self.policy, moment, self._unit(moment))
-
-    def _name(self, moment: Moment) -> str:
-        if self.kind == "train":
-            return training_name(self.policy, moment, self.label)
-        return experiment_name(self.policy, moment, self._unit(moment))
-
-    def _unit(self, moment: Moment) -> str:
-        """The label of the phase or group around which an experiment's hook is."""
-        return moment.phase.rpartition("/")[2] if moment.phase else self.label
+        is_by_a_policy = record.moment.hook != MANUAL
+        return (
+            is_by_a_policy
+            and record.kind == self._names.kind
+            and listed.path == self._names.path(record.name)
+        )

@@ -58,8 +58,9 @@ def save(
     disk = disk or LocalDisk()
     where = _full(path)
     snapshot = _look(state)
+    others = [share_with] if isinstance(share_with, str | os.PathLike) else share_with
     with ExitStack() as closing:
-        trusted = [closing.enter_context(_verified(each, disk)) for each in _paths(share_with)]
+        trusted = [closing.enter_context(_verified(each, disk)) for each in others]
         closing.enter_context(failing_as_a_save(where))
         save_alone(
             where,
@@ -162,7 +163,8 @@ def _full(path: Path_, *, redirected: bool = True) -> str:
     if not redirected:
         return name
     folder, last = os.path.split(name)
-    return os.path.join(place(folder or "."), last) if place(folder or ".") != (folder or ".") else name
+    there = place(folder or ".")
+    return name if there == (folder or ".") else os.path.join(there, last)
 
 
 def _look(value: Any) -> state.LiveSnapshot:
@@ -177,10 +179,6 @@ def _verified(path: Path_, disk: Storage) -> bundle.Bundle:
         opened.close()
         raise
     return opened
-
-
-def _paths(given: Path_ | Sequence[Path_]) -> Sequence[Path_]:
-    return [given] if isinstance(given, str | os.PathLike) else given
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -27,7 +27,7 @@ class Updates:
         self._used: dict[
             torch.Tensor, tuple[int, int]
         ] = {}  # by parameter: its gradient's address and version
-        self._parameters = dict(_parameters(objects))
+        self._parameters = named_parameters(objects)
         self._optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
         self.is_counting = bool(self._optimizers)
         self._hooks = [
@@ -50,7 +50,7 @@ class Updates:
         Raises:
             StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
         """
-        self._set_pending(pending)
+        set_gradients(self._parameters, pending)
         self.count = count
         for optimizer in self._optimizers if count else ():
             # Else a schedule whose epoch has no update left would warn that it moves before the first one.
@@ -65,31 +65,37 @@ class Updates:
             if parameter.grad is not None and self._used.get(parameter) != _version(parameter.grad)
         }
 
-    def _set_pending(self, saved: Mapping[str, Any]) -> None:
-        problems = [
-            f"there is no parameter {path!r} of shape {list(gradient.shape)} for the saved gradient"
-            for path, gradient in saved.items()
-            if path not in self._parameters or self._parameters[path].shape != gradient.shape
-        ]
-        if problems:
-            raise StateMismatchError(problems)
-        for path, parameter in self._parameters.items():
-            gradient = saved.get(path)
-            parameter.grad = None if gradient is None else torch.as_tensor(gradient).to(parameter, copy=True)
-
     def close(self) -> None:
         """Watch no more."""
         for hook in self._hooks:
             hook.remove()
 
 
+def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, Any]) -> None:
+    """Put copies of saved gradients, by parameter path, back; the other parameters have none afterwards.
+
+    Raises:
+        StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
+    """
+    problems = [
+        f"there is no parameter {path!r} of shape {list(gradient.shape)} for the saved gradient"
+        for path, gradient in saved.items()
+        if path not in parameters or parameters[path].shape != gradient.shape
+    ]
+    if problems:
+        raise StateMismatchError(problems)
+    for path, parameter in parameters.items():
+        gradient = saved.get(path)
+        parameter.grad = None if gradient is None else torch.as_tensor(gradient).to(parameter, copy=True)
+
+
 def _version(gradient: torch.Tensor) -> tuple[int, int]:
     return gradient.data_ptr(), gradient._version
 
 
-def _parameters(objects: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter once, under the first path that leads to it."""
-    seen: set[int] = set()
+def named_parameters(objects: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Every parameter of modules and optimizers once, under the first path that leads to it."""
+    first_path: dict[torch.Tensor, str] = {}
     for name, each in objects.items():
         match each:
             case torch.nn.Module():
@@ -100,6 +106,5 @@ def _parameters(objects: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]
             case _:
                 continue
         for inner, parameter in found:
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield paths.child(name, inner), parameter
+            first_path.setdefault(parameter, paths.child(name, inner))
+    return {path: parameter for parameter, path in first_path.items()}

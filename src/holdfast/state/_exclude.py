@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..paths import matches
 from ..records import PLAIN, Node, Object, leaves
@@ -51,9 +52,8 @@ def _thin(node: Node) -> Node:
         return node
     if isinstance(node, Object):
         if node.adapter == OPTIMIZER:
-            mark = left_out(node.type)
-            return Object(mark.adapter, mark.type, mark.state, THINNED)
-        return Object(node.adapter, node.type, _thin(node.state), node.about)
+            return replace(left_out(node.type), about=THINNED)
+        return replace(node, state=_thin(node.state))
     if isinstance(node, dict):
         return {key: _thin(value) for key, value in node.items()}
     if type(node) in (list, tuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
-from ..records import Bytes, Leaf, Node, Object, Source
+from ..records import Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called
 from ._names import Later, Names
@@ -70,7 +70,8 @@ class Fit:
 
     def fresh(self, node: Node) -> Make:
         """Plan to make a new value from `node`."""
-        self._need_all(node)
+        for each in leaves_and_aliases(node):
+            self.need(self.resolve(each))
         return lambda: self._rebuilder.value(node)
 
     def value(self, node: Node) -> Any:
@@ -242,28 +243,13 @@ class Fit:
         except DamagedError as err:
             raise RestoreIncompleteError(leaf.path, str(err)) from err
 
-    def _need_all(self, node: Node) -> None:
-        match self.resolve(node):
-            case Leaf() as leaf:
-                self.need(leaf)
-            case Object() as taken:
-                self._need_all(taken.state)
-            case dict() as entries:
-                for entry in entries.values():
-                    self._need_all(entry)
-            case list() | tuple() as items:
-                for entry in items:
-                    self._need_all(entry)
-
     def _equal_bytes(self, one: Leaf, other: Leaf) -> bool:
         if one.order != other.order or one.size_bytes != other.size_bytes:
             return False
-        return np.array_equal(self._bytes(one), self._bytes(other))
-
-    def _bytes(self, leaf: Leaf) -> Bytes:
-        out = np.empty(leaf.size_bytes, np.uint8)
-        self._source.read_into(leaf, out)
-        return out
+        both = np.empty((2, one.size_bytes), np.uint8)
+        for leaf, out in zip((one, other), both, strict=True):
+            self._source.read_into(leaf, out)
+        return np.array_equal(both[0], both[1])
 
 
 def said(value: Any) -> str:

@@ -6,17 +6,14 @@ same state. Only where a value is made again by its type's name is that name dat
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
-from ..records import Object
-from ._tree import COLLECTION
+from ..records import Node, Object
+from ._tree import COLLECTION, entries
 
-_MADE_BY_NAME: Final = frozenset(
-    {
-        COLLECTION,
-        *(f"sklearn.{kind}" for kind in ["call", "function", "items", "neighbors", "sparse", "type"]),
-    }
-)
+_OF_SKLEARN = ("call", "function", "items", "neighbors", "sparse", "type")
+_MADE_BY_NAME: Final = frozenset({COLLECTION, *(f"sklearn.{kind}" for kind in _OF_SKLEARN)})
 _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
 
@@ -33,9 +30,32 @@ def kind_of(taken: Object) -> str:
     return ""
 
 
-def is_same_kind(one: Object, other: Object) -> bool:
+def _is_same_kind(one: Object, other: Object) -> bool:
     """Whether both were the same kind of object, by the same adapter, with equal facts."""
     return (one.adapter, kind_of(one), one.about) == (other.adapter, kind_of(other), other.about)
+
+
+def nodes(tree: Node) -> Iterator[tuple[str, Node]]:
+    """As `entries`; of an object only its kind, for its parts have entries of their own."""
+    for path, node in entries(tree):
+        yield path, Object(node.adapter, node.type, None, node.about) if isinstance(node, Object) else node
+
+
+def is_same(was: Any, now: Any) -> bool:
+    """Whether two nodes, or plain values, are equal; NaN equals NaN, and -0.0 is not 0.0."""
+    if type(was) is not type(now):
+        return False
+    if isinstance(was, Object):
+        return _is_same_kind(was, now)
+    if isinstance(was, float):
+        return was.hex() == now.hex()
+    if isinstance(was, complex):
+        return is_same(was.real, now.real) and is_same(was.imag, now.imag)
+    if isinstance(was, tuple | list):
+        return len(was) == len(now) and all(map(is_same, was, now))
+    if isinstance(was, dict):
+        return was.keys() == now.keys() and all(is_same(value, now[key]) for key, value in was.items())
+    return was == now
 
 
 def bare_name(type_name: str) -> str:

@@ -21,7 +21,7 @@ from ..records import Bytes, Leaf, Node
 from ._buffers import Buffers
 from ._copying import Copying
 from ._live import Gate, Live, Span, piece
-from ._snapshot import Block
+from ._snapshot import Block, BlockSnapshot
 from ._walk import Walk
 
 _SMALL_BYTES = 64 << 10  # smaller arrays are copied at once rather than watched
@@ -46,18 +46,15 @@ def capture_lazily(
     return LazySnapshot(tree, walk, buffers, check=check)
 
 
-class LazySnapshot:
+class LazySnapshot(BlockSnapshot):
     """The state tree and the bytes of its leaves, once it is sealed; a `records.Snapshot`.
 
     `blocked_s`: how long optimizers had to wait for it. `breach` says how the contract was broken, if it was
     and the snapshot is right nevertheless.
     """
 
-    is_live = False
-    in_place = True
-
     def __init__(self, tree: Node, walk: Walk, buffers: Buffers | None, *, check: bool) -> None:
-        self.tree: Node = tree
+        self.tree = tree
         self.blocked_s = 0.0
         self.breach: str | None = None
         self._check = check
@@ -82,22 +79,9 @@ class LazySnapshot:
         if not gates:
             self.finish()
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all arrays; a tied one counts once."""
-        return self._block.size_bytes
-
-    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
-        """Bytes of the leaf, read-only, once it is sealed."""
-        return self._block.bytes(leaf)[start : start + size]
-
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
         self.seal()
         out[:] = self._block.bytes(leaf)
-
-    def check(self, leaves: Sequence[Leaf]) -> None:
-        for leaf in leaves:
-            self._block.bytes(leaf)
 
     def finish(self, *, wait: bool = True) -> None:
         """Copy the rest and seal, or find it torn; with `wait=False` only if all is copied and nothing need be watched.
@@ -138,8 +122,7 @@ class LazySnapshot:
             raise self._torn
 
     def release(self) -> None:
-        """Return the memory to its lender; the snapshot has no bytes any more."""
-        self._block.release()
+        super().release()
         self._watched = []
 
     def _before_write(self) -> None:

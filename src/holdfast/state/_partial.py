@@ -67,19 +67,12 @@ def selected(tree: Node, only: Sequence[str]) -> tuple[Node, Callable[[str], boo
 
 def without_modes(node: Node) -> Node:
     """`node` without its modules' training modes and freezing: new models have modes of their own."""
-    below = {key: without_modes(value) for key, (_, value) in _keyed(node, "") if _holds(value)}
-    if below:
-        saved = {key: value for key, (_, value) in _keyed(node, "")}
-        node = _refilled(node, {**saved, **below})
-    return _without_mode(node)
+    inside = {key: without_modes(value) for key, (_, value) in _keyed(node, "")}
+    return _without_mode(_refilled(node, inside) if inside else node)
 
 
 def _without_mode(node: Node) -> Node:
     return replace(node, about={}) if isinstance(node, Object) and node.adapter == _MODULE else node
-
-
-def _holds(node: Node) -> bool:
-    return isinstance(node, Object | dict | list | tuple)
 
 
 def _without(node: Node, path: str, rename: Mapping[str, str], moved: list[_Moved]) -> Node:

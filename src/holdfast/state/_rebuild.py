@@ -91,18 +91,14 @@ class Rebuilder:
 
     def _array(self, leaf: Leaf) -> Any:
         try:
-            return self._maker(leaf.kind)(leaf, self._read)
+            if leaf.kind not in self._makers:  # an ndarray, if nothing here knows its kind
+                self._makers[leaf.kind] = maker_of(leaf.kind) or new_array
+            return self._makers[leaf.kind](leaf, self._read)
         except HoldfastError:
             raise
         except (*SENSELESS, RuntimeError) as err:  # no writer could have saved it
             what = f"leaf {leaf.path!r} cannot be rebuilt ({type(err).__name__}: {err})"
             raise CheckpointDamagedError("the state tree", what) from err
-
-    def _maker(self, kind: str) -> Callable[[Leaf, Read], Any]:
-        """What makes the array (or bytes, or scalar) of a leaf; an ndarray if nothing here knows its kind."""
-        if kind not in self._makers:
-            self._makers[kind] = maker_of(kind) or new_array
-        return self._makers[kind]
 
 
 def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any:

@@ -13,6 +13,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -103,21 +104,14 @@ def _load_present() -> None:
 
 
 def _load(file: str) -> None:
-    with (
-        rng.preserved()
-    ):  # some packages draw while they are imported, and a save must not change random states
+    with rng.preserved():  # some packages draw while they are imported; a save must not change random states
         _loaded[file] = importlib.import_module(f"{adapters.__name__}.{file}")
     _by_type.clear()
 
 
+@cache
 def _files() -> tuple[str, ...]:
-    global _found
-    if not _found:
-        _found = tuple(entry.name for entry in pkgutil.iter_modules(adapters.__path__))
-    return _found
-
-
-_found: tuple[str, ...] = ()
+    return tuple(entry.name for entry in pkgutil.iter_modules(adapters.__path__))
 
 
 def _framework(file: str) -> str:

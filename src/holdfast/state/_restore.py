@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,14 +80,9 @@ def restore(
 
 
 def _restore(
-    source: Source,
-    into: Any,
-    strict: bool,
-    verify: Literal["first", "streaming"],
-    fit: Fit,
-    root: Node,
+    source: Source, into: Any, strict: bool, verify: Literal["first", "streaming"], fit: Fit, root: Node
 ) -> Restored:
-    with _planning():
+    try:
         entries = contents(root)
         if isinstance(into, dict) and isinstance(entries, dict):
             known = {key: entries[key] for key in into if key in entries}
@@ -96,33 +90,20 @@ def _restore(
         else:
             make = fit.into(into, root, "")
         fit.later.run()
+    except HoldfastError:
+        raise
+    except SENSELESS as err:  # a state that no adapter could have written
+        what = f"the state: the saved state is not valid ({type(err).__name__}: {err})"
+        raise StateMismatchError([what]) from err
     if strict and fit.problems:
         raise StateMismatchError(fit.problems)
     if verify == "first":
         source.check(fit.needed)
-    with _acting():
+    try:
         if not fit.problems:  # an adapter that reported one may have planned something invalid
             fit.read_ahead()
         loaded = tuple(leaf.path for leaf in fit.needed)
         return Restored(make(), tuple(fit.problems), tuple(dict.fromkeys(fit.kept)), loaded)
-
-
-@contextmanager
-def _planning() -> Iterator[None]:
-    """Report a state that no adapter could have written as invalid."""
-    try:
-        yield
-    except HoldfastError:
-        raise
-    except SENSELESS as err:
-        what = f"the state: the saved state is not valid ({type(err).__name__}: {err})"
-        raise StateMismatchError([what]) from err
-
-
-@contextmanager
-def _acting() -> Iterator[None]:
-    try:
-        yield
     except DamagedError as err:
         raise RestoreIncompleteError("the state", str(err)) from err
     except HoldfastError:

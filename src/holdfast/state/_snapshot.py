@@ -46,24 +46,13 @@ def look(value: Any, *, path: str = "", exclude: Sequence[str] = ()) -> LiveSnap
     return LiveSnapshot(tree, walk.arrays)
 
 
-class MemorySnapshot:
-    """The state tree and the bytes of its leaves; a `records.Snapshot`, and a `Source` to restore from."""
+class BlockSnapshot:
+    """For a snapshot to inherit that keeps the bytes of its leaves in memory of its own."""
 
     is_live = False
     in_place = True
-
-    def __init__(
-        self, tree: Node, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None = None
-    ) -> None:
-        self.tree: Node = tree
-        self._block = Block(arrays, buffers)
-        copying = Copying(self._block.jobs(arrays))
-        try:
-            copying.run()
-        except BaseException:
-            copying.stop()
-            self.release()
-            raise
+    tree: Node
+    _block: Block
 
     @property
     def size_bytes(self) -> int:
@@ -73,6 +62,32 @@ class MemorySnapshot:
     def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
         """Bytes of the leaf, read-only."""
         return self._block.bytes(leaf)[start : start + size]
+
+    def check(self, leaves: Sequence[Leaf]) -> None:
+        """Memory is trusted; only the presence of every leaf is checked."""
+        for leaf in leaves:
+            self._block.bytes(leaf)
+
+    def release(self) -> None:
+        """Return the memory to its lender; the snapshot has no bytes any more."""
+        self._block.release()
+
+
+class MemorySnapshot(BlockSnapshot):
+    """The state tree and the bytes of its leaves; a `records.Snapshot`, and a `Source` to restore from."""
+
+    def __init__(
+        self, tree: Node, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None = None
+    ) -> None:
+        self.tree = tree
+        self._block = Block(arrays, buffers)
+        copying = Copying(self._block.jobs(arrays))
+        try:
+            copying.run()
+        except BaseException:
+            copying.stop()
+            self.release()
+            raise
 
     def seal(self) -> None:
         """Every byte was copied when the snapshot was made."""
@@ -89,15 +104,6 @@ class MemorySnapshot:
         step = max(1, _PART_BYTES // item_bytes) * item_bytes
         for start in range(0, leaf.size_bytes, step):
             yield start, data[start : start + step].copy()  # which torch may take: the snapshot is read-only
-
-    def check(self, leaves: Sequence[Leaf]) -> None:
-        """Memory is trusted; only the presence of every leaf is checked."""
-        for leaf in leaves:
-            self._block.bytes(leaf)
-
-    def release(self) -> None:
-        """Return the memory to its lender; the snapshot has no bytes any more."""
-        self._block.release()
 
 
 class LiveSnapshot:
@@ -150,7 +156,8 @@ class Block:
 
     def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
         self._buffers = buffers
-        fixed = {leaf.path: view for leaf, live in arrays if (view := _fixed(live)) is not None}
+        never_written = ((leaf, live.view()) for leaf, live in arrays if isinstance(live, FixedArray))
+        fixed = {leaf.path: view for leaf, view in never_written if view is not None}
         leaves = [leaf for leaf, _ in arrays if leaf.path not in fixed]
         size, starts = _lay_out(leaves)
         device = next((device for _, live in arrays if (device := live.device()) is not None), None)
@@ -182,10 +189,6 @@ class Block:
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
         self._memory = None
-
-
-def _fixed(live: Live) -> Bytes | None:
-    return live.view() if isinstance(live, FixedArray) else None
 
 
 def _read_only(room: Bytes) -> Bytes:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import Final
 
 from .. import paths
-from ..records import PLAIN, Alias, Node, Object, leaves
+from ..records import Alias, Node, Object, leaves, leaves_and_aliases
 
 COLLECTION: Final = "collection"
 """The adapter of OrderedDicts, deques and the like; their states are plain dicts and lists."""
@@ -34,7 +34,8 @@ def find(tree: Node, path: str) -> Node:
     """
     node, here = tree, ""
     while here != path:
-        steps = (step for step in children(resolve(tree, node), here) if _leads_to(step[0], path))
+        below = children(resolve(tree, node), here)
+        steps = (step for step in below if f"{path}/".startswith(f"{step[0]}/"))
         here, node = next(steps, (None, None))
         if here is None:
             raise KeyError(path)
@@ -67,17 +68,7 @@ def contents(node: Node) -> Node:
 
 def aliased(node: Node) -> Iterator[str]:
     """The paths that the aliases in `node` lead to."""
-    waiting = [node]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, Alias):
-            yield found.path
-        elif isinstance(found, Object):
-            waiting.append(found.state)
-        elif isinstance(found, dict):
-            waiting += [value for value in found.values() if type(value) not in PLAIN]
-        elif isinstance(found, list | tuple):
-            waiting += [value for value in found if type(value) not in PLAIN]
+    return (each.path for each in leaves_and_aliases(node) if isinstance(each, Alias))
 
 
 def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
@@ -98,7 +89,3 @@ def children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
             yield paths.item(path, index), value
-
-
-def _leads_to(here: str, path: str) -> bool:
-    return path == here or path.startswith(f"{here}/")

@@ -36,9 +36,8 @@ class DirectWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._buffers = deque(
-            _aligned(BUFFER_BYTES) for _ in range(_AT_ONCE + 1)
-        )  # the first is being filled
+        # The first is being filled.
+        self._buffers = deque(_aligned(BUFFER_BYTES) for _ in range(_AT_ONCE + 1))
         self._used = 0
         self._offset = 0  # in the file, of the buffer being filled
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(
@@ -119,9 +118,8 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
         if written == 0:
             raise OSError(errno.EIO, "the disk accepted no more bytes without giving a reason")
         if written % PAGE_BYTES and written < len(data):
-            _set_direct(
-                descriptor, False
-            )  # cut within a page: continue without O_DIRECT, which asks for alignment
+            # Cut within a page: continue without O_DIRECT, which asks for alignment.
+            _set_direct(descriptor, False)
         data, offset = data[written:], offset + written
 
 

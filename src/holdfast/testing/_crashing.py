@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import TypeVar
 
 from ..storage import Storage
-from ._tapped import Operation, TappedDisk
-
-Result = TypeVar("Result")
+from ._tapped import Operation, Result, TappedDisk
 
 
 class Crash(BaseException):

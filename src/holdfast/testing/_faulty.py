@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from ..storage import Storage
-from ._tapped import Operation, TappedDisk
-
-Result = TypeVar("Result")
+from ._tapped import Operation, Result, TappedDisk
 
 
 class FaultyDisk(TappedDisk):

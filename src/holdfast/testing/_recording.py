@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ._image import EMPTY, ROOT, Change, Image, apply
-from ._tapped import Operation, TappedDisk
-
-Result = TypeVar("Result")
+from ._tapped import Operation, Result, TappedDisk
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from ...dtypes import item_size
 from ...storage import ReadFile, WriteFile
 from . import strict_json
+from .numbers import are_counts
 from .pieces import MAX_PIECE_BYTES, Cut
 
 ALIGNMENT = 4096
@@ -132,16 +133,12 @@ def _span(entry: Any) -> tuple[int, int]:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(dtype) is not str or dtype not in _SIZES:
         raise ValueError("a piece has an unknown element type")
-    if not _are_counts(shape) or len(shape) > _MAX_RANK or not _are_counts(offsets) or len(offsets) != 2:
+    if not are_counts(shape) or len(shape) > _MAX_RANK or not are_counts(offsets) or len(offsets) != 2:
         raise ValueError("a piece has no shape or place")
     start, end = offsets
     if prod(shape) * _SIZES[dtype] != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
         raise ValueError("a piece's shape and place differ")
     return start, end
-
-
-def _are_counts(values: Any) -> bool:
-    return type(values) is list and all(type(value) is int and value >= 0 for value in values)
 
 
 def _entry(cut: Cut, offset: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -82,6 +81,10 @@ class _Content(_Strict):
     details: dict[str, Any] | UnsetType = UNSET
 
 
+# What the file and the record have in common, `run` being its moment's.
+_FIELDS = tuple(name for name in _Content.__struct_fields__ if name not in ("format", "digest", "details"))
+
+
 def encode_record(record: CheckpointRecord) -> bytes:
     """The bytes of `checkpoint.json`.
 
@@ -97,34 +100,14 @@ def encode_record(record: CheckpointRecord) -> bytes:
 
 
 def _encode(record: CheckpointRecord) -> bytes:
-    content = {
-        "format": FORMAT_VERSION,
-        "id": record.id,
-        "name": record.name,
-        "kind": record.kind,
-        "run": record.run,
-        "seq": record.seq,
-        "created": record.created,
-        "parent": record.parent,
-        "moment": {
-            "hook": record.moment.hook,
-            "phase": record.moment.phase,
-            "epoch": record.moment.epoch,
-            "batch": record.moment.batch,
-            "step": record.moment.step,
-        },
-        "reason": record.reason,
+    at = record.moment
+    content: dict[str, Any] = {"format": FORMAT_VERSION}
+    content |= {name: getattr(record, name) for name in _FIELDS}
+    content |= {
+        "moment": {name: getattr(at, name) for name in _Moment.__struct_fields__},
         "metrics": {name: encode_float(value) for name, value in record.metrics.items()},
-        "durability": record.durability,
         "versions": dict(record.versions),
         "environment": dict(record.environment),
-        "commit": record.commit,
-        "blocked_s": record.blocked_s,
-        "bytes_captured": record.bytes_captured,
-        "bytes_written": record.bytes_written,
-        "bytes_shared": record.bytes_shared,
-        "tree": _encode_file(record.tree),
-        "packs": [_encode_file(pack) for pack in record.packs],
     }
     if record.details:
         content["details"] = _encode_plain(record.details)
@@ -141,12 +124,8 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
     """
     found = _DIGEST.fullmatch(data, max(0, len(data) - _DIGEST_BYTES))
     if not found:
-        what = (
-            "its record is empty"
-            if not data.strip()
-            else "its record is cut or foreign: it has no digest at its end"
-        )
-        raise CheckpointDamagedError(place, what)
+        what = "cut or foreign: it has no digest at its end" if data.strip() else "empty"
+        raise CheckpointDamagedError(place, f"its record is {what}")
     if blake3(data[: found.start()]).hexdigest().encode() != found[1]:
         raise CheckpointDamagedError(place, "its record has another digest than it says")
     try:
@@ -159,42 +138,22 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
         raise CheckpointDamagedError(place, f"its record is malformed ({err})") from None
 
 
-def _encode_file(entry: FileEntry) -> dict[str, Any]:
-    return {field.name: getattr(entry, field.name) for field in fields(FileEntry)}
-
-
 def _build(content: dict[str, Any]) -> CheckpointRecord:
     found = msgspec.convert(content, _Content)
     if not is_name(found.name):
         raise ValueError(f"it names its checkpoint {found.name!r}")
-    at = found.moment
     tree, packs = found.tree.entry(".json"), tuple(pack.entry(".safetensors") for pack in found.packs)
     if len({tree.name, *(pack.name for pack in packs)}) != 1 + len(packs):
         raise ValueError("a file is named twice")
-    return CheckpointRecord(
-        id=found.id,
-        name=found.name,
-        kind=found.kind,
-        moment=Moment(
-            run=found.run, hook=at.hook, phase=at.phase, epoch=at.epoch, batch=at.batch, step=at.step
-        ),
-        seq=found.seq,
-        created=found.created,
-        parent=found.parent,
-        reason=found.reason,
-        metrics={name: decode_float(value) for name, value in found.metrics.items()},
-        durability=found.durability,
-        versions=found.versions,
-        environment=found.environment,
-        commit=found.commit,
-        blocked_s=found.blocked_s,
-        bytes_captured=found.bytes_captured,
-        bytes_written=found.bytes_written,
-        bytes_shared=found.bytes_shared,
-        tree=tree,
-        packs=packs,
-        details={} if found.details is UNSET else _decode_plain(found.details),
-    )
+    facts = {name: getattr(found, name) for name in _FIELDS if name != "run"}
+    facts |= {
+        "moment": Moment(run=found.run, **msgspec.structs.asdict(found.moment)),
+        "metrics": {name: decode_float(value) for name, value in found.metrics.items()},
+        "tree": tree,
+        "packs": packs,
+        "details": {} if found.details is UNSET else _decode_plain(found.details),
+    }
+    return CheckpointRecord(**facts)
 
 
 def _encode_plain(value: Any) -> Any:
@@ -219,17 +178,16 @@ def _escaped(key: str, num_keys: int) -> str:
     return f"%{key}" if num_keys == 1 and _LOOKS_LIKE_A_FLOAT.fullmatch(key) else key
 
 
+def _unescaped(key: str, num_keys: int) -> str:
+    return key[1:] if num_keys == 1 and _LOOKS_LIKE_A_FLOAT.fullmatch(key[1:]) else key
+
+
 def _decode_plain(content: Any) -> Any:
     match content:
         case {"f": bits} if len(content) == 1:
             return from_bits(bits)
         case dict():
-            return {
-                key[1:]
-                if len(content) == 1 and _LOOKS_LIKE_A_FLOAT.fullmatch(key[1:])
-                else key: _decode_plain(each)
-                for key, each in content.items()
-            }
+            return {_unescaped(key, len(content)): _decode_plain(each) for key, each in content.items()}
         case list():
             return [_decode_plain(each) for each in content]
         case _:

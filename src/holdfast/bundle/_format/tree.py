@@ -6,16 +6,11 @@ else is an object with one key that says what it is.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from pathlib import Path, PurePath
 from typing import Any
 
 from ... import dtypes, paths
@@ -24,8 +19,9 @@ from ...records import Alias, Leaf, Node, Object
 from . import strict_json
 from .codec import PLANES_ZSTD
 from .names import is_data_file
-from .numbers import CHUNK_DIGITS, decode_integer, encode_float, encode_integer, from_bits
+from .numbers import CHUNK_DIGITS, are_counts, encode_float, encode_integer
 from .pieces import Piece
+from .scalars import DECODERS, encode_scalar, encode_text
 
 MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
@@ -35,6 +31,9 @@ MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand d
 MAX_EQUAL_HASHES = 64
 _DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{32}")
 _NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
+_OBJECT = frozenset(("adapter", "type", "state"))
+_ARRAY = frozenset(("dtype", "shape", "kind", "pieces"))
+_NOT_PLAIN = frozenset(("array", "object", "alias", "map", "dict", "set"))
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -45,9 +44,8 @@ class StoredTree:
     tree: Node
     pieces: Mapping[str, Sequence[Piece]]
     links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
-    codecs: Mapping[str, str] = field(
-        default_factory=dict
-    )  # path: how its pieces are kept, if not as they are
+    # Path: how its pieces are kept, if not as they are.
+    codecs: Mapping[str, str] = field(default_factory=dict)
 
 
 def encode_tree(stored: StoredTree) -> bytes:
@@ -77,11 +75,7 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
     """
     try:
         content = strict_json.decode(data)
-        if (
-            type(content) is not dict
-            or content.keys() != {"format", "files", "tree"}
-            or content["format"] != 1
-        ):
+        if content.keys() != {"format", "files", "tree"} or content["format"] != 1:
             raise ValueError("not a tree of format 1")
         links = _files(content["files"])
         decoder = _Decoder(list(links), _room_for_paths(data))
@@ -98,9 +92,8 @@ def _room_for_paths(data: bytes | bytearray) -> int:
 
 def _files(content: Any) -> dict[str, int]:
     links: dict[str, int] = dict(content)
-    if len(links) != len(content) or not all(is_data_file(name) for name in links):
-        raise ValueError("the table of files is malformed")
-    if not all(type(count) is int and count >= 0 for count in links.values()):
+    are_sound = all(is_data_file(name) and type(count) is int and count >= 0 for name, count in links.items())
+    if len(links) != len(content) or not are_sound:
         raise ValueError("the table of files is malformed")
     return links
 
@@ -112,7 +105,7 @@ class _Encoder:
         self._files, self._pieces, self._codecs = files, stored.pieces, stored.codecs
         # By exact type, as a state may have very many nodes; anything else takes the slow path.
         self._usual: dict[type, Callable[[Any], bytes]] = {
-            str: lambda value: strict_json.encode(_encode_text(value)),
+            str: lambda value: strict_json.encode(encode_text(value)),
             float: lambda value: strict_json.encode(encode_float(value)),
             int: lambda value: strict_json.encode(encode_integer(value)),
             bool: strict_json.encode,
@@ -137,13 +130,13 @@ class _Encoder:
         for kind in (str, int, float, list, dict):  # a subclass's value is kept
             if isinstance(value, kind):
                 return self._usual[kind](value)
-        return strict_json.encode(_encode_scalar(value))
+        return strict_json.encode(encode_scalar(value))
 
     def _list(self, items: Iterable[Node]) -> bytes:
         return b"[%b]" % b",".join([self.node(item) for item in items])
 
     def _dict(self, value: dict[Any, Node]) -> bytes:
-        if set(map(type, value)) <= {str} and type(_encode_text("".join(value))) is str:
+        if set(map(type, value)) <= {str} and type(encode_text("".join(value))) is str:
             entries = [
                 b"%b:%b" % (strict_json.encode(_key(key)), self.node(item)) for key, item in value.items()
             ]
@@ -171,37 +164,6 @@ class _Encoder:
         about = b',"about":%b' % strict_json.encode(dict(value.about)) if value.about else b""
         state = self.node(value.state)
         return b'{"object":{"adapter":%b,"type":%b,"state":%b%b}}' % (adapter, kind, state, about)
-
-
-def _encode_scalar(value: Any) -> dict[str, Any]:
-    """Values that JSON lacks and whose only parts are numbers."""
-    match value:
-        case Alias():
-            return {"alias": value.path}
-        case bytes():
-            return {"bytes": base64.b64encode(value).decode()}
-        case complex():
-            return {"complex": [encode_float(value.real), encode_float(value.imag)]}
-        case datetime():
-            return {"datetime": value.isoformat()}
-        case date():
-            return {"date": value.isoformat()}
-        case time():
-            return {"time": value.isoformat()}
-        case timedelta():
-            return {"timedelta": [value.days, value.seconds, value.microseconds]}
-        case PurePath():
-            return {"path": _encode_text(value.as_posix())}
-    raise ValueError(f"a {type(value).__name__} cannot be part of a state tree")
-
-
-def _encode_text(value: str) -> str | dict[str, str]:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # lone surrogates have no UTF-8
-            return {"s": value.encode("utf-8", "surrogatepass").hex()}
-    return str(value)
 
 
 @lru_cache(maxsize=256)
@@ -247,13 +209,13 @@ class _Decoder:
             return Alias(content)
         if tag in ("set", "frozenset"):
             return _set(tag, [self._plain(item) for item in _list(content)])
-        if tag not in _SCALARS:
+        if tag not in DECODERS:
             raise ValueError(f"{path!r} is of the unknown kind {tag!r}")
         if tag == "i" and len(content) > CHUNK_DIGITS:
             self._room_for_digits -= len(content)
             if self._room_for_digits < 0:
                 raise ValueError("its integers have too many digits")
-        return _SCALARS[tag](content)
+        return DECODERS[tag](content)
 
     def _spend(self, path: str) -> None:
         self._room_for_paths -= len(path)
@@ -269,9 +231,7 @@ class _Decoder:
 
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
-        if (
-            type(value) is dict and value.keys() & {"array", "object", "alias", "map", "dict", "set"}
-        ) or type(value) is list:
+        if type(value) is list or (type(value) is dict and value.keys() & _NOT_PLAIN):
             raise ValueError("only plain values can be keys or members of sets")
         if type(value) is dict and value.keys() == {"tuple"}:
             return tuple(self._plain(item) for item in _list(value["tuple"]))
@@ -288,31 +248,21 @@ class _Decoder:
         return decoded
 
     def _object(self, path: str, content: dict[str, Any]) -> Object:
-        if not {"adapter", "type", "state"} <= content.keys() <= {"adapter", "type", "state", "about"}:
-            raise ValueError(f"{path!r} is no object")
         about = content.get("about", {})
-        if (
-            not all(type(text) is str for text in (content["adapter"], content["type"]))
-            or type(about) is not dict
-        ):
+        if not _OBJECT <= content.keys() <= _OBJECT | {"about"} or type(about) is not dict:
+            raise ValueError(f"{path!r} is no object")
+        adapter, kind = content["adapter"], content["type"]
+        if not type(adapter) is type(kind) is str:
             raise ValueError(f"{path!r} is no object")
         state = self.node(path, content["state"])
         self._finished.add(path)
-        return Object(content["adapter"], content["type"], state, about)
+        return Object(adapter, kind, state, about)
 
     def _leaf(self, path: str, content: dict[str, Any]) -> Leaf:
-        if (
-            not {"dtype", "shape", "kind", "pieces"}
-            <= content.keys()
-            <= {"dtype", "shape", "kind", "order", "codec", "pieces"}
-        ):
+        if not _ARRAY <= content.keys() <= _ARRAY | {"order", "codec"}:
             raise ValueError(f"{path!r} is no array")
         shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
-        if (
-            type(shape) is not list
-            or len(shape) > MAX_RANK
-            or not all(type(n) is int and n >= 0 for n in shape)
-        ):
+        if not are_counts(shape) or len(shape) > MAX_RANK:
             raise ValueError(f"{path!r} has no shape")
         if content.get("order", "F") != "F" or type(kind) is not str or not _is_kind(kind):
             raise ValueError(f"{path!r} has no order or kind")
@@ -366,61 +316,3 @@ def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
     if len(found) != len(items):
         raise ValueError("a set has the same member twice")
     return found
-
-
-def _text(content: Any) -> str:
-    if type(content) is not str:
-        raise ValueError("a text was expected")
-    return content
-
-
-def _float(content: Any) -> float:
-    value = from_bits(content)
-    if math.isfinite(value) and value != 0:
-        raise ValueError("a finite float written by its bits")
-    return value
-
-
-def _any_float(content: Any) -> float:
-    return content if type(content) is float else _float(content["f"])
-
-
-def _decode_surrogates(content: Any) -> str:
-    return bytes.fromhex(_text(content)).decode("utf-8", "surrogatepass")
-
-
-def _bytes(content: Any) -> bytes:
-    try:
-        return base64.b64decode(_text(content), validate=True)
-    except binascii.Error as err:
-        raise ValueError(str(err)) from None
-
-
-def _complex(content: Any) -> complex:
-    real, imaginary = content
-    return complex(_any_float(real), _any_float(imaginary))
-
-
-def _timedelta(content: Any) -> timedelta:
-    days, seconds, microseconds = content
-    if not all(type(part) is int for part in content):
-        raise ValueError("a duration is three integers")
-    return timedelta(days, seconds, microseconds)
-
-
-def _path(content: Any) -> Path:
-    return Path(content if type(content) is str else _decode_surrogates(content["s"]))
-
-
-_SCALARS: dict[str, Callable[[Any], Any]] = {
-    "f": _float,
-    "i": decode_integer,
-    "s": _decode_surrogates,
-    "bytes": _bytes,
-    "complex": _complex,
-    "datetime": lambda content: datetime.fromisoformat(_text(content)),
-    "date": lambda content: date.fromisoformat(_text(content)),
-    "time": lambda content: time.fromisoformat(_text(content)),
-    "timedelta": _timedelta,
-    "path": _path,
-}

@@ -13,6 +13,7 @@ from typing import NoReturn
 from rich import console as rich_console
 from rich.segment import Segment, Segments
 
+from .as_json import dumps
 from .exit import BROKEN_PIPE
 
 Cell = tuple[str, str]
@@ -48,6 +49,10 @@ class Console(rich_console.Console):
     def plain_lines(self, lines: Iterable[str]) -> None:
         """Print lines without any style, wherever they go."""
         self.file.writelines(f"{line}\n" for line in lines)
+
+    def json(self, values: Iterable[object]) -> None:
+        """Print each in a line, as JSON."""
+        self.plain_lines(map(dumps, values))
 
     def on_broken_pipe(self) -> None:
         die_of_broken_pipe()

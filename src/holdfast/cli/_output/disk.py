@@ -13,34 +13,6 @@ from ...bundle import PINNED
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Bytes of all files of some bundles.
-
-    `used`: each file once; `copies`: what complete copies would take; `only_here`: files that have no
-    name outside of these bundles, so deleting all of these frees them.
-    """
-
-    used: int
-    copies: int
-    only_here: int
-
-
-def usage(bundles: Iterable[str]) -> Usage:
-    files: dict[tuple[int, int], os.stat_result] = {}
-    names: dict[tuple[int, int], int] = {}
-    for path in bundles:
-        for found in _files(path):
-            key = found.st_dev, found.st_ino
-            files[key] = found
-            names[key] = names.get(key, 0) + 1
-    return Usage(
-        used=sum(found.st_size for found in files.values()),
-        copies=sum(found.st_size * names[key] for key, found in files.items()),
-        only_here=sum(found.st_size for key, found in files.items() if found.st_nlink == names[key]),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
     """Disk usage of some bundles among others.
 
@@ -63,9 +35,11 @@ class Sharing:
         self._about = {_key(found): found for those in files.values() for found in those}
         self._known = Counter(key for keys in self._names.values() for key in keys)
 
-    def of(self, bundles: Iterable[str]) -> Share:
-        """The usage of these bundles together."""
-        names = Counter(key for path in bundles for key in self._names[path])
+    def of(self, bundles: Iterable[str] | None = None) -> Share:
+        """The usage of these bundles together, or of all."""
+        names = (
+            self._known if bundles is None else Counter(key for each in bundles for key in self._names[each])
+        )
         sizes = {key: self._about[key].st_size for key in names}
         unique = sum(sizes[key] for key, number in names.items() if number == self._known[key])
         size = sum(sizes.values())
@@ -98,7 +72,7 @@ class Watched:
 
     def release(self) -> tuple[int, int]:
         """Close the files; bytes of those without a name any more, and of those that others still hold."""
-        found = {(s.st_dev, s.st_ino): s for s in map(os.fstat, self._descriptors)}
+        found = {_key(status): status for status in map(os.fstat, self._descriptors)}
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()

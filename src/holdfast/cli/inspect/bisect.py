@@ -15,7 +15,8 @@ from ...bundle import Listed
 from ...checkpoint import open as open_checkpoint
 from ...compare import FiniteCheck, Search, Verdict, first_bad
 from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
-from .._output import as_json, as_text
+from .._options import Json, Only
+from .._output import as_text
 from .._output.console import Cell, Console
 from .._places import find_all, name_in
 
@@ -23,10 +24,6 @@ _SKIP = 125
 _ABORT = 128  # from here on an exit code means that the check itself failed, as for git bisect
 _STYLES = {"good": "green", "bad": "bold red", "skip": "yellow"}
 _Check = Callable[[Listed], tuple[Verdict, str]]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("bisect")(bisect)
 
 
 def bisect(
@@ -44,13 +41,11 @@ def bisect(
     nan: Annotated[
         bool, typer.Option("--nan", help="A checkpoint with a NaN or an infinity is bad.")
     ] = False,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="Check only these arrays for NaN.")
-    ] = None,
+    only: Only = None,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID", help="The run, by the beginning of its id.")
+        str | None, typer.Option(metavar="ID", help="The run, by the beginning of its id.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Find the first checkpoint of a run that is bad: by your own check, or by --nan. The oldest and the newest are tried first."""
     if nan == bool(command):
@@ -61,17 +56,15 @@ def bisect(
     steps = _Steps(directory, line, _nan_check(only) if nan else _user_check(command or []), not json)
     found = first_bad(len(line), steps.judge)
     if json:
-        Console().plain_lines([as_json.dumps(_as_json(line, found, steps.why))])
+        Console().json([_as_json(line, found, steps.why)])
     else:
         Console().lines([[], *_conclusion(directory, line, found)])
 
 
 def _of_one_run(directory: str, found: list[Listed], wanted: str | None) -> list[Listed]:
-    unlisted = sum(listed.record is None for listed in found)
-    if unlisted:
-        Console(stderr=True).say(
-            f"skipped {as_text.count(unlisted, 'checkpoint')} without a readable record."
-        )
+    if unlisted := sum(listed.record is None for listed in found):
+        skipped = as_text.count(unlisted, "checkpoint")
+        Console(stderr=True).say(f"skipped {skipped} without a readable record.")
     listed = [each for each in found if each.record]
     runs = list(dict.fromkeys(each.record.run for each in listed if each.record))
     if wanted is not None:
@@ -161,37 +154,21 @@ def _stderr() -> int:
 def _conclusion(directory: str, line: list[Listed], found: Search) -> list[list[Cell]]:
     checks = f"{as_text.count(len(found.verdicts), 'check')} of {as_text.count(len(line), 'checkpoint')}"
     if found.first_bad is None:
-        what = (
-            "No checkpoint could be judged"
-            if found.last_good is None
-            else "No checkpoint is bad: the newest is good"
-        )
-        return [[(f"{what}; {checks}.", "bold")]]
+        none_judged = found.last_good is None
+        what = "could be judged" if none_judged else "is bad: the newest is good"
+        return [[(f"No checkpoint {what}; {checks}.", "bold")]]
     listed = line[found.first_bad]
-    name, moment = (
-        as_text.printable(name_in(directory, listed.path)),
-        listed.record and as_text.where(listed.record.moment),
-    )
-    lines: list[list[Cell]] = [[("first bad: ", "bold"), (name, "bold red"), (f"  {moment}; {checks}", "")]]
+    name = as_text.printable(name_in(directory, listed.path))
+    moment = listed.record and as_text.where(listed.record.moment)
+    doubt = ""
     if found.last_good is None:
-        lines.append(
-            [
-                (
-                    "Even the oldest that can be judged is bad: the fault began earlier, or the check always fails.",
-                    "yellow",
-                )
-            ]
+        doubt = (
+            "Even the oldest that can be judged is bad: the fault began earlier, or the check always fails."
         )
     elif found.suspects:
-        lines.append(
-            [
-                (
-                    f"The fault may have begun in one of the {len(found.suspects)} skipped checkpoints before it.",
-                    "yellow",
-                )
-            ]
-        )
-    return lines
+        doubt = f"The fault may have begun in one of the {len(found.suspects)} skipped checkpoints before it."
+    first: list[Cell] = [("first bad: ", "bold"), (name, "bold red"), (f"  {moment}; {checks}", "")]
+    return [first, [(doubt, "yellow")]] if doubt else [first]
 
 
 def _as_json(line: list[Listed], found: Search, why: dict[int, str]) -> dict[str, object]:

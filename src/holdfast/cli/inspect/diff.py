@@ -10,6 +10,7 @@ import typer
 
 from ...compare import ABSENT, ArrayChange, Diff, Entry, ValueChange
 from ...compare import diff as compare
+from .._options import Json
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
@@ -28,22 +29,18 @@ _ARRAYS = (
 _VALUES = (Column("what", floor=24, keep_end=True), Column("old → new"))
 
 
-def register(app: typer.Typer) -> None:
-    app.command("diff")(diff)
-
-
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint; .ckpt.mml may be left out.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another, usually a later one.")],
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Show every array, unchanged ones too, and complete lists.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the differences as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Show what differs from checkpoint A to checkpoint B: facts, structure, values, and how much arrays changed."""
     found, console = compare(a, b), Console()
     if json:
-        console.plain_lines([as_json.dumps(_as_json(found))])
+        console.json([_as_json(found)])
         return
     limit = None if everything else _SHOWN
     console.lines(_lines(found, limit, console.limit))
@@ -98,7 +95,7 @@ def _array_row(change: ArrayChange) -> Row:
         ("  " + as_text.printable(change.path), "dim" if change.is_same else ""),
         (as_text.printable(dtype), "" if old == new else "yellow"),
         (shape, "" if shapes[0] == shapes[1] else "yellow"),
-        ("same" if change.is_same else _number(change.relative), "" if not change.is_same else "dim"),
+        ("same", "dim") if change.is_same else (_number(change.relative), ""),
         ("" if change.is_same else _number(change.largest), ""),
         ("" if change.is_same or change.share is None else _percent(change), ""),
         (_nonfinite(change), "red"),
@@ -123,10 +120,8 @@ def _nonfinite(change: ArrayChange) -> str:
 
 
 def _value_row(change: ValueChange) -> Row:
-    old, new = (
-        "absent" if side is ABSENT else as_text.printable(node_text(side))
-        for side in (change.old, change.new)
-    )
+    sides = (change.old, change.new)
+    old, new = ("absent" if side is ABSENT else as_text.printable(node_text(side)) for side in sides)
     with contextlib.suppress(TypeError):
         if type(change.old) is type(change.new) is float and change.old:
             new += f"  ({(change.new - change.old) / abs(change.old):+.2%})"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from dataclasses import asdict
 
-import typer
-
-from .._output import as_json, as_text
+from .._options import Directory, Json
+from .._output import as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
 from .._output.disk import Share, Sharing
@@ -22,13 +21,9 @@ _COLUMNS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    app.command("du")(du)
-
-
 def du(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    directory: Directory = ".",
+    json: Json = False,
 ) -> None:
     """Show what checkpoints take on the disk, by folder: alone, shared, and what deleting them would free."""
     paths, console = [listed.path for listed in find_all(directory)], Console()
@@ -37,7 +32,7 @@ def du(
     for path in paths:
         folders.setdefault(os.path.dirname(path), []).append(path)
     if json:
-        console.plain_lines([as_json.dumps(_as_json(directory, sharing, paths, folders))])
+        console.json([_as_json(directory, sharing, paths, folders)])
         return
     if not paths:
         Console(stderr=True).say(f"There are no checkpoints in {as_text.printable(directory)}.")
@@ -47,7 +42,7 @@ def du(
         about = f"  {as_text.count(len(inside), 'checkpoint')}"
         rows.append(_row(f"{name_in(directory, folder) or '.'}/{about}", sharing.of(inside), "bold"))
         rows += [
-            _row("  " + os.path.basename(name_in(directory, path)), sharing.of([path])) for path in inside
+            _row("  " + os.path.basename(name_in(directory, each)), sharing.of([each])) for each in inside
         ]
     console.lines([*layout(_COLUMNS, rows, console.limit)[0], [], *_summary(sharing, paths)])
 
@@ -60,23 +55,14 @@ def _row(name: str, share: Share, style: str = "") -> Row:
 
 
 def _summary(sharing: Sharing, paths: list[str]) -> list[list[Cell]]:
-    total = sharing.of(paths)
+    total = sharing.of()
     text = f"{as_text.count(len(paths), 'checkpoint')} · {as_text.size(total.size)} in files"
     text += f", {as_text.size(sharing.allocated)} of disk blocks"
     if total.size < sharing.copies:
         text += f"; complete copies would take {as_text.size(sharing.copies)}"
-    lines: list[list[Cell]] = [[(text, "bold")]]
-    if total.frees < total.size:
-        elsewhere = as_text.size(total.size - total.frees)
-        lines.append(
-            [
-                (
-                    f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted.",
-                    "",
-                )
-            ]
-        )
-    return lines
+    elsewhere = as_text.size(total.size - total.frees)
+    more = f"{elsewhere} are also linked from elsewhere, and would remain if all of these were deleted."
+    return [[(text, "bold")], *([[(more, "")]] if total.frees < total.size else [])]
 
 
 def _as_json(
@@ -84,7 +70,7 @@ def _as_json(
 ) -> dict[str, object]:
     return {
         "path": directory,
-        **_fields(sharing.of(paths)),
+        **_fields(sharing.of()),
         "allocated_bytes": sharing.allocated,
         "copies_bytes": sharing.copies,
         "folders": [
@@ -96,9 +82,4 @@ def _as_json(
 
 
 def _fields(share: Share) -> dict[str, object]:
-    return {
-        "size_bytes": share.size,
-        "unique_bytes": share.unique,
-        "shared_bytes": share.shared,
-        "frees_bytes": share.frees,
-    }
+    return {f"{name}_bytes": size for name, size in asdict(share).items()}

@@ -8,23 +8,18 @@ from typing import Annotated
 import typer
 
 from ...checkpoint import Kin, lineage
-from .._output import as_json, as_text
+from .._options import JsonLines
+from .._output import as_text
 from .._output.console import Cell, Console
 from .._output.disk import is_pinned
 from .._places import find_all, name_in
-
-
-def register(app: typer.Typer) -> None:
-    app.command("log")(log)
 
 
 def log(
     directories: Annotated[
         list[str] | None, typer.Argument(metavar="DIR...", help="Directories, searched recursively.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
-    ] = False,
+    json: JsonLines = False,
 ) -> None:
     """Draw where checkpoints come from: runs, the lines they abandoned in a rollback, and forks, oldest first."""
     places = directories or ["."]
@@ -32,7 +27,7 @@ def log(
     roots = lineage(listed for _, listed in found.values())
     console = Console()
     if json:
-        console.plain_lines(as_json.dumps(_as_json(kin)) for kin in _all(roots))
+        console.json(_as_json(kin) for kin in _all(roots))
         return
     if not roots:
         Console(stderr=True).say("No checkpoints found.")

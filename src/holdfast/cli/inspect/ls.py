@@ -11,10 +11,12 @@ import typer
 from ... import collector
 from ...bundle import Listed
 from ...errors import CheckpointDamagedError, FormatVersionError
+from ...records import CheckpointRecord
+from .._options import Directory, JsonLines
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
-from .._output.disk import is_pinned, usage
+from .._output.disk import Sharing, is_pinned
 from .._places import find_all, name_in
 
 _COLUMNS = (
@@ -41,23 +43,17 @@ _SIGNS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    app.command("ls")(ls)
-
-
 def ls(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
+    directory: Directory = ".",
     wide: Annotated[
         bool, typer.Option("--wide", "-w", help="Show all columns, however long the lines.")
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line, with every field.")
-    ] = False,
+    json: JsonLines = False,
 ) -> None:
     """List the checkpoints in a directory, newest last, and what they take on disk."""
     found, console = find_all(directory), Console()
     if json:
-        console.plain_lines(as_json.dumps(_as_json(listed)) for listed in found)
+        console.json(_as_json(listed) for listed in found)
         return
     if not found:
         Console(stderr=True).say(f"There are no checkpoints in {as_text.printable(directory)}.")
@@ -110,16 +106,7 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
 
 def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Column], list[Row]]:
     """The table with columns for non-finite values, marks and resumes before the last one, where any checkpoint has them."""
-    signs = [
-        []
-        if (record := listed.record) is None
-        else [
-            as_text.nonfinite(record),
-            as_text.marks(record, pinned=is_pinned(listed.path)),
-            as_text.resumed(record),
-        ]
-        for listed in found
-    ]
+    signs = [_signs(listed.path, listed.record) for listed in found]
     shown = [index for index in range(len(_SIGNS)) if any(row and row[index][0] for row in signs)]
     columns = [*_COLUMNS[:-1], *(_SIGNS[index] for index in shown), _COLUMNS[-1]]
     wider = [
@@ -129,6 +116,13 @@ def _with_signs(found: Sequence[Listed], rows: list[Row]) -> tuple[Sequence[Colu
     return columns, wider
 
 
+def _signs(path: str, record: CheckpointRecord | None) -> list[Cell]:
+    if record is None:
+        return []
+    marks = as_text.marks(record, pinned=is_pinned(path))
+    return [as_text.nonfinite(record), marks, as_text.resumed(record)]
+
+
 def _why(listed: Listed) -> str:
     if isinstance(listed.problem, CheckpointDamagedError):
         return f"damaged: {as_text.reason(listed.problem)}"
@@ -136,7 +130,8 @@ def _why(listed: Listed) -> str:
 
 
 def _summary(found: Sequence[Listed]) -> list[Cell]:
-    disk = usage(listed.path for listed in found)
+    sharing = Sharing(listed.path for listed in found)
+    used, copies = sharing.of().size, sharing.copies
     newer = sum(isinstance(listed.problem, FormatVersionError) for listed in found)
     damaged = sum(listed.record is None for listed in found) - newer
     cells: list[Cell] = [(as_text.count(len(found), "checkpoint"), "bold")]
@@ -144,10 +139,10 @@ def _summary(found: Sequence[Listed]) -> list[Cell]:
         cells += [(", ", ""), (f"{damaged:,} damaged", "red")]
     if newer:
         cells += [(", ", ""), (f"{newer:,} in a newer format", "red")]
-    cells.append((f" · {as_text.size(disk.used)} on disk", ""))
-    if disk.used < disk.copies:
-        saved = 1 - disk.used / disk.copies
-        cells.append((f"; complete copies would take {as_text.size(disk.copies)} ({saved:.0%} saved)", ""))
+    cells.append((f" · {as_text.size(used)} on disk", ""))
+    if used < copies:
+        saved = f"{1 - used / copies:.0%} saved"
+        cells.append((f"; complete copies would take {as_text.size(copies)} ({saved})", ""))
     return cells
 
 

@@ -10,7 +10,8 @@ import typer
 
 from ...checkpoint import locate, nonfinite_leaves
 from ...checkpoint import open as open_checkpoint
-from ...records import CheckpointRecord, Leaf
+from ...records import CheckpointRecord
+from .._options import Bundle, Json
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
@@ -18,22 +19,19 @@ from .._output.disk import is_pinned
 from .._output.state import STATE_COLUMNS, state_rows
 
 _MOST = 8  # non-finite arrays named one by one
+_STYLES = {"metrics": "cyan"}
 _FACT_COLUMNS = (Column("fact"), Column("value"))
 
 
-def register(app: typer.Typer) -> None:
-    app.command("show")(show)
-
-
 def show(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    bundle: Bundle,
     depth: Annotated[
         int, typer.Option("--depth", "-d", min=1, help="How many levels of the state to show.")
     ] = 4,
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Show every level and complete lists.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the record and all arrays as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show what is known of a checkpoint, its metrics, and its state with shapes, types and sizes."""
     listed, console = locate(bundle), Console()
@@ -46,28 +44,24 @@ def show(
         tree, leaves = checkpoint.tree(), list(checkpoint.leaves())
     if json:
         fields = as_json.of_record(checkpoint.record)
-        console.plain_lines(
-            [
-                as_json.dumps(
-                    {"path": listed.path, "pinned": pinned, **fields, "arrays": list(map(_array, leaves))}
-                )
-            ]
-        )
+        arrays = [
+            {"path": leaf.path, "dtype": leaf.dtype, "shape": leaf.shape, "size_bytes": leaf.size_bytes}
+            for leaf in leaves
+        ]
+        console.json([{"path": listed.path, "pinned": pinned, **fields, "arrays": arrays}])
         return
-    arrays, size = as_text.count(len(leaves), "array"), as_text.size(sum(leaf.size_bytes for leaf in leaves))
-    console.lines([[], [("state", "bold"), (f"  {arrays}, {size}", "dim")], []])
+    num_arrays, size_bytes = len(leaves), sum(leaf.size_bytes for leaf in leaves)
+    about = f"  {as_text.count(num_arrays, 'array')}, {as_text.size(size_bytes)}"
+    console.lines([[], [("state", "bold"), (about, "dim")], []])
     rows = list(state_rows(tree, None if everything else depth, None if everything else 16))
     console.lines(layout(STATE_COLUMNS, rows, console.limit, header=False)[0])
 
 
 def _facts(record: CheckpointRecord, pinned: bool) -> Iterator[list[Cell]]:
     rows: list[Row] = [
-        [
-            (f"  {name if first else ''}", "dim"),
-            (as_text.printable(value), "cyan" if name == "metrics" else ""),
-        ]
+        [("" if index else f"  {name}", "dim"), (as_text.printable(value), _STYLES.get(name, ""))]
         for name, values in _described(record, pinned)
-        for first, value in zip([True] + [False] * len(values), values, strict=False)
+        for index, value in enumerate(values)
     ]
     yield from layout(_FACT_COLUMNS, rows, None, header=False)[0]
 
@@ -85,17 +79,15 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
     yield "durability", [_DURABILITY.get(record.durability, record.durability)]
     written, shared = as_text.size(record.bytes_written), as_text.size(record.bytes_shared)
     yield "size", [f"{as_text.size(record.size_bytes)}: {written} written, {shared} shared with earlier ones"]
-    yield (
-        "captured",
-        [f"{as_text.size(record.bytes_captured)}, blocked training for {record.blocked_s:.3g} s"],
-    )
+    captured = as_text.size(record.bytes_captured)
+    yield "captured", [f"{captured}, blocked training for {record.blocked_s:.3g} s"]
     yield from _accounted(record)
     if pinned:
         yield "pinned", ["nothing removes it until it is unpinned"]
     if record.details.get("thinned"):
         yield (
             "thinned",
-            ["its optimizers were dropped: its models can be restored, but no run can resume from it"],
+            ["its optimizers were dropped: models can be restored, but no run can resume from it"],
         )
     if text := as_text.nonfinite(record)[0]:
         yield "values", [text, *_nonfinite_arrays(record)]
@@ -106,7 +98,7 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
     yield "versions", [", ".join(f"{name} {version}" for name, version in record.versions.items())]
     if record.commit:
         yield "commit", [record.commit]
-    yield "environment", _lines_of(record.environment)
+    yield "environment", [f"{name}: {value}" for name, value in record.environment.items()]
     yield "files", [f"{file.name}  {as_text.size(file.size)}" for file in (record.tree, *record.packs)]
 
 
@@ -137,21 +129,10 @@ def _next(record: CheckpointRecord) -> list[str]:
     ahead = record.details.get("next")
     if not isinstance(ahead, Mapping):
         return []
-    streams = ahead.get("streams")
-    lines = [f"batch {ahead['batch'][:16]}"] if isinstance(ahead.get("batch"), str) else []
-    return (
-        lines + [f"{name} {draw}" for name, draw in streams.items()]
-        if isinstance(streams, Mapping)
-        else lines
-    )
-
-
-def _lines_of(texts: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {value}" for name, value in texts.items()]
-
-
-def _array(leaf: Leaf) -> dict[str, object]:
-    return {"path": leaf.path, "dtype": leaf.dtype, "shape": leaf.shape, "size_bytes": leaf.size_bytes}
+    batch, streams = ahead.get("batch"), ahead.get("streams")
+    lines = [f"batch {batch[:16]}"] if isinstance(batch, str) else []
+    draws = streams.items() if isinstance(streams, Mapping) else ()
+    return lines + [f"{name} {draw}" for name, draw in draws]
 
 
 _DURABILITY = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated
 
@@ -13,6 +13,7 @@ import typer
 from ...bundle import Listed
 from ...checkpoint import run_at
 from ...records import CheckpointRecord
+from .._options import Directory, JsonLines
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Console
@@ -58,23 +59,19 @@ class RunSeen:
     bytes_shared: int
 
 
-def register(app: typer.Typer) -> None:
-    app.command("top")(top)
-
-
 def top(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory, searched recursively.")] = ".",
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between updates.")] = 2.0,
+    directory: Directory = ".",
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Show the runs once and exit.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run and update.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Watch the runs that save in a directory: the newest checkpoint, its costs, and the work at risk."""
     console = Console()
     if once or json or not console.is_terminal:
         while True:
-            seen = _look(directory)
+            seen = look(find_all(directory), run_at, time.time())
             if json:
-                console.plain_lines(as_json.dumps(_as_json(run)) for run in seen)
+                console.json(_as_json(run) for run in seen)
             else:
                 console.lines(_lines(directory, seen, console))
             if once:
@@ -86,15 +83,10 @@ def top(
 
     with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
-            lines = _lines(directory, _look(directory), console)
+            lines = _lines(directory, look(find_all(directory), run_at, time.time()), console)
             text = Text("\n").join(Text.assemble(*[(cell, style) for cell, style in line]) for line in lines)
             live.update(text, refresh=True)
             time.sleep(every)
-
-
-def _look(directory: str) -> list[RunSeen]:
-    """The runs that have saved here, the latest ones last."""
-    return look(find_all(directory), run_at, time.time())
 
 
 Running = Callable[[str], tuple[str, bool | None]]
@@ -145,8 +137,7 @@ def _age_s(record: CheckpointRecord, now_s: float) -> float | None:
 def _lines(directory: str, seen: Sequence[RunSeen], console: Console) -> list[list[tuple[str, str]]]:
     if not seen:
         return [[(f"No run has saved anything in {as_text.printable(directory)} yet.", "")]]
-    rows = [_row(directory, run) for run in seen]
-    return layout(_COLUMNS, rows, console.limit)[0]
+    return layout(_COLUMNS, [_row(directory, run) for run in seen], console.limit)[0]
 
 
 def _row(directory: str, seen: RunSeen) -> Row:
@@ -172,14 +163,5 @@ def _row(directory: str, seen: RunSeen) -> Row:
 
 
 def _as_json(seen: RunSeen) -> dict[str, object]:
-    return {
-        "run": seen.run,
-        "is_running": seen.is_running,
-        "saves": seen.saves,
-        "at_risk_s": seen.at_risk_s,
-        "blocked_s": seen.blocked_s,
-        "background_s": seen.background_s,
-        "bytes_written": seen.bytes_written,
-        "bytes_shared": seen.bytes_shared,
-        "newest": {"path": seen.newest.path, **as_json.of_record(seen.record)},
-    }
+    facts = {each.name: getattr(seen, each.name) for each in fields(seen) if each.name != "record"}
+    return {**facts, "newest": {"path": seen.newest.path, **as_json.of_record(seen.record)}}

@@ -23,7 +23,8 @@ from ...errors import (
 )
 from ...records import Leaf
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import JsonLines
+from .._output import as_text
 from .._output.console import Cell, Console
 from .._output.exit import DAMAGED, NEWER_FORMAT, OK
 from .._places import find_all, name_in
@@ -32,13 +33,12 @@ _BATCH_BYTES = 256 << 20  # between two steps of the progress bar
 _SHOWN = 20
 
 Status = Literal["ok", "damaged", "newer", "gone"]
-_LABELS: dict[Status, str] = {
-    "ok": "ok",
-    "damaged": "damaged",
-    "newer": "in a newer format",
-    "gone": "deleted meanwhile",
+_LABELS: dict[Status, Cell] = {
+    "ok": ("ok", "green"),
+    "damaged": ("damaged", "bold red"),
+    "newer": ("in a newer format", "yellow"),
+    "gone": ("deleted meanwhile", "dim"),
 }
-_STYLES: dict[Status, str] = {"ok": "green", "damaged": "bold red", "newer": "yellow", "gone": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,12 @@ class Outcome:
     problems: tuple[HoldfastError, ...] = ()
 
 
-def register(app: typer.Typer) -> None:
-    app.command("verify")(verify)
-
-
 def verify(
     place: Annotated[
         str, typer.Argument(metavar="DIR|BUNDLE", help="A checkpoint, or a directory, searched recursively.")
     ] = ".",
     deep: Annotated[bool, typer.Option("--deep", help="Also compare BLAKE3 digests.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")
-    ] = False,
+    json: JsonLines = False,
 ) -> None:
     """Read every byte and name what differs from what was saved. The exit code is 1 if anything is damaged."""
     found = find_all(place, namesake=True)
@@ -75,7 +69,7 @@ def verify(
         for outcome in (check(listed, deep, advance) for listed in found):
             outcomes.append(outcome)
             if json:
-                console.plain_lines([as_json.dumps(_as_json(outcome))])
+                console.json([_as_json(outcome)])
             else:
                 console.lines(_lines(place, outcome, width))
     if not json:
@@ -136,7 +130,7 @@ def _progress(found: list[Listed], shown: bool) -> Iterator[tuple[Console, Calla
 def _lines(place: str, outcome: Outcome, width: int) -> Iterator[list[Cell]]:
     name = as_text.printable(name_in(place, outcome.path)).ljust(width)
     size = as_text.size(outcome.size_bytes) if outcome.size_bytes else ""
-    yield [(f"{outcome.status:7}", _STYLES[outcome.status]), (f"  {name}  {size:>8}".rstrip(), "")]
+    yield [(f"{outcome.status:7}", _LABELS[outcome.status][1]), (f"  {name}  {size:>8}".rstrip(), "")]
     for problem in outcome.problems[:_SHOWN]:
         yield [(f"         {_describe(problem)}", "red")]
     if len(outcome.problems) > _SHOWN:
@@ -154,10 +148,9 @@ def _describe(problem: HoldfastError) -> str:
 
 def _summary(outcomes: list[Outcome], took_s: float) -> list[Cell]:
     cells: list[Cell] = [(as_text.count(len(outcomes), "checkpoint") + ": ", "bold")]
-    for status, label in _LABELS.items():
-        number = sum(outcome.status == status for outcome in outcomes)
-        if number:
-            cells += [(f"{number:,} {label}", _STYLES[status]), (", ", "")]
+    for status, (label, style) in _LABELS.items():
+        if number := sum(outcome.status == status for outcome in outcomes):
+            cells += [(f"{number:,} {label}", style), (", ", "")]
     read = as_text.size(sum(outcome.size_bytes for outcome in outcomes))
     return [*cells, (f"{read} in {took_s:.1f} s", "")]
 
@@ -174,9 +167,5 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         else {"problem": str(p)}
         for p in outcome.problems
     ]
-    return {
-        "path": outcome.path,
-        "status": outcome.status,
-        "size_bytes": outcome.size_bytes,
-        "problems": problems,
-    }
+    about = {"path": outcome.path, "status": outcome.status, "size_bytes": outcome.size_bytes}
+    return {**about, "problems": problems}

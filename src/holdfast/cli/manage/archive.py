@@ -8,22 +8,19 @@ from typing import Annotated
 import typer
 
 from ...checkpoint import archive as write_archive
-from .._output import as_json, as_text
+from .._options import Bundle, Json, Overwrite
+from .._output import as_text
 from .._output.console import Console
 
 
-def register(app: typer.Typer) -> None:
-    app.command("archive")(archive)
-
-
 def archive(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    bundle: Bundle,
     to: Annotated[str, typer.Argument(metavar="TO", help="The copy's path, or a folder to put it in.")],
     compress: Annotated[
         bool, typer.Option("--compress", "-z", help="Compress arrays that shrink (needs zstandard).")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Copy a checkpoint, checking every byte: complete, shared with nothing, durable when this returns."""
     began_s = time.perf_counter()
@@ -31,7 +28,7 @@ def archive(
     assert listed.record is not None
     if json:
         sizes = {"size_bytes": listed.record.size_bytes, "array_bytes": listed.record.bytes_captured}
-        Console().plain_lines([as_json.dumps({"path": listed.path, "id": listed.record.id} | sizes)])
+        Console().json([{"path": listed.path, "id": listed.record.id} | sizes])
         return
     size, captured = as_text.size(listed.record.size_bytes), as_text.size(listed.record.bytes_captured)
     took = f"{time.perf_counter() - began_s:.1f} s"

@@ -8,12 +8,9 @@ import typer
 
 from ...compare import average as make_average
 from ...errors import UsageError
+from .._options import Json, Only, Overwrite
 from .._output import as_json, as_text
 from .._output.console import Console
-
-
-def register(app: typer.Typer) -> None:
-    app.command("average")(average)
 
 
 def average(
@@ -21,22 +18,17 @@ def average(
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="The new checkpoint.")],
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="W,W,…", help="One weight per checkpoint; default: equal weights."),
+        typer.Option(metavar="W,W,…", help="One weight per checkpoint; default: equal weights."),
     ] = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            "--only", metavar="GLOB", help="Average only these arrays; default: all weights of the models."
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
+    only: Only = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Average the weights of checkpoints into a new one, streamed; everything else comes from the newest."""
     made = make_average(bundles, out, weights=_numbers(weights), only=only, overwrite=overwrite)
     if json:
         fields = {"path": made.path, "arrays": made.paths, "rest_from": made.rest_from}
-        Console().plain_lines([as_json.dumps({**fields, "record": as_json.of_record(made.record)})])
+        Console().json([{**fields, "record": as_json.of_record(made.record)}])
         return
     arrays, checkpoints = as_text.count(len(made.paths), "array"), as_text.count(len(bundles), "checkpoint")
     console = Console()

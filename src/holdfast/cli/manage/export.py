@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Annotated
 
 import typer
 
-from ...errors import UsageError
 from ...exchange import export as write
-from .._output import as_json, as_text
+from ...policy import num_bytes
+from .._options import Bundle, Json, Only, Overwrite
+from .._output import as_text
 from .._output.console import Console
 
 _RESTORE = (
     "The same as export: arrays to a plain file. Live objects are restored from Python: checkpoint.restore()."
 )
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
 def register(app: typer.Typer) -> None:
@@ -25,28 +24,20 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    bundle: Bundle,
     out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
     prefix: Annotated[
         str,
-        typer.Option(
-            "--prefix", metavar="PATH", help="Export only what is below this path; names are relative to it."
-        ),
+        typer.Option(metavar="PATH", help="Only what is below this path; names are relative to it."),
     ] = "",
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="GLOB", help="Export only these arrays.")
-    ] = None,
-    names: Annotated[
-        str, typer.Option("--names", metavar="dots|slashes", help="The separator in names.")
-    ] = "dots",
+    only: Only = None,
+    names: Annotated[str, typer.Option(metavar="dots|slashes", help="The separator in names.")] = "dots",
     shard_size: Annotated[
         str | None,
-        typer.Option(
-            "--shard-size", metavar="SIZE", help="Write .safetensors in shards of this size, such as 5GB."
-        ),
+        typer.Option(metavar="SIZE", help="Write .safetensors in shards of this size, such as 5GB."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Write the arrays of a checkpoint to a plain file. To restore into live objects, use Python: checkpoint.restore()."""
     done = write(
@@ -54,13 +45,13 @@ def export(
         prefix=prefix,
         only=only,
         names=names,  # type: ignore[arg-type]  # checked there
-        shard_bytes=None if shard_size is None else _size(shard_size),
+        shard_bytes=None if shard_size is None else num_bytes("--shard-size", shard_size),
         overwrite=overwrite,
     )
     console = Console()
     if json:
         fields = {"files": done.files, "arrays": done.arrays, "tied": done.tied, "left_out": done.left_out}
-        console.plain_lines([as_json.dumps(fields)])
+        console.json([fields])
         return
     for file in done.files:
         console.say(f"wrote {as_text.printable(file)}: {as_text.size(os.path.getsize(file))}")
@@ -71,10 +62,3 @@ def export(
         )
     left_out = f"; left out: {as_text.count(done.left_out, 'other value')}" if done.left_out else ""
     console.say(f"{as_text.count(len(done.arrays), 'array')}{left_out}", "bold")
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+)\s*([KMG]I?B)?", text.strip().upper())
-    if not found:
-        raise UsageError(f"--shard-size {text!r}: pass a size, such as 5GB or 500MiB.")
-    return int(found[1]) * _UNITS[found[2] or ""]

@@ -7,26 +7,21 @@ from typing import Annotated
 import typer
 
 from ...checkpoint import fork as fork_checkpoint
+from .._options import Bundle, Json
 from .._output import as_json, as_text
 from .._output.console import Console
 
 
-def register(app: typer.Typer) -> None:
-    app.command("fork")(fork)
-
-
 def fork(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A checkpoint; .ckpt.mml may be left out.")],
+    bundle: Bundle,
     directory: Annotated[str, typer.Argument(metavar="NEWDIR", help="The directory of the new run.")],
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Start a new run in NEWDIR from this checkpoint, sharing its files; a script that resumes there continues from it."""
     listed = fork_checkpoint(bundle, directory)
     assert listed.record is not None
     if json:
-        Console().plain_lines(
-            [as_json.dumps({"path": listed.path, "record": as_json.of_record(listed.record)})]
-        )
+        Console().json([{"path": listed.path, "record": as_json.of_record(listed.record)}])
         return
     record = listed.record
     cost = f"{as_text.size(record.bytes_written)} written, {as_text.size(record.bytes_shared)} shared"

@@ -8,12 +8,9 @@ import typer
 
 from ...bundle import SUFFIX
 from ...exchange import import_checkpoint
+from .._options import Json, Overwrite
 from .._output import as_json, as_text
 from .._output.console import Console
-
-
-def register(app: typer.Typer) -> None:
-    app.command("import")(import_)
 
 
 def import_(
@@ -25,14 +22,14 @@ def import_(
     trusted: Annotated[
         bool, typer.Option("--trusted", help="Read a DCP directory, although its metadata can run code.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing checkpoint.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one JSON object.")] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Make a checkpoint from a file or directory of another format, without running code from it."""
     record = import_checkpoint(source, out, trusted=trusted, overwrite=overwrite)
     place = out.rstrip("/").removesuffix(SUFFIX) + SUFFIX
     if json:
-        Console().plain_lines([as_json.dumps({"path": place, "record": as_json.of_record(record)})])
+        Console().json([{"path": place, "record": as_json.of_record(record)}])
         return
     captured = as_text.size(record.bytes_captured)
     Console().say(

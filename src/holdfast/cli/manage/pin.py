@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from ... import bundle
 from ...checkpoint import locate
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import Bundles, JsonLines
+from .._output import as_text
 from .._output.console import Console
-
-_Bundles = Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per checkpoint and line.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,13 +17,13 @@ def register(app: typer.Typer) -> None:
     app.command("unpin")(unpin)
 
 
-def pin(bundles: _Bundles, json: _Json = False) -> None:
+def pin(bundles: Bundles, json: JsonLines = False) -> None:
     """Pin checkpoints: no policy, `prune` or `rm` removes them, and a save of their name does not replace them."""
     for path in [locate(place).path for place in bundles]:
         _say(path, bundle.pin(LocalDisk(), path), pinned=True, json=json)
 
 
-def unpin(bundles: _Bundles, json: _Json = False) -> None:
+def unpin(bundles: Bundles, json: JsonLines = False) -> None:
     """Unpin checkpoints."""
     for path in [locate(place).path for place in bundles]:
         _say(path, bundle.unpin(LocalDisk(), path), pinned=False, json=json)
@@ -35,7 +31,7 @@ def unpin(bundles: _Bundles, json: _Json = False) -> None:
 
 def _say(path: str, changed: bool, *, pinned: bool, json: bool) -> None:
     if json:
-        Console().plain_lines([as_json.dumps({"path": path, "pinned": pinned, "changed": changed})])
+        Console().json([{"path": path, "pinned": pinned, "changed": changed}])
         return
     state = "pinned" if pinned else "not pinned"
     Console().say(f"{as_text.printable(path)} is {state}{'' if changed else ' already'}")

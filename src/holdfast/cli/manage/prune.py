@@ -10,16 +10,13 @@ from ...errors import CheckpointNotFoundError, UsageError
 from ...policy import Keep, KeepBest, KeepEvery, KeepLast, MaxBytes, Verdict, joined
 from ...runtime import plan
 from ...runtime import prune as remove_all
-from .._output import as_json, as_text
+from .._options import JsonLines
+from .._output import as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Console
 from .._places import find_all, name_in
 
 _COLUMNS = (Column("name", floor=24, keep_end=True), Column(""), Column("why"))
-
-
-def register(app: typer.Typer) -> None:
-    app.command("prune")(prune)
 
 
 def prune(
@@ -40,7 +37,7 @@ def prune(
     apply: Annotated[
         bool, typer.Option("--apply/--plan", help="Remove what goes, or only say what would go.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each.")] = False,
+    json: JsonLines = False,
 ) -> None:
     """Say what would stay in each folder of DIR, what would go, and why; with --apply it goes."""
     keep = _keep(keep_last, keep_best, monitor, direction, keep_every, max_bytes)
@@ -48,7 +45,7 @@ def prune(
     do = remove_all if apply else plan
     verdicts = do(directory, keep, run=run)
     if json:
-        Console().plain_lines([as_json.dumps(_fields(verdict)) for verdict in verdicts])
+        Console().json(_fields(verdict) for verdict in verdicts)
         return
     if not verdicts:
         raise CheckpointNotFoundError(directory, "no run has saved a checkpoint here")
@@ -69,12 +66,8 @@ def prune(
 
 
 def _fields(verdict: Verdict) -> dict[str, object]:
-    return {
-        "path": verdict.path,
-        "id": verdict.record.id,
-        "stays": verdict.stays,
-        "why": verdict.why,
-    }
+    about = {"path": verdict.path, "id": verdict.record.id}
+    return {**about, "stays": verdict.stays, "why": verdict.why}
 
 
 def _keep(

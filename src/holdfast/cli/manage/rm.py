@@ -11,21 +11,16 @@ import typer
 from ...bundle import Listed
 from ...checkpoint import removable, remove
 from ...errors import UsageError
-from .._output import as_json, as_text
+from .._options import Bundles, JsonLines
+from .._output import as_text
 from .._output.console import Cell, Console
-from .._output.disk import Watched, usage
-
-
-def register(app: typer.Typer) -> None:
-    app.command("rm")(rm)
+from .._output.disk import Sharing, Watched
 
 
 def rm(
-    bundles: Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="`.ckpt.mml` may be left out.")],
+    bundles: Bundles,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per deleted checkpoint and line.")
-    ] = False,
+    json: JsonLines = False,
 ) -> None:
     """Delete checkpoints. Files shared with other checkpoints stay; a checkpoint that changed in the meantime is kept."""
     listed = [removable(place) for place in bundles]  # refuses before anything is deleted
@@ -42,7 +37,7 @@ def rm(
             freed, kept = files.release()
         if json:
             fields = {"path": listed.path, "freed_bytes": freed, "kept_bytes": kept}
-            console.plain_lines([as_json.dumps(fields)])
+            console.json([fields])
             continue
         name = as_text.printable(listed.path)
         cells: list[Cell] = [(f"deleted {name}: {as_text.size(freed)} freed", "")]
@@ -58,7 +53,7 @@ def _agreed(doomed: list[Listed]) -> bool:
     for listed in doomed:
         about = as_text.where(listed.record.moment) if listed.record else "damaged"
         console.lines([[("  " + as_text.printable(listed.path), "bold"), (f"  {about}", "")]])
-    frees = as_text.size(usage(listed.path for listed in doomed).only_here)
+    frees = as_text.size(Sharing(listed.path for listed in doomed).of().frees)
     question = f"Delete {as_text.count(len(doomed), 'checkpoint')}, which frees {frees}? [y/N] "
     console.print(question, end="", soft_wrap=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

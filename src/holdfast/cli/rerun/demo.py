@@ -14,28 +14,22 @@ import typer
 from rich.table import Table
 
 from ...errors import HoldfastError, UsageError
-from .._output import as_json, as_text
+from .._options import Json, Seed
+from .._output import as_text
 from .._output.console import Console
+from .._output.disk import Sharing
 
 if TYPE_CHECKING:
     from ...demo.killing import Outcome
 
 
-def register(app: typer.Typer) -> None:
-    app.command("demo")(demo)
-
-
 def demo(
     kills: Annotated[int, typer.Option(min=0, max=20, help="How often to kill the second run.")] = 3,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the instants of the kills; default: random.")
-    ] = None,
+    seed: Seed = None,
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the checkpoints in this new directory.")
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print both runs as one JSON object at the end.")
-    ] = False,
+    json: Json = False,
 ) -> None:
     """Train a digit classifier in two phases, once uninterrupted and once killed at random; compare every bit."""
     lacking = [name for name in ("torch", "sklearn") if importlib.util.find_spec(name) is None]
@@ -64,9 +58,7 @@ def demo(
         )
         if json:
             runs = {"uninterrupted": asdict(first), "killed": asdict(killed)}
-            Console().plain_lines(
-                [as_json.dumps({"seed": seed, "same": first.digest == killed.digest, **runs})]
-            )
+            Console().json([{"seed": seed, "same": first.digest == killed.digest, **runs}])
         else:
             console.say()
             console.print(_table(first, killed))
@@ -88,9 +80,9 @@ def _table(first: Outcome, killed: Outcome) -> Table:
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("state digest", lambda run: run.digest[:16]),
         ("accuracy on the test digits", lambda run: f"{run.accuracy:.4f}"),
-        ("checkpoints", lambda run: str(run.checkpoints)),
-        ("complete copies would take", lambda run: as_text.size(run.copies_bytes)),
-        ("bytes on disk", lambda run: as_text.size(run.disk_bytes)),
+        ("checkpoints", lambda run: str(len(run.checkpoints))),
+        ("complete copies would take", lambda run: as_text.size(Sharing(run.checkpoints).copies)),
+        ("bytes on disk", lambda run: as_text.size(Sharing(run.checkpoints).of().size)),
         ("training was blocked for", lambda run: f"{run.blocked_s:.2f} s"),
     ]
     for name, value in rows:

@@ -18,13 +18,10 @@ from ...errors import CheckpointNotFoundError, CheckpointThinnedError, NotReprod
 from ...harness import Replay, facts_of, scratch
 from ...records import MANUAL
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import Json
+from .._output import as_text
 from .._output.console import Console
 from .._places import name_in
-
-
-def register(app: typer.Typer) -> None:
-    app.command("replay")(replay)
 
 
 def replay(
@@ -34,13 +31,13 @@ def replay(
         typer.Argument(metavar="-- COMMAND...", help="The script, as it was run: python train.py …"),
     ],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
+        str | None, typer.Option(metavar="BUNDLE", help="A checkpoint to reach, if not the next one.")
     ] = None,
     directory: Annotated[
         str | None,
         typer.Option("--dir", metavar="DIR", help="The experiment's directory, if it is not found."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether it reaches the same state."""
     start = locate(place)
@@ -50,18 +47,16 @@ def replay(
     end = _next(of, start) if to is None else locate(to, directory=of, disk=LocalDisk())
     if end.record is None:
         raise CheckpointNotFoundError(end.path, "its record cannot be read")
-    disk = LocalDisk()
+    goal, disk = name_in(of, os.path.realpath(end.path)), LocalDisk()
     with open_checkpoint(start) as opened, open_checkpoint(end) as expected:
-        inside = os.path.relpath(os.path.realpath(start.path), of)
-        with scratch(disk, of, opened.source, f"run/{inside}") as where:
-            told = Replay(
-                of, where, os.path.relpath(os.path.realpath(end.path), of), facts_of(end.record.moment)
-            )
+        here, there = (os.path.relpath(os.path.realpath(each.path), of) for each in (start, end))
+        with scratch(disk, of, opened.source, f"run/{here}") as where:
+            told = Replay(of, where, there, facts_of(end.record.moment))
             code = _run(command, told)
             if bundle.look(disk, told.end) is None:
                 raise UsageError(
-                    f"the script ended with exit code {code} before {name_in(of, os.path.realpath(end.path))} was saved: there is nothing to "
-                    "compare. Give the command exactly as it was run; --dir names the experiment's directory."
+                    f"the script ended with exit code {code} before {goal} was saved: there is nothing to compare. "
+                    "Give the command exactly as it was run; --dir names the experiment's directory."
                 )
             with open_checkpoint(told.end) as found:
                 resume = found.record.details.get("resume", {})
@@ -69,7 +64,7 @@ def replay(
                 differing = unlike(expected, found)
     _report(of, start.path, end.path, verdict, differing, json)
     if differing:
-        raise NotReproducedError(name_in(of, os.path.realpath(end.path)), differing[0], len(differing))
+        raise NotReproducedError(goal, differing[0], len(differing))
 
 
 def _next(of: str, start: bundle.Listed) -> bundle.Listed:
@@ -105,16 +100,10 @@ def _run(command: Sequence[str], told: Replay) -> int:
 
 def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:
     if json:
-        facts = {
-            "from": start,
-            "to": end,
-            "same_state": not differing,
-            "differing": differing,
-            "resumed": verdict,
-        }
-        Console().plain_lines([as_json.dumps(facts)])
+        facts = {"from": start, "to": end, "resumed": verdict}
+        facts |= {"same_state": not differing, "differing": differing}
+        Console().json([facts])
     elif not differing:
-        names = [as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end)]
-        Console().say(
-            f"Same state, bit for bit: {names[0]} → {names[1]} (resumed: {as_text.printable(verdict)})."
-        )
+        here, there = (as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end))
+        how = f"resumed: {as_text.printable(verdict)}"
+        Console().say(f"Same state, bit for bit: {here} → {there} ({how}).")

@@ -14,17 +14,14 @@ import typer
 from ...bundle import make_directories
 from ...errors import ExactnessError, UsageError
 from ...storage import LocalDisk
-from .._output import as_json, as_text
+from .._options import Json, Seed
+from .._output import as_text
 from .._output.console import Cell, Console
 
 if TYPE_CHECKING:
     from ...harness.torture import Torture, Trial
 
 _SHOWN = 3
-
-
-def register(app: typer.Typer) -> None:
-    app.command("torture")(torture)
 
 
 def torture(
@@ -42,8 +39,8 @@ def torture(
     directory: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the instants and sizes; default: random.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    seed: Seed = None,
+    json: Json = False,
 ) -> None:
     """Run a script uninterrupted, then kill it at random instants and fill its disk; say whether it reaches the same state."""
     from ...harness.torture import torture as run_torture
@@ -63,7 +60,7 @@ def torture(
             tell=lambda line: console.say(as_text.printable(line)),
         )
         if json:
-            Console().plain_lines([as_json.dumps(_as_json(report, seed))])
+            Console().json([_as_json(report, seed)])
         else:
             console.lines([[], *_conclusion(report, seed)])
     finally:
@@ -88,12 +85,8 @@ def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
     for trial in report.trials:
         what = f"{trial.injuries[0].what if trial.injuries else 'uninterrupted'}, {as_text.count(len(trial.injuries), 'time')}"
         if trial.same:
-            lines.append(
-                [
-                    ("same     ", "bold green"),
-                    (f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}", ""),
-                ]
-            )
+            reached = f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}"
+            lines.append([("same     ", "bold green"), (reached, "")])
         else:
             lines.append([("differs  ", "bold red"), (f"{what}{_lost(trial)}", "")])
             lines += [[(f"         {as_text.printable(path)}", "red")] for path in trial.differs[:_SHOWN]]

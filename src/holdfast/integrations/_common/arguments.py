@@ -12,13 +12,13 @@ from typing import Any, final
 
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
-from ...runtime import Loop, Resume
+from ...runtime import Loop, Resume, Run
 
 Directory = str | os.PathLike[str]
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Arguments:
     """What an integration was given, checked against what it can do.
 
@@ -52,6 +52,18 @@ class Arguments:
             share_directory=self.share_directory,
         )
 
+    def run(self, objects: dict[str, Any]) -> Run:
+        """A run of these objects."""
+        return Run(
+            self.directory,
+            objects,
+            checkpointing=self.policy,
+            resume=self.resume,
+            label=self.label,
+            share_directory=self.share_directory,
+            on_rollback=self.on_rollback,
+        )
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +84,14 @@ class Abilities:
     def check(
         self,
         directory: Directory,
-        *,
         checkpointing: Checkpointing | None,
         resume: Any,
-        label: str = "train",
-        allow_reread: bool = False,
-        share_directory: bool = False,
-        on_rollback: Callable[[Any], None] | None = None,
+        label: str,
+        allow_reread: bool,
+        share_directory: bool,
+        on_rollback: Callable[[Any], None] | None,
     ) -> Arguments:
-        """All of them, checked.
+        """All of them, checked; they stand in the order of every integration's signature.
 
         Raises:
             UsageError: one asks for what the integration cannot do, or makes no sense.
@@ -90,12 +101,6 @@ class Abilities:
         for name, is_asked in asked.items():
             if is_asked and name in self.refused:
                 raise UsageError(f"{name} does not work in {self.limits.where}: {self.refused[name]}.")
-        return Arguments(
-            directory=directory,
-            policy=self.limits.check(self.default() if checkpointing is None else checkpointing),
-            resume=Resume.of(resume, cannot=how),
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
-        )
+        policy = self.limits.check(self.default() if checkpointing is None else checkpointing)
+        settled = Resume.of(resume, cannot=how)
+        return Arguments(directory, policy, settled, label, allow_reread, share_directory, on_rollback)

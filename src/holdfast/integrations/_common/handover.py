@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 LIMITS = {
-    "snapshot='lazy'": "what the framework hands over is copied at once, for nobody says when it is written next; leave it out",
+    "snapshot='lazy'": "what the framework hands over is copied at once, for it is unknown when it is written next; leave it out",
     "exclude": "the framework loads its own state as one unit, and could not resume from a part of it; leave it out",
     "thin_after": "optimizers are plain arrays among others in what the framework hands over; keep fewer by "
     "max_to_keep or keep",
@@ -36,7 +36,7 @@ class Handover:
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """Within, whatever was saved fits: it stands in nothing's place."""
+        """Inside the block any saved value is accepted: none takes the place of a live one."""
         self._is_expecting = True
         try:
             yield

@@ -10,7 +10,7 @@ from ...data import BatchSource, batches_of
 
 
 class Disguised:
-    """To all who look at it the loader in its `_loader`. Its own attributes are set in `vars`, past `__setattr__`."""
+    """A proxy that looks like the loader in its `_loader`. Its own attributes are set in `vars`, past `__setattr__`."""
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -31,8 +31,8 @@ class HeldLoader(Disguised):
         epoch: asked at the start of an iterator which epoch it is of.
         allow_reread: as `holdfast.data.batches_of`.
         state: of this loader in a checkpoint; its first iterator resumes from there.
-        num_ready: so many batches had been read ahead, and are kept by who did: in their place the first iterator gives
-            None, and reads nothing for it.
+        num_ready: how many batches the trainer had read ahead, and keeps: in place of each the first iterator gives
+            None, and reads nothing.
     """
 
     def __init__(

@@ -24,13 +24,3 @@ def after(owner: Any, name: str, then: Callable[[], None], until: ExitStack) -> 
         return done
 
     wrap(owner, name, wrapper, until)
-
-
-def before(owner: Any, name: str, first: Callable[[], None], until: ExitStack) -> None:
-    """Call `first` each time before `owner.name` is."""
-
-    def wrapper(step: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        first()
-        return step(*args, **options)
-
-    wrap(owner, name, wrapper, until)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -9,6 +11,7 @@ from typing import Any, final
 import torch.distributed
 
 from ...errors import HoldfastError, Preempted
+from ...policy import Checkpointing
 
 _GIVE, _RESUME = "give", "resume"
 
@@ -59,6 +62,27 @@ class Processes:
         self._broadcast(_GIVE)
         mine()
         return _gathered(None)[1:]
+
+
+def watched_handlers(policy: Checkpointing) -> dict[signal.Signals, Any]:
+    """The handlers, as they are now, of the signals that this policy watches; none where Python cannot set them."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    watched = [*policy.signals, *([signal.SIGINT] if policy.save_on_exception else [])]
+    return {each: signal.getsignal(each) for each in watched}
+
+
+@contextmanager
+def leaving_signals_to_process_0(policy: Checkpointing) -> Iterator[None]:
+    """What the policy watches, process 0 hears and decides; the others do what it says."""
+    before = watched_handlers(policy)
+    for number in before:
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _gathered(mine: Any) -> list[Any]:

@@ -84,13 +84,7 @@ def hold(
         )
     place = directory or accelerator.project_dir
     arguments = ABILITIES.check(
-        place or "",
-        checkpointing=checkpointing,
-        resume=resume,
-        label=label,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        place or "", checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     if place is None and (checkpointing, resume, label, share_directory, on_rollback) != _DEFAULTS:
         raise UsageError(f"these arguments are for a run, and a run needs a directory: {_ENTER}")
@@ -126,18 +120,8 @@ class Held:
             raise UsageError(f"a run needs a directory: {_ENTER}")
         if self._run is not None:
             raise UsageError("the run of this accelerator has begun already")
-        given = self._arguments
-        run = Run(
-            given.directory,
-            self.parts,
-            checkpointing=given.policy,
-            resume=given.resume,
-            label=given.label,
-            share_directory=given.share_directory,
-            on_rollback=given.on_rollback,
-        )
-        run.__enter__()
-        self._run = run
+        run = self._arguments.run(self.parts)
+        self._run = run.__enter__()
         return run
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -196,16 +180,15 @@ class Held:
         input_dir = input_dir or self._directory
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
-        damage: DamagedError | None = None
-        for path in _candidates(path_of(input_dir)):
+        place, damage = path_of(input_dir), None
+        found = find(place)
+        for each in [found] if found else scan(place)[::-1]:
             try:
-                return self._load(path)
+                return self._load(each.path)
             except DamagedError as err:
-                logger.warning("skipped %s: %s", path, err)
+                logger.warning("skipped %s: %s", each.path, err)
                 damage = damage or err
-        if damage is not None:
-            raise damage
-        raise CheckpointNotFoundError(path_of(input_dir), "there is no checkpoint at or below it")
+        raise damage or CheckpointNotFoundError(place, "there is no checkpoint at or below it")
 
     def _load(self, path: str) -> str:
         with open_checkpoint(path) as checkpoint:
@@ -237,7 +220,7 @@ class _Batches:
     def __iter__(self) -> Iterator[Any]:
         try:
             yield from self._prepared
-        finally:  # whoever knows how many batches there are does not ask for one more, and it would stay open
+        finally:  # a loop that counts its batches does not ask for one more, and the epoch would stay open
             if self._prepared.gradient_state.active_dataloader is self._prepared:
                 self._prepared.end()
 
@@ -296,15 +279,7 @@ def _parts(accelerator: Accelerator) -> dict[str, Any]:
 
 def _next_name(directory: str) -> str:
     """`checkpoint_0`, or one more than the greatest that is there."""
-    names = (
-        os.path.basename(path) for path in glob.glob(f"{glob.escape(directory)}/checkpoint_*{bundle.SUFFIX}")
-    )
+    places = glob.glob(f"{glob.escape(directory)}/checkpoint_*{bundle.SUFFIX}")
+    names = map(os.path.basename, places)
     numbers = (name.removeprefix("checkpoint_").removesuffix(bundle.SUFFIX) for name in names)
     return f"checkpoint_{max((int(each) + 1 for each in numbers if each.isdecimal()), default=0)}"
-
-
-def _candidates(place: str) -> Iterator[str]:
-    """The bundle at `place`; else those below it, newest first."""
-    found = find(place)
-    listed = [found] if found else scan(place)[::-1]
-    yield from (each.path for each in listed)

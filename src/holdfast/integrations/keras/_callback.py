@@ -79,13 +79,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._arguments = ABILITIES.check(
-            directory,
-            checkpointing=checkpointing,
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
         )
         self._loop: Loop | None = None
 
@@ -97,7 +91,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         listed, iterator = frames_of_fit(model)
         others = [each for each in listed.callbacks if each is not self and not isinstance(each, First)]
         # A new list, for the old one is being gone through: from now on we see what all others have done.
-        listed.callbacks = [First(self._before_epoch, self._before_end), *others, self]
+        first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
+        listed.callbacks = [first, *others, self]
         self._siblings = Siblings(others)
         self._exactness = exactness_of(iterator)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
@@ -122,7 +117,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             with callbacks.expecting():
                 self._saved = loop.resume(self._arguments.resume)
             self._skipping = Skipping(model, self._let_go)
-            tell_of_errors(listed, iterator, self._let_go)
+            tell_of_errors(model, listed, iterator, self._let_go, until=self._stack)
             if self._saved is None:
                 self._announce("phase_start")
                 return
@@ -135,7 +130,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             self._stack.__exit__(type(err), err, err.__traceback__)
             raise
 
-    def _before_epoch(self, epoch: int) -> None:
+    def _before_epoch(self, epoch: int, logs: Any = None) -> None:
         self._model._initial_epoch = None  # it is for one fit
         if self._saved is not None and self._saved["at"] in _BETWEEN:
             self._finish_resume()
@@ -177,7 +172,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._epoch, self._batch = epoch + 1, 0
         self._announce("epoch_end", epoch=epoch)
 
-    def _before_end(self) -> None:
+    def _before_end(self, logs: Any = None) -> None:
         self._model._initial_epoch = None
         if self._saved is not None and self._saved["at"] != "phase_end":
             self._finish_resume()  # there was nothing left to train
@@ -194,7 +189,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
 
     def _let_go(self, error: BaseException | None = None) -> None:
-        """The fit has ended by an exception. Not seen are those of a step of validation, and of Keras itself."""
+        """The fit has ended by an exception. Not seen are those of Keras itself between two steps."""
         error = error or RuntimeError("the training has ended by an exception")
         try:
             self._stack.__exit__(type(error), error, error.__traceback__)
@@ -231,9 +226,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         assert saved is not None
         state.restore(self._snapshot, {"model": self._model})
         self._siblings.put(self._given)
-        self._at, self._epoch, self._batch, self._step = (
-            saved[name] for name in ("at", "epoch", "batch", "step")
-        )
+        self._at, self._epoch = saved["at"], saved["epoch"]
+        self._batch, self._step = saved["batch"], saved["step"]
         self._latest = dict(saved["latest"])
         self._before, self._seeds_before = saved["before"], saved["seeds_before"]
         self._model.stop_training = saved["stopped"]

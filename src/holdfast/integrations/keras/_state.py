@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias, final
 
 import keras
@@ -72,17 +72,16 @@ def exactness_of(iterator: Any) -> str:
         return "exact"
     if kind == "TorchDataLoaderAdapter":
         loader = iterator.data_adapter._dataloader
-        if (
-            hasattr(loader.dataset, "__getitem__")
-            and not loader.num_workers
-            and not batches_of(loader, raw=True).generators
-        ):
+        is_plain = hasattr(loader.dataset, "__getitem__") and not loader.num_workers
+        if is_plain and not batches_of(loader, raw=True).generators:
             return "exact"
     return f"exact if the data of an epoch depend on nothing but the random states at its start ({kind})"
 
 
-def tell_of_errors(listed: Any, iterator: Any, on_error: OnError) -> None:
-    """Let `on_error` know what a callback of the list raises, and what reading the data raises: fit tells nobody."""
+def tell_of_errors(model: Any, listed: Any, iterator: Any, on_error: OnError, until: ExitStack) -> None:
+    """Let `on_error` know what a callback of the list, the data, and a validation raise: fit tells nobody."""
+    vars(model)["evaluate"] = _telling(on_error)(model.evaluate)
+    until.callback(vars(model).pop, "evaluate", None)
     for hook in filter(re.compile("on_(train|epoch|test)_").match, dir(listed)):
         setattr(listed, hook, _telling(on_error)(getattr(listed, hook)))
     read = iterator._get_iterator
@@ -156,18 +155,8 @@ class Skipping:
 
 
 @final
-class First(keras.callbacks.Callback):
-    """Called before all others, when an epoch begins and when training ends."""
-
-    def __init__(self, before_epoch: Callable[[int], None], before_end: Callable[[], None]) -> None:
-        super().__init__()
-        self._before_epoch, self._before_end = before_epoch, before_end
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._before_epoch(epoch)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self._before_end()
+class First(keras.callbacks.LambdaCallback):
+    """Called before all others."""
 
 
 @final

@@ -14,19 +14,19 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
 
 from ... import rng
-from ...checkpoint import Place, find
+from ...checkpoint import Place
 from ...checkpoint import open as open_checkpoint
-from ...data import ANOTHER_BATCH
-from ...errors import DivergenceError, PlanMismatchError, UsageError
+from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
 from ...runtime.torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
+from .._common.held_training import HeldTraining, check_number, differences
 from .._common.loader_proxy import HeldLoader
-from .._common.processes import Processes
-from .._common.reporting import Reporting
+from .._common.processes import Processes, leaving_signals_to_process_0, watched_handlers
 from . import _changes as changes
+from . import _data as data
 from . import _trainer as trainers
 from ._io import BundleReader, HoldfastCheckpointIO
 
@@ -36,7 +36,7 @@ _STARTS = ("phase_start", "epoch_start", "batch_start")
 
 
 @final
-class HoldfastCallback(Reporting, Checkpoint):
+class HoldfastCallback(HeldTraining, Checkpoint):
     """Saves a Lightning run by a policy, and resumes from what it saved.
 
     `fit` resumes from the newest complete checkpoint of `directory`, or from scratch if there is none;
@@ -74,16 +74,9 @@ class HoldfastCallback(Reporting, Checkpoint):
         on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
         self._given = trainers.ABILITIES.check(
-            directory,
-            checkpointing=checkpointing,
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
         )
         self._policy = self._given.policy
-        self._has_rolled_back = False  # and has not resumed yet
         self._loop: Loop | None = None  # of process 0
         self._stack = ExitStack()
 
@@ -99,11 +92,7 @@ class HoldfastCallback(Reporting, Checkpoint):
                 f"{type(trainer.strategy).__name__} spreads a model over devices, and this callback saves unsharded ones: "
                 "use one device or DDP."
             )
-        if trainer.world_size > 1 and self._policy.rolls_back:
-            raise UsageError(
-                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
-                "diverges, and start again; fit resumes from the newest checkpoint that was finite."
-            )
+        self._check_rollback(trainer.world_size)
         self._trainer, self._module = trainer, pl_module
         self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
         self._within: Within = "start"
@@ -111,10 +100,12 @@ class HoldfastCallback(Reporting, Checkpoint):
         self._epoch: int | None = None
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
-        self._is_saving = False
         self._updates: Updates | None = None
         self._parts = Handover(trainers.PARTS, self._take)
-        if trainer.is_global_zero:
+        self._handlers_before = watched_handlers(self._policy)
+        if not trainer.is_global_zero:
+            self._stack.enter_context(leaving_signals_to_process_0(self._policy))
+        else:
             self._loop = self._given.loop(
                 {"lightning": self._parts}, self._get_position, untrained=("lightning/trainer/**",)
             )
@@ -155,22 +146,20 @@ class HoldfastCallback(Reporting, Checkpoint):
         patching.after(fit_loop, "on_advance_end", self._after_epoch, stack)
         patching.after(fit_loop, "on_run_end", self._after_run, stack)
         patching.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
-        patching.before(epoch_loop, "advance", self._before_batch, stack)
+        patching.wrap(epoch_loop, "advance", self._advance, stack)
         patching.after(epoch_loop, "on_advance_end", self._after_batch, stack)
 
     def _register_handlers(self, register: Callable[[], None]) -> None:
         """Let Lightning watch signals, but for those that the policy watches: it would end a step in its middle.
 
-        Process 0 decides what to do about them, the others wait for its word.
+        At its end, which comes after ours, it puts back what it has found: that must not be our handlers.
         """
-        watched = {each: signal.getsignal(each) for each in self._policy.signals}
-        if self._policy.save_on_exception:
-            watched[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        ours = watched_handlers(self._policy)
         register()
-        for number, ours in watched.items():
-            if self._loop is None:
-                self._stack.callback(signal.signal, number, ours)
-            signal.signal(number, (lambda *_: None) if self._loop is None else ours)
+        connector: Any = self._trainer._signal_connector
+        connector._original_handlers |= self._handlers_before
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
     def _run(self, run: Callable[[], None]) -> None:
         """The fit loop; again from a checkpoint, if what it trains has diverged and the policy says so."""
@@ -228,10 +217,11 @@ class HoldfastCallback(Reporting, Checkpoint):
             self._finish_resume()
         self._within = "batches"
 
-    def _before_batch(self) -> None:
+    def _advance(self, advance: Callable[..., Any], *args: Any, **options: Any) -> Any:
         if not self._announced:
             self._announced = True
             self._announce("batch_start", batch=self._trainer.fit_loop.epoch_loop.batch_idx + 1)
+        return advance(*args, **options)
 
     def _after_batch(self) -> None:
         self._announced = False
@@ -251,18 +241,10 @@ class HoldfastCallback(Reporting, Checkpoint):
             self._announce("phase_end")
 
     def _announce(self, hook: str, batch: int | None = None) -> None:
-        """Save if process 0 says so, with what the others have; leave if it leaves."""
         if hook in _STARTS and hook not in self._policy.save_on:
             return
-        if self._loop is None:
-            self._processes.follow(self._get_own)
-            return
-        self._is_saving = True
-        metrics = trainers.numbers(self._trainer) if self._is_worth(hook) else {}
-        step = self._trainer.global_step
-        with self._processes.leading():
-            self._loop.announce(hook, epoch=self._epoch, batch=batch, step=step, metrics=metrics)
-        self._is_saving = False
+        metrics = trainers.numbers(self._trainer) if self._loop is not None and self._is_worth(hook) else {}
+        self._tell(hook, epoch=self._epoch, batch=batch, step=self._trainer.global_step, metrics=metrics)
 
     def _is_worth(self, hook: str) -> bool:
         """Whether to wait for a device for the sake of metrics: at each batch that is saved, and no other."""
@@ -281,11 +263,10 @@ class HoldfastCallback(Reporting, Checkpoint):
         return trainers.parts_of(checkpoint)
 
     def _get_position(self) -> dict[str, Any]:
-        held = self._held
-        own = self._get_own()
+        sources, own = data.sources_of(self._trainer), self._get_own()
         if self._trainer.world_size > 1 and self._is_saving:
             own["others"] = self._processes.gather_others()
-        exact = [changes.exactness(self._trainer), *(each.source.exactness for each in held)]
+        exact = [changes.exactness(self._trainer), *(each.exactness for each in sources)]
         return {
             "within": self._within,
             "announced": self._announced,
@@ -296,30 +277,16 @@ class HoldfastCallback(Reporting, Checkpoint):
             "world_size": self._trainer.world_size,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
-            "next_batches": [each.source.fingerprint() for each in held]
-            if self._within == "batches"
-            else None,
+            "next_batches": [each.fingerprint() for each in sources] if self._within == "batches" else None,
         }
 
     def _get_own(self) -> dict[str, Any]:
         """What each process has for itself; process 0 has its random states in every checkpoint anyway."""
-        combined = self._trainer.fit_loop._combined_loader
-        own = {
-            "data": [each.source.get_state() for each in self._held],
-            # Of data without a length the next batch is read ahead, to know which is the last.
-            "ready": [*getattr(self._trainer.fit_loop._data_fetcher, "batches", ())],
-            "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
+        own = data.get_state(self._trainer) | {
             "gradients": {} if self._updates is None else self._updates.pending,
             "metrics": trainers.get_metrics(self._trainer),
         }
         return own if self._loop is not None else own | {"random": rng.capture_state()}
-
-    @property
-    def _held(self) -> list[HeldLoader]:
-        combined = self._trainer.fit_loop._combined_loader
-        return (
-            [] if combined is None else [each for each in combined.flattened if isinstance(each, HeldLoader)]
-        )
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -328,7 +295,7 @@ class HoldfastCallback(Reporting, Checkpoint):
     ) -> None:
         """In place of Lightning's reading of `ckpt_path`: what follows restores from what is left here."""
         path = options.pop("checkpoint_path", path)
-        if path is not None and not _is_ours(path, os.fspath(self._given.directory)):
+        if path is not None and not data.is_ours(path, os.fspath(self._given.directory)):
             return original(path, *more, **options)
         found = self._find(self._given.resume if path is None else Resume(os.fspath(path)))
         if found is None:
@@ -364,10 +331,7 @@ class HoldfastCallback(Reporting, Checkpoint):
 
     def _own_part(self, saved: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Of what was saved at `path`, what concerns this process."""
-        if saved["world_size"] != self._trainer.world_size:
-            raise PlanMismatchError(
-                [f"{path} is of {saved['world_size']} processes, and here are {self._trainer.world_size}"]
-            )
+        check_number(saved["world_size"], self._trainer.world_size, path)
         rank = self._trainer.global_rank
         own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
         return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
@@ -380,41 +344,18 @@ class HoldfastCallback(Reporting, Checkpoint):
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
-        combined = self._trainer.fit_loop._combined_loader
-        iterator: Any = None if combined is None else combined._iterator
-        if iterator is not None and saved["within"] == "batches" and saved["own"]["consumed"]:
-            iterator._consumed = list(saved["own"]["consumed"])
-        if ready := saved["own"].get("ready"):
-            fetcher: Any = self._trainer.fit_loop._data_fetcher
-            fetcher.batches = [tuple(each) for each in ready]
+        data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
             self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
         if self._loop is not None:
-            self._loop.finish_resume(lambda: self._differences(saved))
+            self._finish_loop(lambda: self._differences(saved))
         else:
             rng.restore_state(saved["own"]["random"])
-        if self._has_rolled_back:
-            self._has_rolled_back = False
-            if self._given.on_rollback is not None:
-                self._given.on_rollback(self)
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
-        found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
-        for each in self._held:
-            found += each.source.differences
-        now = [each.source.fingerprint() for each in self._held]
-        if saved["within"] == "batches" and saved["next_batches"] != now:
-            found.append(ANOTHER_BATCH)
-        return found
-
-
-def _is_ours(path: Any, directory: str) -> bool:
-    """Whether `path` means a bundle that this callback saved, and not one of Lightning's own checkpoints in it."""
-    found = find(path, directory=directory)
-    if found is None:
-        return False
-    with open_checkpoint(found) as checkpoint:
-        tree = checkpoint.tree()
-        return isinstance(tree, dict) and "run" in tree
+        sources = data.sources_of(self._trainer)
+        now = [each.fingerprint() for each in sources]
+        is_another = saved["within"] == "batches" and saved["next_batches"] != now
+        return differences(saved, sources, is_another_batch=is_another)

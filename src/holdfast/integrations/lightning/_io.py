@@ -10,10 +10,10 @@ from typing import Any, Literal, final
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from ... import bundle
+from ...checkpoint import find, remove
 from ...checkpoint import open as open_checkpoint
-from ...checkpoint import remove
 from ...checkpoint import scan as scan_checkpoints
-from ...errors import CheckpointNotFoundError, DamagedError, UsageError
+from ...errors import DamagedError, UsageError
 from ...policy import check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, save_manually
@@ -22,7 +22,6 @@ from ._trainer import checkpoint_of, parts_of
 logger = logging.getLogger("holdfast")
 
 
-@final
 class BundleReader(CheckpointIO):
     """Reads bundles, too; all else is left to `otherwise`, whose files stay as they are."""
 
@@ -37,9 +36,17 @@ class BundleReader(CheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        if os.fspath(path).rstrip("/").endswith(bundle.SUFFIX):
-            return _read(path)
-        return _read_otherwise(self._otherwise, path, map_location, weights_only)
+        """The checkpoint at `path`; of a bundle every byte is checked, and the arrays are new ones in host memory.
+
+        Raises:
+            DamagedError: it is not what was saved.
+        """
+        place = self._bundle_at(path)
+        if place is None:
+            options = {} if weights_only is None else {"weights_only": weights_only}
+            return self._otherwise.load_checkpoint(os.fspath(path), map_location, **options)
+        with open_checkpoint(place) as opened:
+            return checkpoint_of(opened["lightning"])
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         self._otherwise.remove_checkpoint(os.fspath(path))
@@ -47,9 +54,13 @@ class BundleReader(CheckpointIO):
     def teardown(self) -> None:
         self._otherwise.teardown()
 
+    def _bundle_at(self, path: str | os.PathLike[str]) -> str | None:
+        text = os.fspath(path)
+        return text if text.rstrip("/").endswith(bundle.SUFFIX) else None
+
 
 @final
-class HoldfastCheckpointIO(CheckpointIO):
+class HoldfastCheckpointIO(BundleReader):
     """Stores what Lightning gives it: atomically, durably, without pickle, equal arrays once; and reads it, checked.
 
         trainer = L.Trainer(plugins=[HoldfastCheckpointIO()], callbacks=[ModelCheckpoint("runs", save_last=True)])
@@ -65,8 +76,8 @@ class HoldfastCheckpointIO(CheckpointIO):
     def __init__(
         self, *, durability: Literal["full", "process"] = "full", otherwise: CheckpointIO | None = None
     ) -> None:
+        super().__init__(otherwise or TorchCheckpointIO())
         self._durability: Literal["full", "process"] = durability
-        self._otherwise = otherwise or TorchCheckpointIO()
         self._run = secrets.token_hex(16)
         self._directories: dict[str, ExperimentDirectory] = {}
 
@@ -99,7 +110,7 @@ class HoldfastCheckpointIO(CheckpointIO):
         """
         if storage_options is not None:
             raise UsageError("bundles have no storage_options")
-        folder, name = os.path.split(_bundle_path(path).removesuffix(bundle.SUFFIX))
+        folder, name = os.path.split(_name(path))
         directory = self._directory(folder or ".")
         moment = Moment(
             run=self._run,
@@ -116,29 +127,22 @@ class HoldfastCheckpointIO(CheckpointIO):
             durability=self._durability,
         )
 
-    def load_checkpoint(
-        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """The checkpoint at `path`, every byte checked; new arrays in host memory.
-
-        Raises:
-            DamagedError: it is not what was saved.
-        """
-        if os.path.isdir(_bundle_path(path)):
-            return _read(_bundle_path(path))
-        return _read_otherwise(self._otherwise, path, map_location, weights_only)
-
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        try:
-            remove(_bundle_path(path))
-        except CheckpointNotFoundError:
-            self._otherwise.remove_checkpoint(os.fspath(path))
+        place = self._bundle_at(path)
+        if place is None:
+            super().remove_checkpoint(path)
+        else:
+            remove(place)
 
     def teardown(self) -> None:
         for directory in self._directories.values():
             directory.close()
         self._directories.clear()
-        self._otherwise.teardown()
+        super().teardown()
+
+    def _bundle_at(self, path: str | os.PathLike[str]) -> str | None:
+        found = find(_name(path) + bundle.SUFFIX)
+        return None if found is None else found.path
 
     def _directory(self, folder: str) -> ExperimentDirectory:
         """Held from the first save to the end, for what its checkpoints share."""
@@ -148,18 +152,6 @@ class HoldfastCheckpointIO(CheckpointIO):
         return self._directories[key]
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    with open_checkpoint(path) as opened:
-        return checkpoint_of(opened["lightning"])
-
-
-def _read_otherwise(
-    otherwise: CheckpointIO, path: str | os.PathLike[str], map_location: Any, weights_only: bool | None
-) -> dict[str, Any]:
-    options = {} if weights_only is None else {"weights_only": weights_only}
-    return otherwise.load_checkpoint(os.fspath(path), map_location, **options)
-
-
-def _bundle_path(path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path).rstrip("/")
-    return text if text.endswith(bundle.SUFFIX) else text.removesuffix(".ckpt") + bundle.SUFFIX
+def _name(path: str | os.PathLike[str]) -> str:
+    """The path without the suffix that Lightning gives to it, or ours."""
+    return os.fspath(path).rstrip("/").removesuffix(bundle.SUFFIX).removesuffix(".ckpt")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -89,13 +90,11 @@ def in_order(graph: ModelGraph, info: dict[str, Any]) -> dict[str, Any]:
     Its own order is that of a set of random ids.
     """
     if "parameters" in info:
-        chosen: list[Any] = sorted((graph.nodes[each] for each in info["contributing_nodes"]), key=_label)
+        chosen: list[Any] = sorted(
+            (graph.nodes[each] for each in info["contributing_nodes"]), key=attrgetter("label")
+        )
         info["parameters"] = [each for node in chosen for each in node.model.parameters()]
     return info
-
-
-def _label(node: Any) -> str:
-    return node.label
 
 
 def _labels(graph: ModelGraph | None, ids: Any) -> list[str]:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -45,7 +47,23 @@ def hold(experiment: Any) -> Held:
     return _held[experiment]
 
 
-def active() -> Held | None:
+def active(below: Any = None) -> Held | None:
     """Of the experiment that runs: what is below it does not know it."""
     experiment = ExperimentContext.get_active().get_experiment()
     return None if experiment is None else _held.get(experiment)
+
+
+def if_held(
+    around: Callable[..., Any], held_of: Callable[[Any], Held | None] = held_by
+) -> Callable[..., Any]:
+    """`around(held, call, self, …)` in place of a method whose experiment is held; of others the method itself.
+
+    `call` is the original method, with the arguments that it was given.
+    """
+
+    def seam(original: Callable[..., Any], self: Any, *args: Any, **options: Any) -> Any:
+        held = held_of(self)
+        call = functools.partial(original, self, *args, **options)
+        return call() if held is None else around(held, call, self, *args, **options)
+
+    return seam

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ... import bundle, rng
+from ... import bundle
 from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointExistsError, PlanMismatchError
 from ...policy import check_name
 from ...records import MANUAL, Moment
 from ...runtime import ExperimentDirectory, save_manually
-from ._graph import describe, live_parts, make_ready
+from ._graph import live_parts, make_ready
 
 
 def bundle_at(place: str | Path) -> Path | None:
@@ -39,16 +40,11 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
         hook=MANUAL,
         step=held.position.step if held else 0,
     )
-    if held is not None and held.directory is not None and held.directory.is_open:
-        return save_manually(
-            held.directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite
-        )
-    with ExperimentDirectory(folder, moment.run, share=True) as directory:
-        return save_manually(directory, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
-
-
-def graph_parts(graph: Any) -> dict[str, Any]:
-    return live_parts(graph) | {"graph": describe(graph)}
+    own = None if held is None else held.sessions.directory
+    with ExitStack() as closing:
+        if own is None or not own.is_open:
+            own = closing.enter_context(ExperimentDirectory(folder, moment.run, share=True))
+        return save_manually(own, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
 
 
 def restore_graph(graph: Any, place: Path) -> None:
@@ -59,8 +55,3 @@ def restore_graph(graph: Any, place: Path) -> None:
         make_ready(graph, checkpoint["graph"])
         tree: Any = checkpoint.tree()
         checkpoint.restore({name: part for name, part in live_parts(graph).items() if name in tree})
-
-
-def restore_random(place: Path) -> None:
-    with open_checkpoint(place) as checkpoint:
-        rng.restore_state(dict(checkpoint["random"]))

@@ -15,15 +15,13 @@ from typing import Any
 from modularml.core.experiment.checkpointing import Checkpointing as Theirs
 from modularml.core.experiment.experiment import Experiment
 
-from ...errors import UsageError
 from . import _holds as holds
 from . import _patching_experiment as of_experiment
-from . import _patching_graph as of_graph
-from . import _patching_phase as of_phase
-from ._policies import ASKED, policy_of
+from . import _patching_training as of_training
+from ._policies import ASKED, policy_behind
 from ._sessions import Settings
 
-SEAMS = (*of_experiment.SEAMS, *of_graph.SEAMS, *of_phase.SEAMS)
+SEAMS = (*of_experiment.SEAMS, *of_training.SEAMS)
 _originals: list[tuple[type, str, Any]] = []
 
 
@@ -34,7 +32,7 @@ def switch_on(wanted: Settings) -> None:
             _wrap(owner, name, around)
         for name in ASKED:
             _put(Theirs, name, _asking(name))
-        _put(Theirs, "saved_keys", property(lambda given: _policy(given).saved_keys))
+        _put(Theirs, "saved_keys", property(lambda given: policy_behind(given).saved_keys))
         _put(Experiment, "available_checkpoints", property(of_experiment.available))
     holds.begin(wanted)
 
@@ -64,18 +62,11 @@ def _wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
     _put(owner, name, classmethod(wrapper) if of_class else wrapper)
 
 
-def _policy(given: Any) -> Any:
-    policy = policy_of(given)
-    if policy is None:
-        raise UsageError("there is no policy")
-    return policy
-
-
 def _asking(name: str) -> Callable[..., Any]:
     original = vars(Theirs)[name]
 
     @functools.wraps(original)
     def asking(self: Any, *args: Any, **options: Any) -> Any:
-        return getattr(_policy(self), name)(*args, **options)
+        return getattr(policy_behind(self), name)(*args, **options)
 
     return asking

@@ -60,7 +60,12 @@ def policy_of(given: Any) -> Checkpointing | None:
     Raises:
         UsageError: its values make no sense.
     """
-    if given is None or isinstance(given, Checkpointing):
+    return None if given is None else policy_behind(given)
+
+
+def policy_behind(given: Any) -> Checkpointing:
+    """As `policy_of`, of what is there."""
+    if isinstance(given, Checkpointing):
         return given
     made = vars(given).get("_holdfast")
     if made is None:

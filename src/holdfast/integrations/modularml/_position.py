@@ -5,13 +5,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 from ... import bundle, rng, state
 from ...errors import PlanMismatchError
 from ...records import Moment
-from ...runtime import Ahead, ResumeReport, Resumption, Wanted, resume_from, stream_digests, streams_used
+from ...runtime import (
+    Ahead,
+    Origin,
+    ResumeReport,
+    Resumption,
+    SavedState,
+    resume_from,
+    stream_digests,
+    streams_used,
+)
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
 from ._sessions import Sessions, train_phases
@@ -44,6 +53,7 @@ class Position:
         self.finished = Finished()
         self.training: Training | None = None
         self._resumption: Resumption | None = None
+        self._saved_graph: SavedState | None = None
         self._history_before = 0
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -92,6 +102,7 @@ class Position:
         """What a checkpoint holds, by name."""
         training = self.training
         history = self._experiment._history[: self._history_before]
+        omit = frozenset({("ExecutionContext", "inputs")})
         return live_parts(self._experiment.model_graph) | {
             "graph": describe(self._experiment.model_graph),
             "run": {
@@ -105,7 +116,7 @@ class Position:
             },
             "phase": None if training is None else training.get_state(self.labels),
             "finished": dict(self.finished.phases),
-            "history": [self._run_state(each) for each in history],
+            "history": [Encoder(self.labels, omit).encode(each) for each in history],
             "random": rng.capture_state(),
         }
 
@@ -121,14 +132,11 @@ class Position:
         }
         return Ahead(None if training is None else training.next_batch, generators)
 
-    def _run_state(self, entry: Any) -> dict[str, Any]:
-        return Encoder(self.labels, frozenset({("ExecutionContext", "inputs")})).encode(entry)
-
-    def resume(self, wanted: Wanted) -> None:
+    def resume(self, origin: Origin) -> None:
         """Put the newest complete checkpoint into the graph; the rest when the plan has come to its place."""
         assert self._sessions.directory is not None
         found = resume_from(
-            self._sessions.directory, wanted, self._load, finite_only=self._sessions.wants_finite
+            self._sessions.directory, origin, self._load, finite_only=self._sessions.wants_finite
         )
         if found is None:
             return
@@ -156,16 +164,32 @@ class Position:
             raise PlanMismatchError([f"{opened.path} holds no run of a ModularML experiment"])
         saved = state.rebuild(opened, {name: tree[name] for name in PLAIN})
         if saved["run"]["label"] != self._experiment.label:
-            raise PlanMismatchError(
-                [
-                    f"{opened.path} is of experiment {saved['run']['label']!r}, and this is {self._experiment.label!r}"
-                ]
-            )
+            before, now = saved["run"]["label"], self._experiment.label
+            raise PlanMismatchError([f"{opened.path} is of experiment {before!r}, and this is {now!r}"])
+        return saved, self._restore_graph(opened, saved, verify)
+
+    def _restore_graph(
+        self, opened: bundle.Bundle, saved: Mapping[str, Any], verify: Literal["first", "streaming"]
+    ) -> Sequence[str]:
+        """Put the checkpoint's graph into the live one; the paths of what it leaves out, and stays as it is."""
         graph = self._experiment.model_graph
         make_ready(graph, saved["graph"])
-        parts = {name: part for name, part in live_parts(graph).items() if name in tree}
-        restored = state.restore(opened, parts, verify=verify, keep=self._sessions.excluded)
-        return saved, restored.kept
+        parts = {name: part for name, part in live_parts(graph).items() if name in opened.tree}
+        kept = state.restore(opened, parts, verify=verify, keep=self._sessions.excluded).kept
+        self._saved_graph = SavedState(opened, parts, kept)
+        return kept
+
+    def _restore_graph_again(self, saved: Mapping[str, Any]) -> None:
+        """What the script did before it came to the place of the checkpoint (a phase, a fold) is undone."""
+        assert self._resumption is not None
+        assert self._saved_graph is not None
+        assert self._sessions.directory is not None
+        if self._saved_graph.differences(live_parts(self._experiment.model_graph)):
+            report = self._resumption.report
+            disk = self._sessions.directory.disk
+            with bundle.Bundle(disk, report.path, expected_id=report.record.id) as opened:
+                self._restore_graph(opened, saved, "first")
+        self._resumption.expect(self._saved_graph, lambda: live_parts(self._experiment.model_graph))
 
     def finish_resume(self) -> None:
         """The plan is where it was when it was saved: from here on all is as it would have been."""
@@ -174,6 +198,7 @@ class Position:
         saved = self._behind
         assert self._resumption is not None
         self._sessions.fill_ledgers(saved["run"]["counters"], self._resumption.report.record)
+        self._restore_graph_again(saved)
         if self.training is not None:
             self.training.finish_resume(self.nodes)
         rng.restore_state(dict(saved["random"]))

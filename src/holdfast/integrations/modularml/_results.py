@@ -161,11 +161,8 @@ def put_batches(executions: Iterable[Any], state: Iterable[Mapping[str, Any]]) -
         for stream, saved in streams.items():
             views = execution.sampled.get_stream(stream)
             ends = np.cumsum(saved["sizes"])[:-1]
-            for attribute, joined in (
-                ("role_indices", saved["rows"]),
-                ("role_indice_weights", saved["weights"]),
-            ):
-                if joined:
+            for attribute, part in (("role_indices", "rows"), ("role_indice_weights", "weights")):
+                if joined := saved[part]:
                     parts = {role: np.split(rows, ends) for role, rows in joined.items()}
                     for at, view in enumerate(views):
                         object.__setattr__(view, attribute, {role: parts[role][at] for role in parts})

@@ -1,7 +1,8 @@
 """`Held`: one ModularML experiment that saves through Holdfast, and resumes from what it saved.
 
-Each call of `run`, `run_group` or `run_phase` from outside is a *call*; a run is the sequence of its calls. Resuming, calls that are done give what they gave; a phase that is done is not run again; the phase that was
-interrupted is run by ModularML's own loop, but with losses that are known instead of training, up to the
+Each call of `run`, `run_group` or `run_phase` from outside is a *call*; a run is the sequence of its calls. In a
+resumed run, calls that were done return what they had returned, and a phase that was done is not run again. The
+phase that was interrupted is run by ModularML's own loop, but with the known losses instead of training, up to the
 hook at which it was saved. There everything is put back, and from there on it trains.
 """
 
@@ -12,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
-from ...runtime import ExperimentDirectory
 from ._finished import Finished
 from ._position import Position
 from ._results import ids_of
@@ -28,23 +27,18 @@ from ._training import Training
 
 @final
 class Held:
-    """Hears of all that an experiment does: moves its position, and lets its sessions save there."""
+    """Hears of all that an experiment does: moves its position, and lets its sessions save there.
+
+    Attributes:
+        position: where the experiment is.
+        sessions: its policies at work, and their directory.
+    """
 
     def __init__(self, experiment: Any, settings: Settings) -> None:
         self.experiment, self._settings = experiment, settings
-        self._sessions = Sessions(experiment, settings)
-        self.position = Position(experiment, self._sessions)
+        self.sessions = Sessions(experiment, settings)
+        self.position = Position(experiment, self.sessions)
         self._is_calling, self._began = False, False
-
-    @property
-    def directory(self) -> ExperimentDirectory | None:
-        """Held while a call lasts; None if nothing is saved to disk."""
-        return self._sessions.directory
-
-    @property
-    def available(self) -> dict[str, Path]:
-        """Every checkpoint that the policies know of, as ModularML names them."""
-        return self._sessions.available
 
     # --- calls --------------------------------------------------------------------------------------
 
@@ -58,15 +52,17 @@ class Held:
                 return self.experiment._history[self.position.call].results
             began = datetime.now()
             try:
-                with self._sessions.heeding():
+                with self.sessions.heeding():
                     result = original()
                     self.position.finish_resume()
-                    if self.directory is not None:
-                        self.directory.writer.wait()
+                    if self.sessions.directory is not None:
+                        self.sessions.directory.writer.wait()
             except BaseException as err:
                 label = units[0].label if units else self.experiment.label
-                self._enter_history(self.position.finished, label, "failed", began, datetime.now())
-                self._sessions.rescue(err)
+                # A run that failed is in the history, too, with the results of the phases that were done.
+                done, nodes = self.position.finished, self.position.nodes
+                self.experiment._history.append(done.entry(label, "failed", began, datetime.now(), nodes))
+                self.sessions.rescue(err)
                 raise
             return result
 
@@ -74,31 +70,31 @@ class Held:
     def _calling(self, units: list[Any]) -> Iterator[None]:
         experiment = self.experiment
         own = experiment._exp_checkpointing
-        self._is_calling = self._sessions.is_in_use = True
+        self._is_calling = self.sessions.is_in_use = True
         try:
             self._begin(units)
             self.position.enter_call()
-            if self._sessions.has(EXPERIMENT):
+            if self.sessions.has(EXPERIMENT):
                 experiment._exp_checkpointing = _Announcing(self, own)
             yield
         finally:
-            self._is_calling = self._sessions.is_in_use = False
+            self._is_calling = self.sessions.is_in_use = False
             self.position.stack.clear()
             self.position.training = None
             experiment._exp_checkpointing = own
-            if self.directory is not None:
-                self.directory.writer.settle()
+            if self.sessions.directory is not None:
+                self.sessions.directory.writer.settle()
 
     def _begin(self, units: list[Any]) -> None:
         """Before the first call: find the directory, check all policies, resume from what is there."""
         phases = train_phases(self.experiment._exec_plan.all) | train_phases(units)
         if not self._began:
-            self._sessions.begin(self.position.run, phases)
+            self.sessions.begin(self.position.run, phases)
             self._began = True
         for path, phase in phases.items():
-            self._sessions.add(path, phase)
+            self.sessions.add(path, phase)
         resume = self._settings.resume
-        if self.position.call == 0 and self.directory is not None and resume is not None:
+        if self.position.call == 0 and self.sessions.directory is not None and resume is not None:
             self.position.resume(resume)
 
     # --- units of the plan --------------------------------------------------------------------------
@@ -161,7 +157,7 @@ class Held:
         if not self._is_mine or results is None:
             return
         path = self.position.path
-        self._sessions.add(path, phase)
+        self.sessions.add(path, phase)
         self.position.training = training = Training(path, phase, results)
         saved = self.position.interrupted(path)
         if saved is not None:
@@ -198,7 +194,7 @@ class Held:
                 self.position.finish_resume()
             return
         training.hook = at
-        if not self._sessions.has(training.path):
+        if not self.sessions.has(training.path):
             return
         moment = self.position.moment(
             hook,
@@ -206,7 +202,7 @@ class Held:
             epoch=None if hook.startswith("phase") else epoch,
             batch=batch if hook.startswith("batch") else None,
         )
-        self._sessions.announce(
+        self.sessions.announce(
             *(training.path, moment, self.position.parts, self.position.ahead), training.metrics
         )
 
@@ -221,27 +217,17 @@ class Held:
         self.position.finish_resume()
         self.position.announced.append(name)
         moment = self.position.moment(hook, path)
-        self._sessions.announce(EXPERIMENT, moment, self.position.parts, self.position.ahead, {})
+        self.sessions.announce(EXPERIMENT, moment, self.position.parts, self.position.ahead, {})
 
     # --- history ------------------------------------------------------------------------------------
 
     def enter_history(self, phases: Mapping[str, Any]) -> None:
         """What a checkpoint says of the run that it is of."""
         finished = Finished(phases)
-        if finished.times:
-            times = finished.times
-            self._enter_history(finished, self.experiment.label, "completed", min(times), max(times))
-
-    def _enter_history(
-        self,
-        finished: Finished,
-        label: str,
-        status: Literal["failed", "completed"],
-        began: datetime,
-        ended: datetime,
-    ) -> None:
-        """A run that failed, too, with the results of the phases that were done."""
-        self.experiment._history.append(finished.entry(label, status, began, ended, self.position.nodes))
+        if times := finished.times:
+            label, nodes = self.experiment.label, self.position.nodes
+            entry = finished.entry(label, "completed", min(times), max(times), nodes)
+            self.experiment._history.append(entry)
 
 
 class _Announcing:

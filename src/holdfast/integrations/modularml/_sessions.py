@@ -17,7 +17,7 @@ from modularml.core.experiment.phases.train_phase import TrainPhase
 from ... import bundle
 from ...policy import Checkpointing, attach_to_experiment, attach_to_training, settle_mode
 from ...records import Moment
-from ...runtime import Ahead, ExperimentDirectory, Hooks, Session, Wanted
+from ...runtime import Ahead, ExperimentDirectory, Hooks, Origin, Session
 from ._graph import memory_state
 from ._policies import IN_EXPERIMENT, IN_PHASES, independent, policy_of
 
@@ -39,7 +39,7 @@ class Settings:
     directory: Path | None = None
     checkpointing: Checkpointing | None = None
     default: Checkpointing | None = None
-    resume: Wanted | None = True
+    resume: Origin | None = True
     share_directory: bool = False
 
 
@@ -68,7 +68,13 @@ class Sessions:
         place = self._place(policies)
         own = policy_of(self._experiment._exp_checkpointing)
         if self._for_phases is None and own is None and not any(policy for _, policy in policies) and phases:
-            self._use_default(place)
+            if place is None:
+                logger.warning(
+                    "%r has no directory, and nothing is saved: pass one to enable(), or to set_checkpoint_dir()",
+                    self._experiment.label,
+                )
+            else:  # the experiment says nothing of checkpoints: its phases save by the default policy
+                self._for_phases = self._settings.default
         if place is not None:
             folders = [policy.directory or place / label for label, policy in policies if policy is not None]
             release(place)
@@ -83,16 +89,6 @@ class Sessions:
             self._by_path[EXPERIMENT] = Session(
                 policy, "experiment", self._experiment.label, self.directory, folder
             )
-
-    def _use_default(self, place: Path | None) -> None:
-        """The experiment says nothing of checkpoints: its phases save by the default policy, if there is a directory."""
-        if place is None:
-            logger.warning(
-                "%r has no directory, and nothing is saved: pass one to enable(), or to set_checkpoint_dir()",
-                self._experiment.label,
-            )
-        else:
-            self._for_phases = self._settings.default
 
     def _place(self, policies: list[tuple[str, Checkpointing | None]]) -> Path | None:
         own = getattr(self._experiment._exp_checkpointing, "directory", None)

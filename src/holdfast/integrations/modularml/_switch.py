@@ -77,19 +77,14 @@ def enable(
             f"label={label!r} does not work in ModularML: its phases have labels of their own; leave it out."
         )
     arguments = ABILITIES.check(
-        directory or "",
-        checkpointing=checkpointing,
-        resume=resume,
-        allow_reread=allow_reread,
-        share_directory=share_directory,
-        on_rollback=on_rollback,
+        directory or "", checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     _patching.switch_on(
         Settings(
             directory=None if directory is None else Path(directory),
             checkpointing=checkpointing,
             default=arguments.policy,
-            resume=arguments.resume.wanted,
+            resume=arguments.resume.origin,
             share_directory=share_directory,
         )
     )
@@ -111,7 +106,7 @@ def accounting(experiment: Any) -> Accounting:
     Raises:
         UsageError: it has not run, or saves nothing to disk.
     """
-    directory = _held(experiment).directory
+    directory = _held(experiment).sessions.directory
     if directory is None:
         raise UsageError("the experiment saves nothing to disk")
     return directory.accounting

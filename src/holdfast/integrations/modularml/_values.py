@@ -184,8 +184,6 @@ def _class_named(name: str) -> Any:
     """A class of the table, from a module that is loaded already; None for any other name."""
     module, _, qualname = name.partition(":")
     kind = getattr(sys.modules.get(module), qualname, None)
-    return kind if isinstance(kind, type) and kind.__module__ == module and _keeps(kind) else None
-
-
-def _keeps(kind: type) -> bool:
-    return _is_kept(kind) or (issubclass(kind, Enum) and kind.__module__.startswith("modularml."))
+    if not isinstance(kind, type) or kind.__module__ != module:
+        return None
+    return kind if _is_kept(kind) or (issubclass(kind, Enum) and module.startswith("modularml.")) else None

@@ -15,14 +15,14 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from ... import rng
 from ...checkpoint import find, path_of
 from ...checkpoint import open as open_checkpoint
-from ...data import ANOTHER_BATCH
-from ...errors import DivergenceError, PlanMismatchError, UsageError
+from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
-from .._common.reporting import Reporting
+from .._common.held_training import HeldTraining, check_number, differences
+from .._common.processes import Processes, leaving_signals_to_process_0
 from ..accelerate import _loaders as loaders
 from . import _state as trainers
 
@@ -64,12 +64,12 @@ def hold(
         trainer,
         trainers.ABILITIES.check(
             directory or trainer.args.output_dir or ".",
-            checkpointing=checkpointing or trainers.policy_of(trainer),
-            resume=resume,
-            label=label,
-            allow_reread=allow_reread,
-            share_directory=share_directory,
-            on_rollback=on_rollback,
+            checkpointing or trainers.policy_of(trainer),
+            resume,
+            label,
+            allow_reread,
+            share_directory,
+            on_rollback,
         ),
     )
     trainer.add_callback(callback)
@@ -77,7 +77,7 @@ def hold(
 
 
 @final
-class HoldfastCallback(Reporting, TrainerCallback):
+class HoldfastCallback(HeldTraining, TrainerCallback):
     """What `hold` adds to a trainer, and where to ask what became of it.
 
     `trainer.train()` resumes as `hold(resume=…)` says, from the newest complete checkpoint by default. What
@@ -87,14 +87,9 @@ class HoldfastCallback(Reporting, TrainerCallback):
     _begins = "trainer.train() has begun"
 
     def __init__(self, trainer: Trainer, arguments: Arguments) -> None:
-        self._trainer, self._arguments = trainer, arguments
+        self._trainer, self._given = trainer, arguments
         self._policy = arguments.policy
-        if trainer.args.world_size > 1 and self._policy.rolls_back:
-            raise UsageError(
-                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
-                "diverges, and start again; it resumes from the newest checkpoint that was finite."
-            )
-        self._has_rolled_back = False  # and has not resumed yet
+        self._check_rollback(trainer.args.world_size)
         self._loop: Loop | None = None
         for name, wrapper in (
             ("train", self._train),
@@ -107,7 +102,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
             ("_load_from_checkpoint", functools.partial(self._load, self._load_model)),
             ("_load_optimizer_and_scheduler", functools.partial(self._load, self._load_optimizer)),
             ("_load_scaler", functools.partial(self._load, self._load_scaler)),
-            ("_load_rng_state", functools.partial(self._load, self._finish_resume)),
+            ("_load_rng_state", functools.partial(self._load, lambda _: self._finish_resume())),
         ):
             patching.wrap(trainer, name, wrapper)
 
@@ -128,23 +123,23 @@ class HoldfastCallback(Reporting, TrainerCallback):
     ) -> Any:
         wanted = self._wanted(resume_from_checkpoint)
         self._behind: Mapping[str, Any] | None = None
-        self._with_times, self._is_saving = True, False
+        self._with_times = True
         self._parts = Handover(trainers.PARTS, self._take)
-        self._given: Mapping[str, Any] | None = None
-        self._processes = trainers.processes_of(self._trainer)
+        self._found: Mapping[str, Any] | None = None
+        self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
         if not self._trainer.is_world_process_zero():
-            with trainers.skipping_nothing(), trainers.leaving_signals_to_process_0(self._policy):
+            with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
                     with open_checkpoint(path) as checkpoint:
-                        self._given, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
+                        self._found, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
                 return self._train_once(lambda folder: train(folder, *more, **options))
-        loop = self._loop = self._arguments.loop(
+        loop = self._loop = self._given.loop(
             {"transformers": self._parts}, self._get_position, untrained=("transformers/trainer/**",)
         )
         with loop.holding(), trainers.skipping_nothing():
             with self._parts.expecting():
                 self._behind = loop.resume(wanted)
-            self._given = self._parts.given
+            self._found = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
             while True:
@@ -158,18 +153,15 @@ class HoldfastCallback(Reporting, TrainerCallback):
                     self._clear_away()
                     with self._parts.expecting():
                         self._behind = loop.roll_back(err)
-                    self._given, self._has_rolled_back = self._parts.given, True
+                    self._found, self._has_rolled_back = self._parts.given, True
 
     def _wanted(self, resume_from_checkpoint: Any) -> Resume:
         """What `train` is told has the last word; None is its default."""
         if resume_from_checkpoint is None:
-            return self._arguments.resume
+            return self._given.resume
         asked = Resume.of(resume_from_checkpoint)
         source = asked.source
-        if (
-            not isinstance(source, bool)
-            and find(source, directory=os.fspath(self._arguments.directory)) is None
-        ):
+        if not isinstance(source, bool) and find(source, directory=os.fspath(self._given.directory)) is None:
             own = path_of(source)
             if os.path.isfile(os.path.join(own, "trainer_state.json")):
                 raise UsageError(
@@ -186,15 +178,10 @@ class HoldfastCallback(Reporting, TrainerCallback):
         self._latest: dict[str, float] = {}
         if self._behind is None:
             return train(None)
-        self._check_number(self._behind)
+        check_number(1 + len(self._behind.get("others", ())), self._trainer.args.world_size)
         with tempfile.TemporaryDirectory() as folder:  # all that the Trainer itself reads is this
             self._saved_state.save_to_json(os.path.join(folder, "trainer_state.json"))
             return train(folder)
-
-    def _check_number(self, saved: Mapping[str, Any]) -> None:
-        then, now = 1 + len(saved.get("others", ())), self._trainer.args.world_size
-        if then != now:
-            raise PlanMismatchError([f"the checkpoint is of {then} processes, and here are {now}"])
 
     def _clear_away(self) -> None:
         """The Trainer was thrown out of its loop: its loader still counts as being iterated, and its work as done."""
@@ -206,7 +193,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if self._behind is None:
-            self._tell("phase_start")
+            self._tell("phase_start", step=state.global_step)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self._epoch, self._ended = int(state.epoch or 0), False
@@ -260,17 +247,7 @@ class HoldfastCallback(Reporting, TrainerCallback):
         per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
         batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
-        self._tell(hook, epoch=epoch, batch=batch, metrics=self._latest)
-
-    def _tell(self, hook: str, **at: Any) -> None:
-        """Save if process 0 says so, with what the others have; leave if it leaves."""
-        if self._loop is None:
-            self._processes.follow(self._get_own)
-            return
-        with self._processes.leading():
-            self._is_saving = True
-            self._loop.announce(hook, step=self._trainer.state.global_step, **at)
-        self._is_saving = False
+        self._tell(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)
 
     def _save_checkpoint(self, original: Callable[..., Any], *more: Any, **options: Any) -> None:
         """In place of the Trainer's own: the policy decides, and has its say after this."""
@@ -323,38 +300,33 @@ class HoldfastCallback(Reporting, TrainerCallback):
 
     @property
     def _saved_state(self) -> TrainerState:
-        assert self._given is not None
-        return TrainerState(**self._given["trainer"])
+        assert self._found is not None
+        return TrainerState(**self._found["trainer"])
 
     def _load(
         self,
-        ours: Callable[..., None],
+        ours: Callable[[Mapping[str, Any]], None],
         original: Callable[..., Any],
         checkpoint: Any,
         *more: Any,
         **options: Any,
     ) -> Any:
         """Load what was found, or leave it to the Trainer if this is a checkpoint of its own."""
-        if self._given is None:
-            return original(checkpoint, *more, **options)
-        return ours()
+        return original(checkpoint, *more, **options) if self._found is None else ours(self._found)
 
-    def _load_model(self) -> None:
-        assert self._given is not None
+    def _load_model(self, found: Mapping[str, Any]) -> None:
         model: Any = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        model.load_state_dict(self._given["model"])
+        model.load_state_dict(found["model"])
 
-    def _load_optimizer(self) -> None:
+    def _load_optimizer(self, found: Mapping[str, Any]) -> None:
         trainer: Any = self._trainer
-        assert self._given is not None
-        trainer.optimizer.load_state_dict(self._given["optimizer"])
-        trainer.lr_scheduler.load_state_dict(self._given["scheduler"])
+        trainer.optimizer.load_state_dict(found["optimizer"])
+        trainer.lr_scheduler.load_state_dict(found["scheduler"])
 
-    def _load_scaler(self) -> None:
-        assert self._given is not None
+    def _load_scaler(self, found: Mapping[str, Any]) -> None:
         scaler: Any = self._trainer.accelerator.scaler
-        if self._given["scaler"] is not None:
-            scaler.load_state_dict(self._given["scaler"])
+        if found["scaler"] is not None:
+            scaler.load_state_dict(found["scaler"])
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
@@ -378,16 +350,10 @@ class HoldfastCallback(Reporting, TrainerCallback):
         if self._loop is None:
             rng.restore_state(own["random"])
             return
-        self._known.finish_resume(lambda: self._differences(saved))
-        if self._has_rolled_back:
-            self._has_rolled_back = False
-            if self._arguments.on_rollback is not None:
-                self._arguments.on_rollback(self)
+        self._finish_loop(lambda: self._differences(saved))
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         source = self._known_loader.source
-        found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
-        found += source.differences
-        if not saved["loader"]["source"]["finished"] and saved["next_batch"] != source.fingerprint():
-            found.append(ANOTHER_BATCH)
-        return found
+        has_next = not saved["loader"]["source"]["finished"]
+        is_another = has_next and saved["next_batch"] != source.fingerprint()
+        return differences(saved, [source], is_another_batch=is_another)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -20,7 +19,6 @@ from ...errors import UsageError
 from ...policy import Checkpointing, KeepBest, KeepLast, Limits
 from .._common import handover
 from .._common.arguments import Abilities
-from .._common.processes import Processes
 from ..accelerate._loaders import ReadyLoader
 
 logger = logging.getLogger("holdfast")
@@ -89,27 +87,9 @@ def _stateful(trainer: Any) -> list[Any]:
 # --- processes --------------------------------------------------------------------------------
 
 
-def processes_of(trainer: Any) -> Processes:
-    return Processes(trainer.args.world_size, broadcast)
-
-
 def broadcast(value: Any) -> Any:
     """In each process what process 0 has passed."""
     return broadcast_object_list([value])[0]
-
-
-@contextmanager
-def leaving_signals_to_process_0(policy: Checkpointing) -> Iterator[None]:
-    """What the policy watches, process 0 hears and decides; the others do what it says."""
-    watched = [*policy.signals]
-    if policy.save_on_exception:
-        watched.append(signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: None) for number in watched}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -120,11 +100,8 @@ def skipping_nothing() -> Iterator[None]:
 
     def skip(loader: Any, num_batches: int = 0) -> Any:
         inside = getattr(loader, "base_dataloader", None)
-        return (
-            loader
-            if type(inside) is ReadyLoader and vars(inside)["_rest"] is not None
-            else stock(loader, num_batches)
-        )
+        is_there = type(inside) is ReadyLoader and vars(inside)["_rest"] is not None
+        return loader if is_there else stock(loader, num_batches)
 
     module.skip_first_batches = skip
     try:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...errors import UsageError
 
 Options = Sequence[Mapping[str, Any]]
 """Of each group of each optimizer, in order."""
+PLACES: Final = ["**/param_groups", "**/base_lrs"]
+"""Where a state has what `settle` changes, as patterns of paths."""
 
 
 def options_of(optimizers: Sequence[Any]) -> list[dict[str, Any]]:
@@ -42,11 +44,11 @@ def settle(
     then: Options,
     script: Options,
     override: Sequence[str],
-) -> list[str]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
 
     `then`: the script's options when the run began; `script`: those it has set now, before the restore.
-    Returns a sentence for each option that is another one now.
+    Returns the options that the run follows from now on, and a sentence for each that was overridden.
     """
     kept, changed = [], []
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -69,25 +71,19 @@ def settle(
             UserWarning,
             stacklevel=_outside(),
         )
-    return list(dict.fromkeys(changed))
-
-
-def merged(
-    then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], override: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The script's options as this run follows them: those from its beginning, but for the overridden ones."""
-    taken = {*override, *(["initial_lr"] if "lr" in override else [])}
-    return [
-        {**before, **{name: value for name, value in after.items() if name in taken}}
-        for before, after in zip(then, now, strict=True)
+    taken = {*override, "initial_lr"} if "lr" in override else {*override}
+    followed = [
+        {**before, **{name: value for name, value in now.items() if name in taken}}
+        for before, now in zip(then, script, strict=True)
     ]
+    return followed, list(dict.fromkeys(changed))
 
 
 def _override(
     schedulers: Sequence[Any], group: dict[str, Any], index: int, name: str, before: Any, now: Any
 ) -> None:
     if name in ("lr", "initial_lr") and before:
-        # As far along its schedule as it was.
+        # Keep its relative position in the schedule.
         group["lr"] = now if group["lr"] == before else group["lr"] * (now / before)
     if name == "initial_lr":
         for scheduler in _with_inner(schedulers):

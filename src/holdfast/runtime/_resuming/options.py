@@ -11,7 +11,7 @@ from ... import bundle
 from ...checkpoint import Opened, Place
 from ...errors import UsageError
 
-Wanted: TypeAlias = Literal[True] | Place
+Origin: TypeAlias = Literal[True] | Place
 """True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
 
 
@@ -67,7 +67,7 @@ class Resume:
         return asked
 
     @property
-    def wanted(self) -> Wanted | None:
+    def origin(self) -> Origin | None:
         """The checkpoint to resume from; None: begin from scratch."""
         return None if self.source is False else self.source
 

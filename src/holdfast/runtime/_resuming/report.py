@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 from ...records import CheckpointRecord
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
+from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
-
-
-def _nothing() -> Sequence[str]:
-    return ()
-
-
-@dataclass(slots=True)
-class _Findings:
-    differences: list[str] = field(default_factory=list)
-    num_compared: int = 0  # of them, the first: what comes out differently, before what only may be why
-    is_announced: bool = False
-    unsaved: list[str] = field(default_factory=list)
 
 
 @final
@@ -40,25 +29,29 @@ class ResumeReport:
     path: str
     record: CheckpointRecord
     skipped: tuple[str, ...]
-    _findings: _Findings = field(repr=False, compare=False)
+    _resumption: Resumption = field(repr=False, compare=False)
 
     @property
     def differences(self) -> tuple[str, ...]:
         """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
-        return tuple(self._findings.differences)
+        return tuple(self._resumption.differences)
 
     @property
     def unsaved(self) -> tuple[str, ...]:
         """The script's variables that had moved and could not be saved: they start from their beginning, and may decide what comes next."""
-        return tuple(self._findings.unsaved)
+        return tuple(self._resumption.unsaved)
 
     @property
     def verdict(self) -> str:
-        """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences."""
-        found, unsaved = self._findings.differences, self._findings.unsaved
-        if found:
-            return f"not exact: {found[0]}"
-        return f"exact but for: {', '.join(unsaved)}" if unsaved else "exact"
+        """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences.
+
+        `"not compared yet"` between the restore and the start of training, where what comes next is compared.
+        """
+        if self.differences:
+            return f"not exact: {self.differences[0]}"
+        if not self._resumption.is_announced:
+            return "not compared yet"
+        return f"exact but for: {', '.join(self.unsaved)}" if self.unsaved else "exact"
 
 
 @final
@@ -73,29 +66,38 @@ class Resumption:
     def __init__(
         self, path: str, record: CheckpointRecord, skipped: Iterable[str], context: Iterable[str]
     ) -> None:
-        self._findings = _Findings(list(dict.fromkeys(context)))
+        self.differences = list(dict.fromkeys(context))
+        self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
+        self.is_announced = False
+        self.unsaved: list[str] = []
         self._told: list[object] = []
-        self.report = ResumeReport(path, record, tuple(skipped), self._findings)
+        self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
+        self.report = ResumeReport(path, record, tuple(skipped), self)
+
+    def expect(self, saved: SavedState, live: Callable[[], Mapping[str, Any]]) -> None:
+        """Let `announce` compare the live state with what the checkpoint holds."""
+        self._expected = saved, live
 
     def announce(
         self,
         ahead: Callable[[], Ahead],
-        find: Callable[[], Sequence[str]] = _nothing,
+        found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
         came_back: Sequence[str] = (),
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `find`: what else the training loop or its framework finds different. `came_back`: the script's variables that
-        were put back. A rollback that is due then seeds the
-        random states anew, which no longer are what they were.
+        `found`: what else the training loop or its framework finds different. `came_back`: the script's variables that
+        were put back. A rollback that is due then seeds the random states anew, which no longer are what they were.
         """
         record = self.report.record
-        found = [*find(), *ahead_differences(record.details.get("next"), fingerprint_of(ahead()))]
-        if rollbacks is not None and rollbacks.reseed(record.run):
-            found.append(rollbacks.sentence)
-        self.add(found)
-        self._findings.is_announced = True
+        upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
+        rolled_back = None if rollbacks is None else rollbacks.reseed(record.run)
+        if rolled_back is None:
+            self.add([*found, *self._spoiled(), *upcoming])
+        else:  # and the script may make its steps smaller
+            self.add([*found, *upcoming, rolled_back])
+        self.is_announced = True
         level = logging.INFO if self.report.verdict == "exact" else logging.WARNING
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
         if came_back:
@@ -103,15 +105,20 @@ class Resumption:
 
     def lack(self, unsaved: Iterable[str]) -> None:
         """These variables of the script are not in the checkpoint, and should be."""
-        self._findings.unsaved[:] = dict.fromkeys(unsaved)
+        self.unsaved = list(dict.fromkeys(unsaved))
+
+    def _spoiled(self) -> list[str]:
+        if self._expected is None:
+            return []
+        (saved, live), self._expected = self._expected, None
+        return saved.differences(live())
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
-        findings = self._findings
-        new = [each for each in dict.fromkeys(found) if each not in findings.differences]
-        findings.differences[findings.num_compared : findings.num_compared] = new
-        findings.num_compared += len(new)
-        if findings.is_announced and new:
+        new = [each for each in dict.fromkeys(found) if each not in self.differences]
+        self.differences[self._num_compared : self._num_compared] = new
+        self._num_compared += len(new)
+        if self.is_announced and new:
             logger.warning("since the resume from %s: not exact: %s", self.report.path, "; ".join(new))
 
     def tell(self, on_saved: object) -> None:

@@ -19,7 +19,7 @@ from ...errors import (
 from ...policy import is_nonfinite
 from ...records import IMPORTED, STANDALONE
 from .._directory import ExperimentDirectory
-from .options import Wanted
+from .options import Origin
 from .report import Resumption
 
 logger = logging.getLogger("holdfast")
@@ -29,26 +29,26 @@ Loaded = TypeVar("Loaded")
 
 def resume_from(
     directory: ExperimentDirectory,
-    wanted: Wanted,
+    origin: Origin,
     load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
     *,
     finite_only: bool = False,
 ) -> tuple[Resumption, Loaded] | None:
-    """Let `load` put the wanted checkpoint into live objects; if damage stops it, the next older one.
+    """Let `load` put the requested checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
     damage leaves half-filled, "first" for one that was requested by name; it answers with what it loaded and
-    the paths of what had been left out and was kept as it is. The directory's run then resumes from it. None if `wanted` is True and there is no checkpoint at all.
+    the paths of what had been left out and was kept as it is. The directory's run then resumes from it. None if `origin` is True and there is no checkpoint at all.
     `finite_only`: skip those that are not finite, if there is one that is.
 
     Raises:
         CheckpointNotFoundError: the one requested is not there.
         UsageError: what was requested means several.
-        DamagedError: it is damaged, and nothing was changed; or all are, with `wanted=True`.
+        DamagedError: it is damaged, and nothing was changed; or all are, with `origin=True`.
         CheckpointThinnedError: the one requested has no optimizer any more; nothing was changed.
     """
     skipped: list[str] = []
-    for listed in _candidates(directory, wanted, finite_only, skipped):
+    for listed in _candidates(directory, origin, finite_only, skipped):
         try:
             if listed.problem:
                 raise listed.problem
@@ -56,7 +56,7 @@ def resume_from(
                 raise CheckpointThinnedError(listed.path)
             expected = listed.record.id if listed.record else None
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
-                loaded, kept = load(opened, "streaming" if wanted is True else "first")
+                loaded, kept = load(opened, "streaming" if origin is True else "first")
                 directory.resume_from(opened)
         except (
             DamagedError,
@@ -64,7 +64,7 @@ def resume_from(
             CheckpointNotFoundError,
             CheckpointThinnedError,
         ) as err:
-            if wanted is not True:
+            if origin is not True:
                 raise
             # The path stands before it, and what to do is said once, at the end.
             is_damage = isinstance(err, CheckpointDamagedError | PieceDamagedError)
@@ -86,9 +86,9 @@ def resume_from(
 
 
 def _candidates(
-    directory: ExperimentDirectory, wanted: Wanted, finite_only: bool, skipped: list[str]
+    directory: ExperimentDirectory, origin: Origin, finite_only: bool, skipped: list[str]
 ) -> Iterator[bundle.Listed]:
-    if wanted is True:
+    if origin is True:
         newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
         # Without a record its age is unknown, so a damaged one is always reported.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
@@ -103,7 +103,7 @@ def _candidates(
                 skipped.append(f"{listed.path}: {describe_nonfinite(listed.record)}")
         yield from nonfinite
     else:
-        yield locate(wanted, directory=directory.path, among=directory.scan, disk=directory.disk)
+        yield locate(origin, directory=directory.path, among=directory.scan, disk=directory.disk)
 
 
 def _is_alone(listed: bundle.Listed) -> bool:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from ... import rng
+from ... import bundle, rng
+from ...errors import DivergenceError
 from ...records import CheckpointRecord
+from ...storage import Storage
 
 logger = logging.getLogger("holdfast")
 
@@ -29,10 +31,15 @@ class Rollbacks:
     aims: list[str] = field(default_factory=list)
     _is_due: bool = False
 
-    def begin(self, why: str, aim: CheckpointRecord) -> None:
-        self.count, self.why, self._is_due = self.count + 1, why, True
-        self.aims.append(aim.id)
-        logger.warning("rollback %d, to %s: %s", self.count, aim.name, why)
+    def begin(self, error: DivergenceError, disk: Storage) -> bundle.Listed:
+        """The checkpoint that the error names, to be restored now; if it is gone, the error is raised."""
+        aim = None if error.newest_finite is None else bundle.look(disk, error.newest_finite)
+        if aim is None or aim.record is None:
+            raise error
+        self.count, self.why, self._is_due = self.count + 1, error.why, True
+        self.aims.append(aim.record.id)
+        logger.warning("rollback %d, to %s: %s", self.count, aim.record.name, self.why)
+        return aim
 
     def read(self, record: CheckpointRecord) -> None:
         """The run resumes from this checkpoint, and has been rolled back as often as it says at least."""
@@ -40,14 +47,10 @@ class Rollbacks:
         if isinstance(saved, Mapping) and isinstance(saved.get("count"), int):
             self.count = max(self.count, saved["count"])
 
-    def reseed(self, run: str) -> bool:
-        """After a rollback, once: seed the global random states by it; whether that was so."""
+    def reseed(self, run: str) -> str | None:
+        """After a rollback, once: seed the global random states by it, and say so in a sentence."""
         if not self._is_due:
-            return False
+            return None
         self._is_due = False
         rng.seed_everything(int.from_bytes(blake3(f"{run} {self.count}".encode()).digest(4)))
-        return True
-
-    @property
-    def sentence(self) -> str:
         return f"rolled back ({self.count}), with new random numbers: {self.why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from abc import ABC, abstractmethod
 from typing import Any
 
 from ...records import Node, Object
@@ -12,14 +13,21 @@ from .._walk import Walk, type_name
 from .python import plan_entries
 
 
-class Dataclass:
-    """`fields_of` says what of one is its state; `same_class`: whether only an instance of the same class takes it."""
+class Fields(ABC):
+    """For an adapter to inherit whose values have named parts.
 
-    name = "dataclass"
+    `fields_of` gives these, and `fill` what a live value becomes with new ones; `same_class`: whether only an
+    instance of the same class takes them.
+    """
+
+    name: str
     same_class = False
 
-    def claims(self, kind: type) -> bool:
-        return dataclasses.is_dataclass(kind)
+    @abstractmethod
+    def fields_of(self, value: Any) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def fill(self, live: Any, fields: dict[str, Any]) -> Any: ...
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
         fields = {
@@ -33,15 +41,21 @@ class Dataclass:
             return fit.keep(live)
         makes = plan_entries(self.fields_of(live), taken.state, fit, path)
 
-        def act() -> Any:
-            values = {name: make() for name, make in makes.items()}
-            # A frozen instance may be shared: it stays as it is, and a copy gets the values.
-            filled = copy.copy(live) if type(live).__dataclass_params__.frozen else live
-            for name, value in values.items():
-                object.__setattr__(filled, name, value)
-            return filled
+        return lambda: self.fill(live, {name: make() for name, make in makes.items()})
 
-        return act
+
+class Dataclass(Fields):
+    name = "dataclass"
+
+    def claims(self, kind: type) -> bool:
+        return dataclasses.is_dataclass(kind)
+
+    def fill(self, live: Any, fields: dict[str, Any]) -> Any:
+        # A frozen instance may be shared: it stays as it is, and a copy gets the values.
+        filled = copy.copy(live) if type(live).__dataclass_params__.frozen else live
+        for name, value in fields.items():
+            object.__setattr__(filled, name, value)
+        return filled
 
     def fields_of(self, value: Any) -> dict[str, Any]:
         return {

@@ -7,15 +7,13 @@ from typing import Any
 
 from flax import nnx
 
-from ...records import Node, Object
-from .._fit import Fit, Make
-from .._walk import Walk, type_name
 from .dataclass import Dataclass
+from .protocols import Stated
 
 _NODE: Any = getattr(nnx, "Pytree", None) or nnx.Object  # as it was called before Flax 0.12
 
 
-class _Graph:
+class _Graph(Stated):
     """What nnx splits into a static part, which the script builds again, and the values of its variables.
 
     A live one is filled in place, variable by variable, so that shared variables stay shared.
@@ -26,24 +24,13 @@ class _Graph:
     def claims(self, kind: type) -> bool:
         return issubclass(kind, _NODE)
 
-    def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        values = nnx.to_pure_dict(nnx.state(value))
-        return Object(self.name, type_name(type(value)), walk.node(values, path))
+    def get(self, value: Any) -> Any:
+        return nnx.to_pure_dict(nnx.state(value))
 
-    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, same_class=True)
-        if taken is None:
-            return fit.keep(live)
-        state = nnx.state(live)
-        with fit.keeping_types(exact=True):
-            make = fit.into(nnx.to_pure_dict(state), taken.state, path)
-
-        def act() -> Any:
-            nnx.replace_by_pure_dict(state, make())
-            nnx.update(live, state)
-            return live
-
-        return act
+    def put(self, live: Any, state: Any) -> None:
+        variables = nnx.state(live)
+        nnx.replace_by_pure_dict(variables, state)
+        nnx.update(live, variables)
 
 
 class _Struct(Dataclass):

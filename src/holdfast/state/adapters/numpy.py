@@ -10,7 +10,7 @@ from ... import dtypes
 from ...records import Bytes, Leaf, Node
 from .._fit import Fit, Make
 from .._live import LiveArray
-from .._rebuild import Read, array_bytes, new_array
+from .._rebuild import array_bytes, new_array
 from .._runs import put_run
 from .._walk import Walk
 
@@ -98,9 +98,5 @@ def _dtype_name(array: np.ndarray) -> str:
         return str(array.dtype)
 
 
-def _make_scalar(leaf: Leaf, read: Read) -> np.generic:
-    return new_array(leaf, read).reshape(1)[0]
-
-
 ADAPTERS = (_Array(), _Scalar())
-MAKERS = {"numpy": new_array, "scalar": _make_scalar}
+MAKERS = {"numpy": new_array, "scalar": lambda leaf, read: new_array(leaf, read).reshape(1)[0]}

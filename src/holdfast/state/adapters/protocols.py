@@ -6,6 +6,7 @@ Learning-rate schedulers and gradient scalers are such objects. Many loaders put
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from ...records import Node, Object
@@ -15,48 +16,67 @@ from .._walk import Walk, type_name
 from .python import plan_entries
 
 
-class Stateful:
-    """An adapter for objects with the methods `get` and `put`.
+class Stated(ABC):
+    """For an adapter to inherit whose values `get` gives the state of, and `put` sets it in a live one.
 
-    The outermost keys must be the live ones; if `exact`, those of every dict within too.
+    A saved state must have the types of the live one, and if `exact`, the keys of every dict within.
     """
 
+    name: str
+    same_class = True
+    exact = True
+
+    @abstractmethod
+    def get(self, value: Any) -> Any: ...
+
+    @abstractmethod
+    def put(self, live: Any, state: Any) -> None: ...
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        return Object(self.name, type_name(type(value)), walk.node(self.get(value), path))
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        taken = fit.object_of(self.name, live, node, path, same_class=self.same_class)
+        if taken is None:
+            return fit.keep(live)
+        with fit.keeping_types(exact=self.exact):
+            make = self.plan_state(self.get(live), taken.state, fit, path)
+
+        def act() -> Any:
+            self.put(live, make())
+            return live
+
+        return act
+
+    def plan_state(self, state: Any, node: Node, fit: Fit, path: str) -> Make:
+        return fit.into(state, node, path)
+
+
+class Stateful(Stated):
+    """An adapter for objects with the methods `get` and `put`. The outermost keys must be the live ones."""
+
     def __init__(self, get: str, put: str, *, base: type = object, exact: bool = False) -> None:
-        self.name = get
-        self._get, self._put, self._base, self._exact = get, put, base, exact
+        self.name, self.exact = get, exact
+        self._get, self._put, self._base = get, put, base
 
     def claims(self, kind: type) -> bool:
         has_both = callable(getattr(kind, self._get, None)) and callable(getattr(kind, self._put, None))
         return has_both and issubclass(kind, self._base)
 
-    def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        return Object(self.name, type_name(type(value)), walk.node(getattr(value, self._get)(), path))
+    def get(self, value: Any) -> Any:
+        return getattr(value, self._get)()
 
-    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, same_class=True)
-        if taken is None:
-            return fit.keep(live)
-        state = getattr(live, self._get)()
-        with fit.keeping_types(exact=self._exact):
-            if isinstance(state, dict):
-                make = _plan_dict(state, taken.state, fit, path)
-            else:
-                make = fit.into(state, taken.state, path)
+    def put(self, live: Any, state: Any) -> None:
+        getattr(live, self._put)(state)
 
-        def act() -> Any:
-            getattr(live, self._put)(make())
-            return live
-
-        return act
-
-
-def _plan_dict(live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
-    """A new dict with exactly the live keys."""
-    entries = contents(node)
-    if not isinstance(entries, dict):
-        return fit.misfit(live, path, f"{said(node)} was saved, the live state is {said(live)}")
-    makes = plan_entries(live, entries, fit, path)
-    return lambda: {key: make() for key, make in makes.items()}
+    def plan_state(self, state: Any, node: Node, fit: Fit, path: str) -> Make:
+        if not isinstance(state, dict):
+            return fit.into(state, node, path)
+        entries = contents(node)
+        if not isinstance(entries, dict):
+            return fit.misfit(state, path, f"{said(node)} was saved, the live state is {said(state)}")
+        makes = plan_entries(state, entries, fit, path)
+        return lambda: {key: make() for key, make in makes.items()}
 
 
 ADAPTERS = (Stateful("state_dict", "load_state_dict"), Stateful("get_state", "set_state"))

@@ -67,17 +67,14 @@ class _Dict:
         entries = contents(node)
         if not isinstance(entries, dict):
             return _replace_plain(live, node, fit, path)
-        return self._plan(live, entries, fit, path)
-
-    def _plan(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
-        if live.keys() != node.keys() and is_plain(live) and not fit.exact:
-            return _refill(live, fit.replace(live, node, path), _put_entries, fit)
-        return self.plan_entries(live, node, fit, path)
+        if live.keys() != entries.keys() and is_plain(live) and not fit.exact:
+            return _refill(live, fit.replace(live, entries, path), fit)
+        return self.plan_entries(live, entries, fit, path)
 
     def plan_entries(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
         """Each entry into its live one; keys that only one side has are problems."""
         makes = plan_entries(live, node, fit, path)
-        return _refill(live, lambda: {key: make() for key, make in makes.items()}, _put_entries, fit)
+        return _refill(live, lambda: {key: make() for key, make in makes.items()}, fit)
 
 
 def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> dict[Any, Make]:
@@ -109,17 +106,13 @@ class _List:
         items = contents(node)
         if not isinstance(items, list):
             return _replace_plain(live, node, fit, path)
-        return self._plan(live, items, fit, path)
-
-    def _plan(self, live: list[Any], node: list[Any], fit: Fit, path: str) -> Make:
-        if len(live) != len(node):
+        if len(live) != len(items):
             if not is_plain(live):
-                return fit.misfit(
-                    live, path, f"{len(node)} items were saved, the live {said(live)[2:]} has {len(live)}"
-                )
-            return _refill(live, fit.replace(live, node, path), _put_items, fit)
-        makes = _plan_items(live, node, fit, path)
-        return _refill(live, lambda: [make() for make in makes], _put_items, fit)
+                what = f"{len(items)} items were saved, the live {said(live)[2:]} has {len(live)}"
+                return fit.misfit(live, path, what)
+            return _refill(live, fit.replace(live, items, path), fit)
+        makes = _plan_items(live, items, fit, path)
+        return _refill(live, lambda: [make() for make in makes], fit)
 
 
 class _Tuple:
@@ -161,7 +154,7 @@ class _Set:
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         if isinstance(live, set) and isinstance(node, set):
-            return _refill(live, fit.replace(live, node, path), _put_members, fit)
+            return _refill(live, fit.replace(live, node, path), fit)
         return fit.replace(live, node, path)
 
 
@@ -215,7 +208,7 @@ def _replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
     return fit.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
 
 
-def _refill(live: Any, make: Make, put: Callable[[Any, Any], None], fit: Fit) -> Make:
+def _refill(live: Any, make: Make, fit: Fit) -> Make:
     # What a loader is handed must be new: a scheduler and its inner ones may hold the same live list.
     anew = fit.typed
 
@@ -225,23 +218,16 @@ def _refill(live: Any, make: Make, put: Callable[[Any, Any], None], fit: Fit) ->
             return live
         filled = copy.copy(live) if anew else live
         filled.clear()
-        put(filled, values)
+        if isinstance(filled, dict):
+            for key, value in values.items():  # `update` of a Counter would add
+                filled[key] = value
+        elif isinstance(filled, set):
+            filled.update(values)
+        else:
+            filled.extend(values)
         return filled
 
     return act
-
-
-def _put_entries(live: Any, values: Any) -> None:
-    for key, value in values.items():  # `update` of a Counter would add
-        live[key] = value
-
-
-def _put_items(live: Any, values: Any) -> None:
-    live.extend(values)
-
-
-def _put_members(live: Any, values: Any) -> None:
-    live.update(values)
 
 
 def _make_bytes(leaf: Leaf, read: Read) -> bytes:

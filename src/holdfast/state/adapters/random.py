@@ -10,7 +10,8 @@ import numpy as np
 from ...records import Node, Object
 from .._fit import Fit, Make
 from .._kinds import bare_name
-from .._walk import Walk, type_name
+from .._walk import Walk
+from .protocols import Stated
 
 _BIT_GENERATORS = {
     kind.__name__: kind
@@ -18,30 +19,28 @@ _BIT_GENERATORS = {
 }
 
 
-class _PythonRandom:
+class _PythonRandom(Stated):
     """`random.Random`: 624 words and a position, and the second of a pair of normal draws."""
 
     name = "random.Random"
+    same_class = False
 
     def claims(self, kind: type) -> bool:
         return kind is random.Random
 
-    def capture(self, value: random.Random, walk: Walk, path: str) -> Node:
-        return Object(self.name, type_name(type(value)), walk.node(_taken(value), path))
+    def get(self, value: random.Random) -> dict[str, Any]:
+        version, words, gauss_next = value.getstate()
+        return {"version": version, "words": np.array(words, np.uint32), "gauss_next": gauss_next}
 
-    def plan(self, live: random.Random, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, holds=dict)
-        if taken is None:
-            return fit.keep(live)
-        with fit.keeping_types(exact=True):
-            make = fit.into(_taken(live), taken.state, path)
-        return lambda: _set(live, make())
+    def put(self, live: random.Random, state: dict[str, Any]) -> None:
+        live.setstate((state["version"], tuple(map(int, state["words"])), state["gauss_next"]))
 
     def fresh(self, state: Any, taken: Object) -> random.Random:
-        return _set(random.Random(), state)
+        self.put(made := random.Random(), state)
+        return made
 
 
-class _NumpyRandom:
+class _NumpyRandom(Stated):
     """`Generator`, `RandomState` and bare bit generators; the algorithm must be the same."""
 
     name = "numpy.random"
@@ -50,65 +49,37 @@ class _NumpyRandom:
         return issubclass(kind, np.random.Generator | np.random.RandomState | np.random.BitGenerator)
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        state = _state(value)
-        if state["bit_generator"] not in _BIT_GENERATORS:
-            walk.refuse(path, f"generator of algorithm {state['bit_generator']}")
-        return Object(self.name, type_name(type(value)), walk.node(state, path))
+        algorithm = self.get(value)["bit_generator"]
+        if algorithm not in _BIT_GENERATORS:
+            walk.refuse(path, f"generator of algorithm {algorithm}")
+        return super().capture(value, walk, path)
 
-    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        taken = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
-        if taken is None:
-            return fit.keep(live)
-        state = _state(live)
-        if taken.state.get("bit_generator") != state["bit_generator"]:
-            return fit.misfit(
-                live,
-                path,
-                f"{taken.state.get('bit_generator')} was saved, the live generator is {state['bit_generator']}",
-            )
-        with fit.keeping_types(exact=True):
-            make = fit.into(state, taken.state, path)
-
-        def act() -> Any:
-            _set_state(live, make())
-            return live
-
-        return act
+    def plan_state(self, state: Any, node: Node, fit: Fit, path: str) -> Make:
+        saved, here = node.get("bit_generator") if isinstance(node, dict) else None, state["bit_generator"]
+        if saved != here:
+            return fit.misfit(state, path, f"{saved} was saved, the live generator is {here}")
+        return fit.into(state, node, path)
 
     def fresh(self, state: Any, taken: Object) -> Any:
-        bits = _BIT_GENERATORS[state["bit_generator"]]()
-        owner = bare_name(taken.type)
-        made = {"Generator": np.random.Generator, "RandomState": np.random.RandomState}.get(
-            owner, lambda bits: bits
-        )(bits)
-        _set_state(made, state)
+        made = bits = _BIT_GENERATORS[state["bit_generator"]]()
+        if (owner := bare_name(taken.type)) in ("Generator", "RandomState"):
+            made = getattr(np.random, owner)(bits)
+        self.put(made, state)
         return made
 
-
-def _taken(value: random.Random) -> dict[str, Any]:
-    version, words, gauss_next = value.getstate()
-    return {"version": version, "words": np.array(words, np.uint32), "gauss_next": gauss_next}
-
-
-def _set(value: random.Random, state: dict[str, Any]) -> random.Random:
-    value.setstate((state["version"], tuple(map(int, state["words"])), state["gauss_next"]))
-    return value
-
-
-def _state(value: Any) -> dict[str, Any]:
-    if isinstance(value, np.random.RandomState):
-        return dict(value.get_state(legacy=False))
-    bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-    return dict(bits.state)
-
-
-def _set_state(value: Any, state: dict[str, Any]) -> None:
-    _check_position(state)
-    if isinstance(value, np.random.RandomState):
-        value.set_state(state)
-    else:
+    def get(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, np.random.RandomState):
+            return dict(value.get_state(legacy=False))
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-        bits.state = state
+        return dict(bits.state)
+
+    def put(self, live: Any, state: dict[str, Any]) -> None:
+        _check_position(state)
+        if isinstance(live, np.random.RandomState):
+            live.set_state(state)
+        else:
+            bits = live.bit_generator if isinstance(live, np.random.Generator) else live
+            bits.state = state
 
 
 def _check_position(state: dict[str, Any]) -> None:

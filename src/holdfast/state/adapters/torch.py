@@ -77,7 +77,7 @@ class LiveTensor:
     def __init__(self, tensor: torch.Tensor, order: str = "C") -> None:
         self.owner = tensor
         tensor = tensor.detach()
-        self._rows = tensor.permute(*reversed(range(tensor.ndim))) if order == "F" else tensor
+        self._rows = _transposed(tensor) if order == "F" else tensor
 
     def view(self) -> Bytes | None:
         return _bytes(self._rows) if _is_plain(self._rows) else None
@@ -123,11 +123,10 @@ class _Generator:
         if taken is None:
             return fit.keep(live)
         if taken.about.get("device") != live.device.type:
-            return fit.misfit(
-                live,
-                path,
-                f"a generator of {taken.about.get('device')} was saved, the live one is of {live.device.type}",
+            what = (
+                f"a generator of {taken.about.get('device')} was saved, the live one is of {live.device.type}"
             )
+            return fit.misfit(live, path, what)
         state = fit.into(live.get_state(), taken.state.get("state"), f"{path}/state" if path else "state")
 
         def act() -> torch.Generator:
@@ -171,20 +170,15 @@ def _is_known(dtype: str) -> bool:
 
 
 def _memory_order(tensor: torch.Tensor) -> Literal["C", "F"]:
-    return (
-        "F"
-        if not tensor.is_contiguous() and tensor.permute(*reversed(range(tensor.ndim))).is_contiguous()
-        else "C"
-    )
+    return "F" if not tensor.is_contiguous() and _transposed(tensor).is_contiguous() else "C"
+
+
+def _transposed(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.permute(*reversed(range(tensor.ndim)))
 
 
 def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
     return str(tensor.device), tensor.data_ptr(), tensor.stride(), tensor.is_conj(), tensor.is_neg()
-
-
-def _as_tensor(data: Bytes, dtype: torch.dtype, shape: Any) -> torch.Tensor:
-    """A view of raw bytes as a tensor."""
-    return torch.from_numpy(data).view(dtype).reshape(shape)
 
 
 def _is_plain(rows: torch.Tensor) -> bool:
@@ -199,7 +193,7 @@ def _bytes(rows: torch.Tensor) -> Bytes:
 
 def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
     """The tensor with its axes in the order of the leaf's bytes."""
-    return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+    return _transposed(tensor) if leaf.order == "F" else tensor
 
 
 def _memory(tensor: torch.Tensor, leaf: Leaf) -> Bytes | None:
@@ -226,8 +220,7 @@ def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
     data = torch.empty(leaf.size_bytes, dtype=torch.uint8)
     if leaf.size_bytes:
         read(leaf, data.numpy())
-    tensor = data.view(getattr(torch, leaf.dtype)).reshape(shape)
-    return tensor.permute(*reversed(range(tensor.ndim))) if leaf.order == "F" else tensor
+    return _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf)
 
 
 ADAPTERS = (_Tensor(), _Generator())

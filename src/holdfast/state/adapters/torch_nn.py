@@ -129,11 +129,8 @@ def _flags(module: nn.Module) -> dict[str, Any]:
 
 
 def _set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
-    training, modes, frozen = (
-        about.get("training", True),
-        about.get("modes", {}),
-        set(about.get("frozen", ())),
-    )
+    training, modes = about.get("training", True), about.get("modes", {})
+    frozen = set(about.get("frozen", ()))
     for name, below in _named(module, module.named_modules(remove_duplicate=False)):
         below.training = bool(modes.get(name, training))
     for name, parameter in _named(module, module.named_parameters(remove_duplicate=False)):

@@ -117,9 +117,8 @@ class _StepGate:
         self._calls: list[Callable[[], None]] = []
         self.handle = optimizer.register_step_pre_hook(self._before_step)
         hooks: Any = optimizer._optimizer_step_pre_hooks
-        hooks.move_to_end(
-            self.handle.id, last=False
-        )  # before the hooks of others, which may write parameters
+        # Before the hooks of others, which may write parameters.
+        hooks.move_to_end(self.handle.id, last=False)
 
     def before(self, call: Callable[[], None]) -> Callable[[], None]:
         self._calls.append(call)

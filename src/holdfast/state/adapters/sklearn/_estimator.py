@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import sklearn
 from sklearn.base import BaseEstimator
@@ -35,19 +34,13 @@ class _Estimator:
         return replace(taken, about={"sklearn": sklearn.__version__})
 
     def plan(self, live: BaseEstimator, node: Node, fit: Fit, path: str) -> Make:
-        if isinstance(node, Object) and node.adapter == self.name:
-            _tell_version(node.about.get("sklearn"), path)
+        is_taken = isinstance(node, Object) and node.adapter == self.name
+        if is_taken and (saved := node.about.get("sklearn")) != sklearn.__version__:
+            _log.warning(
+                "%s: saved with scikit-learn %s, but this is %s: predictions may differ",
+                *(path or "the estimator", saved, sklearn.__version__),
+            )
         return Making(live, fit, path).into(live, node, path)
-
-
-def _tell_version(saved: Any, path: str) -> None:
-    if saved != sklearn.__version__:
-        _log.warning(
-            "%s: saved with scikit-learn %s, but this is %s: predictions may differ",
-            path or "the estimator",
-            saved,
-            sklearn.__version__,
-        )
 
 
 ADAPTERS = (_Estimator(),)

@@ -232,19 +232,15 @@ def _make_objects(items: list[Any], taken: Object) -> np.ndarray:
     return array.reshape(taken.about["shape"])
 
 
-def _make_masked(state: dict[str, Any], taken: Object) -> Any:
-    return np.ma.MaskedArray(state["data"], state["mask"], fill_value=state["fill_value"])
+def _named(find: Callable[[str], Any], what: str) -> Callable[[None, Object], Any]:
+    """Makes what `find` knows by this name."""
 
+    def make(state: None, taken: Object) -> Any:
+        if (found := find(taken.type)) is None:
+            raise ValueError(f"{taken.type} is not a {what}")
+        return found
 
-def _make_items(pairs: list[Any], taken: Object) -> dict[Any, Any]:
-    return Bunch(**dict(pairs)) if taken.type == "sklearn.utils.Bunch" else dict(pairs)
-
-
-def _make_type(state: None, taken: Object) -> type:
-    kind = scalar_type(taken.type)
-    if kind is None:
-        raise ValueError(f"{taken.type} is not a type of numbers or strings")
-    return kind
+    return make
 
 
 def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
@@ -253,27 +249,24 @@ def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
     return partial(parts["func"], *parts["args"], **parts["keywords"])
 
 
-def _make_function(state: None, taken: Object) -> Any:
-    function = FUNCTIONS.named(taken.type)
-    if function is None:
-        raise ValueError(f"{taken.type} is not a function that a state may name")
-    return function
-
-
 _MAKERS: dict[str, Callable[[Any, Object], Any]] = {
     "sklearn.call": make_call,
     "sklearn.dtype": lambda name, taken: np.dtype(object) if name == "object" else dtypes.to_numpy(name),
-    "sklearn.function": _make_function,
+    "sklearn.function": _named(FUNCTIONS.named, "function that a state may name"),
     "sklearn.global_random": lambda state, taken: mtrand._rand,  # type: ignore[attr-defined]
-    "sklearn.items": _make_items,
-    "sklearn.masked": _make_masked,
+    "sklearn.items": lambda pairs, taken: (
+        Bunch(**dict(pairs)) if taken.type.endswith("Bunch") else dict(pairs)
+    ),
+    "sklearn.masked": lambda parts, taken: np.ma.MaskedArray(
+        parts["data"], parts["mask"], fill_value=parts["fill_value"]
+    ),
     "sklearn.neighbors": make_neighbors,
     "sklearn.objects": _make_objects,
     "sklearn.partial": _make_partial,
     "sklearn.sparse": make_sparse,
     "sklearn.spread": make_spread,
     "sklearn.tree": make_tree,
-    "sklearn.type": _make_type,
+    "sklearn.type": _named(scalar_type, "type of numbers or strings"),
 }
 
 _CHECKS: dict[str, Callable[[Any], None]] = {

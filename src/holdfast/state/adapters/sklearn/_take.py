@@ -79,11 +79,8 @@ class Taking:
             case np.ma.MaskedArray():
                 return self._masked(value, path)
             case np.dtype():
-                name = (
-                    "object"
-                    if value.hasobject and value.names is None
-                    else self._walk.dtype_name(value, path)
-                )
+                is_object = value.hasobject and value.names is None
+                name = "object" if is_object else self._walk.dtype_name(value, path)
                 return Object("sklearn.dtype", "numpy.dtype", name)
             case type():
                 return self._named("sklearn.type", scalar_type_name(value), path, f"class {type_name(value)}")

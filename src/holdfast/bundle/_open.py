@@ -1,0 +1,111 @@
+"""Opening a bundle: its record, and every file that the record names."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+from ..errors import CheckpointDamagedError, CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
+from ..records import CheckpointRecord
+from ..storage import Directory, ReadFile, Storage
+from ._format.names import RECORD
+from ._format.record import MAX_RECORD_BYTES, decode_record
+
+_ATTEMPTS = 5
+
+
+def read_record(directory: Directory, place: str) -> CheckpointRecord:
+    """The record of the bundle `place`, which is open as `directory`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CheckpointDamagedError, FormatVersionError: it cannot be trusted, or is too new.
+    """
+    try:
+        file = directory.open(RECORD)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
+    with closing(file):
+        return decode_record(bytes(read_bounded(file, MAX_RECORD_BYTES, place, "record")), place)
+
+
+def open_files(
+    disk: Storage, path: str, expected_id: str | None
+) -> tuple[CheckpointRecord, dict[str, ReadFile]]:
+    """The record of the bundle at `path`, and the files that it names.
+
+    Raises: as `Bundle`.
+    """
+    missing = None
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(0.001 * attempt)  # an overwrite is removing the files that the record named
+        files: dict[str, ReadFile] = {}
+        try:
+            with disk.open_directory(path) as directory:
+                record = read_record(directory, path)
+                if expected_id not in (None, record.id):
+                    raise CheckpointReplacedError(path, str(expected_id), record.id)
+                missing = _open_all(directory, path, record, files)
+        except NotADirectoryError:
+            raise CheckpointNotFoundError(path, "this is not the directory of a checkpoint") from None
+        except FileNotFoundError:
+            missing = None  # it is being deleted, or was deleted
+            continue
+        except ValueError:  # NUL in the path
+            raise CheckpointNotFoundError(path, "this is not a path") from None
+        except HoldfastError:
+            raise
+        except OSError as err:
+            raise CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})") from err
+        if missing is None:
+            return record, files
+        for file in files.values():
+            file.close()
+    if missing:
+        raise CheckpointDamagedError(path, f"{missing} is missing")
+    raise CheckpointNotFoundError(path)
+
+
+def _open_all(
+    directory: Directory, place: str, record: CheckpointRecord, files: dict[str, ReadFile]
+) -> str | None:
+    """Open the files of `record`; returns the name of one that is not there."""
+    for entry in (record.tree, *record.packs):
+        try:
+            file = files[entry.name] = directory.open(entry.name)
+        except FileNotFoundError:
+            return entry.name
+        except OSError as err:
+            raise CheckpointDamagedError(place, f"{entry.name} cannot be opened ({err.strerror})") from err
+        if file.size != entry.size:
+            what = f"{entry.name} has {file.size} bytes instead of {entry.size}"
+            raise CheckpointDamagedError(place, what)
+    return None
+
+
+def is_at(disk: Storage, path: str, inside: Directory) -> bool:
+    """Whether `path` is the directory that we have open; False, too, where it cannot be opened."""
+    try:
+        with disk.open_directory(path) as now:
+            return now.identity == inside.identity
+    except OSError:
+        return False
+
+
+def read_bounded(file: ReadFile, limit: int, place: str, what: str) -> bytearray:
+    """All bytes of a small file of the bundle `place`.
+
+    Raises:
+        CheckpointDamagedError: there are more than `limit`, or the disk fails.
+    """
+    if file.size > limit:
+        raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
+    data = bytearray(file.size)
+    try:
+        file.read_into(0, memoryview(data))
+    except (EOFError, OSError) as err:
+        raise CheckpointDamagedError(place, f"its {what} cannot be read ({err})") from err
+    return data

@@ -1,0 +1,73 @@
+"""What a training whose framework keeps the loop, in one process or several, does in all of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...data import ANOTHER_BATCH, BatchSource
+from ...errors import PlanMismatchError, UsageError
+from .arguments import Arguments
+from .processes import Processes
+from .reporting import Reporting
+
+
+class HeldTraining(Reporting):
+    """For a callback to inherit. Process 0 has the loop and decides; the others give it what they have for themselves.
+
+    Attributes:
+        _behind: what is to be put back once the framework is there; None if nothing is.
+    """
+
+    _given: Arguments
+    _processes: Processes
+    _behind: Any
+    _is_saving = False  # as opposed to a question, such as `state_digest`, which only process 0 hears
+    _has_rolled_back = False  # and has not resumed yet
+
+    def _get_own(self) -> dict[str, Any]:
+        """What each process has for itself."""
+        raise NotImplementedError
+
+    def _check_rollback(self, num_processes: int) -> None:
+        if num_processes > 1 and self._given.policy.rolls_back:
+            raise UsageError(
+                "on_divergence='rollback' goes back in one process, and here are several: use 'stop', change what "
+                "diverges, and start again; it resumes from the newest checkpoint that was finite."
+            )
+
+    def _tell(self, hook: str, **at: Any) -> None:
+        """Save if process 0 says so, with what the others have; leave if it leaves."""
+        if self._loop is None:
+            self._processes.follow(self._get_own)
+            return
+        with self._processes.leading():
+            self._is_saving = True
+            try:
+                self._loop.announce(hook, **at)
+            finally:
+                self._is_saving = False
+
+    def _finish_loop(self, differences: Callable[[], list[str]]) -> None:
+        """In process 0: the training is where it was when it was saved."""
+        self._known.finish_resume(differences)
+        if self._has_rolled_back:
+            self._has_rolled_back = False
+            if self._given.on_rollback is not None:
+                self._given.on_rollback(self)
+
+
+def check_number(then: int, now: int, path: str = "the checkpoint") -> None:
+    """PlanMismatchError unless there are as many processes as when it was saved."""
+    if then != now:
+        raise PlanMismatchError([f"{path} is of {then} processes, and here are {now}"])
+
+
+def differences(
+    saved: Mapping[str, Any], sources: Sequence[BatchSource], *, is_another_batch: bool
+) -> list[str]:
+    """Why what comes may not be what would have come: by what was saved of the data, and by what they are now."""
+    found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
+    for each in sources:
+        found += each.differences
+    return [*found, ANOTHER_BATCH] if is_another_batch else found

@@ -1,0 +1,81 @@
+"""Claiming an experiment's directory: one live process at a time, in a place that can be written."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .. import bundle
+from ..checkpoint import LOCK
+from ..errors import RunActiveError, SaveError
+from ..storage import Held, Storage
+
+
+def try_out(disk: Storage, folder: str) -> None:
+    """Fail now, and not after hours of training, if nothing can be saved to this folder."""
+    probe = bundle.part_path(folder, "probe", bundle.new_id())  # of a name that is swept should we die here
+    try:
+        _make(disk, folder)
+        disk.mkdir(probe)
+        disk.rmdir(probe)
+    except OSError as err:
+        raise SaveError(folder, f"nothing can be saved to this directory: {err.strerror}") from err
+
+
+def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
+    """Make the directory and hold it; None if somebody else does, and `share` allows it.
+
+    Raises:
+        RunActiveError: somebody else does.
+        SaveError: it cannot be made or written.
+    """
+    me = f"{socket.gethostname()} {os.getpid()}"
+    with _needed(path):
+        _make(disk, path)
+        with disk.open_directory(path) as here:
+            held = here.claim(LOCK, me.encode())
+            if held is None and not share:
+                host, pid = _holder(disk, path)
+                raise RunActiveError(path, host, pid, f"{host} {pid}" == me)
+    return held
+
+
+def clear_leftovers(disk: Storage, path: str) -> None:
+    """Remove what killed processes left in a held directory, and in the folders of its phases."""
+    with _needed(path):
+        with disk.open_directory(path) as here:
+            now_s = here.status(LOCK).modified_s
+        inside = [
+            f"{path}/{name}"
+            for name in disk.folders(path)
+            if not name.endswith(bundle.SUFFIX) and not name.startswith(".")
+        ]
+    for folder in (path, *inside):
+        bundle.sweep(disk, folder, now_s)
+
+
+def _make(disk: Storage, folder: str) -> None:
+    """Create a folder and what is missing above it, durably: a save looks only one directory up."""
+    for place in dict.fromkeys(bundle.make_directories(disk, folder)):
+        with disk.open_directory(place) as above:
+            above.sync()
+
+
+def _holder(disk: Storage, path: str) -> tuple[str, int]:
+    with disk.open_directory(path) as here:
+        file = here.open(LOCK)
+        note = bytearray(min(file.size, 1024))
+        file.read_into(0, memoryview(note))
+        file.close()
+    host, _, pid = note.decode(errors="replace").partition(" ")
+    return host or "?", int(pid) if pid.isdigit() else 0
+
+
+@contextmanager
+def _needed(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise SaveError(path, f"it cannot be used as an experiment's directory: {err.strerror}") from err

@@ -1,0 +1,83 @@
+"""The data of a loop's epochs, whose position is known from the checkpoint before the script gives them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, final
+
+from ... import rng
+from ...data import ANOTHER_BATCH, BatchSource, batches_of, differences_of
+from .expected import Ahead
+
+
+@final
+class EpochData:
+    """What the loop over `batches` goes through; `is_inside` tells whether it is in that loop.
+
+    Attributes:
+        source: that of the data that were given last, None before.
+    """
+
+    def __init__(self, allow_reread: bool) -> None:
+        self._allow_reread = allow_reread
+        self._given: Any = None
+        self.source: BatchSource | None = None  # of `_given`
+        # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
+        self._saved: Mapping[str, Any] = {}
+        self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
+
+    def take(self, data: Any, batch_size: int | None, seed: int) -> tuple[BatchSource, Iterator[Any] | None]:
+        """Their source, and the rest of the epoch in which the checkpoint was; None if there is nothing to resume.
+
+        The source is that of the epoch before if the data are the same object.
+        """
+        if self.source is None or self._given is not data:
+            self.source = batches_of(
+                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
+            )
+            self._given = data
+        if self._position is None:
+            return self.source, None
+        with rng.preserved():
+            rest = self.source.resume(self._position)
+        self._position = None
+        return self.source, rest
+
+    def get_state(self, is_inside: bool) -> dict[str, Any]:
+        source, saved = self.source, self._saved
+        if source is None:  # as far as is known, what the checkpoint says still holds
+            return {
+                "data": self._position,
+                "exactness": saved.get("exactness", "exact"),
+                "next_batch": saved.get("next_batch"),
+                "about_data": saved.get("about_data"),
+            }
+        return {
+            "data": source.get_state(),
+            "exactness": source.exactness,
+            "next_batch": source.fingerprint() if is_inside else None,
+            "about_data": source.describe(),
+        }
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        self._given = self.source = None
+        self._saved, self._position = saved, saved["data"]
+
+    def ahead(self, is_inside: bool) -> Ahead:
+        """The next batch, and the generators of the loader."""
+        if self.source is None:
+            return Ahead()
+        own = {f"data: {name}": each for name, each in self.source.generators.items()}
+        return Ahead(self.source.fingerprint() if is_inside else None, own)
+
+    def differences(self, is_inside: bool) -> list[str]:
+        """What keeps the data from resuming exactly, as far as is known yet."""
+        exactness = self._saved["exactness"]
+        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        source, about = self.source, self._saved.get("about_data")
+        if source is None:
+            return found
+        found += source.differences
+        if is_inside and self._saved["next_batch"] != source.fingerprint():
+            found.append(ANOTHER_BATCH)
+        return found if about is None else found + differences_of(about, source.describe())

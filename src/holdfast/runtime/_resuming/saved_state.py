@@ -1,0 +1,116 @@
+"""What a checkpoint holds, by digest: at the first step after a resume the live state is compared with it.
+
+A restore that cannot put something in its place raises. What is written between it and the first step (an initialisation
+inside `with Run(...)`, an optimizer that a framework builds anew), and an object that was restored twice because two
+places hold it, shows only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from blake3 import blake3
+
+from ... import dtypes, paths, rng, state
+from ...bundle import Bundle
+from ...errors import HoldfastError
+from ...records import Alias, Bytes, Leaf, Node, Object
+
+_MAX_NAMED: Final = 2
+_THREADED_BYTES: Final = 1 << 20  # for less, one thread is quicker
+_LOADERS: Final = frozenset({"state_dict", "get_state"})
+_ABSENT: Final = object()
+
+
+class SavedState:
+    """The objects called `names` in an opened bundle; of their arrays only the digests are kept.
+
+    Args:
+        but: patterns of paths that are not compared: what was left as the script has it, and is told elsewhere.
+    """
+
+    def __init__(self, opened: Bundle, names: Collection[str], but: Sequence[str] = ()) -> None:
+        tree = opened.tree
+        assert isinstance(tree, dict)
+        self._tree = {name: tree[name] for name in names if name in tree}
+        self._nodes = dict(state.nodes(self._tree))
+        self._but = but
+        self._pieces = {
+            node.path: [(piece.start, piece.size, piece.digest) for piece in opened.pieces(node)]
+            for node in self._nodes.values()
+            if isinstance(node, Leaf)
+        }
+
+    def differences(self, live: Mapping[str, Any]) -> list[str]:
+        """A sentence for each object that is not as it was saved; nothing is changed, and nothing drawn."""
+        compared = {
+            name: live[name]
+            for name in self._tree
+            if name in live and not _is_loader(self._tree[name], live[name])
+        }
+        try:
+            with rng.preserved():
+                snapshot = state.look(compared)
+        except HoldfastError as err:
+            return [f"the state could not be compared with what was saved: {err}"]
+        now = dict(state.nodes(snapshot.tree))
+        differing: dict[str, list[str]] = {}
+        for path in dict.fromkeys([*self._nodes, *now]):
+            name = path.partition("/")[0]
+            if name in compared and self._differs(path, now, snapshot):
+                differing.setdefault(name, []).append(path)
+        return [
+            f"{name!r} is not as it was saved: {_listed(those)} changed before the first step"
+            for name, those in differing.items()
+        ]
+
+    def _differs(self, path: str, live: Mapping[str, Node], snapshot: state.LiveSnapshot) -> bool:
+        was, now = _resolved(self._nodes, path), _resolved(live, path)
+        if state.is_left_out(was) or any(_concerns(path, each) for each in self._but):
+            return False
+        if isinstance(was, Leaf) and isinstance(now, Leaf):
+            return not self._is_same_array(was, now, snapshot)
+        return not state.is_same(was, now)
+
+    def _is_same_array(self, was: Leaf, now: Leaf, snapshot: state.LiveSnapshot) -> bool:
+        if (was.dtype, was.shape) != (now.dtype, now.shape):
+            return False
+        turned = None if was.order == now.order else _turned(now, snapshot)
+        for start, size, digest in self._pieces[was.path]:
+            data = snapshot.piece(now, start, size) if turned is None else turned[start : start + size]
+            threads = blake3.AUTO if size > _THREADED_BYTES else 1
+            if blake3(data.data, max_threads=threads).hexdigest() != digest:
+                return False
+        return True
+
+
+def _resolved(nodes: Mapping[str, Node], path: str) -> Node:
+    node = nodes.get(path, _ABSENT)
+    return nodes.get(node.path, node) if isinstance(node, Alias) else node
+
+
+def _concerns(path: str, pattern: str) -> bool:
+    """Whether `path` is meant, or holds what is: of an empty dict there is only the dict."""
+    return paths.matches(path, pattern) or pattern.startswith(f"{path}/")
+
+
+def _is_loader(node: Node, live: Any) -> bool:
+    """Whether asking for its state may begin to iterate over data, whose position is compared as such."""
+    return isinstance(node, Object) and node.adapter in _LOADERS and hasattr(type(live), "__iter__")
+
+
+def _turned(leaf: Leaf, snapshot: state.LiveSnapshot) -> Bytes:
+    """The bytes of the array in the other memory order."""
+    raw = np.empty(leaf.size_bytes, np.uint8)
+    snapshot.read_into(leaf, raw)
+    shape = leaf.shape if leaf.order == "C" else leaf.shape[::-1]
+    items = raw.reshape(*shape, dtypes.item_size(leaf.dtype))
+    axes = (*reversed(range(len(shape))), len(shape))
+    return np.ascontiguousarray(items.transpose(axes)).reshape(-1)
+
+
+def _listed(found: Sequence[str]) -> str:
+    more = len(found) - _MAX_NAMED
+    return ", ".join(found[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

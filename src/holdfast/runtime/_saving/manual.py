@@ -1,0 +1,53 @@
+"""Checkpoints saved on request, whatever the policies say. No policy counts, keeps or deletes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ... import bundle, state
+from ...records import MANUAL, Moment
+from .._directory import ExperimentDirectory
+from .._resuming.expected import Ahead
+
+
+def save_manually(
+    directory: ExperimentDirectory,
+    folder: str,
+    name: str,
+    parts: Mapping[str, Any],
+    *,
+    kind: Literal["train", "experiment"],
+    moment: Moment,
+    metrics: Mapping[str, float] | None = None,
+    durability: Literal["full", "process"] = "full",
+    exclude: Sequence[str] = (),
+    overwrite: bool = True,
+    ahead: Ahead | None = None,
+    may_be_infinite: Sequence[str] = (),
+) -> Path:
+    """Commit these live parts now, once the save under way is committed; returns the bundle's path.
+
+    Nothing is copied: the caller waits, and so does whoever could change them.
+
+    Raises: as `ExperimentDirectory.save`; UnsupportedStateError if something in them cannot be saved.
+    """
+    directory.writer.settle()
+    draft = directory.draft(
+        name,
+        kind=kind,
+        moment=replace(moment, hook=MANUAL),
+        metrics=metrics or {},
+        reason="saved on request",
+        blocked_s=0.0,
+        durability=durability,
+        ahead=ahead,
+    )
+    directory.save(
+        *(folder, draft, state.look(parts, exclude=exclude)),
+        overwrite=overwrite,
+        may_be_infinite=may_be_infinite,
+    )
+    return Path(bundle.bundle_path(folder, name))

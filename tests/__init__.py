@@ -1,0 +1,1 @@
+"""Tests of the packages of `holdfast`, folder by folder; `tests.support` has what they share."""
