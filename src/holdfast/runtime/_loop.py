@@ -160,7 +160,7 @@ class Loop:
         ]
         if lacking:
             raise PlanMismatchError(lacking)
-        known = {*self.objects, *RESERVED}
+        known = {*self.objects, *self._reserved}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
