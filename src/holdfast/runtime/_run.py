@@ -19,9 +19,11 @@ from typing import Any, Literal, TypeVar, final
 from ..checkpoint import Place
 from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
-from ..policy import Checkpointing
+from ..policy import Checkpointing, Limits
 from ..records import Moment
 from ..variables import Mode, Variables
+from ._arguments import check_arguments
+from ._block import Block
 from ._costs import Accounting
 from ._loop import Loop
 from ._resuming.data import EpochData
@@ -88,7 +90,16 @@ class Run:
         variables: Mode = "save",
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
+        check_arguments(
+            *(directory, label),
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
+        if checkpointing is not None:
+            Limits(where="a Run").check(checkpointing)
         asked = Resume.of(resume)
+        self._block = Block()
         self._variables = Variables(
             variables,
             lambda: self._loop.objects,
@@ -103,6 +114,7 @@ class Run:
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
+            can_skip=True,
             variables=self._variables,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
@@ -124,8 +136,14 @@ class Run:
     # --- the loop ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Run:
+        self._block.enter()
+        self._stack.callback(self._block.leave)
         self._stack.callback(self._variables.close)
-        self._stack.enter_context(self._loop.holding())
+        try:
+            self._stack.enter_context(self._loop.holding())
+        except BaseException:
+            self._stack.close()
+            raise
         if self._updates is not None:
             self._stack.callback(self._updates.close)
         try:
@@ -155,7 +173,13 @@ class Run:
                 raise self._diverged  # too late to go back
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
-        """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
+        """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop.
+
+        Raises:
+            UsageError: `n_epochs` is no integer >= 0, or this is outside of the `with` block or inside another loop.
+        """
+        self._block.check_loop("epochs")
+        _check_count("n_epochs", n_epochs)
         return self._variables.turns(
             self._epochs(n_epochs),
             is_behind=lambda: self._is_behind,
@@ -164,7 +188,10 @@ class Run:
         )
 
     def _epochs(self, n_epochs: int) -> Generator[int, None, None]:
-        _check_count("n_epochs", n_epochs)
+        with self._block.looping("epochs"):
+            yield from self._epochs_left(n_epochs)
+
+    def _epochs_left(self, n_epochs: int) -> Iterator[int]:
         while self._has_more(lambda: self.epoch < n_epochs or self._within is not None):
             if self._within is None:
                 self._finish_resume()
@@ -207,6 +234,7 @@ class Run:
         Raises:
             UsageError: not inside `epochs`, a second time in one epoch, or the data cannot resume here.
         """
+        self._block.check("batches()")
         return self._variables.turns(
             self._batches(data, batch_size, seed),
             is_inner=True,
@@ -252,16 +280,25 @@ class Run:
             self._within, self._announced = "after", False
 
     def steps(self, n_steps: int) -> Iterator[int]:
-        """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
+        """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.
+
+        Raises:
+            UsageError: `n_steps` is no integer >= 0, or this is outside of the `with` block or inside another loop.
+        """
+        self._block.check_loop("steps")
+        _check_count("n_steps", n_steps)
         return self._variables.turns(
-            self._each_step(n_steps),
+            self._steps_loop(n_steps),
             is_behind=lambda: self._is_behind,
             position=lambda: self._steps,
             total=n_steps,
         )
 
-    def _each_step(self, n_steps: int) -> Generator[int, None, None]:
-        _check_count("n_steps", n_steps)
+    def _steps_loop(self, n_steps: int) -> Generator[int, None, None]:
+        with self._block.looping("steps"):
+            yield from self._steps_left(n_steps)
+
+    def _steps_left(self, n_steps: int) -> Iterator[int]:
         while self._has_more(lambda: self._steps < n_steps):
             self._finish_resume()
             self._within, self._ended = "step", None
@@ -292,8 +329,9 @@ class Run:
         ends of batches or epochs is one row.
 
         Raises:
-            UsageError: it is not a mapping from names to numbers; nothing was logged.
+            UsageError: it is not a mapping from names to numbers, or this is outside of the `with` block; nothing was logged.
         """
+        self._block.check("log()")
         row = numbers({} if metrics is None else metrics) | numbers(more)
         self._row |= row
         self._latest |= row
@@ -305,23 +343,35 @@ class Run:
         they are now. Best called between batches.
 
         Raises:
-            UsageError: the name cannot be one.
+            UsageError: the name cannot be one, or this is outside of the `with` block.
             CheckpointExistsError: it is taken and `overwrite` is False.
             SaveError: the disk refused.
         """
+        self._block.check("save()")
         return self._loop.save(name, overwrite=overwrite, metrics=self._latest)
 
     # --- what there is ----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Any:
-        """The object of this name; after a resume, what was restored."""
+        """The object of this name; after a resume, what was restored.
+
+        Raises:
+            UsageError: there is none.
+        """
+        self._check_name(name)
         return self._loop.objects[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Put a new value in the place of an object that is not changed in place."""
-        if name not in self._loop.objects:
-            raise UsageError(f"there is no object {name!r}: pass it to Run, so that a resume can restore it")
+        self._check_name(name)
         self._loop.objects[name] = value
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._loop.objects:
+            known = ", ".join(map(repr, self._loop.objects))
+            raise UsageError(
+                f"this run has no object {name!r}; it has {known}. Pass it to Run by this name, so that it is saved."
+            )
 
     @property
     def step(self) -> int:
@@ -356,16 +406,26 @@ class Run:
     @property
     def rollbacks(self) -> int:
         """How often the run has been rolled back."""
+        self._block.check_begun("rollbacks")
         return self._loop.rollbacks
 
     @property
     def accounting(self) -> Accounting:
         """What saving has cost so far."""
+        self._block.check_begun("accounting")
         return self._loop.accounting
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states."""
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states.
+
+        Raises:
+            UsageError: the `with` block has not been entered.
+        """
+        self._block.check_begun("state_digest()")
         return self._loop.state_digest()
+
+    def __repr__(self) -> str:
+        return f"<Run of {self._loop.label!r} in {self._loop.path}: epoch {self.epoch}, batch {self.batch}, step {self.step}>"
 
     # --- its position -----------------------------------------------------------------------------
 
@@ -461,4 +521,4 @@ def _watch(objects: Mapping[str, Any]) -> Any:
 
 def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"{name} is a number >= 0, not {value!r}")
+        raise UsageError(f"{name} must be an integer >= 0, not {value!r}.")
