@@ -497,7 +497,8 @@ class Run:
 
     def _own_parts(self) -> list[Any]:
         """What of the run the script's variables may hold."""
-        return [self, self._loop, self.results, self._data.source]
+        source = self._data.source
+        return [self, self._loop, self.results, *([] if source is None else [source])]
 
     def _finish_resume(self, *, is_at_place: bool = True) -> None:
         """The script has come to where the checkpoint was: from here on everything is as it would have been.
