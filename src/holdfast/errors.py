@@ -22,6 +22,7 @@ The tree says what the caller does next:
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again
     ├── DivergenceError                                     resume from the newest finite one, with something changed
+    ├── NotCheckedError                                     let the script run and save, then check it again
     ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
     └── RestoreError                                        see below; only one kind leaves objects changed
@@ -264,6 +265,10 @@ class CommitUncertainError(SaveError):
             f"{self.place}: the new checkpoint is in place, but it could not be made durable ({self.why}). "
             "After a power cut the name may hold the old one or the new one. Nothing was removed."
         )
+
+
+class NotCheckedError(HoldfastError):
+    """A script cannot be checked: it does not run, or saves nothing; this says nothing about its exactness."""
 
 
 class ExactnessError(HoldfastError):

@@ -1,0 +1,126 @@
+"""What differs first between two lives of a script, by name, and what was most often the cause of such a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ._trace import RANDOM, Glimpse, Look
+
+Kind = Literal["array", "iterator", "number", "object", "environment", "random state", "variable"]
+
+_ORDER: Final[tuple[Kind, ...]] = (
+    *("array", "iterator", "number", "object", "environment", "random state", "variable"),
+)
+"""The most frequent cause first: batches that were fetched before the loop, and hidden states; iterators made before the
+loop; counters; schedules and others that were not handed over; environments and buffers; what draws at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that differs, or that may be why something does.
+
+    Attributes:
+        name: a variable of the script, `obj.attribute`, or a random state.
+        kind: what sort of thing it is.
+        is_seen: whether it was seen to differ; if not it only can be the cause, as its place cannot be looked at.
+        then: it in the uninterrupted run, in short; "" if that says nothing.
+        now: it in the resumed run.
+        hint: what to do.
+    """
+
+    name: str
+    kind: Kind
+    is_seen: bool
+    then: str
+    now: str
+    hint: str
+
+
+def findings(expected: Sequence[Glimpse], found: Sequence[Glimpse]) -> list[Finding]:
+    """What differs at the first hook that both lives came to and that differs, the likeliest cause first.
+
+    `found`: from the resume on. Iterators and environments that both have are suspects, if anything differs at all.
+    """
+    known = {_place(each): each for each in expected}
+    unused = _unused(expected)
+    for glimpse in found:
+        other = known.get(_place(glimpse))
+        if other is None:
+            continue
+        seen = [
+            _finding(name, other.things[name], look)
+            for name, look in glimpse.things.items()
+            if name in other.things and name not in unused and _differs(other.things[name], look)
+        ]
+        if seen:
+            return sorted(
+                [*seen, *suspects(found[:1])], key=lambda each: (not each.is_seen, _ORDER.index(each.kind))
+            )
+    return suspects(found[:1])
+
+
+def suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
+    """What is there at the first hook and has a place, or a state, at which nobody can look."""
+    return [
+        _finding(name, look, look, is_seen=False)
+        for glimpse in glimpses
+        for name, look in glimpse.things.items()
+        if look.digest is None and _kind(name, look) in ("iterator", "environment")
+    ]
+
+
+def _unused(glimpses: Sequence[Glimpse]) -> set[str]:
+    """The random states that nothing was drawn from: their seeds are arbitrary."""
+    first = glimpses[0].things if glimpses else {}
+    return {
+        name
+        for name, look in first.items()
+        if name.startswith(RANDOM) and all(each.things.get(name) == look for each in glimpses)
+    }
+
+
+def _place(glimpse: Glimpse) -> tuple[int, tuple[tuple[str, object], ...]]:
+    moment = {name: value for name, value in glimpse.moment.items() if name != "step"}
+    return glimpse.number, tuple(sorted(moment.items()))
+
+
+def _differs(one: Look, other: Look) -> bool:
+    return one.digest is not None and other.digest is not None and one.digest != other.digest
+
+
+def _finding(name: str, then: Look, now: Look, *, is_seen: bool = True) -> Finding:
+    kind = _kind(name, now)
+    return Finding(
+        name, kind, is_seen, *((then.shown, now.shown) if is_seen else ("", "")), _hint(name, kind)
+    )
+
+
+def _kind(name: str, look: Look) -> Kind:
+    if name.startswith(RANDOM):
+        return "random state"
+    if look.is_iterator:
+        return "iterator"
+    if look.is_array:
+        return "array"
+    if look.kind in ("int", "float", "bool"):
+        return "number"
+    if look.has_state:
+        return "object"
+    return "environment" if look.kind.lower().endswith(("env", "environment", "wrapper")) else "variable"
+
+
+def _hint(name: str, kind: Kind) -> str:
+    short = name.rpartition(".")[2]
+    hand_over = f'hand it over with the rest of the state: {{"{short}": {name}, …}}'
+    hints: Mapping[Kind, str] = {
+        "array": f'{hand_over}; if it is not changed in place, put each new value back: run["{short}"] = …',
+        "iterator": "a resume begins it anew: let run.batches(loader) go over the data, and make it there, not before the loop",
+        "number": "keep it in a dictionary that is handed over, or derive it from run.step or run.epoch",
+        "object": hand_over,
+        "environment": "hand over an object with state_dict and load_state_dict that holds what it is at",
+        "random state": "something draws from it, or seeds it, only in one of the two: seed at the top, before the run is entered",
+        "variable": "keep what of it changes in a dictionary that is handed over",
+    }
+    return hints[kind]

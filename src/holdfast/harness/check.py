@@ -1,0 +1,208 @@
+"""A script that was just ported: does it train the same, killed and resumed after a few steps, as it does uninterrupted?"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ..bundle import Listed
+from ..compare import unlike
+from ..errors import NotCheckedError
+from ..verdict import Verdict
+from ._findings import Finding, findings
+from ._life import LIFE, Life
+from ._replay import DIRECTORY, facts_of
+from ._script import PLACEHOLDER, Injury, Script
+from ._trace import Glimpse, read_trace
+
+Tell: TypeAlias = Callable[[str], None]
+Outcome: TypeAlias = Literal["same", "differs", "does not resume", "not reproducible"]
+
+_FEWEST = 3  # hooks at which it can save: to resume from one, to lose one, to compare one
+_BEGAN_AGAIN = (
+    "it began again, although there was a checkpoint. It has to resume by itself, in the directory that it saved to: "
+    "pass resume=True, and a directory whose name is the same each time"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How the script is run.
+
+    Attributes:
+        steps: how many batches, or ends of epochs, it trains for.
+        every: after how many of them it saves.
+        seed: for where it is killed.
+        events: changes of the disk, counted from 1, before each of which it is killed as well.
+    """
+
+    steps: int
+    every: int
+    seed: int
+    events: Sequence[int] | range = ()
+
+
+@dataclass(slots=True)
+class Check:
+    """The report.
+
+    Attributes:
+        outcome: "same"; "differs", after a kill; "does not resume": it fails then, or begins again; "not reproducible":
+            two uninterrupted runs differ already, so nothing can be said of a resume.
+        verdict: `PROVED` if the same, else `NOT_EXACT`.
+        compared: how many checkpoints were compared.
+        resumed: the verdict of the last resume, in the run's own words; None if there was none.
+        kills: where it was killed, and what that left.
+        at: the first checkpoint that differs; None if none does.
+        differing: the paths at which it does.
+        findings: what differs first in the script, or may be the cause; the likeliest first.
+        why: what happened instead of a resume.
+    """
+
+    outcome: Outcome = "same"
+    verdict: Verdict = Verdict.NOT_COMPARED
+    compared: int = 0
+    resumed: str | None = None
+    kills: list[Injury] = field(default_factory=list)
+    event: int | None = None
+    at: str | None = None
+    differing: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    why: str = ""
+
+
+def check(command: Sequence[str], directory: str, course: Course, tell: Tell) -> Check:
+    """Run `command` twice uninterrupted, then killed and resumed; each run saves below its own folder in `directory`.
+
+    `tell` gets a line of text for each part.
+
+    Raises:
+        NotCheckedError: the script cannot be run, fails uninterrupted, saves nothing, or ends too early.
+    """
+    first, again = (_Lives(command, f"{directory}/{name}", course) for name in ("uninterrupted", "again"))
+    report = Check()
+    tell("uninterrupted")
+    expected = first.uninterrupted(course.steps)
+    last = expected[-1].number
+    tell(f"uninterrupted, once more: {last} steps")
+    if _differ(report, first, again, expected, again.uninterrupted(last)):
+        report.outcome = "not reproducible"
+        return report
+    killed, earliest = _Lives(command, f"{directory}/killed", course), min(course.every + 1, last - 1)
+    at = random.Random(course.seed).randint(earliest, max(earliest, 2 * last // 3))
+    tell(f"killed at step {at}, and resumed")
+    killed.live(last, kill_at=at)
+    is_same = _resume(report, first, killed, expected, last)
+    for event in course.events if is_same else ():
+        lives = _Lives(command, f"{directory}/event{event}", course)
+        if lives.live(min(last, 2 * course.every), kill_at_event=event)[0] >= 0:
+            break  # it ended before
+        tell(f"killed before change {event} of the disk, and resumed")
+        if not _resume(report, first, lives, expected, min(last, 3 * course.every), may_begin_again=True):
+            report.event = event
+            break
+    report.verdict = Verdict.PROVED if report.outcome == "same" else Verdict.NOT_EXACT
+    return report
+
+
+class _Lives:
+    """The lives of one script below a directory of its own."""
+
+    def __init__(self, command: Sequence[str], directory: str, course: Course) -> None:
+        self.script = Script(command, directory)
+        self._course = course
+        self._num_lives = 0
+
+    def live(self, last: int, **more: int) -> tuple[int, list[Glimpse]]:
+        """One more life, as far as the counted hook `last`; its exit code, and what was seen."""
+        self._num_lives += 1
+        trace = f"{self.script.directory}.trace{self._num_lives}"
+        life = Life(trace, self._course.every, last, **more)
+        return self.script.run(told={LIFE: life.to_text()}), read_trace(trace)
+
+    def uninterrupted(self, last: int) -> list[Glimpse]:
+        code, seen = self.live(last)
+        if code:
+            raise NotCheckedError(
+                f"the script fails even uninterrupted, with exit code {code}: {self.script.last_words}"
+            )
+        if self.script.newest() is None:
+            raise NotCheckedError(
+                "the script saved no checkpoint where it should: Holdfast's runs do so by themselves, "
+                f"everything else has to use {PLACEHOLDER} in the command or ${DIRECTORY}."
+            )
+        if seen[-1].number < _FEWEST:
+            raise NotCheckedError(
+                f"the script ended after {seen[-1].number} of the batches and epochs at whose end a run can save; at "
+                f"least {_FEWEST} are needed."
+            )
+        return seen
+
+    def checkpoints(self) -> Iterator[tuple[object, Listed]]:
+        """Each checkpoint with what identifies it in every life: where its run was; oldest first."""
+        times: Counter[object] = Counter()
+        for listed in self.script.checkpoints():
+            assert listed.record is not None
+            facts = tuple(facts_of(listed.record.moment).items())
+            times[facts] += 1
+            yield (facts, times[facts]), listed
+
+
+def _differ(
+    report: Check, first: _Lives, other: _Lives, expected: Sequence[Glimpse], seen: Sequence[Glimpse]
+) -> bool:
+    """Compare each checkpoint of `other` with that of the uninterrupted run, and note the first that differs."""
+    there = dict(other.checkpoints())
+    for key, listed in first.checkpoints():
+        if key not in there:
+            continue
+        report.compared += 1
+        if differing := unlike(listed, there[key]):
+            report.at, report.differing = first.script.name_of(listed), differing
+            report.findings = findings(expected, seen)
+            return True
+    return False
+
+
+def _resume(
+    report: Check,
+    first: _Lives,
+    killed: _Lives,
+    expected: Sequence[Glimpse],
+    last: int,
+    *,
+    may_begin_again: bool = False,
+) -> bool:
+    """Let a killed script resume and come to the counted hook `last`; whether all is as it is uninterrupted."""
+    injury = killed.script.examine("killed")
+    report.kills.append(injury)
+    newest = killed.script.newest()
+    code, seen = killed.live(last, done=0 if newest is None else _number_of(newest, expected))
+    ended = killed.script.newest()
+    assert ended is None or ended.record is not None
+    resumed: Any = {} if ended is None or ended.record is None else ended.record.details.get("resume", {})
+    if resumed:
+        report.resumed = str(resumed["verdict"])
+    if injury.damaged:
+        report.why = f"the kill has damaged {', '.join(injury.damaged)}"
+    elif code:
+        report.why = f"it ended with exit code {code}: {killed.script.last_words}"
+    elif not resumed and not (may_begin_again and newest is None):
+        report.why = _BEGAN_AGAIN
+    if report.why:
+        report.outcome = "does not resume"
+        return False
+    if _differ(report, first, killed, expected, seen):
+        report.outcome = "differs"
+        return False
+    return True
+
+
+def _number_of(listed: Listed, seen: Sequence[Glimpse]) -> int:
+    """The counted hook at which it was saved."""
+    assert listed.record is not None
+    facts = facts_of(listed.record.moment)
+    return next((each.number for each in seen if each.moment == facts), 0)
