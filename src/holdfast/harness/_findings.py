@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -38,37 +39,46 @@ class Finding:
     hint: str
 
 
-def findings(expected: Sequence[Glimpse], found: Sequence[Glimpse]) -> list[Finding]:
-    """What differs at the first hook that both lives came to and that differs, the likeliest cause first.
+def findings(
+    expected: Sequence[Glimpse], found: Sequence[Glimpse], again: Sequence[Glimpse] = ()
+) -> list[Finding]:
+    """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
 
-    `found`: from the resume on. Iterators and environments that both have are suspects, if anything differs at all.
+    Iterators and environments of both are suspects. `found`: from a resume on. `again`: of a second uninterrupted life;
+    what differs there too, such as a time, is no cause.
     """
-    known = {_place(each): each for each in expected}
-    unused = _unused(expected)
-    for glimpse in found:
-        other = known.get(_place(glimpse))
-        if other is None:
-            continue
-        seen = [
-            _finding(name, other.things[name], look)
-            for name, look in glimpse.things.items()
-            if name in other.things and name not in unused and _differs(other.things[name], look)
+    known: dict[object, Glimpse] = {_place(each): each for each in expected}
+    arbitrary = _unused(expected) | _changing(known, again)
+    pairs = [(known[_place(each)].things, each.things) for each in found if _place(each) in known]
+    differing = [
+        [
+            _finding(name, one[name], look)
+            for name, look in other.items()
+            if name in one and name not in arbitrary and _differs(one[name], look)
         ]
-        if seen:
-            return sorted(
-                [*seen, *suspects(found[:1])], key=lambda each: (not each.is_seen, _ORDER.index(each.kind))
-            )
-    return suspects(found[:1])
+        for one, other in pairs
+    ]
+    suspects = _suspects(found)
+    # What differs only after a step is what came of it, if there is anything else that it may have come of.
+    seen = differing[:1] if suspects or any(differing[:1]) else [each for each in differing if each][:1]
+    return sorted([*itertools.chain(*seen), *suspects], key=lambda each: _ORDER.index(each.kind))
 
 
-def suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
-    """What is there at the first hook and has a place, or a state, at which nobody can look."""
+def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
+    """What is there at the first hook, and has a place or a state that cannot be looked at."""
     return [
         _finding(name, look, look, is_seen=False)
-        for glimpse in glimpses
+        for glimpse in glimpses[:1]
         for name, look in glimpse.things.items()
         if look.digest is None and _kind(name, look) in ("iterator", "environment")
     ]
+
+
+def _changing(known: Mapping[object, Glimpse], again: Sequence[Glimpse]) -> set[str]:
+    pairs = [(known[_place(each)].things, each.things) for each in again if _place(each) in known]
+    return {
+        name for one, other in pairs for name in one.keys() & other.keys() if _differs(one[name], other[name])
+    }
 
 
 def _unused(glimpses: Sequence[Glimpse]) -> set[str]:

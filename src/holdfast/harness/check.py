@@ -52,10 +52,11 @@ class Check:
     Attributes:
         outcome: "same"; "differs", after a kill; "does not resume": it fails then, or begins again; "not reproducible":
             two uninterrupted runs differ already, so nothing can be said of a resume.
-        verdict: `PROVED` if the same, else `NOT_EXACT`.
+        verdict: `PROVED` if the same, `NOT_COMPARED` if not reproducible, else `NOT_EXACT`.
         compared: how many checkpoints were compared.
         resumed: the verdict of the last resume, in the run's own words; None if there was none.
         kills: where it was killed, and what that left.
+        event: the last change of the disk before which it was killed; None if there was none.
         at: the first checkpoint that differs; None if none does.
         differing: the paths at which it does.
         findings: what differs first in the script, or may be the cause; the likeliest first.
@@ -83,27 +84,28 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
         NotCheckedError: the script cannot be run, fails uninterrupted, saves nothing, or ends too early.
     """
     first, again = (_Lives(command, f"{directory}/{name}", course) for name in ("uninterrupted", "again"))
-    report = Check()
     tell("uninterrupted")
-    expected = first.uninterrupted(course.steps)
-    last = expected[-1].number
+    known = _Known(first, first.uninterrupted(course.steps))
+    last = known.seen[-1].number
     tell(f"uninterrupted, once more: {last} steps")
-    if _differ(report, first, again, expected, again.uninterrupted(last)):
+    known.again = again.uninterrupted(last)
+    report = Check()
+    if _differ(report, known, again, known.again, ()):
         report.outcome = "not reproducible"
+        report.findings = [each for each in report.findings if each.is_seen]
         return report
     killed, earliest = _Lives(command, f"{directory}/killed", course), min(course.every + 1, last - 1)
     at = random.Random(course.seed).randint(earliest, max(earliest, 2 * last // 3))
     tell(f"killed at step {at}, and resumed")
     killed.live(last, kill_at=at)
-    is_same = _resume(report, first, killed, expected, last)
-    for event in course.events if is_same else ():
+    _resume(report, known, killed, last)
+    for event in course.events:
         lives = _Lives(command, f"{directory}/event{event}", course)
-        if lives.live(min(last, 2 * course.every), kill_at_event=event)[0] >= 0:
-            break  # it ended before
+        if report.outcome != "same" or lives.live(min(last, 2 * course.every), kill_at_event=event)[0] >= 0:
+            break  # it ended before that
         tell(f"killed before change {event} of the disk, and resumed")
-        if not _resume(report, first, lives, expected, min(last, 3 * course.every), may_begin_again=True):
-            report.event = event
-            break
+        _resume(report, known, lives, min(last, 3 * course.every), may_begin_again=True)
+        report.event = event
     report.verdict = Verdict.PROVED if report.outcome == "same" else Verdict.NOT_EXACT
     return report
 
@@ -151,39 +153,41 @@ class _Lives:
             yield (facts, times[facts]), listed
 
 
+@dataclass(slots=True)
+class _Known:
+    """The uninterrupted lives, and what was seen in them."""
+
+    lives: _Lives
+    seen: Sequence[Glimpse]
+    again: Sequence[Glimpse] = ()
+
+
 def _differ(
-    report: Check, first: _Lives, other: _Lives, expected: Sequence[Glimpse], seen: Sequence[Glimpse]
+    report: Check, known: _Known, other: _Lives, seen: Sequence[Glimpse], again: Sequence[Glimpse]
 ) -> bool:
-    """Compare each checkpoint of `other` with that of the uninterrupted run, and note the first that differs."""
+    """Compare each checkpoint of `other` with that of the uninterrupted life, and note the first that differs."""
     there = dict(other.checkpoints())
-    for key, listed in first.checkpoints():
+    for key, listed in known.lives.checkpoints():
         if key not in there:
             continue
         report.compared += 1
         if differing := unlike(listed, there[key]):
-            report.at, report.differing = first.script.name_of(listed), differing
-            report.findings = findings(expected, seen)
+            report.at, report.differing = known.lives.script.name_of(listed), differing
+            report.findings = findings(known.seen, seen, again)
             return True
     return False
 
 
 def _resume(
-    report: Check,
-    first: _Lives,
-    killed: _Lives,
-    expected: Sequence[Glimpse],
-    last: int,
-    *,
-    may_begin_again: bool = False,
-) -> bool:
-    """Let a killed script resume and come to the counted hook `last`; whether all is as it is uninterrupted."""
+    report: Check, known: _Known, killed: _Lives, last: int, *, may_begin_again: bool = False
+) -> None:
+    """Let a killed script resume, come to the counted hook `last`, and be compared."""
     injury = killed.script.examine("killed")
     report.kills.append(injury)
     newest = killed.script.newest()
-    code, seen = killed.live(last, done=0 if newest is None else _number_of(newest, expected))
+    code, seen = killed.live(last, done=0 if newest is None else _number_of(newest, known.seen))
     ended = killed.script.newest()
-    assert ended is None or ended.record is not None
-    resumed: Any = {} if ended is None or ended.record is None else ended.record.details.get("resume", {})
+    resumed: Any = None if ended is None or ended.record is None else ended.record.details.get("resume")
     if resumed:
         report.resumed = str(resumed["verdict"])
     if injury.damaged:
@@ -194,11 +198,8 @@ def _resume(
         report.why = _BEGAN_AGAIN
     if report.why:
         report.outcome = "does not resume"
-        return False
-    if _differ(report, first, killed, expected, seen):
+    elif _differ(report, known, killed, seen, known.again):
         report.outcome = "differs"
-        return False
-    return True
 
 
 def _number_of(listed: Listed, seen: Sequence[Glimpse]) -> int:

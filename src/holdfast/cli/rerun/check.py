@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +71,7 @@ _ERRORS = {
 
 def _repeat(report: Check, course: Course, command: list[str]) -> str:
     options = f"--steps {course.steps} --every {course.every} --seed {course.seed}"
-    if report.event is not None:
+    if report.event is not None and report.outcome != "same":
         options += f" --event {report.event}"
     return f"holdfast check {options} -- {shlex.join(command)}"
 
@@ -83,7 +84,7 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
         ]
         if report.resumed not in (None, "exact"):
             lines.append([("resumed  ", "yellow"), (as_text.printable(str(report.resumed)), "")])
-        return [*lines, _row("", again)]
+        return [*lines, _row("again", again)]
     lines = [
         [(f"{report.outcome}", "bold red"), (f"  {as_text.printable(report.why or report.at or '')}", "")]
     ]
@@ -92,12 +93,18 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
         lines.append(_row("", f"… and {len(report.differing) - _SHOWN} more"))
     if report.resumed is not None:
         lines.append(_row("resumed", report.resumed))
-    for finding in report.findings:
-        values = f": {finding.then} uninterrupted, {finding.now} here" if finding.then != finding.now else ""
-        lines.append(
-            _row("first" if finding.is_seen else "perhaps", f"{finding.name} ({finding.kind}){values}")
-        )
-        lines.append(_row("", finding.hint))
+    for kind, group in groupby(report.findings, key=lambda finding: finding.kind):
+        found = list(group)
+        for finding in found[:_SHOWN]:
+            values = (
+                f": {finding.then} uninterrupted, {finding.now} resumed"
+                if finding.then != finding.now
+                else ""
+            )
+            lines.append(_row("first" if finding.is_seen else "perhaps", f"{finding.name} ({kind}){values}"))
+        if len(found) > _SHOWN:
+            lines.append(_row("", f"… and {len(found) - _SHOWN} more"))
+        lines.append(_row("", found[0].hint))
     if report.outcome == "not reproducible":
         lines.append(
             _row("", "seed all that draws at random at the top, as holdfast.rng.seed_everything(0) does, and")
