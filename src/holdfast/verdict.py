@@ -16,7 +16,7 @@ class Verdict(Enum):
         NOT_COMPARED: what comes next has not been compared with what should.
         NOT_EXACT: something differs, or is not as it was, that decides what comes next.
         EXACT_BUT_FOR: all that was handed over came back, and what comes next is as expected; variables of the script
-            that could not be saved begin anew.
+            that could not be saved begin as the script makes them.
         EXACT: all came back that is known to decide what comes next, and it is as expected.
         PROVED: a part of the run was done again, in another process, from a checkpoint, and ended in the same bits.
     """

@@ -149,7 +149,7 @@ def _look(name: str, value: Any) -> Look:
             digest = state.digest(state.capture({name: value}))
         except (HoldfastError, RecursionError):
             pass
-        except Exception:  # a class of the script's may do anything where its state is asked for
+        except Exception:  # a class of the script's may do anything when its state is read
             pass
     return Look(
         kind.__name__,

@@ -18,6 +18,7 @@ from ...errors import CheckpointNotFoundError, CheckpointThinnedError, NotReprod
 from ...harness import Replay, facts_of, scratch
 from ...records import MANUAL
 from ...storage import LocalDisk
+from ...verdict import Verdict
 from .._options import Json
 from .._output import as_text
 from .._output.console import Console
@@ -100,8 +101,9 @@ def _run(command: Sequence[str], told: Replay) -> int:
 
 def _report(of: str, start: str, end: str, verdict: str, differing: Sequence[str], json: bool) -> None:
     if json:
-        facts = {"from": start, "to": end, "resumed": verdict}
+        facts: dict[str, object] = {"from": start, "to": end, "resumed": verdict}
         facts |= {"same_state": not differing, "differing": differing}
+        facts |= {"verdict": str(Verdict.NOT_EXACT if differing else Verdict.PROVED)}
         Console().json([facts])
     elif not differing:
         here, there = (as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from ...records import CheckpointRecord
+from ...verdict import Verdict
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
@@ -30,6 +31,11 @@ class ResumeReport:
     record: CheckpointRecord
     skipped: tuple[str, ...]
     _resumption: Resumption = field(repr=False, compare=False)
+
+    @property
+    def rank(self) -> Verdict:
+        """The verdict as a word that can be compared: `rank >= Verdict.EXACT`."""
+        return Verdict.of(self.verdict)
 
     @property
     def differences(self) -> tuple[str, ...]:
