@@ -115,6 +115,20 @@ def test_a_variable_that_was_not_handed_over_is_named(before, body, name, kind, 
     assert named(report) == [name]
 
 
+def test_what_is_lost_is_named_even_where_these_few_steps_did_not_need_it(work, holdfast):
+    report = checked(
+        holdfast, script(before="count = 0", body="count += 1; weights *= 2 if count > 50 else 1"), code=8
+    )
+    assert (report["outcome"], report["at"], report["differing"]) == ("differs", None, [])
+    assert named(report) == ["count"]
+    assert "the state was the same in these steps" in report["why"]
+
+
+def test_what_is_written_before_it_is_read_again_is_no_part_of_the_run(work, holdfast):
+    body = "loss = weights.sum(); best = batch; weights -= 0.1 * loss * best"
+    assert checked(holdfast, script(before="loss = best = 0.0", body=body), code=0)["findings"] == []
+
+
 def test_an_attribute_of_the_script_s_own_object_is_named(work, holdfast):
     before = "class Trainer: pass\ntrainer = Trainer(); trainer.step = 0"
     report = checked(

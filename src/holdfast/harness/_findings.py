@@ -40,12 +40,16 @@ class Finding:
 
 
 def findings(
-    expected: Sequence[Glimpse], found: Sequence[Glimpse], again: Sequence[Glimpse] = ()
+    expected: Sequence[Glimpse],
+    found: Sequence[Glimpse],
+    again: Sequence[Glimpse] = (),
+    *,
+    only_first: bool = False,
 ) -> list[Finding]:
     """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
 
     Iterators and environments of both are suspects. `found`: from a resume on. `again`: of a second uninterrupted life;
-    what differs there too, such as a time, is no cause.
+    what differs there too, such as a time, is no cause. `only_first`: at the first hook, or not at all.
     """
     known: dict[object, Glimpse] = {_place(each): each for each in expected}
     arbitrary = _unused(expected) | _changing(known, again)
@@ -60,7 +64,8 @@ def findings(
     ]
     suspects = _suspects(found)
     # What differs only after a step is what came of it, if there is anything else that it may have come of.
-    seen = differing[:1] if suspects or any(differing[:1]) else [each for each in differing if each][:1]
+    is_first = only_first or suspects or any(differing[:1])
+    seen = differing[:1] if is_first else [each for each in differing if each][:1]
     return sorted([*itertools.chain(*seen), *suspects], key=lambda each: _ORDER.index(each.kind))
 
 
@@ -126,7 +131,7 @@ def _hint(name: str, kind: Kind) -> str:
     hand_over = f'hand it over with the rest of the state: {{"{short}": {name}, …}}'
     hints: Mapping[Kind, str] = {
         "array": f'{hand_over}; if it is not changed in place, put each new value back: run["{short}"] = …',
-        "iterator": "a resume begins it anew: let run.batches(loader) go over the data, and make it there, not before the loop",
+        "iterator": "a resume begins it from scratch: let run.batches(loader) go over the data, and make it there, not before the loop",
         "number": "keep it in a dictionary that is handed over, or derive it from run.step or run.epoch",
         "object": hand_over,
         "environment": "hand over an object with state_dict and load_state_dict that holds what it is at",

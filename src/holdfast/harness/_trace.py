@@ -5,26 +5,17 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-import sys
-import sysconfig
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from types import FrameType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from .. import rng, state
 from ..errors import HoldfastError
 from ..records import Moment
+from ..variables import is_own_class, live_names, scopes
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_LIBRARIES = tuple(
-    os.path.join(path, "")
-    for path in {
-        _PACKAGE,
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    }
-)
 _DEEPEST: Final = 3
 _MANY_ITEMS: Final = 10_000
 
@@ -104,26 +95,15 @@ def _random_states() -> dict[str, Look]:
 
 
 def _variables() -> dict[str, Look]:
+    """Those of the script's functions on the stack, from the innermost outwards, and of modules, that can still be read."""
     found: dict[str, Look] = {}
     known: set[int] = set()
-    for prefix, variables in _scopes():
-        for name, value in variables.items():
-            _look_into(f"{prefix}{name}", value, 0, found, known)
+    for scope in scopes():
+        live = None if scope.frame is None else live_names(scope.frame)
+        for name, value in scope.variables().items():
+            if live is None or name in live:
+                _look_into(name, value, 0, found, known)
     return found
-
-
-def _scopes() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The variables of the script's functions on the stack, innermost first, and those of its module."""
-    frame: FrameType | None = sys._getframe(1)
-    modules: dict[int, dict[str, Any]] = {}
-    while frame is not None:
-        if _is_of_script(frame.f_code.co_filename):
-            if frame.f_locals is not frame.f_globals:
-                yield "", dict(frame.f_locals)
-            modules[id(frame.f_globals)] = frame.f_globals
-        frame = frame.f_back
-    for namespace in modules.values():
-        yield "", dict(namespace)
 
 
 def _look_into(name: str, value: Any, depth: int, found: dict[str, Look], known: set[int]) -> None:
@@ -163,11 +143,7 @@ def _look(name: str, value: Any) -> Look:
 
 def _own_attributes(value: Any) -> dict[str, Any] | None:
     """The attributes of an object of the script's own classes; None for any other."""
-    kind = type(value)
-    module = sys.modules.get(kind.__module__)
-    file = getattr(module, "__file__", None)
-    is_own = kind.__module__ == "__main__" or (file is not None and _is_of_script(file))
-    return dict(vars(value)) if is_own and hasattr(value, "__dict__") else None
+    return dict(vars(value)) if is_own_class(type(value)) and hasattr(value, "__dict__") else None
 
 
 def _is_of_no_interest(value: Any) -> bool:
@@ -178,11 +154,3 @@ def _is_of_no_interest(value: Any) -> bool:
         return True
     code = getattr(value, "gi_code", None)  # a loop of ours
     return code is not None and code.co_filename.startswith(_PACKAGE)
-
-
-@lru_cache(maxsize=4096)
-def _is_of_script(file: str) -> bool:
-    if file.startswith("<frozen"):
-        return False
-    path = os.path.abspath(file)
-    return not path.startswith(_LIBRARIES) and "site-packages" not in path.split(os.sep)

@@ -26,6 +26,7 @@ _BEGAN_AGAIN = (
     "it began again, although there was a checkpoint. It has to resume by itself, in the directory that it saved to: "
     "pass resume=True, and a directory whose name is the same each time"
 )
+_NOT_YET_SEEN = "the state was the same in these steps, but the resumed script is not what it was"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Check:
         at: the first checkpoint that differs; None if none does.
         differing: the paths at which it does.
         findings: what differs first in the script, or may be the cause; the likeliest first.
-        why: what happened instead of a resume.
+        why: what happened instead of a resume, or if the state does not differ.
     """
 
     outcome: Outcome = "same"
@@ -200,6 +201,11 @@ def _resume(
         report.outcome = "does not resume"
     elif _differ(report, known, killed, seen, known.again):
         report.outcome = "differs"
+    else:
+        # The steps that were compared may not have needed it: a schedule that changes nothing in them.
+        lost = [each for each in findings(known.seen, seen, known.again, only_first=True) if each.is_seen]
+        if lost:
+            report.outcome, report.findings, report.why = "differs", lost, _NOT_YET_SEEN
 
 
 def _number_of(listed: Listed, seen: Sequence[Glimpse]) -> int:
