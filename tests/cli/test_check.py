@@ -74,6 +74,17 @@ def test_a_right_port_is_proved_to_be_exact_and_leaves_nothing_behind(work, hold
     assert sorted(os.listdir()) == ["train.py"], "not even the script's own directory was made"
 
 
+def test_it_says_when_no_epoch_ended_and_kills_after_the_end_of_one(work, holdfast):
+    command = script(body="factor *= 0.5 if run.batch == 6 else 1; weights *= factor", before="factor = 1.0")
+    report = checked(holdfast, command, "--steps", 6, code=0)
+    assert not report["ends_epoch"]
+    done = holdfast("check", "--steps", 6, "--", *command)
+    assert "no epoch ended in these steps" in done.stdout
+    report = checked(holdfast, command, "--steps", 24, "--every", 8, code=8)
+    assert report["ends_epoch"]
+    assert named(report) == ["factor"]
+
+
 def test_the_script_s_own_checkpoints_are_neither_used_nor_touched(work, holdfast):
     command = script()
     own = work / "runs/mine/train_epoch0.ckpt.mml"
@@ -101,6 +112,7 @@ def test_what_it_saves_at_does_not_depend_on_the_script_s_policy(work, holdfast)
     [
         ("count = 0", "count += 1; weights /= 1 + count", "count", "number"),
         ("hidden = np.zeros(8)", "hidden = 0.5 * hidden + weights; weights -= hidden", "hidden", "array"),
+        ("h = (np.zeros(8), 0)", "h = (h[0] + weights, 0); weights -= 0.1 * h[0]", "h", "array"),
         ("nearby = np.random.normal(size=8)", "weights += nearby; nearby = np.random.normal(size=8)", "nearby", "array"),
         ("schedule = Schedule()", "weights *= schedule.factor; schedule.step()", "schedule", "object"),
         ("losses = []", "losses.append(float(weights[0])); weights -= sum(losses)", "losses", "variable"),

@@ -29,7 +29,7 @@ class Look:
         digest: of what it holds; None if that cannot be known.
         shown: it, in short.
         is_iterator: whether it is one.
-        is_array: whether it is an array or a tensor.
+        is_array: whether it is an array or a tensor, or a tuple of them.
         has_state: whether it says itself what its state is.
     """
 
@@ -136,8 +136,15 @@ def _look(name: str, value: Any) -> Look:
         digest,
         reprlib.repr(value) if isinstance(value, int | float | str | bool | None) else "",
         is_iterator=hasattr(kind, "__next__"),
-        is_array=hasattr(kind, "__array__") or hasattr(kind, "__array_interface__"),
+        is_array=_holds_arrays(value),
         has_state=hasattr(kind, "state_dict") or hasattr(kind, "get_state"),
+    )
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether it is an array or a tensor, or a tuple that begins with one, as hidden states are."""
+    return (
+        _holds_arrays(value[0]) if isinstance(value, tuple) and value else hasattr(type(value), "__array__")
     )
 
 

@@ -55,6 +55,7 @@ class Check:
             two uninterrupted runs differ already, so nothing can be said of a resume.
         verdict: `PROVED` if the same, `NOT_COMPARED` if not reproducible, else `NOT_EXACT`.
         compared: how many checkpoints were compared.
+        ends_epoch: whether the end of an epoch was among the steps, if the script has epochs; it is killed after one.
         resumed: the verdict of the last resume, in the run's own words; None if there was none.
         kills: where it was killed, and what that left.
         event: the last change of the disk before which it was killed; None if there was none.
@@ -67,6 +68,7 @@ class Check:
     outcome: Outcome = "same"
     verdict: Verdict = Verdict.NOT_COMPARED
     compared: int = 0
+    ends_epoch: bool = True
     resumed: str | None = None
     kills: list[Injury] = field(default_factory=list)
     event: int | None = None
@@ -95,7 +97,9 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
         report.outcome = "not reproducible"
         report.findings = [each for each in report.findings if each.is_seen]
         return report
-    killed, earliest = _Lives(command, f"{directory}/killed", course), min(course.every + 1, last - 1)
+    report.ends_epoch = known.first_end > 0 or not known.has_epochs
+    killed = _Lives(command, f"{directory}/killed", course)
+    earliest = min(max(course.every, known.first_end) + 1, last - 1)
     at = random.Random(course.seed).randint(earliest, max(earliest, 2 * last // 3))
     tell(f"killed at step {at}, and resumed")
     killed.live(last, kill_at=at)
@@ -161,6 +165,15 @@ class _Known:
     lives: _Lives
     seen: Sequence[Glimpse]
     again: Sequence[Glimpse] = ()
+
+    @property
+    def has_epochs(self) -> bool:
+        return any(each.moment["hook"] == "epoch_start" for each in self.seen)
+
+    @property
+    def first_end(self) -> int:
+        """The counted hook that is the first end of an epoch; 0 if there is none."""
+        return next((each.number for each in self.seen if each.moment["hook"] == "epoch_end"), 0)
 
 
 def _differ(

@@ -84,6 +84,13 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
         ]
         if report.resumed not in (None, "exact"):
             lines.append([("resumed  ", "yellow"), (as_text.printable(str(report.resumed)), "")])
+        if not report.ends_epoch:
+            lines.append(
+                _row(
+                    "note",
+                    "no epoch ended in these steps, so what happens there was not tried: --steps N --every M",
+                )
+            )
         return [*lines, _row("again", again)]
     lines = [
         [(f"{report.outcome}", "bold red"), (f"  {as_text.printable(report.why or report.at or '')}", "")]
