@@ -82,7 +82,7 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
         lines: list[list[Cell]] = [
             [("proved   ", "bold green"), (f"the same state, bit for bit: {what}", "")]
         ]
-        if report.resumed not in (None, "exact"):
+        if report.resumed not in (None, "exact", "proved"):
             lines.append([("resumed  ", "yellow"), (as_text.printable(str(report.resumed)), "")])
         if not report.ends_epoch:
             lines.append(

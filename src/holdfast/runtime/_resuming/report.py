@@ -44,13 +44,15 @@ class ResumeReport:
 
     @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences.
+        """`"exact"`, or `"not exact: "` and the first of the differences; `"proved"` if `Resume(prove=True)` has shown it.
 
         `"not compared yet"` between the restore and the start of training, where what comes next is compared.
         """
         if self.differences:
             return f"not exact: {self.differences[0]}"
-        return "exact" if self._resumption.is_announced else "not compared yet"
+        if not self._resumption.is_announced:
+            return "not compared yet"
+        return "proved" if self._resumption.is_proved else "exact"
 
 
 @final
@@ -68,6 +70,7 @@ class Resumption:
         self.differences = list(dict.fromkeys(context))
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
         self.is_announced = False
+        self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
         self._told: list[object] = []
         self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self)
