@@ -141,6 +141,21 @@ def test_what_is_written_before_it_is_read_again_is_no_part_of_the_run(work, hol
     assert checked(holdfast, script(before="loss = best = 0.0", body=body), code=0)["findings"] == []
 
 
+def test_an_enumerate_that_begins_again_is_named(work, holdfast):
+    command = script(body="weights *= 0.5 if index % 3 == 0 else 1")
+    text = (
+        Path("train.py")
+        .read_text()
+        .replace("for batch in run.batches(", "for index, batch in counted(run.batches(")
+    )
+    text = text.replace("0.7]):", "0.7])):").replace(
+        "weights = np", "def counted(it):\n    yield from enumerate(it)\nweights = np"
+    )
+    Path("train.py").write_text(text)
+    report = checked(holdfast, command, code=8)
+    assert ("index", "index") in [(each["name"], each["kind"]) for each in report["findings"]]
+
+
 def test_an_attribute_of_the_script_s_own_object_is_named(work, holdfast):
     before = "class Trainer: pass\ntrainer = Trainer(); trainer.step = 0"
     report = checked(

@@ -9,10 +9,10 @@ from typing import Final, Literal
 
 from ._trace import RANDOM, Glimpse, Look
 
-Kind = Literal["array", "iterator", "number", "object", "environment", "random state", "variable"]
+Kind = Literal["array", "iterator", "number", "index", "object", "environment", "random state", "variable"]
 
 _ORDER: Final[tuple[Kind, ...]] = (
-    *("array", "iterator", "number", "object", "environment", "random state", "variable"),
+    *("array", "iterator", "number", "index", "object", "environment", "random state", "variable"),
 )
 """The most frequent cause first: batches that were fetched before the loop, and hidden states; iterators made before the
 loop; counters; schedules and others that were not handed over; environments and buffers; what draws at random."""
@@ -58,7 +58,7 @@ def findings(
         [
             _finding(name, one[name], look)
             for name, look in other.items()
-            if name in one and name not in arbitrary and _differs(one[name], look)
+            if name in one and look.is_live and name not in arbitrary and _differs(one[name], look)
         ]
         for one, other in pairs
     ]
@@ -66,7 +66,8 @@ def findings(
     # What differs only after a step is what came of it, if there is anything else that it may have come of.
     is_first = only_first or suspects or any(differing[:1])
     seen = differing[:1] if is_first else [each for each in differing if each][:1]
-    return sorted([*itertools.chain(*seen), *suspects], key=lambda each: _ORDER.index(each.kind))
+    indices = [] if only_first else _indices(pairs[1:])
+    return sorted([*itertools.chain(*seen), *indices, *suspects], key=lambda each: _ORDER.index(each.kind))
 
 
 def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
@@ -76,6 +77,16 @@ def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
         for glimpse in glimpses[:1]
         for name, look in glimpse.things.items()
         if look.digest is None and _kind(name, look) in ("iterator", "environment")
+    ]
+
+
+def _indices(pairs: Sequence[tuple[Mapping[str, Look], Mapping[str, Look]]]) -> list[Finding]:
+    """Integers that the first resumed step wrote, and that are others than they were uninterrupted."""
+    return [
+        _finding(name, one[name], look)
+        for one, other in pairs[:1]
+        for name, look in other.items()
+        if name in one and not look.is_live and _differs(one[name], look)
     ]
 
 
@@ -115,6 +126,8 @@ def _finding(name: str, then: Look, now: Look, *, is_seen: bool = True) -> Findi
 def _kind(name: str, look: Look) -> Kind:
     if name.startswith(RANDOM):
         return "random state"
+    if not look.is_live:
+        return "index"
     if look.is_iterator:
         return "iterator"
     if look.is_array:
@@ -133,6 +146,7 @@ def _hint(name: str, kind: Kind) -> str:
         "array": f'{hand_over}; if it is not changed in place, put each new value back: run["{short}"] = …',
         "iterator": "a resume begins it from scratch: let run.batches(loader) go over the data, and make it there, not before the loop",
         "number": "keep it in a dictionary that is handed over, or derive it from run.step or run.epoch",
+        "index": "a count that began again, as that of an enumerate does: use run.batch, run.epoch or run.step",
         "object": hand_over,
         "environment": "hand over an object with state_dict and load_state_dict that holds what it is at",
         "random state": "something draws from it, or seeds it, only in one of the two: seed at the top, before the run is entered",

@@ -6,7 +6,7 @@ import json
 import os
 import reprlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ class Look:
         is_iterator: whether it is one.
         is_array: whether it is an array or a tensor, or a tuple of them.
         has_state: whether it says itself what its state is.
+        is_live: whether it can still be read before it is written; of others only integers are looked at.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Look:
     is_iterator: bool = False
     is_array: bool = False
     has_state: bool = False
+    is_live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def _variables() -> dict[str, Look]:
         for name, value in scope.variables().items():
             if live is None or name in live:
                 _look_into(name, value, 0, found, known)
+            elif type(value) is int and name not in found:
+                found[name] = replace(_look(name, value), is_live=False)
     return found
 
 

@@ -99,7 +99,8 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
         return report
     report.ends_epoch = known.first_end > 0 or not known.has_epochs
     killed = _Lives(command, f"{directory}/killed", course)
-    earliest = min(max(course.every, known.first_end) + 1, last - 1)
+    earliest = known.first_end + course.every + 1  # so that it resumes within a later epoch
+    earliest = earliest if earliest < last else min(course.every + 1, last - 1)
     at = random.Random(course.seed).randint(earliest, max(earliest, 2 * last // 3))
     tell(f"killed at step {at}, and resumed")
     killed.live(last, kill_at=at)
