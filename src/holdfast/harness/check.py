@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..bundle import Listed
 from ..compare import unlike
-from ..errors import NotCheckedError
+from ..errors import NothingProvedError
 from ..verdict import Verdict
 from ._findings import Finding, findings
 from ._life import LIFE, Life
@@ -84,7 +84,7 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
     `tell` gets a line of text for each part.
 
     Raises:
-        NotCheckedError: the script cannot be run, fails uninterrupted, saves nothing, or ends too early.
+        NothingProvedError: the script cannot be run, fails uninterrupted, saves nothing, or ends too early.
     """
     first, again = (_Lives(command, f"{directory}/{name}", course) for name in ("uninterrupted", "again"))
     tell("uninterrupted")
@@ -134,16 +134,16 @@ class _Lives:
     def uninterrupted(self, last: int) -> list[Glimpse]:
         code, seen = self.live(last)
         if code:
-            raise NotCheckedError(
+            raise NothingProvedError(
                 f"the script fails even uninterrupted, with exit code {code}: {self.script.last_words}"
             )
         if self.script.newest() is None:
-            raise NotCheckedError(
+            raise NothingProvedError(
                 "the script saved no checkpoint where it should: Holdfast's runs do so by themselves, "
                 f"everything else has to use {PLACEHOLDER} in the command or ${DIRECTORY}."
             )
         if seen[-1].number < _FEWEST:
-            raise NotCheckedError(
+            raise NothingProvedError(
                 f"the script ended after {seen[-1].number} of the batches and epochs at whose end a run can save; at "
                 f"least {_FEWEST} are needed."
             )

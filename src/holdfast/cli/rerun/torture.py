@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import ExactnessError, UsageError
+from ...errors import ExactnessError, NothingProvedError, UsageError
 from .._options import Json, Seed
 from .._output import as_text
 from .._output.console import Cell, Console
@@ -60,13 +60,20 @@ def torture(
         console.lines([[], *_conclusion(report, seed)])
     if not report.same:
         raise ExactnessError("the script did not reach the same state again")
+    if not report.proved:
+        raise NothingProvedError(
+            "nothing was proved: no kill hit the training, since the script ended before. Let it train longer, or pass "
+            "another --seed or more --kills."
+        )
 
 
 def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
     lines: list[list[Cell]] = []
     for trial in report.trials:
         what = f"{trial.injuries[0].what if trial.injuries else 'uninterrupted'}, {as_text.count(len(trial.injuries), 'time')}"
-        if trial.same:
+        if not trial.injuries:
+            lines.append([("unproved ", "bold yellow"), ("the script ended before the first kill", "")])
+        elif trial.same:
             reached = f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}"
             lines.append([("same     ", "bold green"), (reached, "")])
         else:
@@ -93,4 +100,4 @@ def _lost(trial: Trial) -> str:
 
 def _as_json(report: Torture, seed: int) -> dict[str, object]:
     trials = [{**asdict(trial), "same": trial.same} for trial in report.trials]
-    return {"seed": seed, "same": report.same, **asdict(report), "trials": trials}
+    return {"seed": seed, "same": report.same, "proved": report.proved, **asdict(report), "trials": trials}
