@@ -44,3 +44,6 @@ class Verdict(Enum):
             return NotImplemented
         order = list(Verdict)
         return order.index(self) < order.index(other)
+
+
+Verdict.__module__ = "holdfast"  # from where it is imported
