@@ -34,7 +34,10 @@ SAVING = {"save", "savez", "savez_compressed", "savetxt", "memmap", "save_file",
 ALLOWED = {
     ("cli/rerun/demo.py", "tempfile.mkdtemp"): "the demo runs in a directory of its own,",
     ("cli/rerun/demo.py", "shutil.rmtree"): "and removes it",
-    ("cli/rerun/_scratch.py", "tempfile.mkdtemp"): "a script that is checked or tortured runs in a directory of its own,",
+    (
+        "cli/rerun/_scratch.py",
+        "tempfile.mkdtemp",
+    ): "a script that is checked or tortured runs in a directory of its own,",
     ("cli/rerun/_scratch.py", "shutil.rmtree"): "and removes it",
     ("checkpoint/_checkpoint.py", "open"): "is the module's own, and only reads,",
     ("harness/_progress.py", "open"): "the file in which a run that is tortured keeps its step,",
