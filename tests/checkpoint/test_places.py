@@ -126,7 +126,9 @@ def test_of_a_directory_it_is_said_what_there_is(runs):
     Path("empty").mkdir()
     with pytest.raises(CheckpointNotFoundError, match="a directory without checkpoints"):
         holdfast.open("empty")
-    with pytest.raises(CheckpointNotFoundError, match=r"no checkpoint 'train_epoch9' here; it has 3, the newest is"):
+    with pytest.raises(
+        CheckpointNotFoundError, match=r"no checkpoint 'train_epoch9' here; it has 3, the newest is"
+    ):
         locate("train_epoch9", directory=str(runs))
 
 

@@ -31,7 +31,7 @@ holdfast.rng.seed_everything(SEED)
 weights = np.zeros(8)
 parts = {"weights": weights}
 BEFORE
-with holdfast.Run("runs/mine", parts) as run:
+with holdfast.Run("runs/mine", parts, variables="off") as run:
     for epoch in run.epochs(100):
         for batch in run.batches([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]):
             weights += np.random.normal(size=8) * batch
@@ -97,11 +97,11 @@ def test_the_script_s_own_checkpoints_are_neither_used_nor_touched(work, holdfas
 
 def test_what_it_saves_at_does_not_depend_on_the_script_s_policy(work, holdfast):
     command = script()
-    rare = "run = holdfast.Run('runs/mine', parts, checkpointing=holdfast.Checkpointing(save_on='phase_end', max_to_keep=1))"
+    rare = "run = holdfast.Run('runs/mine', parts, variables='off', checkpointing=holdfast.Checkpointing(save_on='phase_end', max_to_keep=1))"
     text = (
         Path("train.py")
         .read_text()
-        .replace('with holdfast.Run("runs/mine", parts) as run:', f"{rare}\nwith run:")
+        .replace('with holdfast.Run("runs/mine", parts, variables="off") as run:', f"{rare}\nwith run:")
     )
     Path("train.py").write_text(text)
     assert checked(holdfast, command, "--steps", 6, "--every", 2, code=0)["compared"] == 6
@@ -125,6 +125,24 @@ def test_a_variable_that_was_not_handed_over_is_named(before, body, name, kind, 
     first = report["findings"][0]
     assert (first["name"], first["kind"], first["is_seen"]) == (name, kind, True)
     assert named(report) == [name]
+
+
+def test_variables_that_the_run_saves_are_proved_to_come_back(work, holdfast):
+    command = script(
+        before="count = 0; hidden = np.zeros(8)",
+        body="count += 1; hidden = hidden + count; weights -= hidden",
+    )
+    Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
+    report = checked(holdfast, command, code=0)
+    assert (report["verdict"], report["resumed"], report["findings"]) == ("proved", "exact", [])
+
+
+def test_an_iterator_that_the_run_itself_names_is_named(work, holdfast):
+    command = script(before="factors = (i / 10 for i in itertools.count())", body="weights *= next(factors)")
+    Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
+    report = checked(holdfast, command, code=8)
+    assert report["resumed"] == "exact but for: factors"
+    assert [each["name"] for each in report["findings"]] == ["factors"]
 
 
 def test_what_is_lost_is_named_even_where_these_few_steps_did_not_need_it(work, holdfast):
@@ -195,7 +213,7 @@ def test_a_time_that_is_measured_is_no_cause(work, holdfast):
 
 def test_a_script_that_begins_again_does_not_resume(work, holdfast):
     command = script()
-    Path("train.py").write_text(Path("train.py").read_text().replace(", parts)", ", parts, resume=False)"))
+    Path("train.py").write_text(Path("train.py").read_text().replace(", parts,", ", parts, resume=False,"))
     report = checked(holdfast, command, code=8)
     assert report["outcome"] == "does not resume"
     assert "pass resume=True" in report["why"]
@@ -275,7 +293,7 @@ parts = {"model": model, "optimizer": optimizer}
 if "forgets" not in sys.argv:
     parts["scheduler"] = scheduler
 data_iter = iter(loader)
-with holdfast.Run("runs/mine", parts) as run:
+with holdfast.Run("runs/mine", parts, variables="off") as run:
     if "early" in sys.argv:
         for step in run.steps(30):
             train(*next(data_iter))

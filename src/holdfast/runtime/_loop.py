@@ -18,7 +18,8 @@ from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
-from ..records import IMPORTED, RESERVED, STANDALONE, Moment
+from ..records import IMPORTED, RESERVED, STANDALONE, VARIABLES, Moment
+from ..variables import Variables
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
@@ -60,6 +61,7 @@ class Loop:
         share_directory: run although another live run uses the directory.
         can_skip: whether `resume=Resume(strict=False)` works here, so that errors may name it.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
+        variables: the script's own, which are saved with the objects.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
@@ -82,19 +84,23 @@ class Loop:
         share_directory: bool = False,
         untrained: Sequence[str] = (),
         can_skip: bool = False,
+        variables: Variables | None = None,
     ) -> None:
+        self._variables = variables
+        self._reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
         self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
-        self.objects = state.named(objects, reserved=RESERVED)
+        self.objects = state.named(objects, reserved=self._reserved)
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead = position, ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
+        self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -150,6 +156,7 @@ class Loop:
             return None
         self._resumption, saved = found
         self._resumption.add(self._changed)
+        self._resumption.lack(self._unsaved)
         if resume.prove:
             prove(self._directory, self._resumption)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
@@ -174,7 +181,7 @@ class Loop:
         ]
         if lacking:
             raise PlanMismatchError(lacking, "run", _OTHER)
-        known = {*self.objects, *RESERVED}
+        known = {*self.objects, *self._reserved}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
@@ -194,6 +201,8 @@ class Loop:
         self._changed = [*differences, *skipped, *settled]
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
         self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
+        if self._variables is not None:
+            self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
         return saved, restored.kept
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -223,7 +232,8 @@ class Loop:
         assert self._resumption is not None
         if is_loaded:
             self._resumption.expect(self._saved_state, lambda: self.objects)
-        self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
+        came_back = [] if self._variables is None else self._variables.came_back
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -317,9 +327,11 @@ class Loop:
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
+        variables, facts = ({}, {}) if self._variables is None else self._variables.capture()
         return {
-            **state.named(self.objects, reserved=RESERVED),
-            "run": self._about_run(),
+            **state.named(self.objects, reserved=self._reserved),
+            **({VARIABLES: variables} if variables else {}),
+            "run": {**self._about_run(), **({"variables": facts} if facts else {})},
             "results": self.results.get_state(),
             "random": rng.capture_state(),
         }

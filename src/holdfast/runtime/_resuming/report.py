@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -43,8 +43,15 @@ class ResumeReport:
         return tuple(self._resumption.differences)
 
     @property
+    def unsaved(self) -> tuple[str, ...]:
+        """The script's variables that had moved and could not be saved: they start from their beginning, and may decide what comes next."""
+        return tuple(self._resumption.unsaved)
+
+    @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences; `"proved"` if `Resume(prove=True)` has shown it.
+        """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences.
+
+        `"proved"` where it would be `"exact"` and `Resume(prove=True)` has shown it.
 
         `"not compared yet"` between the restore and the start of training, where what comes next is compared.
         """
@@ -52,6 +59,8 @@ class ResumeReport:
             return f"not exact: {self.differences[0]}"
         if not self._resumption.is_announced:
             return "not compared yet"
+        if self.unsaved:
+            return f"exact but for: {', '.join(self.unsaved)}"
         return "proved" if self._resumption.is_proved else "exact"
 
 
@@ -71,6 +80,7 @@ class Resumption:
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
         self.is_announced = False
         self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
+        self.unsaved: list[str] = []
         self._told: list[object] = []
         self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self)
@@ -84,11 +94,12 @@ class Resumption:
         ahead: Callable[[], Ahead],
         found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
+        came_back: Sequence[str] = (),
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `found`: what else the training loop or its framework finds different. A rollback that is due then seeds the
-        random states anew, which no longer are what they were.
+        `found`: what else the training loop or its framework finds different. `came_back`: the script's variables that
+        were put back. A rollback that is due then seeds the random states anew, which no longer are what they were.
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
@@ -98,8 +109,14 @@ class Resumption:
         else:  # and the script may make its steps smaller
             self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
-        level = logging.WARNING if self.differences else logging.INFO
+        level = logging.INFO if self.report.rank >= Verdict.EXACT else logging.WARNING
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+        if came_back:
+            logger.info("put back the script's variables %s", ", ".join(came_back))
+
+    def lack(self, unsaved: Iterable[str]) -> None:
+        """These variables of the script are not in the checkpoint, and should be."""
+        self.unsaved = list(dict.fromkeys(unsaved))
 
     def _spoiled(self) -> list[str]:
         if self._expected is None:
