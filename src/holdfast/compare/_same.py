@@ -22,6 +22,9 @@ _OF_ONE_RUN = (
 )
 """Ids and times: they differ between any two runs."""
 
+_STREAMS = ("random", "run/position/**/streams", "run/position/**/before")
+"""Where the global random states are, as they are now and as they were when an epoch's data were begun."""
+
 
 def unlike(a: Place, b: Place) -> list[str]:
     """Paths at which two checkpoints, of a run and of its repetition, differ: arrays first, in the order of the state.
@@ -48,15 +51,12 @@ def unlike(a: Place, b: Place) -> list[str]:
 
 
 def _unused(opened: Bundle) -> set[str]:
-    """The paths of global random states that have not changed since the run began."""
+    """The paths of global random states that have not changed since the run began, and of copies of them at an epoch's start."""
     tree = opened.tree
     if not isinstance(tree, dict) or not isinstance(tree.get("run"), Mapping):
         return set()
     at_start, streams = tree["run"].get("streams_at_start"), tree.get("random")
     if not isinstance(at_start, Mapping) or not isinstance(streams, Mapping):
         return set()
-    return {
-        child("random", name)
-        for name, node in streams.items()
-        if state.digest(opened, node) == at_start.get(name)
-    }
+    unused = [name for name, node in streams.items() if state.digest(opened, node) == at_start.get(name)]
+    return {child(above, name) for name in unused for above in _STREAMS}

@@ -26,6 +26,7 @@ from ._hooks import Hooks
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
 from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
 from ._resuming.options import Resume
+from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.saved_state import SavedState
@@ -156,6 +157,8 @@ class Loop:
         self._resumption, saved = found
         self._resumption.add(self._changed)
         self._resumption.lack(self._unsaved)
+        if resume.prove:
+            prove(self._directory, self._resumption)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -248,7 +251,7 @@ class Loop:
         Afterwards the random states are others than they were (see `runtime._divergence`).
         """
         aim = self._directory.rollbacks.begin(why, self._directory.disk)
-        saved = self.resume(replace(self._asked, source=aim))
+        saved = self.resume(replace(self._asked, source=aim, prove=False))
         assert saved is not None
         return saved
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from ...records import CheckpointRecord
+from ...verdict import Verdict
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
@@ -32,6 +33,11 @@ class ResumeReport:
     _resumption: Resumption = field(repr=False, compare=False)
 
     @property
+    def rank(self) -> Verdict:
+        """The verdict as a word that can be compared: `rank >= Verdict.EXACT`."""
+        return Verdict.of(self.verdict)
+
+    @property
     def differences(self) -> tuple[str, ...]:
         """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
         return tuple(self._resumption.differences)
@@ -45,13 +51,17 @@ class ResumeReport:
     def verdict(self) -> str:
         """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences.
 
+        `"proved"` where it would be `"exact"` and `Resume(prove=True)` has shown it.
+
         `"not compared yet"` between the restore and the start of training, where what comes next is compared.
         """
         if self.differences:
             return f"not exact: {self.differences[0]}"
         if not self._resumption.is_announced:
             return "not compared yet"
-        return f"exact but for: {', '.join(self.unsaved)}" if self.unsaved else "exact"
+        if self.unsaved:
+            return f"exact but for: {', '.join(self.unsaved)}"
+        return "proved" if self._resumption.is_proved else "exact"
 
 
 @final
@@ -69,6 +79,7 @@ class Resumption:
         self.differences = list(dict.fromkeys(context))
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
         self.is_announced = False
+        self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
         self.unsaved: list[str] = []
         self._told: list[object] = []
         self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
@@ -98,7 +109,7 @@ class Resumption:
         else:  # and the script may make its steps smaller
             self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
-        level = logging.INFO if self.report.verdict == "exact" else logging.WARNING
+        level = logging.INFO if self.report.rank >= Verdict.EXACT else logging.WARNING
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
         if came_back:
             logger.info("put back the script's variables %s", ", ".join(came_back))
