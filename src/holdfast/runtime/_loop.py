@@ -18,7 +18,8 @@ from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
-from ..records import IMPORTED, RESERVED, STANDALONE, Moment
+from ..records import IMPORTED, RESERVED, STANDALONE, VARIABLES, Moment
+from ..variables import Variables
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
@@ -55,6 +56,7 @@ class Loop:
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
+        variables: the script's own, which are saved with the objects.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
@@ -77,19 +79,23 @@ class Loop:
         label: str = "train",
         share_directory: bool = False,
         untrained: Sequence[str] = (),
+        variables: Variables | None = None,
     ) -> None:
+        self._variables = variables
+        self._reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
         self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
-        self.objects = state.named(objects, reserved=RESERVED)
+        self.objects = state.named(objects, reserved=self._reserved)
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead = position, ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
+        self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -134,6 +140,7 @@ class Loop:
             return None
         self._resumption, saved = found
         self._resumption.add(self._changed)
+        self._resumption.lack(self._unsaved)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -176,6 +183,8 @@ class Loop:
         absent = {name for name in self.objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
         self._changed = [*differences, *skipped, *self._settled(saved["run"]["options"])]
+        if self._variables is not None:
+            self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
         return saved, restored.kept
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -195,7 +204,7 @@ class Loop:
         return [each for each in self.objects.values() if hasattr(each, "param_groups")]
 
     def _knows(self, name: str) -> bool:
-        return name in self.objects or name in RESERVED
+        return name in self.objects or name in self._reserved
 
     def finish_resume(self, find: Callable[[], Sequence[str]] = lambda: ()) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
@@ -205,7 +214,8 @@ class Loop:
         """
         rng.restore_state(dict(self._streams))
         assert self._resumption is not None
-        self._resumption.announce(self._ahead, find, self._directory.rollbacks)
+        came_back = [] if self._variables is None else self._variables.came_back
+        self._resumption.announce(self._ahead, find, self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -314,8 +324,10 @@ class Loop:
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
+        variables, facts = ({}, {}) if self._variables is None else self._variables.capture()
         return {
-            **state.named(self.objects, reserved=RESERVED),
+            **state.named(self.objects, reserved=self._reserved),
+            **({VARIABLES: variables} if variables else {}),
             "run": {
                 "id": self.run,
                 "label": self.label,
@@ -323,6 +335,7 @@ class Loop:
                 "counters": self.policy.get_counters(),
                 "streams_at_start": self._streams_at_start,
                 "options": self._options,
+                **({"variables": facts} if facts else {}),
             },
             "results": self.results.get_state(),
             "random": rng.capture_state(),

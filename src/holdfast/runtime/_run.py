@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
 from ..policy import Checkpointing
 from ..records import Moment
+from ..variables import Mode, Variables
 from ._costs import Accounting
 from ._loop import Loop
 from ._resuming.expected import Ahead
@@ -57,6 +58,8 @@ class Run:
         label: the name of what is trained, for names such as `train_epoch3`.
         allow_reread: whether data without a position may be read again from an epoch's start, to skip.
         share_directory: run although another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the run after each rollback (`on_divergence="rollback"`), once the objects are as they
             were in the checkpoint: the place to make a step smaller.
 
@@ -83,9 +86,16 @@ class Run:
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        variables: Mode = "save",
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
         asked = Resume.of(resume)
+        self._variables = Variables(
+            variables,
+            lambda: self._loop.objects,
+            self._own_parts,
+            lambda found: self._loop.add_differences(found),
+        )
         self._loop = Loop(
             directory,
             checkpointing,
@@ -94,6 +104,7 @@ class Run:
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
+            variables=self._variables,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._allow_reread = allow_reread
@@ -119,6 +130,7 @@ class Run:
     # --- the loop ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Run:
+        self._stack.callback(self._variables.close)
         self._stack.enter_context(self._loop.holding())
         if self._updates is not None:
             self._stack.callback(self._updates.close)
@@ -150,6 +162,14 @@ class Run:
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
+        return self._variables.turns(
+            self._epochs(n_epochs),
+            is_behind=lambda: self._is_behind,
+            position=lambda: self.epoch,
+            total=n_epochs,
+        )
+
+    def _epochs(self, n_epochs: int) -> Generator[int, None, None]:
         _check_count("n_epochs", n_epochs)
         while self._has_more(lambda: self.epoch < n_epochs or self._within is not None):
             if self._within is None:
@@ -164,7 +184,7 @@ class Run:
             if not self.diverged:
                 self._finish_resume()
                 self._finish_epoch()
-        self._finish_resume()
+        self._finish_resume(is_at_place=False)
 
     def _has_more(self, has_more: Callable[[], bool]) -> bool:
         """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
@@ -194,6 +214,16 @@ class Run:
         Raises:
             UsageError: not inside `epochs`, a second time in one epoch, or the data cannot resume here.
         """
+        return self._variables.turns(
+            self._batches(data, batch_size, seed),
+            is_inner=True,
+            is_behind=lambda: self._is_behind,
+            position=lambda: self.batch,
+        )
+
+    def _batches(
+        self, data: Iterable[Item], batch_size: int | None, seed: int
+    ) -> Generator[Item, None, None]:
         if self._within in (None, "step") or (self._within != "epoch" and not self._is_behind):
             raise UsageError(
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
@@ -233,6 +263,14 @@ class Run:
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
+        return self._variables.turns(
+            self._each_step(n_steps),
+            is_behind=lambda: self._is_behind,
+            position=lambda: self._steps,
+            total=n_steps,
+        )
+
+    def _each_step(self, n_steps: int) -> Generator[int, None, None]:
         _check_count("n_steps", n_steps)
         while self._has_more(lambda: self._steps < n_steps):
             self._finish_resume()
@@ -245,7 +283,17 @@ class Run:
             yield self._steps
             self._finish_batch(self._steps)
         self._within = None
-        self._finish_resume()
+        self._finish_resume(is_at_place=False)
+
+    def ignore(self, *patterns: str) -> None:
+        """Leave these variables of the script alone: `run.ignore("t0", "timing_*", "self.timer")`.
+
+        They are neither saved nor named. A pattern means a variable, an attribute, and all that is below it.
+
+        Raises:
+            UsageError: a pattern is no text.
+        """
+        self._variables.ignore(patterns)
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Keep numbers (Python's, or arrays of one element) as columns of `results`; with a checkpoint go the latest.
@@ -400,11 +448,19 @@ class Run:
         self._saved_data, self._is_behind = saved["data"], True
         self._saved_next = saved["exactness"], saved["next_batch"], saved.get("about_data")
 
-    def _finish_resume(self, source: BatchSource | None = None) -> None:
-        """The loop is where the checkpoint was: from here on everything is as it would have been. `source`: of the data, if known."""
+    def _finish_resume(self, source: BatchSource | None = None, *, is_at_place: bool = True) -> None:
+        """The loop is where the checkpoint was: from here on everything is as it would have been. `source`: of the data, if known.
+
+        `is_at_place`: it is this loop; not one that was over by then.
+        """
         if self._is_behind:
             self._is_behind = False
+            self._variables.put_back(is_last=is_at_place)
             self._loop.finish_resume(lambda: self._differences(source))
+
+    def _own_parts(self) -> list[Any]:
+        """What of the run the script's variables may hold."""
+        return [self, self._loop, self.results, *([] if self._data is None else [self._data[0]])]
 
     def _source_of(self, data: Any, batch_size: int | None, seed: int) -> BatchSource:
         """The source of these data; the one of the epoch before, if they are the same object."""
@@ -418,6 +474,7 @@ class Run:
     def _differences(self, source: BatchSource | None) -> list[str]:
         exactness, next_batch, about = self._saved_next
         found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        found += self._variables.differences
         if source is None:
             return found
         found += source.differences

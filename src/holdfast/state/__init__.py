@@ -9,6 +9,7 @@ from ._exclude import all_thinned as all_thinned
 from ._exclude import without_optimizers as without_optimizers
 from ._fit import Fit as Fit
 from ._fit import Make as Make
+from ._fit import unmakeable as unmakeable
 from ._kinds import is_same_kind as is_same_kind
 from ._lazy import LazySnapshot as LazySnapshot
 from ._lazy import capture_lazily as capture_lazily
@@ -53,5 +54,6 @@ __all__ = [
     "rebuild",
     "register_adapter",
     "restore",
+    "unmakeable",
     "without_optimizers",
 ]

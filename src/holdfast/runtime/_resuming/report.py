@@ -24,6 +24,7 @@ class _Findings:
     differences: list[str] = field(default_factory=list)
     num_compared: int = 0  # of them, the first: what comes out differently, before what only may be why
     is_announced: bool = False
+    unsaved: list[str] = field(default_factory=list)
 
 
 @final
@@ -47,10 +48,17 @@ class ResumeReport:
         return tuple(self._findings.differences)
 
     @property
+    def unsaved(self) -> tuple[str, ...]:
+        """The script's variables that had moved and could not be saved: they begin anew, and may decide what comes next."""
+        return tuple(self._findings.unsaved)
+
+    @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences."""
-        found = self._findings.differences
-        return f"not exact: {found[0]}" if found else "exact"
+        """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences."""
+        found, unsaved = self._findings.differences, self._findings.unsaved
+        if found:
+            return f"not exact: {found[0]}"
+        return f"exact but for: {', '.join(unsaved)}" if unsaved else "exact"
 
 
 @final
@@ -74,10 +82,12 @@ class Resumption:
         ahead: Callable[[], Ahead],
         find: Callable[[], Sequence[str]] = _nothing,
         rollbacks: Rollbacks | None = None,
+        came_back: Sequence[str] = (),
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `find`: what else the training loop or its framework finds different. A rollback that is due then seeds the
+        `find`: what else the training loop or its framework finds different. `came_back`: the script's variables that
+        were put back. A rollback that is due then seeds the
         random states anew, which no longer are what they were.
         """
         record = self.report.record
@@ -86,8 +96,13 @@ class Resumption:
             found.append(rollbacks.sentence)
         self.add(found)
         self._findings.is_announced = True
-        level = logging.WARNING if self._findings.differences else logging.INFO
-        logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+        level = logging.INFO if self.report.verdict == "exact" else logging.WARNING
+        variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
+        logger.log(level, "resumed from %s: %s%s", self.report.path, self.report.verdict, variables)
+
+    def lack(self, unsaved: Iterable[str]) -> None:
+        """These variables of the script are not in the checkpoint, and should be."""
+        self._findings.unsaved[:] = dict.fromkeys(unsaved)
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
