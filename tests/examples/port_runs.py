@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ class Outcome:
     Attributes:
         as_plain: whether the uninterrupted port reported what the plain script did.
         differs: what of its report is another one than uninterrupted; empty if it ended in the same bits.
+        differs_again: the same once the finished command was run again.
         verdicts: that of each resume.
         resumed_from: the checkpoint that each resumed from.
         said: what the last life wrote to its standard error.
@@ -58,6 +59,7 @@ class Outcome:
     name: str
     as_plain: bool
     differs: tuple[str, ...]
+    differs_again: tuple[str, ...]
     verdicts: tuple[str, ...]
     resumed_from: tuple[str, ...]
     said: str
@@ -100,15 +102,20 @@ def outcome(name: str, directory: Path, *, folder: str = "first") -> Outcome:
             record.details["resume"]["verdict"]
             for record in _newest(directory / "killed")[: len(resumed_from)]
         ]
-    assert killed is not None
+    again, _ = run(port, directory / "killed", save_every=every)
     return Outcome(
         name,
         as_plain=plain == uninterrupted,
-        differs=tuple(key for key in uninterrupted if killed.get(key) != uninterrupted[key]),
+        differs=_differences(killed, uninterrupted),
+        differs_again=_differences(again, uninterrupted),
         verdicts=tuple(verdicts),
         resumed_from=tuple(resumed_from),
         said=said,
     )
+
+
+def _differences(found: Report | None, expected: Report) -> tuple[str, ...]:
+    return tuple(key for key in expected if found is None or found.get(key) != expected[key])
 
 
 def _newest(directory: Path) -> list[CheckpointRecord]:
@@ -117,19 +124,25 @@ def _newest(directory: Path) -> list[CheckpointRecord]:
     return [listed.record for listed in there[-1:] if listed.record is not None]
 
 
+def lines(ended: Outcome) -> Iterator[str]:
+    """What became of a port, as a part of a table."""
+    yield f"{ended.name}: " + (f"differs: {', '.join(ended.differs)}" if ended.differs else "same bits")
+    if ended.differs_again != ended.differs:
+        yield f"    run again: {', '.join(ended.differs_again) or 'same bits'}"
+    if not ended.as_plain:
+        yield "    uninterrupted, it does not report what the plain script does"
+    yield f"    resumed from {', '.join(ended.resumed_from)}"
+    yield from (f"    {verdict}" for verdict in dict.fromkeys(ended.verdicts))
+    yield from (f"    | {line}" for line in ended.said.splitlines() if "not saved: " in line)
+
+
 def main(names: Sequence[str]) -> None:
-    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = [Path(directory, name) for name in names]
         for folder in folders:
             folder.mkdir()
-        for each in pool.map(outcome, names, folders):
-            print(
-                f"{each.name:20} {'same bits' if not each.differs else 'differs: ' + ', '.join(each.differs)}"
-            )
-            print(
-                f"{'':20} as plain: {each.as_plain}; resumed from {each.resumed_from}; {set(each.verdicts)}"
-            )
-            print("\n".join(f"{'':20} | {line}" for line in each.said.splitlines()[-6:]), flush=True)
+        for ended in pool.map(outcome, names, folders):
+            print("\n".join(lines(ended)), flush=True)
 
 
 if __name__ == "__main__":
