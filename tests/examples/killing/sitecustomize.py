@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 from holdfast import Checkpointing, Every
 
-_num_saves = 0
 
+def _killing_after(number: int) -> Callable[[object], None]:
+    num_saves = 0  # not a global, which would be named as a variable of the script that changes
 
-def _count(record: object) -> None:
-    global _num_saves
-    _num_saves += 1
-    if _num_saves == int(os.environ.get("KILL_AFTER", "0")):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def count(record: object) -> None:
+        nonlocal num_saves
+        num_saves += 1
+        if num_saves == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return count
 
 
 def _every_few_steps() -> Checkpointing:
     every = Every("batch_end", int(os.environ["SAVE_EVERY"]))
-    return Checkpointing(when=every | Every("epoch_end"), on_saved=_count)
+    return Checkpointing(
+        when=every | Every("epoch_end"), on_saved=_killing_after(int(os.environ["KILL_AFTER"]))
+    )
 
 
 if "SAVE_EVERY" in os.environ:
