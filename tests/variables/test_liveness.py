@@ -68,7 +68,11 @@ def live_in(body: str) -> frozenset[str] | None:
         ("x, y = 1, 2\n        total = x + y", set(), {"x", "y", "total"}),
         ("if turn and (x := 1): pass\n        y = x", {"x"}, set()),
         ("while total < 0: x = 1\n        y = x", {"x", "total"}, {"y"}),
-        ("match turn:\n            case 0: x = 1\n            case y: pass\n        total = x", {"x"}, {"total"}),
+        (
+            "match turn:\n            case 0: x = 1\n            case y: pass\n        total = x",
+            {"x"},
+            {"total"},
+        ),
         ("def inner(): return x\n        y = inner()", {"x"}, {"y"}),
         ("y = locals()", None, None),
         ("x = 0\n        del x", set(), {"x"}),

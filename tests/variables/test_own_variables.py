@@ -355,3 +355,45 @@ def test_a_checkpoint_without_variables_is_resumed_as_before(tmp_path: Path):
     assert (total, weights) == (4, [15.0])
     assert resumed is not None
     assert resumed.verdict == "exact"
+
+
+def test_what_is_changed_after_a_rollback_is_not_undone(tmp_path: Path):
+    rate, steps = 1.0, 0
+
+    def halve(run: Run) -> None:
+        nonlocal rate
+        rate /= 2
+
+    policy = every_batch(on_divergence="rollback")
+    with begin(tmp_path, checkpointing=policy, on_rollback=halve) as run:
+        for step in run.steps(6):
+            steps += 1
+            rate *= 0.9
+            run.log(loss=float("nan") if step == 4 and run.rollbacks == 0 else 1.0)
+    assert steps == 6
+    assert rate == pytest.approx(0.9**6 / 2)
+
+
+def test_an_attribute_that_is_made_only_in_the_loop(tmp_path: Path):
+    class Lazy:
+        def add(self, value: int) -> None:
+            self.total = getattr(self, "total", 0) + value
+
+    def train(directory: Path, stop: int | None) -> Any:
+        lazy = Lazy()
+        with begin(directory) as run:
+            for step in run.steps(6):
+                lazy.add(step)
+                stop_after(stop, step)
+        return lazy.total  # type: ignore[attr-defined]
+
+    expected, found = both_ways(train, tmp_path, 3)
+    assert found == expected == 15
+
+
+def test_the_mapping_that_was_handed_over_is_no_variable(tmp_path: Path):
+    state = {"weights": [0.0]}
+    with begin(tmp_path, state) as run:
+        for step in run.steps(3):
+            state["weights"] = [state["weights"][0] + step]
+    assert "variables" not in holdfast.load(tmp_path / "train_epoch0_batch2")

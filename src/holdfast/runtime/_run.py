@@ -200,7 +200,8 @@ class Run:
             self._data = None
             self._set_position(saved)
             if self._on_rollback is not None:
-                self._on_rollback(self)
+                with self._variables.changes_win():
+                    self._on_rollback(self)
 
     def batches(
         self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0

@@ -17,6 +17,7 @@ class Handed:
     """Objects of a run, as they are now, and others that it has to do with (`others`), such as its data."""
 
     def __init__(self, objects: Mapping[str, Any], others: Iterable[Any]) -> None:
+        self._mapping = objects
         self._objects = list(objects.values())
         self._others = list(others)
 
@@ -28,14 +29,9 @@ class Handed:
         """Whether any array in `value`, which is data, lies in memory of an object that was handed over."""
         return any((at := _address(array)) is not None and at in self._addresses for array in _arrays(value))
 
-    @property
-    def modules(self) -> list[tuple[str, Any]]:
-        """The torch modules among the objects, by a name: what they hold besides parameters counts as variables."""
-        return [("", each) for each in self._objects if is_module(each)]
-
     @cached_property
     def _ids(self) -> set[int]:
-        found = {id(self), id(self._objects), *map(id, self._others)}
+        found = {id(self), id(self._mapping), *map(id, self._others)}
         for each in self._objects:
             found |= set(map(id, _parts(each)))
         return found

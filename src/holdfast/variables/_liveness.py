@@ -91,7 +91,7 @@ def _live_in(body: Sequence[ast.stmt], place: _Place) -> Names:
         statement = block[index]
         live = _before(block[index + 1 :], live)  # after the statement
         match statement:
-            case ast.For() | ast.AsyncFor():  # what it goes over is not asked for again
+            case ast.For() | ast.AsyncFor():  # what it goes over is evaluated once
                 live = live | _reads([statement.target, statement.body, statement.orelse])
             case ast.While():
                 live = live | _reads(statement)

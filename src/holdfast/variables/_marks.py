@@ -99,8 +99,8 @@ class Marks:
         if looks > _FREE_LOOKS and self._spent_s > _SHARE * (now_s - self._began_s):
             self.sampled.add(name)
             return self._sample(array)
-        whole = xxh3_128_digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-        mark = whole, *self._sample(array)
+        full = xxh3_128_digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        mark = full, *self._sample(array)
         self._spent_s += time.perf_counter() - now_s
         return _Full(mark)
 

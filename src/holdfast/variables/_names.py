@@ -13,6 +13,9 @@ from typing import Any, Final
 from ._kinds import is_data, is_iterator
 
 _YEAR_S: Final = 365 * 86400.0
+OF_ANOTHER_MODULE: Final = (
+    "it is a global of another module. Let an object of the script hold it, or hand it over"
+)
 _CLOCK = re.compile(r"time|^t\d*$|^tic|^toc|clock|^start|started|_t$|_ts$|stamp|^begin|now")
 
 
@@ -46,7 +49,7 @@ def sentence(key: str, value: Any, why: str = "") -> str:
         return f"{key} ({shown}) has changed and cannot be saved: {why}"
     if isinstance(value, GeneratorType) or is_iterator(value):
         return (
-            f"{key} ({shown}) is an iterator, and its place cannot be saved: a resume begins it anew. "
+            f"{key} ({shown}) is an iterator, and its place cannot be saved: a resume starts it from its beginning. "
             f"Let run.batches() go over the data, or make it a class that has state_dict and load_state_dict"
         )
     if is_data(value):

@@ -29,8 +29,8 @@ def put_back(saved: Saved, scopes: list[Scope], handed: Handed) -> tuple[dict[st
         found = {slot.key: slot for slot in walk.slots(scope, there)}
         for key in keys:
             slot = found.get(key)
-            if slot is None and "." not in key:
-                slot = Slot(key, "data", None, lambda new, scope=scope, key=key: scope.put(key, new))
+            if slot is None:
+                slot = _new_slot(key, scope, walk)
             if slot is None:
                 failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
             else:
@@ -48,6 +48,15 @@ def put_back(saved: Saved, scopes: list[Scope], handed: Handed) -> tuple[dict[st
             slots[path].put(done[first])
             done[path] = done[first]
     return done, failed
+
+
+def _new_slot(key: str, scope: Scope, walk: Walk) -> Slot | None:
+    """For a variable, or an attribute, that is not there yet."""
+    above, _, name = key.rpartition(".")
+    if not above:
+        return Slot(key, "data", None, lambda new: scope.put(name, new))
+    holder = walk.holders.get(above)
+    return None if holder is None else Slot(key, "data", None, lambda new: setattr(holder, name, new), holder)
 
 
 def _keys_in(same: Mapping[str, str], scope: Scope) -> list[str]:

@@ -70,6 +70,7 @@ class Saved:
             if isinstance(scope, str) and isinstance(nodes, dict)
         }
         self.facts = Facts.of(facts)
+        self.forgotten: set[str] = set()
         elsewhere = _aliased(self.nodes)
         targets = [leaf for leaf in leaves(tree) if leaf.path in elsewhere] if elsewhere else []
         self.source = Kept(source, {VARIABLES: self.nodes, "aliased": targets})
@@ -78,6 +79,13 @@ class Saved:
     def paths(self) -> set[str]:
         """`scope/key` of all that there is."""
         return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {*self.facts.same}
+
+    def forget(self, path: str) -> None:
+        """What is at this `scope/key` is not to be put back."""
+        scope, _, key = path.partition("/")
+        self.forgotten.add(path)
+        self.facts.same.pop(path, None)
+        self.nodes.get(scope, {}).pop(key, None)
 
 
 def _aliased(node: Node) -> set[str]:

@@ -17,7 +17,7 @@ class Turns(Generic[Item]):
     """The items of `inner`.
 
     Args:
-        begin: called before the first item is asked for.
+        begin: called before the first item is taken.
         entered: called once there is one; answers how many items the loop has had before it was interrupted.
         ended: called when there are no more.
     """
@@ -74,7 +74,7 @@ class Turns(Generic[Item]):
 def has_enumerate_further_out() -> bool:
     """Whether an `enumerate` goes over a generator that is running here: such as tqdm's, around a run's iterator.
 
-    Its index cannot be moved on, since a generator that is running cannot be asked for more.
+    Its index cannot be moved on, since a generator that is running cannot give more.
     """
     running = set()
     frame = sys._getframe(1)

@@ -57,6 +57,7 @@ class Walk:
         self._handed = handed
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
         self._seen: set[int] = set()
+        self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
         self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own
 
     def slots(self, scope: Scope, names: Mapping[str, Any]) -> Iterator[Slot]:
@@ -97,6 +98,7 @@ class Walk:
             yield Slot(key, "opaque", value, put, owner, _looks(value))
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
+        self.holders[key] = value
         for name, each in found.items():
             yield from self._below(
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1

@@ -7,7 +7,8 @@ loop began are saved with each checkpoint, and put back before the first resumed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, final
 
 from ..errors import UsageError
@@ -19,7 +20,8 @@ from ._frames import Scope, scopes
 from ._handed import Handed
 from ._liveness import live_names
 from ._marks import Marks
-from ._names import is_left_to_script
+from ._names import OF_ANOTHER_MODULE, is_left_to_script, is_time_stamp, sentence
+from ._other_modules import OtherModules
 from ._put_back import put_back
 from ._saved import Facts, Saved
 from ._turns import Turns, has_enumerate_further_out
@@ -28,7 +30,7 @@ from ._walk import Walk
 logger = logging.getLogger("holdfast")
 
 _COUNTS_ANEW = (
-    "an enumerate around something that goes over the run's iterator begins anew: put it directly around the iterator, "
+    "an enumerate around something that goes over the run's iterator starts at its first index: put it directly around the iterator, "
     "as in tqdm(enumerate(run.batches(loader)))"
 )
 
@@ -66,6 +68,7 @@ class Variables:
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
         self._baseline = Baseline(self._marks)
+        self._other_modules = OtherModules(self._marks)
         self._saved: Saved | None = None  # to be put back
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
@@ -125,9 +128,12 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at"):
-            walk = Walk(self._handed())
-            for scope, variables in self._baseline.begin(scopes(), is_inner=is_inner):
+            here, handed = scopes(), self._handed()
+            walk = Walk(handed)
+            for scope, variables in self._baseline.begin(here, is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
+            if not is_inner:
+                self._other_modules.begin(here, handed)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -137,13 +143,17 @@ class Variables:
             return {}, {}
         with _guard.guarded("saved"):
             taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
-            walk = Walk(self._handed())
-            for scope in scopes():
+            here, handed = scopes(), self._handed()
+            walk = Walk(handed)
+            for scope in here:
                 if scope in self._baseline:
                     slots = walk.slots(scope, self._readable(scope))
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
+            for name, value in self._other_modules.changed(handed).items():
+                if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
+                    taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
             self._tell(taking.facts)
             return taking.values, taking.facts.as_data()
         return {}, {}
@@ -155,10 +165,10 @@ class Variables:
         return {name: value for name, value in scope.variables().items() if name in names}
 
     def _tell(self, facts: Facts) -> None:
-        for key, sentence in facts.unsaved.items():
+        for key, said in facts.unsaved.items():
             if key not in self._told:
                 self._told.add(key)
-                logger.warning("not saved: %s", sentence)
+                logger.warning("not saved: %s", said)
         for name in self._marks.sampled - self._told:
             self._told.add(name)
             logger.info(
@@ -191,7 +201,7 @@ class Variables:
             here = scopes()
             done, failed = put_back(saved, here, self._handed())
             if self._is_rollback:
-                failed |= self._take_back(here, {*done, *failed})
+                failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
         if is_last:
@@ -199,6 +209,26 @@ class Variables:
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
             self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
+
+    @contextmanager
+    def changes_win(self) -> Iterator[None]:
+        """What is done inside, after a rollback, is not undone by what is put back once the loop continues."""
+        self.put_back(is_last=False)
+        saved = self._saved
+        if saved is None:
+            yield
+            return
+        before = dict(self._marks_now())
+        yield
+        for path, mark in self._marks_now():
+            if before.get(path) != mark:
+                saved.forget(path)
+
+    def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
+        walk = Walk(self._handed(), is_for_saved=True)
+        for scope in scopes():
+            for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
+                yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
         """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""

@@ -49,7 +49,7 @@ class ResumeReport:
 
     @property
     def unsaved(self) -> tuple[str, ...]:
-        """The script's variables that had moved and could not be saved: they begin anew, and may decide what comes next."""
+        """The script's variables that had moved and could not be saved: they start from their beginning, and may decide what comes next."""
         return tuple(self._findings.unsaved)
 
     @property
@@ -97,8 +97,9 @@ class Resumption:
         self.add(found)
         self._findings.is_announced = True
         level = logging.INFO if self.report.verdict == "exact" else logging.WARNING
-        variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
-        logger.log(level, "resumed from %s: %s%s", self.report.path, self.report.verdict, variables)
+        logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+        if came_back:
+            logger.info("put back the script's variables %s", ", ".join(came_back))
 
     def lack(self, unsaved: Iterable[str]) -> None:
         """These variables of the script are not in the checkpoint, and should be."""
