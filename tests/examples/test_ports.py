@@ -18,7 +18,6 @@ CANNOT_BE_SAVED = {"diffusion": "self.dl", "mingpt": "data_iter"}
 EXACT = [name for name in NAMES if name not in CANNOT_BE_SAVED]
 NOT_YET = {
     "mnist": "a list in an argparse.Namespace is neither saved nor named",
-    "mingpt": "an attribute that the loop itself makes, self.loss, hides data_iter, and is no reason to be inexact",
 }
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
