@@ -237,6 +237,7 @@ class Experiment:
     def _execute(
         self, execution: Execution, entry: HistoryEntry | None, run: Callable[[], None]
     ) -> RunResults:
+        execution.check_savable()
         self._execution, self.results = execution, execution.results
         entry = entry or HistoryEntry(execution.run, "experiment")
         if entry not in self.history:

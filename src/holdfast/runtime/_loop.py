@@ -116,11 +116,14 @@ class Loop:
 
         Raises:
             UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
+            UnsupportedStateError: an object, or something in it, cannot be saved; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
         check_override(resume.overridden, self._options)
+        if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
+            state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
         self._asked = resume
         if resume.origin is None:
             return None
