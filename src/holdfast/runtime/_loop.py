@@ -265,6 +265,10 @@ class Loop:
             losses=losses,
         )
 
+    def stop(self, why: str) -> None:
+        """The loop ends before its time: save that at the next end, or a resume would train what `why` has ended."""
+        self._session.demand(why)
+
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""

@@ -76,6 +76,7 @@ class Session:
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was requested, and is not skipped
+        self._demanded: str | None = None  # why to save at the next end, though the policy may not say so
         self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
         self._retention = None if directory is None else Retention(directory, policy)
 
@@ -86,9 +87,19 @@ class Session:
         """
         tell(moment.step, time.time())
         self._pace.at(moment.step)
-        asked, planned = self._asked(moment), self._planned(moment)
-        self._insists = asked is not None
-        return planned if asked is None else asked
+        asked, planned, demanded = self._asked(moment), self._planned(moment), self._take_demand(moment)
+        self._insists = asked is not None or demanded is not None
+        return asked or planned or demanded
+
+    def demand(self, reason: str) -> None:
+        """Save at the next end of a batch, epoch or phase, whatever the policy says."""
+        self._demanded = reason
+
+    def _take_demand(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        demanded, self._demanded = self._demanded, None
+        return demanded
 
     def _asked(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:

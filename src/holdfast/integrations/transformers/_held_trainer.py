@@ -213,6 +213,8 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if not self._ended:
             self._ended = True
+            if self._loop is not None and state.global_step < state.max_steps:
+                self._loop.stop("the training was stopped")
             self._announce("phase_end")
 
     def _maybe_log_save_evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
@@ -330,8 +332,14 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
-        stopped = self._behind is not None and self._behind["stopped"]
+        stopped = self._behind is not None and self._behind["stopped"] and not self._is_extended
         return (sys.maxsize, 0) if stopped else (epochs, steps)
+
+    @property
+    def _is_extended(self) -> bool:
+        """Whether the training was over, all its updates done, and is to have more now."""
+        then = self._saved_state
+        return then.max_steps <= then.global_step < self._trainer.state.max_steps
 
     def _own_part(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of what was saved, what this process had for itself."""
@@ -347,6 +355,8 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
         self._ended, self._latest = saved["ended"], dict(saved["latest"])
         own = self._own_part(saved)
         trainers.set_course(self._trainer, own["course"])
+        if self._is_extended:
+            self._ended = self._trainer.control.should_training_stop = False
         if self._loop is None:
             rng.restore_state(own["random"])
             return
@@ -356,4 +366,8 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
         source = self._known_loader.source
         has_next = not saved["loader"]["source"]["finished"]
         is_another = has_next and saved["next_batch"] != source.fingerprint()
-        return differences(saved, [source], is_another_batch=is_another)
+        found = differences(saved, [source], is_another_batch=is_another)
+        then, now = self._saved_state.max_steps, self._trainer.state.max_steps
+        if then != now and self._trainer.args.lr_scheduler_type != "constant":
+            found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")
+        return found
