@@ -52,6 +52,7 @@ if _TYPE_CHECKING:
     from .runtime import plan as plan
     from .runtime import prune as prune
     from .runtime import save as save
+    from .state import attributes as attributes
     from .state import capture as capture
     from .state import register_adapter as register_adapter
     from .state import restore as restore
@@ -70,7 +71,7 @@ _HOMES = {
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
     "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
-    "state": ("capture", "register_adapter", "restore"),
+    "state": ("attributes", "capture", "register_adapter", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -32,7 +32,10 @@ from ._preview import kept_as_it_is
 from ._progress import Progress
 from ._results import HistoryEntry, PhaseResult, RunResults
 
-_CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so the graph must fit"}
+_CANNOT = {
+    "strict": "a phase cannot resume with a part of its model graph, so the graph must fit",
+    "on_structure": "the structure of a graph is that of its plan; freeze and unfreeze nodes by phases",
+}
 
 
 class Experiment:

@@ -156,6 +156,7 @@ class Loop:
         ]
         if lacking:
             raise PlanMismatchError(lacking)
+        self._bring_to_structure(opened)
         known = {*self.objects, *RESERVED}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
@@ -177,6 +178,25 @@ class Loop:
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
         self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
         return saved, restored.kept
+
+    def _bring_to_structure(self, opened: bundle.Bundle) -> None:
+        """Let the script change the objects into what this checkpoint fits.
+
+        Raises:
+            UsageError: it gives back what is no mapping of objects by the names of the run.
+            DamagedError: a byte is wrong; the script was not asked.
+        """
+        if (act := self._asked.on_structure) is None:
+            return
+        for problem in opened.problems():
+            raise problem
+        replaced = act(opened.record)
+        if replaced is not None:
+            if not isinstance(replaced, Mapping) or not replaced.keys() <= self.objects.keys():
+                known = ", ".join(map(repr, self.objects))
+                raise UsageError(f"on_structure returned {replaced!r}: it may return objects by name, of {known}.")
+            self.objects.update(replaced)
+        self._options = options_of(self._optimizers)
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
         """Options for which the script's values won, a sentence each."""
@@ -311,6 +331,7 @@ class Loop:
         }
 
     def _about_run(self) -> dict[str, Any]:
+        self._note_groups()
         return {
             "id": self.run,
             "label": self.label,
@@ -319,6 +340,22 @@ class Loop:
             "streams_at_start": self._streams_at_start,
             "options": self._options,
         }
+
+    def replace(self, name: str, value: Any) -> None:
+        """Put `value` in the place of the object of this name; what a new optimizer says of its options holds from now on."""
+        self._note_groups()
+        before = [*self.objects.values()][: [*self.objects].index(name)]
+        start = sum(len(each.param_groups) for each in before if hasattr(each, "param_groups"))
+        end = start + len(getattr(self.objects[name], "param_groups", ()))
+        self.objects[name] = value
+        if hasattr(value, "param_groups"):
+            self._options = [*self._options[:start], *options_of([value]), *self._options[end:]]
+
+    def _note_groups(self) -> None:
+        """Groups may have been added to the last optimizer."""
+        now = options_of(self._optimizers)
+        if len(now) != len(self._options):
+            self._options = [*self._options[: len(now)], *now[len(self._options) :]]
 
     # --- the end ----------------------------------------------------------------------------------
 

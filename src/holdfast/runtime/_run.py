@@ -343,7 +343,9 @@ class Run:
         """Put a new value in the place of an object that is not changed in place."""
         if name not in self._loop.objects:
             raise UsageError(f"there is no object {name!r}: pass it to Run, so that a resume can restore it")
-        self._loop.objects[name] = value
+        self._loop.replace(name, value)
+        if self._updates is not None and hasattr(value, "param_groups"):
+            self._updates.follow(self._loop.objects)
 
     @property
     def step(self) -> int:
@@ -446,6 +448,7 @@ class Run:
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
         if self._updates is not None:
+            self._updates.follow(self._loop.objects)
             self._updates.resume(saved["updates"], saved["gradients"])
         self._data.set_state(saved)
         self._is_behind = True

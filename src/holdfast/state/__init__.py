@@ -1,6 +1,7 @@
 """Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
 from ._adapter import Adapter, register_adapter
+from ._attributes import Attributes, attributes
 from ._buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
@@ -17,6 +18,7 @@ from ._walk import Walk
 
 __all__ = [
     "Adapter",
+    "Attributes",
     "Buffers",
     "Fit",
     "Gate",
@@ -29,6 +31,7 @@ __all__ = [
     "Walk",
     "all_left_out",
     "all_thinned",
+    "attributes",
     "capture",
     "capture_lazily",
     "digest",

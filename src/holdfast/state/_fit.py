@@ -16,7 +16,7 @@ from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called
 from ._names import Later, Names
 from ._rebuild import Rebuilder
-from ._registry import adapter_named, adapter_of, introduce
+from ._registry import Claimant, adapter_named, adapter_of, introduce
 from ._tree import contents
 from ._walk import type_name
 
@@ -43,6 +43,7 @@ class Fit:
         self.problems: list[str] = []
         self.kept: list[str] = []
         self._keep, self._is_meant = keep, is_meant
+        self._others: Claimant | None = None
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
@@ -61,7 +62,7 @@ class Fit:
         """Plan to put `node` into `live`, which is at `path`."""
         if is_left_out(node):
             return self.left_out(live, path)
-        adapter = adapter_of(type(live))
+        adapter = adapter_of(type(live)) or self._others
         if adapter is None:
             return self.misfit(
                 live, path, f"the live object is a {type_name(type(live))}, for which there is no adapter"
@@ -203,6 +204,15 @@ class Fit:
             yield
         finally:
             self.typed, self.exact = before
+
+    @contextmanager
+    def taking_others_by(self, adapter: Claimant) -> Iterator[None]:
+        """While planning here, live objects that no adapter knows are left to this one."""
+        before, self._others = self._others, adapter
+        try:
+            yield
+        finally:
+            self._others = before
 
     # Acting
 

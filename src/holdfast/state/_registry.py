@@ -23,7 +23,7 @@ from . import adapters
 from ._names import Names
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
-_FIRST = ("parts",)
+_FIRST = ("parts", "attributes")
 _LAST = ("numpy", "random", "collections", "values", "python", "protocols", "dataclass")
 
 Read = Callable[[Leaf, Any], None]
