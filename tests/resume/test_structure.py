@@ -42,10 +42,9 @@ class Script:
         saving = policy(save_on="batch_end")
         with Run(self.directory, objects, checkpointing=saving, resume=resume) as run:
             for epoch in run.epochs(4):
-                if epoch == 2 and len(run["optimizer"].param_groups[0]["params"]) == 2 and run.batch == 0:
-                    if len(run["optimizer"].param_groups) == 1:
-                        self.thaw()
-                        run["optimizer"] = self.optimizer
+                if epoch == 2 and not self.model[0].weight.requires_grad:
+                    self.thaw()
+                    run["optimizer"] = self.optimizer
                 for x in run.batches(data):
                     if run.step == crash_at:
                         raise Crash

@@ -30,7 +30,9 @@ def loader(kind: str):
 def train(directory: Path, steps: int, kind: str = "shuffled", crash_at: int = -1, **options):
     torch.manual_seed(0)
     seen = torch.zeros(steps)
-    with Run(directory, {"seen": {"list": []}}, checkpointing=policy(**{"save_on": "batch_end", **options})) as run:
+    with Run(
+        directory, {"seen": {"list": []}}, checkpointing=policy(**{"save_on": "batch_end", **options})
+    ) as run:
         size = {"batch_size": 3} if kind == "dataset" else {}
         for batch in run.batches(loader(kind), steps=steps, **size):
             if run.step == crash_at:
@@ -55,7 +57,9 @@ def test_one_that_is_killed_ends_as_one_that_is_not(tmp_path, kind, crash_at):
     assert again.state_digest() == wanted.state_digest()
 
 
-@pytest.mark.parametrize("saving", [{"save_on": "batch_end"}, {"save_on": "phase_end"}, {"save_on": "epoch_end"}])
+@pytest.mark.parametrize(
+    "saving", [{"save_on": "batch_end"}, {"save_on": "phase_end"}, {"save_on": "epoch_end"}]
+)
 @pytest.mark.parametrize("first", [2, 4, 7])
 def test_more_steps_resume_where_it_had_ended(tmp_path, first, saving):
     wanted = train(tmp_path / "at_once", 10)["seen"]
@@ -98,7 +102,7 @@ def test_epochs_and_steps_hooks_come_as_in_a_loop_over_epochs(tmp_path):
 
 def test_what_has_no_meaning_is_refused(tmp_path):
     with Run(tmp_path, {"w": torch.zeros(1)}, checkpointing=policy()) as run:
-        with pytest.raises(UsageError, match="steps is a number|steps must be"):
+        with pytest.raises(UsageError, match="steps"):
             next(run.batches([1], steps=-1))
         with pytest.raises(UsageError, match="these data give no batches"):
             next(run.batches([], steps=3))

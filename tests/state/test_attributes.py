@@ -116,7 +116,7 @@ def test_without_a_live_object_it_is_its_attributes(tmp_path):
         (iter([1]), "list_iterator"),
         (itertools.count(), "count"),
         ((x for x in [1]), "generator"),
-        (np.dtype, "type"),
+        (np.dtype, "_DTypeMeta"),
         (memoryview(b"x"), "memoryview"),
         (type("Kept", (dict,), {})(a=1), "Kept"),  # a dict's items are no attributes
     ],
@@ -124,7 +124,9 @@ def test_without_a_live_object_it_is_its_attributes(tmp_path):
 def test_what_attributes_do_not_tell_is_refused_by_name(value, kind):
     env = Env()
     env.inner["it"].later = value
-    with pytest.raises(UnsupportedStateError, match=rf"'env/inner/it/later': a .*{kind}.*leave='inner/it/later'"):
+    with pytest.raises(
+        UnsupportedStateError, match=rf"'env/inner/it/later': a .*{kind}.*leave='inner/it/later'"
+    ):
         holdfast.capture(handed(env))
     holdfast.capture(handed(env, leave=["hook", "inner/it/later"]))
 
@@ -141,7 +143,7 @@ def test_cycles_and_other_classes_are_refused(tmp_path):
     with pytest.raises(UnsupportedStateError, match="contains itself"):
         holdfast.capture(handed(env))
     place = holdfast.save(tmp_path / "env", handed(Env()))
-    with pytest.raises(StateMismatchError, match="Env was saved, the live object is a .*Inner"):
+    with pytest.raises(StateMismatchError, match=r"Env was saved, the live object is a .*Inner"):
         holdfast.load(place, into=handed(Inner()))
 
 
@@ -150,7 +152,7 @@ def test_an_object_that_only_the_checkpoint_has_is_named(tmp_path):
     env.state = Inner()
     place = holdfast.save(tmp_path / "env", handed(env))
     other = Env()
-    with pytest.raises(StateMismatchError, match=r"env/state: a .*Inner was saved, and can only be restored into"):
+    with pytest.raises(StateMismatchError, match=r"env/state: a .*Inner was saved"):
         holdfast.load(place, into=handed(other))
     assert other.steps == 0
 

@@ -194,7 +194,9 @@ class Loop:
         if replaced is not None:
             if not isinstance(replaced, Mapping) or not replaced.keys() <= self.objects.keys():
                 known = ", ".join(map(repr, self.objects))
-                raise UsageError(f"on_structure returned {replaced!r}: it may return objects by name, of {known}.")
+                raise UsageError(
+                    f"on_structure returned {replaced!r}: it may return objects by name, of {known}."
+                )
             self.objects.update(replaced)
         self._options = options_of(self._optimizers)
 

@@ -46,7 +46,9 @@ class Unsaved:
             return
         if self._is_idle:
             raise NothingSavedError(self._why())
-        logger.warning("the run has ended and has saved nothing: the policy found no save due (%s)", self._policy.when)
+        logger.warning(
+            "the run has ended and has saved nothing: the policy found no save due (%s)", self._policy.when
+        )
 
     @property
     def _is_idle(self) -> bool:

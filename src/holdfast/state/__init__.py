@@ -1,7 +1,6 @@
 """Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
 from ._adapter import Adapter, register_adapter
-from ._attributes import Attributes, attributes
 from ._buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
@@ -15,6 +14,7 @@ from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
 from ._tree import entries, find, in_optimizers
 from ._walk import Walk
+from .adapters.attributes import Attributes, attributes
 
 __all__ = [
     "Adapter",

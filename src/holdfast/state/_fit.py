@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,14 @@ from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]
 """A planned action: fills the live object, or makes a new value, and returns what is there now."""
+
+
+class Others(Claimant, Protocol):
+    """An adapter of what no other knows."""
+
+    def renews(self, live: Any, node: Node) -> bool:
+        """Whether a new value takes the place of this live one, if one can be made."""
+        ...
 
 
 class Fit:
@@ -43,7 +51,7 @@ class Fit:
         self.problems: list[str] = []
         self.kept: list[str] = []
         self._keep, self._is_meant = keep, is_meant
-        self._others: Claimant | None = None
+        self._others: Others | None = None
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
@@ -62,6 +70,9 @@ class Fit:
         """Plan to put `node` into `live`, which is at `path`."""
         if is_left_out(node):
             return self.left_out(live, path)
+        is_renewed = self._others is not None and self._others.renews(live, self.resolve(node))
+        if is_renewed and next(unmakeable(node), None) is None:
+            return self.fresh(node)
         adapter = adapter_of(type(live)) or self._others
         if adapter is None:
             return self.misfit(
@@ -206,8 +217,8 @@ class Fit:
             self.typed, self.exact = before
 
     @contextmanager
-    def taking_others_by(self, adapter: Claimant) -> Iterator[None]:
-        """While planning here, live objects that no adapter knows are left to this one."""
+    def taking_others_by(self, adapter: Others) -> Iterator[None]:
+        """While planning here, live objects that no adapter knows are left to this one, and it says which are replaced."""
         before, self._others = self._others, adapter
         try:
             yield

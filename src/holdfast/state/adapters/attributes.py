@@ -3,23 +3,69 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
-import numpy as np
-
 from ... import paths
+from ...errors import UsageError
 from ...records import Leaf, Node, Object
-from .._attributes import Attributes
-from .._fit import Fit, Make, said, unmakeable
+from .._fit import Fit, Make, unmakeable
 from .._registry import adapter_of
+from .._tree import contents
 from .._walk import Walk, type_name
-from .python import is_plain
 
 _NAME = "attributes"
-_CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.CodeType)
+_CODE = (
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.CodeType,
+)
 _WORD = object.__basicsize__ // 2  # of an empty object: its count of references and its type
 _UNSET = object()
+
+
+@final
+class Attributes:
+    """What `attributes` returns; see there."""
+
+    __slots__ = ("leave", "of")
+
+    def __init__(self, of: Any, leave: Sequence[str]) -> None:
+        self.of, self.leave = of, tuple(leave)
+
+    def __repr__(self) -> str:
+        return f"attributes({self.of!r})"
+
+
+def attributes(of: Any, *, leave: str | Sequence[str] = ()) -> Attributes:
+    """Hand over an object by its attributes: an environment, a replay buffer, an agent of a class that knows nothing of it.
+
+        with holdfast.Run("runs/dqn", {"env": holdfast.attributes(env), "model": model}) as run:
+
+    Saved are arrays, plain data, and whatever else Holdfast takes, in containers too; of objects of other classes again
+    the attributes, at any depth. A restore puts them back into the live object, which has to be of the same class:
+    arrays of the same shape in place, everything else as new values. Nothing is pickled, and no code is run but
+    what sets attributes. What the object keeps elsewhere (in a library of C, a process, a file) is unknown to its attributes.
+
+    Args:
+        of: the object, of a class written in Python.
+        leave: patterns of attributes that stay as the script has made them, such as `"spec"` or `"**/logger"`: names, below
+            one another with `/` (see `paths.matches`).
+
+    Raises:
+        UsageError: it is a class, a function, plain data, or its class keeps state that is no attribute.
+        UnsupportedStateError: (when the run is entered, or it is saved) an attribute cannot be saved; it names which.
+    """
+    if (why := why_not(of)) is not None:
+        raise UsageError(f"attributes() takes an object apart, and {why}.")
+    patterns = (leave,) if isinstance(leave, str) else tuple(leave)
+    if not all(isinstance(each, str) and each for each in patterns):
+        raise UsageError(f"leave= must be patterns of attributes, such as 'spec', not {leave!r}.")
+    return Attributes(of, patterns)
 
 
 class _Handed:
@@ -75,7 +121,8 @@ class _Reach:
         for name, part in saved.state.items():
             below = paths.child(path, name)
             if not self._is_left(below):
-                makes[name] = _plan_part(parts.get(name, _UNSET), part, fit, below)
+                is_new = name not in parts
+                makes[name] = _plan_new(part, fit, below) if is_new else fit.into(parts[name], part, below)
         gone = [name for name in parts if name not in saved.state]
 
         def act() -> Any:
@@ -88,6 +135,18 @@ class _Reach:
 
         return act
 
+    def renews(self, live: Any, node: Node) -> bool:
+        if live is None or node is None:
+            return True
+        if isinstance(node, Leaf):
+            return tuple(getattr(live, "shape", ())) != node.shape or _dtype_of(live) != node.dtype
+        saved = contents(node)
+        if isinstance(live, dict):
+            return not isinstance(saved, dict) or live.keys() != saved.keys()
+        if isinstance(live, list | tuple | deque):
+            return not isinstance(saved, list | tuple) or len(live) != len(saved)
+        return hasattr(live, "shape")
+
     def _parts(self, value: Any, path: str) -> dict[str, Any]:
         return {
             name: part for name, part in _attributes_of(value) if not self._is_left(paths.child(path, name))
@@ -98,27 +157,16 @@ class _Reach:
         return any(paths.matches(below, each) for each in self._leave)
 
 
-def _plan_part(live: Any, node: Node, fit: Fit, path: str) -> Make:
-    """Into a live value where that keeps what it is; else a new one in its place, where one can be made."""
-    if live is not _UNSET and not _is_replaced(live, fit.resolve(node)):
-        return fit.into(live, node, path)
-    lost = next(unmakeable(node), None)
-    if lost is not None:
-        there = "nothing" if live is _UNSET else said(live)
-        what = f"a {lost.type} was saved, and can only be restored into a live one; here is {there}"
-        fit.problem(path, what)
-        return fit.keep(None if live is _UNSET else live)
-    return fit.fresh(node)
+def _plan_new(node: Node, fit: Fit, path: str) -> Make:
+    """For an attribute that the live object does not have."""
+    if (lost := next(unmakeable(node), None)) is None:
+        return fit.fresh(node)
+    fit.problem(path, _only_into_a_live_one(lost, "nothing"))
+    return fit.keep(None)
 
 
-def _is_replaced(live: Any, node: Node) -> bool:
-    if live is _UNSET or live is None or node is None:
-        return True
-    if isinstance(live, np.ndarray) and isinstance(node, Leaf):
-        return live.shape != node.shape or str(live.dtype) != node.dtype
-    if isinstance(node, Leaf):
-        return tuple(getattr(live, "shape", ())) != node.shape
-    return is_plain(live) and not isinstance(live, dict | list | tuple)
+def _only_into_a_live_one(lost: Object, there: str) -> str:
+    return f"a {lost.type} was saved, and can only be restored into a live one; here is {there}"
 
 
 def why_not(value: Any) -> str | None:
@@ -146,8 +194,12 @@ def _visible_bytes(kind: type) -> int:
 def _slots(kind: type) -> Iterator[types.MemberDescriptorType]:
     for each in kind.__mro__:
         for member in vars(each).values():
-            if isinstance(member, types.MemberDescriptorType):
+            if isinstance(member, types.MemberDescriptorType) and not member.__name__.startswith("__"):
                 yield member
+
+
+def _dtype_of(live: Any) -> str:
+    return str(getattr(live, "dtype", "")).rpartition(".")[2]
 
 
 def _attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
