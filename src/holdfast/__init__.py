@@ -55,6 +55,7 @@ if _TYPE_CHECKING:
     from .state import attributes as attributes
     from .state import capture as capture
     from .state import register_adapter as register_adapter
+    from .state import register_type as register_type
     from .state import restore as restore
 
 _HOMES = {
@@ -71,7 +72,7 @@ _HOMES = {
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
     "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
-    "state": ("attributes", "capture", "register_adapter", "restore"),
+    "state": ("attributes", "capture", "register_adapter", "register_type", "restore"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

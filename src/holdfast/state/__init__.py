@@ -1,6 +1,6 @@
 """Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
-from ._adapter import Adapter, register_adapter
+from ._adapter import Adapter, register_adapter, register_type
 from ._buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
@@ -45,6 +45,7 @@ __all__ = [
     "nodes",
     "rebuild",
     "register_adapter",
+    "register_type",
     "restore",
     "without_optimizers",
 ]

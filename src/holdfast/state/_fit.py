@@ -16,12 +16,16 @@ from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called
 from ._names import Later, Names
 from ._rebuild import Rebuilder
-from ._registry import Claimant, adapter_named, adapter_of, introduce
+from ._registry import Claimant, adapter_of, can_make, introduce
 from ._tree import contents
 from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]
 """A planned action: fills the live object, or makes a new value, and returns what is there now."""
+
+
+REGISTRABLE = ("namedtuple", "dataclass", "enum")
+"""Adapters of values that can be made again once their class is registered."""
 
 
 class Others(Claimant, Protocol):
@@ -97,7 +101,8 @@ class Fit:
         lost = next(unmakeable(node), None)
         if lost is not None:
             return self.misfit(
-                live, path, f"a {lost.type} was saved, and it can only be restored into a live one"
+                *(live, path),
+                f"a {lost.type} was saved, and it can only be restored into a live one{other_way(lost)}",
             )
         if self.typed and not _alike(live, node):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
@@ -288,11 +293,17 @@ def said(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
+def other_way(lost: Object) -> str:
+    """What can be done where there is no live one, as the end of a sentence."""
+    name = lost.type.rpartition(".")[2]
+    return f" (or after holdfast.register_type({name}))" if lost.adapter in REGISTRABLE else ""
+
+
 def unmakeable(node: Node) -> Iterator[Object]:
     """The objects in `node` whose class is known only from a live one."""
     match node:
         case Object():
-            if not hasattr(adapter_named(node.adapter), "fresh"):
+            if not can_make(node):
                 yield node
         case dict():
             for entry in node.values():
