@@ -6,6 +6,7 @@ logged and the random states are one checkpoint. Every integration stands on thi
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from ._resuming.hyperparameters import PLACES, check_override, options_of, settl
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._resuming.said import ended, say
 from ._resuming.saved_state import SavedState
 from ._saving.manual import save_manually
 from ._session import Session
@@ -385,6 +387,18 @@ class Loop:
         """Return once everything is committed; raises what a save in the background has raised."""
         self._directory.writer.wait()
 
+    def _at_end(self) -> str:
+        began_at = 0 if self.last_resume is None else self.last_resume.record.moment.step
+        spent = self.accounting
+        return ended(
+            step=max(self.moment.step, began_at),
+            began_at=began_at,
+            saves=spent.saves,
+            blocked_s=spent.blocked_s,
+            elapsed_s=0.0 if spent.pace is None else spent.pace.elapsed_s,
+            place=str(self._folder),
+        )
+
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
@@ -393,6 +407,7 @@ class Loop:
                 yield
                 self.wait()
                 self.look()
+            say(logging.INFO, self._at_end())
         except BaseException as err:
             self._hooks.rescue(err, [self._session])
             raise

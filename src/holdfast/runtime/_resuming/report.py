@@ -11,6 +11,7 @@ from ...records import CheckpointRecord
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
+from .said import say
 from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
@@ -92,7 +93,7 @@ class Resumption:
         self.add(found)
         self.is_announced = True
         level = logging.WARNING if self.differences else logging.INFO
-        logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+        say(level, f"resumed from {self.report.path}: {self.report.verdict}")
 
     def _spoiled(self) -> list[str]:
         if self._expected is None:
