@@ -19,8 +19,10 @@ from typing import Any, Literal, TypeVar, final
 from ..checkpoint import Place
 from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
-from ..policy import Checkpointing
+from ..policy import Checkpointing, Limits
 from ..records import Moment
+from ._arguments import check_arguments
+from ._block import Block
 from ._costs import Accounting
 from ._loop import Loop
 from ._resuming.data import EpochData
@@ -86,7 +88,16 @@ class Run:
         share_directory: bool = False,
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
+        check_arguments(
+            *(directory, label),
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
+        if checkpointing is not None:
+            Limits(where="a Run").check(checkpointing)
         asked = Resume.of(resume)
+        self._block = Block()
         self._loop = Loop(
             directory,
             checkpointing,
@@ -95,6 +106,7 @@ class Run:
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
+            can_skip=True,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._on_rollback = on_rollback
@@ -117,7 +129,13 @@ class Run:
     # --- the loop ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Run:
-        self._stack.enter_context(self._loop.holding())
+        self._block.enter()
+        self._stack.callback(self._block.leave)
+        try:
+            self._stack.enter_context(self._loop.holding())
+        except BaseException:
+            self._stack.close()
+            raise
         if self._updates is not None:
             self._stack.callback(self._updates.close)
         try:
@@ -152,13 +170,21 @@ class Run:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop.
 
         `len()` is how many these are.
+
+        Raises:
+            UsageError: `n_epochs` is no integer >= 0, or this is outside of the `with` block or inside another loop.
         """
+        self._block.check_loop("epochs")
+        _check_count("n_epochs", n_epochs)
         return Sized(
             self._epochs(n_epochs), lambda: 0 if self._ended == "stopped" else max(0, n_epochs - self.epoch)
         )
 
     def _epochs(self, n_epochs: int) -> Generator[int, None, None]:
-        _check_count("n_epochs", n_epochs)
+        with self._block.looping("epochs"):
+            yield from self._epochs_left(n_epochs)
+
+    def _epochs_left(self, n_epochs: int) -> Iterator[int]:
         while self._has_more(lambda: self.epoch < n_epochs or self._within is not None):
             if not self._enter_epoch():
                 continue
@@ -209,7 +235,10 @@ class Run:
             UsageError: not inside `epochs` (with `steps`: inside), a second time in one epoch, or the data cannot
                 resume here.
         """
+        self._block.check("batches()")
         if steps is not None:
+            _check_count("steps", steps)
+            self._block.check_loop("batches")
             left = lambda: 0 if self._ended == "stopped" else max(0, steps - self._steps)  # noqa: E731
             return Sized(self._around(data, steps, batch_size, seed), left)
         return Sized(
@@ -221,24 +250,19 @@ class Run:
         self, data: Iterable[Item], n_steps: int, batch_size: int | None, seed: int
     ) -> Generator[Item, None, None]:
         """So many batches in all, epoch after epoch; the last epoch stays open in its middle."""
-        _check_count("steps", n_steps)
-        if self._within is not None and not self._is_behind:
-            raise UsageError(
-                "run.batches(data, steps=n) goes through all epochs by itself: use it outside of run.epochs(n) and "
-                "run.steps(n), or leave out steps."
-            )
-        while self._has_more(lambda: self._steps < n_steps):
-            if not self._enter_epoch():
-                continue
-            self._ended = None
-            yield from self._batches(data, batch_size, seed, n_steps)
-            if self.diverged or self._within == "batches":
-                continue
-            if not self.batch:
-                raise UsageError("these data give no batches, so no number of steps can be reached.")
-            self._finish_epoch()
-        self._is_paused = True
-        self._finish_resume()
+        with self._block.looping("batches"):
+            while self._has_more(lambda: self._steps < n_steps):
+                if not self._enter_epoch():
+                    continue
+                self._ended = None
+                yield from self._batches(data, batch_size, seed, n_steps)
+                if self.diverged or self._within == "batches":
+                    continue
+                if not self.batch:
+                    raise UsageError("these data give no batches, so no number of steps can be reached.")
+                self._finish_epoch()
+            self._is_paused = True
+            self._finish_resume()
 
     def _num_done(self) -> int:
         """Batches of this epoch that are done."""
@@ -252,7 +276,7 @@ class Run:
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
                 "they are; for a loop without epochs there are run.batches(data, steps=n) and run.steps(n)."
             )
-        source, rest = self._data.open(data, batch_size, seed)
+        source, rest = self._data.take(data, batch_size, seed)
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"
@@ -288,12 +312,20 @@ class Run:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.
 
         `len()` is how many these are.
-        """
-        left = lambda: 0 if self._ended == "stopped" else max(0, n_steps - self._steps)  # noqa: E731
-        return Sized(self._steps_left(n_steps), left)
 
-    def _steps_left(self, n_steps: int) -> Generator[int, None, None]:
+        Raises:
+            UsageError: `n_steps` is no integer >= 0, or this is outside of the `with` block or inside another loop.
+        """
+        self._block.check_loop("steps")
         _check_count("n_steps", n_steps)
+        left = lambda: 0 if self._ended == "stopped" else max(0, n_steps - self._steps)  # noqa: E731
+        return Sized(self._steps_loop(n_steps), left)
+
+    def _steps_loop(self, n_steps: int) -> Generator[int, None, None]:
+        with self._block.looping("steps"):
+            yield from self._steps_left(n_steps)
+
+    def _steps_left(self, n_steps: int) -> Iterator[int]:
         while self._has_more(lambda: self._steps < n_steps):
             self._finish_resume()
             self._within, self._ended = "step", None
@@ -314,8 +346,9 @@ class Run:
         ends of batches or epochs is one row.
 
         Raises:
-            UsageError: it is not a mapping from names to numbers; nothing was logged.
+            UsageError: it is not a mapping from names to numbers, or this is outside of the `with` block; nothing was logged.
         """
+        self._block.check("log()")
         row = numbers({} if metrics is None else metrics) | numbers(more)
         self._row |= row
         self._latest |= row
@@ -327,25 +360,37 @@ class Run:
         they are now. Best called between batches.
 
         Raises:
-            UsageError: the name cannot be one.
+            UsageError: the name cannot be one, or this is outside of the `with` block.
             CheckpointExistsError: it is taken and `overwrite` is False.
             SaveError: the disk refused.
         """
+        self._block.check("save()")
         return self._loop.save(name, overwrite=overwrite, metrics=self._latest)
 
     # --- what there is ----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Any:
-        """The object of this name; after a resume, what was restored."""
+        """The object of this name; after a resume, what was restored.
+
+        Raises:
+            UsageError: there is none.
+        """
+        self._check_name(name)
         return self._loop.objects[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Put a new value in the place of an object that is not changed in place."""
-        if name not in self._loop.objects:
-            raise UsageError(f"there is no object {name!r}: pass it to Run, so that a resume can restore it")
+        self._check_name(name)
         self._loop.replace(name, value)
         if self._updates is not None and hasattr(value, "param_groups"):
             self._updates.follow(self._loop.objects)
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._loop.objects:
+            known = ", ".join(map(repr, self._loop.objects))
+            raise UsageError(
+                f"this run has no object {name!r}; it has {known}. Pass it to Run by this name, so that it is saved."
+            )
 
     @property
     def step(self) -> int:
@@ -380,16 +425,26 @@ class Run:
     @property
     def rollbacks(self) -> int:
         """How often the run has been rolled back."""
+        self._block.check_begun("rollbacks")
         return self._loop.rollbacks
 
     @property
     def accounting(self) -> Accounting:
         """What saving has cost so far."""
+        self._block.check_begun("accounting")
         return self._loop.accounting
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states."""
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states.
+
+        Raises:
+            UsageError: the `with` block has not been entered.
+        """
+        self._block.check_begun("state_digest()")
         return self._loop.state_digest()
+
+    def __repr__(self) -> str:
+        return f"<Run of {self._loop.label!r} in {self._loop.path}: epoch {self.epoch}, batch {self.batch}, step {self.step}>"
 
     # --- its position -----------------------------------------------------------------------------
 
@@ -481,4 +536,4 @@ def _watch(objects: Mapping[str, Any]) -> Any:
 
 def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"{name} is a number >= 0, not {value!r}")
+        raise UsageError(f"{name} must be an integer >= 0, not {value!r}.")
