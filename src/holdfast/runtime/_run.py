@@ -29,10 +29,10 @@ from ._resuming.data import EpochData
 from ._resuming.expected import Ahead
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
+from ._saving.unsaved import Unsaved
 from ._sized import Sized
 from ._standalone import numbers
 from ._table import Table
-from ._unsaved import Unsaved
 
 Item = TypeVar("Item")
 Within = Literal["epoch", "batches", "after", "step"]

@@ -214,8 +214,6 @@ class Held(HeldTraining, TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if not self._ended:
             self._ended = True
-            if self._loop is not None and state.global_step < state.max_steps:
-                self._loop.stop("the training was stopped")
             self._announce("phase_end")
 
     def _maybe_log_save_evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
@@ -248,6 +246,9 @@ class Held(HeldTraining, TrainerCallback):
     def _announce(self, hook: str) -> None:
         state = self._trainer.state
         per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
+        is_stopped = self._trainer.control.should_training_stop and state.global_step < state.max_steps
+        if is_stopped and self._loop is not None and not hook.startswith("phase"):
+            self._loop.stop("the training was stopped")  # the end comes only after one more row of the log
         batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
         self._tell(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import final
 
-from ..errors import NothingSavedError
-from ..policy import Checkpointing, Every
-from ._costs import Accounting
+from ...errors import NothingSavedError
+from ...policy import Checkpointing, Every
+from .._costs import Accounting
 
 logger = logging.getLogger("holdfast")
 
