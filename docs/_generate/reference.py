@@ -9,7 +9,7 @@ GROUPS = {
     "saving": (
         "Saving and loading",
         'One call each, without a run. A state is a mapping from names to objects, such as `{"model": model}`.',
-        ("save", "load", "capture", "restore", "register_adapter"),
+        ("save", "load", "capture", "restore", "attributes", "register_type", "register_adapter"),
     ),
     "runs": (
         "Runs",

@@ -36,6 +36,7 @@ from ._results import HistoryEntry, PhaseResult, RunResults
 _CANNOT = {
     "strict": "a phase cannot resume with a part of its model graph, so the graph must fit",
     "prove": CANNOT_PROVE,
+    "on_structure": "the structure of a graph is that of its plan; freeze and unfreeze nodes by phases",
 }
 
 
@@ -242,6 +243,7 @@ class Experiment:
     def _execute(
         self, execution: Execution, entry: HistoryEntry | None, run: Callable[[], None]
     ) -> RunResults:
+        execution.check_savable()
         self._execution, self.results = execution, execution.results
         entry = entry or HistoryEntry(execution.run, "experiment")
         if entry not in self.history:

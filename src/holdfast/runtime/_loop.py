@@ -6,6 +6,7 @@ logged and the random states are one checkpoint. Every integration stands on thi
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from ._resuming.options import Resume
 from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import BUILD, resume_from
+from ._resuming.said import ended, say
 from ._resuming.saved_state import SavedState
 from ._saving.manual import save_manually
 from ._session import Session
@@ -137,11 +139,14 @@ class Loop:
 
         Raises:
             UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
+            UnsupportedStateError: an object, or something in it, cannot be saved; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
         check_override(resume.overridden, self._options)
+        if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
+            state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
         self._asked = resume
         if resume.origin is None:
             return None
@@ -181,6 +186,7 @@ class Loop:
         ]
         if lacking:
             raise PlanMismatchError(lacking, "run", _OTHER)
+        self._bring_to_structure(opened)
         known = {*self.objects, *self._reserved}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
@@ -204,6 +210,27 @@ class Loop:
         if self._variables is not None:
             self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
         return saved, restored.kept
+
+    def _bring_to_structure(self, opened: bundle.Bundle) -> None:
+        """Let the script change the objects into what this checkpoint fits.
+
+        Raises:
+            UsageError: it gives back what is no mapping of objects by the names of the run.
+            DamagedError: a byte is wrong; the script was not asked.
+        """
+        if (act := self._asked.on_structure) is None:
+            return
+        for problem in opened.problems():
+            raise problem
+        replaced = act(opened.record)
+        if replaced is not None:
+            if not isinstance(replaced, Mapping) or not replaced.keys() <= self.objects.keys():
+                known = ", ".join(map(repr, self.objects))
+                raise UsageError(
+                    f"on_structure returned {replaced!r}: it may return objects by name, of {known}."
+                )
+            self.objects.update(replaced)
+        self._options = options_of(self._optimizers)
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
         """Options for which the script's values won, a sentence each."""
@@ -293,6 +320,10 @@ class Loop:
             losses=losses,
         )
 
+    def stop(self, why: str) -> None:
+        """The loop ends before its time: save that at the next end, or a resume would train what `why` has ended."""
+        self._session.demand(why)
+
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
@@ -337,6 +368,7 @@ class Loop:
         }
 
     def _about_run(self) -> dict[str, Any]:
+        self._note_groups()
         return {
             "id": self.run,
             "label": self.label,
@@ -345,6 +377,22 @@ class Loop:
             "streams_at_start": self._streams_at_start,
             "options": self._options,
         }
+
+    def replace(self, name: str, value: Any) -> None:
+        """Put `value` in the place of the object of this name; what a new optimizer says of its options holds from now on."""
+        self._note_groups()
+        before = [*self.objects.values()][: [*self.objects].index(name)]
+        start = sum(len(each.param_groups) for each in before if hasattr(each, "param_groups"))
+        end = start + len(getattr(self.objects[name], "param_groups", ()))
+        self.objects[name] = value
+        if hasattr(value, "param_groups"):
+            self._options = [*self._options[:start], *options_of([value]), *self._options[end:]]
+
+    def _note_groups(self) -> None:
+        """Groups may have been added to the last optimizer."""
+        now = options_of(self._optimizers)
+        if len(now) != len(self._options):
+            self._options = [*self._options[: len(now)], *now[len(self._options) :]]
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -372,6 +420,18 @@ class Loop:
         """Return once everything is committed; raises what a save in the background has raised."""
         self._directory.writer.wait()
 
+    def _at_end(self) -> str:
+        began_at = 0 if self.last_resume is None else self.last_resume.record.moment.step
+        spent = self.accounting
+        return ended(
+            step=max(self.moment.step, began_at),
+            began_at=began_at,
+            saves=spent.saves,
+            blocked_s=spent.blocked_s,
+            elapsed_s=0.0 if spent.pace is None else spent.pace.elapsed_s,
+            place=str(self._folder),
+        )
+
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Hold the directory meanwhile; at the end a failed save surfaces, unless another error is on its way.
@@ -386,6 +446,7 @@ class Loop:
                 yield
                 self.wait()
                 self.look()
+            say(logging.INFO, self._at_end())
         except BaseException as err:
             self._hooks.rescue(err, [self._session])
             raise

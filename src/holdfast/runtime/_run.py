@@ -30,6 +30,8 @@ from ._resuming.data import EpochData
 from ._resuming.expected import Ahead
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
+from ._saving.unsaved import Unsaved
+from ._sized import Sized
 from ._standalone import numbers
 from ._table import Table
 
@@ -121,6 +123,7 @@ class Run:
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
+        self._unsaved = Unsaved(self._loop.policy)
         self._updates = _watch(self._loop.objects)
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
         self._latest: dict[str, float] = {}
@@ -132,6 +135,7 @@ class Run:
         self._ended: Ended | None = None
         self._data = EpochData(allow_reread)
         self._is_behind = False  # restored, and the script has not come to where the checkpoint was
+        self._is_paused = False  # all steps are done, perhaps in the middle of an epoch
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -162,8 +166,9 @@ class Run:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            if self._diverged is None and self._within is not None:
+            if self._diverged is None and self._within is not None and not self._is_paused:
                 self._ended = "stopped"  # the outer loop was left by a `break`
+                self._loop.stop("the loop was left by a break")
                 if self._within != "step":
                     self._finish_epoch()
             if self._diverged is None and self._ended != "complete":
@@ -171,20 +176,20 @@ class Run:
                 self._announce("phase_end")
             if self._diverged is not None:
                 raise self._diverged  # too late to go back
+        self._unsaved.check(self.accounting)
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop.
+
+        `len()` is how many these are.
 
         Raises:
             UsageError: `n_epochs` is no integer >= 0, or this is outside of the `with` block or inside another loop.
         """
         self._block.check_loop("epochs")
         _check_count("n_epochs", n_epochs)
-        return self._variables.turns(
-            self._epochs(n_epochs),
-            is_behind=lambda: self._is_behind,
-            position=lambda: self.epoch,
-            total=n_epochs,
+        return self._turns(
+            self._epochs(n_epochs), lambda: self.epoch, lambda: n_epochs - self.epoch, total=n_epochs
         )
 
     def _epochs(self, n_epochs: int) -> Generator[int, None, None]:
@@ -193,19 +198,23 @@ class Run:
 
     def _epochs_left(self, n_epochs: int) -> Iterator[int]:
         while self._has_more(lambda: self.epoch < n_epochs or self._within is not None):
-            if self._within is None:
-                self._finish_resume()
-                self.batch, self._within, self._ended = 0, "epoch", None
-                self._announce("epoch_start", epoch=self.epoch)
-                if self.diverged:
-                    continue
-            elif self._within == "epoch":
-                self._finish_resume()
+            if not self._enter_epoch():
+                continue
             yield self.epoch
             if not self.diverged:
                 self._finish_resume()
                 self._finish_epoch()
         self._finish_resume(is_at_place=False)
+
+    def _enter_epoch(self) -> bool:
+        """Begin an epoch, or be in the one in which the checkpoint was; False if a rollback is due instead."""
+        if self._within is None:
+            self._finish_resume()
+            self.batch, self._within, self._ended = 0, "epoch", None
+            self._announce("epoch_start", epoch=self.epoch)
+        elif self._within == "epoch":
+            self._finish_resume()
+        return not self.diverged
 
     def _has_more(self, has_more: Callable[[], bool]) -> bool:
         """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
@@ -223,32 +232,77 @@ class Run:
                     self._on_rollback(self)
 
     def batches(
-        self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0
+        self, data: Iterable[Item], *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
     ) -> Iterator[Item]:
         """The batches of `data` still to come in this epoch, as `data` gives them; once in an epoch.
+
+        With `steps`, and outside of `epochs`: of so many batches in all those still to come, epoch after epoch of `data`.
+        When they are done the run is complete; with more steps it resumes right there, also within an epoch.
 
         A `DataLoader`, a loader with a state of its own, a list of batches, or a `holdfast.data.Dataset` (then
         `batch_size` and `seed` are used) resumes in mid-epoch; see `holdfast.data.batches_of`. Code between
         `epochs` and this runs again when an epoch is entered in its middle; code after it does not.
+        `len()` is how many batches these are, if the data say how many they have.
 
         Raises:
-            UsageError: not inside `epochs`, a second time in one epoch, or the data cannot resume here.
+            UsageError: not inside `epochs` (with `steps`: inside), a second time in one epoch, or the data cannot
+                resume here.
         """
         self._block.check("batches()")
-        return self._variables.turns(
+        if steps is not None:
+            _check_count("steps", steps)
+            self._block.check_loop("batches")
+            inner = self._around(data, steps, batch_size, seed)
+            return self._turns(inner, lambda: self._steps, lambda: steps - self._steps, total=steps)
+        sized = Sized(
             self._batches(data, batch_size, seed),
-            is_inner=True,
-            is_behind=lambda: self._is_behind,
-            position=lambda: self.batch,
+            lambda: self._data.num_left(data, batch_size, seed, done=self._num_done()),
+        )
+        return self._variables.turns(
+            sized, is_inner=True, is_behind=lambda: self._is_behind, position=lambda: self.batch
         )
 
+    def _turns(
+        self,
+        inner: Generator[Item, None, None],
+        position: Callable[[], int],
+        num_left: Callable[[], int],
+        *,
+        total: int,
+    ) -> Iterator[Item]:
+        """An outer loop of the script over `inner`."""
+        sized = Sized(inner, lambda: 0 if self._ended == "stopped" else max(0, num_left()))
+        return self._variables.turns(sized, is_behind=lambda: self._is_behind, position=position, total=total)
+
+    def _around(
+        self, data: Iterable[Item], n_steps: int, batch_size: int | None, seed: int
+    ) -> Generator[Item, None, None]:
+        """So many batches in all, epoch after epoch; the last epoch stays open in its middle."""
+        with self._block.looping("batches"):
+            while self._has_more(lambda: self._steps < n_steps):
+                if not self._enter_epoch():
+                    continue
+                self._ended = None
+                yield from self._batches(data, batch_size, seed, n_steps)
+                if self.diverged or self._within == "batches":
+                    continue
+                if not self.batch:
+                    raise UsageError("these data give no batches, so no number of steps can be reached.")
+                self._finish_epoch()
+            self._is_paused = True
+            self._finish_resume()
+
+    def _num_done(self) -> int:
+        """Batches of this epoch that are done."""
+        return self.batch if self._within in ("batches", "after") else 0
+
     def _batches(
-        self, data: Iterable[Item], batch_size: int | None, seed: int
+        self, data: Iterable[Item], batch_size: int | None, seed: int, until_step: int | None = None
     ) -> Generator[Item, None, None]:
         if self._within in (None, "step") or (self._within != "epoch" and not self._is_behind):
             raise UsageError(
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
-                "they are; for a loop without epochs there is run.steps(n)."
+                "they are; for a loop without epochs there are run.batches(data, steps=n) and run.steps(n)."
             )
         source, rest = self._data.take(data, batch_size, seed)
         if self._is_behind:
@@ -260,9 +314,12 @@ class Run:
                 self._loop.add_differences(self._differences())
             iterator, is_over = source.begin(self.epoch), False
         self._within = "after" if is_over else "batches"
-        num_batches = source.num_batches
+        num_batches, is_paused = source.num_batches, False
         try:
             while not is_over and (num_batches is None or self.batch < num_batches):
+                if until_step is not None and self._steps >= until_step:
+                    is_paused = True
+                    break
                 if not self._announced:  # before the batch is taken, so that resuming from here takes it
                     self._announced = True
                     self._announce("batch_start", epoch=self.epoch, batch=self.batch)
@@ -277,21 +334,20 @@ class Run:
                 if self.diverged:
                     break
         finally:  # also where the loop was left by a `break`
-            self._within, self._announced = "after", False
+            self._within, self._announced = "batches" if is_paused else "after", False
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.
+
+        `len()` is how many these are.
 
         Raises:
             UsageError: `n_steps` is no integer >= 0, or this is outside of the `with` block or inside another loop.
         """
         self._block.check_loop("steps")
         _check_count("n_steps", n_steps)
-        return self._variables.turns(
-            self._steps_loop(n_steps),
-            is_behind=lambda: self._is_behind,
-            position=lambda: self._steps,
-            total=n_steps,
+        return self._turns(
+            self._steps_loop(n_steps), lambda: self._steps, lambda: n_steps - self._steps, total=n_steps
         )
 
     def _steps_loop(self, n_steps: int) -> Generator[int, None, None]:
@@ -364,7 +420,9 @@ class Run:
     def __setitem__(self, name: str, value: Any) -> None:
         """Put a new value in the place of an object that is not changed in place."""
         self._check_name(name)
-        self._loop.objects[name] = value
+        self._loop.replace(name, value)
+        if self._updates is not None and hasattr(value, "param_groups"):
+            self._updates.follow(self._loop.objects)
 
     def _check_name(self, name: str) -> None:
         if name not in self._loop.objects:
@@ -434,12 +492,15 @@ class Run:
         self._announced = False
         self._end_row()
         self._announce("batch_end", epoch=self.epoch, batch=index)
+        if self._within == "step":
+            self._unsaved.trained()
 
     def _finish_epoch(self) -> None:
         epoch, self.epoch = self.epoch, self.epoch + 1
         self._within = None
         self._end_row(epoch)
         self._announce("epoch_end", epoch=epoch)
+        self._unsaved.trained()
 
     def _end_row(self, epoch: int | None = None) -> None:
         if self._row:
@@ -481,6 +542,7 @@ class Run:
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
         if self._updates is not None:
+            self._updates.follow(self._loop.objects)
             self._updates.resume(saved["updates"], saved["gradients"])
         self._data.set_state(saved)
         self._is_behind = True

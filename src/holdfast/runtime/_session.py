@@ -76,6 +76,7 @@ class Session:
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was requested, and is not skipped
+        self._demanded: str | None = None  # why to save at the next end, though the policy may not say so
         self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
         self._retention = None if directory is None else Retention(directory, policy)
 
@@ -86,11 +87,21 @@ class Session:
         """
         tell(moment.step, time.time())
         self._pace.at(moment.step)
-        asked, planned = self._asked(moment), self._planned(moment)
+        asked, planned, demanded = self._asked(moment), self._planned(moment), self._take_demand(moment)
         if (life := living()) is not None:
             asked = planned = life.reason_at(moment) if self._is_checked else None
-        self._insists = asked is not None
-        return planned if asked is None else asked
+        self._insists = asked is not None or demanded is not None
+        return asked or planned or demanded
+
+    def demand(self, reason: str) -> None:
+        """Save at the next end of a batch, epoch or phase, whatever the policy says."""
+        self._demanded = reason
+
+    def _take_demand(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        demanded, self._demanded = self._demanded, None
+        return demanded
 
     @property
     def _is_checked(self) -> bool:

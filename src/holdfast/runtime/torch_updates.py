@@ -27,6 +27,12 @@ class Updates:
         self._used: dict[
             torch.Tensor, tuple[int, int]
         ] = {}  # by parameter: its gradient's address and version
+        self._hooks: list[Any] = []
+        self.follow(objects)
+
+    def follow(self, objects: Mapping[str, Any]) -> None:
+        """Watch these from now on, in place of those before; the count continues."""
+        self.close()
         self._parameters = named_parameters(objects)
         self._optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
         self.is_counting = bool(self._optimizers)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from types import GeneratorType
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, Protocol, TypeVar, final
 
 Item = TypeVar("Item")
+Given = TypeVar("Given", covariant=True)
+
+
+class Items(Protocol[Given]):
+    """What a loop goes over: an iterator that knows how much it gives, and can be closed."""
+
+    def __iter__(self) -> Iterator[Given]: ...
+    def __next__(self) -> Given: ...
+    def __len__(self) -> int: ...
+    def close(self) -> None: ...
 
 
 @final
@@ -24,7 +34,7 @@ class Turns(Generic[Item]):
 
     def __init__(
         self,
-        inner: Generator[Item, None, None],
+        inner: Items[Item],
         begin: Callable[[], None],
         entered: Callable[[], int],
         ended: Callable[[], None],
@@ -52,6 +62,9 @@ class Turns(Generic[Item]):
             self._has_entered = True
             self._count_on(self._entered())
         return item
+
+    def __len__(self) -> int:
+        return len(self._inner)
 
     def close(self) -> None:
         """End the loop."""

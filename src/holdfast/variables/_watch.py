@@ -7,7 +7,7 @@ loop began are saved with each checkpoint, and put back before the first resumed
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, final
 
@@ -24,7 +24,7 @@ from ._names import OF_ANOTHER_MODULE, is_left_to_script, is_time_stamp, sentenc
 from ._other_modules import OtherModules
 from ._put_back import put_back
 from ._saved import Facts, Saved
-from ._turns import Turns, has_enumerate_further_out
+from ._turns import Items, Turns, has_enumerate_further_out
 from ._walk import Walk
 
 logger = logging.getLogger("holdfast")
@@ -91,7 +91,7 @@ class Variables:
 
     def turns(
         self,
-        inner: Generator[Item, None, None],
+        inner: Items[Item],
         *,
         is_inner: bool = False,
         is_behind: Callable[[], bool],

@@ -106,6 +106,8 @@ class Abilities:
         )
         how = {name: why for name, why in self.refused.items() if name in ("strict", "override")}
         how["prove"] = CANNOT_PROVE
+        if "strict" in how:  # the framework loads its own state, and knows no part of it
+            how["on_structure"] = "the framework builds the objects; change them where it does"
         asked = {"allow_reread": allow_reread, "on_rollback": on_rollback is not None}
         for name, is_asked in asked.items():
             if is_asked and name in self.refused:

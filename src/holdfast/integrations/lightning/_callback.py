@@ -238,6 +238,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     def _after_run(self) -> None:
         if not self._ended:
             self._ended = True
+            if self._loop is not None and self._trainer.should_stop:
+                self._loop.stop("the fit was stopped")
             self._announce("phase_end")
 
     def _announce(self, hook: str, batch: int | None = None) -> None:

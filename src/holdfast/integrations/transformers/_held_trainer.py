@@ -246,6 +246,9 @@ class Held(HeldTraining, TrainerCallback):
     def _announce(self, hook: str) -> None:
         state = self._trainer.state
         per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
+        is_stopped = self._trainer.control.should_training_stop and state.global_step < state.max_steps
+        if is_stopped and self._loop is not None and not hook.startswith("phase"):
+            self._loop.stop("the training was stopped")  # the end comes only after one more row of the log
         batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
         self._tell(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)
@@ -331,8 +334,14 @@ class Held(HeldTraining, TrainerCallback):
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
-        stopped = self._behind is not None and self._behind["stopped"]
+        stopped = self._behind is not None and self._behind["stopped"] and not self._is_extended
         return (more[2], 0) if stopped else (epochs, steps)
+
+    @property
+    def _is_extended(self) -> bool:
+        """Whether the training was over, all its updates done, and is to have more now."""
+        then = self._saved_state
+        return then.max_steps <= then.global_step < self._trainer.state.max_steps
 
     def _own_part(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of what was saved, what this process had for itself."""
@@ -348,6 +357,8 @@ class Held(HeldTraining, TrainerCallback):
         self._ended, self._latest = saved["ended"], dict(saved["latest"])
         own = self._own_part(saved)
         trainers.set_course(self._trainer, own["course"])
+        if self._is_extended:
+            self._ended = self._trainer.control.should_training_stop = False
         if self._loop is None:
             rng.restore_state(own["random"])
             return
@@ -357,4 +368,8 @@ class Held(HeldTraining, TrainerCallback):
         source = self._known_loader.source
         has_next = not saved["loader"]["source"]["finished"]
         is_another = has_next and saved["next_batch"] != source.fingerprint()
-        return differences(saved, [source], is_another_batch=is_another)
+        found = differences(saved, [source], is_another_batch=is_another)
+        then, now = self._saved_state.max_steps, self._trainer.state.max_steps
+        if then != now and self._trainer.args.lr_scheduler_type != "constant":
+            found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")
+        return found

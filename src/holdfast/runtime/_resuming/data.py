@@ -43,6 +43,16 @@ class EpochData:
         self._position = None
         return self.source, rest
 
+    def num_left(self, data: Any, batch_size: int | None, seed: int, *, done: int) -> int | None:
+        """How many batches an epoch of these data has beyond those that are done; None if they do not say."""
+        if self.source is not None and self._given is data:
+            total = self.source.num_batches
+        else:
+            total = batches_of(
+                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
+            ).num_batches
+        return None if total is None else max(0, total - done)
+
     def get_state(self, is_inside: bool) -> dict[str, Any]:
         source, saved = self.source, self._saved
         if source is None:  # as far as is known, what the checkpoint says still holds

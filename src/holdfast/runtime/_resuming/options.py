@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeAlias
 
 from ... import bundle
 from ...checkpoint import Opened, Place
 from ...errors import UsageError
+from ...records import CheckpointRecord
 
 Origin: TypeAlias = Literal[True] | Place
 """True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
@@ -33,6 +34,10 @@ class Resume:
         prove: whether the script is first run again, in another process, from the checkpoint before that one to it, and
             both states are compared. If they are the same, the verdict of an exact resume is `"proved"`. It takes as
             long as that part of the run took, and as much memory as a second run.
+        on_structure: called with the record of the checkpoint once it is chosen and before it is compared with the
+            objects: the place to bring them to its structure, where that changes in mid-run (layers that are unfrozen
+            by `add_param_group`, another optimizer). Every byte of the checkpoint has been checked by then. May
+            return a mapping of objects that take the place of those of the same name. A rollback calls it again.
 
     Raises:
         UsageError: a value that has no meaning.
@@ -43,6 +48,7 @@ class Resume:
     strict: bool = True
     override: str | Sequence[str] = ()
     prove: bool = False
+    on_structure: Callable[[CheckpointRecord], Mapping[str, Any] | None] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, bool) and not _is_place(self.source):
@@ -59,12 +65,14 @@ class Resume:
                 f'override names options of the optimizer, such as "lr" or ("lr", "betas"), not {self.override!r}.'
             )
         object.__setattr__(self, "override", tuple(names))
+        if self.on_structure is not None and not callable(self.on_structure):
+            raise UsageError(f"on_structure must be a function of a record, not {self.on_structure!r}.")
 
     @classmethod
     def of(cls, resume: Any, *, cannot: Mapping[str, str] | None = None) -> Resume:
         """What a caller has passed as `resume=`: itself if it is a `Resume` already.
 
-        `cannot`: of "strict", "override" and "prove", what this place cannot do, and why.
+        `cannot`: of "strict", "override", "prove" and "on_structure", what this place cannot do, and why.
 
         Raises:
             UsageError: it has no meaning, or asks for what cannot be done here.

@@ -12,6 +12,7 @@ from ...verdict import Verdict
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
+from .said import say
 from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
@@ -110,9 +111,8 @@ class Resumption:
             self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
         level = logging.INFO if self.report.rank >= Verdict.EXACT else logging.WARNING
-        logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
-        if came_back:
-            logger.info("put back the script's variables %s", ", ".join(came_back))
+        variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
+        say(level, f"resumed from {self.report.path}: {self.report.verdict}{variables}")
 
     def lack(self, unsaved: Iterable[str]) -> None:
         """These variables of the script are not in the checkpoint, and should be."""
