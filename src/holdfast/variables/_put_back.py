@@ -112,14 +112,17 @@ def _new(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 
 
 def _rebuilt(path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
-    lost = next(state.unmakeable(node), None)
+    named = saved.facts.named.get(path)
+    # Of named tuples the script has the class, which is looked for below.
+    lost = next(
+        (each for each in state.unmakeable(node) if not (named and each.adapter == "namedtuple")), None
+    )
     if lost is not None:
         raise TypeError(f"a {lost.type} was saved, and there is none here to be filled")
     value = state.rebuild(saved.source, node)
     device = saved.facts.devices.get(path)
     if device is not None:
         value = _on_device(value, device)
-    named = saved.facts.named.get(path)
     if named is not None:
         value = _with_named_tuples(value, _class_called(named, scopes))
     return value
