@@ -113,7 +113,7 @@ def planned(policy: Any, beat: Callable[[], None] = lambda: None, **options: Any
     return made
 
 
-_QUIET = {
+QUIET = {
     "show_sampler_progress": False,
     "show_training_progress": False,
     "persist_progress": False,
@@ -122,8 +122,8 @@ _QUIET = {
 
 
 def run(made: Any) -> Any:
-    return made.run(**_QUIET)
+    return made.run(**QUIET)
 
 
 def run_phase(made: Any, phase: Any) -> Any:
-    return made.run_phase(phase, **_QUIET)
+    return made.run_phase(phase, **QUIET)
