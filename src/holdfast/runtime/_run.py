@@ -191,7 +191,7 @@ class Run:
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
                 "they are; for a loop without epochs there is run.steps(n)."
             )
-        source, rest = self._data.open(data, batch_size, seed)
+        source, rest = self._data.take(data, batch_size, seed)
         if self._is_behind:
             assert rest is not None
             iterator, is_over = rest, self._within == "after"

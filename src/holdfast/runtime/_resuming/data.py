@@ -22,7 +22,7 @@ class EpochData:
         self._saved: Mapping[str, Any] = {}
         self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
 
-    def open(self, data: Any, batch_size: int | None, seed: int) -> tuple[BatchSource, Iterator[Any] | None]:
+    def take(self, data: Any, batch_size: int | None, seed: int) -> tuple[BatchSource, Iterator[Any] | None]:
         """Their source, and the rest of the epoch in which the checkpoint was; None if there is nothing to resume.
 
         The source is that of the epoch before if the data are the same object.

@@ -82,14 +82,12 @@ class Resumption:
         random states anew, which no longer are what they were.
         """
         record = self.report.record
-        found = [
-            *found,
-            *self._spoiled(),
-            *ahead_differences(record.details.get("next"), fingerprint_of(ahead())),
-        ]
-        if rollbacks is not None and (sentence := rollbacks.reseed(record.run)) is not None:
-            found.append(sentence)
-        self.add(found)
+        upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
+        rolled_back = None if rollbacks is None else rollbacks.reseed(record.run)
+        if rolled_back is None:
+            self.add([*found, *self._spoiled(), *upcoming])
+        else:  # and the script may make its steps smaller
+            self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
         level = logging.WARNING if self.differences else logging.INFO
         logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)

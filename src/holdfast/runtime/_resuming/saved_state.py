@@ -68,7 +68,7 @@ class SavedState:
 
     def _differs(self, path: str, live: Mapping[str, Node], snapshot: state.LiveSnapshot) -> bool:
         was, now = _resolved(self._nodes, path), _resolved(live, path)
-        if state.is_left_out(was) or any(paths.matches(path, each) for each in self._but):
+        if state.is_left_out(was) or any(_concerns(path, each) for each in self._but):
             return False
         if isinstance(was, Leaf) and isinstance(now, Leaf):
             return not self._is_same_array(was, now, snapshot)
@@ -89,6 +89,11 @@ class SavedState:
 def _resolved(nodes: Mapping[str, Node], path: str) -> Node:
     node = nodes.get(path, _ABSENT)
     return nodes.get(node.path, node) if isinstance(node, Alias) else node
+
+
+def _concerns(path: str, pattern: str) -> bool:
+    """Whether `path` is meant, or holds what is: of an empty dict there is only the dict."""
+    return paths.matches(path, pattern) or pattern.startswith(f"{path}/")
 
 
 def _is_loader(node: Node, live: Any) -> bool:
