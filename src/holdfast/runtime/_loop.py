@@ -6,6 +6,7 @@ logged and the random states are one checkpoint. Every integration stands on thi
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
 
+logger = logging.getLogger("holdfast")
+
 Position = Mapping[str, Any]
 """Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
 
@@ -56,6 +59,7 @@ class Loop:
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
+        lacking: asked at each save for what trains and is not among the objects, in sentences.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
@@ -78,6 +82,7 @@ class Loop:
         label: str = "train",
         share_directory: bool = False,
         untrained: Sequence[str] = (),
+        lacking: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
         self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
@@ -89,7 +94,7 @@ class Loop:
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
-        self._position, self._known_ahead = position, ahead
+        self._position, self._known_ahead, self._lacking = position, ahead, lacking
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
         self._options = options_of(self._optimizers)
@@ -130,7 +135,7 @@ class Loop:
         if found is None:
             return None
         self._resumption, saved = found
-        self._resumption.add(self._changed)
+        self._resumption.add([*self._changed, *saved["run"].get("lacking", ())])
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -208,6 +213,13 @@ class Loop:
         """What is found different only after the resume; it is logged."""
         assert self._resumption is not None
         self._resumption.add(found)
+
+    def lack(self, found: Sequence[str]) -> None:
+        """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
+        for each in found:
+            logger.warning("%s, so that no resume is exact: pass it to the run with the other objects", each)
+        if self._resumption is not None:
+            self._resumption.add(found)
 
     @property
     def last_resume(self) -> ResumeReport | None:
@@ -311,6 +323,7 @@ class Loop:
             "counters": self.policy.get_counters(),
             "streams_at_start": self._streams_at_start,
             "options": self._options,
+            **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
         }
 
     # --- the end ----------------------------------------------------------------------------------

@@ -93,12 +93,14 @@ class Run:
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
+            lacking=lambda: () if self._at_work is None else self._at_work.found,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._on_rollback = on_rollback
         self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
         self._updates = _watch(self._loop.objects)
+        self._at_work: Any = None  # inside the `with`: who finds what trains and was not handed over
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
         self._latest: dict[str, float] = {}
         # Where the loop is: all of this is saved.
@@ -116,12 +118,15 @@ class Run:
         self._stack.enter_context(self._loop.holding())
         if self._updates is not None:
             self._stack.callback(self._updates.close)
+            self._at_work = _at_work(self._loop)
+            self._stack.callback(self._at_work.close)
         try:
             saved = self._loop.resume(self._resume)
             if saved is None:
                 self._announce("phase_start")
             else:
                 self._set_position(saved)
+                self._look_at_work(closely=True)
         except BaseException as err:
             self._stack.__exit__(type(err), err, err.__traceback__)
             raise
@@ -339,9 +344,14 @@ class Run:
             self._row = {}
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
+        self._look_at_work(closely=hook in ("phase_start", "epoch_end"))
         self._minding(
             lambda: self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
         )
+
+    def _look_at_work(self, *, closely: bool) -> None:
+        if self._at_work is not None:
+            self._loop.lack(self._at_work.look(closely=closely))
 
     def _minding(self, act: Callable[[], None]) -> None:
         """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
@@ -400,6 +410,13 @@ def _watch(objects: Mapping[str, Any]) -> Any:
     from .torch_updates import Updates
 
     return Updates(objects)
+
+
+def _at_work(loop: Loop) -> Any:
+    """Who finds what trains along with a loop; only where torch is loaded."""
+    from .torch_at_work import AtWork
+
+    return AtWork(lambda: loop.objects)
 
 
 def _check_count(name: str, value: Any) -> None:
