@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -181,7 +182,7 @@ def test_what_is_handed_over_or_begins_anew_anyway_is_not_named(make, tmp_path, 
 
 
 def test_nothing_is_watched_after_the_end(tmp_path):
-    from torch.optim import optimizer
+    optimizer: Any = importlib.import_module("torch.optim.optimizer")
 
     before = len(optimizer._global_optimizer_post_hooks)
     all_handed().run(tmp_path)
