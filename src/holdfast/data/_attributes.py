@@ -36,10 +36,22 @@ class OwnAttributes:
 
     @property
     def of_workers(self) -> dict[str, Any]:
-        """Of persistent workers: the attributes that were others when they started."""
+        """Of persistent workers: the attributes as they were at their start, and those that are others by now."""
         if self._at_workers_start is None:
             return {}
-        return different(self._at_workers_start, self._attributes.all())
+        return {
+            "then": self._at_workers_start,
+            "changed": different(self._at_workers_start, self._attributes.all()),
+        }
+
+    def differences(self, of_workers: Mapping[str, Any]) -> list[str]:
+        """What new workers get that those of the checkpoint did not have, a sentence each."""
+        return [
+            f"persistent workers started when {name}.{attribute} was {value!r}, and start now with another"
+            for name, attributes in different(of_workers.get("then", {}), self._attributes.all()).items()
+            for attribute, value in attributes.items()
+            if attribute not in of_workers["changed"].get(name, {})
+        ]
 
     @contextmanager
     def as_for(self, saved: Mapping[str, Any]) -> Iterator[None]:

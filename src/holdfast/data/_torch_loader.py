@@ -108,7 +108,9 @@ class TorchLoaderBatches(Drawing):
         before = state["before"] if position.mid_epoch else {"warm": state["warm"]}
         self._replace_twin()
         num_again = self._take_up(state.get("workers"), position)
-        for_workers = state.get("attributes_of_workers", {})
+        of_workers = state.get("attributes_of_workers", {})
+        for_workers = of_workers.get("changed", {})
+        self._of_workers += self._attributes.differences(of_workers)
         if before["warm"]:
             with self._attributes.as_for(for_workers):
                 self._warm_up()

@@ -100,6 +100,7 @@ class Run:
         self._diverged: DivergenceError | None = None  # a rollback is due
         self._stack = ExitStack()
         self._updates = _watch(self._loop.objects)
+        self._attributes = _attributes(self._loop.objects)
         self._at_work: Any = None  # inside the `with`: who finds what trains and was not handed over
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
         self._latest: dict[str, float] = {}
@@ -374,6 +375,7 @@ class Run:
             "row": dict(self._row),
             "latest": dict(self._latest),
             "gradients": {} if self._updates is None else self._updates.pending,
+            **({"attributes": attributes} if (attributes := self._get_attributes()) else {}),
             **self._data.get_state(self._is_in_batches),
         }
 
@@ -383,8 +385,13 @@ class Run:
         self._row, self._latest = dict(saved["row"]), dict(saved["latest"])
         if self._updates is not None:
             self._updates.resume(saved["updates"], saved["gradients"])
+        if self._attributes is not None:
+            self._loop.add_differences(self._attributes.set_state(saved.get("attributes", {})))
         self._data.set_state(saved)
         self._is_behind = True
+
+    def _get_attributes(self) -> Mapping[str, Any]:
+        return {} if self._attributes is None else self._attributes.get_state()
 
     @property
     def _is_in_batches(self) -> bool:
@@ -410,6 +417,15 @@ def _watch(objects: Mapping[str, Any]) -> Any:
     from .torch_updates import Updates
 
     return Updates(objects)
+
+
+def _attributes(objects: Mapping[str, Any]) -> Any:
+    """Who knows what modules keep for themselves; None where torch is not loaded."""
+    if "torch" not in sys.modules:
+        return None
+    from .torch_attributes import Attributes
+
+    return Attributes(objects)
 
 
 def _at_work(loop: Loop) -> Any:

@@ -19,6 +19,7 @@ from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
+from ...runtime.torch_attributes import Attributes
 from ...runtime.torch_updates import Updates
 from .._common import patching
 from .._common.handover import Handover
@@ -32,6 +33,7 @@ from ._io import BundleReader, HoldfastCheckpointIO
 
 Within = Literal["start", "epoch", "batches", "between"]
 """Before the first epoch; in an epoch, before or among its batches; after an epoch."""
+_OF_LIGHTNING = frozenset(vars(pl.LightningModule()))
 _STARTS = ("phase_start", "epoch_start", "batch_start")
 
 
@@ -101,6 +103,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
         self._updates: Updates | None = None
+        self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
         if not trainer.is_global_zero:
@@ -285,6 +288,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         own = data.get_state(self._trainer) | {
             "gradients": {} if self._updates is None else self._updates.pending,
             "metrics": trainers.get_metrics(self._trainer),
+            **({"attributes": changed} if (changed := self._attributes.get_state()) else {}),
         }
         return own if self._loop is not None else own | {"random": rng.capture_state()}
 
@@ -344,6 +348,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
+        self._attributes.set_state(saved["own"].get("attributes", {}))
         data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
             self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
