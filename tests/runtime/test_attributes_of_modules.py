@@ -100,7 +100,10 @@ def test_metrics_of_torchmetrics_come_back(tmp_path):
         torch.manual_seed(0)
         mean, seen = metrics.MeanMetric(), metrics.CatMetric()
         policy = Checkpointing(save_on="batch_end", write=Write(durability="process"))
-        with suppress(InterruptedError), Run(directory, {"mean": mean, "seen": seen}, checkpointing=policy) as run:
+        with (
+            suppress(InterruptedError),
+            Run(directory, {"mean": mean, "seen": seen}, checkpointing=policy) as run,
+        ):
             for step in run.steps(6):
                 if step == cut:
                     raise InterruptedError

@@ -23,7 +23,7 @@ Token = tuple[int, int, int]
 
 @final
 class Attributes:
-    """Of the modules among `objects`, in dicts and lists too; those of torch itself keep nothing.
+    """Of the modules among `objects`, in dicts and lists too; those of torch itself keep only tensors.
 
     `but`: names of attributes that are the framework's.
     """
@@ -31,7 +31,8 @@ class Attributes:
     def __init__(self, objects: Mapping[str, Any], but: Collection[str] = ()) -> None:
         self._modules = dict(_modules(objects))
         self._but = _PLUMBING | frozenset(but)
-        self._plain = PlainAttributes(self._modules, self._but)
+        of_users = {path: each for path, each in self._modules.items() if not _is_torchs_own(each)}
+        self._plain = PlainAttributes(of_users, self._but)
         self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors().items()}
         self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists().items()}
 
@@ -112,7 +113,7 @@ def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
         match value:
             case nn.Module():
                 for name, module in unwrapped(value).named_modules():
-                    if id(module) not in seen and not type(module).__module__.startswith("torch."):
+                    if id(module) not in seen:
                         seen.add(id(module))
                         yield paths.child(path, name) if name else path, module
             case dict():
@@ -124,6 +125,10 @@ def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
                     yield from below(each, paths.item(path, index))
 
     yield from below(dict(objects), "")
+
+
+def _is_torchs_own(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.")
 
 
 def _persistent(module: nn.Module) -> Iterator[Any]:
