@@ -27,7 +27,8 @@ class Warming(torch.nn.Linear):
 def made(directory, *callbacks):
     torch.manual_seed(0)
     graph = ModelGraph(
-        [ModelNode("model", Warming(), "pixels")], optimizer=lambda parameters: torch.optim.Adam(parameters, 0.01)
+        [ModelNode("model", Warming(), "pixels")],
+        optimizer=lambda parameters: torch.optim.Adam(parameters, 0.01),
     )
     loss = Loss("loss", torch.nn.functional.cross_entropy, output="model", target="digit")
     phase = train(losses=[loss], checkpointing=on_disk("batch_end"))

@@ -18,6 +18,7 @@ from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
+from ...runtime.torch_attributes import Attributes
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
@@ -127,6 +128,7 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
         self._parts = Handover(trainers.PARTS, self._take)
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
+        self._attributes = Attributes({"model": self._trainer.model})
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
@@ -276,6 +278,7 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
         return {
             "loader": self._known_loader.get_state(),
             "course": trainers.get_course(self._trainer),
+            **self._changed_attributes(),
             "random": rng.capture_state(),
         }
 
@@ -291,10 +294,15 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
             "latest": dict(self._latest),
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
+            **self._changed_attributes(),
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "next_batch": source.fingerprint(),
         }
+
+    def _changed_attributes(self) -> dict[str, Any]:
+        changed = self._attributes.get_state()
+        return {"attributes": changed} if changed else {}
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -347,6 +355,7 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
         self._ended, self._latest = saved["ended"], dict(saved["latest"])
         own = self._own_part(saved)
         trainers.set_course(self._trainer, own["course"])
+        self._attributes.set_state(own.get("attributes", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
             return
