@@ -94,10 +94,9 @@ class TorchOptimizer:
         return fit.put_off(lambda: self._plan(live, taken, fit, path))
 
     def _plan(self, live: Optimizer, taken: Object, fit: Fit, path: str) -> Make:
-        problems = len(fit.problems)
         saved_groups: list[dict[str, Any]] = taken.state.get("param_groups", [])
         pairs = _paired(live, saved_groups, taken.about.get("shapes", {}), fit, path)
-        if len(fit.problems) > problems:
+        if not pairs and saved_groups != []:
             return fit.keep(live)
         saved_state: dict[str, Any] = taken.state.get("state", {})
         within = paths.child(path, "state")
@@ -111,6 +110,7 @@ class TorchOptimizer:
             )
             for group in live.param_groups
             for parameter in group["params"]
+            if parameter in pairs  # the others keep what they have: of a model that has grown, say
         }
         options = [
             _plan_options(group, saved, fit, paths.item(paths.child(path, "param_groups"), index))
@@ -226,7 +226,7 @@ def parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torch
 def _paired(
     live: Optimizer, saved_groups: Sequence[Mapping[str, Any]], shapes: Mapping[str, Any], fit: Fit, path: str
 ) -> dict[torch.Tensor, str]:
-    """The saved name for each live parameter: by name, or by position where one side has no names."""
+    """The saved name for each live parameter that fits: by name, or by position where one side has no names."""
     sizes = [len(group["params"]) for group in live.param_groups]
     saved_sizes = [len(group["params"]) for group in saved_groups]
     if len(sizes) != len(saved_sizes):
@@ -248,9 +248,14 @@ def _paired(
             fit.problem(
                 path, f"group {index} was saved with {len(there)} parameters, the live one has {len(here)}"
             )
-        pairs.update(zip(group["params"], there if nameless else here, strict=False))
-    for parameter, name in pairs.items():
+            continue
+        names_here = there if nameless else here
+        pairs.update(
+            (each, name) for each, name in zip(group["params"], names_here, strict=True) if name in there
+        )
+    for parameter, name in [*pairs.items()]:
         if name in shapes and list(parameter.shape) != list(shapes[name]):
+            del pairs[parameter]
             fit.problem(
                 path,
                 f"{name!r} was saved with shape {shapes[name]}, the live one has {list(parameter.shape)}",
