@@ -11,7 +11,7 @@ EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,mod
 
 .PHONY: demo test test-all test-oldest torture lint format docs bench bench-quick bench-reliability setup clean
 
-demo: setup            ## the main job: an experiment is killed three times and goes on, bit for bit
+demo: setup            ## the main job: an experiment is killed three times and resumes, bit for bit
 	$(BIN)/holdfast demo
 
 test: setup            ## everything but the slow tests

@@ -29,7 +29,7 @@ class _Lazy:
         directory = self._directory = ExperimentDirectory(root, _RUN)
         if taking is not None:
             directory.taking = taking  # one run continues in a new directory: nothing to share with
-        policy = Checkpointing(mode="disk", save_on="epoch_end", directory=root, snapshot="lazy")
+        policy = Checkpointing(save_on="epoch_end", directory=root, snapshot="lazy")
         self._session = Session(policy, "train", "phase", directory, root)
 
     def save(self, state: State, name: str) -> None:

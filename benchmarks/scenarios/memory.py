@@ -89,7 +89,7 @@ def _save_at_once(state: states.State, folder: Path) -> None:
     from holdfast.records import Moment
     from holdfast.runtime import ExperimentDirectory, Session
 
-    policy = Checkpointing(mode="disk", save_on="epoch_end", directory=folder, write=Write(background=False))
+    policy = Checkpointing(save_on="epoch_end", directory=folder, write=Write(background=False))
     with ExperimentDirectory(folder, "0" * 32) as directory:
         session = Session(policy, "train", "phase", directory, folder)
         session.save(

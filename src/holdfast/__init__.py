@@ -7,7 +7,6 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from ._shown import shown_in as _shown_in
 from ._version import __version__ as __version__
 
 if _TYPE_CHECKING:
@@ -74,13 +73,15 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *_HOME_OF]
+__all__ = [
+    "__version__",
+    *(name for name in _HOME_OF if name != "open"),
+]  # `import *` must not replace the built-in one
 
 
 def __getattr__(name: str) -> _Any:
     if name in _HOME_OF:
         value = getattr(_import_module(f".{_HOME_OF[name]}", __name__), name)
-        _shown_in(__name__, value)
         globals()[name] = value
         return value
     if name in _HOMES or name in ("errors", "records", "rng", "bundle", "storage"):
@@ -89,4 +90,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "open"])

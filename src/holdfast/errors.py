@@ -21,11 +21,12 @@ The tree says what the caller does next:
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again
+    ├── NothingProvedError                              let the script train longer, or kill it more often
     ├── DivergenceError                                     resume from the newest finite one, with something changed
     ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
     └── RestoreError                                        see below; only one kind leaves objects changed
-        ├── StateMismatchError (ValueError)                 build the objects as saved, or pass strict=False
+        ├── StateMismatchError (ValueError)                 build the objects as saved, or do what its hint says
         │   └── StatesDifferError                           combine only the parts that match
         ├── RestoreIncompleteError                          restore an intact checkpoint before using the objects
         └── PlanMismatchError (ValueError)                  put the plan back, or start in another directory
@@ -40,6 +41,8 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Sequence
 from typing import Any
+
+from ._wording import a
 
 
 class HoldfastError(Exception):
@@ -84,7 +87,7 @@ class UnsupportedStateError(UsageError, TypeError):
             self.hint
             or "Leave it out, turn it into arrays or plain data, or register_adapter() for its type."
         )
-        return f"cannot save {self.path!r}: a {self.kind} is not supported. {hint}"
+        return f"cannot save {self.path!r}: {a(self.kind)} is not supported. {hint}"
 
 
 class CheckpointNotFoundError(HoldfastError, FileNotFoundError):
@@ -139,11 +142,11 @@ class RunActiveError(HoldfastError):
 
     def __str__(self) -> str:
         if self.is_own:
-            who, do = f"this very process ({self.pid})", "End that run (leave its `with` block, or delete it)"
+            who, do = f"another run of this process ({self.pid})", "End that run (leave its `with` block)"
         else:
             who, do = f"process {self.pid} on {self.host}", "Wait for it"
         return (
-            f"{self.directory}: {who} is running an experiment here. "
+            f"{self.directory}: {who} uses this directory. "
             f"{do}, choose another directory, or pass share_directory=True."
         )
 
@@ -270,6 +273,10 @@ class ExactnessError(HoldfastError):
     """A run, or a part of it, was repeated and did not reach the same state."""
 
 
+class NothingProvedError(HoldfastError):
+    """A script was to be interrupted while it trained, and ended before: nothing is known of how it resumes."""
+
+
 class NotReproducedError(ExactnessError):
     """A run from one checkpoint to the next, repeated, reached a different state.
 
@@ -315,12 +322,14 @@ class RestoreError(HoldfastError):
 class StateMismatchError(RestoreError, ValueError):
     """The saved state does not fit the live objects; nothing was changed.
 
-    `problems` holds one sentence per leaf, each starting with its path.
+    `problems` holds one sentence per leaf, each starting with its path; `hint` says what to do.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(
+        self, problems: Sequence[str], hint: str = "Build the objects as they were when saved."
+    ) -> None:
         super().__init__(tuple(problems))
-        self.problems = tuple(problems)
+        self.problems, self.hint = tuple(problems), hint
 
     @property
     def _lines(self) -> str:
@@ -329,10 +338,8 @@ class StateMismatchError(RestoreError, ValueError):
         return "\n".join([f"  {each}" for each in self.problems[:10]] + [f"  … and {more} more"] * (more > 0))
 
     def __str__(self) -> str:
-        return (
-            f"the saved state does not fit ({len(self.problems)} differences), nothing was changed:\n{self._lines}\n"
-            "Build the objects as they were when saved, or pass strict=False to skip what does not fit."
-        )
+        number = f"{len(self.problems)} difference{'' if len(self.problems) == 1 else 's'}"
+        return f"the saved state does not fit ({number}), nothing was changed:\n{self._lines}\n{self.hint}"
 
 
 class StatesDifferError(StateMismatchError):
@@ -360,15 +367,20 @@ class RestoreIncompleteError(RestoreError):
 
 
 class PlanMismatchError(RestoreError, ValueError):
-    """The experiment is not the one that was saved, so it cannot resume from that checkpoint."""
+    """The experiment or run is not the one that was saved, so it cannot resume from that checkpoint.
 
-    def __init__(self, differences: Sequence[str]) -> None:
+    `differences` holds a sentence each; `of` says of what they are ("plan", "run"), `hint` what to do.
+    """
+
+    def __init__(
+        self,
+        differences: Sequence[str],
+        of: str = "plan",
+        hint: str = "Put the plan back as it was, or start again with resume=False in another directory.",
+    ) -> None:
         super().__init__(tuple(differences))
-        self.differences = tuple(differences)
+        self.differences, self.of, self.hint = tuple(differences), of, hint
 
     def __str__(self) -> str:
         lines = "\n".join(f"  {difference}" for difference in self.differences)
-        return (
-            f"the checkpoint belongs to another plan:\n{lines}\n"
-            "Put the plan back as it was, or start again with resume=False in another directory."
-        )
+        return f"the checkpoint belongs to another {self.of}:\n{lines}\n{self.hint}"

@@ -231,7 +231,7 @@ def test_a_run_never_resumes_from_it_unasked_and_says_so_when_asked(tmp_path):
     holdfast.save(tmp_path / "start", three)
     with Run(tmp_path, {"n": 0}) as run:
         assert run.last_resume is None
-    with pytest.raises(errors.PlanMismatchError, match=r"holds a state, and no run.*holdfast\.load"):
+    with pytest.raises(errors.PlanMismatchError, match=r"(?s)holds a state, and no run.*holdfast\.load"):
         Run(tmp_path, {"n": 0}, resume="start").__enter__()
 
 

@@ -147,3 +147,19 @@ def test_a_step_that_nobody_told_is_not_seen(tmp_path):
     (tmp_path / "steps").write_bytes(b"\0" * 16)
     assert seen(tmp_path / "steps") is None
     assert os.environ.get("HOLDFAST_STEP_FILE") is None
+
+
+def test_a_script_that_no_kill_hits_proves_nothing(tmp_path, monkeypatch, holdfast):
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import holdfast\nwith holdfast.Run('runs/mine', {'n': 0}) as run:\n    for _ in run.steps(1):\n        pass\n"
+    )
+    monkeypatch.setattr(
+        "holdfast.harness.torture._kill", lambda *details: None
+    )  # it has ended before the first
+    done = holdfast("torture", "--kills", 1, "--seed", 1, "--", sys.executable, script)
+    assert done.exit_code == 9, done.output
+    assert "the script ended before the first kill" in done.output
+    assert "nothing was proved" in done.output
+    assert "same  " not in done.output

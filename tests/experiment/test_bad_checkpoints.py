@@ -53,7 +53,7 @@ def test_a_directory_in_which_another_run_is_live(tmp_path, saved):
         refused(
             tmp_path,
             RunActiveError,
-            match=rf"this very process \({os.getpid()}\).* End that run.*share_directory=True",
+            match=rf"another run of this process \({os.getpid()}\).* End that run.*share_directory=True",
             run=saved,
         ),
     ):

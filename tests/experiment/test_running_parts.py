@@ -171,7 +171,7 @@ def test_going_back_manually_rolls_back_models_results_and_random_states(tmp_pat
         assert list(made.results) == ["a"]
         assert [entry.what for entry in made.history] == ["a"]
     assert list(made.available_checkpoints) == ["after a"]
-    with pytest.raises(HoldfastError, match="neither a path nor the name"):
+    with pytest.raises(HoldfastError, match="there is no checkpoint"):
         made.restore_checkpoint("before a")
 
 

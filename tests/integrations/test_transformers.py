@@ -141,7 +141,7 @@ def test_what_cannot_resume_is_refused_early(tmp_path):
     (tmp_path / "checkpoint-5" / "trainer_state.json").touch()
     with pytest.raises(errors.UsageError, match="checkpoint of the Trainer's own"):
         train(tmp_path, resume=str(tmp_path / "checkpoint-5"))
-    with pytest.raises(errors.CheckpointNotFoundError, match="neither a path nor the name"):
+    with pytest.raises(errors.CheckpointNotFoundError, match="there is no checkpoint"):
         train(tmp_path, resume="checkpoint-6")
     for nonsense in (0, 3, "", [], b"x"):
         with pytest.raises(errors.UsageError, match="resume must be True, False, the name"):

@@ -21,7 +21,7 @@ def on_disk(**more) -> Checkpointing:
 def test_keys_are_in_natural_order_and_not_in_that_of_text():
     policy = on_disk()
     for key in ["b", 10, 2, *range(11, 4, -1), "a", "epoch2_batch10", "epoch2_batch9"]:
-        policy.record_disk(key, f"/{key}")
+        policy.record_disk(key, f"/{key!r}")
     assert policy.saved_keys == [2, 5, 6, 7, 8, 9, 10, 11, "a", "b", "epoch2_batch9", "epoch2_batch10"]
 
 
@@ -95,7 +95,7 @@ def test_the_newest_k_remain_in_the_order_of_their_age(keys, max_to_keep):
         if key not in by_age:
             by_age.append(key)
         expected, by_age = by_age[:-max_to_keep], by_age[-max_to_keep:]
-        evicted = policy.record_disk(key, f"/{key}")
+        evicted = policy.record_disk(key, f"/{key!r}")
         assert [entry.key for entry in evicted] == expected
     assert policy.keys_by_age == by_age
 

@@ -73,7 +73,7 @@ def test_pinned_ones_those_saved_manually_and_those_of_other_runs_stay(runs):
     assert set(whys.values()) == {"another run saved it"}
     assert len(whys) == 7
     assert command("rm", runs / "again2.ckpt.mml", "--yes").exit_code == 2
-    assert "is not pinned" in command("unpin", runs / "again2").stdout
+    assert "is no longer pinned" in command("unpin", runs / "again2").stdout
     assert command("rm", runs / "again2.ckpt.mml", "--yes").exit_code == 0
 
 

@@ -1,5 +1,6 @@
 """Bundles: checkpoints on disk, each a plain directory that is self-contained."""
 
+from .._shown import shown_in as _shown_in
 from ._archive import archive
 from ._commit import commit
 from ._delete import delete
@@ -39,3 +40,5 @@ __all__ = [
     "sweep",
     "unpin",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

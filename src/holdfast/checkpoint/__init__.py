@@ -1,5 +1,6 @@
 """Checkpoints on a disk: open, read, map, archive, derive, fork and remove them. No run is needed."""
 
+from .._shown import shown_in as _shown_in
 from ._checkpoint import Checkpoint, archive, open, source_of, write_archive
 from ._derived import Part, Pieces, StreamedSnapshot, draft, save_alone
 from ._finite import describe_nonfinite, nonfinite_leaves, watched
@@ -42,3 +43,5 @@ __all__ = [
     "watched",
     "write_archive",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -12,7 +12,7 @@ from .. import state as states
 from ..errors import DamagedError, UsageError
 from ..policy import check_name
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
-from ..storage import LocalDisk, Storage
+from ..storage import LocalDisk, Storage, local_path
 from ._mapped import MappedArrays
 from ._places import Opened, Place, locate
 
@@ -260,7 +260,7 @@ def write_archive(
     overwrite: bool,
 ) -> bundle.Listed:
     """Copy an opened bundle to a path, or into a folder under its own name (see `holdfast.archive`)."""
-    directory, name = _destination(disk, os.fspath(to), opened.record.name)
+    directory, name = _destination(disk, local_path("to", to), opened.record.name)
     record = bundle.archive(opened, disk, directory, name, compressed=compress, overwrite=overwrite)
     return bundle.Listed(bundle.bundle_path(directory, name), record)
 

@@ -18,7 +18,7 @@ from .. import bundle, fingerprint
 from ..errors import UsageError
 from ..policy import check_name
 from ..records import IMPORTED, Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node, Snapshot
-from ..storage import LocalDisk, Storage
+from ..storage import LocalDisk, Storage, local_path
 
 
 class Part(Protocol):
@@ -123,11 +123,12 @@ def save_alone(
         UsageError: `place` cannot name a checkpoint.
         SaveError, CommitUncertainError: the disk refused.
     """
-    folder, name = os.path.split(os.fspath(place).rstrip("/").removesuffix(bundle.SUFFIX))
+    text = local_path("a checkpoint's path", place)
+    folder, name = os.path.split(text.rstrip("/").removesuffix(bundle.SUFFIX))
     try:
         check_name(name)
     except ValueError as err:
-        raise UsageError(f"{os.fspath(place)!r} cannot be a checkpoint: {err}") from None
+        raise UsageError(f"{text!r} cannot be a checkpoint: {err}") from None
     moment = replace(like.moment, run=bundle.new_id()) if like else Moment(run=bundle.new_id(), hook=hook)
     made = replace(
         draft(name, like.kind if like else "train", moment, reason=reason, like=like),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from .. import bundle
 from ..errors import CheckpointThinnedError, UsageError
 from ..records import leaves
-from ..storage import LocalDisk, Storage
+from ..storage import LocalDisk, Storage, local_path
 from ._checkpoint import source_of
 from ._derived import Pieces, StreamedSnapshot, draft
 from ._lock import LOCK
@@ -40,7 +40,7 @@ def fork(
         SaveError: the disk refused.
     """
     disk = disk or LocalDisk()
-    target = os.fspath(directory).rstrip("/") or "/"
+    target = local_path("directory", directory).rstrip("/") or "/"
     if next(bundle.scan(disk, target), None) is not None:
         raise UsageError(f"{target} already has checkpoints: a fork needs a directory of its own.")
     with ExitStack() as closing:

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from .. import bundle, collector
 from ..errors import CheckpointNotFoundError, UsageError
-from ..storage import LocalDisk, Storage
+from ..storage import LocalDisk, Storage, local_path, refuse_url
 
 _SHOWN = 5
 
@@ -57,12 +57,14 @@ def find(
     disk: Storage | None = None,
 ) -> bundle.Listed | None:
     """As `locate`, but None if there is no such checkpoint."""
-    disk = disk or LocalDisk()
     if isinstance(place, bundle.Listed):
         return place
     if isinstance(place, Opened):
         return bundle.Listed(place.source.path, place.source.record)
     text = path_of(place)
+    if disk is None or isinstance(disk, LocalDisk):
+        refuse_url(text)
+    disk = disk or LocalDisk()
     name = text.rstrip("/") or "/"
     found = _at(name, disk)
     if directory is not None and not os.path.isabs(name):
@@ -95,8 +97,10 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
 
     Raises:
         CheckpointNotFoundError: there is no such directory, or it cannot be listed.
+        UsageError: it is no path.
     """
-    disk, path = disk or LocalDisk(), path_of(directory).rstrip("/") or "/"
+    path = local_path("directory", directory).rstrip("/") or "/"
+    disk = disk or LocalDisk()
     try:
         disk.folders(path)
     except FileNotFoundError:
@@ -155,8 +159,9 @@ def _not_found(
         )
     if directory is None:
         return CheckpointNotFoundError(text, "there is no checkpoint of this path, with or without .ckpt.mml")
-    there = _contents(_inside(directory, among, disk))
-    return CheckpointNotFoundError(text, f"neither a path nor the name of a checkpoint in {directory}{there}")
+    listed = _inside(directory, among, disk)
+    has = f"it has {len(listed)}, {_newest(listed)}" if listed else "it has none"
+    return CheckpointNotFoundError(directory, f"there is no checkpoint {text!r} here; {has}")
 
 
 def _contents(listed: Sequence[bundle.Listed]) -> str:
@@ -164,8 +169,11 @@ def _contents(listed: Sequence[bundle.Listed]) -> str:
     if not listed:
         return " without checkpoints"
     number = f"{len(listed)} checkpoint{'' if len(listed) == 1 else 's'}"
-    newest = f"; the newest is {listed[-1].path}" if listed[-1].record else f": {_names(listed)}"
-    return f" with {number}{newest}"
+    return f" with {number}; {_newest(listed)}"
+
+
+def _newest(listed: Sequence[bundle.Listed]) -> str:
+    return f"the newest is {listed[-1].path}" if listed[-1].record else f"all damaged: {_names(listed)}"
 
 
 def _names(listed: Sequence[bundle.Listed]) -> str:

@@ -1,5 +1,6 @@
 """Comparing checkpoints: what differs, since when, and their average. Nothing in them is run."""
 
+from .._shown import shown_in as _shown_in
 from ._arrays import ArrayChange
 from ._average import Averaged, average
 from ._diff import ABSENT, Diff, Entry, ValueChange, diff
@@ -23,3 +24,5 @@ __all__ = [
     "first_bad",
     "unlike",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -21,6 +21,7 @@ from ..errors import StatesDifferError, UsageError
 from ..numerics import narrow, widen
 from ..records import CheckpointRecord, Leaf, Node, leaves
 from ..state import in_optimizers
+from ..storage import local_path
 from ._reader import BLOCK_ITEMS
 from ._scope import floating
 
@@ -65,6 +66,9 @@ def average(
         CheckpointExistsError: `out` exists, and `overwrite` is False.
         DamagedError: bytes are not what was saved; nothing was written.
     """
+    if isinstance(checkpoints, str | os.PathLike) or not isinstance(checkpoints, Sequence):
+        raise UsageError(f"checkpoints must be a list of at least two, not {checkpoints!r}.")
+    place = local_path("out", out).rstrip("/").removesuffix(SUFFIX) + SUFFIX
     shares = _shares(weights, len(checkpoints))
     with contextlib.ExitStack() as opened:
         sources = [source_of(place, opened) for place in checkpoints]
@@ -81,7 +85,6 @@ def average(
             like=newest.record,
             overwrite=overwrite,
         )
-        place = os.fspath(out).rstrip("/").removesuffix(SUFFIX) + SUFFIX
         return Averaged(place, record, tuple(leaf.path for leaf in averaged), newest.path)
 
 

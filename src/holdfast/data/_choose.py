@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._wording import a
 from ..errors import UsageError
 from ._batch import namer
 from ._dataset import Dataset
@@ -46,6 +47,8 @@ def batches_of(
         UsageError: what is given can be read only once (a generator), or is not data.
     """
     data = getattr(data, BATCHES, data)
+    if isinstance(data, str | bytes | bytearray):
+        raise UsageError(f"data must be a Dataset, a loader or a list of batches, not {data!r}.")
     if isinstance(data, Mapping) and not hasattr(data, "state_dict"):
         data = Dataset(data)
     if isinstance(data, Dataset):
@@ -54,7 +57,7 @@ def batches_of(
         )
     if batch_size is not None or drop_last:
         raise UsageError(
-            f"a {type(data).__name__} makes its own batches: batch_size and drop_last are for a Dataset"
+            f"{a(type(data).__name__)} makes its own batches: batch_size and drop_last are for a Dataset"
         )
     as_batch = (lambda batch: batch) if raw else namer(columns)
     torch_data = sys.modules.get("torch.utils.data")

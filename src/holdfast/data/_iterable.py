@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, final
 
 from .. import rng
+from .._wording import a
 from ..errors import UsageError
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
@@ -109,12 +110,12 @@ def refuse_one_shot(data: Any) -> None:
     """Raises `UsageError` for what can be read only once, and for what cannot be iterated."""
     if hasattr(data, "__next__"):
         raise UsageError(
-            f"a {type(data).__name__} can be read only once, so neither a second epoch nor a resume could read it. "
+            f"{a(type(data).__name__)} can be read only once, so neither a second epoch nor a resume could read it. "
             "Give a list, a DataLoader, or an object whose __iter__ starts over each time."
         )
     if not hasattr(data, "__iter__"):
         raise UsageError(
-            f"batches cannot be made of a {type(data).__name__}. Give a holdfast.data.Dataset (from_pandas and "
+            f"batches cannot be made of {a(type(data).__name__)}. Give a holdfast.data.Dataset (from_pandas and "
             "from_torch make one), a DataLoader, or a list of batches."
         )
 

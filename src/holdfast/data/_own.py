@@ -37,8 +37,10 @@ class DatasetBatches:
         drop_last: bool = False,
         columns: Sequence[str] | None = None,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size is at least 1, not {batch_size}")
+        if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+            raise UsageError(f"batch_size must be an integer >= 1, not {batch_size!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise UsageError(f"seed must be an integer, not {seed!r}.")
         self._columns = dataset.columns if columns is None else tuple(columns)
         dataset.take(np.zeros(0, np.int64), self._columns)  # fail now for an unknown column
         self._dataset, self._shuffle, self._seed, self._drop_last = dataset, shuffle, seed, drop_last

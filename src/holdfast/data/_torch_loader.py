@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import Any, final
 
 from .. import rng
+from .._wording import a
 from ..errors import UsageError
 from ._attributes import OwnAttributes
 from ._batch import Batch
@@ -193,7 +194,12 @@ class TorchLoaderBatches(Drawing):
         if self._lazy:  # `__iter__` of a subclass is a generator function: only asking for a batch starts it
             batches = chain(list(islice(batches, 1)), batches)
         current = self._indices.current
-        assert current is not None, "the loader never asked its sampler"
+        if current is None:
+            raise UsageError(
+                f"{a(type(self._loader).__name__)} does not take its indices from its own sampler, so it cannot resume here: "
+                "pass the DataLoader that it was made from. One that accelerate has prepared is saved by "
+                "holdfast.integrations.accelerate.hold(accelerator, directory)."
+            )
         for _ in islice(batches, num_again):
             current.hand_out()
         current.peek()

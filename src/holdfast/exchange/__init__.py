@@ -1,5 +1,6 @@
 """Checkpoints to and from plain files of other formats, streamed and without running code."""
 
+from .._shown import shown_in as _shown_in
 from ._export import Exported, export
 from ._import import import_checkpoint
 
@@ -8,3 +9,5 @@ __all__ = [
     "export",
     "import_checkpoint",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -9,6 +9,7 @@ from typing import get_args
 
 from ..checkpoint import Place, source_of
 from ..errors import OutputExistsError, UsageError
+from ..storage import local_path
 from . import _npz_out, _orbax_out, _safetensors_out, _torch_out
 from ._choose import Names, choose
 from ._stream import OutputFiles
@@ -64,7 +65,7 @@ def export(
         DamagedError: bytes are not what was saved; nothing was written.
         SaveError: the disk refused; nothing was written.
     """
-    place = os.fspath(out)
+    place = local_path("out", out)
     folder, name = os.path.split(place)
     kind = _FORMATS.get(os.path.splitext(name)[1])
     if kind is None:

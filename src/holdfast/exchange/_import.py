@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from ..checkpoint import Part, StreamedSnapshot, save_alone
 from ..errors import UsageError
 from ..records import CheckpointRecord, Node
+from ..storage import local_path
 from . import _npz_in, _orbax_in, _safetensors_in, _torch_in
 
 _FILES = {
@@ -42,7 +43,7 @@ def import_checkpoint(
         CheckpointExistsError: `out` exists, and `overwrite` is False.
         SaveError: the disk refused; nothing was written.
     """
-    place = os.fspath(source).rstrip("/")
+    place = local_path("source", source).rstrip("/")
     with _opened(place, trusted) as (tree, part):
         return save_alone(
             out,

@@ -1,5 +1,6 @@
 """Experiments: model graphs, the phases that train, measure and fit them, and runs that resume exactly."""
 
+from .._shown import shown_in as _shown_in
 from ..runtime import ResumeReport, Table
 from ._callbacks import Callback, Context, EarlyStopping
 from ._experiment import Experiment
@@ -32,3 +33,5 @@ __all__ = [
     "Table",
     "TrainPhase",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -15,7 +15,7 @@ from ..checkpoint import open as open_checkpoint
 from ..data import BatchSource
 from ..errors import DivergenceError, UsageError
 from ..harness import place, resume_source
-from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path
+from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path, flag
 from ..runtime import (
     Accounting,
     Origin,
@@ -146,6 +146,7 @@ class Experiment:
             PlanMismatchError, StateMismatchError: the checkpoint belongs to another plan or graph.
         """
         asked = Resume.of(resume, cannot=_CANNOT)
+        flag("share_directory", share_directory)
         origin = resume_source(asked.origin, self.directory)
         with self._executing(
             self._units, progress, is_plan=True, reads=origin is not None, share=share_directory

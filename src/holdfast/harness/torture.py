@@ -49,6 +49,11 @@ class Torture:
     trials: list[Trial] = field(default_factory=list)
 
     @property
+    def proved(self) -> bool:
+        """Whether each trial was interrupted while it trained; if not, that it is the `same` says nothing."""
+        return all(trial.injuries for trial in self.trials)
+
+    @property
     def same(self) -> bool:
         return all(trial.same and not any(each.damaged for each in trial.injuries) for trial in self.trials)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
+from ..errors import UsageError
 from ..policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from ..runtime import ResumeReport
 from ._common import handover
@@ -61,6 +62,8 @@ class Rounds:
         exactness: str,
     ) -> None:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
+        if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+            raise UsageError(f"num_boost_round must be an integer >= 0, not {wanted!r}.")
         self._exactness, self._wanted = exactness, wanted
         self.num_done, self.is_over = 0, False
         self.stopped_early = False  # as restored: it was over before all rounds had been

@@ -86,6 +86,8 @@ def train(
     arguments = ABILITIES.check(
         directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
+    if not isinstance(train_set, lightgbm.Dataset):
+        raise UsageError(f"train_set must be a lightgbm.Dataset, not {train_set!r}.")
     if any("EarlyStopping" in type(each).__name__ for each in callbacks) or _stops_early(params):
         raise UsageError(
             "early stopping of LightGBM cannot resume after a kill: train all rounds, and predict with num_iteration= the best of `scores`"
@@ -126,6 +128,7 @@ def train(
                     **options,
                 )
             ]
+            now[0].reset_parameter({"num_iterations": num_boost_round})  # of all, not those after a resume
         rounds.end()
         for each in callbacks:
             if "RecordEvaluation" in type(each).__name__:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing
 
 from .. import state
-from ..errors import UsageError
+from ..errors import StateMismatchError, UsageError
 from ..policy import Checkpointing, Limits
 from ..runtime import Resume, ResumeReport
 from ._common.arguments import Abilities
@@ -120,12 +121,10 @@ class GridSearch:
         known = np.zeros_like(self.scores)
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
-        with self._arguments.run({"scores": known, "about": about}) as run:
+        with self._of_one_shape(), self._arguments.run({"scores": known, "about": about}) as run:
             self.last_resume = run.last_resume
             if about != wanted:
-                raise UsageError(
-                    f"{os.fspath(self._arguments.directory)} has a search over other candidates, folds or data"
-                )
+                raise self._other_search()
             self.scores.flat[: run.step] = known.flat[: run.step]
             for step in run.steps(self.scores.size):
                 candidate, fold = divmod(step, len(folds))
@@ -133,6 +132,19 @@ class GridSearch:
                 self.scores[candidate, fold] = known[candidate, fold] = value
                 run.log(score=value)
         return self
+
+    @contextmanager
+    def _of_one_shape(self) -> Iterator[None]:
+        try:
+            yield
+        except StateMismatchError as err:  # of another number of candidates or folds
+            raise self._other_search() from err
+
+    def _other_search(self) -> UsageError:
+        return UsageError(
+            f"{os.fspath(self._arguments.directory)} has a search over other candidates, folds or data: pass another "
+            "directory, or resume=False."
+        )
 
     @property
     def mean_scores(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import xgboost
 from xgboost.callback import EarlyStopping, LearningRateScheduler, TrainingCallback
 
 from ..checkpoint import Place
+from ..errors import UsageError
 from ..policy import Checkpointing
 from ..runtime import Resume
 from . import _boosting
@@ -67,10 +68,13 @@ def train(
         **options: as of `xgboost.train`.
 
     Raises:
+        UsageError: `dtrain` is no DMatrix, or an argument has no meaning.
         RunActiveError: another live run uses the directory.
         DamagedError: the checkpoint that `resume` names is not what was saved.
         SaveError: a save failed.
     """
+    if not isinstance(dtrain, xgboost.DMatrix):
+        raise UsageError(f"dtrain must be an xgboost.DMatrix, not {dtrain!r}.")
     stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
     if early_stopping_rounds is not None:
         stopping.append(EarlyStopping(rounds=early_stopping_rounds))

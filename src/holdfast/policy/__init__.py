@@ -1,5 +1,6 @@
 """When to save, under what name, how many to keep, and which checkpoints exist: `Checkpointing`."""
 
+from .._shown import shown_in as _shown_in
 from ._attach import attach_to_experiment, attach_to_training, settle_mode, training_directory
 from ._checkpointing import Checkpointing, Evicted
 from ._conditions import (
@@ -30,7 +31,7 @@ from ._labels import check_label, check_name
 from ._limits import Limits
 from ._names import experiment_key, experiment_name, training_key, training_name
 from ._preemption import Preemption
-from ._values import directory_path, num_bytes
+from ._values import directory_path, flag, num_bytes
 from ._when import estimate, events, interval, largest_overhead, reason
 from ._write import Lazy, Write
 
@@ -77,6 +78,7 @@ __all__ = [
     "events",
     "experiment_key",
     "experiment_name",
+    "flag",
     "in_turn",
     "interval",
     "is_nonfinite",
@@ -92,3 +94,5 @@ __all__ = [
     "training_name",
     "unmeasured",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -241,14 +241,19 @@ class Arguments:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The policy that `get_config` described; what is missing is at its default, unknown keys are ignored.
+        """The policy that `get_config` described; what is missing is at its default.
 
         Raises:
-            UsageError: a value that the constructor refuses.
+            UsageError: an unknown key, or a value that the constructor refuses.
         """
         if not isinstance(config, Mapping):
             raise UsageError(f"a config is a dict, not {config!r}.")
         named = signature(cls).parameters.keys() - {"directory", "on_saved"}
+        unknown = [name for name in config if name not in {*named, "directory"}]
+        if unknown:
+            raise UsageError(
+                f"a config of Checkpointing has no {unknown[0]!r}; it may have {', '.join(sorted(named))}."
+            )
         known: dict[str, Any] = {name: config[name] for name in named if name in config}
         policy = cls(**known)
         # Set here and not by the constructor, whose warning would point at this file and not at the caller.
@@ -271,4 +276,4 @@ class Arguments:
             "on_divergence='rollback'": self.rolls_back,
             "on_saved": self._on_saved,
         }
-        return next((name for name, value in asked.items() if value), None)
+        return next((name for name, value in asked.items() if value is not None and value is not False), None)

@@ -97,6 +97,7 @@ class Checkpointing(Arguments):
         Raises:
             UsageError: no name of a metric, or an unknown direction.
         """
+        _values.one_of("direction", direction, ("min", "max"))
         keep = KeepLast(3)
         return cls(
             when=Every("epoch_end") & Overhead(0.01) | Every("phase_end") | Overhead(0.005) | Seconds(900),

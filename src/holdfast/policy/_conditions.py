@@ -66,6 +66,12 @@ class When(ABC):
     def terms(self) -> tuple[tuple[Condition, ...], ...]:
         """It holds if any of these terms does, and a term holds if all of its conditions do."""
 
+    def __bool__(self) -> bool:
+        raise UsageError(
+            "conditions are joined by | (any of) and & (all of), such as Every('epoch_end') | Seconds(600), not by `or` and "
+            "`and`."
+        )
+
     def __or__(self, other: When) -> When:
         return joined([*self.terms, *other.terms]) if isinstance(other, When) else NotImplemented
 

@@ -32,6 +32,11 @@ class Keep(ABC):
     def choose(self, saved: Sequence[CheckpointRecord]) -> dict[str, str]:
         """Of these records, oldest first: the ids of those that should stay, each with the reason in words."""
 
+    def __bool__(self) -> bool:
+        raise UsageError(
+            "what to keep is joined by | and & MaxBytes(…), such as KeepLast(3) | KeepEvery('6h'), not by `or` and `and`."
+        )
+
     def __or__(self, other: Keep) -> Keep:
         if not isinstance(other, Keep):
             return NotImplemented

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import UsageError
+from ..storage import local_path
 from ._labels import SUFFIX
 
 Checked = TypeVar("Checked")
@@ -105,7 +106,7 @@ def _signal_name(name: str, value: Any) -> str:
     except (KeyError, ValueError) as err:
         raise UsageError(f"{name} is True or signals such as 'SIGTERM', not {value!r}.") from err
     if found.name in _UNCATCHABLE:
-        raise UsageError(f"{name}: no process can do anything at {found.name}.")
+        raise UsageError(f"{name}: {found.name} cannot be handled; choose another signal.")
     return found.name
 
 
@@ -118,9 +119,7 @@ def hooks(value: Any) -> tuple[str, ...]:
     elif not isinstance(value, list | tuple):
         raise UsageError(f"save_on must be a hook's name or a list of them, not {value!r}.")
     if not value:
-        raise UsageError(
-            "save_on is empty: name at least one hook, or pass checkpointing=None to save nothing."
-        )
+        raise UsageError("save_on is empty: name at least one hook, such as 'epoch_end'.")
     for hook in value:
         if not isinstance(hook, str) or not hook:
             raise UsageError(f"save_on holds {hook!r}, which is not the name of a hook.")
@@ -129,12 +128,7 @@ def hooks(value: Any) -> tuple[str, ...]:
 
 def directory_path(name: str, value: Any) -> Path:
     # "" would silently mean the working directory; it usually is an unset variable.
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise UsageError(f"{name} must be a path, not {value!r}.")
-    try:
-        return Path(value)
-    except TypeError as err:
-        raise UsageError(f"{name} must be a path, not {value!r}.") from err
+    return Path(local_path(name, value))
 
 
 def directory_paths(name: str, value: Any) -> tuple[Path, ...]:

@@ -1,6 +1,7 @@
 """A live run: a policy at work in a directory, from the hook that makes a save due to the resume that uses it."""
 
 from .._shown import shown_in as _shown_in
+from ._arguments import check_arguments
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
@@ -34,6 +35,7 @@ __all__ = [
     "SavedState",
     "Session",
     "Table",
+    "check_arguments",
     "check_override",
     "load",
     "options_of",

@@ -27,7 +27,7 @@ from ._resuming.expected import Ahead, generators_in, stream_digests, streams_us
 from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport, Resumption
-from ._resuming.resume import resume_from
+from ._resuming.resume import BUILD, resume_from
 from ._resuming.saved_state import SavedState
 from ._saving.manual import save_manually
 from ._session import Session
@@ -38,9 +38,11 @@ logger = logging.getLogger("holdfast")
 Position = Mapping[str, Any]
 """Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
 
-_WITHOUT = (
-    "with resume=Resume(strict=False) such objects stay as the script has made them, and the verdict says so"
+_SKIP = (
+    "Build the objects as they were when saved; or pass resume=Resume(strict=False): what does not fit then stays as the "
+    "script has made it, and the verdict says so; or start again with resume=False in another directory."
 )
+_OTHER = "Pass the directory of this run, or start again with resume=False in another directory."
 
 
 @final
@@ -58,17 +60,17 @@ class Loop:
             among the objects.
         label: the name that stands in for the phase in moments and names.
         share_directory: run although another live run uses the directory.
+        can_skip: whether `resume=Resume(strict=False)` works here, so that errors may name it.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
         lacking: asked at each save for what trains and is not among the objects, in sentences.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
+        path: the directory.
         results: what was logged: a table that only grows.
 
     Raises:
         UsageError: the policy cannot work, or an object has a name of the library's own.
-        RunActiveError: another live run uses the directory.
-        SaveError: the directory cannot be written.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Loop:
         share_directory: bool = False,
         untrained: Sequence[str] = (),
         lacking: Callable[[], Sequence[str]] = lambda: (),
+        can_skip: bool = False,
     ) -> None:
         self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
@@ -100,16 +103,27 @@ class Loop:
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
-        self._folder = folder = Path(place(self.policy.directory or directory))
-        self._directory = ExperimentDirectory(
-            place(directory), self.run, also=[folder], share=share_directory
-        )
-        self._session = Session(
-            self.policy, "train", self.label, self._directory, folder, untrained=untrained
-        )
-        self._hooks = Hooks(self._directory)
-        self.policy.reset()
-        self._directory.share_with(self.policy.write.trusted)
+        self.path = place(directory)
+        self._folder = Path(place(self.policy.directory or directory))
+        self._share, self._untrained = share_directory, untrained
+        self._advice = _SKIP if can_skip else BUILD
+        # From `holding` on:
+        self._directory: ExperimentDirectory
+        self._session: Session
+        self._hooks: Hooks
+
+    def _open(self) -> None:
+        self._directory = ExperimentDirectory(self.path, self.run, also=[self._folder], share=self._share)
+        try:
+            self._session = Session(
+                *(self.policy, "train", self.label, self._directory, self._folder), untrained=self._untrained
+            )
+            self._hooks = Hooks(self._directory)
+            self.policy.reset()
+            self._directory.share_with(self.policy.write.trusted)
+        except BaseException:
+            self._directory.close()
+            raise
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -130,7 +144,11 @@ class Loop:
         if resume.origin is None:
             return None
         found = resume_from(
-            self._directory, resume.origin, self._load, finite_only=self._session.watch.shuns_infinity
+            self._directory,
+            resume.origin,
+            self._load,
+            finite_only=self._session.watch.shuns_infinity,
+            advice=self._advice,
         )
         if found is None:
             return None
@@ -150,23 +168,23 @@ class Loop:
         if opened.record.moment.hook in (STANDALONE, IMPORTED) or (
             not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
         ):
-            raise PlanMismatchError([_is_no_run(opened.path)])
+            raise PlanMismatchError([_is_no_run(opened.path)], "run", _into(opened.path))
         lacking = [
             f"{path!r} was left out, and no run resumes without it"
             for path in state.all_left_out(tree)
             if path.partition("/")[0] in RESERVED
         ]
         if lacking:
-            raise PlanMismatchError(lacking)
+            raise PlanMismatchError(lacking, "run", _OTHER)
         known = {*self.objects, *RESERVED}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
-            raise PlanMismatchError([*differences, _WITHOUT])
+            raise PlanMismatchError(differences, "run", self._advice)
         saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
         if saved["run"]["label"] != self.label:
             raise PlanMismatchError(
-                [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"]
+                [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"], "run", _OTHER
             )
         restored = state.restore(
             *(opened, dict(self.objects)), strict=self._asked.strict, verify=verify, keep=self.policy.exclude
@@ -354,7 +372,13 @@ class Loop:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Let go of the directory at the end; a failed save surfaces, unless another error is on its way."""
+        """Hold the directory meanwhile; at the end a failed save surfaces, unless another error is on its way.
+
+        Raises:
+            RunActiveError: another live run uses the directory.
+            SaveError: the directory cannot be written.
+        """
+        self._open()
         try:
             with self._directory.calls.heeding([self.policy]):
                 yield
@@ -368,7 +392,8 @@ class Loop:
 
 
 def _is_no_run(path: str) -> str:
-    return (
-        f"{path} holds a state, and no run of a loop: holdfast.load({path!r}, into=state) puts it into the objects, "
-        "and resume=False begins with them"
-    )
+    return f"{path} holds a state, and no run of a loop"
+
+
+def _into(path: str) -> str:
+    return f"holdfast.load({path!r}, into=state) puts it into the objects, and resume=False begins with them."

@@ -12,7 +12,7 @@ from ..checkpoint import remove, run_at, scan
 from ..errors import CheckpointNotFoundError, CheckpointPinnedError, CheckpointReplacedError, UsageError
 from ..policy import Keep, Saved, Verdict, budget_of, in_turn, judge
 from ..records import MANUAL, CheckpointRecord
-from ..storage import LocalDisk, Storage
+from ..storage import LocalDisk, Storage, local_path
 from ._directory import ExperimentDirectory
 
 
@@ -38,7 +38,7 @@ def plan(
     """
     if not isinstance(keep, Keep):
         raise UsageError(f"say what to keep, such as KeepLast(3) or MaxBytes('20 GB'), not {keep!r}.")
-    disk, place = disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/"
+    disk, place = disk or LocalDisk(), local_path("directory", directory).rstrip("/") or "/"
     found = scan(place, disk=disk)
     listed = [(each.path, each.record) for each in found if each.record is not None]
     run = _run(listed, run)

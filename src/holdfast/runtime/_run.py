@@ -19,8 +19,10 @@ from typing import Any, Literal, TypeVar, final
 from ..checkpoint import Place
 from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
-from ..policy import Checkpointing
+from ..policy import Checkpointing, Limits
 from ..records import Moment
+from ._arguments import check_arguments
+from ._block import Block
 from ._costs import Accounting
 from ._loop import Loop
 from ._resuming.data import EpochData
@@ -84,7 +86,16 @@ class Run:
         share_directory: bool = False,
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
+        check_arguments(
+            *(directory, label),
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
+        if checkpointing is not None:
+            Limits(where="a Run").check(checkpointing)
         asked = Resume.of(resume)
+        self._block = Block()
         self._loop = Loop(
             directory,
             checkpointing,
@@ -94,6 +105,7 @@ class Run:
             label=label,
             share_directory=share_directory,
             lacking=lambda: () if self._at_work is None else self._at_work.found,
+            can_skip=True,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._on_rollback = on_rollback
@@ -116,7 +128,13 @@ class Run:
     # --- the loop ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Run:
-        self._stack.enter_context(self._loop.holding())
+        self._block.enter()
+        self._stack.callback(self._block.leave)
+        try:
+            self._stack.enter_context(self._loop.holding())
+        except BaseException:
+            self._stack.close()
+            raise
         if self._updates is not None:
             self._stack.callback(self._updates.close)
             self._at_work = _at_work(self._loop)
@@ -149,8 +167,20 @@ class Run:
                 raise self._diverged  # too late to go back
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
-        """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop."""
+        """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop.
+
+        Raises:
+            UsageError: `n_epochs` is no integer >= 0, or this is outside of the `with` block or inside another loop.
+        """
+        self._block.check_loop("epochs")
         _check_count("n_epochs", n_epochs)
+        return self._epochs(n_epochs)
+
+    def _epochs(self, n_epochs: int) -> Iterator[int]:
+        with self._block.looping("epochs"):
+            yield from self._epochs_left(n_epochs)
+
+    def _epochs_left(self, n_epochs: int) -> Iterator[int]:
         while self._has_more(lambda: self.epoch < n_epochs or self._within is not None):
             if self._within is None:
                 self._finish_resume()
@@ -192,6 +222,10 @@ class Run:
         Raises:
             UsageError: not inside `epochs`, a second time in one epoch, or the data cannot resume here.
         """
+        self._block.check("batches()")
+        return self._batches(data, batch_size, seed)
+
+    def _batches(self, data: Iterable[Item], batch_size: int | None, seed: int) -> Iterator[Item]:
         if self._within in (None, "step") or (self._within != "epoch" and not self._is_behind):
             raise UsageError(
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
@@ -227,8 +261,20 @@ class Run:
             self._within, self._announced = "after", False
 
     def steps(self, n_steps: int) -> Iterator[int]:
-        """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0."""
+        """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.
+
+        Raises:
+            UsageError: `n_steps` is no integer >= 0, or this is outside of the `with` block or inside another loop.
+        """
+        self._block.check_loop("steps")
         _check_count("n_steps", n_steps)
+        return self._steps_loop(n_steps)
+
+    def _steps_loop(self, n_steps: int) -> Iterator[int]:
+        with self._block.looping("steps"):
+            yield from self._steps_left(n_steps)
+
+    def _steps_left(self, n_steps: int) -> Iterator[int]:
         while self._has_more(lambda: self._steps < n_steps):
             self._finish_resume()
             self._within, self._ended = "step", None
@@ -249,8 +295,9 @@ class Run:
         ends of batches or epochs is one row.
 
         Raises:
-            UsageError: it is not a mapping from names to numbers; nothing was logged.
+            UsageError: it is not a mapping from names to numbers, or this is outside of the `with` block; nothing was logged.
         """
+        self._block.check("log()")
         row = numbers({} if metrics is None else metrics) | numbers(more)
         self._row |= row
         self._latest |= row
@@ -262,23 +309,35 @@ class Run:
         they are now. Best called between batches.
 
         Raises:
-            UsageError: the name cannot be one.
+            UsageError: the name cannot be one, or this is outside of the `with` block.
             CheckpointExistsError: it is taken and `overwrite` is False.
             SaveError: the disk refused.
         """
+        self._block.check("save()")
         return self._loop.save(name, overwrite=overwrite, metrics=self._latest)
 
     # --- what there is ----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Any:
-        """The object of this name; after a resume, what was restored."""
+        """The object of this name; after a resume, what was restored.
+
+        Raises:
+            UsageError: there is none.
+        """
+        self._check_name(name)
         return self._loop.objects[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Put a new value in the place of an object that is not changed in place."""
-        if name not in self._loop.objects:
-            raise UsageError(f"there is no object {name!r}: pass it to Run, so that a resume can restore it")
+        self._check_name(name)
         self._loop.objects[name] = value
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._loop.objects:
+            known = ", ".join(map(repr, self._loop.objects))
+            raise UsageError(
+                f"this run has no object {name!r}; it has {known}. Pass it to Run by this name, so that it is saved."
+            )
 
     @property
     def step(self) -> int:
@@ -313,16 +372,26 @@ class Run:
     @property
     def rollbacks(self) -> int:
         """How often the run has been rolled back."""
+        self._block.check_begun("rollbacks")
         return self._loop.rollbacks
 
     @property
     def accounting(self) -> Accounting:
         """What saving has cost so far."""
+        self._block.check_begun("accounting")
         return self._loop.accounting
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states."""
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, random states.
+
+        Raises:
+            UsageError: the `with` block has not been entered.
+        """
+        self._block.check_begun("state_digest()")
         return self._loop.state_digest()
+
+    def __repr__(self) -> str:
+        return f"<Run of {self._loop.label!r} in {self._loop.path}: epoch {self.epoch}, batch {self.batch}, step {self.step}>"
 
     # --- its position -----------------------------------------------------------------------------
 
@@ -437,4 +506,4 @@ def _at_work(loop: Loop) -> Any:
 
 def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"{name} is a number >= 0, not {value!r}")
+        raise UsageError(f"{name} must be an integer >= 0, not {value!r}.")

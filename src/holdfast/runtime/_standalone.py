@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat, overload
 
 from .. import bundle, state
-from ..checkpoint import Checkpoint, MappedArrays, save_alone, watched
+from ..checkpoint import Checkpoint, MappedArrays, path_of, save_alone, watched
 from ..checkpoint import open as open_checkpoint
-from ..errors import CheckpointNotFoundError, UsageError
+from ..errors import CheckpointNotFoundError, StateMismatchError, UsageError
 from ..harness import place
 from ..records import STANDALONE, leaves
 from ..state import Restored
-from ..storage import LocalDisk, Storage
+from ..storage import LocalDisk, Storage, refuse_url
 from ._directory import failing_as_a_save
 
 Path_ = str | os.PathLike[str]
@@ -56,7 +56,7 @@ def save(
         SaveError: the disk refused; what was at `path` is as it was.
     """
     disk = disk or LocalDisk()
-    where = _full(path)
+    where = _full(path, disk)
     snapshot = _look(state)
     others = [share_with] if isinstance(share_with, str | os.PathLike) else share_with
     with ExitStack() as closing:
@@ -139,32 +139,37 @@ def load(
     if mmap:
         return checkpoint.load(mmap=True)  # which reads from it later
     with checkpoint:
-        return checkpoint.load() if into is None else checkpoint.restore(into)
+        try:
+            return checkpoint.load() if into is None else checkpoint.restore(into)
+        except StateMismatchError as err:
+            err.hint = (
+                "Build the objects as they were when saved; or holdfast.open(path).restore(state, strict=False) leaves what "
+                "does not fit as it is."
+            )
+            raise
 
 
 def _open(path: Path_, disk: Storage, max_bytes: int | None = None) -> Checkpoint:
-    where = _full(path)
-    try:
-        return open_checkpoint(where, disk=disk, max_bytes=max_bytes)
-    except CheckpointNotFoundError:
-        # The environment may have sent this process elsewhere (`holdfast torture`), and what it only reads is not there.
-        here = _full(path, redirected=False)
-        if here == where:
-            raise
-    return open_checkpoint(here, disk=disk, max_bytes=max_bytes)
+    given = path_of(path)
+    where = _redirected(given)
+    if where != given:  # by the environment (`holdfast torture`), and what is only read may not be there
+        with suppress(CheckpointNotFoundError):
+            return open_checkpoint(where, disk=disk, max_bytes=max_bytes)
+    return open_checkpoint(given, disk=disk, max_bytes=max_bytes)
 
 
-def _full(path: Path_, *, redirected: bool = True) -> str:
-    """The path of the checkpoint, suffix included."""
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise UsageError(f"a checkpoint is given by its path, not as {path!r}.")
-    name = text.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX
-    if not redirected:
-        return name
-    folder, last = os.path.split(name)
+def _full(path: Path_, disk: Storage) -> str:
+    """The path at which to save, suffix included."""
+    text = path_of(path)
+    if isinstance(disk, LocalDisk):
+        refuse_url(text)
+    return _redirected(text.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX)
+
+
+def _redirected(path: str) -> str:
+    folder, last = os.path.split(path.rstrip("/"))
     there = place(folder or ".")
-    return name if there == (folder or ".") else os.path.join(there, last)
+    return path if there == (folder or ".") else os.path.join(there, last)
 
 
 def _look(value: Any) -> state.LiveSnapshot:

@@ -1,5 +1,6 @@
 """Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
+from .._shown import shown_in as _shown_in
 from ._adapter import Adapter, register_adapter
 from ._buffers import Buffers
 from ._digest import digest
@@ -45,3 +46,5 @@ __all__ = [
     "restore",
     "without_optimizers",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

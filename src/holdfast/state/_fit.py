@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import dtypes
+from .._wording import a
 from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
@@ -64,7 +65,7 @@ class Fit:
         adapter = adapter_of(type(live))
         if adapter is None:
             return self.misfit(
-                live, path, f"the live object is a {type_name(type(live))}, for which there is no adapter"
+                live, path, f"the live object is {a(type_name(type(live)))}, for which there is no adapter"
             )
         return adapter.plan(live, self.resolve(node), self, path)
 
@@ -85,7 +86,7 @@ class Fit:
         lost = next(unmakeable(node), None)
         if lost is not None:
             return self.misfit(
-                live, path, f"a {lost.type} was saved, and it can only be restored into a live one"
+                live, path, f"{a(lost.type)} was saved, and it can only be restored into a live one"
             )
         if self.typed and not _alike(live, node):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
@@ -143,9 +144,9 @@ class Fit:
         """`node` if `adapter` took it apart into a `holds`, else None after recording the problem."""
         live_type = type_name(type(live))
         if not isinstance(node, Object) or node.adapter != adapter:
-            self.problem(path, f"{said(node)} was saved, the live object is a {live_type}")
+            self.problem(path, f"{said(node)} was saved, the live object is {a(live_type)}")
         elif same_class and not is_called(node.type, type(live)):
-            self.problem(path, f"a {node.type} was saved, the live object is a {live_type}")
+            self.problem(path, f"{a(node.type)} was saved, the live object is {a(live_type)}")
         elif not isinstance(node.state, holds):
             self.problem(
                 path, f"the saved state of this {node.type} is {said(node.state)}, which is not valid"
@@ -260,11 +261,11 @@ def said(value: Any) -> str:
         case Leaf():
             return f"an array {value.dtype} {list(value.shape)}"
         case Object():
-            return f"a {value.type}"
+            return a(value.type)
         case None:
             return "None"
         case _:
-            return f"a {type(value).__name__}"
+            return a(type(value).__name__)
 
 
 def unmakeable(node: Node) -> Iterator[Object]:

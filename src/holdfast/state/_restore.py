@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .. import collector
-from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError
+from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError, UsageError
 from ..records import Node, Source
 from ._fit import Fit
 from ._partial import renamed, selected, without_modes
 from ._rebuild import SENSELESS
 from ._tree import contents
 from .adapters import python
+
+_STRICT = (
+    "Build the objects as they were when saved, or pass strict=False to leave what does not fit as it is."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,15 @@ class Restored:
         return "\n".join(lines)
 
 
+class Opened(Protocol):
+    """An opened checkpoint."""
+
+    @property
+    def source(self) -> Source: ...
+
+
 def restore(
-    source: Source,
+    source: Source | Opened,
     into: Any,
     *,
     strict: bool = True,
@@ -55,6 +66,8 @@ def restore(
 ) -> Restored:
     """Fill the live objects in `into`, which mirrors what was captured.
 
+    `source` is an opened checkpoint, or a snapshot that `capture` took.
+
     Of a dict only its own keys are looked up, so a part of a state can be restored. `tree` stands in for
     `source.tree`. With `verify="first"` all bytes are checked before the first one is assigned; with
     "streaming" they are checked while they are read into the live arrays. What `exclude` left out is a
@@ -65,18 +78,31 @@ def restore(
     modules keep their training modes and frozen parameters. `Restored.report` says what was loaded, and what not.
 
     Raises:
-        UsageError: `only` matches nothing in the checkpoint, or `rename` names something that is not there.
+        UsageError: `only` matches nothing in the checkpoint, or `rename` names something that is not there; or `source` is
+            not opened.
         StateMismatchError: something does not fit; nothing was changed.
         DamagedError: damage was found before anything was changed.
         RestoreIncompleteError: damage was found half-way; the live objects hold a mixture.
     """
+    opened = _opened(source)
     with collector.paused():
-        root, is_meant = source.tree if tree is None else tree, None
+        root, is_meant = opened.tree if tree is None else tree, None
         if rename:
             root = without_modes(renamed(root, rename))
         if only is not None:
             root, is_meant = selected(root, [only] if isinstance(only, str) else only)
-        return _restore(source, into, strict, verify, Fit(source, keep, is_meant), root)
+        return _restore(opened, into, strict, verify, Fit(opened, keep, is_meant), root)
+
+
+def _opened(given: Any) -> Source:
+    """What was passed to be restored from: opened, or in memory."""
+    source = getattr(given, "source", given)  # a Checkpoint has one
+    if not hasattr(source, "tree"):
+        raise UsageError(
+            f"restore() takes an opened checkpoint or a snapshot, not {given!r}: open(path) gives one, and "
+            "load(path, into=state) does both."
+        )
+    return source
 
 
 def _restore(
@@ -96,7 +122,7 @@ def _restore(
         what = f"the state: the saved state is not valid ({type(err).__name__}: {err})"
         raise StateMismatchError([what]) from err
     if strict and fit.problems:
-        raise StateMismatchError(fit.problems)
+        raise StateMismatchError(fit.problems, _STRICT)
     if verify == "first":
         source.check(fit.needed)
     try:

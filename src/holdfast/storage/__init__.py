@@ -1,9 +1,10 @@
 """The one seam through which Holdfast writes: a disk that is real, in memory, or made to fail."""
 
+from .._shown import shown_in as _shown_in
 from ._local import LocalDisk
 from ._memory import MemoryDisk
 from ._new_files import NewFiles
-from ._paths import is_below
+from ._paths import is_below, local_path, refuse_url
 from ._protocol import Directory, Held, ReadFile, Status, Storage, WriteFile
 
 __all__ = [
@@ -17,4 +18,8 @@ __all__ = [
     "Storage",
     "WriteFile",
     "is_below",
+    "local_path",
+    "refuse_url",
 ]
+
+_shown_in(__name__, *map(globals().__getitem__, __all__))

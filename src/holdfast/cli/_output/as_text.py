@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from ...checkpoint import describe_nonfinite
 from ...errors import CheckpointDamagedError, FormatVersionError, HoldfastError
-from ...records import CheckpointRecord, Moment
+from ...records import IMPORTED, STANDALONE, CheckpointRecord, Moment
 
 _DAY_S = 86400
 
@@ -131,3 +131,8 @@ def reason(problem: HoldfastError) -> str:
         case FormatVersionError():
             return f"format version {problem.found}; this Holdfast reads up to {problem.known}"
     return printable(str(problem))
+
+
+def kind(record: CheckpointRecord) -> str:
+    """What it is of: "train" or "experiment", and "state" if no run saved it."""
+    return "state" if record.moment.hook in (STANDALONE, IMPORTED) else record.kind

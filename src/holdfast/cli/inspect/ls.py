@@ -86,7 +86,7 @@ def _rows(directory: str, found: Sequence[Listed], now_s: float | None) -> list[
         rows.append(
             [
                 (name, "bold"),
-                (record.kind, ""),
+                (as_text.kind(record), ""),
                 (as_text.where(record.moment), ""),
                 (str(record.moment.step), ""),
                 (saved, ""),

@@ -71,7 +71,7 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
     yield "moment", [f"{as_text.where(record.moment)} · step {record.moment.step}"]
     saved = f"{as_text.local_time(record.created)} ({as_text.age(record.created, time.time())})"
     yield "saved", [f"{saved}, {record.reason}" if record.reason else saved]
-    yield "kind", [record.kind]
+    yield "kind", [as_text.kind(record)]
     yield "run", [f"{record.run}, save number {record.seq}"]
     yield "id", [record.id]
     if record.parent:
@@ -112,7 +112,11 @@ def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:
         waited = f", after waiting {waited_s:.3g} s for the previous save" if waited_s else ""
         yield "written in", [f"{background_s:.3g} s in the background{waited}"]
     if elapsed_s:
-        share = "" if blocked_s is None else f", {blocked_s / elapsed_s:.2%} of it blocked by saves"
+        share = (
+            ""
+            if blocked_s is None
+            else f", {min(blocked_s / (elapsed_s + record.blocked_s), 1):.2%} of it blocked by saves"
+        )
         yield "trained", [f"{as_text.seconds(elapsed_s)}{share}"]
     if isinstance(record.details.get("cadence"), str):
         yield "cadence", [record.details["cadence"]]

@@ -33,5 +33,8 @@ def _say(path: str, changed: bool, *, pinned: bool, json: bool) -> None:
     if json:
         Console().json([{"path": path, "pinned": pinned, "changed": changed}])
         return
-    state = "pinned" if pinned else "not pinned"
-    Console().say(f"{as_text.printable(path)} is {state}{'' if changed else ' already'}")
+    if pinned:
+        state = "is now pinned" if changed else "is pinned already"
+    else:
+        state = "is no longer pinned" if changed else "was not pinned"
+    Console().say(f"{as_text.printable(path)} {state}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...bundle import make_directories
-from ...errors import ExactnessError, UsageError
+from ...errors import ExactnessError, NothingProvedError, UsageError
 from ...storage import LocalDisk
 from .._options import Json, Seed
 from .._output import as_text
@@ -68,6 +68,11 @@ def torture(
             shutil.rmtree(place, ignore_errors=True)
     if not report.same:
         raise ExactnessError("the script did not reach the same state again")
+    if not report.proved:
+        raise NothingProvedError(
+            "nothing was proved: no kill hit the training, since the script ended before. Let it train longer, or pass "
+            "another --seed or more --kills."
+        )
 
 
 def _scratch(directory: str | None) -> str:
@@ -84,7 +89,9 @@ def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:
     lines: list[list[Cell]] = []
     for trial in report.trials:
         what = f"{trial.injuries[0].what if trial.injuries else 'uninterrupted'}, {as_text.count(len(trial.injuries), 'time')}"
-        if trial.same:
+        if not trial.injuries:
+            lines.append([("unproved ", "bold yellow"), ("the script ended before the first kill", "")])
+        elif trial.same:
             reached = f"{what}: {as_text.printable(report.last)}, bit for bit{_lost(trial)}"
             lines.append([("same     ", "bold green"), (reached, "")])
         else:
@@ -111,4 +118,4 @@ def _lost(trial: Trial) -> str:
 
 def _as_json(report: Torture, seed: int) -> dict[str, object]:
     trials = [{**asdict(trial), "same": trial.same} for trial in report.trials]
-    return {"seed": seed, "same": report.same, **asdict(report), "trials": trials}
+    return {"seed": seed, "same": report.same, "proved": report.proved, **asdict(report), "trials": trials}

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
-from ...runtime import Loop, Resume, Run
+from ...runtime import Loop, Resume, Run, check_arguments
 
 Directory = str | os.PathLike[str]
 
@@ -75,11 +75,13 @@ class Abilities:
         refused: why, and what to do instead, for arguments other than their default: `"allow_reread"`, `"on_rollback"`,
             and of how to resume `"strict"` and `"override"`.
         default: makes the policy of those who give none.
+        needs_directory: whether "" is refused as a directory.
     """
 
     limits: Limits
     refused: Mapping[str, str]
     default: Callable[[], Checkpointing] = Checkpointing.default
+    needs_directory: bool = True
 
     def check(
         self,
@@ -96,6 +98,12 @@ class Abilities:
         Raises:
             UsageError: one asks for what the integration cannot do, or makes no sense.
         """
+        check_arguments(
+            *(directory if directory or self.needs_directory else ".", label),
+            allow_reread=allow_reread,
+            share_directory=share_directory,
+            on_rollback=on_rollback,
+        )
         how = {name: why for name, why in self.refused.items() if name in ("strict", "override")}
         asked = {"allow_reread": allow_reread, "on_rollback": on_rollback is not None}
         for name, is_asked in asked.items():

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 LIMITS = {
-    "snapshot='lazy'": "what the framework hands over is copied at once, for it is unknown when it is written next; leave it out",
+    "snapshot='lazy'": "what the framework hands over is copied at once, because a framework does not say when it will change; leave it out",
     "exclude": "the framework loads its own state as one unit, and could not resume from a part of it; leave it out",
     "thin_after": "optimizers are plain arrays among others in what the framework hands over; keep fewer by "
     "max_to_keep or keep",

@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, final
 
 from accelerate import Accelerator
@@ -14,14 +14,12 @@ from accelerate import Accelerator
 from ... import bundle, rng, state
 from ...checkpoint import find, path_of, scan
 from ...checkpoint import open as open_checkpoint
-from ...data import BATCHES
-from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, UsageError
+from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, StateMismatchError, UsageError
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, Resume, Run, save_manually
-from ...runtime.torch_updates import Updates
 from .._common.arguments import Abilities, Arguments
-from . import _loaders as loaders
+from ._prepared import Prepared
 
 logger = logging.getLogger("holdfast")
 
@@ -32,6 +30,7 @@ _ENTER = "with hold(accelerator, 'runs/mine') as run:"
 _DEFAULTS = (None, True, "train", False, None)
 ABILITIES = Abilities(
     limits=Limits(where="a run of accelerate"),
+    needs_directory=False,
     refused={"allow_reread": "a prepared loader has a position, and resumes from it; leave it out"},
 )
 
@@ -47,7 +46,7 @@ def hold(
     share_directory: bool = False,
     on_rollback: Callable[[Run], None] | None = None,
 ) -> Held:
-    """Take hold of all that `accelerator` has prepared; to be called after `prepare` and `register_for_checkpointing`.
+    """Take hold of all that `accelerator` prepares and registers, before this call or after it, until the run begins.
 
     `with hold(accelerator, "runs/mine") as run:` is a `holdfast.Run` of all that: it resumes, and saves by its policy while
     `run.epochs(…)` and `run.batches(loader)` are gone through. Accelerate has no loop of its own in which that could be done.
@@ -73,6 +72,8 @@ def hold(
         UsageError: there are several processes, or a loader that cannot resume exactly; or an argument asks for what cannot
             be done, or needs a directory.
     """
+    if not isinstance(accelerator, Accelerator):
+        raise UsageError(f"hold() takes an accelerate.Accelerator, not {accelerator!r}.")
     if accelerator.num_processes > 1:
         raise UsageError(
             "this holds an accelerator of one process; with several, a Trainer of transformers or Lightning with DDP is held"
@@ -93,41 +94,49 @@ def hold(
 
 @final
 class Held:
-    """What an accelerator has prepared, by name, in the hands of Holdfast. In a `with` statement it is a `holdfast.Run`.
-
-    Attributes:
-        parts: models, optimizers, schedules, registered objects and the scaler, for a `holdfast.Run` with more in it.
-    """
+    """What an accelerator has prepared, by name, in the hands of Holdfast. In a `with` statement it is a `holdfast.Run`."""
 
     def __init__(self, accelerator: Accelerator, arguments: Arguments) -> None:
         self._accelerator, self._arguments = accelerator, arguments
         self._directory = os.fspath(arguments.directory)  # "" if there is none
         self._run: Run | None = None  # inside the `with`
-        self._loaders = [loaders.hold(each) for each in accelerator._dataloaders]
-        for prepared, inside in zip(accelerator._dataloaders, self._loaders, strict=True):
-            vars(prepared)[BATCHES] = _Batches(prepared, inside)
-        self.parts = _parts(accelerator)
-        self._updates = Updates(self.parts)
+        self._prepared = Prepared(accelerator)
         accelerator.save_state = self.save_state  # type: ignore[method-assign]
         accelerator.load_state = self.load_state  # type: ignore[method-assign]
 
     def __enter__(self) -> Run:
         """Begin the run: all that was prepared is as in the checkpoint that it resumes from.
 
-        Raises: as `holdfast.Run`; UsageError without a directory, or inside of it.
+        Inside, nothing can be prepared or registered.
+
+        Raises: as `holdfast.Run`; UsageError without a directory, or inside of it, or if nothing was prepared.
         """
         if not self._directory:
             raise UsageError(f"a run needs a directory: {_ENTER}")
         if self._run is not None:
             raise UsageError("the run of this accelerator has begun already")
-        run = self._arguments.run(self.parts)
+        run = self._arguments.run(self._prepared.parts())
         self._run = run.__enter__()
+        self._prepared.close("its run has begun")
         return run
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         run, self._run = self._run, None
+        self._prepared.reopen()
         assert run is not None
         run.__exit__(kind, error, trace)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Models, optimizers, schedules, registered objects and the scaler, for a `holdfast.Run` with more in it.
+
+        Nothing can be prepared or registered afterwards.
+
+        Raises:
+            UsageError: nothing was prepared.
+        """
+        self._prepared.close("`parts` of hold(accelerator) was read")
+        return self._prepared.parts()
 
     def save_state(self, output_dir: str | os.PathLike[str] | None = None, **options: Any) -> str:
         """Commit everything now; returns the bundle's path. Between two batches of a prepared loader, or outside of any.
@@ -152,9 +161,9 @@ class Held:
         folder, name = os.path.split(place)
         run = secrets.token_hex(16)
         parts = {
-            **self.parts,
-            "loaders": [each.get_state() for each in self._loaders],
-            "gradients": self._updates.pending,
+            **self._prepared.parts(),
+            "loaders": [each.get_state() for each in self._prepared.loaders],
+            "gradients": self._prepared.updates.pending,
             "random": rng.capture_state(),
         }
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
@@ -195,86 +204,22 @@ class Held:
             tree = checkpoint.tree()
             if isinstance(tree, dict) and "run" in tree:
                 raise PlanMismatchError([f"{path} is of a run, which resumes by itself: {_ENTER}"])
-            if not isinstance(tree, dict) or tree.keys() != {*self.parts, *_OURS}:
+            if not isinstance(tree, dict) or tree.keys() != {*self._prepared.parts(), *_OURS}:
                 raise PlanMismatchError([f"{path} holds other things than the accelerator does"])
             saved, gradients, streams = (checkpoint[name] for name in _OURS)
-            if len(saved) != len(self._loaders):
+            if len(saved) != len(self._prepared.loaders):
                 raise PlanMismatchError(
-                    [f"{path} is of {len(saved)} loaders, and here are {len(self._loaders)}"]
+                    [f"{path} is of {len(saved)} loaders, and here are {len(self._prepared.loaders)}"]
                 )
-            state.restore(checkpoint.source, dict(self.parts), verify="first")
-        self._updates.resume(self._accelerator.step, gradients)
-        for loader, where in zip(self._loaders, saved, strict=True):
+            try:
+                state.restore(checkpoint.source, dict(self._prepared.parts()), verify="first")
+            except StateMismatchError as err:
+                raise StateMismatchError(err.problems) from err
+        self._prepared.updates.resume(self._accelerator.step, gradients)
+        for loader, where in zip(self._prepared.loaders, saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)
         return path
-
-
-@final
-class _Batches:
-    """A prepared loader with a state of its own, as `holdfast.data` understands it."""
-
-    def __init__(self, prepared: Any, inside: loaders.ReadyLoader) -> None:
-        self._prepared, self._inside = prepared, inside
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            yield from self._prepared
-        finally:  # a loop that counts its batches does not ask for one more, and the epoch would stay open
-            if self._prepared.gradient_state.active_dataloader is self._prepared:
-                self._prepared.end()
-
-    def __len__(self) -> int:
-        return len(self._prepared)
-
-    @property
-    def exactness(self) -> str:
-        return self._inside.source.exactness
-
-    @property
-    def differences(self) -> Sequence[str]:
-        return self._inside.source.differences
-
-    def set_epoch(self, epoch: int) -> None:
-        self._prepared.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._inside.get_state()
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        self._inside.set_state(saved)
-
-
-@final
-class _Progress:
-    """How many batches of an accumulation have been."""
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-
-    def state_dict(self) -> dict[str, Any]:
-        gradients = self._accelerator.gradient_state
-        return {"step": self._accelerator.step, "sync_gradients": gradients.sync_gradients}
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        self._accelerator.step = saved["step"]
-        self._accelerator.gradient_state._set_sync_gradients(saved["sync_gradients"])
-
-
-def _parts(accelerator: Accelerator) -> dict[str, Any]:
-    kinds = {
-        "model": accelerator._models,
-        "optimizer": [each.optimizer for each in accelerator._optimizers],
-        "scheduler": [each.scheduler for each in accelerator._schedulers],
-        "registered": accelerator._custom_objects,
-        "scaler": [] if accelerator.scaler is None else [accelerator.scaler],
-        "progress": [_Progress(accelerator)],
-    }
-    return {
-        kind if len(found) == 1 else f"{kind}_{index}": each
-        for kind, found in kinds.items()
-        for index, each in enumerate(found)
-    }
 
 
 def _next_name(directory: str) -> str:

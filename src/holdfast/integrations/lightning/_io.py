@@ -14,7 +14,7 @@ from ...checkpoint import find, remove
 from ...checkpoint import open as open_checkpoint
 from ...checkpoint import scan as scan_checkpoints
 from ...errors import DamagedError, UsageError
-from ...policy import check_name
+from ...policy import Write, check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, save_manually
 from ._trainer import checkpoint_of, parts_of
@@ -77,6 +77,7 @@ class HoldfastCheckpointIO(BundleReader):
         self, *, durability: Literal["full", "process"] = "full", otherwise: CheckpointIO | None = None
     ) -> None:
         super().__init__(otherwise or TorchCheckpointIO())
+        Write(durability=durability)  # which refuses what has no meaning
         self._durability: Literal["full", "process"] = durability
         self._run = secrets.token_hex(16)
         self._directories: dict[str, ExperimentDirectory] = {}

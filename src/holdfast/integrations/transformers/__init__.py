@@ -9,8 +9,8 @@ of the Trainer's own `checkpoint-500/`, which a kill can leave half written.
 """
 
 from ..._shown import shown_in as _shown_in
-from ._held_trainer import HoldfastCallback, hold
+from ._held_trainer import Held, hold
 
-__all__ = ["HoldfastCallback", "hold"]
+__all__ = ["Held", "hold"]
 
 _shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, final
@@ -37,8 +36,8 @@ def hold(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
-    on_rollback: Callable[[HoldfastCallback], None] | None = None,
-) -> HoldfastCallback:
+    on_rollback: Callable[[Held], None] | None = None,
+) -> Held:
     """Let Holdfast save what `trainer` trains, and load it; returns the callback that does it, added to the trainer.
 
     Args:
@@ -60,8 +59,10 @@ def hold(
     Raises:
         UsageError: the trainer is set up in a way that cannot resume exactly here; it says which.
     """
+    if not isinstance(trainer, Trainer):
+        raise UsageError(f"hold() takes a transformers.Trainer, not {trainer!r}.")
     trainers.check(trainer)
-    callback = HoldfastCallback(
+    callback = Held(
         trainer,
         trainers.ABILITIES.check(
             directory or trainer.args.output_dir or ".",
@@ -78,7 +79,7 @@ def hold(
 
 
 @final
-class HoldfastCallback(HeldTraining, TrainerCallback):
+class Held(HeldTraining, TrainerCallback):
     """What `hold` adds to a trainer, and where to ask what became of it.
 
     `trainer.train()` resumes as `hold(resume=…)` says, from the newest complete checkpoint by default. What
@@ -339,7 +340,7 @@ class HoldfastCallback(HeldTraining, TrainerCallback):
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
         stopped = self._behind is not None and self._behind["stopped"]
-        return (sys.maxsize, 0) if stopped else (epochs, steps)
+        return (more[2], 0) if stopped else (epochs, steps)
 
     def _own_part(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of what was saved, what this process had for itself."""

@@ -15,6 +15,7 @@ from ...errors import (
     DamagedError,
     PieceDamagedError,
     RestoreIncompleteError,
+    StateMismatchError,
 )
 from ...policy import is_nonfinite
 from ...records import IMPORTED, STANDALONE
@@ -26,6 +27,8 @@ logger = logging.getLogger("holdfast")
 
 Loaded = TypeVar("Loaded")
 
+BUILD = "Build the objects as they were when saved, or start again with resume=False in another directory."
+
 
 def resume_from(
     directory: ExperimentDirectory,
@@ -33,13 +36,15 @@ def resume_from(
     load: Callable[[bundle.Bundle, Literal["first", "streaming"]], tuple[Loaded, Sequence[str]]],
     *,
     finite_only: bool = False,
+    advice: str | None = None,
 ) -> tuple[Resumption, Loaded] | None:
     """Let `load` put the requested checkpoint into live objects; if damage stops it, the next older one.
 
     `load` gets the opened bundle and how to verify it: "streaming" where an older one would overwrite what
     damage leaves half-filled, "first" for one that was requested by name; it answers with what it loaded and
     the paths of what had been left out and was kept as it is. The directory's run then resumes from it. None if `origin` is True and there is no checkpoint at all.
-    `finite_only`: skip those that are not finite, if there is one that is.
+    `finite_only`: skip those that are not finite, if there is one that is. `advice`: what to do about a state that does
+    not fit, if more can be done than to build the objects as they were.
 
     Raises:
         CheckpointNotFoundError: the one requested is not there.
@@ -58,6 +63,9 @@ def resume_from(
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
                 loaded, kept = load(opened, "streaming" if origin is True else "first")
                 directory.resume_from(opened)
+        except StateMismatchError as err:
+            err.hint = BUILD if advice is None else advice
+            raise
         except (
             DamagedError,
             RestoreIncompleteError,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import paths
+from ..._wording import a
 from ...records import Leaf, Node, Object
 from .._fit import Fit, Make, said
 from .._live import LiveArray
@@ -149,7 +150,7 @@ class _Set:
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
         for item in value:
             if not _is_plain_item(item):
-                walk.refuse(path, f"{type(value).__name__} that holds a {type_name(type(item))}")
+                walk.refuse(path, f"{type(value).__name__} that holds {a(type_name(type(item)))}")
         return type(value)(value)
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:

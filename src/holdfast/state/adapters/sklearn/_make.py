@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
 from .... import dtypes, paths
+from ...._wording import a
 from ....records import Node, Object
 from ..._fit import Fit, Make, said, unmakeable
 from ..._walk import type_name
@@ -157,7 +158,7 @@ class Making:
         kind = self._classes.named(node.type)
         if kind is None:
             return self._fit.misfit(
-                None, path, f"a {node.type} was saved, but this version has no such class"
+                None, path, f"{a(node.type)} was saved, but this version has no such class"
             )
         makes = {name: self.fresh(entry, paths.child(path, name)) for name, entry in node.state.items()}
 
@@ -220,7 +221,7 @@ def _is_nan(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     if hasattr(value, "__dict__") and not callable(value):
-        return f"a {type_name(type(value))}"
+        return a(type_name(type(value)))
     text = repr(value)
     return text if len(text) <= 60 else said(value)
 
