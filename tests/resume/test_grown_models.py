@@ -51,7 +51,7 @@ def test_adam_keeps_its_state_of_what_is_still_there_when_a_model_has_shrunk(tmp
     assert run.last_resume.verdict.startswith("not exact: ")
 
 
-def test_adam_begins_anew_for_an_array_of_another_shape(tmp_path):
+def test_adam_starts_from_scratch_for_an_array_of_another_shape(tmp_path):
     go(tmp_path, 2)
     run = go(tmp_path, 4, width=3, strict=False)
     assert steps(run) == [12, 12, 6, 6]

@@ -175,7 +175,7 @@ def optimizers_of_a_moment() -> Script:
 @pytest.mark.parametrize(
     "make", [all_handed, inside_an_object_that_saves_itself, in_containers, optimizers_of_a_moment]
 )
-def test_what_is_handed_over_or_begins_anew_anyway_is_not_named(make, tmp_path, caplog):
+def test_what_is_handed_over_or_lives_a_moment_is_not_named(make, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "holdfast"):
         make().run(tmp_path)
     assert caplog.messages == []

@@ -62,7 +62,7 @@ class Loop:
         share_directory: run although another live run uses the directory.
         can_skip: whether `resume=Resume(strict=False)` works here, so that errors may name it.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
-        lacking: asked at each save for what trains and is not among the objects, in sentences.
+        lacking: asked at each save for what is at work and is not among the objects, in sentences.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.

@@ -113,7 +113,7 @@ class Run:
         self._stack = ExitStack()
         self._updates = _watch(self._loop.objects)
         self._attributes = _attributes(self._loop.objects)
-        self._at_work: Any = None  # inside the `with`: who finds what trains and was not handed over
+        self._at_work: Any = None  # inside the `with`: who finds what is at work and was not handed over
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
         self._latest: dict[str, float] = {}
         # Where the loop is: all of this is saved.
@@ -498,7 +498,7 @@ def _attributes(objects: Mapping[str, Any]) -> Any:
 
 
 def _at_work(loop: Loop) -> Any:
-    """Who finds what trains along with a loop; only where torch is loaded."""
+    """Who finds what is at work along with a loop; only where torch is loaded."""
     from .torch_at_work import AtWork
 
     return AtWork(lambda: loop.objects)

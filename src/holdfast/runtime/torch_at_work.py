@@ -1,6 +1,6 @@
-"""What trains along with a run and was not handed over: optimizers, schedules, scalers, and parameters of other modules.
+"""What is at work along with a run and was not handed over: optimizers, schedules, scalers, and parameters of other modules.
 
-A run cannot save what it does not have; after a resume that begins anew, and nothing that is restored tells of it. But torch
+A run cannot save what it does not have; after a resume that starts from scratch, and nothing that is restored tells of it. But torch
 knows what is at work: it calls a hook whenever any optimizer steps, and marks those that a schedule drives.
 """
 
@@ -31,7 +31,7 @@ _SCALING: Final = {GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__
 
 @final
 class AtWork:
-    """Finds what trains in this thread, from now until `close`, and is in none of the `objects` of the run.
+    """Finds what is at work in this thread, from now until `close`, and is in none of the `objects` of the run.
 
     An optimizer is one of the run's if it is among the objects, inside another one, or an attribute of one that saves
     itself. One that lives between two hooks only (for a probe, say) is none of the run's affair.

@@ -144,6 +144,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         patching.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
         patching.wrap(fit_loop, "run", self._run, stack)
         patching.wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers, stack)
+        patching.wrap(fit_loop, "setup_data", self._setup_data, stack)
         patching.after(fit_loop, "on_run_start", self._after_run_start, stack)
         patching.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
         patching.after(fit_loop, "on_advance_end", self._after_epoch, stack)
@@ -182,6 +183,18 @@ class HoldfastCallback(HeldTraining, Checkpoint):
                 self._num_held, self._has_rolled_back = 0, True
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]
+
+    def _setup_data(self, setup: Callable[[], None]) -> None:
+        """A loader that is made anew every few epochs is made for the epoch in which it was made then."""
+        made_in = None if self._behind is None else self._behind.get("reloaded")
+        if not self._trainer.reload_dataloaders_every_n_epochs or made_in is None or made_in < 0:
+            return setup()
+        current: Any = self._trainer.fit_loop.epoch_progress.current
+        now, current.processed = current.processed, made_in
+        try:
+            setup()
+        finally:
+            current.processed = now
 
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)

@@ -52,7 +52,7 @@ class _OwnState(TorchOptimizer):
         taken = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
         if taken is None:
             return fit.keep(live)
-        if _OWN not in taken.state:  # saved before it was asked for its own
+        if _OWN not in taken.state:  # saved without its own
             return super().plan(live, node, fit, path)
         return fit.put_off(lambda: self._plan_own(live, taken, fit, path))
 
