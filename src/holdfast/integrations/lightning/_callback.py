@@ -103,6 +103,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
         self._updates: Updates | None = None
+        self._validation = data.ValidationWorkers()
         self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
@@ -190,15 +191,18 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         if not self._trainer.reload_dataloaders_every_n_epochs or made_in is None or made_in < 0:
             return setup()
         current: Any = self._trainer.fit_loop.epoch_progress.current
-        now, current.processed = current.processed, made_in
+        now = current.processed, current.completed
+        current.processed = current.completed = made_in
         try:
             setup()
         finally:
-            current.processed = now
+            current.processed, current.completed = now
 
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)
         if not self._trainer.training:
+            if not self._trainer.reload_dataloaders_every_n_epochs:
+                self._validation.hold(loader)
             return loader
         index, self._num_held = self._num_held, self._num_held + 1
         states = () if self._behind is None else self._behind["own"]["data"]
@@ -301,6 +305,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         own = data.get_state(self._trainer) | {
             "gradients": {} if self._updates is None else self._updates.pending,
             "metrics": trainers.get_metrics(self._trainer),
+            "validation": self._validation.get_state(),
             **({"attributes": changed} if (changed := self._attributes.get_state()) else {}),
         }
         return own if self._loop is not None else own | {"random": rng.capture_state()}
@@ -362,6 +367,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
         self._attributes.set_state(saved["own"].get("attributes", {}))
+        self._validation.set_state(saved["own"].get("validation", ()))
         data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
             self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]
