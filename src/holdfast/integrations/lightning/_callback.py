@@ -185,10 +185,14 @@ class HoldfastCallback(HeldTraining, Checkpoint):
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]
 
+    @property
+    def _is_reloading(self) -> bool:
+        return bool(getattr(self._trainer, "reload_dataloaders_every_n_epochs", 0))
+
     def _setup_data(self, setup: Callable[[], None]) -> None:
         """A loader that is made anew every few epochs is made for the epoch in which it was made then."""
         made_in = None if self._behind is None else self._behind.get("reloaded")
-        if not self._trainer.reload_dataloaders_every_n_epochs or made_in is None or made_in < 0:
+        if not self._is_reloading or made_in is None or made_in < 0:
             return setup()
         current: Any = self._trainer.fit_loop.epoch_progress.current
         now = current.processed, current.completed
@@ -201,7 +205,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)
         if not self._trainer.training:
-            if not self._trainer.reload_dataloaders_every_n_epochs:
+            if not self._is_reloading:
                 self._validation.hold(loader)
             return loader
         index, self._num_held = self._num_held, self._num_held + 1
