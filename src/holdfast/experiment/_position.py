@@ -237,7 +237,7 @@ def _attributes_of(graph: ModelGraph | None) -> Any:
     """What the modules of a graph keep for themselves; None where torch is not loaded."""
     if graph is None or "torch" not in sys.modules:
         return None
-    from ..runtime.torch_attributes import Attributes
+    from ..runtime.torch_watch.attributes import Attributes
 
     return Attributes({node.label: node.model for node in graph.model_nodes})
 

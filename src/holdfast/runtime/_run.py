@@ -492,14 +492,14 @@ def _attributes(objects: Mapping[str, Any]) -> Any:
     """Who knows what modules keep for themselves; None where torch is not loaded."""
     if "torch" not in sys.modules:
         return None
-    from .torch_attributes import Attributes
+    from .torch_watch.attributes import Attributes
 
     return Attributes(objects)
 
 
 def _at_work(loop: Loop) -> Any:
     """Who finds what is at work along with a loop; only where torch is loaded."""
-    from .torch_at_work import AtWork
+    from .torch_watch.at_work import AtWork
 
     return AtWork(lambda: loop.objects)
 

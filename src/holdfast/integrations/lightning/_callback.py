@@ -19,8 +19,8 @@ from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
-from ...runtime.torch_attributes import Attributes
 from ...runtime.torch_updates import Updates
+from ...runtime.torch_watch.attributes import Attributes
 from .._common import patching
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences

@@ -17,7 +17,7 @@ from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
-from ...runtime.torch_attributes import Attributes
+from ...runtime.torch_watch.attributes import Attributes
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover

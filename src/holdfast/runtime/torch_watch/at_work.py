@@ -18,9 +18,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from .. import rng, state
-from ..errors import HoldfastError
-from ..state.adapters.torch_optim import inner_optimizers
+from ... import rng, state
+from ...errors import HoldfastError
+from ...state.adapters.torch_optim import inner_optimizers
 
 _MAX_DEPTH: Final = 4
 _MAX_ITEMS: Final = 64  # a longer container holds data

@@ -12,9 +12,9 @@ from typing import Any, Final, final
 import torch
 from torch import nn
 
-from .. import paths
-from ..attributes import PlainAttributes
-from ..state.adapters.torch_nn import unwrapped
+from ... import paths
+from ...attributes import PlainAttributes
+from ...state.adapters.torch_nn import unwrapped
 
 _PLUMBING: Final = frozenset(vars(nn.Module()))
 _MAX_BYTES: Final = 16 << 20  # a larger tensor that is no buffer is taken for a cache
@@ -61,8 +61,8 @@ class Attributes:
                 owner, _, name = path.rpartition("/")
                 if path in now:
                     _fill(*now[path], value)
-                elif owner in self._modules:
-                    setattr(self._modules[owner], name, torch.as_tensor(value).clone())
+                elif owner in self._modules and not _is_registered(self._modules[owner], name):
+                    vars(self._modules[owner])[name] = torch.as_tensor(value).clone()
         for path, values in lists.items():
             owner, _, name = path.rpartition("/")
             if owner in self._modules:
@@ -125,6 +125,11 @@ def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
                     yield from below(each, paths.item(path, index))
 
     yield from below(dict(objects), "")
+
+
+def _is_registered(module: nn.Module, name: str) -> bool:
+    """Whether it is a parameter or buffer here; it was something else where weights are pruned or reparametrised."""
+    return name in module._parameters or name in module._buffers
 
 
 def _is_torchs_own(module: nn.Module) -> bool:
