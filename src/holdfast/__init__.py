@@ -54,6 +54,7 @@ if _TYPE_CHECKING:
     from .state import capture as capture
     from .state import register_adapter as register_adapter
     from .state import restore as restore
+    from .verdict import Verdict as Verdict
 
 _HOMES = {
     "policy": (
@@ -70,6 +71,7 @@ _HOMES = {
     ),
     "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
     "state": ("capture", "register_adapter", "restore"),
+    "verdict": ("Verdict",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -21,7 +21,7 @@ The tree says what the caller does next:
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again
-    ├── NothingProvedError                              let the script train longer, or kill it more often
+    ├── NothingProvedError                              let the script run, save, and train longer; then try again
     ├── DivergenceError                                     resume from the newest finite one, with something changed
     ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
@@ -274,7 +274,7 @@ class ExactnessError(HoldfastError):
 
 
 class NothingProvedError(HoldfastError):
-    """A script was to be interrupted while it trained, and ended before: nothing is known of how it resumes."""
+    """A script could not be interrupted while it trained (it fails, saves nothing, or ends before): nothing is known of how it resumes."""
 
 
 class NotReproducedError(ExactnessError):

@@ -53,7 +53,10 @@ def go(
 ) -> list[Any]:
     seen = []
     policy = Checkpointing(save_on=["batch_end", "epoch_end"], write=Write(durability="process"))
-    with suppress(InterruptedError), Run(directory, {"weight": torch.zeros(1)}, checkpointing=policy) as run:
+    with (
+        suppress(InterruptedError),
+        Run(directory, {"weight": torch.zeros(1)}, checkpointing=policy, variables="off") as run,
+    ):
         for epoch in run.epochs(N_EPOCHS):
             if is_curriculum:
                 loader.dataset.difficulty = epoch

@@ -164,7 +164,7 @@ def test_what_can_be_read_only_once_is_refused_at_once():
     for once in ((n for n in range(3)), iter([1, 2]), map(str, [1])):
         with pytest.raises(UsageError, match="only once"):
             batches_of(once)
-    with pytest.raises(UsageError, match="cannot be made of a int"):
+    with pytest.raises(UsageError, match="cannot be made of an int"):
         batches_of(3)
     with pytest.raises(UsageError, match="gives samples, not batches"):
         batches_of(TensorDataset(torch.arange(3)))
@@ -286,7 +286,7 @@ def test_missing_names_must_be_given(samples, columns, message):
 def test_arguments_without_a_meaning_are_refused():
     for wrong, message in (
         (lambda: own(columns=["nope"]), "no column 'nope'"),
-        (lambda: batches_of(Dataset(x=[1]), batch_size=0), "at least 1"),
+        (lambda: batches_of(Dataset(x=[1]), batch_size=0), "integer >= 1"),
         (lambda: batches_of(Dataset(x=[1]), batch_size=2, drop_last=True), "leaves no batch"),
         (lambda: batches_of([[1]], batch_size=2), "makes its own batches"),
     ):

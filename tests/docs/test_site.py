@@ -29,7 +29,7 @@ def documented() -> set[str]:
 
 
 def test_every_public_name_is_in_the_reference_and_nothing_else():
-    public = set(holdfast.__all__) - {"__version__"}
+    public = {*holdfast.__all__, "open"} - {"__version__"}  # which `import *` leaves to Python's own
     assert public - documented() == set()
     assert {name for name in documented() - public if "." not in name} == set()
 

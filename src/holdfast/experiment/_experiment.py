@@ -17,6 +17,7 @@ from ..errors import DivergenceError, UsageError
 from ..harness import place, resume_source
 from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path, flag
 from ..runtime import (
+    CANNOT_PROVE,
     Accounting,
     Origin,
     Resume,
@@ -32,7 +33,10 @@ from ._preview import kept_as_it_is
 from ._progress import Progress
 from ._results import HistoryEntry, PhaseResult, RunResults
 
-_CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so the graph must fit"}
+_CANNOT = {
+    "strict": "a phase cannot resume with a part of its model graph, so the graph must fit",
+    "prove": CANNOT_PROVE,
+}
 
 
 class Experiment:

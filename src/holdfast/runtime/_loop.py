@@ -19,13 +19,15 @@ from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
-from ..records import IMPORTED, RESERVED, STANDALONE, Moment
+from ..records import IMPORTED, RESERVED, STANDALONE, VARIABLES, Moment
+from ..variables import Variables
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
 from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
 from ._resuming.options import Resume
+from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.saved_state import SavedState
@@ -63,6 +65,7 @@ class Loop:
         can_skip: whether `resume=Resume(strict=False)` works here, so that errors may name it.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
         lacking: asked at each save for what is at work and is not among the objects, in sentences.
+        variables: the script's own, which are saved with the objects.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
@@ -86,19 +89,23 @@ class Loop:
         untrained: Sequence[str] = (),
         lacking: Callable[[], Sequence[str]] = lambda: (),
         can_skip: bool = False,
+        variables: Variables | None = None,
     ) -> None:
+        self._variables = variables
+        self._reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
         self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
-        self.objects = state.named(objects, reserved=RESERVED)
+        self.objects = state.named(objects, reserved=self._reserved)
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
         self._position, self._known_ahead, self._lacking = position, ahead, lacking
         self._asked = Resume()  # how to resume; a rollback does it in the same way
+        self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -154,6 +161,9 @@ class Loop:
             return None
         self._resumption, saved = found
         self._resumption.add([*self._changed, *saved["run"].get("lacking", ())])
+        self._resumption.lack(self._unsaved)
+        if resume.prove:
+            prove(self._directory, self._resumption)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -176,7 +186,7 @@ class Loop:
         ]
         if lacking:
             raise PlanMismatchError(lacking, "run", _OTHER)
-        known = {*self.objects, *RESERVED}
+        known = {*self.objects, *self._reserved}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
@@ -196,6 +206,8 @@ class Loop:
         self._changed = [*differences, *skipped, *settled]
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
         self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
+        if self._variables is not None:
+            self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
         return saved, restored.kept
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -225,7 +237,8 @@ class Loop:
         assert self._resumption is not None
         if is_loaded:
             self._resumption.expect(self._saved_state, lambda: self.objects)
-        self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
+        came_back = [] if self._variables is None else self._variables.came_back
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -250,7 +263,7 @@ class Loop:
         Afterwards the random states are others than they were (see `runtime._divergence`).
         """
         aim = self._directory.rollbacks.begin(why, self._directory.disk)
-        saved = self.resume(replace(self._asked, source=aim))
+        saved = self.resume(replace(self._asked, source=aim, prove=False))
         assert saved is not None
         return saved
 
@@ -326,9 +339,11 @@ class Loop:
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
+        variables, facts = ({}, {}) if self._variables is None else self._variables.capture()
         return {
-            **state.named(self.objects, reserved=RESERVED),
-            "run": self._about_run(),
+            **state.named(self.objects, reserved=self._reserved),
+            **({VARIABLES: variables} if variables else {}),
+            "run": {**self._about_run(), **({"variables": facts} if facts else {})},
             "results": self.results.get_state(),
             "random": rng.capture_state(),
         }

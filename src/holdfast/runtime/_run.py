@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..errors import DivergenceError, UsageError
 from ..harness import resume_source
 from ..policy import Checkpointing, Limits
 from ..records import Moment
+from ..variables import Mode, Variables
 from ._arguments import check_arguments
 from ._block import Block
 from ._costs import Accounting
@@ -58,6 +59,8 @@ class Run:
         label: the name of what is trained, for names such as `train_epoch3`.
         allow_reread: whether data without a position may be read again from an epoch's start, to skip.
         share_directory: run although another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the run after each rollback (`on_divergence="rollback"`), once the objects are as they
             were in the checkpoint: the place to make a step smaller.
 
@@ -84,6 +87,7 @@ class Run:
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        variables: Mode = "save",
         on_rollback: Callable[[Run], None] | None = None,
     ) -> None:
         check_arguments(
@@ -96,6 +100,12 @@ class Run:
             Limits(where="a Run").check(checkpointing)
         asked = Resume.of(resume)
         self._block = Block()
+        self._variables = Variables(
+            variables,
+            lambda: self._loop.objects,
+            self._own_parts,
+            lambda found: self._loop.add_differences(found),
+        )
         self._loop = Loop(
             directory,
             checkpointing,
@@ -106,6 +116,7 @@ class Run:
             share_directory=share_directory,
             lacking=lambda: () if self._at_work is None else self._at_work.found,
             can_skip=True,
+            variables=self._variables,
         )
         self._resume = replace(asked, source=resume_source(asked.source, directory))
         self._on_rollback = on_rollback
@@ -130,6 +141,7 @@ class Run:
     def __enter__(self) -> Run:
         self._block.enter()
         self._stack.callback(self._block.leave)
+        self._stack.callback(self._variables.close)
         try:
             self._stack.enter_context(self._loop.holding())
         except BaseException:
@@ -174,9 +186,14 @@ class Run:
         """
         self._block.check_loop("epochs")
         _check_count("n_epochs", n_epochs)
-        return self._epochs(n_epochs)
+        return self._variables.turns(
+            self._epochs(n_epochs),
+            is_behind=lambda: self._is_behind,
+            position=lambda: self.epoch,
+            total=n_epochs,
+        )
 
-    def _epochs(self, n_epochs: int) -> Iterator[int]:
+    def _epochs(self, n_epochs: int) -> Generator[int, None, None]:
         with self._block.looping("epochs"):
             yield from self._epochs_left(n_epochs)
 
@@ -194,7 +211,7 @@ class Run:
             if not self.diverged:
                 self._finish_resume()
                 self._finish_epoch()
-        self._finish_resume()
+        self._finish_resume(is_at_place=False)
 
     def _has_more(self, has_more: Callable[[], bool]) -> bool:
         """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
@@ -208,7 +225,8 @@ class Run:
             why, self._diverged = self._diverged, None
             self._set_position(self._loop.roll_back(why))
             if self._on_rollback is not None:
-                self._on_rollback(self)
+                with self._variables.changes_win():
+                    self._on_rollback(self)
 
     def batches(
         self, data: Iterable[Item], *, batch_size: int | None = None, seed: int = 0
@@ -223,9 +241,16 @@ class Run:
             UsageError: not inside `epochs`, a second time in one epoch, or the data cannot resume here.
         """
         self._block.check("batches()")
-        return self._batches(data, batch_size, seed)
+        return self._variables.turns(
+            self._batches(data, batch_size, seed),
+            is_inner=True,
+            is_behind=lambda: self._is_behind,
+            position=lambda: self.batch,
+        )
 
-    def _batches(self, data: Iterable[Item], batch_size: int | None, seed: int) -> Iterator[Item]:
+    def _batches(
+        self, data: Iterable[Item], batch_size: int | None, seed: int
+    ) -> Generator[Item, None, None]:
         if self._within in (None, "step") or (self._within != "epoch" and not self._is_behind):
             raise UsageError(
                 "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
@@ -268,9 +293,14 @@ class Run:
         """
         self._block.check_loop("steps")
         _check_count("n_steps", n_steps)
-        return self._steps_loop(n_steps)
+        return self._variables.turns(
+            self._steps_loop(n_steps),
+            is_behind=lambda: self._is_behind,
+            position=lambda: self._steps,
+            total=n_steps,
+        )
 
-    def _steps_loop(self, n_steps: int) -> Iterator[int]:
+    def _steps_loop(self, n_steps: int) -> Generator[int, None, None]:
         with self._block.looping("steps"):
             yield from self._steps_left(n_steps)
 
@@ -286,7 +316,17 @@ class Run:
             yield self._steps
             self._finish_batch(self._steps)
         self._within = None
-        self._finish_resume()
+        self._finish_resume(is_at_place=False)
+
+    def ignore(self, *patterns: str) -> None:
+        """Leave these variables of the script alone: `run.ignore("t0", "timing_*", "self.timer")`.
+
+        They are neither saved nor named. A pattern means a variable, an attribute, and all that is below it.
+
+        Raises:
+            UsageError: a pattern is no text.
+        """
+        self._variables.ignore(patterns)
 
     def log(self, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Keep numbers (Python's, or arrays of one element) as columns of `results`; with a checkpoint go the latest.
@@ -470,12 +510,21 @@ class Run:
         return self._data.ahead(self._is_in_batches)
 
     def _differences(self) -> list[str]:
-        return self._data.differences(self._is_in_batches)
+        return [*self._data.differences(self._is_in_batches), *self._variables.differences]
 
-    def _finish_resume(self) -> None:
-        """The script has come to where the checkpoint was: from here on everything is as it would have been."""
+    def _own_parts(self) -> list[Any]:
+        """What of the run the script's variables may hold."""
+        source = self._data.source
+        return [self, self._loop, self.results, *([] if source is None else [source])]
+
+    def _finish_resume(self, *, is_at_place: bool = True) -> None:
+        """The script has come to where the checkpoint was: from here on everything is as it would have been.
+
+        `is_at_place`: it is this loop; not one that was over by then.
+        """
         if self._is_behind:
             self._is_behind = False
+            self._variables.put_back(is_last=is_at_place)
             self._loop.finish_resume(self._differences)
 
 

@@ -5,7 +5,7 @@ from ._adapter import Adapter, register_adapter
 from ._buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
-from ._fit import Fit, Make
+from ._fit import Fit, Make, unmakeable
 from ._kinds import is_same, nodes
 from ._lazy import LazySnapshot, capture_lazily
 from ._live import Gate, Live
@@ -44,6 +44,7 @@ __all__ = [
     "rebuild",
     "register_adapter",
     "restore",
+    "unmakeable",
     "without_optimizers",
 ]
 

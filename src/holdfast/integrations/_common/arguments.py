@@ -12,7 +12,7 @@ from typing import Any, final
 
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
-from ...runtime import Loop, Resume, Run, check_arguments
+from ...runtime import CANNOT_PROVE, Loop, Resume, Run, check_arguments
 
 Directory = str | os.PathLike[str]
 
@@ -105,6 +105,7 @@ class Abilities:
             on_rollback=on_rollback,
         )
         how = {name: why for name, why in self.refused.items() if name in ("strict", "override")}
+        how["prove"] = CANNOT_PROVE
         asked = {"allow_reread": allow_reread, "on_rollback": on_rollback is not None}
         for name, is_asked in asked.items():
             if is_asked and name in self.refused:

@@ -16,7 +16,7 @@ from ...checkpoint import find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Resume
+from ...runtime import CANNOT_PROVE, Loop, Resume
 from ...runtime.torch_watch.attributes import Attributes
 from .._common import patching
 from .._common.arguments import Arguments
@@ -162,7 +162,7 @@ class Held(HeldTraining, TrainerCallback):
         """What `train` is told has the last word; None is its default."""
         if resume_from_checkpoint is None:
             return self._given.resume
-        asked = Resume.of(resume_from_checkpoint)
+        asked = Resume.of(resume_from_checkpoint, cannot={"prove": CANNOT_PROVE})
         source = asked.source
         if not isinstance(source, bool) and find(source, directory=os.fspath(self._given.directory)) is None:
             own = path_of(source)

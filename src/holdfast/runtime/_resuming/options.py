@@ -15,6 +15,10 @@ Origin: TypeAlias = Literal[True] | Place
 """True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
 
 
+CANNOT_PROVE = "a Run does it; holdfast replay proves any other run"
+"""Why `Resume(prove=True)` is refused elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resume:
     """How a run begins: `resume=Resume("train_epoch3", override="lr")`; `resume=True` is short for `Resume()`.
@@ -26,6 +30,9 @@ class Resume:
             what does not fit stays as the script has made it, and the verdict says so.
         override: one or several options of torch's optimizers, such as "lr", for which the script's values win over
             the checkpoint's.
+        prove: whether the script is first run again, in another process, from the checkpoint before that one to it, and
+            both states are compared. If they are the same, the verdict of an exact resume is `"proved"`. It takes as
+            long as that part of the run took, and as much memory as a second run.
 
     Raises:
         UsageError: a value that has no meaning.
@@ -35,6 +42,7 @@ class Resume:
     _: KW_ONLY
     strict: bool = True
     override: str | Sequence[str] = ()
+    prove: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, bool) and not _is_place(self.source):
@@ -43,6 +51,8 @@ class Resume:
             )
         if not isinstance(self.strict, bool):
             raise UsageError(f"strict must be True or False, not {self.strict!r}.")
+        if not isinstance(self.prove, bool):
+            raise UsageError(f"prove must be True or False, not {self.prove!r}.")
         names = (self.override,) if isinstance(self.override, str) else self.override
         if not isinstance(names, Sequence) or not all(isinstance(each, str) and each for each in names):
             raise UsageError(
@@ -54,7 +64,7 @@ class Resume:
     def of(cls, resume: Any, *, cannot: Mapping[str, str] | None = None) -> Resume:
         """What a caller has passed as `resume=`: itself if it is a `Resume` already.
 
-        `cannot`: of "strict" and "override", what this place cannot do, and why.
+        `cannot`: of "strict", "override" and "prove", what this place cannot do, and why.
 
         Raises:
             UsageError: it has no meaning, or asks for what cannot be done here.
