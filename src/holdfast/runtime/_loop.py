@@ -36,6 +36,8 @@ from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
 
+logger = logging.getLogger("holdfast")
+
 Position = Mapping[str, Any]
 """Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
 
@@ -63,6 +65,7 @@ class Loop:
         share_directory: run although another live run uses the directory.
         can_skip: whether `resume=Resume(strict=False)` works here, so that errors may name it.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
+        lacking: asked at each save for what is at work and is not among the objects, in sentences.
         variables: the script's own, which are saved with the objects.
 
     Attributes:
@@ -85,6 +88,7 @@ class Loop:
         label: str = "train",
         share_directory: bool = False,
         untrained: Sequence[str] = (),
+        lacking: Callable[[], Sequence[str]] = lambda: (),
         can_skip: bool = False,
         variables: Variables | None = None,
     ) -> None:
@@ -100,7 +104,7 @@ class Loop:
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
-        self._position, self._known_ahead = position, ahead
+        self._position, self._known_ahead, self._lacking = position, ahead, lacking
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
@@ -160,7 +164,7 @@ class Loop:
         if found is None:
             return None
         self._resumption, saved = found
-        self._resumption.add(self._changed)
+        self._resumption.add([*self._changed, *saved["run"].get("lacking", ())])
         self._resumption.lack(self._unsaved)
         if resume.prove:
             prove(self._directory, self._resumption)
@@ -266,6 +270,13 @@ class Loop:
         """What is found different only after the resume; it is logged."""
         assert self._resumption is not None
         self._resumption.add(found)
+
+    def lack(self, found: Sequence[str]) -> None:
+        """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
+        for each in found:
+            logger.warning("%s, so that no resume is exact: pass it to the run with the other objects", each)
+        if self._resumption is not None:
+            self._resumption.add(found)
 
     @property
     def last_resume(self) -> ResumeReport | None:
@@ -376,6 +387,7 @@ class Loop:
             "counters": self.policy.get_counters(),
             "streams_at_start": self._streams_at_start,
             "options": self._options,
+            **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
         }
 
     def replace(self, name: str, value: Any) -> None:

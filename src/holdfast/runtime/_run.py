@@ -116,6 +116,7 @@ class Run:
             ahead=self._ahead,
             label=label,
             share_directory=share_directory,
+            lacking=lambda: () if self._at_work is None else self._at_work.found,
             can_skip=True,
             variables=self._variables,
         )
@@ -125,6 +126,9 @@ class Run:
         self._stack = ExitStack()
         self._unsaved = Unsaved(self._loop.policy)
         self._updates = _watch(self._loop.objects)
+        self._attributes = _attributes(self._loop.objects)
+        self._has_looked = False
+        self._at_work: Any = None  # inside the `with`: who finds what is at work and was not handed over
         self._row: dict[str, float] = {}  # logged since the last batch or epoch ended
         self._latest: dict[str, float] = {}
         # Where the loop is: all of this is saved.
@@ -150,6 +154,8 @@ class Run:
             raise
         if self._updates is not None:
             self._stack.callback(self._updates.close)
+            self._at_work = _at_work(lambda: {**self._loop.objects, **self._variables.held()})
+            self._stack.callback(self._at_work.close)
         try:
             saved = self._loop.resume(self._resume)
             if saved is None:
@@ -509,9 +515,17 @@ class Run:
             self._row = {}
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
+        self._look_at_work(hook)
         self._minding(
             lambda: self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self._latest)
         )
+
+    def _look_at_work(self, hook: str) -> None:
+        """Find what is at work and not saved: in the loop, where the script's variables are known."""
+        if self._at_work is not None and self._variables.has_begun:
+            closely = hook == "epoch_end" or not self._has_looked
+            self._has_looked = True
+            self._loop.lack(self._at_work.look(closely=closely))
 
     def _minding(self, act: Callable[[], None]) -> None:
         """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
@@ -534,6 +548,7 @@ class Run:
             "row": dict(self._row),
             "latest": dict(self._latest),
             "gradients": {} if self._updates is None else self._updates.pending,
+            **({"attributes": attributes} if (attributes := self._get_attributes()) else {}),
             **self._data.get_state(self._is_in_batches),
         }
 
@@ -544,8 +559,13 @@ class Run:
         if self._updates is not None:
             self._updates.follow(self._loop.objects)
             self._updates.resume(saved["updates"], saved["gradients"])
+        if self._attributes is not None:
+            self._loop.add_differences(self._attributes.set_state(saved.get("attributes", {})))
         self._data.set_state(saved)
         self._is_behind = True
+
+    def _get_attributes(self) -> Mapping[str, Any]:
+        return {} if self._attributes is None else self._attributes.get_state()
 
     @property
     def _is_in_batches(self) -> bool:
@@ -580,6 +600,22 @@ def _watch(objects: Mapping[str, Any]) -> Any:
     from .torch_updates import Updates
 
     return Updates(objects)
+
+
+def _attributes(objects: Mapping[str, Any]) -> Any:
+    """Who knows what modules keep for themselves; None where torch is not loaded."""
+    if "torch" not in sys.modules:
+        return None
+    from .torch_watch.attributes import Attributes
+
+    return Attributes(objects)
+
+
+def _at_work(objects: Callable[[], Mapping[str, Any]]) -> Any:
+    """Who finds what is at work and not among what is saved; only where torch is loaded."""
+    from .torch_watch.at_work import AtWork
+
+    return AtWork(objects)
 
 
 def _check_count(name: str, value: Any) -> None:

@@ -163,6 +163,23 @@ class Variables:
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={_ALL: f"{_ALL} could not be looked at ({why})"}).as_data()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a loop of the script has begun, so that its variables are known; always where none are saved."""
+        return self.mode != "save" or not self._baseline.is_empty
+
+    def held(self) -> dict[str, Any]:
+        """The objects with a state of their own that are saved as variables, by scope and key."""
+        found: dict[str, Any] = {}
+        if self.mode == "save":
+            with _guard.guarded("looked at"):
+                walk = Walk(self._handed())
+                for scope in scopes():
+                    for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
+                        if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
+                            found[f"{scope.name}/{slot.key}"] = slot.value
+        return found
+
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
         live = None if scope.frame is None else live_names(scope.frame)

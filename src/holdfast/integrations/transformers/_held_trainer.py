@@ -17,6 +17,7 @@ from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import CANNOT_PROVE, Loop, Resume
+from ...runtime.torch_watch.attributes import Attributes
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
@@ -128,6 +129,7 @@ class Held(HeldTraining, TrainerCallback):
         self._parts = Handover(trainers.PARTS, self._take)
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
+        self._attributes = Attributes({"model": self._trainer.model})
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
@@ -280,6 +282,7 @@ class Held(HeldTraining, TrainerCallback):
         return {
             "loader": self._known_loader.get_state(),
             "course": trainers.get_course(self._trainer),
+            **self._changed_attributes(),
             "random": rng.capture_state(),
         }
 
@@ -295,10 +298,15 @@ class Held(HeldTraining, TrainerCallback):
             "latest": dict(self._latest),
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
+            **self._changed_attributes(),
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "next_batch": source.fingerprint(),
         }
+
+    def _changed_attributes(self) -> dict[str, Any]:
+        changed = self._attributes.get_state()
+        return {"attributes": changed} if changed else {}
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -359,6 +367,7 @@ class Held(HeldTraining, TrainerCallback):
         trainers.set_course(self._trainer, own["course"])
         if self._is_extended:
             self._ended = self._trainer.control.should_training_stop = False
+        self._attributes.set_state(own.get("attributes", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
             return
