@@ -154,7 +154,7 @@ class Run:
             raise
         if self._updates is not None:
             self._stack.callback(self._updates.close)
-            self._at_work = _at_work(lambda: {**self._loop.objects, **self._variables.held()})
+            self._at_work = _at_work(lambda: self._loop.objects, self._variables.held)
             self._stack.callback(self._at_work.close)
         try:
             saved = self._loop.resume(self._resume)
@@ -611,11 +611,11 @@ def _attributes(objects: Mapping[str, Any]) -> Any:
     return Attributes(objects)
 
 
-def _at_work(objects: Callable[[], Mapping[str, Any]]) -> Any:
+def _at_work(objects: Callable[[], Mapping[str, Any]], variables: Callable[[], Mapping[str, Any]]) -> Any:
     """Who finds what is at work and not among what is saved; only where torch is loaded."""
     from .torch_watch.at_work import AtWork
 
-    return AtWork(objects)
+    return AtWork(objects, variables)
 
 
 def _check_count(name: str, value: Any) -> None:

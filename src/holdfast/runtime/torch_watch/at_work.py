@@ -35,10 +35,17 @@ class AtWork:
 
     An optimizer is one of the run's if it is among the objects, inside another one, or an attribute of one that saves
     itself. One that lives between two hooks only (for a probe, say) is none of the run's affair.
+
+    Args:
+        variables: what else is saved with the run: variables of the script.
     """
 
-    def __init__(self, objects: Callable[[], Mapping[str, Any]]) -> None:
-        self._objects = objects
+    def __init__(
+        self,
+        objects: Callable[[], Mapping[str, Any]],
+        variables: Callable[[], Mapping[str, Any]] = dict[str, Any],
+    ) -> None:
+        self._objects, self._variables = objects, variables
         self._thread = threading.get_ident()
         self._turn = 0
         self._seen_in: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
@@ -46,7 +53,7 @@ class AtWork:
         self._strangers: WeakSet[Optimizer] = WeakSet()
         self._scalers: WeakSet[GradScaler] = WeakSet()
         self._found: dict[str, None] = {}
-        self._own = _Own(objects())
+        self._own = _Own(objects(), {})
         self._handle = register_optimizer_step_post_hook(self._after_step)
 
     def close(self) -> None:
@@ -61,10 +68,10 @@ class AtWork:
         self._turn += 1
         is_marked = any(map(_is_scheduled, self._own.optimizers.values()))
         if closely or self._strangers or self._scalers or (is_marked and not self._own.is_scheduled):
-            self._own = _Own(self._objects())
+            self._own = _Own(self._objects(), self._variables())
         found = [*self._schedules(), *self._others()]
         if closely:
-            found += _foreign_parameters(self._own.optimizers, self._objects())
+            found += _foreign_parameters(self._own.optimizers, {**self._variables(), **self._objects()})
         new = [each for each in found if each not in self._found]
         self._found |= dict.fromkeys(new)
         return new
@@ -106,13 +113,17 @@ class _Own:
         scheduled: ids of optimizers whose schedule is there.
     """
 
-    def __init__(self, objects: Mapping[str, Any]) -> None:
+    def __init__(self, objects: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
         self.optimizers: dict[str, Optimizer] = {}
         self.ids: set[int] = set()
         self.scheduled: set[int] = set()
         self._kept: list[Any] = []  # so that ids stay their own
         for name, each in objects.items():
             self._add(name, each, _MAX_DEPTH)
+        own = dict(self.optimizers)
+        for name, each in variables.items():
+            self._add(name, each, _MAX_DEPTH)
+        self.optimizers = own  # what others do is their affair
         self.is_scheduled = {id(each) for each in self.optimizers.values()} <= self.scheduled
 
     def _add(self, name: str, value: Any, depth: int) -> None:
