@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
-from port_runs import PORTS, SAVE_EVERY, outcome
+
+from tests.support.port_runs import PORTS, SAVE_EVERY, outcome
 
 NAMES = sorted(SAVE_EVERY)
 CANNOT_BE_SAVED = {"diffusion": "self.dl", "mingpt": "data_iter"}

@@ -114,6 +114,11 @@ class Walk:
         self._owners.append(owner)
         self.gates[id(owner)] = gate if self.gates.get(id(owner), gate) is gate else None
 
+    def no_gate(self, owner: Any) -> None:
+        """Record that others than the owner of a gate may write the array `owner`, too."""
+        self._owners.append(owner)
+        self.gates[id(owner)] = None
+
     def dtype_name(self, dtype: Any, path: str) -> str:
         """The name of a NumPy element type; refuses one that has none."""
         try:

@@ -76,8 +76,9 @@ def enable(
         raise UsageError(
             f"label={label!r} does not work in ModularML: its phases have labels of their own; leave it out."
         )
+    given = "." if directory is None else directory  # those of the experiments are looked at later
     arguments = ABILITIES.check(
-        directory or "", checkpointing, resume, label, allow_reread, share_directory, on_rollback
+        given, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
     _patching.switch_on(
         Settings(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ... import paths
-from ...attributes import PlainAttributes
+from ...plain_attributes import PlainAttributes
 from ...state.adapters.torch_nn import unwrapped
 
 _PLUMBING: Final = frozenset(vars(nn.Module()))

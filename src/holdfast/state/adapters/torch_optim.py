@@ -63,6 +63,9 @@ class TorchOptimizer:
         self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
     ) -> None:
         names = parameter_names(value, walk.names, path)
+        if inner_optimizers(value):  # a wrapper may write before the inner one steps
+            for tensor in (*names, *_tensors_held(value)):
+                walk.no_gate(tensor)
         within = walk.child(path, "state")
         state["state"] = {
             name: walk.node(dict(value.state[parameter]), walk.child(within, name))
@@ -192,6 +195,13 @@ def step_gate(optimizer: Optimizer) -> _StepGate | None:
     if gate is None or gate.handle.id not in optimizer._optimizer_step_pre_hooks:
         gate = _gates[optimizer] = _StepGate(optimizer)
     return gate
+
+
+def _tensors_held(optimizer: Optimizer) -> Iterator[torch.Tensor]:
+    """The tensors in its state and in that of the optimizers inside it."""
+    yield from _tensors(list(optimizer.state.values()))
+    for inner in inner_optimizers(optimizer).values():
+        yield from _tensors_held(inner)
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -1,6 +1,6 @@
 """Runs the scripts of `examples/ports/`: plain, uninterrupted, and killed three times.
 
-python tests/examples/port_runs.py [NAME …]    # a table of what became of each
+python -m tests.support.port_runs [NAME …]    # a table of what became of each
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def run(
     directory.mkdir(exist_ok=True)
     environment = os.environ | ONE_THREAD
     if save_every:
-        path = os.pathsep.join([str(Path(__file__).parent / "killing"), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join(
+            [str(Path(__file__).parents[1] / "examples" / "killing"), os.environ.get("PYTHONPATH", "")]
+        )
         environment |= {"PYTHONPATH": path, "SAVE_EVERY": str(save_every), "KILL_AFTER": str(kill_after)}
     done = subprocess.run(
         [sys.executable, str(script), "report.json"],
