@@ -10,6 +10,8 @@ import torch
 from holdfast import Checkpointing, Write
 from tests.support.integrations.crashing import Crash, beats
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
 
 def policy() -> Checkpointing:
     return Checkpointing(mode="disk", save_on=["batch_end", "epoch_end"], write=Write(durability="process"))

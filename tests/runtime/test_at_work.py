@@ -32,7 +32,10 @@ class Script:
     def run(self, directory: Path, cut: int | None = None) -> Run:
         policy = Checkpointing(save_on="batch_end", write=Write(durability="process"))
         objects = {name: getattr(self, name) for name in self.handed}
-        with suppress(InterruptedError), Run(directory, objects, checkpointing=policy) as run:
+        with (
+            suppress(InterruptedError),
+            Run(directory, objects, checkpointing=policy, variables="off") as run,
+        ):
             for step in run.steps(6):
                 if step == cut:
                     raise InterruptedError

@@ -74,7 +74,7 @@ MISFITS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: {**held(seed=1), "model": None},
         "model: a torch.nn.modules.container.Sequential was saved",
     ),
-    "no array": (lambda: {**held(seed=1), "epoch": np.zeros(2)}, "epoch: a int was saved, the live value"),
+    "no array": (lambda: {**held(seed=1), "epoch": np.zeros(2)}, "epoch: an int was saved, the live value"),
 }
 
 

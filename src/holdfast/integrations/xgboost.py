@@ -73,8 +73,6 @@ def train(
         DamagedError: the checkpoint that `resume` names is not what was saved.
         SaveError: a save failed.
     """
-    if not isinstance(dtrain, xgboost.DMatrix):
-        raise UsageError(f"dtrain must be an xgboost.DMatrix, not {dtrain!r}.")
     stopping = [each for each in callbacks if isinstance(each, EarlyStopping)]
     if early_stopping_rounds is not None:
         stopping.append(EarlyStopping(rounds=early_stopping_rounds))
@@ -83,6 +81,8 @@ def train(
     arguments = ABILITIES.check(
         directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
     )
+    if not isinstance(dtrain, xgboost.DMatrix):
+        raise UsageError(f"dtrain must be an xgboost.DMatrix, not {dtrain!r}.")
     rounds = saves.rounds = Rounds(
         arguments,
         wanted=num_boost_round,

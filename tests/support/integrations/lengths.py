@@ -22,6 +22,7 @@ def torch_loop(directory: Path, policy: Checkpointing, n: int, stops: bool) -> i
     data = torch.utils.data.TensorDataset(torch.ones(12, 2))
     loader = torch.utils.data.DataLoader(data, batch_size=4)
     with Run(directory, {"model": model, "optimizer": optimizer}, checkpointing=policy) as run:
+        run.ignore("trained")  # of this life only
         for epoch in run.epochs(n):
             for (x,) in run.batches(loader):
                 optimizer.zero_grad()
@@ -40,6 +41,7 @@ def steps(directory: Path, policy: Checkpointing, n: int, stops: bool) -> int:
 
     weight, trained = np.zeros(2), 0
     with Run(directory, {"weight": weight}, checkpointing=policy) as run:
+        run.ignore("trained")  # of this life only
         for step in run.steps(n):
             weight += step
             trained += 1
@@ -63,6 +65,7 @@ def accelerated(directory: Path, policy: Checkpointing, n: int, stops: bool) -> 
         torch.utils.data.DataLoader(data, batch_size=4),
     )
     with hold(accelerator, directory, checkpointing=policy) as run:
+        run.ignore("trained")  # of this life only
         for epoch in run.epochs(n):
             for (x,) in run.batches(loader):
                 optimizer.zero_grad()

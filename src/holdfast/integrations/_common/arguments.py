@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
@@ -52,8 +52,8 @@ class Arguments:
             share_directory=self.share_directory,
         )
 
-    def run(self, objects: dict[str, Any]) -> Run:
-        """A run of these objects."""
+    def run(self, objects: dict[str, Any], *, variables: Literal["save", "off"]) -> Run:
+        """A run of these objects; `variables` are saved where the loop is the script's own."""
         return Run(
             self.directory,
             objects,
@@ -61,6 +61,7 @@ class Arguments:
             resume=self.resume,
             label=self.label,
             share_directory=self.share_directory,
+            variables=variables,
             on_rollback=self.on_rollback,
         )
 
