@@ -72,7 +72,7 @@ def pages(root: Path) -> dict[str, str]:
     made = {"reference/integrations.md": _integrations(root)}
     index = [_INDEX]
     for page, (title, about, names) in GROUPS.items():
-        there = [name for name in names if "." in name or name in holdfast.__all__]
+        there = [name for name in names if "." in name or name in dir(holdfast)]
         entries = [f"::: holdfast.{name}\n" for name in there]
         made[f"reference/{page}.md"] = "\n".join([f"# {title}\n\n{about}\n", *entries])
         index.append(f"\n**[{title}]({page}.md)**\n")

@@ -102,8 +102,11 @@ def test_the_words_of_the_arguments_are_a_policy_too(tmp_path):
     made = trainer(tmp_path, save_strategy="steps", save_steps=5, save_total_limit=2)
     hold(made)
     made.train()
-    kept = [listed.record.moment.step for listed in holdfast.scan(tmp_path) if listed.record]
-    assert kept == [30, 35]
+    kept = [listed.record for listed in holdfast.scan(tmp_path) if listed.record]
+    *best, _, newest = kept
+    assert [each.moment.step for each in kept[-2:]] == [30, 35]
+    assert len(best) <= 1  # another than these two, with some versions of torch
+    assert all(each.metrics["eval_loss"] < newest.metrics["eval_loss"] for each in best)
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
