@@ -5,11 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from tests.support.port_runs import PORTS, SAVE_EVERY, outcome
 
@@ -17,16 +15,7 @@ NAMES = sorted(SAVE_EVERY)
 CANNOT_BE_SAVED = {"diffusion": "self.dl", "mingpt": "data_iter"}
 """The iterators that decide what comes next and have no place to save; `full/` shows what helps."""
 EXACT = [name for name in NAMES if name not in CANNOT_BE_SAVED]
-NOT_YET = {
-    "mnist": "a list in an argparse.Namespace is neither saved nor named",
-}
-
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
-
-
-def with_known_faults(names: Iterable[str]) -> list[ParameterSet]:
-    marks = {name: [pytest.mark.xfail(reason=why)] for name, why in NOT_YET.items()}
-    return [pytest.param(name, marks=marks.get(name, [])) for name in names]
 
 
 def lines_of(path: Path) -> list[str]:
@@ -58,7 +47,7 @@ def test_what_cannot_be_saved_is_shown_in_full():
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.parametrize("name", with_known_faults(EXACT))
+@pytest.mark.parametrize("name", EXACT)
 def test_a_killed_first_port_ends_in_the_same_bits(name, tmp_path):
     ended = outcome(name, tmp_path)
     assert ended.as_plain, "never killed, it trains something else than the plain script"
@@ -69,7 +58,7 @@ def test_a_killed_first_port_ends_in_the_same_bits(name, tmp_path):
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.parametrize("name", with_known_faults(CANNOT_BE_SAVED))
+@pytest.mark.parametrize("name", CANNOT_BE_SAVED)
 def test_a_first_port_that_is_not_exact_names_what_is_missing(name, tmp_path):
     ended = outcome(name, tmp_path)
     assert ended.as_plain
@@ -80,7 +69,7 @@ def test_a_first_port_that_is_not_exact_names_what_is_missing(name, tmp_path):
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.parametrize("name", with_known_faults(CANNOT_BE_SAVED))
+@pytest.mark.parametrize("name", CANNOT_BE_SAVED)
 def test_a_full_port_ends_in_the_same_bits(name, tmp_path):
     ended = outcome(name, tmp_path, folder="full")
     assert ended.differs == ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import dataclasses
 import random
+import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -318,6 +320,21 @@ def test_what_is_written_before_it_is_read_is_not_saved(tmp_path: Path):
             kept += loss
     saved = holdfast.load(tmp_path / "train_epoch0_batch2")
     assert saved["variables"] == {"test_what_is_written_before_it_is_read_is_not_saved": {"kept": 9.0}}
+
+
+@pytest.mark.parametrize("kind", [argparse.Namespace, types.SimpleNamespace])
+def test_what_a_namespace_holds(tmp_path: Path, kind: type):
+    def train(directory: Path, stop: int | None) -> Any:
+        args = kind(rate=0.5, curve=[], best=0.0)
+        with begin(directory) as run:
+            for step in run.steps(6):
+                args.curve.append(step)
+                args.best = max(args.best, step * args.rate)
+                stop_after(stop, step)
+        return args.curve, args.best
+
+    expected, found = both_ways(train, tmp_path, 3)
+    assert found == expected
 
 
 def test_a_rollback_takes_the_variables_back(tmp_path: Path):

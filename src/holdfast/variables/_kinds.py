@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import datetime
 import enum
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -132,16 +133,20 @@ def has_protocol(value: Any) -> bool:
 
 
 def has_own_attributes(value: Any) -> bool:
-    """Whether its attributes count as variables: an object of the script's own class, or an environment of gymnasium."""
+    """Whether its attributes count as variables: of the script's own class, a namespace, or an environment of gymnasium."""
     return not isinstance(value, _NOT_WALKED) and _has_own_attributes(type(value))
 
 
 @lru_cache(maxsize=4096)
 def _has_own_attributes(kind: type) -> bool:
-    return is_own_class(kind) or any(
-        each.__module__.partition(".")[0] in ("gymnasium", "gym")
-        and each.__name__ in ("Env", "VectorEnv", "Space")
-        for each in kind.__mro__
+    return (
+        issubclass(kind, argparse.Namespace | SimpleNamespace)
+        or is_own_class(kind)
+        or any(
+            each.__module__.partition(".")[0] in ("gymnasium", "gym")
+            and each.__name__ in ("Env", "VectorEnv", "Space")
+            for each in kind.__mro__
+        )
     )
 
 
@@ -149,7 +154,7 @@ def is_ignored(value: Any) -> bool:
     """Whether nothing is to be said of it: code, and what only looks at training."""
     return (
         isinstance(value, (*_NOT_WALKED, io.IOBase))
-        or type(value).__module__.partition(".")[0] in _OBSERVERS
+        or (type(value).__module__.partition(".")[0] in _OBSERVERS and not has_own_attributes(value))
         or (
             callable(value)
             and not is_module(value)
