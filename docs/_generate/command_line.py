@@ -9,6 +9,7 @@ TWINS = {
     "archive": ("archive",),
     "average": ("average",),
     "bisect": (),
+    "check": (),
     "demo": (),
     "diff": ("diff",),
     "du": (),

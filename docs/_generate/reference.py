@@ -9,9 +9,13 @@ GROUPS = {
     "saving": (
         "Saving and loading",
         'One call each, without a run. A state is a mapping from names to objects, such as `{"model": model}`.',
-        ("save", "load", "capture", "restore", "register_adapter"),
+        ("save", "load", "capture", "restore", "attributes", "register_type", "register_adapter"),
     ),
-    "runs": ("Runs", "A training loop of your own that can be killed at any instant.", ("Run", "Resume")),
+    "runs": (
+        "Runs",
+        "A training loop of your own that can be killed at any instant.",
+        ("Run", "Resume", "Verdict"),
+    ),
     "policies": (
         "Policies",
         "When to save, what to keep, and how to write. `Checkpointing` holds the rest of these objects.",

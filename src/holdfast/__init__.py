@@ -51,9 +51,12 @@ if _TYPE_CHECKING:
     from .runtime import plan as plan
     from .runtime import prune as prune
     from .runtime import save as save
+    from .state import attributes as attributes
     from .state import capture as capture
     from .state import register_adapter as register_adapter
+    from .state import register_type as register_type
     from .state import restore as restore
+    from .verdict import Verdict as Verdict
 
 _HOMES = {
     "policy": (
@@ -69,7 +72,8 @@ _HOMES = {
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
     "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
-    "state": ("capture", "register_adapter", "restore"),
+    "state": ("attributes", "capture", "register_adapter", "register_type", "restore"),
+    "verdict": ("Verdict",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

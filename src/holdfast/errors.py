@@ -5,6 +5,7 @@ The tree says what the caller does next:
     HoldfastError                                           read the message: it ends with what to do
     ├── UsageError (ValueError)                             change the call
     │   ├── GraphError                                      fix the model graph where the message says
+    │   ├── NothingSavedError                               save on a hook that comes, or iterate by the run's loops
     │   └── UnsupportedStateError (TypeError)               leave the value out, or register an adapter
     ├── CheckpointNotFoundError (FileNotFoundError)         look elsewhere (`holdfast ls`), or start from scratch
     ├── CheckpointExistsError (FileExistsError)             choose another name, or pass overwrite=True
@@ -21,7 +22,7 @@ The tree says what the caller does next:
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again
-    ├── NothingProvedError                              let the script train longer, or kill it more often
+    ├── NothingProvedError                              let the script run, save, and train longer; then try again
     ├── DivergenceError                                     resume from the newest finite one, with something changed
     ├── ExactnessError                                      find what is missing from the state, such as a generator
     │   └── NotReproducedError                              look at the leaf that differs first
@@ -73,6 +74,20 @@ class UsageError(HoldfastError, ValueError):
 
 class GraphError(UsageError):
     """A model graph cannot be built or run: a cycle, a missing input, or a duplicate label."""
+
+
+class NothingSavedError(UsageError):
+    """A run has ended, and no checkpoint was saved: none of the hooks of its policy has come. The objects are trained."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"the run has ended and has saved nothing: {self.why}. The objects are as trained: to keep them, "
+            "holdfast.save(path, state) them now, and give the policy a hook that comes."
+        )
 
 
 class UnsupportedStateError(UsageError, TypeError):
@@ -274,7 +289,7 @@ class ExactnessError(HoldfastError):
 
 
 class NothingProvedError(HoldfastError):
-    """A script was to be interrupted while it trained, and ended before: nothing is known of how it resumes."""
+    """A script could not be interrupted while it trained (it fails, saves nothing, or ends before): nothing is known of how it resumes."""
 
 
 class NotReproducedError(ExactnessError):

@@ -22,6 +22,9 @@ from . import dtypes
 RESERVED = ("run", "results", "random")
 """Top-level names of a training loop's state that the library keeps for itself."""
 
+VARIABLES = "variables"
+"""Top-level name of the script's own variables in a training loop's state, where there are any."""
+
 MODELS = "model_graph"
 """The part of an experiment's state that holds its models and optimizers."""
 

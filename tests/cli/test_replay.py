@@ -91,6 +91,7 @@ def test_a_script_that_asks_for_no_resume_resumes_from_the_checkpoint_all_the_sa
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["same_state"], found["differing"], found["resumed"]) == (True, [], "exact")
+    assert found["verdict"] == "proved"
 
 
 def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfast):
@@ -101,6 +102,7 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
     done = holdfast("replay", "runs/loop/train_epoch1", "--json", "--", *command)
     assert done.exit_code == 8
     assert json.loads(done.stdout)["differing"] == ["other"]
+    assert json.loads(done.stdout)["verdict"] == "not exact"
 
 
 def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(work, holdfast):

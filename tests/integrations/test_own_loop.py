@@ -149,7 +149,7 @@ def test_what_was_saved_manually_is_never_given_up_for_a_newer_one(tmp_path):
 def test_a_loop_left_by_break_is_not_entered_again(tmp_path):
     def short(directory) -> int:
         weights, trained = np.zeros(3), 0
-        with Run(directory, {"weights": weights}, checkpointing=policy()) as run:
+        with Run(directory, {"weights": weights}, checkpointing=policy(), variables="off") as run:
             for epoch in run.epochs(9):
                 trained += 1
                 weights += epoch

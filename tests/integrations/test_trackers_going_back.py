@@ -36,7 +36,9 @@ def train(
     policy = Checkpointing(
         mode="disk", save_on="epoch_end", write=Write(background=False), on_saved=note, **policy
     )
-    with Run(directory, {"weights": np.zeros(4)}, checkpointing=policy, resume=resume) as run:
+    with Run(
+        directory, {"weights": np.zeros(4)}, checkpointing=policy, resume=resume, variables="off"
+    ) as run:
         for epoch in run.epochs(n_epochs):
             for _ in run.batches([1, 2]):
                 run.log(value=10.0 * life + epoch)

@@ -34,11 +34,15 @@ SAVING = {"save", "savez", "savez_compressed", "savetxt", "memmap", "save_file",
 ALLOWED = {
     ("cli/rerun/demo.py", "tempfile.mkdtemp"): "the demo runs in a directory of its own,",
     ("cli/rerun/demo.py", "shutil.rmtree"): "and removes it",
-    ("cli/rerun/torture.py", "tempfile.mkdtemp"): "the torture runs in a directory of its own,",
-    ("cli/rerun/torture.py", "shutil.rmtree"): "and removes it",
+    (
+        "cli/rerun/_scratch.py",
+        "tempfile.mkdtemp",
+    ): "a script that is checked or tortured runs in a directory of its own,",
+    ("cli/rerun/_scratch.py", "shutil.rmtree"): "and removes it",
     ("checkpoint/_checkpoint.py", "open"): "is the module's own, and only reads,",
     ("harness/_progress.py", "open"): "the file in which a run that is tortured keeps its step,",
     ("harness/_progress.py", "file.truncate"): "which is as long as a note",
+    ("harness/_trace.py", "open"): "the file in which a script that is checked notes what its variables are,",
     ("cli/_output/disk.py", "os.open"): "opens for reading, to see what a deletion frees",
     ("cli/_output/console.py", "os.open"): "points a broken standard output at /dev/null",
     (

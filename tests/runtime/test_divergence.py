@@ -27,7 +27,12 @@ def loop(directory, *, bad, epochs=4, loss=True, resume=True, on_rollback=None, 
     rng.seed_everything(0)
     weight, visits, drawn = np.zeros(2), {}, []
     with Run(
-        directory, {"weight": weight}, checkpointing=policy(**options), resume=resume, on_rollback=on_rollback
+        directory,
+        {"weight": weight},
+        checkpointing=policy(**options),
+        resume=resume,
+        on_rollback=on_rollback,
+        variables="off",  # they are what the test has seen
     ) as run:
         for epoch in run.epochs(epochs):
             for batch in run.batches(list(range(BATCHES))):
@@ -230,7 +235,7 @@ def test_steps_without_epochs_are_rolled_back(tmp_path):
     rng.seed_everything(0)
     weight, visits = np.zeros(2), []
     steps = policy(save_on="batch_end", every_n=3, on_divergence="rollback")
-    with Run(tmp_path, {"weight": weight}, checkpointing=steps) as run:
+    with Run(tmp_path, {"weight": weight}, checkpointing=steps, variables="off") as run:
         for step in run.steps(10):
             visits.append(step)
             weight += 1

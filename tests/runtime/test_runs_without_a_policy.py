@@ -17,7 +17,7 @@ from holdfast import Resume, Run, errors
 def train(directory, n_epochs=5, *, each=lambda epoch: None, **options) -> tuple[dict, Run, int]:
     """Returns the state, the run, and the epochs trained in this process."""
     state, trained = {"weight": np.zeros(3), "total": 0}, 0
-    with Run(directory, state, **options) as run:
+    with Run(directory, state, variables="off", **options) as run:
         for epoch in run.epochs(n_epochs):
             state["weight"] += epoch
             state["total"] += epoch
@@ -89,7 +89,9 @@ def test_a_reserved_name_put_into_the_state_later_is_refused(tmp_path):
             for _ in run.epochs(1):
                 state["results"] = [1]
 
-    with pytest.raises(errors.UsageError, match="called 'results': the names 'run', 'results', 'random' are"):
+    with pytest.raises(
+        errors.UsageError, match="called 'results': the names 'run', 'results', 'random', 'variables' are"
+    ):
         put()
 
 

@@ -123,7 +123,6 @@ def test_a_read_only_live_array_is_a_problem():
     "value",
     [
         np.array([{}], object),
-        np.ma.array([1]),
         np.zeros(2, [("a", "O")]),
         np.zeros(2, "f4").view(np.recarray),
     ],

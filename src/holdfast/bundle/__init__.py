@@ -11,7 +11,7 @@ from ._leftovers import sweep
 from ._pin import file_sizes, is_pinned, pin, unpin
 from ._read import Bundle, StoredPiece
 from ._save import save
-from ._scan import Listed, by_age, look, scan
+from ._scan import Listed, by_age, by_run, look, scan
 from ._sharing import Sharing
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "archive",
     "bundle_path",
     "by_age",
+    "by_run",
     "commit",
     "decode_json",
     "delete",

@@ -11,7 +11,8 @@ the directory; **only then** unlink the names of the replaced record that the cu
 name. Then sync the directory above, whose entry for the bundle may not be durable yet. At every instant the
 name is the old checkpoint or the new one. (A pinned one is never replaced: it is renamed to
 `NAME.pinned-<id>.ckpt.mml` first, and the save is one of a new name.) An error between the rename and
-that sync is a `CommitUncertainError`: nothing is removed.
+that sync is a `CommitUncertainError`: nothing is removed. (A damaged one is never replaced either: it is renamed to
+`NAME.ckpt.mml.damaged-<id>` first, whichever of its files is damaged.)
 
 Every step inside a bundle goes through an open directory, so a bundle that is deleted meanwhile takes
 our files with it instead of leaving them in whatever has its name by then. A commit that finds itself
@@ -35,6 +36,7 @@ from ..errors import (
 )
 from ..records import CheckpointRecord
 from ..storage import Directory, Storage
+from ._damage import is_any_damaged
 from ._folders import make_directories, parent
 from ._format.names import (
     OWNER,
@@ -67,9 +69,18 @@ class Fill(Protocol):
 
 
 def commit(
-    disk: Storage, directory: str, name: str, fill: Fill, *, overwrite: bool = True, durable: bool = True
+    disk: Storage,
+    directory: str,
+    name: str,
+    fill: Fill,
+    *,
+    overwrite: bool = True,
+    durable: bool = True,
+    is_known: bool = False,
 ) -> CheckpointRecord:
     """Save a checkpoint as `directory/name.ckpt.mml`; when this returns it is there, and durable.
+
+    `is_known`: this process wrote or verified what has the name now; otherwise it is read before it is replaced.
 
     Raises:
         CheckpointExistsError: the name is taken and `overwrite` is False.
@@ -83,7 +94,7 @@ def commit(
             if f"{name}{SUFFIX}" not in disk.folders(directory):
                 record = _commit_new(disk, directory, name, fill, created, durable)
             elif overwrite:
-                record = _commit_over(disk, directory, name, fill, durable)
+                record = _commit_over(disk, directory, name, fill, durable, is_known)
             else:
                 raise CheckpointExistsError(place)
             if record is not None:
@@ -145,7 +156,7 @@ def _sync_names(disk: Storage, directory: str, created: list[str]) -> None:
 
 
 def _commit_over(
-    disk: Storage, directory: str, name: str, fill: Fill, durable: bool
+    disk: Storage, directory: str, name: str, fill: Fill, durable: bool, is_known: bool
 ) -> CheckpointRecord | None:
     """None if the bundle went away meanwhile, or was damaged or pinned, and was renamed."""
     id, place = new_id(), bundle_path(directory, name)
@@ -154,7 +165,7 @@ def _commit_over(
     except FileNotFoundError:
         return None
     with inside:
-        if _is_damaged(inside, place):
+        if _is_damaged(disk, inside, place, is_known):
             _rename_damaged(disk, place, id, inside)
             return None
         if is_pinned_inside(inside):
@@ -256,12 +267,12 @@ def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
         return True
 
 
-def _is_damaged(inside: Directory, place: str) -> bool:
+def _is_damaged(disk: Storage, inside: Directory, place: str, is_known: bool) -> bool:
     try:
-        _record_in(inside, place)
+        record = _record_in(inside, place)
     except (CheckpointDamagedError, FileNotFoundError):
         return True
-    return False
+    return is_any_damaged(disk, place, record, is_known=is_known)
 
 
 def _record_in(inside: Directory, place: str) -> CheckpointRecord:

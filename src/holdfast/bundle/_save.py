@@ -52,9 +52,12 @@ def save(
         return written.record if finish is None else finish(written.record)
 
     durable = draft.durability == "full"
-    record = commit(disk, directory, draft.name, fill, overwrite=overwrite, durable=durable)
-    assert written is not None
     place = bundle_path(directory, draft.name)
+    is_known = sharing.holds(place)
+    record = commit(
+        disk, directory, draft.name, fill, overwrite=overwrite, durable=durable, is_known=is_known
+    )
+    assert written is not None
     sharing.forget(place)
     sharing.learn(place, record, written.stored, now_s=now_s, proven_s=written.proven_s)
     return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import CheckpointDamagedError, HoldfastError
@@ -52,6 +52,17 @@ def scan(
 def by_age(listed: Listed) -> tuple[tuple[int, str, str], str]:
     """Sorts oldest first, and what has no record before all others."""
     return listed.record.age_key if listed.record else (-1, "", ""), listed.path
+
+
+def by_run(found: Iterable[Listed]) -> list[Listed]:
+    """Run by run, the one that saved last at the end; within a run oldest first; before all what has no record."""
+    oldest_first = sorted(found, key=by_age)
+    newest: dict[str, CheckpointRecord] = {}
+    for each in oldest_first:
+        if each.record is not None:
+            newest[each.record.run] = each.record
+    ended = {run: (record.created, *record.age_key) for run, record in newest.items()}
+    return sorted(oldest_first, key=lambda each: ended[each.record.run] if each.record else ())
 
 
 def look(disk: Storage, path: str) -> Listed | None:

@@ -87,6 +87,10 @@ class Sharing:
             self._packs = {name: pack for name, pack in self._packs.items() if pack not in bad}
             self._pieces = {digest: known for digest, known in self._pieces.items() if known.pack not in bad}
 
+    def holds(self, bundle: str) -> bool:
+        """Whether this process wrote or verified what is in `bundle`."""
+        return any(bundle in pack.homes for pack in self._packs.values())
+
     def find(self, piece: Digested) -> Known | None:
         """Where the bytes of `piece` are; None if unknown or too small to be worth sharing."""
         return self._pieces.get(piece.blake3) if piece.cut.size >= MIN_SHARED_BYTES else None
@@ -122,7 +126,7 @@ class Sharing:
 
     def forget(self, bundle: str) -> None:
         """`bundle` is gone; what was only there is no longer known."""
-        if not any(bundle in pack.homes for pack in self._packs.values()):
+        if not self.holds(bundle):
             return
         for pack in self._packs.values():
             pack.homes = [home for home in pack.homes if home != bundle]

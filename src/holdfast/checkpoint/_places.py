@@ -93,7 +93,9 @@ def path_of(place: object) -> str:
 
 
 def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> list[bundle.Listed]:
-    """Every checkpoint below a directory, oldest first; damaged ones (with a `problem`) before all others.
+    """Every checkpoint below a directory, run by run, newest last; damaged ones (with a `problem`) before all others.
+
+    The run that saved last is the last one; within a run the order is that of its saves.
 
     Raises:
         CheckpointNotFoundError: there is no such directory, or it cannot be listed.
@@ -114,7 +116,7 @@ def scan_if_there(directory: str | os.PathLike[str], *, disk: Storage | None = N
     """As `scan`, but empty where nothing has been saved yet and there is no such directory."""
     found = bundle.scan(disk or LocalDisk(), os.fspath(directory).rstrip("/") or "/")
     with collector.paused():
-        return sorted(found, key=bundle.by_age)
+        return bundle.by_run(found)
 
 
 def _at(path: str, disk: Storage) -> list[bundle.Listed]:

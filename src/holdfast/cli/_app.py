@@ -1,6 +1,6 @@
 """The command line: finds its subcommands, and turns errors into a line and an exit code.
 
-Every module of `inspect`, `manage` and `rerun` is a subcommand: it offers a function of its name, or `register(app)` where it
+Every module of `inspect`, `manage` and `rerun` without a leading underscore is a subcommand: it offers a function of its name, or `register(app)` where it
 is more than one; nothing else needs to know of it. Its top-level imports are paid by every other command too, so a
 framework is imported inside the function.
 """
@@ -83,8 +83,9 @@ def _register(name: str) -> None:
 
 
 for _package in (inspect, manage, rerun):
-    for _module in pkgutil.iter_modules(_package.__path__, f"{_package.__name__}."):
-        _register(_module.name)
+    for _module in pkgutil.iter_modules(_package.__path__):
+        if not _module.name.startswith("_"):
+            _register(f"{_package.__name__}.{_module.name}")
 
 
 def main() -> None:

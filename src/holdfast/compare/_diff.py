@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from ..checkpoint import Place, source_of
 from ..records import CheckpointRecord, Leaf, Node
 from ..state import is_same, nodes
 from ._arrays import ArrayChange, compare
+from ._of_one_run import of_one_run
 
 
 class _Absent(Enum):
@@ -54,6 +55,8 @@ class Diff:
         values: plain values that differ (hyperparameters among them), in the order of the state; also
             where one has an array and the other has not, or another kind of object.
         only_in_a, only_in_b: what only one of the states has.
+        ignored: of the paths above, those that differ between any two runs of one script: ids, times, and random
+            states from which neither run has drawn.
     """
 
     a: str
@@ -63,6 +66,7 @@ class Diff:
     values: tuple[ValueChange, ...]
     only_in_a: tuple[Entry, ...]
     only_in_b: tuple[Entry, ...]
+    ignored: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[ArrayChange, ...]:
@@ -70,9 +74,18 @@ class Diff:
         return tuple(change for change in self.arrays if not change.is_same)
 
     @property
+    def differing(self) -> tuple[str, ...]:
+        """The paths of all that differs, arrays first."""
+        found = (*self.changed, *self.values, *self.only_in_a, *self.only_in_b)
+        return tuple(dict.fromkeys(each.path for each in found))
+
+    @property
     def same_state(self) -> bool:
-        """Whether both states are equal, bit for bit."""
-        return not (self.changed or self.values or self.only_in_a or self.only_in_b)
+        """Whether both states are equal, bit for bit, but for what is `ignored`.
+
+        Two runs of one script that are at the same place have the same state then, and the same `state_digest()`.
+        """
+        return set(self.differing) <= set(self.ignored)
 
 
 def diff(a: Place, b: Place) -> Diff:
@@ -102,7 +115,7 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
             arrays.append(compare(a, was, b, now))
         elif not is_same(was, now):
             values.append(ValueChange(path, was, now))
-    return Diff(
+    found = Diff(
         a.path,
         b.path,
         facts=tuple(_differences(_facts(a.record), _facts(b.record))),
@@ -113,6 +126,7 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
         only_in_a=tuple(Entry(path, node) for path, node in old.items() if path not in new),
         only_in_b=tuple(Entry(path, node) for path, node in new.items() if path not in old),
     )
+    return replace(found, ignored=of_one_run(a, b, found.differing))
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[ValueChange]:

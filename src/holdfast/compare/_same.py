@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 
-from .. import state
-from ..bundle import Bundle
 from ..checkpoint import Place, source_of
-from ..paths import child, matches
-from ..records import leaves
+from ..paths import matches
+from ..records import VARIABLES, leaves
 from ._diff import diff_of
-
-_OF_ONE_RUN = ("run/id", "run/streams_at_start", "history", "results/run", "results/phases/*/timings")
-"""Ids and times: they differ between any two runs."""
 
 
 def unlike(a: Place, b: Place) -> list[str]:
     """Paths at which two checkpoints, of a run and of its repetition, differ: arrays first, in the order of the state.
 
-    Ids and times are ignored, and so are random states from which neither run has drawn: their seeds are arbitrary.
+    Ids and times are ignored, and so are random states from which neither run has drawn; `Diff.same_state` agrees.
+    The script's own variables come last.
 
     Raises: as `diff`.
     """
     with contextlib.ExitStack() as opened:
         one, other = (source_of(place, opened) for place in (a, b))
         found = diff_of(one, other)
-        ignored = [*_OF_ONE_RUN, *(_unused(one) & _unused(other))]
         at = {leaf.path: index for index, leaf in enumerate(leaves(one.tree))}
-        differing = [
-            *sorted((change.path for change in found.changed), key=lambda path: at.get(path, 0)),
-            *(change.path for change in found.values),
-            *(entry.path for entry in (*found.only_in_a, *found.only_in_b)),
-        ]
-    return [path for path in dict.fromkeys(differing) if not any(matches(path, each) for each in ignored)]
+    arrays = {change.path for change in found.changed}
+    differing = [path for path in found.differing if path not in found.ignored]
 
+    def rank(path: str) -> tuple[bool, bool, int]:
+        return matches(path, VARIABLES), path not in arrays, at.get(path, 0) if path in arrays else 0
 
-def _unused(opened: Bundle) -> set[str]:
-    """The paths of global random states that have not changed since the run began."""
-    tree = opened.tree
-    if not isinstance(tree, dict) or not isinstance(tree.get("run"), Mapping):
-        return set()
-    at_start, streams = tree["run"].get("streams_at_start"), tree.get("random")
-    if not isinstance(at_start, Mapping) or not isinstance(streams, Mapping):
-        return set()
-    return {
-        child("random", name)
-        for name, node in streams.items()
-        if state.digest(opened, node) == at_start.get(name)
-    }
+    return sorted(differing, key=rank)

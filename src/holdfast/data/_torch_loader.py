@@ -18,6 +18,7 @@ from typing import Any, final
 from .. import rng
 from .._wording import a
 from ..errors import UsageError
+from ._attributes import OwnAttributes
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
 from ._indices import IndexSampler, digest_of
@@ -46,6 +47,7 @@ class TorchLoaderBatches(Drawing):
         foreign = any(not type(part).__module__.startswith(_TORCH_SAMPLERS) for part in samplers)
         self._indices = IndexSampler(sampler, watch=foreign)
         self._generators = OwnGenerators(loader)
+        self._attributes = OwnAttributes(loader)
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
             self._workers = WorkerStreams(loader.collate_fn, loader.worker_init_fn, self._persistent)
@@ -80,6 +82,7 @@ class TorchLoaderBatches(Drawing):
         self._generators.enter(epoch)
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._before["warm"] = self._warm
+        self._before |= _if_any("attributes", self._attributes.get_state())
         if not self._persistent:
             self._streams = {}
         return self._start(Position(epoch, 0, finished=False))
@@ -87,6 +90,8 @@ class TorchLoaderBatches(Drawing):
     def get_state(self) -> dict[str, Any]:
         state = self._position.to_state(_KIND)
         state |= {"generators": self._generators.get_state(self._position.batch), "warm": self._warm}
+        state |= _if_any("attributes", self._attributes.get_state())
+        state |= _if_any("attributes_of_workers", self._attributes.of_workers)
         if self._position.mid_epoch and (current := self._indices.current):
             state |= {"before": self._before, "handed_out": current.digest}
         if self._streams or self._workers_drew:
@@ -104,16 +109,22 @@ class TorchLoaderBatches(Drawing):
         before = state["before"] if position.mid_epoch else {"warm": state["warm"]}
         self._replace_twin()
         num_again = self._take_up(state.get("workers"), position)
+        of_workers = state.get("attributes_of_workers", {})
+        for_workers = of_workers.get("changed", {})
+        self._of_workers += self._attributes.differences(of_workers)
         if before["warm"]:
-            self._warm_up()
+            with self._attributes.as_for(for_workers):
+                self._warm_up()
         rest: Iterator[Batch] = iter(())
         if position.epoch is not None:
             self._generators.enter(position.epoch)
         if position.mid_epoch:
             self._before = dict(before)
             self._generators.set_state(before["generators"])
+            self._attributes.set_state(before.get("attributes", {}))
             rng.restore_state(before["streams"])
-            rest = self._start(position, num_again)
+            with self._attributes.as_for({} if self._warm else for_workers):
+                rest = self._start(position, num_again)
             if self._indices.current is None or self._indices.current.digest != state["handed_out"]:
                 raise UsageError(
                     f"the loader's sampler no longer gives the {position.batch} batches of indices that it gave in "
@@ -124,6 +135,7 @@ class TorchLoaderBatches(Drawing):
             self._workers.set_next({}, num_again=0)
         self._position = position
         self._generators.set_state(state["generators"])
+        self._attributes.set_state(state.get("attributes", {}))
         return rest
 
     def describe(self) -> dict[str, Any]:
@@ -233,6 +245,8 @@ class TorchLoaderBatches(Drawing):
         Left to the garbage collector, the pipe to them would be closed first where the source is in a cycle, as a run's
         is: nobody could tell them to end, and torch would wait five seconds for each.
         """
+        if self._persistent and not self._warm:
+            self._attributes.workers_start()
         batches = iter(self._twin)
         if self._persistent and (self._ends_workers is None or not self._ends_workers.alive):
             self._ends_workers = weakref.finalize(self, _end_workers, batches)
@@ -245,6 +259,10 @@ class TorchLoaderBatches(Drawing):
             raise AssertionError("no index was given, and yet there is a batch")
         self._indices.silent = False
         self._warm = True
+
+
+def _if_any(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {name: found} if found else {}
 
 
 def _end_workers(batches: Any) -> None:

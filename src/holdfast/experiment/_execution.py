@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .. import rng
+from .. import rng, state
 from ..records import Moment
 from ._callbacks import Callback, Context, in_order
 from ._loss import outputs_needed
@@ -111,6 +111,15 @@ class Execution(Position):
         with self.graph.evaluating():
             outputs = self.graph.forward(columns, outputs_needed(phase.metrics, self.graph.labels))
             return {metric.label: float(metric(outputs, columns)) for metric in phase.metrics}
+
+    def check_savable(self) -> None:
+        """Before training: fail if something that a policy is to save cannot be saved. Nothing is copied.
+
+        Raises:
+            UnsupportedStateError: it names the path and the type.
+        """
+        for exclude in {session.policy.exclude for session in self.sessions.values()}:
+            state.look(self.parts(), exclude=exclude)
 
     # --- hooks ------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..errors import DivergenceError, UsageError
 from ..harness import place, resume_source
 from ..policy import Checkpointing, attach_to_experiment, check_label, check_name, directory_path, flag
 from ..runtime import (
+    CANNOT_PROVE,
     Accounting,
     Origin,
     Resume,
@@ -32,7 +33,11 @@ from ._preview import kept_as_it_is
 from ._progress import Progress
 from ._results import HistoryEntry, PhaseResult, RunResults
 
-_CANNOT = {"strict": "a phase cannot resume with a part of its model graph, so the graph must fit"}
+_CANNOT = {
+    "strict": "a phase cannot resume with a part of its model graph, so the graph must fit",
+    "prove": CANNOT_PROVE,
+    "on_structure": "the structure of a graph is that of its plan; freeze and unfreeze nodes by phases",
+}
 
 
 class Experiment:
@@ -238,6 +243,7 @@ class Experiment:
     def _execute(
         self, execution: Execution, entry: HistoryEntry | None, run: Callable[[], None]
     ) -> RunResults:
+        execution.check_savable()
         self._execution, self.results = execution, execution.results
         entry = entry or HistoryEntry(execution.run, "experiment")
         if entry not in self.history:

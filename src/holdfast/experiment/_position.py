@@ -6,6 +6,7 @@ and the groups around it), and the state of the last training loop.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -86,6 +87,7 @@ class Position:
         self.options = [] if experiment.graph is None else experiment.graph.options
         self._hooks = Hooks(directory)
         self._reopened: str | None = None  # a finished phase that continues
+        self._attributes = _attributes_of(experiment.graph)
 
     @property
     def graph(self) -> ModelGraph:
@@ -160,6 +162,7 @@ class Position:
                 "done": list(self.done),
                 "entered": list(self.entered),
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
+                **self._changed_attributes(),
             },
             "plan": self.experiment.describe_plan(self.sources),
             "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
@@ -181,7 +184,8 @@ class Position:
         """
         parts: dict[str, Any] = {} if self.experiment.graph is None else {"model_graph": self.graph}
         return parts | {
-            "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step},
+            "position": {"done": list(self.done), "entered": list(self.entered), "step": self.step}
+            | self._changed_attributes(),
             "results": self.results.get_state(timings=False),
             "callbacks": [callback.get_state() for callback in self.experiment.callbacks],
             "random": streams_used(rng.capture_state(), self._streams_at_start),
@@ -194,6 +198,8 @@ class Position:
         self._streams_at_start = dict(run["streams_at_start"])
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._hooks.pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
+        if self._attributes is not None:
+            self._attributes.set_state(run.get("attributes", {}))
         self.results.set_state(saved["results"])
         self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():
@@ -209,6 +215,10 @@ class Position:
         self.saved_loop = saved["phase"]
         self._saved_streams = saved["random"]
 
+    def _changed_attributes(self) -> dict[str, Any]:
+        changed = {} if self._attributes is None else self._attributes.get_state()
+        return {"attributes": changed} if changed else {}
+
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""
         ahead = {
@@ -221,6 +231,15 @@ class Position:
     def _is_ahead(self, path: str) -> bool:
         """Whether this train phase has not begun."""
         return path not in self.done and (self._loop is None or path != self._loop.path)
+
+
+def _attributes_of(graph: ModelGraph | None) -> Any:
+    """What the modules of a graph keep for themselves; None where torch is not loaded."""
+    if graph is None or "torch" not in sys.modules:
+        return None
+    from ..runtime.torch_watch.attributes import Attributes
+
+    return Attributes({node.label: node.model for node in graph.model_nodes})
 
 
 def _prefixes(path: str) -> list[str]:

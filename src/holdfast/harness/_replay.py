@@ -11,9 +11,7 @@ it of the checkpoint to come, and `moment`, where the run is then.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +20,7 @@ from blake3 import blake3
 
 from ..records import Moment
 from ..storage import is_below
+from ._life import end_process
 
 VARIABLE = "HOLDFAST_REPLAY"
 REASON = "the end of a replay"
@@ -98,10 +97,7 @@ def is_end(path: str, moment: Moment) -> bool:
 def stop_at_end(path: str, moment: Moment) -> None:
     """After a commit: end the process if this was it, before the script continues."""
     if is_end(path, moment):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        end_process()
 
 
 DIRECTORY = "HOLDFAST_DIRECTORY"

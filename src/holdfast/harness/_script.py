@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -68,12 +68,21 @@ class Script:
     def last_words(self) -> str:
         return "".join(self._tail).strip() or "it printed nothing"
 
-    def run(self, *, kill_after_s: float | None = None, largest_file_bytes: int | None = None) -> int:
-        """Run it; returns its exit code, negative if it was killed, `kill_after_s` seconds after training had begun."""
+    def run(
+        self,
+        *,
+        kill_after_s: float | None = None,
+        largest_file_bytes: int | None = None,
+        told: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run it; returns its exit code, negative if it was killed, `kill_after_s` seconds after training had begun.
+
+        `told`: further variables of its environment.
+        """
         self._tail.clear()
         self._seen = None
         environment = os.environ | {DIRECTORY: self.directory, STEP_FILE: self._step_file}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # a cut .pyc would outlive us
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", **(told or {})}  # a cut .pyc would outlive us
         before = seen(self._step_file)
         try:
             # A session of its own, so that its children die with it.

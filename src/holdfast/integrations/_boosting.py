@@ -119,6 +119,8 @@ class Rounds:
         """The last round has been, or an early stopping has ended it."""
         if not self.is_over:
             self.is_over = True
+            if self.num_done < self._wanted:
+                self.loop.stop("the boosting was stopped")
             self.loop.announce("phase_end", step=self.num_done)
 
 

@@ -121,7 +121,10 @@ class GridSearch:
         known = np.zeros_like(self.scores)
         about = {"search": self._about(x, y, folds)}
         wanted = dict(about)
-        with self._of_one_shape(), self._arguments.run({"scores": known, "about": about}) as run:
+        with (
+            self._of_one_shape(),
+            self._arguments.run({"scores": known, "about": about}, variables="off") as run,
+        ):
             self.last_resume = run.last_resume
             if about != wanted:
                 raise self._other_search()

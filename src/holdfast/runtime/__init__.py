@@ -9,7 +9,7 @@ from ._loop import Loop
 from ._prune import plan, prune
 from ._resuming.expected import Ahead, stream_digests, streams_used
 from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
-from ._resuming.options import Origin, Resume
+from ._resuming.options import CANNOT_PROVE, Origin, Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
 from ._resuming.saved_state import SavedState
@@ -20,6 +20,7 @@ from ._standalone import load, save
 from ._table import SEGMENT_ROWS, Table
 
 __all__ = [
+    "CANNOT_PROVE",
     "PLACES",
     "SEGMENT_ROWS",
     "Accounting",

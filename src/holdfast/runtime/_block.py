@@ -8,6 +8,7 @@ from typing import Literal, final
 
 from ..errors import UsageError
 
+_AROUND = "run.batches(data, steps=n) goes through all epochs by itself: use it outside of other loops, or leave out steps"
 _INSTEAD = {
     (
         "epochs",
@@ -57,11 +58,11 @@ class Block:
             self.check(what)
 
     def check_loop(self, name: str) -> None:
-        """Refuse, with UsageError, a loop over epochs or steps outside of the block, or inside of another one."""
+        """Refuse, with UsageError, a loop over epochs, steps or batches counted in steps outside of the block, or inside of another one."""
         self.check(f"{name}()")
         if self._loop is not None:
             raise UsageError(
-                f"run.{name}() inside the loop over run.{self._loop}(): {_INSTEAD[self._loop, name]}. Iterate over "
+                f"run.{name}() inside the loop over run.{self._loop}(): {_INSTEAD.get((self._loop, name), _AROUND)}. Iterate over "
                 "anything else with a plain `for`."
             )
 

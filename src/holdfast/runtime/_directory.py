@@ -22,7 +22,7 @@ from ..errors import (
     SaveError,
     SnapshotTornError,
 )
-from ..harness import stop_at_end
+from ..harness import disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import LocalDisk, Storage, is_below
@@ -63,7 +63,7 @@ class ExperimentDirectory:
     ) -> None:
         self.path = os.fspath(path).rstrip("/") or "/"
         self.run = run
-        self.disk = disk or LocalDisk(_working_directory())
+        self.disk = disk or disk_of_life(lambda: LocalDisk(_working_directory()))
         self._clock = clock
         folders = list(dict.fromkeys(os.fspath(path) for path in also))
         for folder in folders:

@@ -6,6 +6,7 @@ logged and the random states are one checkpoint. Every integration stands on thi
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,19 +19,24 @@ from .. import bundle, rng, state
 from ..errors import DivergenceError, PlanMismatchError, UsageError
 from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
-from ..records import IMPORTED, RESERVED, STANDALONE, Moment
+from ..records import IMPORTED, RESERVED, STANDALONE, VARIABLES, Moment
+from ..variables import Variables
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
 from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
 from ._resuming.options import Resume
+from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import BUILD, resume_from
+from ._resuming.said import ended, say
 from ._resuming.saved_state import SavedState
 from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
+
+logger = logging.getLogger("holdfast")
 
 Position = Mapping[str, Any]
 """Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
@@ -59,6 +65,8 @@ class Loop:
         share_directory: run although another live run uses the directory.
         can_skip: whether `resume=Resume(strict=False)` works here, so that errors may name it.
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
+        lacking: asked at each save for what is at work and is not among the objects, in sentences.
+        variables: the script's own, which are saved with the objects.
 
     Attributes:
         run: the run's id; that of the checkpoint, once it resumes from one.
@@ -80,20 +88,25 @@ class Loop:
         label: str = "train",
         share_directory: bool = False,
         untrained: Sequence[str] = (),
+        lacking: Callable[[], Sequence[str]] = lambda: (),
         can_skip: bool = False,
+        variables: Variables | None = None,
     ) -> None:
+        self._variables = variables
+        self._reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
         self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
-        self.objects = state.named(objects, reserved=RESERVED)
+        self.objects = state.named(objects, reserved=self._reserved)
         self.run = secrets.token_hex(16)
         self.results = Table()
         self._resumption: Resumption | None = None
         self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
-        self._position, self._known_ahead = position, ahead
+        self._position, self._known_ahead, self._lacking = position, ahead, lacking
         self._asked = Resume()  # how to resume; a rollback does it in the same way
+        self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
         self._options = options_of(self._optimizers)
         self._streams_at_start = stream_digests(rng.capture_state())
@@ -130,11 +143,14 @@ class Loop:
 
         Raises:
             UsageError: `resume.override` names an option that no optimizer has; nothing was changed.
+            UnsupportedStateError: an object, or something in it, cannot be saved; nothing was changed.
             StateMismatchError: it does not fit the objects; nothing was changed.
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
         check_override(resume.overridden, self._options)
+        if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
+            state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
         self._asked = resume
         if resume.origin is None:
             return None
@@ -148,7 +164,10 @@ class Loop:
         if found is None:
             return None
         self._resumption, saved = found
-        self._resumption.add(self._changed)
+        self._resumption.add([*self._changed, *saved["run"].get("lacking", ())])
+        self._resumption.lack(self._unsaved)
+        if resume.prove:
+            prove(self._directory, self._resumption)
         self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
         self.run = self._directory.run  # of a fork another than in the state
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -171,7 +190,8 @@ class Loop:
         ]
         if lacking:
             raise PlanMismatchError(lacking, "run", _OTHER)
-        known = {*self.objects, *RESERVED}
+        self._bring_to_structure(opened)
+        known = {*self.objects, *self._reserved}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
@@ -191,7 +211,30 @@ class Loop:
         self._changed = [*differences, *skipped, *settled]
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
         self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
+        if self._variables is not None:
+            self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
         return saved, restored.kept
+
+    def _bring_to_structure(self, opened: bundle.Bundle) -> None:
+        """Let the script change the objects into what this checkpoint fits.
+
+        Raises:
+            UsageError: it gives back what is no mapping of objects by the names of the run.
+            DamagedError: a byte is wrong; the script was not asked.
+        """
+        if (act := self._asked.on_structure) is None:
+            return
+        for problem in opened.problems():
+            raise problem
+        replaced = act(opened.record)
+        if replaced is not None:
+            if not isinstance(replaced, Mapping) or not replaced.keys() <= self.objects.keys():
+                known = ", ".join(map(repr, self.objects))
+                raise UsageError(
+                    f"on_structure returned {replaced!r}: it may return objects by name, of {known}."
+                )
+            self.objects.update(replaced)
+        self._options = options_of(self._optimizers)
 
     def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
         """Options for which the script's values won, a sentence each."""
@@ -220,12 +263,20 @@ class Loop:
         assert self._resumption is not None
         loaded = {name: each for name, each in self.objects.items() if name not in not_loaded}
         self._resumption.expect(self._saved_state, lambda: loaded)
-        self._resumption.announce(self._ahead, find(), self._directory.rollbacks)
+        came_back = [] if self._variables is None else self._variables.came_back
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
         assert self._resumption is not None
         self._resumption.add(found)
+
+    def lack(self, found: Sequence[str]) -> None:
+        """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
+        for each in found:
+            logger.warning("%s, so that no resume is exact: pass it to the run with the other objects", each)
+        if self._resumption is not None:
+            self._resumption.add(found)
 
     @property
     def last_resume(self) -> ResumeReport | None:
@@ -238,7 +289,7 @@ class Loop:
         Afterwards the random states are others than they were (see `runtime._divergence`).
         """
         aim = self._directory.rollbacks.begin(why, self._directory.disk)
-        saved = self.resume(replace(self._asked, source=aim))
+        saved = self.resume(replace(self._asked, source=aim, prove=False))
         assert saved is not None
         return saved
 
@@ -280,6 +331,10 @@ class Loop:
             losses=losses,
         )
 
+    def stop(self, why: str) -> None:
+        """The loop ends before its time: save that at the next end, or a resume would train what `why` has ended."""
+        self._session.demand(why)
+
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
@@ -314,14 +369,17 @@ class Loop:
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
+        variables, facts = ({}, {}) if self._variables is None else self._variables.capture()
         return {
-            **state.named(self.objects, reserved=RESERVED),
-            "run": self._about_run(),
+            **state.named(self.objects, reserved=self._reserved),
+            **({VARIABLES: variables} if variables else {}),
+            "run": {**self._about_run(), **({"variables": facts} if facts else {})},
             "results": self.results.get_state(),
             "random": rng.capture_state(),
         }
 
     def _about_run(self) -> dict[str, Any]:
+        self._note_groups()
         return {
             "id": self.run,
             "label": self.label,
@@ -329,7 +387,24 @@ class Loop:
             "counters": self.policy.get_counters(),
             "streams_at_start": self._streams_at_start,
             "options": self._options,
+            **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
         }
+
+    def replace(self, name: str, value: Any) -> None:
+        """Put `value` in the place of the object of this name; what a new optimizer says of its options holds from now on."""
+        self._note_groups()
+        before = [*self.objects.values()][: [*self.objects].index(name)]
+        start = sum(len(each.param_groups) for each in before if hasattr(each, "param_groups"))
+        end = start + len(getattr(self.objects[name], "param_groups", ()))
+        self.objects[name] = value
+        if hasattr(value, "param_groups"):
+            self._options = [*self._options[:start], *options_of([value]), *self._options[end:]]
+
+    def _note_groups(self) -> None:
+        """Groups may have been added to the last optimizer."""
+        now = options_of(self._optimizers)
+        if len(now) != len(self._options):
+            self._options = [*self._options[: len(now)], *now[len(self._options) :]]
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -357,6 +432,18 @@ class Loop:
         """Return once everything is committed; raises what a save in the background has raised."""
         self._directory.writer.wait()
 
+    def _at_end(self) -> str:
+        began_at = 0 if self.last_resume is None else self.last_resume.record.moment.step
+        spent = self.accounting
+        return ended(
+            step=max(self.moment.step, began_at),
+            began_at=began_at,
+            saves=spent.saves,
+            blocked_s=spent.blocked_s,
+            elapsed_s=0.0 if spent.pace is None else spent.pace.elapsed_s,
+            place=str(self._folder),
+        )
+
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Hold the directory meanwhile; at the end a failed save surfaces, unless another error is on its way.
@@ -371,6 +458,7 @@ class Loop:
                 yield
                 self.wait()
                 self.look()
+            say(logging.INFO, self._at_end())
         except BaseException as err:
             self._hooks.rescue(err, [self._session])
             raise

@@ -12,7 +12,7 @@ from typing import Any
 from .. import bundle, rng
 from .. import state as states
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
-from ..harness import REASON, asked, is_end, tell
+from ..harness import REASON, asked, is_end, living, tell
 from ..policy import (
     COME_AGAIN,
     TIMED,
@@ -76,6 +76,7 @@ class Session:
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
         self._owes = False  # a save was given up, so the next hook makes up for it
         self._insists = False  # the save that is due was requested, and is not skipped
+        self._demanded: str | None = None  # why to save at the next end, though the policy may not say so
         self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
         self._retention = None if directory is None else Retention(directory, policy)
 
@@ -86,9 +87,26 @@ class Session:
         """
         tell(moment.step, time.time())
         self._pace.at(moment.step)
-        asked, planned = self._asked(moment), self._planned(moment)
-        self._insists = asked is not None
-        return planned if asked is None else asked
+        asked, planned, demanded = self._asked(moment), self._planned(moment), self._take_demand(moment)
+        if (life := living()) is not None:
+            asked = planned = life.reason_at(moment) if self._is_checked else None
+        self._insists = asked is not None or demanded is not None
+        return asked or planned or demanded
+
+    def demand(self, reason: str) -> None:
+        """Save at the next end of a batch, epoch or phase, whatever the policy says."""
+        self._demanded = reason
+
+    def _take_demand(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        demanded, self._demanded = self._demanded, None
+        return demanded
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether this is where `holdfast check` saves."""
+        return self._names.kind == "train" and self.policy.mode == "disk"
 
     def _asked(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:
@@ -177,8 +195,10 @@ class Session:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
             watch.returned_s = time.perf_counter()
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
-            if self._is_end_of_replay(moment):
-                directory.writer.wait()  # nothing more is to be done: the process ends with the commit
+            if self._is_end_of_replay(moment) or living() is not None:
+                directory.writer.wait()  # nothing more may be to be done: the process ends with the commit
+        if (life := living()) is not None:
+            life.saved()
         return True
 
     def affords_copy(self) -> bool:
@@ -239,10 +259,11 @@ class Session:
             taken.release()
         assert self._retention is not None
         self._retention.add(key, self._names.path(draft.name))
-        self._retention.judge()
-        self._retention.delete()
-        self._retention.thin()
-        self._tell(record)
+        if living() is None:  # what is checked is compared, and nobody else hears of it
+            self._retention.judge()
+            self._retention.delete()
+            self._retention.thin()
+            self._tell(record)
         return record
 
     def _tell(self, record: CheckpointRecord) -> None:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from .. import paths
 from ..errors import StateMismatchError
+from ..state.adapters.torch_optim import inner_optimizers
 
 
 @final
@@ -27,14 +28,21 @@ class Updates:
         self._used: dict[
             torch.Tensor, tuple[int, int]
         ] = {}  # by parameter: its gradient's address and version
+        self._hooks: list[Any] = []
+        self.follow(objects)
+
+    def follow(self, objects: Mapping[str, Any]) -> None:
+        """Watch these from now on, in place of those before; the count continues."""
+        self.close()
         self._parameters = named_parameters(objects)
         self._optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
-        self.is_counting = bool(self._optimizers)
+        watched = [
+            (index, hooked) for index, each in enumerate(self._optimizers) if (hooked := _hooked(each))
+        ]
+        self.is_counting = bool(watched) and watched[0][0] == 0
         self._hooks = [
-            each.register_step_post_hook(
-                functools.partial(self._after_step, counts=each is self._optimizers[0])
-            )
-            for each in self._optimizers
+            each.register_step_post_hook(functools.partial(self._after_step, counts=index == 0))
+            for index, each in watched
         ]
 
     def _after_step(self, optimizer: Optimizer, *details: object, counts: bool) -> None:
@@ -69,6 +77,14 @@ class Updates:
         """Watch no more."""
         for hook in self._hooks:
             hook.remove()
+
+
+def _hooked(optimizer: Optimizer) -> Optimizer | None:
+    """Itself, or what it wraps: the one whose hooks torch calls when it steps; None if none is known."""
+    if getattr(type(optimizer).step, "hooked", False) and hasattr(optimizer, "_optimizer_step_post_hooks"):
+        return optimizer
+    inside = (_hooked(each) for each in inner_optimizers(optimizer).values())
+    return next((each for each in inside if each is not None), None)
 
 
 def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, Any]) -> None:

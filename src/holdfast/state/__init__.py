@@ -1,11 +1,11 @@
 """Live objects to state trees and back: `capture`, `restore`, and functions that inspect a tree."""
 
 from .._shown import shown_in as _shown_in
-from ._adapter import Adapter, register_adapter
+from ._adapter import Adapter, register_adapter, register_type
 from ._buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
-from ._fit import Fit, Make
+from ._fit import Fit, Make, unmakeable
 from ._kinds import is_same, nodes
 from ._lazy import LazySnapshot, capture_lazily
 from ._live import Gate, Live
@@ -15,9 +15,11 @@ from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
 from ._tree import entries, find, in_optimizers
 from ._walk import Walk
+from .adapters.attributes import Attributes, attributes
 
 __all__ = [
     "Adapter",
+    "Attributes",
     "Buffers",
     "Fit",
     "Gate",
@@ -30,6 +32,7 @@ __all__ = [
     "Walk",
     "all_left_out",
     "all_thinned",
+    "attributes",
     "capture",
     "capture_lazily",
     "digest",
@@ -43,7 +46,9 @@ __all__ = [
     "nodes",
     "rebuild",
     "register_adapter",
+    "register_type",
     "restore",
+    "unmakeable",
     "without_optimizers",
 ]
 

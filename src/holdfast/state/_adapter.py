@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 from typing import Any, Protocol
 
+from ..errors import UsageError
 from ..records import Node
 from ._fit import Fit, Make
-from ._registry import register
+from ._registry import add_type, register
 from ._walk import Walk
 
 
@@ -39,6 +42,32 @@ class Adapter(Protocol):
         What does not fit is told to `fit.problem`, and `fit.keep(live)` is returned in its place.
         """
         ...
+
+
+def register_type(*kinds: type) -> None:
+    """Let named tuples, dataclasses and members of an Enum of these classes be made again where no live one is there.
+
+    A checkpoint names classes, and nothing is imported because it does. So a deque of named tuples that is empty when the
+    run begins, or a list of dataclasses that grows, comes back only once their class has been registered, in every process:
+
+        Transition = namedtuple("Transition", "state action reward")
+        holdfast.register_type(Transition)
+
+    A class is known by its name, wherever it is defined. Dataclasses are filled without their `__init__`.
+
+    Raises:
+        UsageError: a class is none of these kinds; nothing was registered.
+    """
+    for kind in kinds:
+        is_class = isinstance(kind, type)
+        is_named = is_class and issubclass(kind, tuple) and hasattr(kind, "_make")
+        if not (is_class and (is_named or dataclasses.is_dataclass(kind) or issubclass(kind, enum.Enum))):
+            raise UsageError(
+                f"register_type() takes named tuples, dataclasses and Enums; for {kind!r} write an adapter "
+                "(register_adapter), or hand its objects over by attributes()."
+            )
+    for kind in kinds:
+        add_type(kind)
 
 
 def register_adapter(adapter: Adapter) -> None:

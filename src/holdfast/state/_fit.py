@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,12 +17,24 @@ from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called
 from ._names import Later, Names
 from ._rebuild import Rebuilder
-from ._registry import adapter_named, adapter_of, introduce
+from ._registry import Claimant, adapter_of, can_make, introduce
 from ._tree import contents
 from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]
 """A planned action: fills the live object, or makes a new value, and returns what is there now."""
+
+
+REGISTRABLE = ("namedtuple", "dataclass", "enum")
+"""Adapters of values that can be made again once their class is registered."""
+
+
+class Others(Claimant, Protocol):
+    """An adapter of what no other knows."""
+
+    def renews(self, live: Any, node: Node) -> bool:
+        """Whether a new value takes the place of this live one, if one can be made."""
+        ...
 
 
 class Fit:
@@ -44,6 +56,7 @@ class Fit:
         self.problems: list[str] = []
         self.kept: list[str] = []
         self._keep, self._is_meant = keep, is_meant
+        self._others: Others | None = None
         self._needed: dict[str, Leaf] = {}
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
@@ -62,7 +75,10 @@ class Fit:
         """Plan to put `node` into `live`, which is at `path`."""
         if is_left_out(node):
             return self.left_out(live, path)
-        adapter = adapter_of(type(live))
+        is_renewed = self._others is not None and self._others.renews(live, self.resolve(node))
+        if is_renewed and next(unmakeable(node), None) is None:
+            return self.fresh(node)
+        adapter = adapter_of(type(live)) or self._others
         if adapter is None:
             return self.misfit(
                 live, path, f"the live object is {a(type_name(type(live)))}, for which there is no adapter"
@@ -86,7 +102,8 @@ class Fit:
         lost = next(unmakeable(node), None)
         if lost is not None:
             return self.misfit(
-                live, path, f"{a(lost.type)} was saved, and it can only be restored into a live one"
+                *(live, path),
+                f"{a(lost.type)} was saved, and it can only be restored into a live one{other_way(lost)}",
             )
         if self.typed and not _alike(live, node):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
@@ -205,6 +222,15 @@ class Fit:
         finally:
             self.typed, self.exact = before
 
+    @contextmanager
+    def taking_others_by(self, adapter: Others) -> Iterator[None]:
+        """While planning here, live objects that no adapter knows are left to this one, and it says which are replaced."""
+        before, self._others = self._others, adapter
+        try:
+            yield
+        finally:
+            self._others = before
+
     # Acting
 
     def read_ahead(self) -> None:
@@ -268,11 +294,17 @@ def said(value: Any) -> str:
             return a(type(value).__name__)
 
 
+def other_way(lost: Object) -> str:
+    """What can be done where there is no live one, as the end of a sentence."""
+    name = lost.type.rpartition(".")[2]
+    return f" (or after holdfast.register_type({name}))" if lost.adapter in REGISTRABLE else ""
+
+
 def unmakeable(node: Node) -> Iterator[Object]:
     """The objects in `node` whose class is known only from a live one."""
     match node:
         case Object():
-            if not hasattr(adapter_named(node.adapter), "fresh"):
+            if not can_make(node):
                 yield node
         case dict():
             for entry in node.values():

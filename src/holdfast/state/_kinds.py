@@ -13,7 +13,7 @@ from ..records import Node, Object
 from ._tree import COLLECTION, entries
 
 _OF_SKLEARN = ("call", "function", "items", "neighbors", "sparse", "type")
-_MADE_BY_NAME: Final = frozenset({COLLECTION, *(f"sklearn.{kind}" for kind in _OF_SKLEARN)})
+_MADE_BY_NAME: Final = frozenset({COLLECTION, "scipy.sparse", *(f"sklearn.{kind}" for kind in _OF_SKLEARN)})
 _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
 

@@ -18,12 +18,13 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from .. import rng
-from ..records import Leaf, Node
+from ..records import Leaf, Node, Object
 from . import adapters
+from ._kinds import is_called
 from ._names import Names
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
-_FIRST = ("parts",)
+_FIRST = ("parts", "attributes")
 _LAST = ("numpy", "random", "collections", "values", "python", "protocols", "dataclass")
 
 Read = Callable[[Leaf, Any], None]
@@ -46,6 +47,7 @@ class Claimant(Protocol):
 
 
 _registered: list[Claimant] = []
+_types: list[type] = []
 _by_type: dict[type, Claimant | None] = {}
 _loaded: dict[str, ModuleType] = {}
 
@@ -54,6 +56,28 @@ def register(adapter: Claimant) -> None:
     """Let `adapter` take the types it claims, before all that were there."""
     _registered.insert(0, adapter)
     _by_type.clear()
+
+
+def is_registered(kind: type) -> bool:
+    return kind in _types
+
+
+def add_type(kind: type) -> None:
+    """Let values of this class be made again where no live one says of which class they are."""
+    if kind not in _types:
+        _types.append(kind)
+
+
+def registered_type(name: str) -> type | None:
+    """The registered class of this name; that of the latest registration, if several have it."""
+    return next((kind for kind in reversed(_types) if is_called(name, kind)), None)
+
+
+def can_make(taken: Object) -> bool:
+    """Whether a value can be made of this, with no live one to say of which class it is."""
+    adapter = adapter_named(taken.adapter)
+    makes = getattr(adapter, "makes", None)
+    return hasattr(adapter, "fresh") and (makes is None or makes(taken))
 
 
 def adapter_of(kind: type) -> Claimant | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
 
 from .. import dtypes, paths
@@ -11,7 +12,7 @@ from ..records import Alias, Leaf, Node
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later, Names
-from ._registry import adapter_of, introduce
+from ._registry import Claimant, adapter_of, introduce
 
 _SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
 _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there
@@ -32,6 +33,7 @@ class Walk:
         self.gates: dict[int, Gate | None] = {}  # by the id of an array's owner; None: it has several
         self._owners: list[Any] = []  # kept alive, so that ids stay their own
         self._exclude = exclude
+        self._others: Claimant | None = None
         self.names = Names()
         self.later = Later()
         self._open: set[int] = set()
@@ -56,7 +58,7 @@ class Walk:
             return left_out(type_name(kind))
         if kind in _SCALARS:
             return value
-        adapter = adapter_of(kind)
+        adapter = adapter_of(kind) or self._others
         if adapter is None:
             self.refuse(path, type_name(kind))
         self._enter(value, path)
@@ -64,6 +66,15 @@ class Walk:
             return adapter.capture(value, self, path)
         finally:
             self._open.discard(id(value))
+
+    @contextmanager
+    def taking_others_by(self, adapter: Claimant) -> Iterator[None]:
+        """Inside, what no adapter knows is taken apart by this one."""
+        before, self._others = self._others, adapter
+        try:
+            yield
+        finally:
+            self._others = before
 
     def child(self, path: str, key: Hashable) -> str:
         """The path of what the value at `path` holds under `key`; refuses a key that is not plain."""
@@ -102,6 +113,11 @@ class Walk:
         """Record that only the owner of this gate writes the array `owner`."""
         self._owners.append(owner)
         self.gates[id(owner)] = gate if self.gates.get(id(owner), gate) is gate else None
+
+    def no_gate(self, owner: Any) -> None:
+        """Record that others than the owner of a gate may write the array `owner`, too."""
+        self._owners.append(owner)
+        self.gates[id(owner)] = None
 
     def dtype_name(self, dtype: Any, path: str) -> str:
         """The name of a NumPy element type; refuses one that has none."""

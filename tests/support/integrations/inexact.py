@@ -42,6 +42,7 @@ def lazy_loader():
 def own_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None:
     weight = np.zeros(1)
     with Run(directory, {"weight": weight}, checkpointing=policy()) as run:
+        run.ignore("lines")
         for _ in run.epochs(2):
             for (x,) in run.batches(lazy_loader()):
                 beat()
@@ -54,6 +55,7 @@ def sklearn_loop(directory: Path, beat: Beat, is_second: bool) -> ResumeReport |
 
     model = SGDRegressor(random_state=0)
     with Run(directory, {"model": model}, checkpointing=policy()) as run:
+        run.ignore("lines")
         for _ in run.epochs(2):
             for (x,) in run.batches(lazy_loader()):
                 beat()
@@ -141,6 +143,7 @@ def accelerate(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | N
         loader.dataset.noise = np.random.default_rng(1)
     held = hold(accelerator)
     with Run(directory, held.parts, checkpointing=policy()) as run:
+        run.ignore("lines")
         for _ in run.epochs(2):
             for batch in run.batches(loader):
                 beat()

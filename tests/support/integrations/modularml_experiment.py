@@ -113,6 +113,17 @@ def planned(policy: Any, beat: Callable[[], None] = lambda: None, **options: Any
     return made
 
 
+QUIET = {
+    "show_sampler_progress": False,
+    "show_training_progress": False,
+    "persist_progress": False,
+    "persist_epoch_progress": False,
+}
+
+
 def run(made: Any) -> Any:
-    quiet = {"show_sampler_progress": False, "show_training_progress": False, "persist_progress": False}
-    return made.run(**quiet, persist_epoch_progress=False)
+    return made.run(**QUIET)
+
+
+def run_phase(made: Any, phase: Any) -> Any:
+    return made.run_phase(phase, **QUIET)

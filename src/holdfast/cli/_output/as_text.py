@@ -120,7 +120,7 @@ def resumed(record: CheckpointRecord) -> tuple[str, str]:
     verdict = resume.get("verdict") if isinstance(resume, Mapping) else None
     if not isinstance(verdict, str):
         return "", ""
-    return printable(verdict), "green" if verdict == "exact" else "yellow"
+    return printable(verdict), "green" if verdict in ("exact", "proved") else "yellow"
 
 
 def reason(problem: HoldfastError) -> str:

@@ -32,7 +32,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
     (8, "a run did not reproduce the same state", (errors.ExactnessError,)),
-    (9, "no interruption hit the training, so nothing was proved", (errors.NothingProvedError,)),
+    (9, "nothing was proved", (errors.NothingProvedError,)),
 )
 
 

@@ -81,7 +81,10 @@ def _more(number: int) -> Iterator[Sequence[Cell]]:
 
 def _summary(found: Diff) -> str:
     if found.same_state:
-        return f"The states are identical, bit for bit ({as_text.count(len(found.arrays), 'array')})."
+        arrays = as_text.count(len(found.arrays), "array")
+        if not found.ignored:
+            return f"The states are identical, bit for bit ({arrays})."
+        return f"The states are the same, bit for bit ({arrays}), but for ids and times of the runs."
     same = len(found.arrays) - len(found.changed)
     return f"arrays: {len(found.changed):,} changed, {same:,} unchanged"
 
@@ -137,6 +140,7 @@ def _as_json(found: Diff) -> dict[str, object]:
         "a": found.a,
         "b": found.b,
         "same_state": found.same_state,
+        "ignored": list(found.ignored),
         "facts": list(map(_value_json, found.facts)),
         "arrays": list(map(_array_json, found.arrays)),
         "values": list(map(_value_json, found.values)),

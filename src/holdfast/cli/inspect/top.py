@@ -93,7 +93,7 @@ Running = Callable[[str], tuple[str, bool | None]]
 
 
 def look(found: Sequence[Listed], run_at: Running, now_s: float) -> list[RunSeen]:
-    """The runs of these checkpoints (oldest first); the run that saved last comes last.
+    """The runs of these checkpoints, in the order of `scan`: the run that saved last comes last.
 
     `run_at`: of a checkpoint's path the experiment directory, and whether a process runs there.
     """
@@ -101,7 +101,7 @@ def look(found: Sequence[Listed], run_at: Running, now_s: float) -> list[RunSeen
     for listed in found:
         if listed.record is not None and listed.record.seq:  # 0: no run saved it
             by_run.setdefault(listed.record.run, []).append(listed)
-    runs = sorted(by_run.items(), key=lambda item: item[1][-1].record.age_key)  # type: ignore[union-attr]
+    runs = list(by_run.items())
     places = {run: run_at(saves[-1].path) for run, saves in runs}
     last = {place: run for run, (place, _) in places.items()}  # only the last of a directory can still run
     return [

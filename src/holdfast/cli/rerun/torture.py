@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...bundle import make_directories
 from ...errors import ExactnessError, NothingProvedError, UsageError
-from ...storage import LocalDisk
 from .._options import Json, Seed
 from .._output import as_text
 from .._output.console import Cell, Console
+from ._scratch import scratch
 
 if TYPE_CHECKING:
     from ...harness.torture import Torture, Trial
@@ -48,9 +44,8 @@ def torture(
     if not kills and not disk_full:
         raise UsageError("there is nothing to do: pass --kills or --disk-full with a number above 0.")
     seed = secrets.randbelow(10_000) if seed is None else seed
-    place = _scratch(directory)
     console = Console(stderr=json)
-    try:
+    with scratch("torture", directory) as place:
         report = run_torture(
             command,
             place,
@@ -59,13 +54,10 @@ def torture(
             seed=seed,
             tell=lambda line: console.say(as_text.printable(line)),
         )
-        if json:
-            Console().json([_as_json(report, seed)])
-        else:
-            console.lines([[], *_conclusion(report, seed)])
-    finally:
-        if directory is None:
-            shutil.rmtree(place, ignore_errors=True)
+    if json:
+        Console().json([_as_json(report, seed)])
+    else:
+        console.lines([[], *_conclusion(report, seed)])
     if not report.same:
         raise ExactnessError("the script did not reach the same state again")
     if not report.proved:
@@ -73,16 +65,6 @@ def torture(
             "nothing was proved: no kill hit the training, since the script ended before. Let it train longer, or pass "
             "another --seed or more --kills."
         )
-
-
-def _scratch(directory: str | None) -> str:
-    if directory is None:
-        return os.path.realpath(tempfile.mkdtemp(prefix="holdfast-torture-"))
-    place = os.path.abspath(directory)
-    if os.path.isdir(place) and os.listdir(place):
-        raise UsageError(f"{directory} is not empty: pass a new directory.")
-    make_directories(LocalDisk(), place)
-    return place
 
 
 def _conclusion(report: Torture, seed: int) -> list[list[Cell]]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
-from ...runtime import Loop, Resume, Run, check_arguments
+from ...runtime import CANNOT_PROVE, Loop, Resume, Run, check_arguments
 
 Directory = str | os.PathLike[str]
 
@@ -52,8 +52,8 @@ class Arguments:
             share_directory=self.share_directory,
         )
 
-    def run(self, objects: dict[str, Any]) -> Run:
-        """A run of these objects."""
+    def run(self, objects: dict[str, Any], *, variables: Literal["save", "off"]) -> Run:
+        """A run of these objects; `variables` are saved where the loop is the script's own."""
         return Run(
             self.directory,
             objects,
@@ -61,6 +61,7 @@ class Arguments:
             resume=self.resume,
             label=self.label,
             share_directory=self.share_directory,
+            variables=variables,
             on_rollback=self.on_rollback,
         )
 
@@ -105,6 +106,9 @@ class Abilities:
             on_rollback=on_rollback,
         )
         how = {name: why for name, why in self.refused.items() if name in ("strict", "override")}
+        how["prove"] = CANNOT_PROVE
+        if "strict" in how:  # the framework loads its own state, and knows no part of it
+            how["on_structure"] = "the framework builds the objects; change them where it does"
         asked = {"allow_reread": allow_reread, "on_rollback": on_rollback is not None}
         for name, is_asked in asked.items():
             if is_asked and name in self.refused:

@@ -182,6 +182,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             if self._saved is not None:
                 self._finish_resume()
             else:
+                if self._model.stop_training:
+                    self._known.stop("the fit was stopped")
                 self._announce("phase_end")
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:

@@ -20,6 +20,7 @@ from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Loop, Resume
 from ...runtime.torch_updates import Updates
+from ...runtime.torch_watch.attributes import Attributes
 from .._common import patching
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences
@@ -32,6 +33,7 @@ from ._io import BundleReader, HoldfastCheckpointIO
 
 Within = Literal["start", "epoch", "batches", "between"]
 """Before the first epoch; in an epoch, before or among its batches; after an epoch."""
+_OF_LIGHTNING = frozenset(vars(pl.LightningModule()))
 _STARTS = ("phase_start", "epoch_start", "batch_start")
 
 
@@ -101,6 +103,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
         self._updates: Updates | None = None
+        self._validation = data.ValidationWorkers()
+        self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
         if not trainer.is_global_zero:
@@ -141,6 +145,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         patching.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
         patching.wrap(fit_loop, "run", self._run, stack)
         patching.wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers, stack)
+        patching.wrap(fit_loop, "setup_data", self._setup_data, stack)
         patching.after(fit_loop, "on_run_start", self._after_run_start, stack)
         patching.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
         patching.after(fit_loop, "on_advance_end", self._after_epoch, stack)
@@ -180,9 +185,28 @@ class HoldfastCallback(HeldTraining, Checkpoint):
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]
 
+    @property
+    def _is_reloading(self) -> bool:
+        return bool(getattr(self._trainer, "reload_dataloaders_every_n_epochs", 0))
+
+    def _setup_data(self, setup: Callable[[], None]) -> None:
+        """A loader that is made anew every few epochs is made for the epoch in which it was made then."""
+        made_in = None if self._behind is None else self._behind.get("reloaded")
+        if not self._is_reloading or made_in is None or made_in < 0:
+            return setup()
+        current: Any = self._trainer.fit_loop.epoch_progress.current
+        now = current.processed, current.completed
+        current.processed = current.completed = made_in
+        try:
+            setup()
+        finally:
+            current.processed, current.completed = now
+
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)
         if not self._trainer.training:
+            if not self._is_reloading:
+                self._validation.hold(loader)
             return loader
         index, self._num_held = self._num_held, self._num_held + 1
         states = () if self._behind is None else self._behind["own"]["data"]
@@ -238,6 +262,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     def _after_run(self) -> None:
         if not self._ended:
             self._ended = True
+            if self._loop is not None and self._trainer.should_stop:
+                self._loop.stop("the fit was stopped")
             self._announce("phase_end")
 
     def _announce(self, hook: str, batch: int | None = None) -> None:
@@ -285,6 +311,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         own = data.get_state(self._trainer) | {
             "gradients": {} if self._updates is None else self._updates.pending,
             "metrics": trainers.get_metrics(self._trainer),
+            "validation": self._validation.get_state(),
+            **({"attributes": changed} if (changed := self._attributes.get_state()) else {}),
         }
         return own if self._loop is not None else own | {"random": rng.capture_state()}
 
@@ -344,6 +372,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
+        self._attributes.set_state(saved["own"].get("attributes", {}))
+        self._validation.set_state(saved["own"].get("validation", ()))
         data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
             self._trainer.fit_loop._last_train_dl_reload_epoch = saved["reloaded"]

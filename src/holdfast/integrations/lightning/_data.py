@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import lightning.pytorch as pl
 
+from ... import rng
 from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
 from ...data import BatchSource
 from .._common.loader_proxy import HeldLoader
+
+
+@final
+class ValidationWorkers:
+    """Whether the persistent workers of validation loaders run already: starting them draws a random number."""
+
+    def __init__(self) -> None:
+        self._loaders: list[Any] = []
+        self._ran: Sequence[bool] = ()
+
+    def hold(self, loader: Any) -> None:
+        """The next of the loaders; its workers are started if they ran in the checkpoint."""
+        self._loaders.append(loader)
+        if len(self._loaders) <= len(self._ran) and self._ran[len(self._loaders) - 1]:
+            _start_workers(loader)
+
+    def get_state(self) -> list[bool]:
+        return [getattr(each, "_iterator", None) is not None for each in self._loaders]
+
+    def set_state(self, ran: Sequence[bool]) -> None:
+        """Start those that ran, of the loaders held so far and of those to come."""
+        self._ran = ran
+        for loader, did_run in zip(self._loaders, ran, strict=False):
+            if did_run:
+                _start_workers(loader)
+
+
+def _start_workers(loader: Any) -> None:
+    if getattr(loader, "persistent_workers", False) and loader._iterator is None:
+        with rng.preserved():
+            iter(loader)
 
 
 def sources_of(trainer: pl.Trainer) -> list[BatchSource]:

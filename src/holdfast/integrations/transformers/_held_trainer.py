@@ -16,7 +16,8 @@ from ...checkpoint import find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Resume
+from ...runtime import CANNOT_PROVE, Loop, Resume
+from ...runtime.torch_watch.attributes import Attributes
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
@@ -128,6 +129,7 @@ class Held(HeldTraining, TrainerCallback):
         self._parts = Handover(trainers.PARTS, self._take)
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
+        self._attributes = Attributes({"model": self._trainer.model})
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
@@ -160,7 +162,7 @@ class Held(HeldTraining, TrainerCallback):
         """What `train` is told has the last word; None is its default."""
         if resume_from_checkpoint is None:
             return self._given.resume
-        asked = Resume.of(resume_from_checkpoint)
+        asked = Resume.of(resume_from_checkpoint, cannot={"prove": CANNOT_PROVE})
         source = asked.source
         if not isinstance(source, bool) and find(source, directory=os.fspath(self._given.directory)) is None:
             own = path_of(source)
@@ -246,6 +248,9 @@ class Held(HeldTraining, TrainerCallback):
     def _announce(self, hook: str) -> None:
         state = self._trainer.state
         per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
+        is_stopped = self._trainer.control.should_training_stop and state.global_step < state.max_steps
+        if is_stopped and self._loop is not None and not hook.startswith("phase"):
+            self._loop.stop("the training was stopped")  # the end comes only after one more row of the log
         batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
         self._tell(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)
@@ -277,6 +282,7 @@ class Held(HeldTraining, TrainerCallback):
         return {
             "loader": self._known_loader.get_state(),
             "course": trainers.get_course(self._trainer),
+            **self._changed_attributes(),
             "random": rng.capture_state(),
         }
 
@@ -292,10 +298,15 @@ class Held(HeldTraining, TrainerCallback):
             "latest": dict(self._latest),
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
+            **self._changed_attributes(),
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "next_batch": source.fingerprint(),
         }
+
+    def _changed_attributes(self) -> dict[str, Any]:
+        changed = self._attributes.get_state()
+        return {"attributes": changed} if changed else {}
 
     # --- resuming ---------------------------------------------------------------------------------
 
@@ -331,8 +342,14 @@ class Held(HeldTraining, TrainerCallback):
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
-        stopped = self._behind is not None and self._behind["stopped"]
+        stopped = self._behind is not None and self._behind["stopped"] and not self._is_extended
         return (more[2], 0) if stopped else (epochs, steps)
+
+    @property
+    def _is_extended(self) -> bool:
+        """Whether the training was over, all its updates done, and is to have more now."""
+        then = self._saved_state
+        return then.max_steps <= then.global_step < self._trainer.state.max_steps
 
     def _own_part(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
         """Of what was saved, what this process had for itself."""
@@ -348,6 +365,9 @@ class Held(HeldTraining, TrainerCallback):
         self._ended, self._latest = saved["ended"], dict(saved["latest"])
         own = self._own_part(saved)
         trainers.set_course(self._trainer, own["course"])
+        if self._is_extended:
+            self._ended = self._trainer.control.should_training_stop = False
+        self._attributes.set_state(own.get("attributes", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
             return
@@ -357,4 +377,8 @@ class Held(HeldTraining, TrainerCallback):
         source = self._known_loader.source
         has_next = not saved["loader"]["source"]["finished"]
         is_another = has_next and saved["next_batch"] != source.fingerprint()
-        return differences(saved, [source], is_another_batch=is_another)
+        found = differences(saved, [source], is_another_batch=is_another)
+        then, now = self._saved_state.max_steps, self._trainer.state.max_steps
+        if then != now and self._trainer.args.lr_scheduler_type != "constant":
+            found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")
+        return found

@@ -12,12 +12,16 @@ from .expected import Ahead
 
 @final
 class EpochData:
-    """What the loop over `batches` goes through; `is_inside` tells whether it is in that loop."""
+    """What the loop over `batches` goes through; `is_inside` tells whether it is in that loop.
+
+    Attributes:
+        source: that of the data that were given last, None before.
+    """
 
     def __init__(self, allow_reread: bool) -> None:
         self._allow_reread = allow_reread
         self._given: Any = None
-        self._source: BatchSource | None = None  # of `_given`
+        self.source: BatchSource | None = None  # of `_given`
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
         self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
@@ -27,20 +31,30 @@ class EpochData:
 
         The source is that of the epoch before if the data are the same object.
         """
-        if self._source is None or self._given is not data:
-            self._source = batches_of(
+        if self.source is None or self._given is not data:
+            self.source = batches_of(
                 data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
             )
             self._given = data
         if self._position is None:
-            return self._source, None
+            return self.source, None
         with rng.preserved():
-            rest = self._source.resume(self._position)
+            rest = self.source.resume(self._position)
         self._position = None
-        return self._source, rest
+        return self.source, rest
+
+    def num_left(self, data: Any, batch_size: int | None, seed: int, *, done: int) -> int | None:
+        """How many batches an epoch of these data has beyond those that are done; None if they do not say."""
+        if self.source is not None and self._given is data:
+            total = self.source.num_batches
+        else:
+            total = batches_of(
+                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
+            ).num_batches
+        return None if total is None else max(0, total - done)
 
     def get_state(self, is_inside: bool) -> dict[str, Any]:
-        source, saved = self._source, self._saved
+        source, saved = self.source, self._saved
         if source is None:  # as far as is known, what the checkpoint says still holds
             return {
                 "data": self._position,
@@ -56,21 +70,21 @@ class EpochData:
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
-        self._given = self._source = None
+        self._given = self.source = None
         self._saved, self._position = saved, saved["data"]
 
     def ahead(self, is_inside: bool) -> Ahead:
         """The next batch, and the generators of the loader."""
-        if self._source is None:
+        if self.source is None:
             return Ahead()
-        own = {f"data: {name}": each for name, each in self._source.generators.items()}
-        return Ahead(self._source.fingerprint() if is_inside else None, own)
+        own = {f"data: {name}": each for name, each in self.source.generators.items()}
+        return Ahead(self.source.fingerprint() if is_inside else None, own)
 
     def differences(self, is_inside: bool) -> list[str]:
         """What keeps the data from resuming exactly, as far as is known yet."""
         exactness = self._saved["exactness"]
         found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
-        source, about = self._source, self._saved.get("about_data")
+        source, about = self.source, self._saved.get("about_data")
         if source is None:
             return found
         found += source.differences

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeAlias
 
 from ... import bundle
 from ...checkpoint import Opened, Place
 from ...errors import UsageError
+from ...records import CheckpointRecord
 
 Origin: TypeAlias = Literal[True] | Place
 """True: the newest complete checkpoint. Else a certain one, such as `pretrain/pretrain_epoch2`."""
+
+
+CANNOT_PROVE = "a Run does it; holdfast replay proves any other run"
+"""Why `Resume(prove=True)` is refused elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,13 @@ class Resume:
             what does not fit stays as the script has made it, and the verdict says so.
         override: one or several options of torch's optimizers, such as "lr", for which the script's values win over
             the checkpoint's.
+        prove: whether the script is first run again, in another process, from the checkpoint before that one to it, and
+            both states are compared. If they are the same, the verdict of an exact resume is `"proved"`. It takes as
+            long as that part of the run took, and as much memory as a second run.
+        on_structure: called with the record of the checkpoint once it is chosen and before it is compared with the
+            objects: the place to bring them to its structure, where that changes in mid-run (layers that are unfrozen
+            by `add_param_group`, another optimizer). Every byte of the checkpoint has been checked by then. May
+            return a mapping of objects that take the place of those of the same name. A rollback calls it again.
 
     Raises:
         UsageError: a value that has no meaning.
@@ -35,6 +47,8 @@ class Resume:
     _: KW_ONLY
     strict: bool = True
     override: str | Sequence[str] = ()
+    prove: bool = False
+    on_structure: Callable[[CheckpointRecord], Mapping[str, Any] | None] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, bool) and not _is_place(self.source):
@@ -43,18 +57,22 @@ class Resume:
             )
         if not isinstance(self.strict, bool):
             raise UsageError(f"strict must be True or False, not {self.strict!r}.")
+        if not isinstance(self.prove, bool):
+            raise UsageError(f"prove must be True or False, not {self.prove!r}.")
         names = (self.override,) if isinstance(self.override, str) else self.override
         if not isinstance(names, Sequence) or not all(isinstance(each, str) and each for each in names):
             raise UsageError(
                 f'override names options of the optimizer, such as "lr" or ("lr", "betas"), not {self.override!r}.'
             )
         object.__setattr__(self, "override", tuple(names))
+        if self.on_structure is not None and not callable(self.on_structure):
+            raise UsageError(f"on_structure must be a function of a record, not {self.on_structure!r}.")
 
     @classmethod
     def of(cls, resume: Any, *, cannot: Mapping[str, str] | None = None) -> Resume:
         """What a caller has passed as `resume=`: itself if it is a `Resume` already.
 
-        `cannot`: of "strict" and "override", what this place cannot do, and why.
+        `cannot`: of "strict", "override", "prove" and "on_structure", what this place cannot do, and why.
 
         Raises:
             UsageError: it has no meaning, or asks for what cannot be done here.

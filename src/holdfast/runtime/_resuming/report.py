@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from ...records import CheckpointRecord
+from ...verdict import Verdict
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
+from .said import say
 from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
@@ -32,19 +34,35 @@ class ResumeReport:
     _resumption: Resumption = field(repr=False, compare=False)
 
     @property
+    def rank(self) -> Verdict:
+        """The verdict as a word that can be compared: `rank >= Verdict.EXACT`."""
+        return Verdict.of(self.verdict)
+
+    @property
     def differences(self) -> tuple[str, ...]:
         """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
         return tuple(self._resumption.differences)
 
     @property
+    def unsaved(self) -> tuple[str, ...]:
+        """The script's variables that had moved and could not be saved: they start from their beginning, and may decide what comes next."""
+        return tuple(self._resumption.unsaved)
+
+    @property
     def verdict(self) -> str:
-        """`"exact"`, or `"not exact: "` and the first of the differences.
+        """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences.
+
+        `"proved"` where it would be `"exact"` and `Resume(prove=True)` has shown it.
 
         `"not compared yet"` between the restore and the start of training, where what comes next is compared.
         """
         if self.differences:
             return f"not exact: {self.differences[0]}"
-        return "exact" if self._resumption.is_announced else "not compared yet"
+        if not self._resumption.is_announced:
+            return "not compared yet"
+        if self.unsaved:
+            return f"exact but for: {', '.join(self.unsaved)}"
+        return "proved" if self._resumption.is_proved else "exact"
 
 
 @final
@@ -62,6 +80,8 @@ class Resumption:
         self.differences = list(dict.fromkeys(context))
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
         self.is_announced = False
+        self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
+        self.unsaved: list[str] = []
         self._told: list[object] = []
         self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self)
@@ -75,11 +95,12 @@ class Resumption:
         ahead: Callable[[], Ahead],
         found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
+        came_back: Sequence[str] = (),
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
-        `found`: what else the training loop or its framework finds different. A rollback that is due then seeds the
-        random states anew, which no longer are what they were.
+        `found`: what else the training loop or its framework finds different. `came_back`: the script's variables that
+        were put back. A rollback that is due then seeds the random states anew, which no longer are what they were.
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
@@ -89,8 +110,13 @@ class Resumption:
         else:  # and the script may make its steps smaller
             self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
-        level = logging.WARNING if self.differences else logging.INFO
-        logger.log(level, "resumed from %s: %s", self.report.path, self.report.verdict)
+        level = logging.INFO if self.report.rank >= Verdict.EXACT else logging.WARNING
+        variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
+        say(level, f"resumed from {self.report.path}: {self.report.verdict}{variables}")
+
+    def lack(self, unsaved: Iterable[str]) -> None:
+        """These variables of the script are not in the checkpoint, and should be."""
+        self.unsaved = list(dict.fromkeys(unsaved))
 
     def _spoiled(self) -> list[str]:
         if self._expected is None:

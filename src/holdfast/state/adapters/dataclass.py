@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ...records import Node, Object
 from .._fit import Fit, Make
+from .._registry import registered_type
 from .._walk import Walk, type_name
-from .python import plan_entries
+from .python import NAMESPACES, plan_entries
 
 
 class Fields(ABC):
@@ -64,5 +66,46 @@ class Dataclass(Fields):
             if hasattr(value, field.name)
         }
 
+    def makes(self, taken: Object) -> bool:
+        return registered_type(taken.type) is not None
 
-ADAPTERS = (Dataclass(),)
+    def fresh(self, state: Any, taken: Object) -> Any:
+        """Of a registered class, without its `__init__`; of another one, the fields."""
+        kind = registered_type(taken.type)
+        if kind is None or not dataclasses.is_dataclass(kind):
+            return state
+        made = object.__new__(kind)
+        for name, value in state.items():
+            object.__setattr__(made, name, value)
+        return made
+
+
+class Namespace(Fields):
+    """`types.SimpleNamespace` and `argparse.Namespace`; a live one takes any names."""
+
+    name = "namespace"
+    _kinds: ClassVar[Mapping[str, type]] = {type_name(each): each for each in NAMESPACES}
+
+    def claims(self, kind: type) -> bool:
+        return kind in self._kinds.values()
+
+    def fields_of(self, value: Any) -> dict[str, Any]:
+        return dict(vars(value))
+
+    def fill(self, live: Any, fields: dict[str, Any]) -> Any:
+        vars(live).clear()
+        vars(live).update(fields)
+        return live
+
+    def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
+        taken = fit.object_of(self.name, live, node, path, holds=dict)
+        if taken is None:
+            return fit.keep(live)
+        make = fit.into(self.fields_of(live), taken.state, path)
+        return lambda: self.fill(live, make())
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        return self._kinds[taken.type](**state)
+
+
+ADAPTERS = (Namespace(), Dataclass())

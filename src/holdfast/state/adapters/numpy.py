@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ... import dtypes
-from ...records import Bytes, Leaf, Node
+from ...records import Bytes, Leaf, Node, Object
 from .._fit import Fit, Make
 from .._live import LiveArray
 from .._rebuild import array_bytes, new_array
@@ -67,6 +67,43 @@ class _Array:
         )
 
 
+class _Masked:
+    """Masked arrays: the values in place, masked ones too, and which are masked."""
+
+    name = "numpy.ma"
+
+    def claims(self, kind: type) -> bool:
+        return kind is np.ma.MaskedArray
+
+    def capture(self, value: np.ma.MaskedArray, walk: Walk, path: str) -> Node:
+        parts = {"data": np.ma.getdata(value), "mask": np.ma.getmaskarray(value), "fill": value.fill_value}
+        nodes = {name: walk.node(part, walk.child(path, name)) for name, part in parts.items()}
+        return Object(self.name, "numpy.ma.MaskedArray", nodes, {"hard": bool(value.hardmask)})
+
+    def plan(self, live: np.ma.MaskedArray, node: Node, fit: Fit, path: str) -> Make:
+        saved = fit.object_of(self.name, live, node, path, holds=dict)
+        if saved is None:
+            return fit.keep(live)
+        fill_data = fit.into(np.ma.getdata(live), saved.state["data"], f"{path}/data")
+        mask, fill = (fit.fresh(saved.state[name]) for name in ("mask", "fill"))
+
+        def act() -> Any:
+            fill_data()
+            live.soften_mask()
+            live.mask = mask()
+            live.fill_value = fill()
+            if saved.about["hard"]:
+                live.harden_mask()
+            return live
+
+        return act
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        return np.ma.MaskedArray(
+            state["data"], state["mask"], fill_value=state["fill"], hard_mask=taken.about["hard"]
+        )
+
+
 class _Scalar:
     name = "numpy.generic"
 
@@ -98,5 +135,5 @@ def _dtype_name(array: np.ndarray) -> str:
         return str(array.dtype)
 
 
-ADAPTERS = (_Array(), _Scalar())
+ADAPTERS = (_Array(), _Masked(), _Scalar())
 MAKERS = {"numpy": new_array, "scalar": lambda leaf, read: new_array(leaf, read).reshape(1)[0]}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
+import dataclasses
 import enum
+import types
 from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -18,12 +21,13 @@ from ...records import Leaf, Node, Object
 from .._fit import Fit, Make, said
 from .._live import LiveArray
 from .._rebuild import Read
-from .._registry import adapter_of
+from .._registry import adapter_of, is_registered, registered_type
 from .._tree import contents
 from .._walk import Walk, type_name
 from .values import Value
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, datetime, date, time, timedelta})
+NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
 _INLINE_BYTES = 1024  # longer ones are stored as leaves, and can be shared
 
 
@@ -117,17 +121,18 @@ class _List:
 
 
 class _Tuple:
-    """Tuples; a named one is saved as a tuple, and a live one keeps its type."""
+    """Tuples. A live named one keeps its type."""
 
     name = "tuple"
 
     def claims(self, kind: type) -> bool:
-        return kind is tuple or (issubclass(kind, tuple) and hasattr(kind, "_make"))
+        return kind is tuple
 
     def capture(self, value: tuple[Any, ...], walk: Walk, path: str) -> Node:
         return tuple(walk.node(entry, paths.item(path, index)) for index, entry in enumerate(value))
 
     def plan(self, live: tuple[Any, ...], node: Node, fit: Fit, path: str) -> Make:
+        node = _items_of(node)
         if not isinstance(node, tuple):
             return _replace_plain(live, node, fit, path)
         named: Callable[[list[Any]], Any] = getattr(live, "_make", tuple)
@@ -137,6 +142,30 @@ class _Tuple:
             return fit.replace(live, node, path)
         makes = _plan_items(live, node, fit, path)
         return lambda: named([make() for make in makes])
+
+
+class _NamedTuple(_Tuple):
+    """Named tuples, with the name of their class; older checkpoints have them as tuples."""
+
+    name = "namedtuple"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, tuple) and hasattr(kind, "_make")
+
+    def capture(self, value: tuple[Any, ...], walk: Walk, path: str) -> Node:
+        return Object(self.name, type_name(type(value)), super().capture(value, walk, path))
+
+    def makes(self, taken: Object) -> bool:
+        return registered_type(taken.type) is not None
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        """Of a registered class; of another one, a plain tuple."""
+        make = getattr(registered_type(taken.type), "_make", tuple)
+        return make(state)
+
+
+def _items_of(node: Node) -> Node:
+    return node.state if isinstance(node, Object) and node.adapter == _NamedTuple.name else node
 
 
 class _Set:
@@ -180,6 +209,14 @@ class _Enum:
             return fit.misfit(live, path, f"{taken.state!r} is not a value of {type_name(type(live))}")
         return lambda: member
 
+    def makes(self, taken: Object) -> bool:
+        return registered_type(taken.type) is not None
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        """Of a registered class; of another one, its value."""
+        kind = registered_type(taken.type)
+        return state if kind is None else kind(state)
+
 
 def is_plain(value: Any) -> bool:
     """Whether `value` is nothing but plain data, so that a new value can stand in its place."""
@@ -187,6 +224,12 @@ def is_plain(value: Any) -> bool:
         return all(is_plain(entry) for entry in value.values())
     if isinstance(value, list | tuple | deque):
         return all(is_plain(entry) for entry in value)
+    if type(value) in NAMESPACES:
+        return all(map(is_plain, vars(value).values()))
+    if is_registered(type(value)) and dataclasses.is_dataclass(value):
+        return all(is_plain(getattr(value, each.name, None)) for each in dataclasses.fields(value))
+    if is_registered(type(value)) and isinstance(value, enum.Enum):
+        return True
     if type(value) in _SCALARS or isinstance(value, bytes | set | frozenset | Path | np.generic):
         return True
     return isinstance(adapter_of(type(value)), Value)
@@ -238,5 +281,5 @@ def _make_bytes(leaf: Leaf, read: Read) -> bytes:
 
 
 DICT, LIST = _Dict(), _List()
-ADAPTERS = (_Enum(), _Scalar(), _Bytes(), DICT, LIST, _Tuple(), _Set())
+ADAPTERS = (_Enum(), _Scalar(), _Bytes(), DICT, LIST, _NamedTuple(), _Tuple(), _Set())
 MAKERS = {"bytes": _make_bytes}

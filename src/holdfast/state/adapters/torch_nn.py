@@ -70,6 +70,7 @@ def _plan_entries(
     for name, own_name, entry in entries:
         below = paths.child(path, name)
         if name not in saved:
+            fit.names.add(entry, below)  # an optimizer has it all the same
             fit.problem(below, "is not in the saved state")
         elif id(entry) in owned:
             fills.append(fit.into(entry, saved[name], below))

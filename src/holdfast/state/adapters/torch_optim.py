@@ -25,12 +25,32 @@ from .._names import Names
 from .._walk import Walk, type_name
 from .protocols import Stateful
 
+_MAX_INNER = 8
 
-class _Optimizer:
+
+def has_own_state(kind: type) -> bool:
+    """Whether it is a class of optimizers that says itself what their state is."""
+    return issubclass(kind, Optimizer) and kind.state_dict is not Optimizer.state_dict
+
+
+def inner_optimizers(optimizer: Optimizer) -> dict[str, Optimizer]:
+    """The optimizers that this one holds as attributes, or in lists and tuples there, by attribute."""
+    found: dict[str, Any] = {}
+    for name, value in vars(optimizer).items():
+        if isinstance(value, list | tuple):
+            found |= {f"{name}.{index}": each for index, each in enumerate(value)}
+        else:
+            found[name] = value
+    return {
+        name: each for name, each in found.items() if isinstance(each, Optimizer) and each is not optimizer
+    }
+
+
+class TorchOptimizer:
     name = "torch.optim.Optimizer"
 
     def claims(self, kind: type) -> bool:
-        return issubclass(kind, Optimizer)
+        return issubclass(kind, Optimizer) and not has_own_state(kind)
 
     def capture(self, value: Optimizer, walk: Walk, path: str) -> Node:
         state: dict[str, Node] = {}
@@ -42,7 +62,10 @@ class _Optimizer:
     def _capture(
         self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
     ) -> None:
-        names = _parameter_names(value, walk.names, path)
+        names = parameter_names(value, walk.names, path)
+        if inner_optimizers(value):  # a wrapper may write before the inner one steps
+            for tensor in (*names, *_tensors_held(value)):
+                walk.no_gate(tensor)
         within = walk.child(path, "state")
         state["state"] = {
             name: walk.node(dict(value.state[parameter]), walk.child(within, name))
@@ -57,6 +80,11 @@ class _Optimizer:
             for group in value.param_groups
         ]
         state["param_groups"] = walk.node(groups, walk.child(path, "param_groups"))
+        if inner := inner_optimizers(value):
+            below = walk.child(path, "inner")
+            if below.count("/inner/") > _MAX_INNER:
+                walk.refuse(path, type_name(type(value)), "Its optimizers hold each other.")
+            state["inner"] = {name: walk.node(each, walk.child(below, name)) for name, each in inner.items()}
         if (gate := step_gate(value)) is not None:
             for tensor in (*names, *_tensors(list(value.state.values()))):
                 walk.gate(tensor, gate)
@@ -69,10 +97,9 @@ class _Optimizer:
         return fit.put_off(lambda: self._plan(live, taken, fit, path))
 
     def _plan(self, live: Optimizer, taken: Object, fit: Fit, path: str) -> Make:
-        problems = len(fit.problems)
         saved_groups: list[dict[str, Any]] = taken.state.get("param_groups", [])
         pairs = _paired(live, saved_groups, taken.about.get("shapes", {}), fit, path)
-        if len(fit.problems) > problems:
+        if not pairs and saved_groups != []:
             return fit.keep(live)
         saved_state: dict[str, Any] = taken.state.get("state", {})
         within = paths.child(path, "state")
@@ -86,13 +113,27 @@ class _Optimizer:
             )
             for group in live.param_groups
             for parameter in group["params"]
+            if parameter in pairs  # the others keep what they have: of a model that has grown, say
         }
         options = [
             _plan_options(group, saved, fit, paths.item(paths.child(path, "param_groups"), index))
             for index, (group, saved) in enumerate(zip(live.param_groups, saved_groups, strict=True))
         ]
 
+        mine = vars(live).get("param_groups")
+        sharing = next((each for each in inner_optimizers(live).values() if each.param_groups is mine), None)
+        saved_inner: dict[str, Node] = taken.state.get("inner", {})
+        inner = [
+            fit.into(each, saved_inner[name], paths.child(paths.child(path, "inner"), name))
+            for name, each in inner_optimizers(live).items()
+            if name in saved_inner
+        ]
+
         def act() -> Optimizer:
+            for make in inner:
+                make()
+            if sharing is not None:  # a loader makes new groups
+                live.param_groups = sharing.param_groups
             for group, makes in zip(live.param_groups, options, strict=True):
                 group.update({name: make() for name, make in makes.items()})
             for key in [key for key in live.state if not isinstance(key, torch.Tensor)]:
@@ -156,6 +197,13 @@ def step_gate(optimizer: Optimizer) -> _StepGate | None:
     return gate
 
 
+def _tensors_held(optimizer: Optimizer) -> Iterator[torch.Tensor]:
+    """The tensors in its state and in that of the optimizers inside it."""
+    yield from _tensors(list(optimizer.state.values()))
+    for inner in inner_optimizers(optimizer).values():
+        yield from _tensors_held(inner)
+
+
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
     match value:
         case torch.Tensor():
@@ -168,7 +216,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
                 yield from _tensors(entry)
 
 
-def _parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torch.Tensor, str]:
+def parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torch.Tensor, str]:
     """For each parameter its path, relative to where the optimizer stands; else its index in the groups.
 
     A name that is relative must not look like one that is not: either all are, or none.
@@ -188,7 +236,7 @@ def _parameter_names(optimizer: Optimizer, known: Names, path: str) -> dict[torc
 def _paired(
     live: Optimizer, saved_groups: Sequence[Mapping[str, Any]], shapes: Mapping[str, Any], fit: Fit, path: str
 ) -> dict[torch.Tensor, str]:
-    """The saved name for each live parameter: by name, or by position where one side has no names."""
+    """The saved name for each live parameter that fits: by name, or by position where one side has no names."""
     sizes = [len(group["params"]) for group in live.param_groups]
     saved_sizes = [len(group["params"]) for group in saved_groups]
     if len(sizes) != len(saved_sizes):
@@ -196,7 +244,7 @@ def _paired(
             path, f"{len(saved_sizes)} parameter groups were saved, the live optimizer has {len(sizes)}"
         )
         return {}
-    names = _parameter_names(live, fit.names, path)
+    names = parameter_names(live, fit.names, path)
     pairs: dict[torch.Tensor, str] = {}
     for index, (group, saved) in enumerate(zip(live.param_groups, saved_groups, strict=True)):
         here, there = [names[parameter] for parameter in group["params"]], list(saved["params"])
@@ -210,9 +258,14 @@ def _paired(
             fit.problem(
                 path, f"group {index} was saved with {len(there)} parameters, the live one has {len(here)}"
             )
-        pairs.update(zip(group["params"], there if nameless else here, strict=False))
-    for parameter, name in pairs.items():
+            continue
+        names_here = there if nameless else here
+        pairs.update(
+            (each, name) for each, name in zip(group["params"], names_here, strict=True) if name in there
+        )
+    for parameter, name in [*pairs.items()]:
         if name in shapes and list(parameter.shape) != list(shapes[name]):
+            del pairs[parameter]
             fit.problem(
                 path,
                 f"{name!r} was saved with shape {shapes[name]}, the live one has {list(parameter.shape)}",
@@ -284,4 +337,4 @@ def _plan_option(live: Any, node: Node, fit: Fit, path: str) -> Make:
 # A scheduler's loader updates `__dict__`, and those of the schedulers it holds.
 _scheduler = Stateful("state_dict", "load_state_dict", base=LRScheduler, exact=True)
 
-ADAPTERS = (_Optimizer(), _scheduler)
+ADAPTERS = (TorchOptimizer(), _scheduler)

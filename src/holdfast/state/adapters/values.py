@@ -1,9 +1,12 @@
-"""Small immutable values that a constructor of a closed table rebuilds: `range`, `slice`, `bytearray`."""
+"""Small immutable values that a constructor of a closed table rebuilds: `range`, `slice`, `bytearray`, `Decimal`, `Fraction`, `UUID`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
+from uuid import UUID
 
 from ...records import Node, Object
 from .._fit import Fit, Make
@@ -36,6 +39,15 @@ def _bytearray(data: Any) -> bytearray:
     return bytearray(data)
 
 
+def _from_text(kind: Callable[[str], Any]) -> Callable[[Any], Any]:
+    def make(text: Any) -> Any:
+        if type(text) is not str:
+            raise TypeError(f"a {kind} must be saved as text")
+        return kind(text)
+
+    return make
+
+
 def _bounds(value: Any) -> list[Any]:
     return [value.start, value.stop, value.step]
 
@@ -43,5 +55,8 @@ def _bounds(value: Any) -> list[Any]:
 ADAPTERS = (
     Value(bytearray, bytes, _bytearray),
     Value(range, _bounds, lambda bounds: range(*bounds)),
+    Value(Decimal, str, _from_text(Decimal)),
+    Value(Fraction, str, _from_text(Fraction)),
+    Value(UUID, str, _from_text(UUID)),
     Value(slice, _bounds, lambda bounds: slice(*bounds)),
 )

@@ -1,0 +1,124 @@
+"""`holdfast check -- python train.py`: is a script that was just ported exact? If not, why?"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...errors import ExactnessError, UsageError
+from .._options import Json, Seed
+from .._output import as_text
+from .._output.console import Cell, Console
+from ._scratch import scratch
+
+if TYPE_CHECKING:
+    from ...harness.check import Check, Course
+
+_SHOWN = 3
+_MOST_EVENTS = 10_000
+
+
+def check(
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="The script, as it is run: python train.py …")
+    ],
+    steps: Annotated[int, typer.Option(min=3, help="For how many batches (or epochs) to train.")] = 12,
+    every: Annotated[int, typer.Option(min=1, help="After how many of them to save and compare.")] = 1,
+    every_event: Annotated[
+        bool, typer.Option("--every-event", help="Kill it before each change of the disk, too.")
+    ] = False,
+    event: Annotated[
+        int, typer.Option(min=0, help="Kill it before this change of the disk, too, as --every-event did.")
+    ] = 0,
+    directory: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
+    ] = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Train a few steps uninterrupted, then killed and resumed; say whether it is the same, and what differs first."""
+    from ...harness.check import Course
+    from ...harness.check import check as run_check
+
+    if every > steps // 3:
+        raise UsageError(f"--every {every} is too much for --steps {steps}: at least three saves are needed.")
+    events = [event] if event else range(1, _MOST_EVENTS) if every_event else ()
+    course = Course(steps, every, secrets.randbelow(10_000) if seed is None else seed, events)
+    console = Console(stderr=json)
+    with scratch("check", directory) as place:
+        report = run_check(command, place, course, lambda line: console.say(as_text.printable(line), "dim"))
+    again = _repeat(report, course, command)
+    if json:
+        shown = {**asdict(report), "verdict": str(report.verdict)}
+        Console().json([{"seed": course.seed, "same": report.outcome == "same", **shown, "repeat": again}])
+    else:
+        console.lines([[], *_conclusion(report, again)])
+    if report.outcome != "same":
+        raise ExactnessError(_ERRORS[report.outcome])
+
+
+_ERRORS = {
+    "differs": "killed and resumed, the script does not train what it trains uninterrupted",
+    "does not resume": "killed, the script does not resume",
+    "not reproducible": "the script differs from run to run even uninterrupted, so no resume of it can be exact",
+}
+
+
+def _repeat(report: Check, course: Course, command: list[str]) -> str:
+    options = f"--steps {course.steps} --every {course.every} --seed {course.seed}"
+    if report.event is not None and report.outcome != "same":
+        options += f" --event {report.event}"
+    return f"holdfast check {options} -- {shlex.join(command)}"
+
+
+def _conclusion(report: Check, again: str) -> list[list[Cell]]:
+    if report.outcome == "same":
+        what = f"{as_text.count(report.compared, 'checkpoint')} compared, {as_text.count(len(report.kills), 'kill')}"
+        lines: list[list[Cell]] = [
+            [("proved   ", "bold green"), (f"the same state, bit for bit: {what}", "")]
+        ]
+        if report.resumed not in (None, "exact", "proved"):
+            lines.append([("resumed  ", "yellow"), (as_text.printable(str(report.resumed)), "")])
+        if not report.ends_epoch:
+            lines.append(
+                _row(
+                    "note",
+                    "no epoch ended in these steps, so what happens there was not tried: --steps N --every M",
+                )
+            )
+        return [*lines, _row("again", again)]
+    lines = [
+        [(f"{report.outcome}", "bold red"), (f"  {as_text.printable(report.why or report.at or '')}", "")]
+    ]
+    lines += [_row("state", path) for path in report.differing[:_SHOWN]]
+    if len(report.differing) > _SHOWN:
+        lines.append(_row("", f"… and {len(report.differing) - _SHOWN} more"))
+    if report.resumed is not None:
+        lines.append(_row("resumed", report.resumed))
+    for kind, group in groupby(report.findings, key=lambda finding: finding.kind):
+        found = list(group)
+        for finding in found[:_SHOWN]:
+            values = (
+                f": {finding.then} uninterrupted, {finding.now} resumed"
+                if finding.then != finding.now
+                else ""
+            )
+            lines.append(_row("first" if finding.is_seen else "perhaps", f"{finding.name} ({kind}){values}"))
+        if len(found) > _SHOWN:
+            lines.append(_row("", f"… and {len(found) - _SHOWN} more"))
+        lines.append(_row("", found[0].hint))
+    if report.outcome == "not reproducible":
+        lines.append(
+            _row("", "seed all that draws at random at the top, as holdfast.rng.seed_everything(0) does, and")
+        )
+        lines.append(_row("", "ask the framework for deterministic kernels"))
+    return [*lines, _row("again", again)]
+
+
+def _row(what: str, text: str) -> list[Cell]:
+    return [(f"{what:<9}", "dim"), (as_text.printable(text), "")]

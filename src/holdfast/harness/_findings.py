@@ -1,0 +1,155 @@
+"""What differs first between two lives of a script, by name, and what was most often the cause of such a difference."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ._trace import RANDOM, Glimpse, Look
+
+Kind = Literal["array", "iterator", "number", "index", "object", "environment", "random state", "variable"]
+
+_ORDER: Final[tuple[Kind, ...]] = (
+    *("array", "iterator", "number", "index", "object", "environment", "random state", "variable"),
+)
+"""The most frequent cause first: batches that were fetched before the loop, and hidden states; iterators made before the
+loop; counters; schedules and others that were not handed over; environments and buffers; what draws at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that differs, or that may be why something does.
+
+    Attributes:
+        name: a variable of the script, `obj.attribute`, or a random state.
+        kind: what sort of thing it is.
+        is_seen: whether it was seen to differ; if not it only can be the cause, as its place cannot be looked at.
+        then: it in the uninterrupted run, in short; "" if that says nothing.
+        now: it in the resumed run.
+        hint: what to do.
+    """
+
+    name: str
+    kind: Kind
+    is_seen: bool
+    then: str
+    now: str
+    hint: str
+
+
+def findings(
+    expected: Sequence[Glimpse],
+    found: Sequence[Glimpse],
+    again: Sequence[Glimpse] = (),
+    *,
+    only_first: bool = False,
+) -> list[Finding]:
+    """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
+
+    Iterators and environments of both are suspects. `found`: from a resume on. `again`: of a second uninterrupted life;
+    what differs there too, such as a time, is no cause. `only_first`: at the first hook, or not at all.
+    """
+    known: dict[object, Glimpse] = {_place(each): each for each in expected}
+    arbitrary = _unused(expected) | _changing(known, again)
+    pairs = [(known[_place(each)].things, each.things) for each in found if _place(each) in known]
+    differing = [
+        [
+            _finding(name, one[name], look)
+            for name, look in other.items()
+            if name in one and look.is_live and name not in arbitrary and _differs(one[name], look)
+        ]
+        for one, other in pairs
+    ]
+    suspects = _suspects(found)
+    # What differs only after a step is what came of it, if there is anything else that it may have come of.
+    is_first = only_first or suspects or any(differing[:1])
+    seen = differing[:1] if is_first else [each for each in differing if each][:1]
+    indices = [] if only_first else _indices(pairs[1:])
+    return sorted([*itertools.chain(*seen), *indices, *suspects], key=lambda each: _ORDER.index(each.kind))
+
+
+def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
+    """What is there at the first hook, and has a place or a state that cannot be looked at."""
+    return [
+        _finding(name, look, look, is_seen=False)
+        for glimpse in glimpses[:1]
+        for name, look in glimpse.things.items()
+        if look.digest is None and _kind(name, look) in ("iterator", "environment")
+    ]
+
+
+def _indices(pairs: Sequence[tuple[Mapping[str, Look], Mapping[str, Look]]]) -> list[Finding]:
+    """Integers that the first resumed step wrote, and that are others than they were uninterrupted."""
+    return [
+        _finding(name, one[name], look)
+        for one, other in pairs[:1]
+        for name, look in other.items()
+        if name in one and not look.is_live and _differs(one[name], look)
+    ]
+
+
+def _changing(known: Mapping[object, Glimpse], again: Sequence[Glimpse]) -> set[str]:
+    pairs = [(known[_place(each)].things, each.things) for each in again if _place(each) in known]
+    return {
+        name for one, other in pairs for name in one.keys() & other.keys() if _differs(one[name], other[name])
+    }
+
+
+def _unused(glimpses: Sequence[Glimpse]) -> set[str]:
+    """The random states that nothing was drawn from: their seeds are arbitrary."""
+    first = glimpses[0].things if glimpses else {}
+    return {
+        name
+        for name, look in first.items()
+        if name.startswith(RANDOM) and all(each.things.get(name) == look for each in glimpses)
+    }
+
+
+def _place(glimpse: Glimpse) -> tuple[int, tuple[tuple[str, object], ...]]:
+    moment = {name: value for name, value in glimpse.moment.items() if name != "step"}
+    return glimpse.number, tuple(sorted(moment.items()))
+
+
+def _differs(one: Look, other: Look) -> bool:
+    return one.digest is not None and other.digest is not None and one.digest != other.digest
+
+
+def _finding(name: str, then: Look, now: Look, *, is_seen: bool = True) -> Finding:
+    kind = _kind(name, now)
+    return Finding(
+        name, kind, is_seen, *((then.shown, now.shown) if is_seen else ("", "")), _hint(name, kind)
+    )
+
+
+def _kind(name: str, look: Look) -> Kind:
+    if name.startswith(RANDOM):
+        return "random state"
+    if not look.is_live:
+        return "index"
+    if look.is_iterator:
+        return "iterator"
+    if look.is_array:
+        return "array"
+    if look.kind in ("int", "float", "bool"):
+        return "number"
+    if look.has_state:
+        return "object"
+    return "environment" if look.kind.lower().endswith(("env", "environment", "wrapper")) else "variable"
+
+
+def _hint(name: str, kind: Kind) -> str:
+    short = name.rpartition(".")[2]
+    hand_over = f'hand it over with the rest of the state: {{"{short}": {name}, …}}'
+    hints: Mapping[Kind, str] = {
+        "array": f'{hand_over}; if it is not changed in place, put each new value back: run["{short}"] = …',
+        "iterator": "a resume begins it from scratch: let run.batches(loader) go over the data, and make it there, not before the loop",
+        "number": "keep it in a dictionary that is handed over, or derive it from run.step or run.epoch",
+        "index": "a count that began again, as that of an enumerate does: use run.batch, run.epoch or run.step",
+        "object": hand_over,
+        "environment": "hand over an object with state_dict and load_state_dict that holds what it is at",
+        "random state": "something draws from it, or seeds it, only in one of the two: seed at the top, before the run is entered",
+        "variable": "keep what of it changes in a dictionary that is handed over",
+    }
+    return hints[kind]

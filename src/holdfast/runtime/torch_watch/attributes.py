@@ -1,0 +1,168 @@
+"""What modules keep for themselves: plain attributes, tensors that are no buffers, and buffers that are not persistent.
+
+No `state_dict` has them. The updates that an average of weights has counted, or a buffer that a forward pass adds to,
+decide what comes next all the same; so those that have changed since the training began are saved with its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final, final
+
+import torch
+from torch import nn
+
+from ... import paths
+from ...plain_attributes import PlainAttributes
+from ...state.adapters.torch_nn import unwrapped
+
+_PLUMBING: Final = frozenset(vars(nn.Module()))
+_MAX_BYTES: Final = 16 << 20  # a larger tensor that is no buffer is taken for a cache
+Token = tuple[int, int, int]
+
+
+@final
+class Attributes:
+    """Of the modules among `objects`, in dicts and lists too; those of torch itself keep only tensors.
+
+    `but`: names of attributes that are the framework's.
+    """
+
+    def __init__(self, objects: Mapping[str, Any], but: Collection[str] = ()) -> None:
+        self._modules = dict(_modules(objects))
+        self._but = _PLUMBING | frozenset(but)
+        of_users = {path: each for path, each in self._modules.items() if not _is_torchs_own(each)}
+        self._plain = PlainAttributes(of_users, self._but)
+        self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors().items()}
+        self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists().items()}
+
+    def get_state(self) -> dict[str, Any]:
+        """Those that have changed; tensors are live, not copies. Empty if none has."""
+        tensors = {
+            path: tensor.detach()
+            for path, (_, _, tensor) in self._tensors().items()
+            if self._at_first.get(path) != _token(tensor)
+        }
+        lists = {
+            path: [tensor.detach() for tensor in tensors]
+            for path, tensors in self._lists().items()
+            if self._lists_at_first.get(path) != [*map(_token, tensors)]
+        }
+        found = {"plain": self._plain.get_state(), "tensors": tensors, "lists": lists}
+        return found if any(found.values()) else {}
+
+    def set_state(self, saved: Mapping[str, Any]) -> list[str]:
+        """Put them back; a sentence for each module that is not here."""
+        plain, tensors, lists = (saved.get(kind, {}) for kind in ("plain", "tensors", "lists"))
+        self._plain.set_state(plain)
+        now = self._tensors()
+        with torch.no_grad():
+            for path, value in tensors.items():
+                owner, _, name = path.rpartition("/")
+                if path in now:
+                    _fill(*now[path], value)
+                elif owner in self._modules and not _is_registered(self._modules[owner], name):
+                    vars(self._modules[owner])[name] = torch.as_tensor(value).clone()
+        for path, values in lists.items():
+            owner, _, name = path.rpartition("/")
+            if owner in self._modules:
+                vars(self._modules[owner])[name] = [torch.as_tensor(value).clone() for value in values]
+        owners = dict.fromkeys([*plain, *(path.rpartition("/")[0] for path in (*tensors, *lists))])
+        return [
+            f"attributes of the module {each!r} were saved, and it is not here"
+            for each in owners
+            if each not in self._modules
+        ]
+
+    def _tensors(self) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
+        """By path the dict that holds it, its name there, and itself."""
+        shared = {
+            _address(tensor)
+            for module in self._modules.values()
+            for tensor in (*module._parameters.values(), *_persistent(module))
+            if tensor is not None
+        }
+        return {
+            f"{path}/{name}": (holder, name, value)
+            for path, module in self._modules.items()
+            for holder, name, value in _unsaved(module, self._but)
+            if value.layout == torch.strided
+            and value.numel() * value.element_size() <= _MAX_BYTES
+            and _address(value) not in shared
+        }
+
+    def _lists(self) -> dict[str, list[torch.Tensor]]:
+        """Attributes that are lists of tensors, as metrics have that keep all they have seen; none that is too large."""
+        return {
+            f"{path}/{name}": value
+            for path, module in self._modules.items()
+            for name, value in vars(module).items()
+            if isinstance(value, list)
+            and value
+            and name not in self._but
+            and all(isinstance(each, torch.Tensor) and not isinstance(each, nn.Parameter) for each in value)
+            and sum(each.numel() * each.element_size() for each in value) <= _MAX_BYTES
+        }
+
+
+def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
+    """Each module that is not torch's own, once, by its path."""
+    seen: set[int] = set()
+
+    def below(value: Any, path: str) -> Iterator[tuple[str, nn.Module]]:
+        match value:
+            case nn.Module():
+                for name, module in unwrapped(value).named_modules():
+                    if id(module) not in seen:
+                        seen.add(id(module))
+                        yield paths.child(path, name) if name else path, module
+            case dict():
+                for key, each in value.items():
+                    if isinstance(key, str | int):
+                        yield from below(each, paths.child(path, key))
+            case list() | tuple() if len(value) <= 64:
+                for index, each in enumerate(value):
+                    yield from below(each, paths.item(path, index))
+
+    yield from below(dict(objects), "")
+
+
+def _is_registered(module: nn.Module, name: str) -> bool:
+    """Whether it is a parameter or buffer here; it was something else where weights are pruned or reparametrised."""
+    return name in module._parameters or name in module._buffers
+
+
+def _is_torchs_own(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.")
+
+
+def _persistent(module: nn.Module) -> Iterator[Any]:
+    return (each for name, each in module._buffers.items() if name not in module._non_persistent_buffers_set)
+
+
+def _unsaved(module: nn.Module, but: Collection[str]) -> Iterator[tuple[dict[str, Any], str, torch.Tensor]]:
+    buffers: Any = module._buffers
+    for name in module._non_persistent_buffers_set:
+        if isinstance(buffers.get(name), torch.Tensor):
+            yield buffers, name, buffers[name]
+    own = vars(module)
+    for name, value in own.items():
+        if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter) and name not in but:
+            yield own, name, value
+
+
+def _fill(holder: dict[str, Any], name: str, live: torch.Tensor, value: Any) -> None:
+    value = torch.as_tensor(value)
+    if (live.shape, live.dtype) == (value.shape, value.dtype) and live.is_leaf:
+        live.copy_(value)
+    else:
+        holder[name] = value.to(live.device, copy=True)
+
+
+def _token(tensor: torch.Tensor) -> Token:
+    version = -1 if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

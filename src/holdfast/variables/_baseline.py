@@ -1,0 +1,118 @@
+"""What the variables of the script were when the loop began."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ._frames import Scope
+from ._kinds import SCALARS
+from ._marks import Marks
+from ._walk import Slot
+
+_NO_SCALAR: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Of one slot: its mark, which object it was, and the value itself if it is a scalar."""
+
+    mark: Hashable
+    identity: int
+    scalar: Any = _NO_SCALAR
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.scalar is not _NO_SCALAR
+
+
+@dataclass(slots=True)
+class _Known:
+    """Of one scope. `names` are those that were there when the outer loop began; the others belong to one turn of it."""
+
+    names: set[str]
+    slots: dict[str, Before] = field(default_factory=dict)
+
+
+class Baseline:
+    """The past of all scopes. What an object holds has one past, whichever variables lead to it."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
+        self._scopes: dict[tuple[str, int], _Known] = {}
+        self._outer: set[tuple[str, int]] = set()
+        self._owned: dict[tuple[int, str], Before] = {}
+        self._owners: dict[int, Any] = {}  # kept alive, so that ids stay their own
+
+    def __contains__(self, scope: Scope) -> bool:
+        return scope.identity in self._scopes
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._scopes
+
+    def names_of(self, scope: Scope) -> set[str]:
+        """The variables that were there when the outer loop began."""
+        return self._scopes[scope.identity].names
+
+    def begin(self, scopes: Iterable[Scope], *, is_inner: bool) -> Iterator[tuple[Scope, dict[str, Any]]]:
+        """A loop begins: each scope, with those of its variables whose past begins now; `take` is to be called for them."""
+        scopes = list(scopes)
+        for scope in scopes:
+            variables = scope.variables()
+            known = self._scopes.get(scope.identity)
+            if known is None or (is_inner and scope.identity not in self._outer):
+                self._scopes[scope.identity] = _Known(set(variables))
+                yield scope, variables
+                continue
+            new = {name: value for name, value in variables.items() if name not in known.names}
+            if is_inner:  # in another turn of the outer loop they have another past
+                for key in [key for key in known.slots if key.partition(".")[0] not in known.names]:
+                    del known.slots[key]
+            else:
+                known.names |= new.keys()
+            yield scope, new
+        if not is_inner:
+            self._outer = {scope.identity for scope in scopes}
+
+    def take(self, scope: Scope, slots: Iterable[Slot]) -> None:
+        """This is what the slots were; of what an object holds only if that is not known yet."""
+        for slot in slots:
+            is_scalar = slot.way == "data" and type(slot.value) in SCALARS
+            if slot.owner is not None and self.of(scope, slot) is not None:
+                continue
+            scalar = slot.value if is_scalar else _NO_SCALAR
+            before = Before(self.mark_of(scope, slot), id(slot.value), scalar)
+            if slot.owner is None:
+                self._scopes[scope.identity].slots[slot.key] = before
+            else:
+                self._owned[_owned_key(slot)] = before
+                self._owners[id(slot.owner)] = slot.owner
+
+    def of(self, scope: Scope, slot: Slot) -> Before | None:
+        """What the slot was; None if it was not there."""
+        if slot.owner is not None:
+            return self._owned.get(_owned_key(slot))
+        known = self._scopes.get(scope.identity)
+        return None if known is None else known.slots.get(slot.key)
+
+    def has_changed(self, scope: Scope, slot: Slot) -> bool:
+        """Whether the slot is not what it was; new ones are not."""
+        before = self.of(scope, slot)
+        return before is None or before.mark != self.mark_of(scope, slot)
+
+    def mark_of(self, scope: Scope, slot: Slot) -> Hashable:
+        """What is equal as long as the slot's content is what it was."""
+        name = f"{scope.name}/{slot.key}"
+        match slot.way:
+            case "data":
+                return self._marks.of(slot.value, name)
+            case "protocol":
+                return self._marks.of_state(slot.value, name)
+            case _:
+                return type(slot.value), repr(slot.position)
+
+
+def _owned_key(slot: Slot) -> tuple[int, str]:
+    return id(slot.owner), slot.key.rpartition(".")[2]

@@ -1,0 +1,120 @@
+"""One save: which slots have changed, and what of them is saved."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from .. import state
+from ..errors import UnsupportedStateError
+from ._baseline import Baseline
+from ._frames import Scope
+from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_tensor
+from ._names import is_time_stamp, sentence
+from ._saved import Facts
+from ._walk import Slot
+
+_MOST_BYTES: Final = 4 << 30
+_MOST_ARRAYS: Final = 50_000
+
+
+class Capture:
+    """Collects what has changed.
+
+    Args:
+        sticky: what has changed once, by `scope/key`: saved from then on without another look.
+        keeps: whether values are saved, rather than only named.
+
+    Attributes:
+        values: what is to be saved, live, by scope and key.
+        facts: what else is to be known of them.
+    """
+
+    def __init__(self, baseline: Baseline, sticky: set[str], *, keeps: bool) -> None:
+        self.values: dict[str, dict[str, Any]] = {}
+        self.facts = Facts()
+        self._baseline, self._sticky, self._keeps = baseline, sticky, keeps
+        self._first: dict[int, str] = {}  # of objects that can change: the first path
+
+    def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
+        """Save of these slots what has changed."""
+        for slot in slots:
+            if self._has_changed(slot, scope) and not is_time_stamp(slot.key, slot.value):
+                if slot.way == "opaque" or not self._keeps:
+                    self.facts.unsaved[slot.key] = sentence(slot.key, slot.value)
+                else:
+                    self._save(slot, scope)
+
+    def _has_changed(self, slot: Slot, scope: Scope) -> bool:
+        path = f"{scope.name}/{slot.key}"
+        if slot.way == "opaque":
+            return slot.position is None or self._baseline.has_changed(scope, slot)
+        if path not in self._sticky and self._baseline.has_changed(scope, slot):
+            self._sticky.add(path)
+        return path in self._sticky
+
+    def _save(self, slot: Slot, scope: Scope) -> None:
+        path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
+        facts = self.facts
+        value: Any = slot.value
+        is_shared = is_array(value) or is_rng(value) or isinstance(value, CONTAINERS)
+        first = self._first.get(id(value)) if is_shared else None
+        if first is not None:
+            facts.same[path] = first
+            return
+        try:
+            if slot.way == "protocol":
+                value = slot.value.state_dict()
+            why = _obstacle(value, path)
+        except Exception as err:  # of the object's own
+            why = f"{type(err).__name__}: {err}"
+        if why:
+            facts.unsaved[slot.key] = sentence(slot.key, slot.value, why)
+            return
+        if is_shared:
+            self._first[id(value)] = path
+        if slot.way == "protocol":
+            facts.protocol.append(path)
+        elif before is None or before.identity != id(value):
+            facts.rebound.append(path)
+        if (device := _device(value)) is not None:
+            facts.devices[path] = device
+        if (named := _named_tuples(value)) is not None:
+            facts.named[path] = named
+        self.values.setdefault(scope.name, {})[slot.key] = value
+
+
+def _obstacle(value: Any, path: str) -> str:
+    """Why a value cannot be saved; empty if it can."""
+    if type(value) in SCALARS:
+        return ""
+    walk = state.Walk()
+    try:
+        walk.run(value, path)
+    except UnsupportedStateError as err:
+        return str(err)
+    if len(walk.arrays) > _MOST_ARRAYS:
+        return f"it holds {len(walk.arrays):,} arrays; hold them in one"
+    size = sum(leaf.size_bytes for leaf, _ in walk.arrays)
+    return f"it is too large ({size / 1e9:.3g} GB); hand it over instead" if size > _MOST_BYTES else ""
+
+
+def _device(value: Any) -> str | None:
+    if is_tensor(value):
+        return None if value.device.type == "cpu" else str(value.device)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | deque):
+        return None
+    return next((device for each in value if (device := _device(each)) is not None), None)
+
+
+def _named_tuples(value: Any) -> str | None:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value).__name__
+    if not isinstance(value, list | deque | dict) or not value:
+        return None
+    kinds = set(map(type, value.values() if isinstance(value, dict) else value))
+    kind = next(iter(kinds))
+    return kind.__name__ if len(kinds) == 1 and hasattr(kind, "_fields") and issubclass(kind, tuple) else None

@@ -1,0 +1,93 @@
+"""What the run holds already: objects that were handed over, and the memory of their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ._kinds import CONTAINERS, is_module, is_tensor, torch
+
+_DEEPEST = 6
+
+
+class Handed:
+    """Objects of a run, as they are now, and others that it has to do with (`others`), such as its data."""
+
+    def __init__(self, objects: Mapping[str, Any], others: Iterable[Any]) -> None:
+        self._mapping = objects
+        self._objects = list(objects.values())
+        self._others = list(others)
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is one of the objects, or a part of one that is saved with it."""
+        return id(value) in self._ids
+
+    def shares_memory(self, value: Any) -> bool:
+        """Whether any array in `value`, which is data, lies in memory of an object that was handed over."""
+        return any((at := _address(array)) is not None and at in self._addresses for array in _arrays(value))
+
+    @cached_property
+    def _ids(self) -> set[int]:
+        found = {id(self), id(self._mapping), *map(id, self._others)}
+        for each in self._objects:
+            found |= set(map(id, _parts(each)))
+        return found
+
+    @cached_property
+    def _addresses(self) -> set[int]:
+        found = set()
+        for each in self._objects:
+            for array in _arrays_held_by(each):
+                address = _address(array)
+                if address is not None:
+                    found.add(address)
+        return found
+
+
+def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
+    yield value
+    if is_module(value):
+        yield from value.modules()
+        yield from value.parameters()
+    elif isinstance(value, CONTAINERS) and depth < _DEEPEST and len(value) <= 1000:
+        for each in value.values() if isinstance(value, Mapping) else value:
+            if not isinstance(each, int | float | str | bytes | None):
+                yield from _parts(each, depth + 1)
+
+
+def _arrays_held_by(value: Any) -> Iterator[Any]:
+    if is_module(value):
+        yield from value.parameters()
+        yield from value.buffers()
+    elif isinstance(getattr(value, "state", None), Mapping) and hasattr(value, "param_groups"):
+        for state in value.state.values():  # of an optimizer; its parameters are somebody else's
+            yield from _arrays(state)
+    else:
+        yield from _arrays(value)
+
+
+def _arrays(value: Any, depth: int = 0) -> Iterator[Any]:
+    if isinstance(value, np.ndarray) or is_tensor(value):
+        yield value
+    elif isinstance(value, Mapping) and depth < _DEEPEST:
+        for each in value.values():
+            yield from _arrays(each, depth + 1)
+    elif isinstance(value, CONTAINERS) and depth < _DEEPEST:
+        for each in value:
+            yield from _arrays(each, depth + 1)
+
+
+def _address(array: Any) -> int | None:
+    """Where the memory begins that an array lies in; None if it has none."""
+    if isinstance(array, np.ndarray):
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        if is_tensor(array.base):
+            return _address(array.base)
+        return array.__array_interface__["data"][0] if array.nbytes else None
+    if array.layout is not torch().strided or array.is_meta or not array.numel():
+        return None
+    return array.untyped_storage().data_ptr() or None

@@ -1,0 +1,213 @@
+"""What kind of variable a value is: data, an object with a protocol, one whose attributes count, or none of these."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import enum
+import io
+import random
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+
+from ._frames import is_own_class
+
+SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+NUMBERS: Final = frozenset({bool, int, float})
+_VALUES = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    enum.Enum,
+    PurePath,
+    np.generic,
+    bytearray,
+    range,
+    slice,
+)
+CONTAINERS: Final = (dict, list, tuple, set, frozenset, collections.deque)
+_STANDARD_CONTAINERS = frozenset(
+    {*CONTAINERS, collections.OrderedDict, collections.defaultdict, collections.Counter}
+)
+_RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+_NOT_WALKED = (BaseException, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_OBSERVERS: Final = frozenset(
+    {
+        "_csv",
+        "_io",
+        "_pytest",
+        "accelerate",
+        "argparse",
+        "asyncio",
+        "concurrent",
+        "contextlib",
+        "csv",
+        "functools",
+        "holdfast",
+        "hypothesis",
+        "io",
+        "json",
+        "logging",
+        "matplotlib",
+        "mlflow",
+        "multiprocessing",
+        "pathlib",
+        "pluggy",
+        "pytest",
+        "queue",
+        "re",
+        "rich",
+        "subprocess",
+        "tempfile",
+        "tensorboard",
+        "tensorboardX",
+        "threading",
+        "tqdm",
+        "typing",
+        "unittest",
+        "wandb",
+        "weakref",
+    }
+)
+"""Packages whose objects only look at training, or run it: what moves in them decides nothing."""
+_DEEPEST = 20
+_SHOWN_TYPES = 200  # of a container's items, to tell whether all are of a few types
+
+
+def torch() -> Any:
+    """torch, if the script has imported it."""
+    return sys.modules.get("torch")
+
+
+def is_tensor(value: Any) -> bool:
+    return torch() is not None and isinstance(value, torch().Tensor)
+
+
+def is_module(value: Any) -> bool:
+    return torch() is not None and isinstance(value, torch().nn.Module)
+
+
+def is_rng(value: Any) -> bool:
+    return isinstance(value, _RNGS) or (torch() is not None and isinstance(value, torch().Generator))
+
+
+def is_jax_array(value: Any) -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.Array)
+
+
+def is_array(value: Any) -> bool:
+    return (
+        (isinstance(value, np.ndarray) and not value.dtype.hasobject)
+        or is_tensor(value)
+        or is_jax_array(value)
+    )
+
+
+def is_data(value: Any, depth: int = 0) -> bool:
+    """Whether a value is nothing but data: scalars, arrays, RNGs, and standard containers of these."""
+    kind = type(value)
+    if kind in SCALARS or isinstance(value, _VALUES) or is_array(value) or is_rng(value):
+        return True
+    if not isinstance(value, CONTAINERS) or depth > _DEEPEST:
+        return False
+    if kind not in _STANDARD_CONTAINERS and not (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return False
+    items = value.values() if isinstance(value, Mapping) else value
+    if set(map(type, items)) <= SCALARS:
+        return True
+    return all(is_data(each, depth + 1) for each in items)
+
+
+def has_protocol(value: Any) -> bool:
+    """Whether it gives its state and takes it back."""
+    kind = type(value)
+    return all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def has_own_attributes(value: Any) -> bool:
+    """Whether its attributes count as variables: of the script's own class, a namespace, or an environment of gymnasium."""
+    return not isinstance(value, _NOT_WALKED) and _has_own_attributes(type(value))
+
+
+@lru_cache(maxsize=4096)
+def _has_own_attributes(kind: type) -> bool:
+    return (
+        issubclass(kind, argparse.Namespace | SimpleNamespace)
+        or is_own_class(kind)
+        or any(
+            each.__module__.partition(".")[0] in ("gymnasium", "gym")
+            and each.__name__ in ("Env", "VectorEnv", "Space")
+            for each in kind.__mro__
+        )
+    )
+
+
+def is_ignored(value: Any) -> bool:
+    """Whether nothing is to be said of it: code, and what only looks at training."""
+    return (
+        isinstance(value, (*_NOT_WALKED, io.IOBase))
+        or (type(value).__module__.partition(".")[0] in _OBSERVERS and not has_own_attributes(value))
+        or (
+            callable(value)
+            and not is_module(value)
+            and not has_protocol(value)
+            and not has_own_attributes(value)
+            and not hasattr(type(value), "__next__")
+        )
+    )
+
+
+def is_iterator(value: Any) -> bool:
+    return hasattr(type(value), "__next__")
+
+
+def position_of(value: Any) -> Any:
+    """Where an iterator is, as something to compare; None if it cannot be told."""
+    if isinstance(value, GeneratorType):
+        frame = value.gi_frame
+        if frame is None:
+            return "at its end"
+        plain = {name: each for name, each in frame.f_locals.items() if type(each) in SCALARS}
+        return frame.f_lasti, repr(plain)
+    yielded = getattr(value, "_num_yielded", None)  # of a torch loader
+    if isinstance(yielded, int):
+        return yielded
+    if type(value).__module__ == "itertools" and type(value).__name__ in ("count", "repeat"):
+        return repr(value)
+    left: Callable[[], int] | None = getattr(value, "__length_hint__", None)
+    return None if left is None or type(value).__module__ != "builtins" else left()
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """The attributes that an object itself has, slots included; of a torch module without what torch keeps there."""
+    found = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        for name in _slots(kind):
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found.setdefault(name, getattr(value, name))
+    if is_module(value):
+        kept_by_torch = {*_torch_attributes(), "_parameters", "_buffers", "_modules"}
+        found = {name: each for name, each in found.items() if name not in kept_by_torch}
+    return found
+
+
+def _slots(kind: type) -> Iterable[str]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else slots
+
+
+@lru_cache(maxsize=1)
+def _torch_attributes() -> frozenset[str]:
+    return frozenset(torch().nn.Module().__dict__) | {
+        "_flat_weights",
+        "_flat_weight_refs",
+        "_is_full_backward_hook",
+    }

@@ -1,0 +1,238 @@
+"""Which variables can still be read: from the source's syntax tree, at the place where a frame is.
+
+What is surely written before it is read in all that may come next is no part of the run's state: the loss of the last
+turn, the batch before. Where the source cannot be had, or reads its variables in ways that no syntax shows, all count.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import symtable
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Any, Final
+
+Names = set[str]
+
+_DYNAMIC: Final = frozenset({"locals", "globals", "eval", "exec"})
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+_LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
+_Place = tuple[int, int]  # line, and column in bytes
+
+
+def live_names(frame: FrameType) -> frozenset[str] | None:
+    """The names that what comes after this point of the frame may read before it writes them; None: it cannot be told."""
+    return _live_at(frame.f_code, frame.f_lasti)
+
+
+@lru_cache(maxsize=256)
+def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
+    parsed, place = _parsed(code.co_filename), _place(code, instruction)
+    if parsed is None or place is None:
+        return None
+    tree, read_in_functions = parsed
+    body = tree.body if code.co_name == "<module>" else _body_of(tree, code)
+    if body is None:
+        return None
+    live = _live_in(body, place)
+    if code.co_name == "<module>":
+        live |= read_in_functions
+    if live & _DYNAMIC:
+        return None
+    return frozenset(live | {*code.co_cellvars, *code.co_freevars})
+
+
+def _place(code: CodeType, instruction: int) -> _Place | None:
+    positions = list(code.co_positions())
+    if not 0 <= instruction // 2 < len(positions):
+        return None
+    line, _, column, _ = positions[instruction // 2]
+    return None if line is None or column is None else (line, column)
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: str) -> tuple[ast.Module, Names] | None:
+    """The tree of a file, and the names that its functions read at module level."""
+    source = "".join(linecache.getlines(file))
+    if not source:
+        return None
+    try:
+        return ast.parse(source), _globals_of_functions(symtable.symtable(source, file, "exec"))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _globals_of_functions(table: symtable.SymbolTable) -> Names:
+    found: Names = set()
+    for child in table.get_children():
+        found |= {symbol.get_name() for symbol in child.get_symbols() if symbol.is_global()}
+        found |= _globals_of_functions(child)
+    return found
+
+
+def _body_of(tree: ast.Module, code: CodeType) -> Sequence[ast.stmt] | None:
+    found = [
+        node.body
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name == code.co_name
+        and min([node.lineno, *(each.lineno for each in node.decorator_list)]) == code.co_firstlineno
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _live_in(body: Sequence[ast.stmt], place: _Place) -> Names:
+    """What may be read from this place on: of the blocks around it, from the outermost inwards."""
+    live: Names = set()
+    for block, index in _around(body, place):
+        statement = block[index]
+        live = _before(block[index + 1 :], live)  # after the statement
+        match statement:
+            case ast.For() | ast.AsyncFor():  # what it goes over is evaluated once
+                live = live | _reads([statement.target, statement.body, statement.orelse])
+            case ast.While():
+                live = live | _reads(statement)
+            case ast.Try() | ast.TryStar():
+                live = live | _reads([statement.handlers, statement.orelse, statement.finalbody])
+        if not _is_inside_a_block(statement, place) and not isinstance(statement, _LOOPS):
+            live = live | _reads(statement)
+    return live
+
+
+def _around(body: Sequence[ast.stmt], place: _Place) -> Iterator[tuple[Sequence[ast.stmt], int]]:
+    """The statements around a place, the outermost first: each as its block and its index there."""
+    for index, statement in enumerate(body):
+        if _covers(statement, place):
+            yield body, index
+            for block in _blocks(statement):
+                if any(_covers(each, place) for each in block):
+                    yield from _around(block, place)
+            return
+
+
+def _is_inside_a_block(statement: ast.stmt, place: _Place) -> bool:
+    return any(_covers(each, place) for block in _blocks(statement) for each in block)
+
+
+def _covers(statement: ast.stmt, place: _Place) -> bool:
+    end = statement.end_lineno or statement.lineno, statement.end_col_offset or 0
+    first = min([statement.lineno, *(each.lineno for each in getattr(statement, "decorator_list", []))])
+    start = (statement.lineno, statement.col_offset) if first == statement.lineno else (first, 0)
+    return start <= place < end
+
+
+def _blocks(statement: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
+    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+        return
+    for name in ("body", "orelse", "finalbody"):
+        yield getattr(statement, name, [])
+    for part in [*getattr(statement, "handlers", []), *getattr(statement, "cases", [])]:
+        yield part.body
+
+
+def _before(statements: Sequence[ast.stmt], after: Names) -> Names:
+    """What may be read before these statements, if `after` may be read after them."""
+    written: Names = set()
+    read: Names = set()
+    _visit(statements, written, read)
+    return read | (after - written)
+
+
+def _reads(nodes: Any) -> Names:
+    read: Names = set()
+    _visit(nodes, set(), read)
+    return read
+
+
+def _visit(node: Any, written: Names, read: Names) -> None:
+    """Go through a node as it would be executed; what may be skipped adds nothing to `written`."""
+    match node:
+        case None:
+            return
+        case list() | tuple():
+            for each in node:
+                _visit(each, written, read)
+        case ast.Name():
+            if isinstance(node.ctx, ast.Store):
+                written.add(node.id)
+            elif node.id not in written:
+                read.add(node.id)
+        case ast.Assign():
+            _visit([node.value, node.targets], written, read)
+        case ast.AnnAssign():
+            _visit([node.value, node.target] if node.value else None, written, read)
+        case ast.AugAssign():
+            _visit(node.value, written, read)
+            if isinstance(node.target, ast.Name):
+                _visit(ast.Name(node.target.id, ast.Load()), written, read)
+                written.add(node.target.id)
+            else:
+                _visit(node.target, written, read)
+        case ast.NamedExpr():
+            _visit(
+                node.value, written, read
+            )  # it may stand where it is skipped, so it does not count as written
+        case ast.If():
+            _visit(node.test, written, read)
+            branches = [set(written), set(written)]
+            _visit(node.body, branches[0], read)
+            _visit(node.orelse, branches[1], read)
+            written |= branches[0] & branches[1]
+        case ast.For() | ast.AsyncFor():
+            _visit(node.iter, written, read)
+            inside = set(written)
+            _visit([node.target, node.body], inside, read)
+            _visit(node.orelse, set(written), read)
+        case ast.While():
+            _visit(node.test, written, read)
+            _visit(node.body, set(written), read)
+            _visit(node.orelse, set(written), read)
+        case ast.Try() | ast.TryStar():
+            inside = set(written)
+            _visit(node.body, inside, read)
+            for handler in node.handlers:
+                _visit(handler.body, set(written), read)
+                _visit(handler.type, set(written), read)
+            _visit(node.orelse, set(inside), read)
+            if not node.handlers:
+                written |= inside
+            _visit(node.finalbody, written, read)
+        case ast.With() | ast.AsyncWith():
+            _visit([(item.context_expr, item.optional_vars) for item in node.items], written, read)
+            _visit(node.body, set(written) if _may_swallow(node) else written, read)
+        case ast.Match():
+            _visit(node.subject, written, read)
+            for case in node.cases:
+                inside = written | {
+                    name for part in ast.walk(case.pattern) if (name := getattr(part, "name", None))
+                }
+                _visit([case.guard, case.body], inside, read)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() | ast.ClassDef():
+            read |= {
+                each.id
+                for each in ast.walk(node)
+                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load) and each.id not in written
+            }
+            if not isinstance(node, ast.Lambda):
+                written.add(node.name)
+        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+            inside = set(written)
+            for generator in node.generators:
+                _visit([generator.iter, generator.target, generator.ifs], inside, read)
+            _visit([getattr(node, part, None) for part in ("key", "value", "elt")], inside, read)
+        case ast.Import() | ast.ImportFrom():
+            written |= {(each.asname or each.name).partition(".")[0] for each in node.names}
+        case ast.AST():
+            for each in ast.iter_child_nodes(node):
+                _visit(each, written, read)
+
+
+def _may_swallow(node: ast.With | ast.AsyncWith) -> bool:
+    """Whether the body may be left in its middle and what comes after it still be done: `contextlib.suppress`."""
+    return any(
+        "suppress" in ast.dump(item.context_expr) or "raises" in ast.dump(item.context_expr)
+        for item in node.items
+    )

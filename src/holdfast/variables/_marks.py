@@ -1,0 +1,153 @@
+"""Whether a value is what it was: marks that are equal as long as it did not change, in place neither.
+
+A mark is compared within one process only. What is large is looked at in full as long as that costs little of the time
+that the run trains; from then on at samples, and that is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from .. import rng
+from ._kinds import CONTAINERS, NUMBERS, SCALARS, is_array, is_jax_array, is_module, is_rng, is_tensor, torch
+
+_SMALL_BYTES: Final = 1 << 20  # looked at in full, always
+_MANY_ITEMS: Final = 10_000
+_SAMPLES: Final = 4096
+_SHARE: Final = 0.01
+_FREE_LOOKS: Final = 3
+Mark = Hashable
+
+
+class Marks:
+    """Makes marks, at a bounded cost.
+
+    Attributes:
+        sampled: what was too large to be looked at in full, by the name that it was looked at under.
+    """
+
+    def __init__(self) -> None:
+        self.sampled: set[str] = set()
+        self._looks: dict[str, int] = {}
+        self._began_s = time.perf_counter()
+        self._spent_s = 0.0  # with what is large
+
+    def of(self, value: Any, name: str) -> Mark:
+        """The mark of `value`, which is data."""
+        return self._of(value, name)
+
+    def of_state(self, value: Any, name: str) -> Mark:
+        """The mark of an object that has a `state_dict`; of a torch module where its arrays are, and how often written."""
+        if is_module(value):
+            arrays = [*value.parameters(), *value.buffers()]
+            return tuple((each.data_ptr(), _version(each)) for each in arrays if each.device.type != "meta")
+        return self._of(value.state_dict(), name)
+
+    def _of(self, value: Any, name: str) -> Mark:
+        kind = type(value)
+        if kind in SCALARS:
+            return kind, value if kind in (int, bool) or value is None else repr(value)
+        if is_array(value):
+            return self._array(value, name)
+        if is_rng(value):
+            is_bare = isinstance(value, np.random.BitGenerator)
+            return kind, self._of(value.state if is_bare else rng.generator_state(value), name)
+        if isinstance(value, CONTAINERS):
+            return self._container(value, name)
+        return kind, repr(value)  # of objects without a look of their own: which one it is
+
+    def _container(self, value: Any, name: str) -> Mark:
+        kind, length = type(value), len(value)
+        if isinstance(value, set | frozenset):
+            return kind, length, frozenset(value) if length < _MANY_ITEMS else hash(frozenset(value))
+        items = list(value.values()) if isinstance(value, Mapping) else list(value)
+        keys = tuple(value) if isinstance(value, Mapping) else ()
+        kinds = set(map(type, items))
+        if kinds <= NUMBERS and (digest := _digest_of_numbers(items)) is not None:
+            return kind, keys, length, digest
+        if length > _MANY_ITEMS:
+            self.sampled.add(name)
+            step = length // 1000
+            items, keys = [*items[:100], *items[100:-100:step], *items[-100:]], keys[-100:]
+        if kinds <= SCALARS:
+            return kind, keys, length, xxh3_128_digest(repr(items).encode("utf-8", "surrogatepass"))
+        return kind, keys, length, tuple(self._of(each, name) for each in items)
+
+    def _array(self, value: Any, name: str) -> Mark:
+        if is_jax_array(value):
+            return "jax", id(value)  # it never changes in place
+        facts: tuple[Hashable, ...] = (type(value), str(value.dtype), tuple(value.shape))
+        if is_tensor(value):
+            if value.device.type != "cpu" or str(value.layout) != "torch.strided" or value.is_quantized:
+                is_meta = value.device.type == "meta" or str(value.layout) != "torch.strided"
+                return (*facts, 0 if is_meta else value.data_ptr(), _version(value))
+            value = _as_numpy(value)
+        elif not value.flags.writeable and value.nbytes > _SMALL_BYTES:
+            return *facts, value.__array_interface__["data"][0]  # read from a file: nobody writes it
+        return *facts, self._digest(value, name)
+
+    def _digest(self, array: np.ndarray, name: str) -> Hashable:
+        if array.nbytes <= _SMALL_BYTES:
+            return xxh3_128_digest(np.ascontiguousarray(array).tobytes())
+        looks = self._looks[name] = self._looks.get(name, 0) + 1
+        now_s = time.perf_counter()
+        if looks > _FREE_LOOKS and self._spent_s > _SHARE * (now_s - self._began_s):
+            self.sampled.add(name)
+            return self._sample(array)
+        full = xxh3_128_digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        mark = full, *self._sample(array)
+        self._spent_s += time.perf_counter() - now_s
+        return _Full(mark)
+
+    @staticmethod
+    def _sample(array: np.ndarray) -> tuple[bytes]:
+        flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
+        step = max(1, flat.size // _SAMPLES)
+        return (xxh3_128_digest(np.ascontiguousarray(flat[::step]).tobytes()),)
+
+
+class _Full:
+    """The digest of an entire array and that of its samples: equal to another such, and to samples of the same array."""
+
+    def __init__(self, mark: tuple[bytes, bytes]) -> None:
+        self._mark = mark
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _Full):
+            return self._mark == other._mark
+        return other == (self._mark[1],)
+
+    def __hash__(self) -> int:
+        return hash(self._mark[1])
+
+
+def _digest_of_numbers(items: list[Any]) -> bytes | None:
+    """Of many numbers at once; None where one of them is too large."""
+    if len(items) < 16:
+        return None
+    kinds = set(map(type, items))
+    if len(kinds) > 1:
+        return None
+    try:
+        return xxh3_128_digest(np.array(items, np.float64 if kinds == {float} else np.int64).tobytes())
+    except OverflowError:
+        return None
+
+
+def _version(tensor: Any) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _as_numpy(tensor: Any) -> np.ndarray:
+    """The bytes of a CPU tensor as an array, where they are if they lie in a row."""
+    detached = tensor.detach()
+    if detached.is_conj() or detached.is_neg():
+        detached = detached.resolve_conj().resolve_neg()
+    if not detached.is_contiguous():
+        detached = detached.contiguous()
+    return detached.reshape(-1).view(torch().uint8).numpy() if detached.numel() else np.empty(0, np.uint8)

@@ -1,0 +1,60 @@
+"""What is said of a variable: what is left out by its name or its value, and the sentence for what cannot be saved."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from types import GeneratorType
+from typing import Any, Final
+
+from ._kinds import is_data, is_iterator
+
+_YEAR_S: Final = 365 * 86400.0
+OF_ANOTHER_MODULE: Final = (
+    "it is a global of another module. Let an object of the script hold it, or hand it over"
+)
+_CLOCK = re.compile(r"time|^t\d*$|^tic|^toc|clock|^start|started|_t$|_ts$|stamp|^begin|now")
+
+
+def is_left_to_script(key: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns of `Run.ignore` means this key, or something that it is below."""
+    parts = key.split(".")
+    above = [".".join(parts[: end + 1]) for end in range(len(parts))]
+    return any(fnmatchcase(each, pattern) for each in above for pattern in patterns)
+
+
+def is_time_stamp(key: str, value: Any) -> bool:
+    """Whether a value is an instant of a clock: what a script measures with is no state of the run."""
+    if isinstance(value, datetime):
+        return abs(datetime.now(value.tzinfo).timestamp() - value.timestamp()) < _YEAR_S
+    if type(value) is not float:
+        return False
+    if abs(time.time() - value) < _YEAR_S:
+        return True
+    name = key.rpartition(".")[2].lower()
+    of_a_clock = 0 < value <= time.monotonic() + 1 and not value.is_integer()
+    return of_a_clock and _CLOCK.search(name) is not None
+
+
+def sentence(key: str, value: Any, why: str = "") -> str:
+    """What cannot be saved, and what to do."""
+    kind = type(value)
+    shown = (
+        kind.__name__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__name__}"
+    )
+    if why:
+        return f"{key} ({shown}) has changed and cannot be saved: {why}"
+    if isinstance(value, GeneratorType) or is_iterator(value):
+        return (
+            f"{key} ({shown}) is an iterator, and its place cannot be saved: a resume starts it from its beginning. "
+            f"Let run.batches() go over the data, or make it a class that has state_dict and load_state_dict"
+        )
+    if is_data(value):
+        return f"{key} has changed and is not saved: variables='watch'"
+    return (
+        f"{key} ({shown}) has changed and cannot be saved. Hand over an object that has state_dict and "
+        f"load_state_dict, or register an adapter for it; run.ignore({key!r}) if it decides nothing"
+    )

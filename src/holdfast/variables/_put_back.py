@@ -1,0 +1,161 @@
+"""Putting what was saved into the variables of the frames on the stack."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from .. import state
+from ..errors import CheckpointDamagedError, StateMismatchError
+from ._frames import Scope
+from ._handed import Handed
+from ._kinds import is_array, is_rng, is_tensor
+from ._saved import Saved
+from ._walk import Slot, Walk
+
+
+def put_back(saved: Saved, scopes: list[Scope], handed: Handed) -> tuple[dict[str, Any], dict[str, str]]:
+    """Put into these scopes what was saved of them: what is there now by `scope/key`, and what failed, and why."""
+    done: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    walk = Walk(handed, is_for_saved=True)
+    slots: dict[str, Slot] = {}
+    for scope in scopes:
+        keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
+        roots = {key.partition(".")[0] for key in keys}
+        there = {name: value for name, value in scope.variables().items() if name in roots}
+        found = {slot.key: slot for slot in walk.slots(scope, there)}
+        for key in keys:
+            slot = found.get(key)
+            if slot is None:
+                slot = _new_slot(key, scope, walk)
+            if slot is None:
+                failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
+            else:
+                slots[f"{scope.name}/{key}"] = slot
+    for path, slot in slots.items():
+        scope, _, key = path.partition("/")
+        if path in saved.facts.same:
+            continue
+        try:
+            done[path] = _put(slot, path, saved.nodes[scope][key], saved, scopes)
+        except Exception as err:  # the variable's own code, or a class that is another one now
+            failed[path] = f"{type(err).__name__}: {err}"
+    for path, first in saved.facts.same.items():
+        if path in slots and first in done:
+            slots[path].put(done[first])
+            done[path] = done[first]
+    return done, failed
+
+
+def _new_slot(key: str, scope: Scope, walk: Walk) -> Slot | None:
+    """For a variable, or an attribute, that is not there yet."""
+    above, _, name = key.rpartition(".")
+    if not above:
+        return Slot(key, "data", None, lambda new: scope.put(name, new))
+    holder = walk.holders.get(above)
+    return None if holder is None else Slot(key, "data", None, lambda new: setattr(holder, name, new), holder)
+
+
+def _keys_in(same: Mapping[str, str], scope: Scope) -> list[str]:
+    return [path.removeprefix(f"{scope.name}/") for path in same if path.startswith(f"{scope.name}/")]
+
+
+def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
+    if path in saved.facts.protocol:
+        slot.value.load_state_dict(state.rebuild(saved.source, node))
+        return slot.value
+    if path not in saved.facts.rebound and _is_mutable(slot.value):
+        return _fill(slot, path, node, saved, scopes)
+    value = _new(slot, path, node, saved, scopes)
+    slot.put(value)
+    return value
+
+
+def _is_mutable(value: Any) -> bool:
+    return is_array(value) or is_rng(value) or isinstance(value, dict | list | set | deque)
+
+
+def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
+    """The same object as before, with what was saved in it."""
+    live = slot.value
+    try:
+        if path in saved.facts.named:
+            raise StateMismatchError([])  # which of them there are, the live object does not say
+        now = state.restore(saved.source, {"": live}, tree={"": node}, verify="streaming").value[""]
+    except (StateMismatchError, CheckpointDamagedError):
+        now = _rebuilt(path, node, saved, scopes)
+        if isinstance(live, list | deque) and isinstance(now, list | deque):
+            live.clear()
+            live.extend(now)
+            return live
+        if isinstance(live, dict | set) and isinstance(now, type(live)):
+            live.clear()
+            live.update(now)  # type: ignore[arg-type]
+            return live
+    if now is not live:
+        slot.put(now)
+    return now
+
+
+def _new(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
+    """A new value; what is there now says of which type it is, where only that can say so."""
+    if path not in saved.facts.named and not (is_array(slot.value) or slot.value is None):
+        try:
+            template = copy.deepcopy(slot.value)
+            return state.restore(saved.source, {"": template}, tree={"": node}, verify="streaming").value[""]
+        except Exception:
+            return _rebuilt(path, node, saved, scopes)
+    return _rebuilt(path, node, saved, scopes)
+
+
+def _rebuilt(path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
+    named = saved.facts.named.get(path)
+    # Of named tuples the script has the class, which is looked for below.
+    lost = next(
+        (each for each in state.unmakeable(node) if not (named and each.adapter == "namedtuple")), None
+    )
+    if lost is not None:
+        raise TypeError(f"a {lost.type} was saved, and there is none here to be filled")
+    value = state.rebuild(saved.source, node)
+    device = saved.facts.devices.get(path)
+    if device is not None:
+        value = _on_device(value, device)
+    if named is not None:
+        value = _with_named_tuples(value, _class_called(named, scopes))
+    return value
+
+
+def _on_device(value: Any, device: str) -> Any:
+    if is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = _on_device(each, device)
+    elif isinstance(value, list | tuple | deque):
+        moved = [_on_device(each, device) for each in value]
+        return deque(moved, value.maxlen) if isinstance(value, deque) else type(value)(moved)
+    return value
+
+
+def _class_called(name: str, scopes: list[Scope]) -> Any:
+    """The script's own class of named tuples of this name: looked for in its variables, never imported."""
+    for scope in scopes:
+        for each in scope.variables().values():
+            if isinstance(each, type) and issubclass(each, tuple) and each.__name__ == name:
+                return each
+    raise TypeError(f"named tuples {name!r} were saved, and there is no such class here")
+
+
+def _with_named_tuples(value: Any, kind: Any) -> Any:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = kind._make(each)
+        return value
+    if isinstance(value, deque):
+        return deque(map(kind._make, value), value.maxlen)
+    if isinstance(value, list):
+        return [kind._make(each) for each in value]
+    return kind._make(value)

@@ -1,0 +1,108 @@
+"""The variables in a checkpoint: values by scope and key, and facts that the values themselves do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import state
+from ..records import VARIABLES, Alias, Leaf, Node, Object, Source, leaves
+from ._kept import Kept
+
+
+@dataclass(slots=True)
+class Facts:
+    """Plain data, by `scope/key`.
+
+    Attributes:
+        rebound: what is another object than when the loop began: a resume puts a new value in its place.
+        protocol: of what the state was saved.
+        same: what is the same object as another variable.
+        named: of containers whose items are named tuples: the name of their class.
+        devices: where tensors were, if not in host memory.
+        unsaved: what cannot be saved and has moved, by key, in a sentence.
+    """
+
+    rebound: list[str] = field(default_factory=list)
+    protocol: list[str] = field(default_factory=list)
+    same: dict[str, str] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
+    unsaved: dict[str, str] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """The facts that there are."""
+        return {name: found for name in self.__slots__ if (found := getattr(self, name))}
+
+    @classmethod
+    def of(cls, data: Any) -> Facts:
+        """Facts as they were read from a checkpoint, which may say anything; what makes no sense is not there."""
+        facts = cls()
+        for name in cls.__slots__:
+            found = data.get(name) if isinstance(data, Mapping) else None
+            kind = type(getattr(facts, name))
+            if (
+                found is not None
+                and isinstance(found, kind)
+                and all(
+                    isinstance(each, str)
+                    for each in [*found, *(found.values() if isinstance(found, dict) else ())]
+                )
+            ):
+                setattr(facts, name, found)
+        return facts
+
+
+class Saved:
+    """What a checkpoint holds of the script's variables, in memory.
+
+    Raises:
+        DamagedError: bytes are not what was saved.
+    """
+
+    def __init__(self, source: Source, tree: Mapping[str, Node], facts: Any) -> None:
+        found = tree.get(VARIABLES)
+        scopes = found if isinstance(found, dict) else {}
+        self.nodes: dict[str, dict[str, Node]] = {
+            scope: {key: node for key, node in nodes.items() if not any(state.all_left_out({"": node}))}
+            for scope, nodes in scopes.items()
+            if isinstance(scope, str) and isinstance(nodes, dict)
+        }
+        self.facts = Facts.of(facts)
+        self.forgotten: set[str] = set()
+        elsewhere = _aliased(self.nodes)
+        targets = [leaf for leaf in leaves(tree) if leaf.path in elsewhere] if elsewhere else []
+        self.source = Kept(source, {VARIABLES: self.nodes, "aliased": targets})
+
+    @property
+    def paths(self) -> set[str]:
+        """`scope/key` of all that there is."""
+        return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {*self.facts.same}
+
+    def forget(self, path: str) -> None:
+        """What is at this `scope/key` is not to be put back."""
+        scope, _, key = path.partition("/")
+        self.forgotten.add(path)
+        self.facts.same.pop(path, None)
+        self.nodes.get(scope, {}).pop(key, None)
+
+
+def _aliased(node: Node) -> set[str]:
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        match waiting.pop():
+            case Alias(path):
+                found.add(path)
+            case Object() as taken:
+                waiting.append(taken.state)
+            case dict() as entries:
+                waiting += entries.values()
+            case list() | tuple() as items:
+                waiting += items
+    return found - {leaf.path for leaf in _leaves(node)}
+
+
+def _leaves(node: Node) -> list[Leaf]:
+    return list(leaves(node))

@@ -1,0 +1,158 @@
+"""From a variable to what can change below it: its leaves, each with a key, and how to put something in its place.
+
+The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`; of an item `agents.0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ._frames import Scope
+from ._handed import Handed
+from ._kinds import (
+    CONTAINERS,
+    attributes,
+    has_own_attributes,
+    has_protocol,
+    is_data,
+    is_ignored,
+    is_iterator,
+    is_module,
+    position_of,
+)
+
+_DEEPEST = 12
+_MOST_ITEMS = 1000
+
+Way = Literal["data", "protocol", "opaque"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place that holds something which can change.
+
+    Attributes:
+        key: of the place in its scope.
+        way: how what is there is saved: as data, by its own protocol, or not at all.
+        value: what is there now.
+        put: puts something else there.
+        owner: the object that it is an attribute or an item of; None for a variable.
+        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
+    """
+
+    key: str
+    way: Way
+    value: Any
+    put: Callable[[Any], None]
+    owner: Any = None
+    position: Any = None
+
+
+class Walk:
+    """Walks through the scopes of the stack, each object once: under the name that is nearest to the loop."""
+
+    def __init__(self, handed: Handed, *, is_for_saved: bool = False) -> None:
+        self._handed = handed
+        self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
+        self._seen: set[int] = set()
+        self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
+        self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own
+
+    def slots(self, scope: Scope, names: Mapping[str, Any]) -> Iterator[Slot]:
+        """The slots below these variables of a scope."""
+        for name, value in names.items():
+            if not name.startswith("__"):
+                yield from self._below(name, value, lambda new, name=name: scope.put(name, new), None, 0)
+
+    def _below(
+        self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
+    ) -> Iterator[Slot]:
+        if is_module(value) and id(value) not in self._seen:
+            yield from self._of_module(key, value, depth)
+        if self._handed.holds(value):
+            return
+        if is_data(value):
+            if self._is_for_saved or not self._handed.shares_memory(value):
+                yield Slot(key, "data", value, put, owner)
+            return
+        if id(value) in self._seen or depth > _DEEPEST or is_ignored(value):
+            return
+        self._seen.add(id(value))
+        self._open.append(value)
+        if is_module(value):
+            if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
+                yield Slot(key, "protocol", value, put, owner)
+        elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
+            yield from self._in_attributes(key, value, attributes(value), depth)
+        elif has_protocol(value):
+            yield Slot(key, "protocol", value, put, owner)
+        elif isinstance(value, CONTAINERS):
+            yield from self._in_items(key, value, put, owner, depth)
+        elif has_own_attributes(value):
+            yield from self._in_attributes(key, value, attributes(value), depth)
+        elif is_iterator(value):
+            yield Slot(key, "opaque", value, put, owner, position_of(value))
+        else:
+            yield Slot(key, "opaque", value, put, owner, _looks(value))
+
+    def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
+        self.holders[key] = value
+        for name, each in found.items():
+            yield from self._below(
+                f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
+            )
+
+    def _in_items(
+        self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
+    ) -> Iterator[Slot]:
+        items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
+        kinds = sorted({type(each).__name__ for _, each in items})
+        yield Slot(
+            key, "opaque", value, put, owner, (len(items), kinds)
+        )  # what it holds is not data: it must not grow
+        for index, each in items[:_MOST_ITEMS]:
+            if isinstance(index, str | int):
+                inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
+                yield from (slot for slot in inside if slot.value is not each or _is_telling(slot))
+
+    def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
+        """What a torch module holds besides what its `state_dict` has: attributes, buffers that are not persistent."""
+        for path, each in module.named_modules():
+            if id(each) in self._seen:
+                continue
+            if each is not module or self._handed.holds(module):
+                self._seen.add(id(each))
+                self._open.append(each)
+            inside = f"{key}.{path}" if path else key
+            for name in sorted(getattr(each, "_non_persistent_buffers_set", ())):
+                buffer = each._buffers.get(name)
+                if buffer is not None:
+                    yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
+            if has_own_attributes(each):
+                yield from self._in_attributes(inside, each, attributes(each), depth + 1)
+
+
+def _is_telling(slot: Slot) -> bool:
+    """Whether something can be said of an item besides that it is one."""
+    return slot.way != "opaque" or is_iterator(slot.value) or isinstance(slot.value, CONTAINERS)
+
+
+def _setter(owner: Any, name: str) -> Callable[[Any], None]:
+    return lambda new: setattr(owner, name, new)
+
+
+def _item_setter(owner: Any, index: str | int) -> Callable[[Any], None]:
+    return lambda new: owner.__setitem__(index, new)
+
+
+def _looks(value: Any) -> Any:
+    """What can be seen of an object of a library: its plain attributes."""
+    try:
+        found = vars(value)
+    except TypeError:
+        return ()
+    return tuple(
+        (name, repr(each)) for name, each in list(found.items()) if type(each) in (bool, int, float, str)
+    )

@@ -1,0 +1,289 @@
+"""`Variables`: the script's own variables as a part of its run.
+
+The iterators of a run are called from the frames in which the script's variables live. Those that have changed since the
+loop began are saved with each checkpoint, and put back before the first resumed step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar, final
+
+from ..errors import UsageError
+from ..records import Node, Source
+from . import _guard
+from ._baseline import Baseline
+from ._capture import Capture
+from ._frames import Scope, scopes
+from ._handed import Handed
+from ._liveness import live_names
+from ._marks import Marks
+from ._names import OF_ANOTHER_MODULE, is_left_to_script, is_time_stamp, sentence
+from ._other_modules import OtherModules
+from ._put_back import put_back
+from ._saved import Facts, Saved
+from ._turns import Items, Turns, has_enumerate_further_out
+from ._walk import Walk
+
+logger = logging.getLogger("holdfast")
+
+_COUNTS_ANEW = (
+    "an enumerate around something that goes over the run's iterator starts at its first index: put it directly around the iterator, "
+    "as in tqdm(enumerate(run.batches(loader)))"
+)
+
+_ALL = "the script's variables"
+
+Item = TypeVar("Item")
+Mode = Literal["save", "watch", "off"]
+MODES = ("save", "watch", "off")
+
+
+@final
+class Variables:
+    """The variables of the script that has a run.
+
+    Args:
+        mode: "save": they are saved and put back; "watch": those that would be are only named; "off": neither.
+        others: called for what else belongs to the run: itself, its data.
+        report: told of differences that are found after the resume, a sentence each.
+
+    Raises:
+        UsageError: there is no such mode.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        objects: Callable[[], Mapping[str, Any]],
+        others: Callable[[], Iterable[Any]],
+        report: Callable[[Sequence[str]], None],
+    ) -> None:
+        if mode not in MODES:
+            raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
+        self.mode = mode
+        self.came_back: list[str] = []
+        self._objects, self._others, self._report = objects, others, report
+        self._ignored: list[str] = []
+        self._sticky: set[str] = set()  # what has changed once is saved from then on
+        self._marks = Marks()
+        self._failures: list[str] = []  # of the look when the loop began
+        self._baseline = Baseline(self._marks)
+        self._other_modules = OtherModules(self._marks)
+        self._saved: Saved | None = None  # to be put back
+        self._failed: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._is_rollback = False
+        self._before = 0  # items of outer loops that were over already
+
+    def ignore(self, patterns: Iterable[str]) -> None:
+        """Leave the variables that a pattern matches to the script."""
+        for pattern in patterns:
+            if not isinstance(pattern, str) or not pattern:
+                raise UsageError(
+                    f'ignore takes names of variables, such as "t0" or "timing_*", not {pattern!r}.'
+                )
+            self._ignored.append(pattern)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def turns(
+        self,
+        inner: Items[Item],
+        *,
+        is_inner: bool = False,
+        is_behind: Callable[[], bool],
+        position: Callable[[], int],
+        total: int = 0,
+    ) -> Iterator[Item]:
+        """The items of a run's iterator, for a loop of the script.
+
+        `is_inner`: the loop is within another of the run. `is_behind`: whether a resume is still under way.
+        `position`: how many items came before this one. `total`: how many there are, those of earlier loops included.
+        """
+        if self.mode == "off":
+            return inner
+        is_resumed = False
+
+        def begin() -> None:
+            nonlocal is_resumed
+            is_resumed = self._saved is not None
+            self._begin(is_inner=is_inner)
+            if not is_behind() and is_resumed:
+                self.put_back()
+                self._report(self.differences)
+
+        def entered() -> int:
+            if is_behind():
+                self.put_back(is_last=False)
+            done = position() - (0 if is_inner else self._before) if is_resumed else 0
+            if done and has_enumerate_further_out():
+                self._report([_COUNTS_ANEW])
+            return done
+
+        def ended() -> None:
+            if not is_inner:
+                self._before = total
+
+        return Turns(inner, begin, entered, ended)
+
+    def _begin(self, *, is_inner: bool) -> None:
+        with _guard.guarded("looked at") as self._failures:
+            here, handed = scopes(), self._handed()
+            walk = Walk(handed)
+            for scope, variables in self._baseline.begin(here, is_inner=is_inner):
+                self._baseline.take(scope, walk.slots(scope, variables))
+            if not is_inner:
+                self._other_modules.begin(here, handed)
+
+    # --- a save -----------------------------------------------------------------------------------
+
+    def capture(self) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """What a checkpoint holds of the variables: live values by scope and key, and facts about them."""
+        if self.mode == "off" or (self._baseline.is_empty and not self._failures):
+            return {}, {}
+        with _guard.guarded("saved") as failures:
+            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
+            here, handed = scopes(), self._handed()
+            walk = Walk(handed)
+            for scope in here:
+                if scope in self._baseline:
+                    slots = walk.slots(scope, self._readable(scope))
+                    taking.add(
+                        scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
+                    )
+            for name, value in self._other_modules.changed(handed).items():
+                if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
+                    taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
+            self._tell(taking.facts)
+            if not self._failures:
+                return taking.values, taking.facts.as_data()
+        why = [*failures, *self._failures][0]
+        return {}, Facts(unsaved={_ALL: f"{_ALL} could not be looked at ({why})"}).as_data()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a loop of the script has begun, so that its variables are known; always where none are saved."""
+        return self.mode != "save" or not self._baseline.is_empty
+
+    def held(self) -> dict[str, Any]:
+        """The objects with a state of their own that are saved as variables, by scope and key."""
+        found: dict[str, Any] = {}
+        if self.mode == "save":
+            with _guard.guarded("looked at"):
+                walk = Walk(self._handed())
+                for scope in scopes():
+                    for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
+                        if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
+                            found[f"{scope.name}/{slot.key}"] = slot.value
+        return found
+
+    def _readable(self, scope: Scope) -> dict[str, Any]:
+        """The variables that can still be read; those of before the loop where that cannot be told."""
+        live = None if scope.frame is None else live_names(scope.frame)
+        names = self._baseline.names_of(scope) if live is None else live
+        return {name: value for name, value in scope.variables().items() if name in names}
+
+    def _tell(self, facts: Facts) -> None:
+        for key, said in facts.unsaved.items():
+            if key not in self._told:
+                self._told.add(key)
+                logger.warning("not saved: %s", said)
+        for name in self._marks.sampled - self._told:
+            self._told.add(name)
+            logger.info(
+                "%s is too large to be looked at in full at each save: it is compared at samples", name
+            )
+
+    def _handed(self) -> Handed:
+        return Handed(self._objects(), [self, *self._others()])
+
+    # --- a resume ---------------------------------------------------------------------------------
+
+    def take(self, source: Source, tree: Mapping[str, Node], facts: Any) -> list[str]:
+        """Keep what a checkpoint holds, to be put back; returns the names of what it could not save."""
+        self._saved = None
+        if self.mode == "off":
+            return []
+        saved = Saved(source, tree, facts)
+        if self.mode == "save":
+            self._saved, self._failed = saved, {}
+            self._is_rollback = not self._baseline.is_empty
+            self._sticky = saved.paths
+        not_put_back = saved.paths if self.mode == "watch" else ()
+        names = [*saved.facts.unsaved, *(path.partition("/")[2] for path in sorted(not_put_back))]
+        return list(dict.fromkeys(names))
+
+    def put_back(self, *, is_last: bool = True) -> None:
+        """Put back what was saved; `is_last`: the loop is where the checkpoint was, so this is done."""
+        saved = self._saved
+        if saved is None:
+            return
+        with _guard.guarded("put back") as failures:
+            here = scopes()
+            done, failed = put_back(saved, here, self._handed())
+            if self._is_rollback:
+                failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
+            self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
+            self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
+        self._failed |= {path: why for why in failures for path in saved.paths}
+        if is_last:
+            there = {scope.name for scope in scopes()}
+            away = [path for path in saved.paths if path.partition("/")[0] not in there]
+            self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
+            self._saved = None
+
+    @contextmanager
+    def changes_win(self) -> Iterator[None]:
+        """What is done inside, after a rollback, is not undone by what is put back once the loop continues."""
+        self.put_back(is_last=False)
+        saved = self._saved
+        if saved is None:
+            yield
+            return
+        before = dict(self._marks_now())
+        yield
+        for path, mark in self._marks_now():
+            if before.get(path) != mark:
+                saved.forget(path)
+
+    def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
+        walk = Walk(self._handed(), is_for_saved=True)
+        for scope in scopes():
+            for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
+                yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
+
+    def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
+        """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
+        failed = {}
+        walk = Walk(self._handed())
+        for scope in here:
+            for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
+                path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
+                if (
+                    path in but
+                    or slot.way == "opaque"
+                    or before is None
+                    or is_left_to_script(slot.key, self._ignored)
+                ):
+                    continue
+                if self._baseline.has_changed(scope, slot):
+                    if before.is_scalar:
+                        slot.put(before.scalar)
+                    else:
+                        failed[path] = "it changed only after that checkpoint"
+        return failed
+
+    @property
+    def differences(self) -> list[str]:
+        """What could not be put back, a sentence each."""
+        return [
+            f"the variable {path.replace('/', ': ')} could not be put back: {why}"
+            for path, why in self._failed.items()
+        ]
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._baseline, self._saved = Baseline(self._marks), None

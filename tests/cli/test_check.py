@@ -1,0 +1,315 @@
+"""`holdfast check` kills and resumes a script that was just ported; it proves it exact, or names what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Numbers alone, so that a start takes a fraction of a second. What a test adds stands at its place.
+SCRIPT = """
+import itertools
+import os
+import numpy as np
+import holdfast
+
+class Schedule:
+    def __init__(self):
+        self.factor = 1.0
+    def step(self):
+        self.factor *= 0.9
+    def state_dict(self):
+        return {"factor": self.factor}
+    def load_state_dict(self, state):
+        self.factor = state["factor"]
+
+holdfast.rng.seed_everything(SEED)
+weights = np.zeros(8)
+parts = {"weights": weights}
+BEFORE
+with holdfast.Run("runs/mine", parts, variables="off") as run:
+    for epoch in run.epochs(100):
+        for batch in run.batches([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]):
+            weights += np.random.normal(size=8) * batch
+            BODY
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def script(*, before: str = "", body: str = "pass", seed: str = "0") -> list[str]:
+    text = SCRIPT.replace("BEFORE", before).replace("BODY", body).replace("SEED", seed)
+    Path("train.py").write_text(text)
+    return [sys.executable, "train.py"]
+
+
+def checked(holdfast, command: list[str], *options: object, code: int) -> dict:
+    done = holdfast("check", "--seed", 1, "--json", *options, "--", *command)
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def named(report: dict) -> list[str]:
+    return [finding["name"] for finding in report["findings"] if finding["is_seen"]]
+
+
+def test_a_right_port_is_proved_to_be_exact_and_leaves_nothing_behind(work, holdfast):
+    schedule = script(
+        before="schedule = Schedule(); parts['schedule'] = schedule",
+        body="weights *= schedule.factor; schedule.step()",
+    )
+    report = checked(holdfast, schedule, code=0)
+    assert (report["same"], report["outcome"], report["verdict"]) == (True, "same", "proved")
+    assert (report["resumed"], report["findings"], len(report["kills"])) == ("exact", [], 1)
+    assert report["kills"][0]["resumes_from"]
+    assert report["compared"] > 12
+    assert sorted(os.listdir()) == ["train.py"], "not even the script's own directory was made"
+
+
+def test_it_says_when_no_epoch_ended_and_kills_after_the_end_of_one(work, holdfast):
+    command = script(body="factor *= 0.5 if run.batch == 6 else 1; weights *= factor", before="factor = 1.0")
+    report = checked(holdfast, command, "--steps", 6, code=0)
+    assert not report["ends_epoch"]
+    done = holdfast("check", "--steps", 6, "--", *command)
+    assert "no epoch ended in these steps" in done.stdout
+    report = checked(holdfast, command, "--steps", 24, "--every", 8, code=8)
+    assert report["ends_epoch"]
+    assert named(report) == ["factor"]
+
+
+def test_the_script_s_own_checkpoints_are_neither_used_nor_touched(work, holdfast):
+    command = script()
+    own = work / "runs/mine/train_epoch0.ckpt.mml"
+    own.mkdir(parents=True)
+    (own / "record.json").write_text("not one")
+    report = checked(holdfast, command, code=0)
+    assert report["same"]
+    assert [path.name for path in work.rglob("*") if path.is_file()] == ["train.py", "record.json"]
+
+
+def test_what_it_saves_at_does_not_depend_on_the_script_s_policy(work, holdfast):
+    command = script()
+    rare = "run = holdfast.Run('runs/mine', parts, variables='off', checkpointing=holdfast.Checkpointing(save_on='phase_end', max_to_keep=1))"
+    text = (
+        Path("train.py")
+        .read_text()
+        .replace('with holdfast.Run("runs/mine", parts, variables="off") as run:', f"{rare}\nwith run:")
+    )
+    Path("train.py").write_text(text)
+    assert checked(holdfast, command, "--steps", 6, "--every", 2, code=0)["compared"] == 6
+
+
+@pytest.mark.parametrize(
+    ("before", "body", "name", "kind"),
+    [
+        ("count = 0", "count += 1; weights /= 1 + count", "count", "number"),
+        ("hidden = np.zeros(8)", "hidden = 0.5 * hidden + weights; weights -= hidden", "hidden", "array"),
+        ("h = (np.zeros(8), 0)", "h = (h[0] + weights, 0); weights -= 0.1 * h[0]", "h", "array"),
+        ("nearby = np.random.normal(size=8)", "weights += nearby; nearby = np.random.normal(size=8)", "nearby", "array"),
+        ("schedule = Schedule()", "weights *= schedule.factor; schedule.step()", "schedule", "object"),
+        ("losses = []", "losses.append(float(weights[0])); weights -= sum(losses)", "losses", "variable"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_was_not_handed_over_is_named(before, body, name, kind, work, holdfast):
+    report = checked(holdfast, script(before=before, body=body), code=8)
+    assert (report["outcome"], report["verdict"]) == ("differs", "not exact")
+    assert "weights" in report["differing"]
+    first = report["findings"][0]
+    assert (first["name"], first["kind"], first["is_seen"]) == (name, kind, True)
+    assert named(report) == [name]
+
+
+def test_variables_that_the_run_saves_are_proved_to_come_back(work, holdfast):
+    command = script(
+        before="count = 0; hidden = np.zeros(8)",
+        body="count += 1; hidden = hidden + count; weights -= hidden",
+    )
+    Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
+    report = checked(holdfast, command, code=0)
+    assert (report["verdict"], report["resumed"], report["findings"]) == ("proved", "exact", [])
+
+
+def test_an_iterator_that_the_run_itself_names_is_named(work, holdfast):
+    command = script(before="factors = (i / 10 for i in itertools.count())", body="weights *= next(factors)")
+    Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
+    report = checked(holdfast, command, code=8)
+    assert report["resumed"] == "exact but for: factors"
+    assert [each["name"] for each in report["findings"]] == ["factors"]
+
+
+def test_what_is_lost_is_named_even_where_these_few_steps_did_not_need_it(work, holdfast):
+    report = checked(
+        holdfast, script(before="count = 0", body="count += 1; weights *= 2 if count > 50 else 1"), code=8
+    )
+    assert (report["outcome"], report["at"], report["differing"]) == ("differs", None, [])
+    assert named(report) == ["count"]
+    assert "the state was the same in these steps" in report["why"]
+
+
+def test_what_is_written_before_it_is_read_again_is_no_part_of_the_run(work, holdfast):
+    body = "loss = weights.sum(); best = batch; weights -= 0.1 * loss * best"
+    assert checked(holdfast, script(before="loss = best = 0.0", body=body), code=0)["findings"] == []
+
+
+def test_an_enumerate_that_begins_again_is_named(work, holdfast):
+    command = script(body="weights *= 0.5 if index % 3 == 0 else 1")
+    text = (
+        Path("train.py")
+        .read_text()
+        .replace("for batch in run.batches(", "for index, batch in counted(run.batches(")
+    )
+    text = text.replace("0.7]):", "0.7])):").replace(
+        "weights = np", "def counted(it):\n    yield from enumerate(it)\nweights = np"
+    )
+    Path("train.py").write_text(text)
+    report = checked(holdfast, command, code=8)
+    assert ("index", "index") in [(each["name"], each["kind"]) for each in report["findings"]]
+
+
+def test_an_attribute_of_the_script_s_own_object_is_named(work, holdfast):
+    before = "class Trainer: pass\ntrainer = Trainer(); trainer.step = 0"
+    report = checked(
+        holdfast, script(before=before, body="trainer.step += 1; weights /= trainer.step"), code=8
+    )
+    assert named(report) == ["trainer.step"]
+    [finding] = report["findings"]
+    assert int(finding["then"]) > int(finding["now"]) == 0
+
+
+def test_an_iterator_from_before_the_loop_is_named_as_a_suspect(work, holdfast):
+    command = script(before="factors = (i / 10 for i in itertools.count())", body="weights *= next(factors)")
+    report = checked(holdfast, command, code=8)
+    assert [(each["name"], each["kind"], each["is_seen"]) for each in report["findings"]] == [
+        ("factors", "iterator", False)
+    ]
+    assert "run.batches(loader)" in report["findings"][0]["hint"]
+
+
+def test_a_script_that_is_not_seeded_is_told_from_a_wrong_port(work, holdfast):
+    report = checked(holdfast, script(seed="os.getpid()"), code=8)
+    assert report["outcome"] == "not reproducible"
+    assert report["kills"] == [], "a kill would show nothing"
+    assert "random state numpy" in named(report)
+    done = holdfast("check", "--", *script(seed="os.getpid()"))
+    assert "seed_everything" in done.stdout
+    assert "differs from run to run" in done.stderr
+
+
+def test_a_time_that_is_measured_is_no_cause(work, holdfast):
+    body = "start = time.time(); count += 1; weights /= count"
+    report = checked(
+        holdfast, script(before="import time; start = time.time(); count = 0", body=body), code=8
+    )
+    assert named(report) == ["count"]
+
+
+def test_a_script_that_begins_again_does_not_resume(work, holdfast):
+    command = script()
+    Path("train.py").write_text(Path("train.py").read_text().replace(", parts,", ", parts, resume=False,"))
+    report = checked(holdfast, command, code=8)
+    assert report["outcome"] == "does not resume"
+    assert "pass resume=True" in report["why"]
+
+
+def test_a_script_that_fails_when_it_resumes_is_said_to(work, holdfast):
+    body = "os.environ['HOLDFAST_DIRECTORY'].endswith('killed') and open('once', 'w').close()"
+    command = script(before="if os.path.exists('once'): raise SystemExit('no second time')", body=body)
+    report = checked(holdfast, command, code=8)
+    assert report["outcome"] == "does not resume"
+    assert "ended with exit code 1: no second time" in report["why"]
+
+
+def test_a_failure_can_be_repeated_with_the_command_that_is_printed(work, holdfast):
+    command = script(before="count = 0", body="count += 1; weights /= 1 + count")
+    done = holdfast("check", "--", *command)
+    assert done.exit_code == 8
+    [again] = [line for line in done.stdout.splitlines() if line.startswith("again")]
+    arguments = again.split()[2:]
+    assert arguments[:1] == ["check"]
+    assert holdfast(*arguments).stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit('no such data')", "fails even uninterrupted, with exit code 1: no such data"),
+        ("pass", "saved no checkpoint where it should"),
+        ("import holdfast\nwith holdfast.Run('a', {'b': {}}) as run: list(run.steps(2))", "ended after 2 of"),
+    ],
+)
+def test_what_cannot_be_checked_has_an_exit_code_of_its_own(code, said, work, holdfast):
+    done = holdfast("check", "--", sys.executable, "-c", code)
+    assert done.exit_code == 9
+    assert said in done.stderr
+
+
+def test_what_makes_no_sense_is_refused_before_anything_runs(work, holdfast):
+    (work / "there").mkdir()
+    (work / "there/file").write_text("mine")
+    command = [sys.executable, "-c", "open('ran', 'w')"]
+    for options in (["--steps", 8, "--every", 4], ["--directory", "there"]):
+        assert holdfast("check", *options, "--", *command).exit_code == 2
+    assert not (work / "ran").exists()
+
+
+@pytest.mark.slow
+def test_it_is_killed_before_every_change_of_the_disk(work, holdfast):
+    report = checked(holdfast, script(), "--every-event", "--steps", 4, code=0)
+    assert report["event"] > 20
+    assert len(report["kills"]) == report["event"] + 1
+    assert any(kill["resumes_from"] is None for kill in report["kills"])
+    assert len({kill["resumes_from"] for kill in report["kills"]}) >= 3
+    assert all(kill["damaged"] == [] for kill in report["kills"])
+
+
+TORCH = """
+import sys
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+import holdfast
+
+torch.manual_seed(0)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+loader = DataLoader(TensorDataset(torch.randn(256, 4), torch.randn(256, 1)), batch_size=8, shuffle=True)
+
+def train(x, y):
+    loss = (model(x) - y).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    scheduler.step()
+
+parts = {"model": model, "optimizer": optimizer}
+if "forgets" not in sys.argv:
+    parts["scheduler"] = scheduler
+data_iter = iter(loader)
+with holdfast.Run("runs/mine", parts, variables="off") as run:
+    if "early" in sys.argv:
+        for step in run.steps(30):
+            train(*next(data_iter))
+    else:
+        for epoch in run.epochs(2):
+            for x, y in run.batches(loader):
+                train(x, y)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.parametrize(
+    ("how", "code", "name"), [("right", 0, None), ("forgets", 8, "scheduler"), ("early", 8, "data_iter")]
+)
+def test_a_loop_of_torch_is_proved_or_what_it_lacks_is_named(how, code, name, work, holdfast):
+    Path("train.py").write_text(TORCH)
+    report = checked(holdfast, [sys.executable, "train.py", how], code=code)
+    assert name is None or report["findings"][0]["name"] == name

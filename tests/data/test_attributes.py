@@ -1,0 +1,123 @@
+"""Samplers and datasets that keep something for themselves give the same batches after a resume."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils import data
+
+from holdfast import Checkpointing, Run, Write
+
+N_EPOCHS = 4
+
+
+class CountsEpochs(data.Sampler):
+    """Shuffles by a number that it counts itself."""
+
+    def __init__(self) -> None:
+        self.epoch, self.seed = 0, 1
+
+    def __len__(self) -> int:
+        return 12
+
+    def __iter__(self):
+        order = torch.randperm(12, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        self.epoch += 1
+        yield from order
+
+
+class Rows(data.Dataset):
+    def __init__(self) -> None:
+        self.difficulty, self.history = 0, [0]
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int):
+        self.history.append(index)
+        return torch.tensor([index, self.difficulty, sum(self.history[-3:])])
+
+
+def go(
+    directory: Path,
+    loader: Any,
+    *,
+    cut: tuple[int, int] | None = None,
+    is_curriculum: bool = False,
+    verdict: str = "exact",
+) -> list[Any]:
+    seen = []
+    policy = Checkpointing(save_on=["batch_end", "epoch_end"], write=Write(durability="process"))
+    with (
+        suppress(InterruptedError),
+        Run(directory, {"weight": torch.zeros(1)}, checkpointing=policy, variables="off") as run,
+    ):
+        for epoch in run.epochs(N_EPOCHS):
+            if is_curriculum:
+                loader.dataset.difficulty = epoch
+            if cut == (epoch, -1):
+                raise InterruptedError
+            for batch in run.batches(loader):
+                if cut == (epoch, run.batch):
+                    raise InterruptedError
+                seen.append((epoch, batch.tolist()))
+    if run.last_resume is not None:
+        assert run.last_resume.verdict == verdict
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def no_workers_are_left():
+    yield
+    gc.collect()
+
+
+def counting() -> data.DataLoader:
+    return data.DataLoader(Rows(), batch_size=3, sampler=CountsEpochs())
+
+
+def persistent() -> data.DataLoader:
+    return data.DataLoader(Rows(), batch_size=3, num_workers=1, persistent_workers=True)
+
+
+def workers() -> data.DataLoader:
+    return data.DataLoader(Rows(), batch_size=3, num_workers=2)
+
+
+@pytest.mark.parametrize("cut", [(0, 2), (1, -1), (2, 0), (2, 3), (3, -1)])
+def test_counters_of_samplers_and_datasets_come_back(cut, tmp_path):
+    uninterrupted = go(tmp_path / "a", counting())
+    before = go(tmp_path / "b", counting(), cut=cut)
+    assert before + go(tmp_path / "b", counting()) == uninterrupted
+
+
+@pytest.mark.parametrize("cut", [(2, -1), (2, 2)])
+def test_persistent_workers_keep_the_dataset_as_it_was_when_they_started(cut, tmp_path):
+    uninterrupted = go(tmp_path / "a", persistent(), is_curriculum=True)
+    assert {row[1] for _, batch in uninterrupted for row in batch} == {0}, "their copy is not told"
+    before = go(tmp_path / "b", persistent(), cut=cut, is_curriculum=True)
+    after = go(tmp_path / "b", persistent(), is_curriculum=True)
+    drop = [
+        (epoch, [row[:2] for row in batch]) for epoch, batch in [*before, *after]
+    ]  # what workers count is theirs
+    assert drop == [(epoch, [row[:2] for row in batch]) for epoch, batch in uninterrupted]
+
+
+def test_what_persistent_workers_would_see_otherwise_is_named(tmp_path):
+    """Nobody can tell a change of the script from one by the script."""
+    go(tmp_path, persistent(), cut=(1, -1), is_curriculum=True)
+    named = "persistent workers started when loader.dataset.difficulty was 0, and start now with another"
+    go(tmp_path, persistent(), is_curriculum=True, verdict=f"not exact: {named}")
+
+
+def test_what_did_not_change_is_the_scripts(tmp_path):
+    go(tmp_path, counting(), cut=(1, 0))
+    loader = counting()
+    loader.dataset.difficulty = 7
+    seen = go(tmp_path, loader)
+    assert {row[1] for _, batch in seen for row in batch} == {7}

@@ -1,0 +1,73 @@
+"""What cannot be saved is refused before anything is trained, and with nothing changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import holdfast
+from holdfast import Callback
+from holdfast.errors import UnsupportedStateError
+from tests.support.small_loop import policy
+from tests.support.small_runs import experiment, on_disk
+from tests.support.small_runs import train as phase
+
+
+class Buffer:
+    """A replay buffer, a tokenizer, a config object: without a protocol."""
+
+    def __init__(self) -> None:
+        self.rows = np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("objects", "named"),
+    [
+        ({"buffer": Buffer()}, "'buffer'"),
+        ({"state": {"deep": [1, {"buffer": Buffer()}]}}, "'state/deep/1/buffer'"),
+        ({"names": np.array(["a", None], dtype=object)}, "'names'"),
+    ],
+)
+def test_a_run_refuses_it_when_it_is_entered(tmp_path, objects, named):
+    directory, trained = tmp_path / "run", []
+    with (
+        pytest.raises(UnsupportedStateError, match=named),
+        holdfast.Run(directory, {"w": np.zeros(4), **objects}, checkpointing=policy()) as run,
+    ):
+        trained.extend(run.epochs(3))
+    assert not trained
+    assert holdfast.scan(directory) == []
+
+
+def test_what_the_policy_leaves_out_need_not_be_savable(tmp_path):
+    left_out = policy(exclude="buffer")
+    with holdfast.Run(tmp_path, {"w": np.zeros(4), "buffer": Buffer()}, checkpointing=left_out) as run:
+        assert list(run.epochs(2)) == [0, 1]
+
+
+def test_it_is_refused_before_a_resume_changes_anything(tmp_path):
+    with holdfast.Run(tmp_path, {"w": np.ones(2), "b": [1]}, checkpointing=policy()) as run:
+        assert list(run.epochs(1)) == [0]
+    weight = np.zeros(2)
+    with (
+        pytest.raises(UnsupportedStateError, match="'b/0'"),
+        holdfast.Run(tmp_path, {"w": weight, "b": [Buffer()]}, checkpointing=policy()),
+    ):
+        pass
+    assert not weight.any()
+
+
+def test_an_experiment_refuses_it_before_its_first_batch(tmp_path):
+    class Stubborn(Callback):
+        started = 0
+
+        def get_state(self):
+            return {"buffer": Buffer()}
+
+        def on_batch_start(self, context):
+            Stubborn.started += 1
+
+    one = experiment(tmp_path, phase(n_epochs=1, callbacks=[Stubborn()], checkpointing=on_disk()))
+    with pytest.raises(UnsupportedStateError, match="buffer"):
+        one.run()
+    assert not Stubborn.started

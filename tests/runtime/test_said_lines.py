@@ -1,0 +1,65 @@
+"""One line at a resume and one at the end, also where nobody has set up logging."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.small_loop import crash, train
+
+SCRIPT = """
+import sys
+{setup}
+from tests.support.small_loop import train
+train(__import__("pathlib").Path(sys.argv[1]), [1.0] * 3)
+"""
+
+
+def run(directory, setup: str = "") -> list[str]:
+    script = SCRIPT.format(setup=setup)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(directory)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_a_script_without_logging_shows_them(tmp_path):
+    crash(tmp_path, [1.0] * 3, 2)
+    resumed, ended = run(tmp_path)
+    assert resumed == f"holdfast: resumed from {tmp_path}/train_epoch1.ckpt.mml: exact"
+    assert re.fullmatch(
+        rf"holdfast: ended at step 0: 1 checkpoint saved in {tmp_path}, training blocked for \S+ s \(\S+% of the time\)",
+        ended,
+    ), ended
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "import logging; logging.basicConfig(level=logging.WARNING)",
+        "import logging; logging.getLogger('holdfast').setLevel(logging.WARNING)",
+        "import logging; logging.getLogger('holdfast').addHandler(logging.NullHandler())",
+    ],
+)
+def test_who_has_set_up_logging_decides(tmp_path, setup):
+    assert run(tmp_path, setup) == []
+
+
+def test_they_are_in_the_log_as_information(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "holdfast")
+    train(tmp_path, [1.0] * 2)
+    train(tmp_path, [1.0] * 2)
+    said = [each.getMessage() for each in caplog.records if each.levelno == logging.INFO]
+    assert any("2 checkpoints saved in" in each for each in said)
+    assert any("nothing was saved now" in each for each in said)
+
+
+def test_a_run_that_fails_does_not_say_that_it_has_ended(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "holdfast")
+    crash(tmp_path, [1.0] * 3, 2)
+    assert "ended at step" not in caplog.text

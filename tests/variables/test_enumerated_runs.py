@@ -1,0 +1,78 @@
+"""An `enumerate` around a run's iterator counts on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.interrupted import begin, both_ways, stop_after
+
+
+@pytest.mark.parametrize("first", [0, 1, 10])
+@pytest.mark.parametrize("at", [2, 3, 4, 7])
+def test_the_index_continues_within_an_epoch(first: int, at: int, tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        indices, done = [], 0
+        with begin(directory) as run:
+            for number, epoch in enumerate(run.epochs(3), first):
+                for index, batch in enumerate(run.batches(["a", "b", "c"]), first):
+                    indices.append((number, epoch, index, batch))
+                    done += 1
+                    stop_after(stop, done)
+        return indices
+
+    expected, found = both_ways(train, tmp_path, at)
+    assert found == expected
+    assert len(found) == 9
+
+
+def test_the_index_of_steps_continues(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        indices = []
+        with begin(directory) as run:
+            for index, step in enumerate(run.steps(9), start=5):
+                indices.append((index, step))
+                stop_after(stop, step)
+        return indices
+
+    expected, found = both_ways(train, tmp_path, 3, 6)
+    assert found == expected == [(step + 5, step) for step in range(9)]
+
+
+def test_a_second_loop_over_steps_counts_its_own(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        indices = []
+        with begin(directory) as run:
+            for index, step in enumerate(run.steps(3)):
+                indices.append((index, step))
+                stop_after(stop, step)
+            for index, step in enumerate(run.steps(8)):
+                indices.append((index, step))
+                stop_after(stop, step)
+        return indices
+
+    for at in (1, 2, 5):
+        expected, found = both_ways(train, tmp_path / str(at), at)
+        assert found == expected
+
+
+def test_an_enumerate_around_something_in_between_is_named(tmp_path: Path):
+    class Bar:
+        """As tqdm does it."""
+
+        def __init__(self, items: Any) -> None:
+            self.items = items
+
+        def __iter__(self) -> Any:
+            yield from self.items
+
+    def train(directory: Path, stop: int | None) -> Any:
+        with begin(directory) as run:
+            for _, step in enumerate(Bar(run.steps(6))):
+                stop_after(stop, step)
+        return run.last_resume
+
+    _, report = both_ways(train, tmp_path, 3)
+    assert report.verdict.startswith("not exact: an enumerate around something")

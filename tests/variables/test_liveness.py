@@ -1,0 +1,207 @@
+"""Only what can still be read is state: the syntax tree says which variables that is."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.variables._frames import Scope, scopes
+from holdfast.variables._liveness import live_names
+
+NUMBERS = itertools.count()
+
+
+def defined(body: str) -> Callable[..., Any]:
+    """The function `train(turns)` in a script with this text."""
+    file = f"<script {next(NUMBERS)}>"
+    source = textwrap.dedent(body)
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    names: dict[str, Any] = {"__name__": "script"}
+    exec(compile(source, file, "exec"), names)
+    return names["train"]
+
+
+class Asking:
+    """An iterator that asks at its second item which names can still be read."""
+
+    def __init__(self) -> None:
+        self.live: frozenset[str] | None = None
+        self._items = iter(range(3))
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        here = scopes()[1].frame  # of the script, not of this method
+        assert here is not None
+        self.live = live_names(here)
+        return next(self._items)
+
+
+def live_in(body: str) -> frozenset[str] | None:
+    turns = Asking()
+    defined(body)(turns)
+    return turns.live
+
+
+@pytest.mark.parametrize(
+    ("body", "live", "dead"),
+    [
+        ("loss = turn\n        total += loss", {"total"}, {"loss", "turn"}),
+        ("if turn: x = 1\n        y = x", {"x"}, {"y"}),
+        ("if turn: x = 1\n        else: x = 2\n        y = x", set(), {"x", "y"}),
+        ("for k in range(turn): x = k\n        y = x", {"x"}, {"k"}),
+        ("x += 1", {"x"}, set()),
+        ("x = [x for x in range(3)]\n        y = x", set(), {"x", "y"}),
+        ("try: x = 1 / turn\n        except ZeroDivisionError: pass\n        y = x", {"x"}, {"y"}),
+        ("try: x = 1\n        finally: y = 2\n        y = x + y", set(), {"x", "y"}),
+        ("with suppress(ValueError): x = int('a')\n        y = x", {"x"}, {"y"}),
+        ("with open('/dev/null') as file: x = 1\n        y = x", set(), {"x", "y", "file"}),
+        ("if turn == 1: continue\n        x = 1\n        y = x", set(), {"x", "y"}),
+        ("x, y = 1, 2\n        total = x + y", set(), {"x", "y", "total"}),
+        ("if turn and (x := 1): pass\n        y = x", {"x"}, set()),
+        ("while total < 0: x = 1\n        y = x", {"x", "total"}, {"y"}),
+        (
+            "match turn:\n            case 0: x = 1\n            case y: pass\n        total = x",
+            {"x"},
+            {"total"},
+        ),
+        ("def inner(): return x\n        y = inner()", {"x"}, {"y"}),
+        ("y = locals()", None, None),
+        ("x = 0\n        del x", set(), {"x"}),
+    ],
+)
+def test_what_can_still_be_read(body: str, live: set[str] | None, dead: set[str] | None):
+    found = live_in(script(body))
+    if live is None or dead is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert live <= found
+        assert not dead & found
+
+
+def script(body: str) -> str:
+    return (
+        "from contextlib import suppress\n"
+        "def train(turns):\n"
+        "    x = y = total = 0\n"
+        "    for turn in turns:\n"
+        f"        {body}\n"
+    )
+
+
+def test_what_is_read_after_the_loop_is_alive():
+    assert "x" in (live_in(script("x = turn") + "    return x\n") or ())
+
+
+def test_a_loop_in_one_line():
+    found = live_in("def train(turns):\n    y = 0\n    for turn in turns: x = turn; y = x\n    return y\n")
+    assert found is not None
+    assert "x" not in found
+    assert "y" in found
+
+
+def test_a_function_without_source_keeps_all():
+    names: dict[str, Any] = {"__name__": "script"}
+    exec("def train(turns):\n    for turn in turns: x = turn\n", names)
+    turns = Asking()
+    names["train"](turns)
+    assert turns.live is None
+
+
+# What is put back is enough: a loop that begins in its middle with only the live variables ends the same.
+
+VARIABLES = "abcd"
+names = st.sampled_from(VARIABLES)
+tests = st.builds(lambda name, number: f"({name} + turn) % 3 == {number}", names, st.integers(0, 2))
+simple = st.one_of(
+    st.builds("{} = {} * 3 + {} - turn".format, names, names, names),
+    st.builds("{} += {} % 7".format, names, names),
+    st.builds("{} = turn".format, names),
+    st.builds("{0}, {1} = {1}, {0}".format, names, names),
+    st.just("pass"),
+)
+
+
+def block(statements: list[str]) -> str:
+    return textwrap.indent("\n".join(statements), "    ")
+
+
+def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    some = st.lists(inner, min_size=1, max_size=3).map(block)
+    return st.one_of(
+        st.builds("if {}:\n{}".format, tests, some),
+        st.builds("if {}:\n{}\nelse:\n{}".format, tests, some, some),
+        st.builds("for {} in range(turn % 3):\n{}".format, names, some),
+        st.builds("for k in range(2):\n{}\nelse:\n{}".format, some, some),
+        st.builds("try:\n{}\n    a = 1 // (turn % 2)\nexcept ZeroDivisionError:\n{}".format, some, some),
+        st.builds("try:\n{}\nfinally:\n{}".format, some, some),
+        st.builds("with suppress(ZeroDivisionError):\n    b = 1 // (turn % 2)\n{}".format, some),
+        st.builds("if {}:\n{}\n    continue".format, tests, some),
+        st.builds("if {} and turn > 3:\n{}\n    break".format, tests, some),
+    )
+
+
+bodies = st.lists(st.recursive(simple, compound, max_leaves=6), min_size=1, max_size=5).map(block)
+
+
+class Stopped(Exception):
+    pass
+
+
+class Turns:
+    """Items from `first` on; stops before item `stop`, with what is live there, or begins with it and nothing else."""
+
+    def __init__(self, first: int, stop: int | None, saved: dict[str, Any] | None = None) -> None:
+        self._next, self._stop, self.saved = first, stop, saved
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        scope = next(each for each in scopes() if each.name == "train")
+        if self._next == self._stop:
+            self._save(scope)
+            raise Stopped
+        if self.saved is not None:
+            saved, self.saved = self.saved, None
+            for name in VARIABLES:
+                scope.put(name, saved.get(name, "never read"))
+        if self._next == 8:
+            raise StopIteration
+        self._next += 1
+        return self._next - 1
+
+    def _save(self, scope: Scope) -> None:
+        assert scope.frame is not None
+        live = live_names(scope.frame)
+        assert live is not None
+        self.saved = {name: value for name, value in scope.variables().items() if name in live}
+
+
+@settings(max_examples=150, deadline=None)
+@given(body=bodies, after=st.sampled_from(["a", "(a, b)", "c", "None"]), stop=st.integers(1, 7))
+def test_what_is_live_is_enough_to_end_the_same(body: str, after: str, stop: int):
+    source = (
+        "from contextlib import suppress\n"
+        "def train(turns):\n"
+        "    a, b, c, d = 1, 2, 3, 4\n"
+        "    for turn in turns:\n"
+        f"{textwrap.indent(body, '    ')}\n"
+        f"    return {after}\n"
+    )
+    train = defined(source)
+    expected = train(Turns(0, None))
+    stopped = Turns(0, stop)
+    try:
+        assert train(stopped) == expected  # it left the loop before
+    except Stopped:
+        assert train(Turns(stop, None, stopped.saved)) == expected

@@ -1,0 +1,81 @@
+"""A first port, in which only the model and its optimizer are handed over."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import holdfast
+from tests.support.interrupted import begin, both_ways, stop_after
+
+torch = pytest.importorskip("torch")
+
+
+def port(directory: Path, stop: int | None, with_iterator: bool) -> tuple[Any, holdfast.ResumeReport | None]:
+    """With a schedule, an average of the model, a latent code with an optimizer, a hidden state, and a best state."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    code = torch.zeros(3, requires_grad=True)
+    code_optimizer = torch.optim.Adam([code], 0.1)
+    noise = torch.Generator().manual_seed(1)
+    data = torch.utils.data.TensorDataset(torch.randn(32, 4), torch.randn(32, 1))
+    loader = torch.utils.data.DataLoader(data, 4, shuffle=True)
+    validation = torch.utils.data.DataLoader(data, 8)
+    criterion, twice = torch.nn.MSELoss(), functools.partial(torch.mul, 2)
+    hidden = (torch.zeros(2), torch.zeros(2))
+    best, best_state, data_iter, done = math.inf, None, iter(loader), 0
+    with begin(directory, {"model": model, "optimizer": optimizer}) as run:
+        for _ in run.epochs(2):
+            for x, y in run.batches(loader):
+                if with_iterator:
+                    x, y = next(data_iter, (x, y))
+                loss = criterion(model(x), y) + twice(code.square().sum()) + hidden[0].sum()
+                loss = loss + torch.randn(1, generator=noise).item() * code.sum()
+                hidden = tuple(torch.tanh(each + loss) for each in hidden)
+                optimizer.zero_grad()
+                code_optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                code_optimizer.step()
+                schedule.step()
+                average.update_parameters(model)
+                hidden = tuple(each.detach() for each in hidden)
+                if loss.item() < best:
+                    best = loss.item()
+                    best_state = {name: each.clone() for name, each in model.state_dict().items()}
+                done += 1
+                stop_after(stop, done)
+            with torch.no_grad():
+                best = min(best, *(criterion(model(x), y).item() for x, y in validation))
+    assert best_state is not None
+    sums = [float(sum(each.detach().double().sum() for each in of.parameters())) for of in (model, average)]
+    ends = (
+        sums,
+        code.tolist(),
+        hidden[0].tolist(),
+        best,
+        best_state["0.weight"].tolist(),
+        schedule.get_last_lr(),
+    )
+    return ends, run.last_resume
+
+
+@pytest.mark.parametrize("at", [(3,), (8,), (2, 11)])
+def test_it_ends_in_the_bits_of_an_uninterrupted_run(at: tuple[int, ...], tmp_path: Path):
+    (expected, _), (found, report) = both_ways(functools.partial(port, with_iterator=False), tmp_path, *at)
+    assert found == expected
+    assert report is not None
+    assert report.verdict == "exact"
+
+
+def test_the_iterator_of_a_loader_is_the_only_thing_that_is_named(tmp_path: Path):
+    _, (_, report) = both_ways(functools.partial(port, with_iterator=True), tmp_path, 3)
+    assert report is not None
+    assert report.verdict == "exact but for: data_iter"
