@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+import holdfast
 from holdfast.state import capture, digest, rebuild, restore
 
 Objects = dict[str, Any]
@@ -260,3 +261,18 @@ def test_a_torch_generator_resumes_with_the_same_draws():
     restore(snapshot, {"rng": fresh})
     assert torch.equal(torch.randn(5, generator=fresh), expected)
     assert torch.equal(torch.randn(5, generator=rebuild(snapshot)["rng"]), expected)
+
+
+def test_memory_that_an_optimizer_shares_with_a_later_object_is_stored_with_the_optimizer(tmp_path):
+    """Optimizers are captured after everything else, but an alias has to come after what it is an alias of."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    average = optimizer.state[weight]["exp_avg"]
+    holdfast.save(
+        tmp_path / "saved", {"optimizer": optimizer, "also": [average, {"again": average}], "weight": weight}
+    )
+    loaded = holdfast.load(tmp_path / "saved")
+    assert loaded["also"][0].tolist() == loaded["also"][1]["again"].tolist() == average.tolist()
+    assert holdfast.open(tmp_path / "saved").verify() == []

@@ -74,7 +74,9 @@ class Newborns(AbstractContextManager["Newborns"]):
         return json.loads(line)
 
     def __exit__(self, *details: object) -> None:
-        self._process.communicate()
+        self._process.communicate(
+            "null\n"
+        )  # the end of the pipe alone may never come: forked processes hold it too
 
 
 # --- the other end --------------------------------------------------------------------------------------
@@ -93,7 +95,8 @@ def serve(do: Callable[[Job, Beat], Answer]) -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what a job prints is no answer
     for line in sys.stdin:
-        asked = json.loads(line)
+        if (asked := json.loads(line)) is None:
+            break
         answer = _watch(asked["job"], Kill(**asked["kill"]), do if threads == 1 else None)
         os.write(answers, json.dumps(answer).encode() + b"\n")
 

@@ -414,3 +414,37 @@ def test_the_mapping_that_was_handed_over_is_no_variable(tmp_path: Path):
         for step in run.steps(3):
             state["weights"] = [state["weights"][0] + step]
     assert "variables" not in holdfast.load(tmp_path / "train_epoch0_batch2")
+
+
+def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
+    loaded = []
+
+    class Loader:
+        def __init__(self) -> None:
+            self.done = 0
+
+        def __iter__(self):
+            while self.done < 6:
+                self.done += 1
+                yield self.done
+            self.done = 0
+
+        def state_dict(self) -> dict[str, int]:
+            return {"done": self.done}
+
+        def load_state_dict(self, saved: dict[str, int]) -> None:
+            loaded.append(saved)
+            self.done = saved["done"]
+
+    def train(directory: Path, stop: int | None) -> list[int]:
+        seen, loader = [], Loader()
+        with begin(directory) as run:
+            for _ in run.epochs(2):
+                for item in run.batches(loader):
+                    seen.append(item)
+                    stop_after(stop, len(seen))
+        return seen
+
+    expected, found = both_ways(train, tmp_path, 8)
+    assert found == expected == [1, 2, 3, 4, 5, 6] * 2
+    assert len(loaded) == 1

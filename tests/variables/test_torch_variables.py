@@ -79,3 +79,33 @@ def test_the_iterator_of_a_loader_is_the_only_thing_that_is_named(tmp_path: Path
     _, (_, report) = both_ways(functools.partial(port, with_iterator=True), tmp_path, 3)
     assert report is not None
     assert report.verdict == "exact but for: data_iter"
+
+
+class Learner:
+    def __init__(self):
+        self.net = torch.nn.Linear(3, 1)
+        self.optimizer = torch.optim.Adam(self.net.parameters())
+        self.seen: list[float] = []
+
+    def learn(self):
+        self.optimizer.zero_grad()
+        loss = self.net(torch.rand(2, 3)).sum()
+        loss.backward()
+        self.optimizer.step()
+        self.seen.append(loss.item())
+
+
+@pytest.mark.parametrize("is_handed", [True, False])
+def test_an_object_handed_over_by_its_attributes_is_no_variable_as_well(tmp_path: Path, is_handed: bool):
+    def train(directory: Path, stop: int | None) -> Any:
+        torch.manual_seed(0)
+        learner = Learner()
+        with begin(directory, {"learner": holdfast.attributes(learner)} if is_handed else None) as run:
+            for step in run.steps(8):
+                learner.learn()
+                stop_after(stop, step)
+        return learner.seen, learner.net.weight.tolist(), run.last_resume
+
+    expected, found = both_ways(train, tmp_path, 5)
+    assert found[:2] == expected[:2]
+    assert found[2].verdict == "exact"

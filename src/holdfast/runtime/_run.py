@@ -579,8 +579,7 @@ class Run:
 
     def _own_parts(self) -> list[Any]:
         """What of the run the script's variables may hold."""
-        source = self._data.source
-        return [self, self._loop, self.results, *([] if source is None else [source])]
+        return [self, self._loop, self.results, *self._data.own_parts]
 
     def _finish_resume(self, *, is_at_place: bool = True) -> None:
         """The script has come to where the checkpoint was: from here on everything is as it would have been.

@@ -42,9 +42,12 @@ def find(tree: Node, path: str) -> Node:
     return resolve(tree, node)
 
 
-def entries(tree: Node) -> Iterator[tuple[str, Node]]:
-    """Every node that is not a container, with its path, in the order of the tree; `Object`s come before their parts."""
-    yield from _entries(tree, "")
+def entries(tree: Node, path: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node that is not a container, with its path, in the order of the tree; `Object`s come before their parts.
+
+    `path`: of the tree itself.
+    """
+    yield from _entries(tree, path)
 
 
 def resolve(tree: Node, node: Node) -> Node:

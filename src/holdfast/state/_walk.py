@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, NoReturn
 
 from .. import dtypes, paths
@@ -12,6 +13,7 @@ from ..records import Alias, Leaf, Node
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later, Names
+from ._order import in_order, moved_forward
 from ._registry import Claimant, adapter_of, introduce
 
 _SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
@@ -44,7 +46,13 @@ class Walk:
         """The state tree of `value`."""
         tree = self.node(value, path)
         self.later.run()
-        return tree
+        if not self.tied or not (moved := moved_forward(tree, path)):
+            return tree
+        leaves = {
+            leaf.path: replace(leaf, path=moved[leaf.path]) for leaf, _ in self.arrays if leaf.path in moved
+        }
+        self.arrays = [(leaves.get(leaf.path, leaf), live) for leaf, live in self.arrays]
+        return in_order(tree, leaves, path)
 
     def node(self, value: Any, path: str) -> Node:
         """The state of `value`, which is at `path`.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..state import Attributes
 from ._kinds import CONTAINERS, is_module, is_tensor, torch
 
 _DEEPEST = 6
@@ -49,7 +50,13 @@ class Handed:
 
 def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
     yield value
-    if is_module(value):
+    if isinstance(value, Attributes):
+        for each in value.held():
+            if not isinstance(each, CONTAINERS):
+                yield from _parts(each)
+            else:
+                yield each
+    elif is_module(value):
         yield from value.modules()
         yield from value.parameters()
     elif isinstance(value, CONTAINERS) and depth < _DEEPEST and len(value) <= 1000:
@@ -59,7 +66,11 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
 
 
 def _arrays_held_by(value: Any) -> Iterator[Any]:
-    if is_module(value):
+    if isinstance(value, Attributes):
+        for each in value.held():
+            if not isinstance(each, CONTAINERS):
+                yield from _arrays_held_by(each)
+    elif is_module(value):
         yield from value.parameters()
         yield from value.buffers()
     elif isinstance(getattr(value, "state", None), Mapping) and hasattr(value, "param_groups"):

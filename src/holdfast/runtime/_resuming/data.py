@@ -53,6 +53,13 @@ class EpochData:
             ).num_batches
         return None if total is None else max(0, total - done)
 
+    @property
+    def own_parts(self) -> list[Any]:
+        """What holds the position in the data: the source, and data that keep it themselves."""
+        if self.source is None:
+            return []
+        return [self.source, *([self._given] if hasattr(type(self._given), "state_dict") else [])]
+
     def get_state(self, is_inside: bool) -> dict[str, Any]:
         source, saved = self.source, self._saved
         if source is None:  # as far as is known, what the checkpoint says still holds

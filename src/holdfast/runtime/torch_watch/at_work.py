@@ -139,6 +139,8 @@ class _Own:
             case dict() | list() | tuple():
                 items = list(value.values()) if isinstance(value, dict) else list(value[: _MAX_ITEMS + 1])
                 return items if len(items) <= _MAX_ITEMS else ()
+            case state.Attributes():
+                return list(value.held())
         self._kept.append(value)
         self.ids.add(id(value))
         match value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 from ... import paths
@@ -39,6 +39,25 @@ class Attributes:
 
     def __repr__(self) -> str:
         return f"attributes({self.of!r})"
+
+    def held(self) -> Iterator[Any]:
+        """The object, and whatever is saved with it, at any depth; not what adapters take out of objects that they know."""
+        reach, seen = _Reach("", self.leave), set[int]()
+        waiting: list[tuple[str, Any]] = [("", self.of)]
+        while waiting:
+            path, value = waiting.pop()
+            if id(value) in seen or isinstance(value, str | bytes | int | float | None):
+                continue
+            seen.add(id(value))
+            yield value
+            if isinstance(value, Mapping):
+                waiting += [(paths.child(path, key), each) for key, each in value.items() if _is_key(key)]
+            elif isinstance(value, list | tuple | set | frozenset | deque):
+                waiting += [(paths.item(path, index), each) for index, each in enumerate(value)]
+            elif adapter_of(type(value)) is None and not isinstance(value, _CODE):
+                waiting += [
+                    (paths.child(path, name), each) for name, each in reach.parts(value, path).items()
+                ]
 
 
 def attributes(of: Any, *, leave: str | Sequence[str] = ()) -> Attributes:
@@ -109,7 +128,7 @@ class _Reach:
             hint = f"It was handed over by attributes(): {why}. leave={below!r} leaves it as the script makes it."
             walk.refuse(path, type_name(type(value)), hint)
         parts = {
-            name: walk.node(part, walk.child(path, name)) for name, part in self._parts(value, path).items()
+            name: walk.node(part, walk.child(path, name)) for name, part in self.parts(value, path).items()
         }
         return Object(self.name, type_name(type(value)), parts)
 
@@ -117,7 +136,7 @@ class _Reach:
         saved = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
         if saved is None:
             return fit.keep(live)
-        parts, makes = self._parts(live, path), {}
+        parts, makes = self.parts(live, path), {}
         for name, part in saved.state.items():
             below = paths.child(path, name)
             if not self._is_left(below):
@@ -147,7 +166,7 @@ class _Reach:
             return not isinstance(saved, list | tuple) or len(live) != len(saved)
         return hasattr(live, "shape")
 
-    def _parts(self, value: Any, path: str) -> dict[str, Any]:
+    def parts(self, value: Any, path: str) -> dict[str, Any]:
         return {
             name: part for name, part in _attributes_of(value) if not self._is_left(paths.child(path, name))
         }
@@ -196,6 +215,10 @@ def _slots(kind: type) -> Iterator[types.MemberDescriptorType]:
         for member in vars(each).values():
             if isinstance(member, types.MemberDescriptorType) and not member.__name__.startswith("__"):
                 yield member
+
+
+def _is_key(key: Hashable) -> bool:
+    return isinstance(key, str | int)
 
 
 def _dtype_of(live: Any) -> str:
