@@ -36,15 +36,15 @@ class Trained(_boosting.Trained[xgboost.Booster]):
 def train(
     params: Mapping[str, Any],
     dtrain: xgboost.DMatrix,
-    num_boost_round: int = 10,
-    *,
     directory: str | os.PathLike[str],
+    *,
     checkpointing: Checkpointing | None = None,
     resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
     on_rollback: Callable[[Any], None] | None = None,
+    num_boost_round: int = 10,
     callbacks: Sequence[TrainingCallback] = (),
     early_stopping_rounds: int | None = None,
     **options: Any,
@@ -64,6 +64,7 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
+        num_boost_round: rounds in all, those before a kill included.
         callbacks: as of `xgboost.train`.
         **options: as of `xgboost.train`.
 
