@@ -24,6 +24,11 @@ from ._boosting import ABILITIES, Rounds
 
 __all__ = ["Trained", "train"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _FRACTIONS = (
     *("feature_fraction", "sub_feature", "colsample_bytree"),
     *("feature_fraction_bynode", "sub_feature_bynode", "colsample_bynode"),

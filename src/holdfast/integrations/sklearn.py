@@ -23,6 +23,11 @@ from ._common.arguments import Abilities
 
 __all__ = ["GridSearch"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _NOTHING = "nothing is trained from one fit to the next"
 
 

@@ -23,6 +23,11 @@ from ._boosting import ABILITIES, Rounds
 
 __all__ = ["Trained", "train"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
