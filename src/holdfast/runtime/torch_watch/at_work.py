@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from ... import rng, state
+from ... import paths, rng, state
 from ...errors import HoldfastError
 from ...state.adapters.torch_optim import inner_optimizers
 
@@ -129,31 +129,36 @@ class _Own:
     def _add(self, name: str, value: Any, depth: int) -> None:
         if id(value) in self.ids or depth == 0:
             return
-        for below in self._below(name, value):
-            self._add(name, below, depth - 1)
+        for inner, below in self._below(name, value):
+            self._add(inner, below, depth - 1)
 
-    def _below(self, name: str, value: Any) -> Sequence[Any]:
+    def _below(self, name: str, value: Any) -> Iterable[tuple[str, Any]]:
         match value:
             case str() | bytes() | int() | float() | None | torch.Tensor() | torch.nn.Module():
                 return ()  # a module saves no attributes
-            case dict() | list() | tuple():
-                items = list(value.values()) if isinstance(value, dict) else list(value[: _MAX_ITEMS + 1])
-                return items if len(items) <= _MAX_ITEMS else ()
+            case dict():
+                items = value.items() if len(value) <= _MAX_ITEMS else ()
+                return [(paths.child(name, str(key)), each) for key, each in items]
+            case list() | tuple():
+                items = enumerate(value) if len(value) <= _MAX_ITEMS else ()
+                return [(paths.item(name, index), each) for index, each in items]
             case state.Attributes():
-                return list(value.held())
+                return [(name, each) for each in value.held()]
         self._kept.append(value)
         self.ids.add(id(value))
         match value:
             case Optimizer():
                 self.optimizers.setdefault(name, value)
-                return list(inner_optimizers(value).values())
+                return [(name, each) for each in inner_optimizers(value).values()]
             case LRScheduler():
                 self.scheduled |= {id(each) for each in _with_inner(value.optimizer)}
-                return getattr(value, "_schedulers", ())
+                return [(name, each) for each in getattr(value, "_schedulers", ())]
             case GradScaler():
                 return ()
         saves_itself = hasattr(type(value), "state_dict") or hasattr(type(value), "get_state")
-        return list(vars(value).values()) if saves_itself and hasattr(value, "__dict__") else ()
+        if not saves_itself or not hasattr(value, "__dict__"):
+            return ()
+        return [(f"{name}.{attribute}", each) for attribute, each in vars(value).items()]
 
 
 def _with_inner(optimizer: Optimizer) -> Iterator[Optimizer]:
