@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.integrations.crashing import Crash, beats
 from tests.support.integrations.spoiling import CUT_AT, TRAININGS
 
-WITH_TORCH = [*TRAININGS.keys() - {"sklearn_loop", "jax_loop", "xgboost", "lightgbm"}]
+WITH_TORCH = [*TRAININGS.keys() - {"sklearn_loop", "jax_loop", "keras_jax", "xgboost", "lightgbm"}]
 
 
 def stepping(beat: Callable[[], None]) -> Callable[[], None]:
