@@ -30,6 +30,7 @@ from ._resuming.report import ResumeReport, Resumption
 from ._resuming.restoring import Restoring
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.said import ended, say
+from ._saving.lacking import ADVICE, warn
 from ._saving.manual import save_manually
 from ._saving.parts import Parts
 from ._session import Session
@@ -196,10 +197,9 @@ class Loop:
         assert self._resumption is not None
         self._resumption.add(found)
 
-    def lack(self, found: Sequence[str]) -> None:
+    def lack(self, found: Sequence[str], advice: str = ADVICE) -> None:
         """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
-        for each in found:
-            logger.warning("%s, so that no resume is exact: pass it to the run with the other objects", each)
+        warn(found, advice)
         if self._resumption is not None:
             self._resumption.add(found)
 
