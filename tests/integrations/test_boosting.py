@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
+import holdfast
 from holdfast import Checkpointing, errors
 
 xgboost = pytest.importorskip("xgboost")
@@ -21,8 +24,8 @@ def boost(directory, rounds, *, patience, policy=None, metric=None):
     return train(
         {"max_depth": 3, "nthread": 1, "seed": 1},
         fit,
-        rounds,
-        directory=directory,
+        directory,
+        num_boost_round=rounds,
         checkpointing=policy or Checkpointing(mode="disk", save_on="batch_end"),
         custom_metric=metric,
         evals=[(check, "check")],
@@ -92,8 +95,8 @@ def test_schedules_and_results_of_xgboost_are_of_all_rounds(tmp_path):
         done = train(
             {"max_depth": 2, "nthread": 1},
             data,
-            8,
-            directory=directory,
+            directory,
+            num_boost_round=8,
             checkpointing=Checkpointing(mode="disk", save_on="batch_end"),
             evals=[(data, "data")],
             evals_result=results,
@@ -114,8 +117,8 @@ def test_a_linear_booster_that_takes_features_at_random_is_not_called_exact(sele
     data = xgboost.DMatrix(inputs, inputs[:, 0])
     params = {"booster": "gblinear", "updater": "coord_descent", "feature_selector": selector, "nthread": 1}
     policy = Checkpointing(mode="disk", save_on="batch_end")
-    train(params, data, 2, directory=tmp_path, checkpointing=policy)
-    report = train(params, data, 4, directory=tmp_path, checkpointing=policy).last_resume
+    train(params, data, tmp_path, num_boost_round=2, checkpointing=policy)
+    report = train(params, data, tmp_path, num_boost_round=4, checkpointing=policy).last_resume
     assert report is not None
     assert (report.verdict == "exact") == (selector == "cyclic")
 
@@ -137,8 +140,8 @@ def boosted_by_lightgbm(lightgbm, directory, stop_at, *callbacks, num_rounds=8, 
             raise RuntimeError("a cable was pulled")
 
     policy = Checkpointing(mode="disk", save_on="batch_end")
-    options = {"directory": directory, "checkpointing": policy, "valid_sets": [data]}
-    return train({**params, **more}, data, num_rounds, callbacks=[*callbacks, crash], **options)
+    options = {"num_boost_round": num_rounds, "checkpointing": policy, "valid_sets": [data]}
+    return train({**params, **more}, data, directory, callbacks=[*callbacks, crash], **options)
 
 
 def test_parameters_reset_by_the_round_and_results_of_lightgbm_are_of_all_rounds(lightgbm, tmp_path):
@@ -175,3 +178,34 @@ def test_a_random_forest_of_lightgbm_is_refused_before_it_has_trained(lightgbm, 
     forest = {"boosting": "rf", "bagging_fraction": 0.5, "bagging_freq": 1}
     with pytest.raises(errors.UsageError, match="random forest"):
         boosted_by_lightgbm(lightgbm, tmp_path, None, **forest)
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm"])
+def test_a_policy_that_does_not_say_when_saves_after_rounds_where_there_are_no_epochs(name, tmp_path):
+    pytest.importorskip(name)
+    policy = Checkpointing(every_n=2)
+    for directory in (tmp_path / "first", tmp_path / "second"):
+        plain_rounds(name, directory, policy)
+        assert [each.record.moment.batch for each in holdfast.scan(directory)] == [1, 3]
+    state = {"a": np.zeros(2)}
+    with holdfast.Run(tmp_path / "run", state, checkpointing=policy) as run:
+        for _ in run.epochs(2):
+            state["a"] += 1
+    assert [each.record.moment.hook for each in holdfast.scan(tmp_path / "run")] == ["epoch_end"]
+
+
+def test_hooks_that_are_named_are_those_that_there_have_to_be(tmp_path):
+    with pytest.raises(errors.UsageError, match="has no hook 'epoch_end'"):
+        plain_rounds("xgboost", tmp_path, Checkpointing(save_on="epoch_end"))
+
+
+def plain_rounds(name, directory, policy):
+    library = importlib.import_module(name)
+    train = importlib.import_module(f"holdfast.integrations.{name}").train
+    inputs = np.random.default_rng(0).normal(size=(60, 3))
+    if name == "xgboost":
+        params, data = {"nthread": 1}, library.DMatrix(inputs, inputs[:, 0])
+    else:
+        params = {"verbose": -1, "num_threads": 1}
+        data = library.Dataset(inputs, inputs[:, 0], free_raw_data=False)
+    return train(params, data, directory, checkpointing=policy, num_boost_round=5)

@@ -24,6 +24,11 @@ from ._boosting import ABILITIES, Rounds
 
 __all__ = ["Trained", "train"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _FRACTIONS = (
     *("feature_fraction", "sub_feature", "colsample_bytree"),
     *("feature_fraction_bynode", "sub_feature_bynode", "colsample_bynode"),
@@ -45,15 +50,15 @@ class Trained(_boosting.Trained[lightgbm.Booster]):
 def train(
     params: Mapping[str, Any],
     train_set: lightgbm.Dataset,
-    num_boost_round: int = 100,
-    *,
     directory: str | os.PathLike[str],
+    *,
     checkpointing: Checkpointing | None = None,
     resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
     on_rollback: Callable[[Any], None] | None = None,
+    num_boost_round: int = 100,
     callbacks: Sequence[Callable[[Any], Any]] = (),
     **options: Any,
 ) -> Trained:
@@ -73,6 +78,7 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
+        num_boost_round: rounds in all, those before a kill included.
         callbacks: as of `lightgbm.train`.
         **options: as of `lightgbm.train`.
 

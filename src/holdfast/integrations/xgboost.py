@@ -23,6 +23,11 @@ from ._boosting import ABILITIES, Rounds
 
 __all__ = ["Trained", "train"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
@@ -36,15 +41,15 @@ class Trained(_boosting.Trained[xgboost.Booster]):
 def train(
     params: Mapping[str, Any],
     dtrain: xgboost.DMatrix,
-    num_boost_round: int = 10,
-    *,
     directory: str | os.PathLike[str],
+    *,
     checkpointing: Checkpointing | None = None,
     resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
     on_rollback: Callable[[Any], None] | None = None,
+    num_boost_round: int = 10,
     callbacks: Sequence[TrainingCallback] = (),
     early_stopping_rounds: int | None = None,
     **options: Any,
@@ -64,6 +69,7 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
+        num_boost_round: rounds in all, those before a kill included.
         callbacks: as of `xgboost.train`.
         **options: as of `xgboost.train`.
 
