@@ -50,6 +50,9 @@ class Rounds:
         wanted: so many rounds in all.
         dump: the model so far, in its library's own format.
         stops: what an early stopping knows, as plain data; restored as `stops`.
+
+    Attributes:
+        in_all: how many rounds the training is of; until `begin`, how many that of the checkpoint was.
     """
 
     def __init__(
@@ -64,11 +67,12 @@ class Rounds:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
         if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
             raise UsageError(f"num_boost_round must be an integer >= 0, not {wanted!r}.")
-        self._exactness, self._wanted = exactness, wanted
+        self._exactness, self._wanted, self.in_all = exactness, wanted, wanted
         self.num_done, self.is_over = 0, False
         self.stopped_early = False  # as restored: it was over before all rounds had been
         self.scores: Scores = {}
         self._resume = arguments.resume
+        self._is_behind = False  # restored, and the first round has not begun
         self.loop = arguments.loop(
             {"booster": self._parts},
             lambda: {
@@ -80,7 +84,7 @@ class Rounds:
         )
 
     def resume(self) -> bytes | None:
-        """The model of the wanted checkpoint; None from scratch, or before the first round."""
+        """The model of the wanted checkpoint; None from scratch, or before the first round. `begin` is to be called then."""
         with self._parts.expecting():
             saved = self.loop.resume(self._resume)
         if saved is None:
@@ -88,8 +92,7 @@ class Rounds:
             return None
         self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
         self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
-        is_drawing = self._exactness != "exact" and self.num_left > 0
-        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [], not_loaded=["booster"])
+        self._is_behind, self.in_all = True, saved["wanted"]
         return self.given["model"] if self.num_done else None
 
     @property
@@ -102,6 +105,14 @@ class Rounds:
     def num_left(self) -> int:
         """Rounds still to come, of a finished model that is to get more of them too."""
         return 0 if self.stopped_early else max(self._wanted - self.num_done, 0)
+
+    def begin(self) -> None:
+        """A round begins: before the first one after a resume, the model and the early stopping are compared with what was saved."""
+        if self._is_behind:
+            self._is_behind = False
+            is_drawing = self._exactness != "exact" and self.num_left > 0
+            self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [])
+            self.in_all = self._wanted
 
     def add(self, scores: Mapping[tuple[str, str], float]) -> None:
         """A round has ended with these scores, by data set and metric."""
@@ -117,6 +128,7 @@ class Rounds:
 
     def end(self) -> None:
         """The last round has been, or an early stopping has ended it."""
+        self.begin()  # if there was none left
         if not self.is_over:
             self.is_over = True
             if self.num_done < self._wanted:

@@ -108,7 +108,7 @@ def train(
     rounds = Rounds(
         arguments,
         wanted=num_boost_round,
-        dump=lambda: _text(now[0], num_boost_round) if now else b"",
+        dump=lambda: _text(now[0], rounds.in_all) if now else b"",
         stops=lambda: None,
         exactness=_DRAWS if _is_sampled(params) else "exact",
     )
@@ -117,7 +117,13 @@ def train(
         now[:] = [env.model]
         rounds.add({(each[0], each[1]): each[2] for each in env.evaluation_result_list or ()})
 
-    save.order = _ORDER  # type: ignore[attr-defined]
+    def begin(env: Any) -> None:
+        if rounds.num_done:
+            now[:] = [env.model]
+        rounds.begin()
+
+    begin.before_iteration = True  # type: ignore[attr-defined]
+    save.order = begin.order = _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
         saved = rounds.resume()
         if saved is not None:
@@ -129,7 +135,7 @@ def train(
                     dict(params),
                     *(train_set, rounds.num_left),
                     init_model=start,
-                    callbacks=[*(_of_all_rounds(each, num_boost_round) for each in callbacks), save],
+                    callbacks=[*(_of_all_rounds(each, num_boost_round) for each in callbacks), begin, save],
                     keep_training_booster=True,
                     **options,
                 )

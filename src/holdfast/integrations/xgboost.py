@@ -114,6 +114,8 @@ def train(
                 **options,
             )
             saves.model = start
+        else:
+            saves.before_training(start)
         rounds.end()
         if (found := options.get("evals_result")) is not None:
             found.update(copy.deepcopy(rounds.scores))
@@ -170,6 +172,12 @@ class _Saves(TrainingCallback):
         for stopping, saved in self.stops:
             vars(stopping).update(saved)
         return model
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        if self.rounds.num_done:
+            self.model = model
+        self.rounds.begin()
+        return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         self.model = model

@@ -7,6 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any, final
 
 from transformers import Trainer, TrainerCallback, TrainerState
@@ -136,10 +137,13 @@ class Held(HeldTraining, TrainerCallback):
                     with open_checkpoint(path) as checkpoint:
                         self._found, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
                 return self._train_once(lambda folder: train(folder, *more, **options))
+        lacking = self._begin_lacking(lambda: trainers.at_work(self._trainer), trainers.HAND_OVER)
         loop = self._loop = self._given.loop(
-            {"transformers": self._parts}, self._get_position, untrained=("transformers/trainer/**",)
+            *({"transformers": self._parts}, self._get_position, ("transformers/trainer/**",)),
+            lacking=lambda: lacking.found,
         )
-        with loop.holding(), trainers.skipping_nothing():
+        with loop.holding(), trainers.skipping_nothing(), closing(lacking):
+            lacking.begin()
             with self._parts.expecting():
                 self._behind = loop.resume(wanted)
             self._found = self._parts.given
