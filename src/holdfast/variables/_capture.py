@@ -10,7 +10,7 @@ from .. import state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._frames import Scope
-from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_tensor
+from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_tensor, is_value
 from ._names import is_time_stamp, sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -58,7 +58,7 @@ class Capture:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         facts = self.facts
         value: Any = slot.value
-        is_shared = is_array(value) or is_rng(value) or isinstance(value, CONTAINERS)
+        is_shared = is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
         first = self._first.get(id(value)) if is_shared else None
         if first is not None:
             facts.same[path] = first

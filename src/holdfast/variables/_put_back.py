@@ -11,7 +11,7 @@ from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
 from ._frames import Scope
 from ._handed import Handed
-from ._kinds import is_array, is_rng, is_tensor
+from ._kinds import is_array, is_rng, is_tensor, is_value
 from ._saved import Saved
 from ._walk import Slot, Walk
 
@@ -75,7 +75,7 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 
 
 def _is_mutable(value: Any) -> bool:
-    return is_array(value) or is_rng(value) or isinstance(value, dict | list | set | deque)
+    return is_array(value) or is_rng(value) or is_value(value) or isinstance(value, dict | list | set | deque)
 
 
 def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
