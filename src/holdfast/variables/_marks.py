@@ -97,7 +97,7 @@ class Marks:
         if hasattr(value, "memory_usage") and value.size > _MANY_ITEMS:  # of pandas
             some = slice(None, None, max(1, len(value) // 1000))
             kinds = {value.dtype} if value.ndim == 1 else set(value.dtypes)
-            plain = {each for each in kinds if isinstance(each, np.dtype) and each != object}
+            plain = {each for each in kinds if isinstance(each, np.dtype) and each.kind != "O"}
             looks = [value[some]]
             if plain != kinds:
                 self.sampled.add(name)
