@@ -13,6 +13,7 @@ from .._options import Bundle, Json, Only, Overwrite
 from .._output import as_text
 from .._output.console import Console
 
+
 def export(
     bundle: Bundle,
     out: Annotated[str, typer.Argument(metavar="OUT", help="….safetensors, ….npz, ….pt, ….pth or ….orbax.")],
