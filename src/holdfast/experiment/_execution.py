@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import rng, state
 from ..records import Moment
+from ..runtime import say_end
 from ._callbacks import Callback, Context, in_order
 from ._loss import outputs_needed
 from ._measuring import measure
@@ -166,7 +167,7 @@ class Execution(Position):
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
-        """Note the signals that the policies name while the run lasts; surface what saves have raised at its end."""
+        """Note the signals that the policies name while the run lasts; at its end surface what saves have raised, and say it."""
         if self.directory is None:
             yield
             return
@@ -177,6 +178,8 @@ class Execution(Position):
             self.lacking.begin()
             yield
             self.directory.writer.wait()
+        began_at = 0 if self.resumption is None else self.resumption.report.record.moment.step
+        say_end(self.directory.accounting, step=self.step, began_at=began_at, place=str(self.directory.path))
 
     @contextmanager
     def at_rest(self, loop: Training) -> Iterator[None]:
