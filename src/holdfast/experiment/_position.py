@@ -105,7 +105,7 @@ class Position:
     # --- in the plan ------------------------------------------------------------------------------
 
     def moment(
-        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
+        self, hook: str, path: str | None, epoch: int | None = None, batch: int | None = None
     ) -> Moment:
         return Moment(run=self.run, hook=hook, phase=path, epoch=epoch, batch=batch, step=self.step)
 

@@ -80,7 +80,6 @@ _OBSERVERS: Final = frozenset(
 )
 """Packages whose objects only look at training, or run it: what moves in them decides nothing."""
 _DEEPEST = 20
-_SHOWN_TYPES = 200  # of a container's items, to tell whether all are of a few types
 
 
 def torch() -> Any:
