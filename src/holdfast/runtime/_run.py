@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, final, overload
 
 from ..checkpoint import Place
+from ..data import Until
 from ..errors import UsageError
 from ..harness import resume_source
 from ..policy import Checkpointing, Limits
@@ -28,7 +29,7 @@ from ._looping.block import Block
 from ._looping.loops import Loops
 from ._looping.progress import Progress
 from ._looping.torch_objects import TorchObjects
-from ._resuming.data import EpochData
+from ._resuming.data import EpochData, Given
 from ._resuming.expected import Ahead
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
@@ -183,10 +184,31 @@ class Run:
         """
         return self._loops.epochs(n_epochs)
 
+    @overload
     def batches(
-        self, data: Iterable[Item], *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
-    ) -> Iterator[Item]:
+        self, data: Iterable[Item], /, *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
+    ) -> Iterator[Item]: ...
+    @overload
+    def batches(
+        self,
+        *data: Iterable[Any],
+        until: Until = "shortest",
+        steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[tuple[Any, ...]]: ...
+    def batches(
+        self,
+        *data: Iterable[Any],
+        until: Until = "shortest",
+        steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[Any]:
         """The batches of `data` still to come in this epoch, as `data` gives them; once in an epoch.
+
+        Of several data: tuples of a batch of each, as `zip` gives them. An epoch ends with the shortest of them; with
+        `until="longest"` the others begin anew where they end, and continue from epoch to epoch.
 
         With `steps`, and outside of `epochs`: of so many batches in all those still to come, epoch after epoch of `data`.
         When they are done the run is complete; with more steps it resumes right there, also within an epoch.
@@ -200,7 +222,7 @@ class Run:
             UsageError: not inside `epochs` (with `steps`: inside), a second time in one epoch, or the data cannot
                 resume here.
         """
-        return self._loops.batches(data, steps, batch_size, seed)
+        return self._loops.batches(Given(data, until, batch_size, seed), steps)
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.
