@@ -118,7 +118,7 @@ def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any], of: str = "
             continue
         what, value = f"{of} {name.replace('_', ' ')}", now[name]
         if isinstance(was, Mapping) and isinstance(value, Mapping):  # of one of several loaders
-            found += differences_of(was, value, f"{what}'s")
+            found += differences_of(was, value, f"{name}'s")
         elif name == "digest":
             found.append(f"{of} values have changed")
         else:

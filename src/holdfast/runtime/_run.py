@@ -186,12 +186,21 @@ class Run:
 
     @overload
     def batches(
-        self, data: Iterable[Item], /, *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
+        self,
+        data: Iterable[Item],
+        /,
+        *,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
     ) -> Iterator[Item]: ...
     @overload
     def batches(
         self,
-        *data: Iterable[Any],
+        data: Iterable[Any],
+        other: Iterable[Any],
+        /,
+        *more: Iterable[Any],
         until: Until = "shortest",
         steps: int | None = None,
         batch_size: int | None = None,
