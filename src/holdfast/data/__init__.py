@@ -9,7 +9,7 @@ from ._order import order, sample_rng
 from ._own import DatasetBatches
 from ._sampler import ResumableSampler
 from ._several import Until
-from ._source import ANOTHER_BATCH, BatchSource, differences_of
+from ._source import ANOTHER_BATCH, BatchSource, differences_of, without_position
 from ._stateful import StatefulBatches
 from ._torch_loader import TorchLoaderBatches
 
@@ -30,6 +30,7 @@ __all__ = [
     "differences_of",
     "order",
     "sample_rng",
+    "without_position",
 ]
 
 _shown_in(__name__, *map(globals().__getitem__, __all__))

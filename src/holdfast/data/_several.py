@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from ..errors import UsageError
 from ._batch import Batch
-from ._source import BatchSource, Position
+from ._source import BatchSource, Position, without_position
 
 _KIND = "several"
 Until = Literal["shortest", "longest"]
@@ -42,6 +42,11 @@ class SeveralBatches:
         if len(known) < len(numbers):
             return None
         return min(known) if self._until == "shortest" else max(known)
+
+    @property
+    def without_position(self) -> str | None:
+        """As `without_position`, of the first source that has none."""
+        return next(filter(None, map(without_position, self._sources)), None)
 
     @property
     def exactness(self) -> str:

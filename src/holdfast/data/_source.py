@@ -104,6 +104,11 @@ class Position:
         return cls(state["epoch"], state["batch"], state["finished"])
 
 
+def without_position(source: BatchSource) -> str | None:
+    """The name of the type of data that cannot resume in the middle of an epoch; None where they can."""
+    return getattr(source, "without_position", None)
+
+
 ANOTHER_BATCH = "the data give another next batch than they would have"
 """What every loop says of `fingerprint`, if it is not what it was."""
 

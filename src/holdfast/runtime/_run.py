@@ -124,7 +124,7 @@ class Run:
             ),
         )
         self._torch = TorchObjects(self._loop.objects)
-        self._data = EpochData(allow_reread)
+        self._data = EpochData(allow_reread, self._loop.policy)
         self._progress = Progress(self._loop, self._variables, self._torch, self._data, self._rolled_back)
         self._loops = Loops(self._block, self._loop, self._progress, self._data, self._variables)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from ... import rng
-from ...data import ANOTHER_BATCH, BatchSource, Until, batches_of_all, differences_of
+from ...data import ANOTHER_BATCH, BatchSource, Until, batches_of_all, differences_of, without_position
+from ...errors import UsageError
+from ...policy import Checkpointing, Every
 from .expected import Ahead
+
+logger = logging.getLogger("holdfast")
 
 
 @final
@@ -34,8 +39,8 @@ class EpochData:
         source: that of the data that were given last, None before.
     """
 
-    def __init__(self, allow_reread: bool) -> None:
-        self._allow_reread = allow_reread
+    def __init__(self, allow_reread: bool, policy: Checkpointing) -> None:
+        self._allow_reread, self._policy = allow_reread, policy
         self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
@@ -48,7 +53,9 @@ class EpochData:
         The source is that of the epoch before if the data are the same objects.
         """
         if self.source is None or not given.is_same(self._given):
-            self.source, self._given = self._source_of(given), given
+            source = self._source_of(given)
+            _check_position(source, self._policy)
+            self.source, self._given = source, given
         if self._position is None:
             return self.source, None
         with rng.preserved():
@@ -119,3 +126,28 @@ class EpochData:
         if is_inside and self._saved["next_batch"] != source.fingerprint():
             found.append(ANOTHER_BATCH)
         return found if about is None else found + differences_of(about, source.describe())
+
+
+def _check_position(source: BatchSource, policy: Checkpointing) -> None:
+    """At the first batch, and not at a resume weeks later: data that cannot resume where the policy saves.
+
+    Raises:
+        UsageError: the policy saves at batches, and no such save could be resumed within an epoch.
+    """
+    if (kind := without_position(source)) is None:
+        return
+    cannot = (
+        f"{kind} has neither a sampler nor a state, so a save in the middle of an epoch cannot be resumed"
+    )
+    ways = (
+        "a DataLoader over a map-style dataset or torchdata's StatefulDataLoader can; allow_reread=True reads the epoch again "
+        "up to there"
+    )
+    at_batches = [hook for hook in policy.save_on if hook.startswith("batch_")]
+    if at_batches:
+        raise UsageError(
+            f"the policy saves on {' and '.join(at_batches)}, and {cannot}. {ways[0].upper()}{ways[1:]}; or save on epoch_end."
+        )
+    is_timed = any(not any(isinstance(each, Every) for each in term) for term in policy.when.terms)
+    if is_timed or policy.signals:
+        logger.warning("%s: %s", cannot, ways)
