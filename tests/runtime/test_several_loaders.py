@@ -86,7 +86,7 @@ def test_an_epoch_ends_with_the_shortest(tmp_path: Path):
     assert all(len(batches) == 2 for _, _, batches, _ in seen)
 
 
-def test_until_the_longest_the_others_begin_anew_and_give_all_they_have(tmp_path: Path):
+def test_until_the_longest_the_others_start_over_and_give_all_they_have(tmp_path: Path):
     seen, _ = in_epochs(lambda: (loader(0, 6), loader(100, 14)), until="longest")(tmp_path, None)
     assert len(seen) == 21
     ofs = [[x for _, _, batches, _ in seen for x in batches[index][0]] for index in (0, 1)]

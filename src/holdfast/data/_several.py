@@ -20,8 +20,8 @@ class SeveralBatches:
     """Tuples of batches, one of each source, as `zip` gives them.
 
     Args:
-        until: "shortest": an epoch ends with the first source that ends, and in the next all begin anew. "longest": it ends with
-            the longest; the others begin anew as soon as they end, and continue from epoch to epoch.
+        until: "shortest": an epoch ends with the first source that ends, and in the next all start over. "longest": it ends with
+            the longest; the others start over as soon as they end, and continue from epoch to epoch.
 
     Raises:
         UsageError: a source does not say how long it is, which "longest" needs.

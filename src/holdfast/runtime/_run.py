@@ -217,7 +217,7 @@ class Run:
         """The batches of `data` still to come in this epoch, as `data` gives them; once in an epoch.
 
         Of several data: tuples of a batch of each, as `zip` gives them. An epoch ends with the shortest of them; with
-        `until="longest"` the others begin anew where they end, and continue from epoch to epoch.
+        `until="longest"` the others start over where they end, and continue from epoch to epoch.
 
         With `steps`, and outside of `epochs`: of so many batches in all those still to come, epoch after epoch of `data`.
         When they are done the run is complete; with more steps it resumes right there, also within an epoch.

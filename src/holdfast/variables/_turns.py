@@ -89,7 +89,7 @@ class Turns(Generic[Item]):
                 for _ in range(done):
                     next(around)
 
-    def begun_anew(self) -> list[str]:
+    def starting_over(self) -> list[str]:
         """What else goes over this iterator, and starts at its beginning though this does not; a sentence each.
 
         An `enumerate` around a generator that is running here (such as tqdm's, around this) cannot be moved on, since

@@ -114,7 +114,7 @@ class Variables:
             if is_behind():
                 self.put_back(is_last=False)
             done = position() - (0 if is_inner else self._before) if is_resumed else 0
-            if done and (anew := given.begun_anew()):
+            if done and (anew := given.starting_over()):
                 self._report(anew)
             return done
 
