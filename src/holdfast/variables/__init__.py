@@ -1,5 +1,7 @@
 """The script's own variables, as a part of its run."""
 
+from ._devices import device_of as device_of
+from ._devices import on_device as on_device
 from ._frames import Scope as Scope
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
@@ -25,6 +27,7 @@ __all__ = [
     "attributes",
     "check_mode",
     "check_patterns",
+    "device_of",
     "has_own_attributes",
     "is_data",
     "is_ignored",
@@ -33,6 +36,7 @@ __all__ = [
     "is_of_script",
     "is_own_class",
     "live_names",
+    "on_device",
     "other_modules",
     "position_of",
     "scopes",
