@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...data import ANOTHER_BATCH, BatchSource
+from ...data import ANOTHER_BATCH, BatchSource, differences_of
 from ...errors import PlanMismatchError, UsageError
 from ...runtime import Lacking
 from .arguments import Arguments
@@ -79,4 +79,6 @@ def differences(
     found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
     for each in sources:
         found += each.differences
+    for about, each in zip(saved.get("about_data", ()), sources, strict=False):
+        found += differences_of(about, each.describe())
     return [*found, ANOTHER_BATCH] if is_another_batch else found

@@ -308,6 +308,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             "world_size": self._trainer.world_size,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
+            "about_data": [each.describe() for each in sources],
             "next_batches": [each.fingerprint() for each in sources] if self._within == "batches" else None,
         }
 

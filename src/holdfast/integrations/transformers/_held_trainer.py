@@ -305,6 +305,7 @@ class Held(HeldTraining, TrainerCallback):
             **self._changed_attributes(),
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
+            "about_data": [source.describe()],
             "next_batch": source.fingerprint(),
         }
 
