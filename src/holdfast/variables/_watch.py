@@ -18,6 +18,8 @@ from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
 from ._handed import Handed
+from ._held import Held
+from ._held import say as say_held
 from ._liveness import live_names
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, is_left_to_script, is_time_stamp, sentence
@@ -49,6 +51,7 @@ class Variables:
         mode: "save": they are saved and put back; "watch": those that would be are only named; "off": neither.
         others: called for what else belongs to the run: itself, its data.
         report: told of differences that are found after the resume, a sentence each.
+        held: objects of a framework whose attributes are looked at, in place of the script's variables.
 
     Raises:
         UsageError: there is no such mode.
@@ -60,12 +63,16 @@ class Variables:
         objects: Callable[[], Mapping[str, Any]],
         others: Callable[[], Iterable[Any]],
         report: Callable[[Sequence[str]], None],
+        held: Held | None = None,
     ) -> None:
         if mode not in MODES:
             raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
         self.mode = mode
         self.came_back: list[str] = []
         self._objects, self._others, self._report = objects, others, report
+        self._held = held
+        self._scopes = scopes if held is None else held.scopes
+        self._walk = Walk if held is None else held.walk
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
@@ -129,13 +136,17 @@ class Variables:
 
         return Turns(inner, begin, entered, ended)
 
+    def begin(self) -> None:
+        """The training of a framework begins: what changes from now on is saved."""
+        self._begin(is_inner=False)
+
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at") as self._failures:
-            here, handed = scopes(), self._handed()
-            walk = Walk(handed)
+            here, handed = self._scopes(), self._handed()
+            walk = self._walk(handed)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
-            if not is_inner:
+            if not is_inner and self._held is None:
                 self._other_modules.begin(here, handed)
 
     # --- a save -----------------------------------------------------------------------------------
@@ -145,9 +156,10 @@ class Variables:
         if self.mode == "off" or (self._baseline.is_empty and not self._failures):
             return {}, {}
         with _guard.guarded("saved") as failures:
-            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
-            here, handed = scopes(), self._handed()
-            walk = Walk(handed)
+            say = sentence if self._held is None else say_held
+            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save", say=say)
+            here, handed = self._scopes(), self._handed()
+            walk = self._walk(handed)
             for scope in here:
                 if scope in self._baseline:
                     slots = walk.slots(scope, self._readable(scope))
@@ -173,8 +185,8 @@ class Variables:
         found: dict[str, Any] = {}
         if self.mode == "save":
             with _guard.guarded("looked at"):
-                walk = Walk(self._handed())
-                for scope in scopes():
+                walk = self._walk(self._handed())
+                for scope in self._scopes():
                     for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                         if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
                             found[f"{scope.name}/{slot.key}"] = slot.value
@@ -222,15 +234,15 @@ class Variables:
         if saved is None:
             return
         with _guard.guarded("put back") as failures:
-            here = scopes()
-            done, failed = put_back(saved, here, self._handed())
+            here = self._scopes()
+            done, failed = put_back(saved, here, self._walk(self._handed(), is_for_saved=True))
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
         self._failed |= {path: why for why in failures for path in saved.paths}
         if is_last:
-            there = {scope.name for scope in scopes()}
+            there = {scope.name for scope in self._scopes()}
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
             self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
@@ -250,15 +262,15 @@ class Variables:
                 saved.forget(path)
 
     def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
-        walk = Walk(self._handed(), is_for_saved=True)
-        for scope in scopes():
+        walk = self._walk(self._handed(), is_for_saved=True)
+        for scope in self._scopes():
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
                 yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
         """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
         failed = {}
-        walk = Walk(self._handed())
+        walk = self._walk(self._handed())
         for scope in here:
             for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                 path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
