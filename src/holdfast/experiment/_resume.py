@@ -43,7 +43,8 @@ def load(
     )
     if found is None:
         return None
-    resumption, (saved, overridden, graph) = found
+    resumption, (saved, overridden, graph, unsaved) = found
+    resumption.lack(unsaved)
     resumption.add(
         [
             *saved["run"].get("lacking", ()),
@@ -66,8 +67,8 @@ def _load(
     plan: Mapping[str, Mapping[str, Any]],
     override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
-) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None], Sequence[str]]:
-    """What was saved, the options that were overridden, the graph as it was saved, and the paths of what it left out."""
+) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None, Sequence[str]], Sequence[str]]:
+    """What was saved, the options that were overridden, the graph and what was lacking then, and the paths of what it left out."""
     saved = read(opened)
     kept: Sequence[str] = ()
     overridden: Sequence[str] = ()
@@ -92,7 +93,8 @@ def _load(
         saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
     _reopen(execution)
-    return (saved, overridden, saved_graph), kept
+    unsaved = execution.variables.take(opened, opened.tree, run.get("variables"))
+    return (saved, overridden, saved_graph, unsaved), kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:

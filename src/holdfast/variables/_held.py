@@ -85,7 +85,12 @@ def _is_of_a_framework(value: Any, owner: Any) -> bool:
         or isinstance(value, CONTAINERS)
     ):
         return False
-    return _package(type(value)) in {_package(kind) for kind in type(owner).__mro__ if kind is not object}
+    return _package(type(value)) in {_package(kind) for kind in _libraries_of(type(owner))}
+
+
+def _libraries_of(kind: type) -> list[type]:
+    """The classes that this one is derived from, and that are not the user's own."""
+    return [base for base in kind.__mro__ if base is not object and not is_own_class(base)]
 
 
 def _package(kind: type) -> str:
@@ -96,11 +101,7 @@ def _package(kind: type) -> str:
 def _set_by_libraries(kind: type) -> frozenset[str]:
     """The attributes that code of classes sets that are not the user's own, and that this one is derived from."""
     codes = [
-        code
-        for base in kind.__mro__
-        if base is not object and not is_own_class(base)
-        for member in vars(base).values()
-        for code in _codes(member)
+        code for base in _libraries_of(kind) for member in vars(base).values() for code in _codes(member)
     ]
     return frozenset(
         step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"

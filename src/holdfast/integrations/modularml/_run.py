@@ -76,6 +76,7 @@ class Held:
             self.position.enter_call()
             if self.sessions.directory is not None:
                 self.position.lacking.begin()
+                self.position.variables.begin()
             if self.sessions.has(EXPERIMENT):
                 experiment._exp_checkpointing = _Announcing(self, own)
             yield
