@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-import numpy as np
 import pytest
 import torch
 
@@ -27,10 +24,10 @@ class Warming(torch.nn.Linear):
         return super().forward(x) * (1 + 0.01 * self.calls + 0.01 * self.n)
 
 
-def made(directory, *callbacks, model=Warming):
+def made(directory, *callbacks):
     torch.manual_seed(0)
     graph = ModelGraph(
-        [ModelNode("model", model(), "pixels")],
+        [ModelNode("model", Warming(), "pixels")],
         optimizer=lambda parameters: torch.optim.Adam(parameters, 0.01),
     )
     loss = Loss("loss", torch.nn.functional.cross_entropy, output="model", target="digit")
@@ -50,32 +47,4 @@ def test_counters_of_a_node_come_back(tmp_path):
     assert again.last_resume.verdict == "exact"
     assert again.graph["model"].model.calls == 15
     assert torch.equal(again.graph["model"].model.weight, uninterrupted.graph["model"].model.weight)
-    assert again.state_digest() == uninterrupted.state_digest()
-
-
-class Remembering(torch.nn.Linear):
-    """Its output depends on an array and a deque that it keeps."""
-
-    def __init__(self) -> None:
-        super().__init__(4, 3)
-        self.table, self.recent = np.zeros(2), deque([0.0], maxlen=3)
-
-    def forward(self, x):
-        if self.training:
-            self.table += 0.01
-            self.recent.append(float(self.table.sum()))
-        return super().forward(x) * (1 + float(self.table.sum()) + sum(self.recent))
-
-
-def test_arrays_and_deques_of_a_node_come_back(tmp_path):
-    uninterrupted = made(tmp_path / "a", At("batch_end", 9, do=InterruptedError()), model=Remembering)
-    uninterrupted.run(progress=False)
-    with pytest.raises(InterruptedError):
-        made(tmp_path / "b", At("batch_end", 1, 2, do=InterruptedError()), model=Remembering).run(
-            progress=False
-        )
-    again = made(tmp_path / "b", At("batch_end", 9, do=InterruptedError()), model=Remembering)
-    again.run(resume=True, progress=False)
-    assert again.last_resume.verdict == "exact"
-    assert again.graph["model"].model.recent == uninterrupted.graph["model"].model.recent
     assert again.state_digest() == uninterrupted.state_digest()

@@ -175,7 +175,6 @@ class Execution(Position):
             self.directory.calls.heeding([session.policy for session in self.sessions.values()]),
         ):
             self.lacking.begin()
-            self.variables.begin()
             yield
             self.directory.writer.wait()
 
@@ -225,10 +224,8 @@ class Execution(Position):
         self._saved_streams = None
         if self.resumption is not None and self.directory is not None:
             loop, saved = self._loop, self.saved_loop
-            self.variables.put_back()
             found = [] if loop is None or saved is None else loop.differences(saved)
-            found += self.variables.differences
-            self.resumption.announce(self.ahead, found, self.directory.rollbacks, self.variables.came_back)
+            self.resumption.announce(self.ahead, found, self.directory.rollbacks)
         pending, self._hooks.pending = self._hooks.pending, []
         if (own := self.sessions.get(EXPERIMENT)) is not None:
             for reason, moment in pending:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError
-from ..records import VARIABLES, Moment
+from ..records import Moment
 from ..runtime import (
     Ahead,
     ExperimentDirectory,
@@ -25,7 +25,6 @@ from ..runtime import (
     streams_used,
     warn_lacking,
 )
-from ..variables import Held, Variables
 from ._callbacks import Callback
 from ._graph import ModelGraph
 from ._phases import TrainPhase, Unit, walk
@@ -94,9 +93,6 @@ class Position:
         self._reopened: str | None = None  # a finished phase that continues
         self._attributes = _attributes_of(experiment.graph)
         self.lacking = Lacking(self._held, self._lack)
-        self.variables = Variables(
-            "save", self._held, lambda: [self], self._add_differences, Held(self._models, skips_tensors=True)
-        )
 
     @property
     def graph(self) -> ModelGraph:
@@ -161,41 +157,31 @@ class Position:
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
         parts: dict[str, Any] = {} if self.experiment.graph is None else {"model_graph": self.graph}
-        variables, facts = self.variables.capture()
-        return (
-            parts
-            | ({VARIABLES: variables} if variables else {})
-            | {
-                "run": {
-                    "id": self.run,
-                    "label": self.experiment.label,
-                    "step": self.step,
-                    "streams_at_start": self._streams_at_start,
-                    "options": self.options,
-                    "done": list(self.done),
-                    "entered": list(self.entered),
-                    "pending": [
-                        [reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending
-                    ],
-                    **self._changed_attributes(),
-                    **({"lacking": list(found)} if (found := self.lacking.found) else {}),
-                    **({"variables": facts} if facts else {}),
-                },
-                "plan": self.experiment.describe_plan(self.sources),
-                "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
-                "results": self.results.get_state(),
-                "callbacks": {
-                    path: [callback.get_state() for callback in callbacks]
-                    for path, callbacks in self._callbacks_ahead().items()
-                },
-                "data": {
-                    path: self.sources[path].get_state() for path in self.sources if self._is_ahead(path)
-                },
-                "counters": {path: session.policy.get_counters() for path, session in self.sessions.items()},
-                "history": [entry.get_state() for entry in self.experiment.history],
-                "random": rng.capture_state(),
-            }
-        )
+        return parts | {
+            "run": {
+                "id": self.run,
+                "label": self.experiment.label,
+                "step": self.step,
+                "streams_at_start": self._streams_at_start,
+                "options": self.options,
+                "done": list(self.done),
+                "entered": list(self.entered),
+                "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
+                **self._changed_attributes(),
+                **({"lacking": list(found)} if (found := self.lacking.found) else {}),
+            },
+            "plan": self.experiment.describe_plan(self.sources),
+            "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
+            "results": self.results.get_state(),
+            "callbacks": {
+                path: [callback.get_state() for callback in callbacks]
+                for path, callbacks in self._callbacks_ahead().items()
+            },
+            "data": {path: self.sources[path].get_state() for path in self.sources if self._is_ahead(path)},
+            "counters": {path: session.policy.get_counters() for path, session in self.sessions.items()},
+            "history": [entry.get_state() for entry in self.experiment.history],
+            "random": rng.capture_state(),
+        }
 
     def digest_parts(self) -> dict[str, Any]:
         """What two runs of one plan have in common at the same position; without times, ids and paths.
@@ -250,18 +236,10 @@ class Position:
             "callbacks": [vars(each) for each in saving],
         }
 
-    def _models(self) -> dict[str, Any]:
-        """Whose attributes may change besides: numbers and tensors of torch modules are looked at anyway."""
-        graph = self.experiment.graph
-        return {} if graph is None else {node.label: node.model for node in graph.model_nodes}
-
-    def _add_differences(self, found: Sequence[str]) -> None:
-        if self.resumption is not None:
-            self.resumption.add(found)
-
     def _lack(self, found: Sequence[str]) -> None:
         warn_lacking(found, _HAND_OVER)
-        self._add_differences(found)
+        if self.resumption is not None:
+            self.resumption.add(found)
 
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""

@@ -43,8 +43,7 @@ def load(
     )
     if found is None:
         return None
-    resumption, (saved, overridden, graph, unsaved) = found
-    resumption.lack(unsaved)
+    resumption, (saved, overridden, graph) = found
     resumption.add(
         [
             *saved["run"].get("lacking", ()),
@@ -67,8 +66,8 @@ def _load(
     plan: Mapping[str, Mapping[str, Any]],
     override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
-) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None, Sequence[str]], Sequence[str]]:
-    """What was saved, the options that were overridden, the graph and what was lacking then, and the paths of what it left out."""
+) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None], Sequence[str]]:
+    """What was saved, the options that were overridden, the graph as it was saved, and the paths of what it left out."""
     saved = read(opened)
     kept: Sequence[str] = ()
     overridden: Sequence[str] = ()
@@ -93,8 +92,7 @@ def _load(
         saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
     _reopen(execution)
-    unsaved = execution.variables.take(opened, opened.tree, run.get("variables"))
-    return (saved, overridden, saved_graph, unsaved), kept
+    return (saved, overridden, saved_graph), kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:

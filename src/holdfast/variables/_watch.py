@@ -71,8 +71,6 @@ class Variables:
         self.came_back: list[str] = []
         self._objects, self._others, self._report = objects, others, report
         self._held = held
-        self._scopes = scopes if held is None else held.scopes
-        self._walk = Walk if held is None else held.walk
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
@@ -137,8 +135,9 @@ class Variables:
         return Turns(inner, begin, entered, ended)
 
     def begin(self) -> None:
-        """The training of a framework begins: what changes from now on is saved."""
-        self._begin(is_inner=False)
+        """A loop that is not the script's own begins: what changes from now on is saved."""
+        if self.mode != "off":
+            self._begin(is_inner=False)
 
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at") as self._failures:
@@ -208,6 +207,13 @@ class Variables:
             logger.info(
                 "%s is too large to be looked at in full at each save: it is compared at samples", name
             )
+
+    def _scopes(self) -> list[Scope]:
+        return scopes() if self._held is None else self._held.scopes()
+
+    def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
+        make = Walk if self._held is None else self._held.walk
+        return make(handed, is_for_saved=is_for_saved)
 
     def _handed(self) -> Handed:
         return Handed(self._objects(), [self, *self._others()])
