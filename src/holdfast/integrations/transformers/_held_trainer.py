@@ -13,7 +13,7 @@ from typing import Any, final
 from transformers import Trainer, TrainerCallback, TrainerState
 
 from ... import rng
-from ...checkpoint import find, path_of
+from ...checkpoint import Place, find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
@@ -33,7 +33,7 @@ def hold(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
-    resume: bool | str | os.PathLike[str] | Resume = True,
+    resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
