@@ -176,3 +176,30 @@ def test_what_several_processes_cannot_do_is_refused_at_once_in_each(tmp_path):
         assert "goes back in one process" in printed  # a Trainer, which would otherwise go on with several
         assert "this holds an accelerator of one process" in printed
     assert not holdfast.scan(tmp_path)
+
+
+@pytest.mark.parametrize("spoils", [False, True])
+def test_a_loaded_state_has_a_verdict_once_its_loader_begins(spoils, tmp_path):
+    train_two_epochs(tmp_path, save_at=3)
+    accelerator, model, _, _, loader, _ = prepared()
+    held = hold(accelerator)
+    assert held.last_resume is None
+    accelerator.load_state(tmp_path)
+    assert held.last_resume is not None
+    assert held.last_resume.verdict == "not compared yet"
+    if spoils:
+        torch.nn.init.zeros_(model[0].weight)
+    next(iter(loader))
+    named = "not exact: 'model' is not as it was saved: model/0.weight changed before the first step"
+    assert held.last_resume.verdict == (named if spoils else "exact")
+
+
+def test_other_data_after_load_state_are_named(tmp_path):
+    train_two_epochs(tmp_path, save_at=3)
+    accelerator, *_, loader, _ = prepared()
+    vars(loader)["base_dataloader"].dataset.tensors[0].add_(1)
+    held = hold(accelerator)
+    accelerator.load_state(tmp_path)
+    next(iter(loader))
+    assert held.last_resume is not None
+    assert held.last_resume.verdict == "not exact: the data's values have changed"

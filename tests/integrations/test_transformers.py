@@ -154,12 +154,14 @@ def test_what_cannot_resume_is_refused_early(tmp_path):
 class NonFinite(TrainerCallback):
     """Weights become NaN after so many updates, once."""
 
+    count = 0  # of the class: an attribute of the callback would go back, too
+
     def __init__(self, at: int | None) -> None:
-        self._at, self._count = at, 0
+        self._at, NonFinite.count = at, 0
 
     def on_step_end(self, args, state, control, model=None, **more) -> None:
-        self._count += 1
-        if self._count == self._at:
+        NonFinite.count += 1
+        if NonFinite.count == self._at:
             next(model.parameters()).data.fill_(float("nan"))
 
 

@@ -85,6 +85,7 @@ class StatefulBatches(Drawing):
             "batch_size": getattr(loader, "batch_size", None),
             "drop_last": getattr(loader, "drop_last", None),
             "num_workers": getattr(loader, "num_workers", None),
+            **getattr(loader, "facts", {}),  # of one of ours, around another
         }
 
 

@@ -6,6 +6,7 @@ from ._frames import Scope as Scope
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
 from ._frames import scopes as scopes
+from ._held import Held as Held
 from ._kinds import attributes as attributes
 from ._kinds import has_own_attributes as has_own_attributes
 from ._kinds import is_data as is_data
@@ -21,6 +22,7 @@ from ._watch import Variables as Variables
 from ._watch import check_mode as check_mode
 
 __all__ = [
+    "Held",
     "Mode",
     "Scope",
     "Variables",

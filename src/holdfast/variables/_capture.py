@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .. import state
@@ -26,16 +26,24 @@ class Capture:
     Args:
         sticky: what has changed once, by `scope/key`: saved from then on without another look.
         keeps: whether values are saved, rather than only named.
+        say: the sentence for what is named, by key, value and reason.
 
     Attributes:
         values: what is to be saved, live, by scope and key.
         facts: what else is to be known of them.
     """
 
-    def __init__(self, baseline: Baseline, sticky: set[str], *, keeps: bool) -> None:
+    def __init__(
+        self,
+        baseline: Baseline,
+        sticky: set[str],
+        *,
+        keeps: bool,
+        say: Callable[[str, Any, str], str] = sentence,
+    ) -> None:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
-        self._baseline, self._sticky, self._keeps = baseline, sticky, keeps
+        self._baseline, self._sticky, self._keeps, self._say = baseline, sticky, keeps, say
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -43,7 +51,7 @@ class Capture:
         for slot in slots:
             if self._has_changed(slot, scope) and not is_time_stamp(slot.key, slot.value):
                 if slot.way == "opaque" or not self._keeps:
-                    self.facts.unsaved[slot.key] = sentence(slot.key, slot.value)
+                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
                 else:
                     self._save(slot, scope)
 
@@ -71,7 +79,7 @@ class Capture:
         except Exception as err:  # of the object's own
             why = f"{type(err).__name__}: {err}"
         if why:
-            facts.unsaved[slot.key] = sentence(slot.key, slot.value, why)
+            facts.unsaved[slot.key] = self._say(slot.key, slot.value, why)
             return
         if is_shared:
             self._first[id(value)] = path

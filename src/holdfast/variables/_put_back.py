@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +12,19 @@ from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
 from ._devices import on_device
 from ._frames import Scope
-from ._handed import Handed
+from ._held import HELD
 from ._kinds import is_array, is_rng, is_value
 from ._saved import Saved
 from ._walk import Slot, Walk
 
 
-def put_back(saved: Saved, scopes: list[Scope], handed: Handed) -> tuple[dict[str, Any], dict[str, str]]:
-    """Put into these scopes what was saved of them: what is there now by `scope/key`, and what failed, and why."""
+def put_back(saved: Saved, scopes: list[Scope], walk: Walk) -> tuple[dict[str, Any], dict[str, str]]:
+    """Put into these scopes what was saved of them: what is there now by `scope/key`, and what failed, and why.
+
+    `walk`: one for what was saved, that has not begun.
+    """
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    walk = Walk(handed, is_for_saved=True)
     slots: dict[str, Slot] = {}
     for scope in scopes:
         keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
@@ -132,10 +135,18 @@ def _rebuilt(path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
 def _class_called(name: str, scopes: list[Scope]) -> Any:
     """The script's own class of named tuples of this name: looked for in its variables, never imported."""
     for scope in scopes:
-        for each in scope.variables().values():
+        variables = list(scope.variables().values())
+        if scope.name == HELD:
+            variables = [each for one in variables for each in _globals_of(type(one))]
+        for each in variables:
             if isinstance(each, type) and issubclass(each, tuple) and each.__name__ == name:
                 return each
     raise TypeError(f"named tuples {name!r} were saved, and there is no such class here")
+
+
+def _globals_of(kind: type) -> list[Any]:
+    """Of the module in which a class is defined."""
+    return list(vars(sys.modules.get(kind.__module__, sys)).values())
 
 
 def _with_named_tuples(value: Any, kind: Any) -> Any:

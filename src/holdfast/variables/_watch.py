@@ -19,6 +19,8 @@ from ._capture import Capture
 from ._frames import Scope, scopes
 from ._functions import scopes_of
 from ._handed import Handed
+from ._held import Held
+from ._held import say as say_held
 from ._liveness import live_names
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
@@ -58,6 +60,7 @@ class Variables:
         report: told of differences that are found after the resume, a sentence each.
         functions: called for those of the script that are called in the loop, and not from it: what they close over, and
             the objects that they belong to, count too.
+        held: objects of a framework whose attributes are looked at, in place of the script's variables.
 
     Raises:
         UsageError: there is no such mode.
@@ -69,11 +72,14 @@ class Variables:
         objects: Callable[[], Mapping[str, Any]],
         others: Callable[[], Iterable[Any]],
         report: Callable[[Sequence[str]], None],
+        held: Held | None = None,
+        *,
         functions: Callable[[], Iterable[Any]] = tuple,
     ) -> None:
         self.mode = check_mode(mode)
         self.came_back: list[str] = []
         self._objects, self._others, self._report, self._functions = objects, others, report, functions
+        self._held = held
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
@@ -141,10 +147,10 @@ class Variables:
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at") as self._failures:
             here, handed = self._scopes(), self._handed()
-            walk = Walk(handed)
+            walk = self._walk(handed)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
-            if not is_inner:
+            if not is_inner and self._held is None:
                 self._other_modules.begin(here, handed)
 
     # --- a save -----------------------------------------------------------------------------------
@@ -154,9 +160,10 @@ class Variables:
         if self.mode == "off" or (self._baseline.is_empty and not self._failures):
             return {}, {}
         with _guard.guarded("saved") as failures:
-            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
+            say = sentence if self._held is None else say_held
+            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save", say=say)
             here, handed = self._scopes(), self._handed()
-            walk = Walk(handed)
+            walk = self._walk(handed)
             for scope in here:
                 if scope in self._baseline:
                     slots = walk.slots(scope, self._readable(scope))
@@ -182,7 +189,7 @@ class Variables:
         found: dict[str, Any] = {}
         if self.mode == "save":
             with _guard.guarded("looked at"):
-                walk = Walk(self._handed())
+                walk = self._walk(self._handed())
                 for scope in self._scopes():
                     for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                         if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
@@ -207,7 +214,13 @@ class Variables:
             )
 
     def _scopes(self) -> list[Scope]:
+        if self._held is not None:
+            return self._held.scopes()
         return [*scopes(), *scopes_of(self._functions())]
+
+    def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
+        make = Walk if self._held is None else self._held.walk
+        return make(handed, is_for_saved=is_for_saved)
 
     def _handed(self) -> Handed:
         return Handed(self._objects(), [self, *self._others()])
@@ -235,7 +248,7 @@ class Variables:
             return
         with _guard.guarded("put back") as failures:
             here = self._scopes()
-            done, failed = put_back(saved, here, self._handed())
+            done, failed = put_back(saved, here, self._walk(self._handed(), is_for_saved=True))
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
@@ -262,7 +275,7 @@ class Variables:
                 saved.forget(path)
 
     def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
-        walk = Walk(self._handed(), is_for_saved=True)
+        walk = self._walk(self._handed(), is_for_saved=True)
         for scope in self._scopes():
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
                 yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
@@ -270,7 +283,7 @@ class Variables:
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
         """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
         failed = {}
-        walk = Walk(self._handed())
+        walk = self._walk(self._handed())
         for scope in here:
             for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                 path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)

@@ -13,6 +13,7 @@ from typing import Any, Literal, final
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
 from ...runtime import CANNOT_PROVE, Loop, Resume, Run, check_arguments
+from ...variables import Variables
 
 Directory = str | os.PathLike[str]
 
@@ -41,6 +42,7 @@ class Arguments:
         position: Callable[[], Mapping[str, Any]],
         untrained: Sequence[str] = (),
         lacking: Callable[[], Sequence[str]] = lambda: (),
+        variables: Variables | None = None,
     ) -> Loop:
         """A loop over these objects, which asks `position` where it is at each save, and `lacking` what it does not have."""
         return Loop(
@@ -50,6 +52,7 @@ class Arguments:
             untrained=untrained,
             position=position,
             lacking=lacking,
+            variables=variables,
             label=self.label,
             share_directory=self.share_directory,
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...data import ANOTHER_BATCH, BatchSource
+from ...data import ANOTHER_BATCH, BatchSource, differences_of
 from ...errors import PlanMismatchError, UsageError
 from ...runtime import Lacking
+from ...variables import Held, Variables
 from .arguments import Arguments
 from .processes import Processes
 from .reporting import Reporting
@@ -19,12 +20,14 @@ class HeldTraining(Reporting):
     Attributes:
         _behind: what is to be put back once the framework is there; None if nothing is.
         _lacking: finds, in process 0, what is at work and not saved.
+        _variables: what the attributes of callbacks and models have changed to, in process 0.
     """
 
     _given: Arguments
     _processes: Processes
     _behind: Any
     _lacking: Lacking
+    _variables: Variables | None = None
     _is_saving = False  # as opposed to a question, such as `state_digest`, which only process 0 hears
     _has_rolled_back = False  # and has not resumed yet
 
@@ -36,6 +39,32 @@ class HeldTraining(Reporting):
         """Its `found` goes into each save, and what it finds into the report of a resume."""
         self._lacking = Lacking(objects, lambda found: self._known.lack(found, advice))
         return self._lacking
+
+    def _hold_attributes(
+        self,
+        holders: Callable[[], Mapping[str, Any]],
+        objects: Callable[[], Mapping[str, Any]],
+        others: Sequence[Any],
+        *,
+        num_processes: int,
+    ) -> Variables:
+        """Let what changes in the attributes of `holders` be part of each save, and of a resume; of several processes, named.
+
+        `objects`, `others`: what is saved elsewhere, and what is the framework's.
+        """
+        self._variables = Variables(
+            "save" if num_processes == 1 else "watch",
+            objects,
+            lambda: [self, *others],
+            lambda found: self._known.add_differences(found),
+            Held(holders, skips_tensors=True),
+        )
+        return self._variables
+
+    def _begin_attributes(self) -> None:
+        """The training begins: what changes from now on is no longer as the script makes it."""
+        if self._variables is not None:
+            self._variables.begin()
 
     def _check_rollback(self, num_processes: int) -> None:
         if num_processes > 1 and self._given.policy.rolls_back:
@@ -59,7 +88,12 @@ class HeldTraining(Reporting):
 
     def _finish_loop(self, differences: Callable[[], list[str]]) -> None:
         """In process 0: the training is where it was when it was saved."""
-        self._known.finish_resume(differences)
+        variables = self._variables
+        if variables is not None:
+            variables.put_back()
+        self._known.finish_resume(
+            lambda: [*differences(), *(() if variables is None else variables.differences)]
+        )
         if self._has_rolled_back:
             self._has_rolled_back = False
             if self._given.on_rollback is not None:
@@ -79,4 +113,6 @@ def differences(
     found = [] if saved["exactness"] == "exact" else [saved["exactness"].removeprefix("not exact: ")]
     for each in sources:
         found += each.differences
+    for about, each in zip(saved.get("about_data", ()), sources, strict=False):
+        found += differences_of(about, each.describe())
     return [*found, ANOTHER_BATCH] if is_another_batch else found

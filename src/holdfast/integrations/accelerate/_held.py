@@ -11,14 +11,24 @@ from typing import Any, final
 
 from accelerate import Accelerator
 
-from ... import bundle, rng, state
+from ... import bundle, fingerprint, rng, state
 from ...checkpoint import Place, find, path_of, scan
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, StateMismatchError, UsageError
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
-from ...runtime import ExperimentDirectory, Resume, Run, save_manually
+from ...runtime import (
+    Ahead,
+    ExperimentDirectory,
+    Resume,
+    ResumeReport,
+    Resumption,
+    Run,
+    SavedState,
+    save_manually,
+)
 from .._common.arguments import Abilities, Arguments
+from .._common.held_training import differences
 from ._prepared import Prepared
 
 logger = logging.getLogger("holdfast")
@@ -100,6 +110,7 @@ class Held:
         self._accelerator, self._arguments = accelerator, arguments
         self._directory = os.fspath(arguments.directory)  # "" if there is none
         self._run: Run | None = None  # inside the `with`
+        self._loaded: Resumption | None = None  # by `load_state`
         self._prepared = Prepared(accelerator)
         accelerator.save_state = self.save_state  # type: ignore[method-assign]
         accelerator.load_state = self.load_state  # type: ignore[method-assign]
@@ -162,14 +173,27 @@ class Held:
         run = secrets.token_hex(16)
         parts = {
             **self._prepared.parts(),
-            "loaders": [each.get_state() for each in self._prepared.loaders],
+            "loaders": [
+                {
+                    **each.get_state(),
+                    "exactness": each.source.exactness,
+                    "about_data": [each.source.describe()],
+                    "next_batch": each.source.fingerprint(),
+                }
+                for each in self._prepared.loaders
+            ],
             "gradients": self._prepared.updates.pending,
             "random": rng.capture_state(),
         }
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
         with ExperimentDirectory(folder or ".", run, share=True) as directory:
             return str(
-                save_manually(directory, folder or ".", check_name(name), parts, kind="train", moment=moment)
+                save_manually(
+                    *(directory, folder or ".", check_name(name), parts),
+                    kind="train",
+                    moment=moment,
+                    ahead=Ahead(),
+                )
             )
 
     def load_state(self, input_dir: str | os.PathLike[str] | None = None, **options: Any) -> str:
@@ -177,7 +201,9 @@ class Held:
 
         Without `input_dir`: the newest below the directory.
 
-        The next iterator of a prepared loader then resumes where the loader was.
+        The next iterator of a prepared loader then resumes where the loader was. As it begins, all is compared with the
+        checkpoint once more, and `last_resume` has the verdict. It speaks of what was prepared or registered, and of nothing
+        else: what trains beside that is only found inside the `with`.
 
         Raises:
             CheckpointNotFoundError: there is none.
@@ -189,17 +215,28 @@ class Held:
         input_dir = input_dir or self._directory
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
-        place, damage = path_of(input_dir), None
+        place, damage, skipped = path_of(input_dir), None, list[str]()
         found = find(place)
         for each in [found] if found else scan(place)[::-1]:
             try:
-                return self._load(each.path)
+                return self._load(each.path, skipped)
             except DamagedError as err:
                 logger.warning("skipped %s: %s", each.path, err)
+                skipped.append(f"{each.path}: {err}")
                 damage = damage or err
         raise damage or CheckpointNotFoundError(place, "there is no checkpoint at or below it")
 
-    def _load(self, path: str) -> str:
+    @property
+    def last_resume(self) -> ResumeReport | None:
+        """From where the run resumed, or what `load_state` loaded last, and how exactly; None if neither.
+
+        Of `load_state` the verdict is `"not compared yet"` until the next iteration of a prepared loader begins.
+        """
+        if self._run is not None:
+            return self._run.last_resume
+        return None if self._loaded is None else self._loaded.report
+
+    def _load(self, path: str, skipped: list[str]) -> str:
         with open_checkpoint(path) as checkpoint:
             tree = checkpoint.tree()
             if isinstance(tree, dict) and "run" in tree:
@@ -215,11 +252,40 @@ class Held:
                 state.restore(checkpoint.source, dict(self._prepared.parts()), verify="first")
             except StateMismatchError as err:
                 raise StateMismatchError(err.problems) from err
+            record = checkpoint.record
+            context = fingerprint.differences(record.versions, fingerprint.versions())
+            context += fingerprint.differences(record.environment, fingerprint.environment())
+            loaded = self._loaded = Resumption(path, record, skipped, context)
+            loaded.expect(SavedState(checkpoint.source, self._prepared.parts()), self._prepared.parts)
         self._prepared.updates.resume(self._accelerator.step, gradients)
         for loader, where in zip(self._prepared.loaders, saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)
+        self._compare_at_first_step(loaded, saved)
         return path
+
+    def _compare_at_first_step(self, loaded: Resumption, saved: list[Any]) -> None:
+        """Let the verdict be found out once a loader is iterated; at once, if there is none."""
+        loaders, streams = self._prepared.loaders, rng.capture_state()  # reading draws from them
+        found = [
+            each
+            for loader, where in zip(loaders, saved, strict=True)
+            for each in differences(
+                {"exactness": "exact", **where},
+                [loader.source],
+                is_another_batch=where.get("next_batch") not in (None, loader.source.fingerprint()),
+            )
+        ]
+
+        def compare() -> None:
+            for each in loaders:
+                vars(each)["on_begin"] = lambda: None
+            loaded.announce(lambda: Ahead(streams=streams), found)
+
+        for each in loaders:
+            vars(each)["on_begin"] = compare
+        if not loaders:
+            compare()
 
 
 def _next_name(directory: str) -> str:

@@ -41,12 +41,14 @@ class ReadyLoader(Disguised):
     def __init__(self, prepared: DataLoaderShard, loader: Any) -> None:
         vars(self).update(_prepared=prepared, _loader=loader, _source=batches_of(loader, raw=True))
         vars(self).update(_ready=[], _rest=None, _on_resumed=lambda: None)
+        vars(self)["on_begin"] = lambda: None  # called when an iteration begins
 
     @property
     def source(self) -> BatchSource:
         return self._source
 
     def __iter__(self) -> Iterator[Any]:
+        vars(self)["on_begin"]()
         rest, vars(self)["_rest"] = self._rest, None
         return self._give([], self.source.begin(self._prepared.iteration), None) if rest is None else rest
 

@@ -110,6 +110,11 @@ class _Batches:
     def differences(self) -> Sequence[str]:
         return self._inside.source.differences
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What of the loader inside decides which batches come."""
+        return self._inside.source.describe()
+
     def set_epoch(self, epoch: int) -> None:
         self._prepared.set_epoch(epoch)
 

@@ -16,7 +16,9 @@ from ...checkpoint import Place
 from ...errors import UsageError
 from ...policy import Checkpointing
 from ...runtime import Lacking, Loop, Resume
+from ...variables import Held, Variables
 from .._common.handover import Handover
+from .._common.holders import by_class
 from .._common.reporting import Reporting
 from ._at_work import HAND_OVER, KerasOptimizers
 from ._state import (
@@ -27,6 +29,7 @@ from ._state import (
     exactness_of,
     frames_of_fit,
     get_seeds,
+    layers_of,
     set_seeds,
     tell_of_errors,
 )
@@ -108,6 +111,15 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             left._let_go()  # a fit of this thread that was ended by an exception, of which no callback is told
         callbacks = Handover(["changed"], lambda: {"changed": self._siblings.take()})
         optimizers = KerasOptimizers(model)
+        others = [each for each in listed.callbacks if not isinstance(each, First | HoldfastCallback)]
+        self._variables = Variables(
+            "save",
+            lambda: {"model": model},
+            lambda: [self, model],
+            lambda found: self._known.add_differences(found),
+            Held(lambda: {**layers_of(model), **by_class(others)}),
+        )
+        self._variables.begin()
         lacking = self._lacking = Lacking(
             lambda: {"model": model},
             lambda found: self._known.lack(found, HAND_OVER),
@@ -116,6 +128,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         loop = self._loop = self._arguments.loop(
             *({"model": model, "callbacks": callbacks}, self._get_position, ("callbacks/**",)),
             lacking=lambda: lacking.found,
+            variables=self._variables,
         )
         self._stack = ExitStack()
         self._stack.callback(optimizers.close)
@@ -240,17 +253,20 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         assert saved is not None
         state.restore(self._snapshot, {"model": self._model})
         self._siblings.put(self._given)
+        self._variables.put_back()
         self._at, self._epoch = saved["at"], saved["epoch"]
         self._batch, self._step = saved["batch"], saved["step"]
         self._latest = dict(saved["latest"])
         self._before, self._seeds_before = saved["before"], saved["seeds_before"]
         self._model.stop_training = saved["stopped"]
         set_seeds(saved["seeds"])
+        # The callbacks' attributes are compared by themselves: which of them have changed is seen from another start.
         self._known.finish_resume(lambda: self._differences(saved), not_loaded=["callbacks"])
         del self._snapshot, self._given
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         found = [saved["exactness"]] if saved["exactness"] != "exact" else []
+        found += [*self._siblings.differences(self._given), *self._variables.differences]
         if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
             found.append("the data give another batch than the one that was trained on")
         return found

@@ -202,6 +202,18 @@ class Siblings:
         for name, changed in taken.items():
             vars(self._by_name[name]).update({key: _given(value) for key, value in changed.items()})
 
+    def differences(self, taken: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """A sentence for each callback whose attributes are not as they were saved."""
+        return [
+            f"the callback {name.rpartition(' ')[0]} is not as it was saved: {', '.join(differing)} changed before the first step"
+            for name, changed in taken.items()
+            if (differing := [key for key, value in changed.items() if not self._is_now(name, key, value)])
+        ]
+
+    def _is_now(self, name: str, key: str, value: Any) -> bool:
+        live = _taken(vars(self._by_name[name]).get(key))
+        return state.digest(state.capture(live)) == state.digest(state.capture(value))
+
     def _digests(self) -> dict[str, dict[str, str]]:
         return {
             name: {
@@ -237,6 +249,13 @@ def _is_data(value: Any) -> bool:
             return all(map(_is_data, value.values()))
         case _:
             return any(value is order for order in _ORDERS.values())
+
+
+def layers_of(model: Any) -> dict[str, Any]:
+    """The model and its layers, by name: those of the user's own classes may keep something in attributes."""
+    return {"model": model} | {
+        f"layer {each.name}": each for each in model._flatten_layers() if each is not model
+    }
 
 
 def get_seeds() -> Any:

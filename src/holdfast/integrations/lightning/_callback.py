@@ -114,6 +114,12 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             self._loop = self._given.loop(
                 *({"lightning": self._parts}, self._get_position, ("lightning/trainer/**",)),
                 lacking=lambda: lacking.found,
+                variables=self._hold_attributes(
+                    lambda: trainers.holders(trainer),
+                    lambda: trainers.at_work(trainer),
+                    [trainer],
+                    num_processes=trainer.world_size,
+                ),
             )
             self._stack.enter_context(self._loop.holding())
         self._hook_into(trainer)
@@ -225,6 +231,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         )
 
     def _after_run_start(self) -> None:
+        self._begin_attributes()
         if self._behind is None:
             self._announce("phase_start")
         elif self._behind["within"] in ("start", "between"):
@@ -308,6 +315,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             "world_size": self._trainer.world_size,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
+            "about_data": [each.describe() for each in sources],
             "next_batches": [each.fingerprint() for each in sources] if self._within == "batches" else None,
         }
 

@@ -19,6 +19,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.result import _Metada
 from ...policy import Limits
 from .._common import handover
 from .._common.arguments import Abilities
+from .._common.holders import by_class
 from . import _changes as lightning_changes
 
 ABILITIES = Abilities(
@@ -102,6 +103,21 @@ def at_work(trainer: pl.Trainer) -> dict[str, Any]:
         "scaler": getattr(trainer.precision_plugin, "scaler", None),
         **own,
     }
+
+
+def holders(trainer: pl.Trainer) -> dict[str, Any]:
+    """Whose attributes Lightning does not save; not the module's with several processes, which each have their own."""
+    callbacks = [
+        each
+        for each in getattr(trainer, "callbacks", [])
+        if not _overrides(each, pl.Callback, "state_dict", "on_save_checkpoint")
+    ]
+    found: dict[str, Any] = {} if trainer.world_size > 1 else {"module": trainer.lightning_module}
+    found |= by_class(callbacks)
+    data: Any = getattr(trainer, "datamodule", None)
+    if data is not None and not _overrides(data, pl.LightningDataModule, "state_dict"):
+        found["datamodule"] = data
+    return found
 
 
 def _overrides(each: Any, base: type, *names: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 
 from ... import bundle, rng, state
 from ...errors import PlanMismatchError
-from ...records import Moment
+from ...records import VARIABLES, Moment
 from ...runtime import (
     Ahead,
     Lacking,
@@ -23,6 +23,7 @@ from ...runtime import (
     streams_used,
     warn_lacking,
 )
+from ...variables import Held, Variables
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
 from ._sessions import Sessions, train_phases
@@ -57,10 +58,18 @@ class Position:
         self.training: Training | None = None
         self._resumption: Resumption | None = None
         self._saved_graph: SavedState | None = None
+        self._unsaved: Sequence[str] = ()  # attributes that the checkpoint could not hold
         self._history_before = 0
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
         self.lacking = Lacking(lambda: live_parts(self._experiment.model_graph), self._lack)
+        self.variables = Variables(
+            "save",
+            lambda: live_parts(self._experiment.model_graph),
+            lambda: [self, self._experiment],
+            self._add_differences,
+            Held(lambda: live_parts(self._experiment.model_graph)["model_graph"]),
+        )
 
     # --- in the plan --------------------------------------------------------------------------------
 
@@ -107,23 +116,30 @@ class Position:
         training = self.training
         history = self._experiment._history[: self._history_before]
         omit = frozenset({("ExecutionContext", "inputs")})
-        return live_parts(self._experiment.model_graph) | {
-            "graph": describe(self._experiment.model_graph),
-            "run": {
-                "id": self.run,
-                "label": self._experiment.label,
-                "call": max(self.call, 0),
-                "step": self.step,
-                "announced": list(self.announced),
-                "counters": self._sessions.counters,
-                "streams_at_start": self._streams_at_start,
-                **({"lacking": list(found)} if (found := self.lacking.found) else {}),
-            },
-            "phase": None if training is None else training.get_state(self.labels),
-            "finished": dict(self.finished.phases),
-            "history": [Encoder(self.labels, omit).encode(each) for each in history],
-            "random": rng.capture_state(),
-        }
+        variables, facts = self.variables.capture()
+        models = live_parts(self._experiment.model_graph)
+        return (
+            models
+            | ({VARIABLES: variables} if variables else {})
+            | {
+                "graph": describe(self._experiment.model_graph),
+                "run": {
+                    "id": self.run,
+                    "label": self._experiment.label,
+                    "call": max(self.call, 0),
+                    "step": self.step,
+                    "announced": list(self.announced),
+                    "counters": self._sessions.counters,
+                    "streams_at_start": self._streams_at_start,
+                    **({"lacking": list(found)} if (found := self.lacking.found) else {}),
+                    **({"variables": facts} if facts else {}),
+                },
+                "phase": None if training is None else training.get_state(self.labels),
+                "finished": dict(self.finished.phases),
+                "history": [Encoder(self.labels, omit).encode(each) for each in history],
+                "random": rng.capture_state(),
+            }
+        )
 
     def ahead(self) -> Ahead:
         """What comes next: the batch, and the generators of the samplers of phases that have not begun."""
@@ -148,6 +164,7 @@ class Position:
         self._resumption, self._behind = found
         saved = self._behind
         self._resumption.add(saved["run"].get("lacking", ()))
+        self._resumption.lack(self._unsaved)
         self.run = self._sessions.directory.run  # a fork has another id than its state
         self.step = saved["run"]["step"]
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -164,6 +181,9 @@ class Position:
 
     def _lack(self, found: Sequence[str]) -> None:
         warn_lacking(found, _HAND_OVER)
+        self._add_differences(found)
+
+    def _add_differences(self, found: Sequence[str]) -> None:
         if self._resumption is not None:
             self._resumption.add(found)
 
@@ -177,7 +197,9 @@ class Position:
         if saved["run"]["label"] != self._experiment.label:
             before, now = saved["run"]["label"], self._experiment.label
             raise PlanMismatchError([f"{opened.path} is of experiment {before!r}, and this is {now!r}"])
-        return saved, self._restore_graph(opened, saved, verify)
+        kept = self._restore_graph(opened, saved, verify)
+        self._unsaved = self.variables.take(opened, tree, saved["run"].get("variables"))
+        return saved, kept
 
     def _restore_graph(
         self, opened: bundle.Bundle, saved: Mapping[str, Any], verify: Literal["first", "streaming"]
@@ -212,9 +234,10 @@ class Position:
         self._restore_graph_again(saved)
         if self.training is not None:
             self.training.finish_resume(self.nodes)
+        self.variables.put_back()
         rng.restore_state(dict(saved["random"]))
         self._behind = None
-        self._resumption.announce(self.ahead)
+        self._resumption.announce(self.ahead, self.variables.differences, came_back=self.variables.came_back)
 
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: weights, optimizers, results, random states."""

@@ -85,6 +85,7 @@ class Held:
             self.position.enter_call()
             if self.sessions.directory is not None:
                 self.position.lacking.begin()
+                self.position.variables.begin()
             if self.sessions.has(EXPERIMENT):
                 experiment._exp_checkpointing = _Announcing(self, own)
             yield

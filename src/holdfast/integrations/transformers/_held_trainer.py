@@ -141,6 +141,12 @@ class Held(HeldTraining, TrainerCallback):
         loop = self._loop = self._given.loop(
             *({"transformers": self._parts}, self._get_position, ("transformers/trainer/**",)),
             lacking=lambda: lacking.found,
+            variables=self._hold_attributes(
+                lambda: trainers.holders(self._trainer),
+                lambda: trainers.at_work(self._trainer),
+                [self._trainer],
+                num_processes=self._trainer.args.world_size,
+            ),
         )
         with loop.holding(), trainers.skipping_nothing(), closing(lacking):
             lacking.begin()
@@ -199,6 +205,7 @@ class Held(HeldTraining, TrainerCallback):
             gradients._remove_dataloader(active)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self._begin_attributes()
         if self._behind is None:
             self._tell("phase_start", step=state.global_step)
 
@@ -305,6 +312,7 @@ class Held(HeldTraining, TrainerCallback):
             **self._changed_attributes(),
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
+            "about_data": [source.describe()],
             "next_batch": source.fingerprint(),
         }
 

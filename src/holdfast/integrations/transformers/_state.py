@@ -21,6 +21,7 @@ from ...errors import UsageError
 from ...policy import Checkpointing, KeepBest, KeepLast, Limits
 from .._common import handover
 from .._common.arguments import Abilities
+from .._common.holders import by_class
 from ..accelerate._loaders import ReadyLoader
 
 logger = logging.getLogger("holdfast")
@@ -70,6 +71,13 @@ def at_work(trainer: Any) -> dict[str, Any]:
         "scheduler": scheduler.scheduler if isinstance(scheduler, AcceleratedScheduler) else scheduler,
         "scaler": trainer.accelerator.scaler,
     }
+
+
+def holders(trainer: Any) -> dict[str, Any]:
+    """Whose attributes the Trainer does not save; not the model's with several processes, which each have their own."""
+    callbacks = [each for each in trainer.callback_handler.callbacks if not isinstance(each, ExportableState)]
+    model = {} if trainer.args.world_size > 1 else {"model": trainer.model}
+    return {**model, **by_class(callbacks), "trainer": trainer}
 
 
 def get_course(trainer: Any) -> dict[str, Any]:

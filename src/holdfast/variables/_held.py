@@ -1,0 +1,124 @@
+"""Objects that a framework holds (callbacks, models), in place of the script's variables: their attributes are part of the run.
+
+What the classes of the framework set themselves is its own affair.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import CodeType
+from typing import Any, Final, final
+
+from ._frames import Scope, is_own_class
+from ._handed import Handed
+from ._kinds import CONTAINERS, attributes, has_protocol, is_data, is_iterator, is_module, is_tensor
+from ._names import sentence
+from ._walk import Slot, Walk
+
+HELD: Final = "held"
+"""The scope of what these objects hold."""
+
+
+@final
+class Held:
+    """Objects by name, looked at again each time; of those of other people's classes only modules.
+
+    Args:
+        skips_tensors: whether tensors in attributes of modules are saved elsewhere.
+    """
+
+    def __init__(self, objects: Callable[[], Mapping[str, Any]], *, skips_tensors: bool = False) -> None:
+        self._objects, self._skips_tensors = objects, skips_tensors
+        self._namespace: dict[str, Any] = {}
+
+    def scopes(self) -> list[Scope]:
+        """One, with the objects as its variables."""
+        self._namespace.clear()
+        self._namespace |= {
+            name: each
+            for name, each in self._objects().items()
+            if is_module(each) or is_own_class(type(each))
+        }
+        return [Scope(HELD, None, self._namespace)]
+
+    def walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
+        """A walk through their attributes."""
+        return _HeldWalk(handed, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
+
+
+class _HeldWalk(Walk):
+    def __init__(self, handed: Handed, *, is_for_saved: bool, skips_tensors: bool) -> None:
+        super().__init__(handed, is_for_saved=is_for_saved)
+        self._skips_tensors = skips_tensors
+
+    def _below(
+        self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
+    ) -> Iterator[Slot]:
+        if owner is None:  # one of the objects themselves
+            if is_module(value):
+                yield from self._of_module(key, value, depth)
+            else:
+                yield from self._in_attributes(key, value, attributes(value), depth)
+        elif not _is_of_a_framework(value, owner):
+            yield from super()._below(key, value, put, owner, depth)
+
+    def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
+        theirs = _set_by_libraries(type(value))
+        own = {name: each for name, each in found.items() if name not in theirs}
+        yield from super()._in_attributes(key, value, own, depth)
+
+    def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
+        for slot in super()._of_module(key, module, depth):
+            if not (self._skips_tensors and is_tensor(slot.value) and is_module(slot.owner)):
+                yield slot
+
+
+def _is_of_a_framework(value: Any, owner: Any) -> bool:
+    """Whether an object is of a package that the owner's class is derived from, and no state of a training."""
+    if (
+        is_data(value)
+        or is_module(value)
+        or has_protocol(value)
+        or is_iterator(value)
+        or isinstance(value, CONTAINERS)
+    ):
+        return False
+    return _package(type(value)) in {_package(kind) for kind in _libraries_of(type(owner))}
+
+
+def _libraries_of(kind: type) -> list[type]:
+    """The classes that this one is derived from, and that are not the user's own."""
+    return [base for base in kind.__mro__ if base is not object and not is_own_class(base)]
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+@lru_cache(maxsize=4096)
+def _set_by_libraries(kind: type) -> frozenset[str]:
+    """The attributes that code of classes sets that are not the user's own, and that this one is derived from."""
+    codes = [
+        code for base in _libraries_of(kind) for member in vars(base).values() for code in _codes(member)
+    ]
+    return frozenset(
+        step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"
+    )
+
+
+def _codes(member: Any) -> Iterator[CodeType]:
+    accessors = (getattr(member, name, None) for name in ("fget", "fset", "__func__"))
+    for each in (member, *accessors):
+        while each is not None:
+            if isinstance(code := getattr(each, "__code__", None), CodeType):
+                yield code
+            each = getattr(each, "__wrapped__", None)
+
+
+def say(key: str, value: Any, why: str = "") -> str:
+    """What cannot be saved of an object that a framework holds, and what to do."""
+    if why or is_iterator(value):
+        return sentence(key, value, why)
+    return f"{key} ({type(value).__name__}) has changed and cannot be saved: give its class state_dict and load_state_dict"

@@ -1,0 +1,100 @@
+"""A training that is killed in the middle of an accumulation of gradients ends in the bits of an uninterrupted one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+from holdfast import Checkpointing, Write
+from tests.support.integrations.crashing import Crash, beats
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+IN_ALL = 3  # batches of an update
+
+
+def policy() -> Checkpointing:
+    return Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+
+
+def lightning(directory, crash_at=None):
+    import lightning.pytorch as pl
+
+    from holdfast.integrations.lightning import HoldfastCallback
+    from tests.support.integrations.cases.lightning_case import Small, loaders, trainer
+
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=policy())
+    trainer(callback, max_epochs=2, accumulate_grad_batches=IN_ALL).fit(Small(beats(crash_at)), *loaders())
+    return callback
+
+
+def lightning_manual(directory, crash_at=None):
+    import lightning.pytorch as pl
+
+    from holdfast.integrations.lightning import HoldfastCallback
+    from tests.support.integrations.cases.lightning_case import Small, loaders, trainer
+
+    class Manual(Small):
+        automatic_optimization = False
+
+        def configure_optimizers(self):
+            return super().configure_optimizers()["optimizer"]
+
+        def training_step(self, batch, index):
+            loss = super().training_step(batch, index)
+            self.manual_backward(loss)
+            if index % IN_ALL == IN_ALL - 1:
+                optimizer = self.optimizers()
+                optimizer.step()
+                optimizer.zero_grad()
+
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=policy())
+    trainer(callback, max_epochs=2, accumulate_grad_batches=1).fit(Manual(beats(crash_at)), *loaders())
+    return callback
+
+
+def transformers(directory, crash_at=None):
+    from holdfast.integrations.transformers import hold
+    from tests.support.integrations.cases.transformers_case import Beats, trainer
+
+    beat = beats(crash_at)
+    made = trainer(directory, Beats(lambda: None), num_train_epochs=1, gradient_accumulation_steps=IN_ALL)
+    made.model.register_forward_pre_hook(lambda *_: beat() if made.model.training else None)
+    held = hold(made, checkpointing=policy())
+    made.train(resume_from_checkpoint=True)
+    return held
+
+
+def keras(directory, crash_at=None):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+
+    from holdfast.integrations.keras import HoldfastCallback
+    from tests.support.integrations.cases.keras_fit import LambdaCallback, compiled, fit
+
+    model, beat = compiled(), beats(crash_at)
+    model.compile(keras.optimizers.Adam(1e-2, gradient_accumulation_steps=IN_ALL), "mse", metrics=["mae"])
+    callback = HoldfastCallback(directory, checkpointing=policy())
+    fit(model, [callback, LambdaCallback(on_train_batch_begin=lambda batch, logs=None: beat())], epochs=2)
+    return callback
+
+
+@pytest.mark.parametrize("crash_at", [5, 9])
+@pytest.mark.parametrize("fit", [lightning, lightning_manual, transformers, keras])
+def test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path):
+    name = fit.__name__.partition("_")[0]
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    uninterrupted = fit(tmp_path / "a")
+    with pytest.raises(Crash):
+        fit(tmp_path / "b", crash_at)
+    again = fit(tmp_path / "b")
+    assert again.last_resume is not None
+    assert again.last_resume.verdict == "exact"
+    assert again.state_digest() == uninterrupted.state_digest()

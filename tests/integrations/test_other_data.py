@@ -1,0 +1,71 @@
+"""Data of other values, or another batch size, are named at the resume where a framework reads them, too."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+from holdfast import Checkpointing, Write
+from tests.support.integrations.crashing import Crash, beats
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
+
+def policy() -> Checkpointing:
+    return Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+
+
+def lightning(directory, crash_at=None, *, other=False):
+    import lightning.pytorch as pl
+
+    from holdfast.integrations.lightning import HoldfastCallback
+    from tests.support.integrations.cases.lightning_case import Small, loaders, trainer
+
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=policy())
+    data = loaders()
+    data[0].dataset.tensors[1].add_(float(other))
+    trainer(callback, max_epochs=2).fit(Small(beats(crash_at)), *data)
+    return callback.last_resume
+
+
+def transformers(directory, crash_at=None, *, other=False):
+    from holdfast.integrations.transformers import hold
+    from tests.support.integrations.cases.transformers_case import Beats, trainer
+
+    made = trainer(directory, Beats(beats(crash_at)), num_train_epochs=1)
+    numbers = torch.tensor(made.train_dataset)
+    made.data_collator = lambda samples: dict.fromkeys(
+        ("input_ids", "labels"), torch.stack([each for (each,) in samples])
+    )
+    made.train_dataset = torch.utils.data.TensorDataset((numbers + other) % 20)
+    made.eval_dataset = made.train_dataset
+    held = hold(made, checkpointing=policy())
+    made.train()
+    return held.last_resume
+
+
+def accelerate(directory, crash_at=None, *, other=False):
+    from holdfast.integrations.accelerate import hold
+    from tests.support.integrations.cases.accelerate_case import prepared, step
+
+    accelerator, model, optimizer, scheduler, loader, _ = prepared()
+    loader.dataset.tensors[1].add_(float(other))
+    beat = beats(crash_at)
+    with hold(accelerator, directory, checkpointing=policy()) as run:
+        for _ in run.epochs(2):
+            for batch in run.batches(loader):
+                beat()
+                step(accelerator, model, optimizer, scheduler, batch)
+    return run.last_resume
+
+
+@pytest.mark.parametrize("fit", [lightning, transformers, accelerate])
+def test_other_values_of_the_data_are_named(fit, tmp_path):
+    if importlib.util.find_spec(fit.__name__) is None:
+        pytest.skip(f"{fit.__name__} is not installed")
+    with pytest.raises(Crash):
+        fit(tmp_path, 5)
+    assert fit(tmp_path, other=True).verdict == "not exact: the data's values have changed"
