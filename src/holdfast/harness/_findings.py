@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -50,11 +49,11 @@ def findings(
     arbitrary = _unused(expected) | _changing(known, again)
     pairs = [(known[_place(each)].things, each.things) for each in found if _place(each) in known]
     differing = [
-        [
-            _finding(name, one[name], look)
+        {
+            name: (one[name], look)
             for name, look in other.items()
             if name in one and look.is_live and name not in arbitrary and _differs(one[name], look)
-        ]
+        }
         for one, other in pairs
     ]
     suspects = _suspects(found)
@@ -62,19 +61,25 @@ def findings(
     is_first = only_first or suspects or any(differing[:1])
     seen = differing[:1] if is_first else [each for each in differing if each][:1]
     indices = [] if only_first else _indices(pairs[1:])
-    found = {each.name: each for each in [*suspects, *indices, *itertools.chain(*seen)]}
-    named = [
-        replace(each, hint=hint(name, each.kind, holds))
-        for name, each in found.items()
-        if not _is_part(name, found)
-    ]
+    everything = {each.name: each for each in [*suspects, *indices, *_causes(seen)]}
+    named = [replace(each, hint=hint(name, each.kind, holds)) for name, each in everything.items()]
     return sorted(named, key=lambda each: (not each.is_seen, ORDER.index(each.kind)))
 
 
-def _is_part(name: str, found: Mapping[str, Finding]) -> bool:
-    """Whether something that it is a part of differs, too, which says enough."""
+def _causes(differing: Sequence[Mapping[str, tuple[Look, Look]]]) -> list[Finding]:
+    """What differs, without what is a part of another thing that does, and without models that may have been changed by it."""
+    return [
+        _finding(name, then, now)
+        for pairs in differing
+        for name, (then, now) in pairs.items()
+        if not any(parent in pairs and not pairs[parent][1].is_model for parent in _parents(name))
+        and not (now.is_model and any(not each.is_model for _, each in pairs.values()))
+    ]
+
+
+def _parents(name: str) -> list[str]:
     parts = name.split(".")
-    return any(".".join(parts[:end]) in found for end in range(1, len(parts)))
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:

@@ -76,7 +76,8 @@ class Lives:
         if newest is None:
             return []
         with open_checkpoint(newest) as checkpoint:
-            return list(checkpoint.tree) if isinstance(checkpoint.tree, dict) else []
+            tree = checkpoint.tree()
+            return list(tree) if isinstance(tree, dict) else []
 
     def copy_to(self, other: Lives, seen: Sequence[Glimpse], at: int) -> None:
         """Give another life this one's directory as it was at the counted hook `at`."""
