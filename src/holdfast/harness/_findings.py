@@ -41,9 +41,14 @@ def findings(
 ) -> list[Finding]:
     """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
 
-    Iterators and environments that cannot be looked into are suspects; they come last. `found`: from a resume on. `again`: of a second uninterrupted life;
-    what differs there too, such as a time, is no cause. `only_first`: at the first hook, or not at all. `holds`: the names of
-    what a checkpoint of the script holds, which say what trains it.
+    Iterators and environments that cannot be looked into are suspects; they come last.
+
+    Args:
+        expected: what was seen in the uninterrupted life.
+        found: what was seen in the other one, from its resume on.
+        again: what was seen in a second uninterrupted life; what differs there too, such as a time, is no cause.
+        only_first: at the first hook, or not at all.
+        holds: the names of what a checkpoint of the script holds, which tell its framework.
     """
     known: dict[object, Glimpse] = {_place(each): each for each in expected}
     arbitrary = _unused(expected) | _changing(known, again)
