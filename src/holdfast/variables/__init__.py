@@ -1,6 +1,5 @@
 """The script's own variables, as a part of its run."""
 
-from ._frames import Scope as Scope
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
 from ._frames import scopes as scopes
@@ -18,7 +17,6 @@ from ._watch import Variables as Variables
 
 __all__ = [
     "Mode",
-    "Scope",
     "Variables",
     "attributes",
     "has_own_attributes",
