@@ -74,7 +74,7 @@ def test_what_a_wrong_port_keeps_outside_is_named(name, how, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "held"), [("lightning", "Scale.places"), ("keras", "Rate.places")])
+@pytest.mark.parametrize(("name", "held"), [("lightning", "Scale.places"), ("keras", "callbacks.1.places")])
 def test_what_only_a_framework_holds_is_named(name, held, tmp_path):
     report = checked(name, "held", tmp_path, code=8)
     assert held in [each["name"] for each in report["findings"] if each["is_seen"]]
