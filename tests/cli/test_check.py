@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import holdfast as holdfast_package
+from holdfast.cli._output.exit import VERDICTS
+
 # Numbers alone, so that a start takes a fraction of a second. What a test adds stands at its place.
 SCRIPT = """
 import itertools
@@ -270,14 +273,56 @@ made()
     assert named(checked(holdfast, script(before=before, body=body), code=8)) == ["Teacher.mean"]
 
 
-def test_a_script_that_is_not_seeded_is_told_from_a_wrong_port(work, holdfast):
-    report = checked(holdfast, script(seed="os.getpid()"), code=8)
-    assert report["outcome"] == "not reproducible"
+def test_a_script_that_is_not_seeded_is_proved_from_where_one_of_its_runs_was(work, holdfast):
+    report = checked(holdfast, script(seed="os.getpid()"), code=0)
+    assert (report["outcome"], report["verdict"], report["is_reproducible"]) == ("same", "proved", False)
     assert report["kills"] == [], "a kill would show nothing"
-    assert "random state numpy" in named(report)
+    assert report["compared"] > 5
+    assert "random state numpy" in report["unseeded"]
     done = holdfast("check", "--", *script(seed="os.getpid()"))
-    assert "seed_everything" in done.stdout
+    assert "two uninterrupted runs differ, first in random state numpy" in done.stdout
+
+
+def test_what_a_script_loses_that_is_not_seeded_is_named(work, holdfast):
+    command = script(seed="os.getpid()", before="count = 0", body="count += 1; weights /= 1 + count")
+    report = checked(holdfast, command, code=8)
+    assert (report["outcome"], report["verdict"], report["is_reproducible"]) == (
+        "differs",
+        "not exact",
+        False,
+    )
+    assert named(report) == ["count"]
+    assert "seed_everything" in holdfast("check", "--", *command).stdout
+
+
+def test_a_script_that_computes_something_else_each_time_is_only_said_to_be_exact(work, holdfast):
+    command = script(body="weights += os.urandom(1)[0] + 1")
+    report = checked(holdfast, command, code=10)
+    assert (report["outcome"], report["verdict"]) == ("not reproducible", "exact")
+    done = holdfast("check", "--", *command)
     assert "differs from run to run" in done.stderr
+
+
+def test_the_verdict_is_no_better_than_what_the_run_itself_says(work, holdfast):
+    command = script(before="ticks = (i for i in itertools.count())", body="next(ticks)")
+    Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
+    report = checked(holdfast, command, code=8)
+    assert named(report) == ["ticks"]
+    before = "ticks = itertools.chain(range(10**6))"
+    command = script(before=before, body="next(ticks)")
+    text = Path("train.py").read_text().replace(', variables="off"', "")
+    Path("train.py").write_text(text)
+    report = checked(holdfast, command, code=11)
+    assert (report["outcome"], report["verdict"]) == ("same", "exact but for")
+    assert report["resumed"] == "exact but for: ticks"
+    assert "run.ignore" in holdfast("check", "--", *command).stdout
+    Path("train.py").write_text(text.replace("as run:", "as run:\n    run.ignore('ticks')"))
+    assert checked(holdfast, command, code=0)["verdict"] == "proved"
+
+
+def test_each_verdict_has_an_exit_code_of_its_own():
+    assert list(VERDICTS) == sorted(holdfast_package.Verdict, reverse=True)
+    assert len({*VERDICTS.values()}) == len(VERDICTS)
 
 
 def test_a_time_that_is_measured_is_no_cause(work, holdfast):
@@ -335,6 +380,26 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(work, holdfast):
     for options in (["--steps", 8, "--every", 4], ["--directory", "there"]):
         assert holdfast("check", *options, "--", *command).exit_code == 2
     assert not (work / "ran").exists()
+
+
+def test_a_failure_before_a_change_of_the_disk_can_be_repeated(work, holdfast):
+    before = """
+from pathlib import Path
+here = Path(os.environ["HOLDFAST_DIRECTORY"])
+if here.exists() and not list(here.rglob("*.ckpt.mml")):
+    raise SystemExit("half made")
+"""
+    command = script(before=before)
+    done = holdfast("check", "--every-event", "--steps", 3, "--seed", 1, "--", *command)
+    assert done.exit_code == 8, done.output
+    assert "half made" in done.stdout
+    [again] = [line for line in done.stdout.splitlines() if line.startswith("again")]
+    arguments = again.split()[2:]
+    event = int(arguments[arguments.index("--event") + 1])
+    assert event >= 1
+    repeated = holdfast(*arguments)
+    assert (repeated.exit_code, repeated.stdout.splitlines()[-3:]) == (8, done.stdout.splitlines()[-3:])
+    assert f"killed before change {event} of the disk" in repeated.stdout
 
 
 @pytest.mark.slow

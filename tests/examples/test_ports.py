@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.port_runs import PORTS, SAVE_EVERY, outcome
+from tests.support.port_runs import ONE_THREAD, PORTS, SAVE_EVERY, outcome
 
 NAMES = sorted(SAVE_EVERY)
 CANNOT_BE_SAVED = {"diffusion": "self.dl", "mingpt": "data_iter"}
@@ -75,3 +79,37 @@ def test_a_full_port_ends_in_the_same_bits(name, tmp_path):
     assert ended.differs == ()
     assert ended.verdicts == ("exact",) * 3
     assert ended.differs_again == ()
+
+
+def checked(folder: str, name: str, directory: Path) -> tuple[int, dict]:
+    script = [sys.executable, str(PORTS / folder / f"{name}.py"), "report.json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", "check", "--seed", "1", "--json", "--", *script],
+        cwd=directory,
+        env=os.environ | ONE_THREAD,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 8), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dqn", "mnist", "nanogpt", "word_language_model"])
+def test_check_proves_a_first_port_that_is_exact(name, tmp_path):
+    code, report = checked("first", name, tmp_path)
+    assert (code, report["verdict"], report["resumed"]) == (0, "proved", "exact")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CANNOT_BE_SAVED)
+def test_check_names_what_a_first_port_lacks(name, tmp_path):
+    code, report = checked("first", name, tmp_path)
+    assert (code, report["outcome"], report["verdict"]) == (8, "differs", "not exact")
+    assert report["findings"][0]["name"] == CANNOT_BE_SAVED[name]
+    assert report["findings"][0]["kind"] == "iterator"
+    assert checked("full", name, tmp_path)[1]["verdict"] == "proved"

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from ._hints import ORDER, Kind, hint
 from ._look import Look, is_environment
 from ._trace import RANDOM, Glimpse
-
-Kind = Literal["array", "iterator", "number", "index", "object", "environment", "random state", "variable"]
-
-_ORDER: Final[tuple[Kind, ...]] = (
-    *("array", "iterator", "number", "index", "object", "environment", "random state", "variable"),
-)
-"""The most frequent cause first: batches that were fetched before the loop, and hidden states; iterators made before the
-loop; counters; schedules and others that were not handed over; environments and buffers; what draws at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +37,28 @@ def findings(
     again: Sequence[Glimpse] = (),
     *,
     only_first: bool = False,
+    holds: Collection[str] = (),
 ) -> list[Finding]:
     """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
 
-    Iterators and environments that cannot be looked into are suspects; they come last. `found`: from a resume on. `again`: of a second uninterrupted life;
-    what differs there too, such as a time, is no cause. `only_first`: at the first hook, or not at all.
+    Iterators and environments that cannot be looked into are suspects; they come last.
+
+    Args:
+        expected: what was seen in the uninterrupted life.
+        found: what was seen in the other one, from its resume on.
+        again: what was seen in a second uninterrupted life; what differs there too, such as a time, is no cause.
+        only_first: at the first hook, or not at all.
+        holds: the names of what a checkpoint of the script holds, which tell its framework.
     """
     known: dict[object, Glimpse] = {_place(each): each for each in expected}
     arbitrary = _unused(expected) | _changing(known, again)
     pairs = [(known[_place(each)].things, each.things) for each in found if _place(each) in known]
     differing = [
-        [
-            _finding(name, one[name], look)
+        {
+            name: (one[name], look)
             for name, look in other.items()
             if name in one and look.is_live and name not in arbitrary and _differs(one[name], look)
-        ]
+        }
         for one, other in pairs
     ]
     suspects = _suspects(found)
@@ -68,15 +66,25 @@ def findings(
     is_first = only_first or suspects or any(differing[:1])
     seen = differing[:1] if is_first else [each for each in differing if each][:1]
     indices = [] if only_first else _indices(pairs[1:])
-    found = {each.name: each for each in [*suspects, *indices, *itertools.chain(*seen)]}
-    found = {name: each for name, each in found.items() if not _is_part(name, found)}
-    return sorted(found.values(), key=lambda each: (not each.is_seen, _ORDER.index(each.kind)))
+    everything = {each.name: each for each in [*suspects, *indices, *_causes(seen)]}
+    named = [replace(each, hint=hint(name, each.kind, holds)) for name, each in everything.items()]
+    return sorted(named, key=lambda each: (not each.is_seen, ORDER.index(each.kind)))
 
 
-def _is_part(name: str, found: Mapping[str, Finding]) -> bool:
-    """Whether something that it is a part of differs, too, which says enough."""
+def _causes(differing: Sequence[Mapping[str, tuple[Look, Look]]]) -> list[Finding]:
+    """What differs, without what is a part of another thing that does, and without models that may have been changed by it."""
+    return [
+        _finding(name, then, now)
+        for pairs in differing
+        for name, (then, now) in pairs.items()
+        if not any(parent in pairs and not pairs[parent][1].is_model for parent in _parents(name))
+        and not (now.is_model and any(not each.is_model for _, each in pairs.values()))
+    ]
+
+
+def _parents(name: str) -> list[str]:
     parts = name.split(".")
-    return any(".".join(parts[:end]) in found for end in range(1, len(parts)))
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
@@ -127,9 +135,7 @@ def _differs(one: Look, other: Look) -> bool:
 
 def _finding(name: str, then: Look, now: Look, *, is_seen: bool = True) -> Finding:
     kind = _kind(name, now)
-    return Finding(
-        name, kind, is_seen, *((then.shown, now.shown) if is_seen else ("", "")), _hint(name, kind)
-    )
+    return Finding(name, kind, is_seen, *((then.shown, now.shown) if is_seen else ("", "")), "")
 
 
 def _kind(name: str, look: Look) -> Kind:
@@ -146,19 +152,3 @@ def _kind(name: str, look: Look) -> Kind:
     if look.has_state:
         return "object"
     return "environment" if is_environment(look.kind) else "variable"
-
-
-def _hint(name: str, kind: Kind) -> str:
-    short = name.rpartition(".")[2]
-    hand_over = f'hand it over with the rest of the state: {{"{short}": {name}, …}}'
-    hints: Mapping[Kind, str] = {
-        "array": f'{hand_over}; if it is not changed in place, put each new value back: run["{short}"] = …',
-        "iterator": "a resume begins it from scratch: let run.batches(loader) go over the data, and make it there, not before the loop",
-        "number": "keep it in a dictionary that is handed over, or derive it from run.step or run.epoch",
-        "index": "a count that began again, as that of an enumerate does: use run.batch, run.epoch or run.step",
-        "object": hand_over,
-        "environment": "hand over an object with state_dict and load_state_dict that holds what it is at",
-        "random state": "something draws from it, or seeds it, only in one of the two: seed at the top, before the run is entered",
-        "variable": "keep what of it changes in a dictionary that is handed over",
-    }
-    return hints[kind]

@@ -44,6 +44,7 @@ class Look:
         is_array: whether it is an array or a tensor, or a tuple of them.
         has_state: whether it says itself what its state is.
         is_live: whether it can still be read before it is written; of others only integers are looked at.
+        is_model: whether its state is arrays that training writes, and its attributes are no part of it.
         is_hidden: whether it may be elsewhere, or in another state, even if the digest is the same.
     """
 
@@ -54,6 +55,7 @@ class Look:
     is_array: bool = False
     has_state: bool = False
     is_live: bool = True
+    is_model: bool = False
     is_hidden: bool = False
 
 
@@ -124,14 +126,17 @@ def _parts(value: Any, *, is_own: bool) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         yield from ((str(index), each) for index, each in enumerate(value[:_MOST_OBJECTS]))
     if is_own:
-        mentioned = _mentioned(type(value))
-        yield from (
-            (name, each) for name, each in attributes(value).items() if mentioned is None or name in mentioned
-        )
+        yield from _own_attributes(value).items()
     if is_module(value):
-        for path, module in value.named_modules():
+        root: Any = value
+        for path, module in root.named_modules():
             if path and has_own_attributes(module):
-                yield from ((f"{path}.{name}", each) for name, each in attributes(module).items())
+                yield from ((f"{path}.{name}", each) for name, each in _own_attributes(module).items())
+
+
+def _own_attributes(value: Any) -> dict[str, Any]:
+    mentioned = _mentioned(type(value))
+    return {name: each for name, each in attributes(value).items() if mentioned is None or name in mentioned}
 
 
 @lru_cache(maxsize=1024)
@@ -173,6 +178,7 @@ def _look(value: Any) -> Look:
         is_iterator=is_iterator(value),
         is_array=_holds_arrays(value),
         has_state=hasattr(kind, "state_dict") or hasattr(kind, "get_state"),
+        is_model=is_module(value) or hasattr(kind, "trainable_weights"),
         is_hidden=not is_own_class(kind) and _is_hidden(value, digest),
     )
 

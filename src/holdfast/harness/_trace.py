@@ -6,13 +6,14 @@ import gc
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+from weakref import ReferenceType, ref
 
 from .. import rng, state
 from ..records import Moment
-from ..variables import Scope, is_own_class, live_names, other_modules, scopes
+from ..variables import is_own_class, live_names, other_modules, scopes
 from ._look import Look, Looks
 
 
@@ -30,9 +31,10 @@ class Trace:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._only_ones: dict[str, ReferenceType[Any]] | None = None  # looked for once: it takes a while
 
     def note(self, number: int, moment: Moment) -> None:
-        things = {**_random_states(), **_variables()}
+        things = {**_random_states(), **self._variables()}
         line = {
             "number": number,
             "moment": {name: getattr(moment, name) for name in ("hook", "phase", "epoch", "batch", "step")},
@@ -40,6 +42,33 @@ class Trace:
         }
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def _variables(self) -> dict[str, Look]:
+        """What can still be read of the script: of its functions on the stack, of its modules, its classes, its objects."""
+        looks = Looks()
+        here = scopes()
+        for scope in here:
+            live = None if scope.frame is None else live_names(scope.frame)
+            for name, value in scope.variables().items():
+                if live is None or name in live:
+                    looks.add(name, value)
+                else:
+                    looks.add_spent(name, value)
+        others = other_modules(here)
+        for module, namespace in others.items():
+            for name, value in list(namespace.items()):
+                if not looks.has_entered(value):
+                    looks.add(f"{module}.{name}", value)
+        classes = _classes([*(scope.variables() for scope in here), *others.values()])
+        for kind in classes:
+            looks.add_class(kind)
+        if self._only_ones is None:
+            self._only_ones = _only_ones(classes)
+        for name, reference in self._only_ones.items():
+            value = reference()
+            if value is not None and not looks.has_entered(value):
+                looks.add(name, value)
+        return looks.found
 
 
 def read_trace(path: str) -> list[Glimpse]:
@@ -69,33 +98,8 @@ def _random_states() -> dict[str, Look]:
     }
 
 
-def _variables() -> dict[str, Look]:
-    """What can still be read of the script: of its functions on the stack, of its modules, of its classes and objects."""
-    looks = Looks()
-    here = scopes()
-    for scope in here:
-        live = None if scope.frame is None else live_names(scope.frame)
-        for name, value in scope.variables().items():
-            if live is None or name in live:
-                looks.add(name, value)
-            else:
-                looks.add_spent(name, value)
-    for module, namespace in other_modules(here).items():
-        for name, value in list(namespace.items()):
-            if not looks.has_entered(value):
-                looks.add(f"{module}.{name}", value)
-    classes = _classes(here)
-    for kind in classes:
-        looks.add_class(kind)
-    for name, value in _only_ones(classes).items():
-        if not looks.has_entered(value):
-            looks.add(name, value)
-    return looks.found
-
-
-def _classes(here: Sequence[Scope]) -> set[type]:
-    """The classes of the script: those of its modules, and of its functions that are on the stack."""
-    namespaces = [*(scope.variables() for scope in here), *other_modules(here).values()]
+def _classes(namespaces: Iterable[Mapping[str, Any]]) -> set[type]:
+    """The script's own classes that have a name in one of these."""
     return {
         value
         for namespace in namespaces
@@ -104,8 +108,9 @@ def _classes(here: Sequence[Scope]) -> set[type]:
     }
 
 
-def _only_ones(classes: Set[type]) -> dict[str, Any]:
+def _only_ones(classes: Set[type]) -> dict[str, ReferenceType[Any]]:
     """The objects that are the only one of their class, by its name: a framework may hold them, and no variable."""
     found = [each for each in gc.get_referrers(*classes) if type(each) in classes] if classes else []
     count = Counter(map(type, found))
-    return {type(each).__name__: each for each in found if count[type(each)] == 1}
+    alone = [each for each in found if count[type(each)] == 1 and getattr(type(each), "__weakrefoffset__", 0)]
+    return {type(each).__name__: ref(each) for each in alone}

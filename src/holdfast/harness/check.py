@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ..bundle import Listed
 from ..compare import unlike
-from ..errors import NothingProvedError
 from ..verdict import Verdict
 from ._findings import Finding, findings
-from ._life import LIFE, Life
-from ._replay import DIRECTORY, facts_of
-from ._script import PLACEHOLDER, Injury, Script
-from ._trace import Glimpse, read_trace
+from ._lives import Course as Course
+from ._lives import Known, Lives, number_of
+from ._script import Injury
+from ._trace import Glimpse
 
 Tell: TypeAlias = Callable[[str], None]
 Outcome: TypeAlias = Literal["same", "differs", "does not resume", "not reproducible"]
 
-_FEWEST = 3  # hooks at which it can save: to resume from one, to lose one, to compare one
 _BEGAN_AGAIN = (
     "it began again, although there was a checkpoint. It has to resume by itself, in the directory that it saved to: "
     "pass resume=True, and a directory whose name is the same each time"
@@ -29,31 +25,15 @@ _BEGAN_AGAIN = (
 _NOT_YET_SEEN = "the state was the same in these steps, but the resumed script is not what it was"
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How the script is run.
-
-    Attributes:
-        steps: how many batches, or ends of epochs, it trains for.
-        every: after how many of them it saves.
-        seed: for where it is killed.
-        events: changes of the disk, counted from 1, before each of which it is killed as well.
-    """
-
-    steps: int
-    every: int
-    seed: int
-    events: Sequence[int] | range = ()
-
-
 @dataclass(slots=True)
 class Check:
     """The report.
 
     Attributes:
-        outcome: "same"; "differs", after a kill; "does not resume": it fails then, or begins again; "not reproducible":
-            two uninterrupted runs differ already, so nothing can be said of a resume.
-        verdict: `PROVED` if the same, `NOT_COMPARED` if not reproducible, else `NOT_EXACT`.
+        outcome: "same"; "differs", after a resume; "does not resume": it fails then, or begins again; "not
+            reproducible": it differs after a resume, but from run to run as well, and nothing else is known to be lost.
+        verdict: `PROVED` if the same, and the run itself says no less of its resume; what the run says if that is less,
+            or if not reproducible; else `NOT_EXACT`.
         compared: how many checkpoints were compared.
         ends_epoch: whether the end of an epoch was among the steps, if the script has epochs; it is killed after one.
         resumed: the verdict of the last resume, in the run's own words; None if there was none.
@@ -63,6 +43,9 @@ class Check:
         differing: the paths at which it does.
         findings: what differs first in the script, or may be the cause; the likeliest first.
         why: what happened instead of a resume, or if the state does not differ.
+        unseeded: what differs first between two uninterrupted runs; empty if they are the same, or none is known.
+        is_reproducible: whether two uninterrupted runs are the same. If not, it is resumed where an uninterrupted run
+            was, without a kill.
     """
 
     outcome: Outcome = "same"
@@ -76,6 +59,8 @@ class Check:
     differing: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     why: str = ""
+    unseeded: list[str] = field(default_factory=list)
+    is_reproducible: bool = True
 
 
 def check(command: Sequence[str], directory: str, course: Course, tell: Tell) -> Check:
@@ -86,99 +71,47 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
     Raises:
         NothingProvedError: the script cannot be run, fails uninterrupted, saves nothing, or ends too early.
     """
-    first, again = (_Lives(command, f"{directory}/{name}", course) for name in ("uninterrupted", "again"))
+    first, again = (Lives(command, f"{directory}/{name}", course) for name in ("uninterrupted", "again"))
     tell("uninterrupted")
-    known = _Known(first, first.uninterrupted(course.steps))
+    known = Known(first, first.uninterrupted(course.steps))
     last = known.seen[-1].number
     tell(f"uninterrupted, once more: {last} steps")
     known.again = again.uninterrupted(last)
-    report = Check()
-    if _differ(report, known, again, known.again, ()):
-        report.outcome = "not reproducible"
-        report.findings = [each for each in report.findings if each.is_seen]
-        return report
-    report.ends_epoch = known.first_end > 0 or not known.has_epochs
-    killed = _Lives(command, f"{directory}/killed", course)
+    report = Check(ends_epoch=known.first_end > 0 or not known.has_epochs)
     earliest = known.first_end + course.every + 1  # so that it resumes within a later epoch
     earliest = earliest if earliest < last else min(course.every + 1, last - 1)
     at = random.Random(course.seed).randint(earliest, max(earliest, 2 * last // 3))
+    if _differ(report, known, again, known.again, ()):
+        tell(f"resumed at step {at}, as it differs from run to run")
+        _resume_uninterrupted(report, known, again, Lives(command, f"{directory}/resumed", course), at)
+        return report
+    killed = Lives(command, f"{directory}/killed", course)
     tell(f"killed at step {at}, and resumed")
     killed.live(last, kill_at=at)
     _resume(report, known, killed, last)
     for event in course.events:
-        lives = _Lives(command, f"{directory}/event{event}", course)
+        lives = Lives(command, f"{directory}/event{event}", course)
         if report.outcome != "same" or lives.live(min(last, 2 * course.every), kill_at_event=event)[0] >= 0:
             break  # it ended before that
         tell(f"killed before change {event} of the disk, and resumed")
         _resume(report, known, lives, min(last, 3 * course.every), may_begin_again=True)
         report.event = event
-    report.verdict = Verdict.PROVED if report.outcome == "same" else Verdict.NOT_EXACT
+    report.verdict = _verdict(report)
     return report
 
 
-class _Lives:
-    """The lives of one script below a directory of its own."""
-
-    def __init__(self, command: Sequence[str], directory: str, course: Course) -> None:
-        self.script = Script(command, directory)
-        self._course = course
-        self._num_lives = 0
-
-    def live(self, last: int, **more: int) -> tuple[int, list[Glimpse]]:
-        """One more life, as far as the counted hook `last`; its exit code, and what was seen."""
-        self._num_lives += 1
-        trace = f"{self.script.directory}.trace{self._num_lives}"
-        life = Life(trace, self._course.every, last, **more)
-        return self.script.run(told={LIFE: life.to_text()}), read_trace(trace)
-
-    def uninterrupted(self, last: int) -> list[Glimpse]:
-        code, seen = self.live(last)
-        if code:
-            raise NothingProvedError(
-                f"the script fails even uninterrupted, with exit code {code}: {self.script.last_words}"
-            )
-        if self.script.newest() is None:
-            raise NothingProvedError(
-                "the script saved no checkpoint where it should: Holdfast's runs do so by themselves, "
-                f"everything else has to use {PLACEHOLDER} in the command or ${DIRECTORY}."
-            )
-        if seen[-1].number < _FEWEST:
-            raise NothingProvedError(
-                f"the script ended after {seen[-1].number} of the batches and epochs at whose end a run can save; at "
-                f"least {_FEWEST} are needed."
-            )
-        return seen
-
-    def checkpoints(self) -> Iterator[tuple[object, Listed]]:
-        """Each checkpoint with what identifies it in every life: where its run was; oldest first."""
-        times: Counter[object] = Counter()
-        for listed in self.script.checkpoints():
-            assert listed.record is not None
-            facts = tuple(facts_of(listed.record.moment).items())
-            times[facts] += 1
-            yield (facts, times[facts]), listed
-
-
-@dataclass(slots=True)
-class _Known:
-    """The uninterrupted lives, and what was seen in them."""
-
-    lives: _Lives
-    seen: Sequence[Glimpse]
-    again: Sequence[Glimpse] = ()
-
-    @property
-    def has_epochs(self) -> bool:
-        return any(each.moment["hook"] == "epoch_start" for each in self.seen)
-
-    @property
-    def first_end(self) -> int:
-        """The counted hook that is the first end of an epoch; 0 if there is none."""
-        return next((each.number for each in self.seen if each.moment["hook"] == "epoch_end"), 0)
+def _verdict(report: Check) -> Verdict:
+    """What was proved, unless the run itself says less of its resume."""
+    said = Verdict.NOT_COMPARED if report.resumed is None else Verdict.of(report.resumed)
+    if report.outcome == "not reproducible":
+        return said
+    if report.outcome != "same":
+        return Verdict.NOT_EXACT
+    return said if Verdict.NOT_COMPARED < said < Verdict.EXACT else Verdict.PROVED
 
 
 def _differ(
-    report: Check, known: _Known, other: _Lives, seen: Sequence[Glimpse], again: Sequence[Glimpse]
+    report: Check, known: Known, other: Lives, seen: Sequence[Glimpse], again: Sequence[Glimpse]
 ) -> bool:
     """Compare each checkpoint of `other` with that of the uninterrupted life, and note the first that differs."""
     there = dict(other.checkpoints())
@@ -188,42 +121,72 @@ def _differ(
         report.compared += 1
         if differing := unlike(listed, there[key]):
             report.at, report.differing = known.lives.script.name_of(listed), differing
-            report.findings = findings(known.seen, seen, again)
+            report.findings = findings(known.seen, seen, again, holds=known.lives.holds())
             return True
     return False
 
 
-def _resume(
-    report: Check, known: _Known, killed: _Lives, last: int, *, may_begin_again: bool = False
-) -> None:
+def _resume(report: Check, known: Known, killed: Lives, last: int, *, may_begin_again: bool = False) -> None:
     """Let a killed script resume, come to the counted hook `last`, and be compared."""
     injury = killed.script.examine("killed")
     report.kills.append(injury)
-    newest = killed.script.newest()
-    code, seen = killed.live(last, done=0 if newest is None else _number_of(newest, known.seen))
-    ended = killed.script.newest()
+    if injury.damaged:
+        report.outcome, report.why = "does not resume", f"the kill has damaged {', '.join(injury.damaged)}"
+        return
+    seen = _live_on(report, known, killed, last, may_begin_again=may_begin_again)
+    if report.outcome != "same":
+        return
+    if _differ(report, known, killed, seen, known.again):
+        report.outcome = "differs"
+    elif lost := _lost(known, seen):
+        report.outcome, report.findings, report.why = "differs", lost, _NOT_YET_SEEN
+
+
+def _live_on(
+    report: Check, known: Known, lives: Lives, last: int, *, may_begin_again: bool = False
+) -> list[Glimpse]:
+    """Let it resume, as far as the counted hook `last`; note how, and return what was seen."""
+    newest = lives.script.newest()
+    code, seen = lives.live(last, done=0 if newest is None else number_of(newest, known.seen))
+    ended = lives.script.newest()
     resumed: Any = None if ended is None or ended.record is None else ended.record.details.get("resume")
     if resumed:
         report.resumed = str(resumed["verdict"])
-    if injury.damaged:
-        report.why = f"the kill has damaged {', '.join(injury.damaged)}"
-    elif code:
-        report.why = f"it ended with exit code {code}: {killed.script.last_words}"
+    if code:
+        report.why = f"it ended with exit code {code}: {lives.script.last_words}"
     elif not resumed and not (may_begin_again and newest is None):
         report.why = _BEGAN_AGAIN
     if report.why:
         report.outcome = "does not resume"
-    elif _differ(report, known, killed, seen, known.again):
-        report.outcome = "differs"
-    else:
-        # The steps that were compared may not have needed it: a schedule that changes nothing in them.
-        lost = [each for each in findings(known.seen, seen, known.again, only_first=True) if each.is_seen]
-        if lost:
-            report.outcome, report.findings, report.why = "differs", lost, _NOT_YET_SEEN
+    return seen
 
 
-def _number_of(listed: Listed, seen: Sequence[Glimpse]) -> int:
-    """The counted hook at which it was saved."""
-    assert listed.record is not None
-    facts = facts_of(listed.record.moment)
-    return next((each.number for each in seen if each.moment == facts), 0)
+def _lost(known: Known, seen: Sequence[Glimpse]) -> list[Finding]:
+    """What is not as it was where the script resumes: the steps that are compared may not need it."""
+    found = findings(known.seen, seen, known.again, only_first=True, holds=known.lives.holds())
+    return [each for each in found if each.is_seen]
+
+
+def _resume_uninterrupted(report: Check, known: Known, again: Lives, copy: Lives, at: int) -> None:
+    """Two uninterrupted lives differ: let a copy of the second resume where that was, and be compared with it."""
+    apart, report.findings = report.findings, []
+    report.unseeded = [each.name for each in apart if each.is_seen]
+    report.is_reproducible, report.at, report.differing = False, None, []
+    again.copy_to(copy, known.again, at)
+    of_second = Known(again, known.again)
+    seen = _live_on(report, of_second, copy, known.again[-1].number)
+    if report.outcome == "same":
+        is_other = _differ(report, of_second, copy, seen, ())
+        if lost := _lost(of_second, seen):
+            report.outcome, report.findings = (
+                "differs",
+                [
+                    *lost,
+                    *(each for each in report.findings if not each.is_seen),
+                ],
+            )
+            report.why = "" if is_other else _NOT_YET_SEEN
+        elif is_other:
+            report.outcome = "not reproducible"
+            report.findings = [*(each for each in apart if each.is_seen), *report.findings]
+    report.verdict = _verdict(report)

@@ -2,7 +2,6 @@
 
 from ._devices import device_of as device_of
 from ._devices import on_device as on_device
-from ._frames import Scope as Scope
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
 from ._frames import scopes as scopes
@@ -24,7 +23,6 @@ from ._watch import check_mode as check_mode
 __all__ = [
     "Held",
     "Mode",
-    "Scope",
     "Variables",
     "attributes",
     "check_mode",

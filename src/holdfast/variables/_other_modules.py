@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Hashable, Sequence
 from types import ModuleType
@@ -60,7 +61,7 @@ def other_modules(on_stack: Sequence[Scope]) -> dict[str, dict[str, Any]]:
 
 def _is_users(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
-    return isinstance(file, str) and is_of_script(file)
+    return isinstance(file, str) and is_of_script(file) and os.path.exists(file)  # torch makes some up
 
 
 def _is_held(value: Any, handed: Handed) -> bool:

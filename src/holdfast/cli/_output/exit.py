@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ... import errors
+from ...verdict import Verdict
 
 OK = 0
 DAMAGED = 1
@@ -36,6 +37,16 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
 )
 
 
+VERDICTS = {
+    Verdict.PROVED: OK,
+    Verdict.EXACT: 10,
+    Verdict.EXACT_BUT_FOR: 11,
+    Verdict.NOT_EXACT: 8,
+    Verdict.NOT_COMPARED: 9,
+}
+"""Of `check`, by what it found."""
+
+
 def exit_code(err: errors.HoldfastError) -> int:
     return next((code for code, _, kinds in _CODES if isinstance(err, kinds)), 70)
 
@@ -43,4 +54,5 @@ def exit_code(err: errors.HoldfastError) -> int:
 def describe() -> str:
     """All codes in a sentence, for `--help`."""
     listed = [f"{OK} success", *(f"{code} {meaning}" for code, meaning, _ in _CODES)]
+    listed += [f"{VERDICTS[each]} {each}, not proved" for each in (Verdict.EXACT, Verdict.EXACT_BUT_FOR)]
     return f"Exit codes: {'; '.join(listed)}; {INTERRUPTED} interrupted."

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import secrets
 import shlex
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import ExactnessError, UsageError
+from ...errors import UsageError
+from ...verdict import Verdict
 from .._options import Json, Seed
 from .._output import as_text
 from .._output.console import Cell, Console
+from .._output.exit import VERDICTS
 from ._scratch import scratch
 
 if TYPE_CHECKING:
@@ -58,15 +61,26 @@ def check(
         Console().json([{"seed": course.seed, "same": report.outcome == "same", **shown, "repeat": again}])
     else:
         console.lines([[], *_conclusion(report, again)])
-    if report.outcome != "same":
-        raise ExactnessError(_ERRORS[report.outcome])
+    code = VERDICTS[report.verdict]
+    if code:
+        Console(stderr=True).say(f"holdfast: {as_text.printable(_why(report))}", "red")
+        raise typer.Exit(code)
 
 
-_ERRORS = {
-    "differs": "killed and resumed, the script does not train what it trains uninterrupted",
-    "does not resume": "killed, the script does not resume",
-    "not reproducible": "the script differs from run to run even uninterrupted, so no resume of it can be exact",
-}
+def _why(report: Check) -> str:
+    match report.outcome:
+        case "differs":
+            return "resumed, the script does not train what it trains uninterrupted"
+        case "does not resume":
+            return "killed, the script does not resume"
+        case "not reproducible":
+            return (
+                "the script differs from run to run even uninterrupted, so nothing can be proved of a resume"
+            )
+        case _:
+            return (
+                f"these steps came to the same bits, but the run itself says of its resume: {report.resumed}"
+            )
 
 
 def _repeat(report: Check, course: Course, command: list[str]) -> str:
@@ -78,19 +92,18 @@ def _repeat(report: Check, course: Course, command: list[str]) -> str:
 
 def _conclusion(report: Check, again: str) -> list[list[Cell]]:
     if report.outcome == "same":
-        what = f"{as_text.count(report.compared, 'checkpoint')} compared, {as_text.count(len(report.kills), 'kill')}"
+        what = f"{as_text.count(report.compared, 'checkpoint')} compared"
+        what += f", {as_text.count(len(report.kills), 'kill')}" if report.kills else ""
+        is_proved = report.verdict is Verdict.PROVED
         lines: list[list[Cell]] = [
-            [("proved   ", "bold green"), (f"the same state, bit for bit: {what}", "")]
+            [
+                ("proved   " if is_proved else "same     ", "bold green" if is_proved else "bold yellow"),
+                (f"the same state, bit for bit: {what}", ""),
+            ]
         ]
-        if report.resumed not in (None, "exact", "proved"):
-            lines.append([("resumed  ", "yellow"), (as_text.printable(str(report.resumed)), "")])
-        if not report.ends_epoch:
-            lines.append(
-                _row(
-                    "note",
-                    "no epoch ended in these steps, so what happens there was not tried: --steps N --every M",
-                )
-            )
+        if not is_proved:
+            lines += [_row("resumed", str(report.resumed)), _row("", _IGNORE)]
+        lines += [_row("note", note) for note in _notes(report)]
         return [*lines, _row("again", again)]
     lines = [
         [(f"{report.outcome}", "bold red"), (f"  {as_text.printable(report.why or report.at or '')}", "")]
@@ -112,12 +125,30 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
         if len(found) > _SHOWN:
             lines.append(_row("", f"… and {len(found) - _SHOWN} more"))
         lines.append(_row("", found[0].hint))
-    if report.outcome == "not reproducible":
-        lines.append(
-            _row("", "seed all that draws at random at the top, as holdfast.rng.seed_everything(0) does, and")
-        )
-        lines.append(_row("", "ask the framework for deterministic kernels"))
+    if not report.is_reproducible:
+        lines += [_row("note", _not_reproducible(report)), _row("", _SEED)]
     return [*lines, _row("again", again)]
+
+
+_IGNORE = (
+    "what is named was not needed in these steps: see to it, or say run.ignore(name) if it decides nothing"
+)
+_SEED = (
+    "seed all that draws at random at the top, as holdfast.rng.seed_everything(0) does, and ask the framework "
+    "for deterministic kernels"
+)
+
+
+def _notes(report: Check) -> Iterator[str]:
+    if not report.ends_epoch:
+        yield "no epoch ended in these steps, so what happens there was not tried: --steps N --every M"
+    if not report.is_reproducible:
+        yield f"{_not_reproducible(report)}, so it was resumed where one of them was, without a kill"
+
+
+def _not_reproducible(report: Check) -> str:
+    first = f", first in {', '.join(report.unseeded[:_SHOWN])}" if report.unseeded else ""
+    return f"two uninterrupted runs differ{first}"
 
 
 def _row(what: str, text: str) -> list[Cell]:

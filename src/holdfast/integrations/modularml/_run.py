@@ -18,6 +18,7 @@ from typing import Any, final
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
+from ...harness import resume_source
 from ...runtime import say_end
 from ._finished import Finished
 from ._position import Position
@@ -106,9 +107,10 @@ class Held:
             self._began = True
         for path, phase in phases.items():
             self.sessions.add(path, phase)
-        resume = self._settings.resume
-        if self.position.call == 0 and self.sessions.directory is not None and resume is not None:
-            self.position.resume(resume)
+        if self.position.call == 0 and self.sessions.directory is not None:
+            resume = resume_source(self._settings.resume, self.sessions.directory.path)
+            if resume is not None:
+                self.position.resume(resume)
 
     # --- units of the plan --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
 from ... import bundle
+from ...harness import place
 from ...policy import Checkpointing, attach_to_experiment, attach_to_training, settle_mode
 from ...records import Moment
 from ...runtime import Ahead, ExperimentDirectory, Hooks, Origin, Session
@@ -43,6 +44,11 @@ class Settings:
     share_directory: bool = False
 
 
+def _own_place(policy: Checkpointing) -> Path | None:
+    """The policy's own directory, or what stands for it while the script is run by `holdfast check` and the like."""
+    return None if policy.directory is None else Path(place(policy.directory))
+
+
 @final
 class Sessions:
     """A session for the experiment's policy, and one for that of each training phase.
@@ -65,36 +71,36 @@ class Sessions:
     def begin(self, run: str, phases: dict[str, TrainPhase]) -> None:
         """Find the directory and take it, and give the experiment's own policy its session."""
         policies = [(phase.label, policy_of(phase._checkpointing)) for phase in phases.values()]
-        place = self._place(policies)
+        root = self._root(policies)
         own = policy_of(self._experiment._exp_checkpointing)
         if self._for_phases is None and own is None and not any(policy for _, policy in policies) and phases:
-            if place is None:
+            if root is None:
                 logger.warning(
                     "%r has no directory, and nothing is saved: pass one to enable(), or to set_checkpoint_dir()",
                     self._experiment.label,
                 )
             else:  # the experiment says nothing of checkpoints: its phases save by the default policy
                 self._for_phases = self._settings.default
-        if place is not None:
-            folders = [policy.directory or place / label for label, policy in policies if policy is not None]
-            release(place)
-            also, share = [str(each) for each in [place, *folders]], self._settings.share_directory
-            self.directory = ExperimentDirectory(place, run, also=also, share=share)
-            _open[str(place.absolute())] = self
+        if root is not None:
+            folders = [_own_place(policy) or root / label for label, policy in policies if policy is not None]
+            release(root)
+            also, share = [str(each) for each in [root, *folders]], self._settings.share_directory
+            self.directory = ExperimentDirectory(root, run, also=also, share=share)
+            _open[str(root.absolute())] = self
             self._hooks = Hooks(self.directory)
         if own is not None:
             policy = attach_to_experiment(IN_EXPERIMENT.check(own))
-            folder = policy.directory or place
+            folder = _own_place(policy) or root
             self._trust(policy)
             self._by_path[EXPERIMENT] = Session(
                 policy, "experiment", self._experiment.label, self.directory, folder
             )
 
-    def _place(self, policies: list[tuple[str, Checkpointing | None]]) -> Path | None:
+    def _root(self, policies: list[tuple[str, Checkpointing | None]]) -> Path | None:
         own = getattr(self._experiment._exp_checkpointing, "directory", None)
         found = [self._settings.directory, own, self._experiment._checkpoint_dir]
         found += [policy.directory for _, policy in policies if policy is not None and policy.mode == "disk"]
-        return next((Path(each) for each in found if each is not None), None)
+        return next((Path(place(each)) for each in found if each is not None), None)
 
     def add(self, path: str, phase: Any) -> None:
         """Give the policy of a training phase its session, if it has a policy, and none yet."""
@@ -109,7 +115,7 @@ class Sessions:
         settle_mode(mine, on_disk=self.directory is not None)
         if mine is not policy:  # it serves another phase, too: each has a ledger of its own
             phase._checkpointing = independent(phase._checkpointing, mine)
-        folder = mine.directory or (self.directory and Path(self.directory.path) / phase.label)
+        folder = _own_place(mine) or (self.directory and Path(self.directory.path) / phase.label)
         self._by_path[path] = Session(mine, "train", phase.label, self.directory, folder or None)
         self._trust(mine)
 
