@@ -18,6 +18,7 @@ from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
 from ...runtime import CANNOT_PROVE, Loop, Resume
 from ...runtime.torch_watch.attributes import Attributes
+from ...state.adapters.torch_optim import lay_out
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
@@ -333,6 +334,7 @@ class Held(HeldTraining, TrainerCallback):
     def _load_optimizer(self, found: Mapping[str, Any]) -> None:
         trainer: Any = self._trainer
         trainer.optimizer.load_state_dict(found["optimizer"])
+        lay_out(getattr(trainer.optimizer, "optimizer", trainer.optimizer))  # inside of accelerate's
         trainer.lr_scheduler.load_state_dict(found["scheduler"])
 
     def _load_scaler(self, found: Mapping[str, Any]) -> None:
