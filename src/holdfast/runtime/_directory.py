@@ -21,6 +21,7 @@ from ..errors import (
     HoldfastError,
     SaveError,
     SnapshotTornError,
+    TooManyOpenFilesError,
 )
 from ..harness import disk_of_life, stop_at_end
 from ..policy import When
@@ -291,6 +292,8 @@ def failing_as_a_save(path: str) -> Iterator[None]:
     try:
         yield
     except SnapshotTornError as err:
+        raise SaveError(path, str(err)) from err
+    except TooManyOpenFilesError as err:
         raise SaveError(path, str(err)) from err
     except MemoryError as err:
         raise SaveError(path, "there was not enough memory to write it") from err
