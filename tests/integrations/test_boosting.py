@@ -266,6 +266,7 @@ def test_other_parameters_and_other_labels_are_named_at_a_resume(library, change
             data = xgboost.DMatrix(inputs, labels)
             return train(params, data, rounds, directory=tmp_path, checkpointing=policy)
         import lightgbm
+
         from holdfast.integrations.lightgbm import train
 
         data = lightgbm.Dataset(inputs, labels, free_raw_data=False)
