@@ -55,9 +55,7 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize("what", ["resume", "scan"])
 def test_the_limit_is_named_and_nothing_is_called_damaged(what, saved):
     before = sorted(os.listdir(saved))
-    done = subprocess.run(
-        [sys.executable, "-c", AMONG_FEW, saved, what], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", AMONG_FEW, saved, what], capture_output=True, text=True)
     assert "ulimit -n" in done.stdout, done.stderr
     assert "damaged" not in done.stdout + done.stderr
     assert "skipped" not in done.stdout + done.stderr

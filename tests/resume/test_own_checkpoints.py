@@ -87,7 +87,9 @@ def test_an_experiment_resumes_through_a_folder_that_is_a_link(linked, tmp_path,
         loss = Loss("mse", torch.nn.functional.mse_loss, output="line", target="y")
         policy = Checkpointing(save_on="epoch_end")
         data = {"x": x, "y": 2 * x}
-        return TrainPhase(label, data=data, losses=[loss], n_epochs=epochs, batch_size=16, checkpointing=policy)
+        return TrainPhase(
+            label, data=data, losses=[loss], n_epochs=epochs, batch_size=16, checkpointing=policy
+        )
 
     def experiment(epochs):
         torch.manual_seed(0)

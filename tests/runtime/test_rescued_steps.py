@@ -11,7 +11,9 @@ import holdfast
 from holdfast import Checkpointing, Run
 
 
-@pytest.mark.parametrize("name", [b"cafe.png", b"caf\xe9.png", b"\xff" * 300, b"\x00", "\N{SNOWMAN}".encode()])
+@pytest.mark.parametrize(
+    "name", [b"cafe.png", b"caf\xe9.png", b"\xff" * 300, b"\x00", "\N{SNOWMAN}".encode()]
+)
 def test_the_message_may_name_a_file_that_is_not_utf8(name, tmp_path):
     weight = np.zeros(2)
     policy = Checkpointing(save_on="phase_end", save_on_exception=True)

@@ -39,7 +39,9 @@ _DRAWS = "rows or columns are sampled by random generators that LightGBM keeps t
 _OBJECTIVES = ("objective", "objective_type", "app", "application", "loss")
 _RANKS_AT_RANDOM = {"rank_xendcg", "xendcg", "xe_ndcg", "xe_ndcg_mart", "xendcg_mart"}
 _PENALTIES = ("cegb_penalty_feature_lazy", "cegb_penalty_feature_coupled")
-_OFFSET = "LightGBM adds init_score to what the trees predict in another order: the same model but for rounding"
+_OFFSET = (
+    "LightGBM adds init_score to what the trees predict in another order: the same model but for rounding"
+)
 _ORDER = 100  # after all callbacks of LightGBM
 
 
@@ -224,7 +226,9 @@ def _exactness(params: Mapping[str, Any], train_set: Any) -> str:
     if params.get("linear_tree") or params.get("linear_trees"):
         return "the text of LightGBM's models rounds the coefficients of linear trees"
     if any(params.get(name) for name in _PENALTIES):
-        return "which features have been used, and are no longer penalized (cegb_…), is not in LightGBM's models"
+        return (
+            "which features have been used, and are no longer penalized (cegb_…), is not in LightGBM's models"
+        )
     return "exact" if _offset(train_set) is None else _OFFSET
 
 

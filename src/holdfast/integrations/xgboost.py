@@ -25,7 +25,9 @@ __all__ = ["Trained", "train"]
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
-_PAIRS = "pairs are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
+_PAIRS = (
+    "pairs are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
+)
 _BIAS = "the bias of positions (lambdarank_unbiased) is not in XGBoost's models, and is learned anew"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
 

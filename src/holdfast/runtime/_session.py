@@ -226,7 +226,9 @@ class Session:
         """
         assert self._directory is not None
         try:
-            said = f"{error}".encode(errors="backslashreplace").decode()  # it may name a file that is not UTF-8
+            said = f"{error}".encode(
+                errors="backslashreplace"
+            ).decode()  # it may name a file that is not UTF-8
             reason = f"before {type(error).__name__}: {said}"[:_LONGEST_REASON]
             self._insists = True
             self.save(moment, state, reason=reason, metrics=metrics, ahead=lambda: Ahead(streams=streams))
