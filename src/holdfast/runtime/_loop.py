@@ -32,6 +32,7 @@ from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.said import ended, say
 from ._resuming.saved_state import SavedState
+from ._saving.growth import Growth
 from ._saving.manual import save_manually
 from ._session import Session
 from ._table import Table
@@ -108,7 +109,8 @@ class Loop:
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
-        self._options = options_of(self._optimizers)
+        self._growth: Growth | None = None
+        self._options, self._kept = options_of(self._optimizers), ""
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
         self.path = place(directory)
@@ -151,6 +153,7 @@ class Loop:
         check_override(resume.overridden, self._options)
         if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
+            self._growth = Growth(self.objects, self.policy.exclude)
         self._asked = resume
         if resume.origin is None:
             return None
@@ -196,6 +199,7 @@ class Loop:
         differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
         if differences and self._asked.strict:
             raise PlanMismatchError(differences, "run", self._advice)
+        state.meet_own_types(tree)
         saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
         if saved["run"]["label"] != self.label:
             raise PlanMismatchError(
@@ -241,7 +245,7 @@ class Loop:
         if len(then) != len(self._options):  # strict=False has let another optimizer pass
             return []
         schedulers = [each for each in self.objects.values() if hasattr(each, "base_lrs")]
-        self._options, overridden = settle(
+        self._options, overridden, self._kept = settle(
             self._optimizers, schedulers, then=then, script=self._options, override=self._asked.overridden
         )
         return overridden
@@ -264,7 +268,7 @@ class Loop:
         loaded = {name: each for name, each in self.objects.items() if name not in not_loaded}
         self._resumption.expect(self._saved_state, lambda: loaded)
         came_back = [] if self._variables is None else self._variables.came_back
-        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back, self._kept)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -370,6 +374,8 @@ class Loop:
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of this loop holds, by name; live."""
         variables, facts = ({}, {}) if self._variables is None else self._variables.capture()
+        if self._growth is not None:
+            self._growth.check(self.objects)
         return {
             **state.named(self.objects, reserved=self._reserved),
             **({VARIABLES: variables} if variables else {}),

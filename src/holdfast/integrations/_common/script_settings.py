@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, final
+
+logger = logging.getLogger("holdfast")
 
 
 @final
@@ -37,7 +39,7 @@ class ScriptSettings:
         self.followed |= {name: was for name, was, _ in kept}
         if kept:
             said = "; ".join(f"{name} is {was} (the script says {value})" for name, was, value in kept)
-            warnings.warn(f"the checkpoint's hyperparameters are used: {said}.", UserWarning, stacklevel=2)
+            logger.warning("the checkpoint's hyperparameters are used: %s", said)
         return [
             f"{name} was {was} and is now {value}"
             for name, was, value in changed
