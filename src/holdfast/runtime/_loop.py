@@ -30,8 +30,9 @@ from ._resuming.options import Resume
 from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import BUILD, resume_from
-from ._resuming.said import ended, say
+from ._resuming.said import ended, nothing_trained, say
 from ._resuming.saved_state import SavedState
+from ._resuming.script_values import ScriptValues
 from ._saving.growth import Growth
 from ._saving.manual import save_manually
 from ._session import Session
@@ -109,7 +110,9 @@ class Loop:
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._unsaved: list[str] = []  # variables that the checkpoint could not hold
         self._changed: list[str] = []  # what a resume left as the script has it, in sentences
+        self._has_trained = False  # in this process
         self._growth: Growth | None = None
+        self._values: ScriptValues | None = None
         self._options, self._kept = options_of(self._optimizers), ""
         self._streams_at_start = stream_digests(rng.capture_state())
         directory_path("directory", directory)  # may be empty where a variable is not set
@@ -153,7 +156,9 @@ class Loop:
         check_override(resume.overridden, self._options)
         if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
-            self._growth = Growth(self.objects, self.policy.exclude)
+            if self._growth is None:  # and not at a rollback
+                self._growth = Growth(self.objects, self.policy.exclude)
+                self._values = ScriptValues(self.objects)
         self._asked = resume
         if resume.origin is None:
             return None
@@ -205,15 +210,18 @@ class Loop:
             raise PlanMismatchError(
                 [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"], "run", _OTHER
             )
+        own = {} if self._values is None else self._values.changed(saved["run"].get("values"), tree)
+        into = {name: each for name, each in self.objects.items() if name not in own}
         restored = state.restore(
-            *(opened, dict(self.objects)), strict=self._asked.strict, verify=verify, keep=self.policy.exclude
+            *(opened, into), strict=self._asked.strict, verify=verify, keep=self.policy.exclude
         )
         self.objects.update(restored.value)
         absent = {name for name in self.objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
         settled = self._settled(saved["run"]["options"])
-        self._changed = [*differences, *skipped, *settled]
-        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
+        self._changed = [*differences, *skipped, *settled, *own.values()]
+        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept, *own]
+        unlike += [f"{name}/**" for name in own]
         self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
         if self._variables is not None:
             self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
@@ -327,6 +335,7 @@ class Loop:
             DivergenceError: what is trained is not finite any more, and the policy minds; nothing was saved now.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
+        self._has_trained |= hook in ("batch_end", "epoch_end")
         self._hooks.prepare(hook)
         self._hooks.announce(
             *(self.moment, [self._session], self._parts),
@@ -393,6 +402,7 @@ class Loop:
             "counters": self.policy.get_counters(),
             "streams_at_start": self._streams_at_start,
             "options": self._options,
+            **({"values": self._values.followed} if self._values is not None and self._values.followed else {}),
             **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
         }
 
@@ -464,7 +474,10 @@ class Loop:
                 yield
                 self.wait()
                 self.look()
-            say(logging.INFO, self._at_end())
+            if self.last_resume is None or self._has_trained or self.accounting.saves:
+                say(logging.INFO, self._at_end())
+            else:
+                say(logging.WARNING, nothing_trained(step=self.last_resume.record.moment.step, place=str(self._folder)))
         except BaseException as err:
             self._hooks.rescue(err, [self._session])
             raise
