@@ -402,7 +402,11 @@ class Loop:
             "counters": self.policy.get_counters(),
             "streams_at_start": self._streams_at_start,
             "options": self._options,
-            **({"values": self._values.followed} if self._values is not None and self._values.followed else {}),
+            **(
+                {"values": self._values.followed}
+                if self._values is not None and self._values.followed
+                else {}
+            ),
             **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
         }
 
@@ -477,7 +481,10 @@ class Loop:
             if self.last_resume is None or self._has_trained or self.accounting.saves:
                 say(logging.INFO, self._at_end())
             else:
-                say(logging.WARNING, nothing_trained(step=self.last_resume.record.moment.step, place=str(self._folder)))
+                say(
+                    logging.WARNING,
+                    nothing_trained(step=self.last_resume.record.moment.step, place=str(self._folder)),
+                )
         except BaseException as err:
             self._hooks.rescue(err, [self._session])
             raise

@@ -277,9 +277,9 @@ class Held(HeldTraining, TrainerCallback):
         prepared = original()
         self._loader = loaders.hold(prepared, on_resumed=self._finish_resume)
         if self._behind is not None:
+            self._check_length(self._behind.get("per_epoch"))
             with rng.preserved():
                 self._loader.set_state(self._own_part(self._behind)["loader"])
-            self._check_length(self._behind.get("per_epoch"))
         return prepared
 
     def _check_length(self, then: int | None) -> None:
