@@ -201,6 +201,20 @@ class PieceDamagedError(DamagedError):
         return f"{self.place}: {self.what}. `holdfast verify DIR` lists the intact checkpoints."
 
 
+class TooManyOpenFilesError(HoldfastError, OSError):
+    """A checkpoint cannot be read because this process, or the machine, can open no more files; it may be intact."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(place, why)
+        self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} cannot be read ({self.why}), which says nothing of its bytes. Raise the limit "
+            "(`ulimit -n 4096`), or close what the script holds open."
+        )
+
+
 class FormatVersionError(HoldfastError):
     """The bundle was written in a format that this version does not know."""
 

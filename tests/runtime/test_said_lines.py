@@ -59,7 +59,16 @@ def test_they_are_in_the_log_as_information(tmp_path, caplog):
     train(tmp_path, [1.0] * 2)
     said = [each.getMessage() for each in caplog.records if each.levelno == logging.INFO]
     assert any("2 checkpoints saved in" in each for each in said)
-    assert any("nothing was saved now" in each for each in said)
+
+
+def test_that_nothing_was_trained_is_a_warning_that_says_why(tmp_path, caplog):
+    train(tmp_path, [1.0] * 2)
+    train(tmp_path, [1.0] * 2)
+    said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert any("nothing was trained" in each and "was complete" in each for each in said)
+    caplog.clear()
+    train(tmp_path, [1.0] * 3)
+    assert "nothing was trained" not in caplog.text
 
 
 def test_a_run_that_fails_does_not_say_that_it_has_ended(tmp_path, caplog):

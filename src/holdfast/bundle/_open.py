@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from contextlib import closing
 
-from ..errors import CheckpointDamagedError, CheckpointNotFoundError, CheckpointReplacedError, HoldfastError
+from ..errors import (
+    CheckpointDamagedError,
+    CheckpointNotFoundError,
+    CheckpointReplacedError,
+    HoldfastError,
+    TooManyOpenFilesError,
+)
 from ..records import CheckpointRecord
 from ..storage import Directory, ReadFile, Storage
 from ._format.names import RECORD
@@ -26,7 +33,7 @@ def read_record(directory: Directory, place: str) -> CheckpointRecord:
     except FileNotFoundError:
         raise
     except OSError as err:
-        raise CheckpointDamagedError(place, f"its record cannot be opened ({err.strerror})") from err
+        raise unreadable(place, "its record cannot be opened", err) from err
     with closing(file):
         return decode_record(bytes(read_bounded(file, MAX_RECORD_BYTES, place, "record")), place)
 
@@ -57,16 +64,21 @@ def open_files(
         except ValueError:  # NUL in the path
             raise CheckpointNotFoundError(path, "this is not a path") from None
         except HoldfastError:
+            _close(files)
             raise
         except OSError as err:
-            raise CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})") from err
+            raise unreadable(path, "it cannot be opened", err) from err
         if missing is None:
             return record, files
-        for file in files.values():
-            file.close()
+        _close(files)
     if missing:
         raise CheckpointDamagedError(path, f"{missing} is missing")
     raise CheckpointNotFoundError(path)
+
+
+def _close(files: dict[str, ReadFile]) -> None:
+    for file in files.values():
+        file.close()
 
 
 def _open_all(
@@ -79,11 +91,18 @@ def _open_all(
         except FileNotFoundError:
             return entry.name
         except OSError as err:
-            raise CheckpointDamagedError(place, f"{entry.name} cannot be opened ({err.strerror})") from err
+            raise unreadable(place, f"{entry.name} cannot be opened", err) from err
         if file.size != entry.size:
             what = f"{entry.name} has {file.size} bytes instead of {entry.size}"
             raise CheckpointDamagedError(place, what)
     return None
+
+
+def unreadable(place: str, what: str, err: OSError) -> CheckpointDamagedError | TooManyOpenFilesError:
+    """The error for what the system did not open: damage, unless it was short of descriptors."""
+    if err.errno in (errno.EMFILE, errno.ENFILE):
+        return TooManyOpenFilesError(place, str(err.strerror))
+    return CheckpointDamagedError(place, f"{what} ({err.strerror})")
 
 
 def is_at(disk: Storage, path: str, inside: Directory) -> bool:

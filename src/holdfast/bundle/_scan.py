@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ..errors import CheckpointDamagedError, HoldfastError
+from ..errors import CheckpointDamagedError, HoldfastError, TooManyOpenFilesError
 from ..records import CheckpointRecord
 from ..storage import Storage
 from ._format.names import SUFFIX
-from ._open import is_at, read_record
+from ._open import is_at, read_record, unreadable
 
 _LOOKS = 5  # one fails only if a bundle of this name was deleted meanwhile
 
@@ -32,13 +32,14 @@ def scan(
 
     Raises:
         CheckpointDamagedError: the disk fails to list a directory, so there may be more than can be seen.
+        TooManyOpenFilesError: this process can open no more files.
     """
     try:
         folders = disk.folders(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     except OSError as err:
-        raise CheckpointDamagedError(directory, f"it cannot be listed ({err.strerror})") from err
+        raise unreadable(directory, "it cannot be listed", err) from err
     for name in folders:
         path = f"{directory}/{name}"
         if name.endswith(SUFFIX):
@@ -78,9 +79,14 @@ def look(disk: Storage, path: str) -> Listed | None:
                     # It is being deleted; by now another may have been saved under its name.
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except TooManyOpenFilesError:
+            raise
         except HoldfastError as err:
             err.__context__ = None  # a list of problems must not keep alive what was read to find them
             return Listed(path, None, err.with_traceback(None))
         except OSError as err:
-            return Listed(path, None, CheckpointDamagedError(path, f"it cannot be opened ({err.strerror})"))
+            problem = unreadable(path, "it cannot be opened", err)
+            if isinstance(problem, TooManyOpenFilesError):
+                raise problem from err
+            return Listed(path, None, problem)
     return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .. import bundle, collector
-from ..errors import CheckpointNotFoundError, UsageError
+from ..errors import CheckpointNotFoundError, TooManyOpenFilesError, UsageError
 from ..storage import LocalDisk, Storage, local_path, refuse_url
 
 _SHOWN = 5
@@ -99,6 +100,7 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
 
     Raises:
         CheckpointNotFoundError: there is no such directory, or it cannot be listed.
+        TooManyOpenFilesError: this process can open no more files.
         UsageError: it is no path.
     """
     path = local_path("directory", directory).rstrip("/") or "/"
@@ -108,6 +110,8 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
     except FileNotFoundError:
         raise CheckpointNotFoundError(path, "there is no such directory") from None
     except OSError as err:
+        if err.errno in (errno.EMFILE, errno.ENFILE):
+            raise TooManyOpenFilesError(path, str(err.strerror)) from err
         raise CheckpointNotFoundError(path, f"it cannot be listed ({err.strerror})") from None
     return scan_if_there(path, disk=disk)
 

@@ -88,7 +88,7 @@ def _load(
         kept = restored.kept
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         if override is not None:
-            execution.options, overridden = settle(
+            execution.options, overridden, _ = settle(
                 graph.optimizers, schedulers, then=run["options"], script=script, override=override
             )
         saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])

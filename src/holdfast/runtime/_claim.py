@@ -12,6 +12,9 @@ from ..checkpoint import LOCK
 from ..errors import RunActiveError, SaveError
 from ..storage import Held, Storage
 
+_RUNS = ".runs"
+"""A folder in an experiment's directory that holds an empty one for each run that has saved there."""
+
 
 def try_out(disk: Storage, folder: str) -> None:
     """Fail now, and not after hours of training, if nothing can be saved to this folder."""
@@ -40,6 +43,24 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
                 host, pid = _holder(disk, path)
                 raise RunActiveError(path, host, pid, f"{host} {pid}" == me)
     return held
+
+
+def note_run(disk: Storage, path: str, run: str) -> None:
+    """Keep, durably, that this run saves in this directory: what others saved may have been copied here.
+
+    Raises:
+        SaveError: the disk refused.
+    """
+    with _needed(path):
+        _make(disk, f"{path}/{_RUNS}/{run}")
+
+
+def noted_runs(disk: Storage, path: str) -> frozenset[str]:
+    """The runs that have saved in this directory, as far as is known; none if it is older than this note."""
+    try:
+        return frozenset(disk.folders(f"{path}/{_RUNS}"))
+    except OSError:
+        return frozenset()
 
 
 def clear_leftovers(disk: Storage, path: str) -> None:

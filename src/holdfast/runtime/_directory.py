@@ -21,12 +21,13 @@ from ..errors import (
     HoldfastError,
     SaveError,
     SnapshotTornError,
+    TooManyOpenFilesError,
 )
 from ..harness import disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import LocalDisk, Storage, is_below
-from ._claim import claim, clear_leftovers, try_out
+from ._claim import claim, clear_leftovers, note_run, noted_runs, try_out
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
 from ._resuming.expected import Ahead, fingerprint_of
@@ -80,7 +81,7 @@ class ExperimentDirectory:
         self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
-        self._closed = False
+        self._closed = self._is_noted = False
         self._lock = claim(self.disk, self.path, share=share)
         try:
             if self._lock is not None:
@@ -140,6 +141,9 @@ class ExperimentDirectory:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
                 is not enough memory, or a live snapshot was changed meanwhile.
         """
+        if not self._is_noted:
+            note_run(self.disk, self.path, self.run)
+            self._is_noted = True
         draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
         began_s = time.perf_counter()
         timed = watch or self.pace.begin()
@@ -167,6 +171,7 @@ class ExperimentDirectory:
     def resume_from(self, opened: bundle.Bundle) -> None:
         """The run resumes from this checkpoint, whose bytes have all been verified: its packs can be shared."""
         self.resumed_from = opened.record
+        self._is_noted = self._is_noted and self.run == opened.record.run
         self.run = opened.record.run
         self.rollbacks.read(opened.record)
         self._parent = opened.record.id
@@ -203,15 +208,31 @@ class ExperimentDirectory:
         What lies in a directory that another experiment has below this one (a fork, a trial of a sweep) is not
         of this one, and nothing resumes from it unasked.
         """
+        entered: set[str] = set()
+
+        def enters(folder: str) -> bool:
+            entered.add(os.path.realpath(folder))
+            return self._is_ours(folder)
+
         found = [
             listed
             for place in (self.path, *self._also)
-            for listed in bundle.scan(self.disk, place, enters=self._is_ours)
+            for listed in bundle.scan(self.disk, place, enters=enters)
         ]
+        for folder in sorted(self._own_folders):  # one that is a link, or below one, was not entered
+            place = os.path.realpath(folder)
+            if place not in entered | {os.path.realpath(each) for each in (self.path, *self._also)}:
+                entered.add(place)
+                found += bundle.scan(self.disk, folder, enters=enters)
         return sorted(found, key=bundle.by_age)
 
     def _is_ours(self, folder: str) -> bool:
         return os.path.normpath(folder) in self._own_folders or not has_been_held(self.disk, folder)
+
+    def belongs(self) -> Callable[[CheckpointRecord], bool]:
+        """Whether a run of this directory saved a checkpoint, for each record: others were copied here from elsewhere."""
+        noted = noted_runs(self.disk, self.path)
+        return lambda record: not noted or record.run in noted or FORKED_FROM in record.details
 
     def own(self) -> list[bundle.Listed]:
         """This run's checkpoints, oldest first."""
@@ -291,6 +312,8 @@ def failing_as_a_save(path: str) -> Iterator[None]:
     try:
         yield
     except SnapshotTornError as err:
+        raise SaveError(path, str(err)) from err
+    except TooManyOpenFilesError as err:
         raise SaveError(path, str(err)) from err
     except MemoryError as err:
         raise SaveError(path, "there was not enough memory to write it") from err

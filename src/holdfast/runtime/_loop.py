@@ -29,7 +29,7 @@ from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.restoring import Restoring
 from ._resuming.resume import BUILD, resume_from
-from ._resuming.said import ended, say
+from ._resuming.said import ended, nothing_trained, say
 from ._saving.lacking import ADVICE, warn
 from ._saving.manual import save_manually
 from ._saving.parts import Parts
@@ -103,6 +103,7 @@ class Loop:
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._resumption: Resumption | None = None
         self._has_begun = False  # another resume is a rollback
+        self._has_trained = False  # in this process
         self.path = place(directory)
         self._folder = Path(place(self.policy.directory or directory))
         self._share, self._untrained = share_directory, untrained
@@ -159,6 +160,7 @@ class Loop:
         self._own.options.check_override(resume.overridden)
         if not self._has_begun:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
+            self._own.begin()
         restoring = Restoring(
             *(self._own, resume, self.policy.exclude, self._advice), is_rollback=self._has_begun
         )
@@ -199,7 +201,9 @@ class Loop:
         loaded = {name: each for name, each in self._own.named.items() if name not in not_loaded}
         self._resumption.expect(self._restored.state, lambda: loaded)
         came_back = [] if self._own.variables is None else self._own.variables.came_back
-        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
+        self._resumption.announce(
+            *(self._ahead, find(), self._directory.rollbacks, came_back), self._own.options.kept
+        )
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
@@ -257,6 +261,7 @@ class Loop:
             DivergenceError: what is trained is not finite any more, and the policy minds; nothing was saved now.
         """
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
+        self._has_trained |= hook in ("batch_end", "epoch_end")
         self._hooks.prepare(hook)
         self._hooks.announce(
             *(self.moment, [self._session], self._own.take),
@@ -328,6 +333,9 @@ class Loop:
 
     def _say_end(self) -> None:
         began_at = 0 if self.last_resume is None else self.last_resume.record.moment.step
+        if self.last_resume is not None and not self._has_trained and not self.accounting.saves:
+            say(logging.WARNING, nothing_trained(step=began_at, place=str(self._folder)))
+            return
         step = max(self.moment.step, began_at)
         say(logging.INFO, ended(self.accounting, step=step, began_at=began_at, place=str(self._folder)))
 

@@ -167,7 +167,10 @@ class Session:
         """
         assert self._directory is not None
         try:
-            reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
+            said = f"{error}".encode(
+                errors="backslashreplace"
+            ).decode()  # it may name a file that is not UTF-8
+            reason = f"before {type(error).__name__}: {said}"[:_LONGEST_REASON]
             self._due.insists = True
             self.save(moment, state, reason=reason, metrics=metrics, ahead=lambda: Ahead(streams=streams))
             self._directory.writer.wait()

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from .. import paths
 from ..errors import StateMismatchError
-from ..state.adapters.torch_optim import inner_optimizers
+from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
 
 
@@ -66,10 +66,10 @@ class Updates:
             optimizer._opt_called = True  # type: ignore[attr-defined]
 
     @property
-    def pending(self) -> dict[str, torch.Tensor]:
-        """The gradients that wait for an update, by parameter path; live, not copies."""
+    def pending(self) -> dict[str, Any]:
+        """The gradients that wait for an update, by parameter path; live, not copies. A sparse one is in parts."""
         return {
-            path: parameter.grad
+            path: _taken(parameter.grad)
             for path, parameter in self._parameters.items()
             if parameter.grad is not None and self._used.get(parameter) != _version(parameter.grad)
         }
@@ -95,19 +95,44 @@ def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, An
         StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
     """
     problems = [
-        f"there is no parameter {path!r} of shape {list(gradient.shape)} for the saved gradient"
+        f"there is no parameter {path!r} of shape {_shape(gradient)} for the saved gradient"
         for path, gradient in saved.items()
-        if path not in parameters or parameters[path].shape != gradient.shape
+        if path not in parameters or list(parameters[path].shape) != _shape(gradient)
     ]
     if problems:
         raise StateMismatchError(problems)
     for path, parameter in parameters.items():
         gradient = saved.get(path)
-        parameter.grad = None if gradient is None else torch.as_tensor(gradient).to(parameter, copy=True)
+        parameter.grad = None if gradient is None else _gradient_of(parameter, gradient)
+
+
+def _taken(gradient: torch.Tensor) -> Any:
+    if gradient.layout != torch.sparse_coo:
+        return gradient
+    parts = {"indices": gradient._indices(), "values": gradient._values()}
+    return {**parts, "shape": list(gradient.shape), "is_coalesced": gradient.is_coalesced()}
+
+
+def _shape(saved: Any) -> list[int]:
+    return list(saved["shape"] if isinstance(saved, Mapping) else saved.shape)
+
+
+def _gradient_of(parameter: torch.Tensor, saved: Any) -> torch.Tensor:
+    if not isinstance(saved, Mapping):
+        return laid_out_as(parameter, torch.as_tensor(saved).to(parameter, copy=True))
+    indices, values = torch.as_tensor(saved["indices"]), torch.as_tensor(saved["values"])
+    return torch.sparse_coo_tensor(
+        indices.to(parameter.device, copy=True),
+        values.to(parameter, copy=True),
+        saved["shape"],
+        is_coalesced=saved["is_coalesced"],
+        check_invariants=True,
+    )
 
 
 def _version(gradient: torch.Tensor) -> tuple[int, int]:
-    return gradient.data_ptr(), gradient._version
+    where = gradient._values() if gradient.layout == torch.sparse_coo else gradient
+    return where.data_ptr(), gradient._version
 
 
 def named_parameters(objects: Mapping[str, Any]) -> dict[str, torch.Tensor]:

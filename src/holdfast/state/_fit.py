@@ -14,7 +14,7 @@ from .._wording import a
 from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
-from ._kinds import is_called
+from ._kinds import is_called, is_same
 from ._names import Later, Names
 from ._rebuild import Rebuilder
 from ._registry import Claimant, adapter_of, can_make, introduce
@@ -62,6 +62,7 @@ class Fit:
         self._rebuilder = Rebuilder(source.tree, self.read)
         self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
+        self._containers: dict[int, tuple[Any, Node]] = {}
         self._direct: dict[str, tuple[Leaf, Bytes]] = {}
         self._filled: dict[str, int] = {}  # path: the address that its bytes have been read to
 
@@ -148,6 +149,11 @@ class Fit:
 
         return act
 
+    def is_taken(self, live: Any, node: Node) -> bool:
+        """Whether this live container is to be filled with something else already, at another path."""
+        _, first = self._containers.setdefault(id(live), (live, node))
+        return not self._is_same(first, node)
+
     def object_of(
         self,
         adapter: str,
@@ -171,6 +177,20 @@ class Fit:
         else:
             return node
         return None
+
+    def _is_same(self, one: Node, other: Node) -> bool:
+        one, other = self.resolve(one), self.resolve(other)
+        match one, other:
+            case dict(), dict():
+                return one.keys() == other.keys() and all(self._is_same(one[key], other[key]) for key in one)
+            case (list(), list()) | (tuple(), tuple()):
+                return len(one) == len(other) and all(map(self._is_same, one, other))
+            case Leaf(), Leaf():
+                return one.path == other.path
+            case Object(), Object():
+                return one.adapter == other.adapter and self._is_same(one.state, other.state)
+            case _:
+                return is_same(one, other)
 
     def need(self, leaf: Leaf) -> None:
         """Record that this leaf will be read."""

@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import stat
+import struct
 import sys
 
 from ._direct import DIRECT_BYTES, DirectWriter, make_direct, write_all
@@ -20,9 +21,14 @@ _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
-# POSIX drops a process's lock when it closes *any* descriptor of the file, so this process must
-# never open a file that it holds itself, only to see whether it is held.
-_held_here: set[tuple[int, int]] = set()
+# A lock of the open file, where there are such: POSIX drops a process's own as soon as it closes *any* descriptor of the
+# file, which a copy of the directory does. A fork would share it, so a child closes what it has of it.
+_OF_FILE: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+_OF_FILE_WAIT: int | None = getattr(fcntl, "F_OFD_SETLKW", None)
+_WHOLE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # C's `struct flock`
+
+# Where there are only POSIX's, this process must never open a file that it holds itself, only to see whether it is held.
+_held_here: dict[tuple[int, int], _Held] = {}
 
 
 class LocalDisk:
@@ -144,7 +150,7 @@ class _Directory(_Descriptor):
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=self._descriptor)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take_lock(descriptor)
         except OSError as err:
             return True if err.errno in (errno.EAGAIN, errno.EACCES) else None
         else:
@@ -240,7 +246,7 @@ class _Held(_Descriptor):
         super().__init__(descriptor)
         about = os.fstat(descriptor)
         self._identity = (about.st_dev, about.st_ino)
-        _held_here.add(self._identity)
+        _held_here[self._identity] = self
 
     @property
     def descriptor(self) -> int:
@@ -252,14 +258,14 @@ class _Held(_Descriptor):
 
     def close(self) -> None:
         if self._descriptor >= 0:  # else another process may hold it by now
-            _held_here.discard(self._identity)
+            _held_here.pop(self._identity, None)
         super().close()
 
 
 def _lock(held: _Held, *, wait: bool = False) -> bool:
     """Take the lock; False if another process has it. Where locks are not supported, always True."""
     try:
-        fcntl.lockf(held.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _take_lock(held.descriptor, wait=wait)
     except OSError as err:
         if err.errno in _NO_LOCKS:
             return True
@@ -268,6 +274,27 @@ def _lock(held: _Held, *, wait: bool = False) -> bool:
             return False
         raise
     return True
+
+
+def _take_lock(descriptor: int, *, wait: bool = False) -> None:
+    command = _OF_FILE_WAIT if wait else _OF_FILE
+    if command is not None:
+        try:
+            fcntl.fcntl(descriptor, command, _WHOLE_FILE)
+            return
+        except OSError as err:
+            if err.errno not in _NO_LOCKS:
+                raise
+    fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def _let_go_as_child() -> None:
+    for held in [*_held_here.values()]:
+        held.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_as_child)
 
 
 def _sync(descriptor: int) -> None:

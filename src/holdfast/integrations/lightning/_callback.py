@@ -98,7 +98,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._trainer, self._module = trainer, pl_module
         self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
         self._within: Within = "start"
-        self._ended = self._announced = False
+        self._ended = self._announced = self._is_trial = self._is_running = False
         self._epoch: int | None = None
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
@@ -126,6 +126,9 @@ class HoldfastCallback(HeldTraining, Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._settings = changes.settings(trainer)
+        self._script = changes.script_settings(trainer)
+        if self._behind is not None:  # a finder of learning rates has loaded its own checkpoint since
+            trainer._checkpoint_connector._loaded_checkpoint = self._behind["checkpoint"]
         optimizers = {f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)}
         self._updates = Updates({"model": pl_module, **optimizers})
         self._stack.callback(self._updates.close)
@@ -152,18 +155,30 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     def _hook_into(self, trainer: pl.Trainer) -> None:
         """Be called between the steps of the loops, where no callback is; private names, tested for each version."""
         fit_loop, epoch_loop, stack = trainer.fit_loop, trainer.fit_loop.epoch_loop, self._stack
-        patching.wrap(trainer._checkpoint_connector, "resume_start", self._resume_start, stack)
-        patching.wrap(trainer.strategy, "process_dataloader", self._hold_loader, stack)
-        patching.wrap(fit_loop, "run", self._run, stack)
-        patching.wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers, stack)
-        patching.wrap(fit_loop, "setup_data", self._setup_data, stack)
-        patching.after(fit_loop, "on_run_start", self._after_run_start, stack)
-        patching.after(fit_loop, "on_advance_start", self._after_epoch_start, stack)
-        patching.after(fit_loop, "on_advance_end", self._after_epoch, stack)
-        patching.after(fit_loop, "on_run_end", self._after_run, stack)
-        patching.after(epoch_loop, "on_run_start", self._after_batches_start, stack)
-        patching.wrap(epoch_loop, "advance", self._advance, stack)
-        patching.after(epoch_loop, "on_advance_end", self._after_batch, stack)
+
+        def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+            def unless_trial(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
+                if self._is_trial:
+                    return original(*args, **options)
+                return wrapper(original, *args, **options)
+
+            patching.wrap(owner, name, unless_trial, stack)
+
+        def after(owner: Any, name: str, act: Callable[[], None]) -> None:
+            patching.after(owner, name, lambda: None if self._is_trial else act(), stack)
+
+        wrap(trainer._checkpoint_connector, "resume_start", self._resume_start)
+        wrap(trainer.strategy, "process_dataloader", self._hold_loader)
+        wrap(fit_loop, "run", self._run)
+        wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers)
+        wrap(fit_loop, "setup_data", self._setup_data)
+        after(fit_loop, "on_run_start", self._after_run_start)
+        after(fit_loop, "on_advance_start", self._after_epoch_start)
+        after(fit_loop, "on_advance_end", self._after_epoch)
+        after(fit_loop, "on_run_end", self._after_run)
+        after(epoch_loop, "on_run_start", self._after_batches_start)
+        wrap(epoch_loop, "advance", self._advance)
+        after(epoch_loop, "on_advance_end", self._after_batch)
 
     def _register_handlers(self, register: Callable[[], None]) -> None:
         """Let Lightning watch signals, but for those that the policy watches: it would end a step in its middle.
@@ -179,12 +194,16 @@ class HoldfastCallback(HeldTraining, Checkpoint):
 
     def _run(self, run: Callable[[], None]) -> None:
         """The fit loop; again from a checkpoint, if what it trains has diverged and the policy says so."""
+        if self._updates is None or self._is_running:
+            return self._try_out(run)
+        self._is_running = True
         while True:
             try:
                 run()
+                self._is_running = False
                 if self._loop is not None:
                     self._loop.look()
-                return
+                return None
             except DivergenceError as err:
                 if self._loop is None or not err.can_roll_back:
                     raise
@@ -195,6 +214,18 @@ class HoldfastCallback(HeldTraining, Checkpoint):
                 self._num_held, self._has_rolled_back = 0, True
                 trainers.begin_again(self._trainer, self._behind["checkpoint"])
                 self._trainer.should_stop = saved["should_stop"]
+
+    def _try_out(self, run: Callable[[], None]) -> None:
+        """A few steps to find a learning rate or a batch size: Lightning undoes them, and they are none of the run's."""
+        fit_loop: Any = self._trainer.fit_loop
+        before = fit_loop._combined_loader, fit_loop._data_fetcher
+        fit_loop._combined_loader = fit_loop._data_fetcher = None
+        self._is_trial = True
+        try:
+            run()
+        finally:
+            self._is_trial = False
+            fit_loop._combined_loader, fit_loop._data_fetcher = before
 
     @property
     def _is_reloading(self) -> bool:
@@ -313,6 +344,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             "should_stop": bool(self._trainer.should_stop),
             "reloaded": self._trainer.fit_loop._last_train_dl_reload_epoch,
             "world_size": self._trainer.world_size,
+            "script": self._script.followed,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
             "about_data": [each.describe() for each in sources],
@@ -401,4 +433,5 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         sources = data.sources_of(self._trainer)
         now = [each.fingerprint() for each in sources]
         is_another = saved["within"] == "batches" and saved["next_batches"] != now
-        return differences(saved, sources, is_another_batch=is_another)
+        found = differences(saved, sources, is_another_batch=is_another)
+        return found + self._script.compare(saved.get("script"))

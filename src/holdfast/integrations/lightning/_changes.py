@@ -12,6 +12,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
 
+from .._common.script_settings import ScriptSettings
+
 _OF_A_MODULE = ("training", "track_running_stats")  # the latter is a batch norm's
 _ACCUMULATION = "accumulate_grad_batches"
 
@@ -26,6 +28,32 @@ def settings(trainer: pl.Trainer) -> dict[str, Any]:
     for name, parameter in trainer.lightning_module.named_parameters():
         found[f"{name}.requires_grad"] = parameter.requires_grad
     return found
+
+
+_OF_TRAINER = (
+    *(_ACCUMULATION, "gradient_clip_val", "gradient_clip_algorithm", "precision"),
+    *("limit_train_batches", "overfit_batches"),
+)
+
+
+def script_settings(trainer: Any) -> ScriptSettings:
+    """What the script says of the trainer and its optimizers; Lightning restores the options of the latter."""
+    found = {name: value for name in _OF_TRAINER if _is_plain(value := getattr(trainer, name, None))}
+    options: dict[str, Any] = {}
+    for number, optimizer in enumerate(trainer.optimizers):
+        for index, group in enumerate(optimizer.param_groups):
+            where = "" if number == index == 0 else f" of optimizer {number}, group {index}"
+            base = {"lr": group["initial_lr"]} if "initial_lr" in group else {}  # what a schedule began with
+            for name, value in {**group, **base}.items():
+                if name != "initial_lr" and _is_plain(value):
+                    options[f"{name}{where}"] = list(value) if isinstance(value, tuple) else value
+    return ScriptSettings(found | options, options.keys())
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def set_settings(trainer: pl.Trainer, changed: Mapping[str, Any]) -> None:

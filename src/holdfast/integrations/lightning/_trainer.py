@@ -17,6 +17,7 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 
 from ...policy import Limits
+from ...state.adapters.torch_optim import lay_out
 from .._common import handover
 from .._common.arguments import Abilities
 from .._common.holders import by_class
@@ -75,6 +76,8 @@ def put_back(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
     )
     lightning_changes.set_settings(trainer, beside.get("settings", {}))
     strategy.load_optimizer_state_dict(checkpoint)
+    for optimizer in trainer.optimizers:
+        lay_out(getattr(optimizer, "optimizer", optimizer))
     # One that averages weights has no schedule any more, when there is nothing left to train.
     for config, state in zip(trainer.lr_scheduler_configs, checkpoint["lr_schedulers"], strict=False):
         config.scheduler.load_state_dict(state)

@@ -15,15 +15,17 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from ... import rng
 from ...checkpoint import Place, find, path_of
 from ...checkpoint import open as open_checkpoint
-from ...errors import DivergenceError, UsageError
+from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
 from ...runtime import CANNOT_PROVE, Loop, Resume
 from ...runtime.torch_watch.attributes import Attributes
+from ...state.adapters.torch_optim import lay_out
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences
 from .._common.processes import Processes, leaving_signals_to_process_0
+from .._common.script_settings import ScriptSettings
 from ..accelerate import _loaders as loaders
 from . import _state as trainers
 
@@ -131,6 +133,7 @@ class Held(HeldTraining, TrainerCallback):
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
         self._attributes = Attributes({"model": self._trainer.model})
+        self._settings = ScriptSettings(trainers.settings_of(self._trainer), trainers.RESTORED)
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
@@ -152,6 +155,7 @@ class Held(HeldTraining, TrainerCallback):
             lacking.begin()
             with self._parts.expecting():
                 self._behind = loop.resume(wanted)
+            self._check_counts(None if self._behind is None else self._behind.get("settings"))
             self._found = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
@@ -167,6 +171,18 @@ class Held(HeldTraining, TrainerCallback):
                     with self._parts.expecting():
                         self._behind = loop.roll_back(err)
                     self._found, self._has_rolled_back = self._parts.given, True
+
+    def _check_counts(self, then: Mapping[str, Any] | None) -> None:
+        """PlanMismatchError if updates were counted otherwise."""
+        now, name = trainers.settings_of(self._trainer), trainers.COUNTED
+        if then is not None and then[name] != now[name]:
+            raise PlanMismatchError(
+                [
+                    f"{name} was {then[name]} and is now {now[name]}, by which the updates of an epoch are counted"
+                ],
+                "run",
+                f"Pass {name}={then[name]}, or start again with resume=False in another directory.",
+            )
 
     def _wanted(self, resume_from_checkpoint: Any) -> Resume:
         """What `train` is told has the last word; None is its default."""
@@ -258,11 +274,10 @@ class Held(HeldTraining, TrainerCallback):
 
     def _announce(self, hook: str) -> None:
         state = self._trainer.state
-        per_epoch = math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
         is_stopped = self._trainer.control.should_training_stop and state.global_step < state.max_steps
         if is_stopped and self._loop is not None and not hook.startswith("phase"):
             self._loop.stop("the training was stopped")  # the end comes only after one more row of the log
-        batch = state.global_step - self._epoch * per_epoch - 1 if hook.startswith("batch") else None
+        batch = state.global_step - self._epoch * self._per_epoch - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
         self._tell(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)
 
@@ -273,14 +288,31 @@ class Held(HeldTraining, TrainerCallback):
         prepared = original()
         self._loader = loaders.hold(prepared, on_resumed=self._finish_resume)
         if self._behind is not None:
+            self._check_length(self._behind.get("per_epoch"))
             with rng.preserved():
                 self._loader.set_state(self._own_part(self._behind)["loader"])
         return prepared
+
+    def _check_length(self, then: int | None) -> None:
+        """PlanMismatchError if an epoch had another number of updates, by which the Trainer finds its place."""
+        if then is not None and then != self._per_epoch:
+            raise PlanMismatchError(
+                [
+                    f"an epoch had {then} updates and has {self._per_epoch} now: there are other data, or other batches"
+                ],
+                "run",
+                "Resume with the same data and batch size, or start again with resume=False in another directory.",
+            )
 
     @property
     def _known_loader(self) -> loaders.ReadyLoader:
         assert self._loader is not None
         return self._loader
+
+    @property
+    def _per_epoch(self) -> int:
+        """Updates of an epoch."""
+        return math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -310,6 +342,8 @@ class Held(HeldTraining, TrainerCallback):
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
             **self._changed_attributes(),
+            "settings": self._settings.followed,
+            "per_epoch": self._per_epoch,
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "about_data": [source.describe()],
@@ -345,6 +379,7 @@ class Held(HeldTraining, TrainerCallback):
     def _load_optimizer(self, found: Mapping[str, Any]) -> None:
         trainer: Any = self._trainer
         trainer.optimizer.load_state_dict(found["optimizer"])
+        lay_out(getattr(trainer.optimizer, "optimizer", trainer.optimizer))  # inside of accelerate's
         trainer.lr_scheduler.load_state_dict(found["scheduler"])
 
     def _load_scaler(self, found: Mapping[str, Any]) -> None:
@@ -390,6 +425,8 @@ class Held(HeldTraining, TrainerCallback):
         has_next = not saved["loader"]["source"]["finished"]
         is_another = has_next and saved["next_batch"] != source.fingerprint()
         found = differences(saved, [source], is_another_batch=is_another)
+        found += trainers.callback_differences(self._trainer, saved["course"]["callbacks"])
+        found += self._settings.compare(saved.get("settings"))
         then, now = self._saved_state.max_steps, self._trainer.state.max_steps
         if then != now and self._trainer.args.lr_scheduler_type != "constant":
             found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")

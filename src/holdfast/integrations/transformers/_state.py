@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
@@ -84,7 +84,11 @@ def get_course(trainer: Any) -> dict[str, Any]:
     """What the loop and its callbacks remember beyond that."""
     return {
         "control": trainer.control.state()["args"],
-        "callbacks": [[type(each).__name__, each.state()["attributes"]] for each in _stateful(trainer)],
+        "callbacks": [
+            [type(each).__name__, state["attributes"], _plain(state["args"])]
+            for each in _stateful(trainer)
+            for state in [each.state()]
+        ],
         "loss": trainer._tr_loss.detach().clone(),
         "total_loss": trainer._total_loss_scalar,
         "logged": trainer._globalstep_last_logged,
@@ -95,11 +99,75 @@ def get_course(trainer: Any) -> dict[str, Any]:
 def set_course(trainer: Any, saved: Mapping[str, Any]) -> None:
     for name, value in saved["control"].items():
         setattr(trainer.control, name, value)
-    for each, (_, attributes) in zip(_stateful(trainer), saved["callbacks"], strict=False):
+    for each, (_, attributes, *_) in _paired(trainer, saved["callbacks"])[0]:
         vars(each).update(attributes)
     trainer._tr_loss = saved["loss"].to(trainer.args.device)
     trainer._total_loss_scalar, trainer._globalstep_last_logged = saved["total_loss"], saved["logged"]
     trainer._initial_global_step = saved["began"]  # which versions before 5.20 have no use for
+
+
+def callback_differences(trainer: Any, saved: Sequence[Sequence[Any]]) -> list[str]:
+    """Callbacks whose state finds no place, or that are new, in sentences."""
+    _, gone, new = _paired(trainer, saved)
+    found = [f"the state of a callback {name} was saved, and there is none like it now" for name, *_ in gone]
+    return found + [f"the callback {type(each).__name__} was not there when it was saved" for each in new]
+
+
+def _paired(
+    trainer: Any, saved: Sequence[Sequence[Any]]
+) -> tuple[list[tuple[Any, Sequence[Any]]], list[Sequence[Any]], list[Any]]:
+    """Each callback with its saved state: by class and arguments, then by class if only one is left of it on both sides.
+
+    Also the states that are left over, and the callbacks.
+    """
+    pairs: list[tuple[Any, Sequence[Any]]] = []
+    live, left = _stateful(trainer), [*saved]
+    for each in [*live]:
+        like = [type(each).__name__, _plain(each.state()["args"])]
+        same = next((one for one in left if len(one) > 2 and [one[0], one[2]] == like), None)
+        if same is not None:
+            pairs.append((each, same))
+            live = [one for one in live if one is not each]
+            left = [one for one in left if one is not same]
+    for each in [*live]:
+        name = type(each).__name__
+        of_class = [one for one in left if one[0] == name]
+        is_only = sum(type(one).__name__ == name for one in live) == len(of_class) == 1
+        is_older = of_class and len(of_class[0]) == 2  # saved without arguments: in their order
+        if is_only or is_older:
+            pairs.append((each, of_class[0]))
+            live = [one for one in live if one is not each]
+            left = [one for one in left if one is not of_class[0]]
+    return pairs, left, live
+
+
+def _plain(args: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in args.items() if isinstance(value, bool | int | float | str)}
+
+
+RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+_IN_FORCE = (
+    *(
+        "lr_scheduler_type",
+        "warmup_steps",
+        "warmup_ratio",
+        "optim",
+        "max_grad_norm",
+        "label_smoothing_factor",
+    ),
+    *("bf16", "fp16", "neftune_noise_alpha", "per_device_train_batch_size"),
+)
+COUNTED = "gradient_accumulation_steps"
+"""What updates are counted by: with another value, no place in an epoch is the same."""
+
+
+def settings_of(trainer: Any) -> dict[str, Any]:
+    """What of the arguments decides what an update does."""
+    found = {name: getattr(trainer.args, name, None) for name in (*RESTORED, *_IN_FORCE, COUNTED)}
+    return {
+        name: value if isinstance(value, bool | int | float | None) else str(getattr(value, "value", value))
+        for name, value in found.items()
+    }
 
 
 def _stateful(trainer: Any) -> list[Any]:

@@ -44,11 +44,11 @@ def settle(
     then: Options,
     script: Options,
     override: Sequence[str],
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, Any]], list[str], str]:
     """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
 
     `then`: the script's options when the run began; `script`: those it has set now, before the restore.
-    Returns the options that the run follows from now on, and a sentence for each that was overridden.
+    Returns the options that the run follows from now on, a sentence for each that was overridden, and which were kept.
     """
     kept, changed = [], []
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -62,6 +62,7 @@ def settle(
                 changed.append(f"the optimizer's {option} was {before[name]} and is {now[name]} (override)")
             else:
                 kept.append((option, before[name], now[name]))
+    said = ""
     if kept:
         said = "; ".join(f"{option} is {before} (the script says {now})" for option, before, now in kept)
         names = ", ".join(dict.fromkeys(f'"{option}"' for option, *_ in kept))
@@ -76,7 +77,7 @@ def settle(
         {**before, **{name: value for name, value in now.items() if name in taken}}
         for before, now in zip(then, script, strict=True)
     ]
-    return followed, list(dict.fromkeys(changed))
+    return followed, list(dict.fromkeys(changed)), said
 
 
 def _override(

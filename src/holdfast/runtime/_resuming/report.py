@@ -96,11 +96,12 @@ class Resumption:
         found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
         came_back: Sequence[str] = (),
+        kept: str = "",
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
         `found`: what else the training loop or its framework finds different. `came_back`: the script's variables that
-        were put back. A rollback that is due then seeds the random states anew, which no longer are what they were.
+        were put back. `kept`: the checkpoint's options that the script says otherwise. A rollback that is due then seeds the random states anew, which no longer are what they were.
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
@@ -112,7 +113,8 @@ class Resumption:
         self.is_announced = True
         level = logging.INFO if self.report.rank >= Verdict.EXACT else logging.WARNING
         variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
-        say(level, f"resumed from {self.report.path}: {self.report.verdict}{variables}")
+        options = f"; the checkpoint's hyperparameters are used: {kept}" if kept else ""
+        say(level, f"resumed from {self.report.path}: {self.report.verdict}{variables}{options}")
 
     def lack(self, unsaved: Iterable[str]) -> None:
         """These variables of the script are not in the checkpoint, and should be."""

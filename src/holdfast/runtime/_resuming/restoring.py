@@ -52,6 +52,7 @@ class Restoring:
         parts, objects = self._parts, self._parts.objects
         tree = _tree_of_run(opened)
         self._bring_to_structure(opened)
+        state.meet_own_types(tree)
         self.saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
         values = parts.values.read(opened, self.saved["run"].get("values"), objects)
         known = {*objects, *parts.reserved, *values.names}
@@ -64,16 +65,17 @@ class Restoring:
             raise PlanMismatchError(
                 [f"{opened.path} is of {label!r}, and this is {parts.label!r}"], "run", _OTHER
             )
-        restored = state.restore(
-            opened, dict(objects), strict=self._asked.strict, verify=verify, keep=self._exclude
-        )
+        own = {} if parts.script is None else parts.script.changed(self.saved["run"].get("given"), tree)
+        into = {name: each for name, each in objects.items() if name not in own}
+        restored = state.restore(opened, into, strict=self._asked.strict, verify=verify, keep=self._exclude)
         objects.update(restored.value)
         absent = {name for name in objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
         settled = parts.options.settle(self.saved["run"]["options"], self._asked.overridden)
         parts.values.take(values, is_rollback=self._is_rollback)
-        self.changed = [*differences, *skipped, *settled, *values.differences]
-        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
+        self.changed = [*differences, *skipped, *settled, *own.values(), *values.differences]
+        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept, *own]
+        unlike += [f"{name}/**" for name in own]
         self.state = SavedState(opened, [*objects, *values.facts], unlike + (PLACES if settled else []))
         if parts.variables is not None:
             self.unsaved = parts.variables.take(opened, tree, self.saved["run"].get("variables"))

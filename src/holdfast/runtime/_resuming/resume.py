@@ -97,7 +97,7 @@ def _candidates(
     directory: ExperimentDirectory, origin: Origin, finite_only: bool, skipped: list[str]
 ) -> Iterator[bundle.Listed]:
     if origin is True:
-        newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
+        newest_first = _of_this_directory(directory)
         # Without a record its age is unknown, so a damaged one is always reported.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]
@@ -112,6 +112,18 @@ def _candidates(
         yield from nonfinite
     else:
         yield locate(origin, directory=directory.path, among=directory.scan, disk=directory.disk)
+
+
+def _of_this_directory(directory: ExperimentDirectory) -> list[bundle.Listed]:
+    """Newest first, all that its runs have saved; what was copied there from elsewhere, only if there is nothing else."""
+    newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
+    belongs = directory.belongs()
+    foreign = [each for each in newest_first if each.record and not belongs(each.record)]
+    if not foreign or not any(each.record and belongs(each.record) for each in newest_first):
+        return newest_first
+    for each in foreign:
+        logger.info("left out %s: a run of another directory saved it; name it to resume from it", each.path)
+    return [each for each in newest_first if each not in foreign]
 
 
 def _is_alone(listed: bundle.Listed) -> bool:

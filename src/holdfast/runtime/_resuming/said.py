@@ -34,3 +34,12 @@ def ended(spent: Accounting, *, step: int, began_at: int, place: str) -> str:
     share = f" ({blocked_s / elapsed_s:.1%} of the time)" if elapsed_s > 0 and not began_at else ""
     count = f"{saves:,} {'checkpoint' if saves == 1 else 'checkpoints'} saved in {place}"
     return f"{where}: {count}, training blocked for {blocked_s:.3g} s{share}"
+
+
+def nothing_trained(*, step: int, place: str) -> str:
+    """The line at the end of a run that was complete when it began."""
+    return (
+        f"ended at step {step:,}: nothing was trained and nothing was saved now, for the training in {place} was complete. "
+        "To train it further, ask for more epochs or steps; for another training (other data, another fold) use another "
+        "directory."
+    )

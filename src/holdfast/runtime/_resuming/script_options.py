@@ -10,11 +10,16 @@ from .hyperparameters import Options, check_override, options_of, settle
 
 @final
 class ScriptOptions:
-    """Of each group of each optimizer among live `objects`, in order; groups that are added later included."""
+    """Of each group of each optimizer among live `objects`, in order; groups that are added later included.
+
+    Attributes:
+        kept: after `settle`, a sentence on what the script has changed and the checkpoint won over; empty if nothing.
+    """
 
     def __init__(self, objects: Mapping[str, Any]) -> None:
         self._objects = objects
         self._options: list[Mapping[str, Any]] = [*options_of(self._optimizers)]
+        self.kept = ""
 
     @property
     def _optimizers(self) -> list[Any]:
@@ -39,7 +44,7 @@ class ScriptOptions:
         if len(then) != len(self._options):  # strict=False has let another optimizer pass
             return []
         schedulers = [each for each in self._objects.values() if hasattr(each, "base_lrs")]
-        followed, overridden = settle(
+        followed, overridden, self.kept = settle(
             self._optimizers, schedulers, then=then, script=self._options, override=override
         )
         self._options = [*followed]

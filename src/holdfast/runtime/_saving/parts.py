@@ -12,7 +12,9 @@ from ...records import RESERVED, VARIABLES
 from ...variables import Variables
 from .._resuming.expected import stream_digests, streams_used
 from .._resuming.script_options import ScriptOptions
+from .._resuming.script_values import ScriptValues
 from .._table import Table
+from .growth import Growth
 from .values import Values
 
 
@@ -26,6 +28,7 @@ class Parts:
         run: the run's id.
         results: what was logged.
         options: of the optimizers among the objects.
+        growth, script: from `begin` on: what cannot be taken back later, and plain data that training never changes.
         values: those that the script sets by name.
     """
 
@@ -45,6 +48,8 @@ class Parts:
         self.run = secrets.token_hex(16)
         self.results = Table()
         self.options = ScriptOptions(self.objects)
+        self.growth: Growth | None = None
+        self.script: ScriptValues | None = None
         self._policy, self._position, self._lacking = policy, position, lacking
         self._streams_at_start = stream_digests(rng.capture_state())
 
@@ -53,8 +58,14 @@ class Parts:
         """The objects, and the values that the script has set."""
         return {**self.objects, **self.values.live}
 
+    def begin(self) -> None:
+        """The script has made its objects: what is plain data in them, and how large they are, is what it says."""
+        self.growth, self.script = Growth(self.objects, self._policy.exclude), ScriptValues(self.objects)
+
     def take(self) -> dict[str, Any]:
         """All of it."""
+        if self.growth is not None:
+            self.growth.check(self.objects)
         variables, facts = ({}, {}) if self.variables is None else self.variables.capture()
         return {
             **state.named(self.objects, reserved=self.reserved),
@@ -73,6 +84,7 @@ class Parts:
             "counters": self._policy.get_counters(),
             "streams_at_start": self._streams_at_start,
             "options": self.options.get_state(),
+            **({"given": self.script.followed} if self.script is not None and self.script.followed else {}),
             **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
             **({"values": values} if (values := self.values.facts()) else {}),
         }

@@ -42,8 +42,13 @@ class Fields(ABC):
         if taken is None:
             return fit.keep(live)
         makes = plan_entries(self.fields_of(live), taken.state, fit, path)
+        is_taken = fit.is_taken(live, taken.state)
 
-        return lambda: self.fill(live, {name: make() for name, make in makes.items()})
+        def act() -> Any:
+            values = {name: make() for name, make in makes.items()}
+            return self.fill(copy.copy(live) if is_taken else live, values)
+
+        return act
 
 
 class Dataclass(Fields):

@@ -18,6 +18,9 @@ from .._walk import Walk, type_name
 from .python import plan_entries
 
 _KINDS = keras.layers.Layer, keras.optimizers.Optimizer, keras.metrics.Metric, keras.random.SeedGenerator
+_UNTRACKED = keras.optimizers.Optimizer, keras.metrics.Metric, keras.random.SeedGenerator
+"""What a model has in its attributes and, but for what it was compiled with, not always among its variables."""
+_TRACKERS = {"_tracker", "_metrics", "_seed_generators", "_layers", "_losses"}
 
 
 class _Holder:
@@ -36,12 +39,16 @@ class _Holder:
             }
             for group, variables in _groups(value).items()
         }
-        return Object(self.name, type_name(type(value)), state)
+        trained = {where: _trained_by(each) for where, each in _held(value).items()}
+        return Object(
+            self.name, type_name(type(value)), state, {"trained": trained} if any(trained.values()) else {}
+        )
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         taken = fit.object_of(self.name, live, node, path, same_class=True, holds=dict)
         if taken is None:
             return fit.keep(live)
+        _build(live, taken.about.get("trained", {}))
         groups = _groups(live)
         if groups.keys() != taken.state.keys():
             what = f"{sorted(taken.state)} were saved, the live one has {sorted(groups)}: was it compiled?"
@@ -78,7 +85,57 @@ def _groups(value: Any) -> dict[str, dict[str, Any]]:
         if value.built and not value.optimizer.built:
             value.optimizer.build(value.trainable_variables)
         groups |= {"optimizer": value.optimizer.variables, "metrics": value.metrics_variables}
+    elif value.metrics_variables:
+        groups["metrics"] = value.metrics_variables
+    taken = {id(variable) for variables in groups.values() for variable in variables}
+    for where, held in _held(value).items():
+        variables = [held.state] if isinstance(held, keras.random.SeedGenerator) else held.variables
+        if own := [variable for variable in variables if id(variable) not in taken]:
+            groups[where] = own
     return {group: _named(variables) for group, variables in groups.items()}
+
+
+def _held(value: Any) -> dict[str, Any]:
+    """What else holds variables, in the attributes of a model and its layers: optimizers of a `train_step` of its own, say."""
+    if not isinstance(value, keras.Model):
+        return {}
+    known = [value.optimizer, *value.metrics]
+    found: dict[str, Any] = {}
+
+    def look(where: str, each: Any) -> None:
+        if isinstance(each, _UNTRACKED):
+            if not any(each is one for one in (*known, *found.values())):
+                found[where] = each
+        elif isinstance(each, dict):
+            for key, entry in each.items():
+                look(f"{where}.{key}", entry)
+        elif isinstance(each, list | tuple):
+            for index, entry in enumerate(each):
+                look(f"{where}.{index}", entry)
+
+    for index, layer in enumerate(value._flatten_layers()):
+        for name, each in vars(layer).items():
+            if name not in _TRACKERS:
+                look(name if layer is value else f"{layer.name}:{index}.{name}", each)
+    return found
+
+
+def _trained_by(held: Any) -> list[str]:
+    """The paths of the variables that an optimizer has been built for."""
+    return [each.path for each in getattr(held, "_trainable_variables", ())]
+
+
+def _build(value: Any, trained: dict[str, list[str]]) -> None:
+    """Give optimizers, which Keras builds at their first step, the variables that they had."""
+    held = _held(value) if trained else {}
+    if not held:
+        return
+    variables = _named(value.variables)
+    for where, names in trained.items():
+        optimizer = held.get(where)
+        is_new = isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built
+        if is_new and names and all(name in variables for name in names):
+            optimizer.build([variables[name] for name in names])
 
 
 def _named(variables: Iterable[Any]) -> dict[str, Any]:

@@ -73,13 +73,13 @@ class _Dict:
         if not isinstance(entries, dict):
             return _replace_plain(live, node, fit, path)
         if live.keys() != entries.keys() and is_plain(live) and not fit.exact:
-            return _refill(live, fit.replace(live, entries, path), fit)
+            return _refill(live, fit.replace(live, entries, path), fit, entries)
         return self.plan_entries(live, entries, fit, path)
 
     def plan_entries(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
         """Each entry into its live one; keys that only one side has are problems."""
         makes = plan_entries(live, node, fit, path)
-        return _refill(live, lambda: {key: make() for key, make in makes.items()}, fit)
+        return _refill(live, lambda: {key: make() for key, make in makes.items()}, fit, node)
 
 
 def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> dict[Any, Make]:
@@ -115,9 +115,9 @@ class _List:
             if not is_plain(live):
                 what = f"{len(items)} items were saved, the live {said(live)[2:]} has {len(live)}"
                 return fit.misfit(live, path, what)
-            return _refill(live, fit.replace(live, items, path), fit)
+            return _refill(live, fit.replace(live, items, path), fit, items)
         makes = _plan_items(live, items, fit, path)
-        return _refill(live, lambda: [make() for make in makes], fit)
+        return _refill(live, lambda: [make() for make in makes], fit, items)
 
 
 class _Tuple:
@@ -184,7 +184,7 @@ class _Set:
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         if isinstance(live, set) and isinstance(node, set):
-            return _refill(live, fit.replace(live, node, path), fit)
+            return _refill(live, fit.replace(live, node, path), fit, node)
         return fit.replace(live, node, path)
 
 
@@ -252,9 +252,10 @@ def _replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
     return fit.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
 
 
-def _refill(live: Any, make: Make, fit: Fit) -> Make:
-    # What a loader is handed must be new: a scheduler and its inner ones may hold the same live list.
-    anew = fit.typed
+def _refill(live: Any, make: Make, fit: Fit, node: Node) -> Make:
+    # What a loader is handed must be new: a scheduler and its inner ones may hold the same live list. So must what
+    # began as the same object under another name (`target = params`), and has become another since.
+    anew = fit.is_taken(live, node) or fit.typed
 
     def act() -> Any:
         values = make()  # before the old ones are removed: damage must not leave it empty

@@ -286,7 +286,7 @@ def _plan_state(
     return {
         name: fit.into(there[name], node, paths.child(place.path, name))
         if isinstance(there.get(name), torch.Tensor)
-        else _moved(fit.fresh(node), place.device(name))
+        else _moved(fit.fresh(node), place.device(name), place.parameter)
         for name, node in saved.items()
     }
 
@@ -304,11 +304,11 @@ class _Place:
         return self.parameter.device if on_device else torch.device("cpu")
 
 
-def _moved(make: Make, device: torch.device) -> Make:
+def _moved(make: Make, device: torch.device, parameter: torch.Tensor) -> Make:
     def moved(value: Any) -> Any:
         match value:
             case torch.Tensor():
-                return value.to(device)
+                return laid_out_as(parameter, value.to(device))
             case list():
                 return [moved(entry) for entry in value]
             case dict():
@@ -317,6 +317,28 @@ def _moved(make: Make, device: torch.device) -> Make:
                 return value
 
     return lambda: moved(make())
+
+
+def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """`value`, with the strides of `parameter` if it has its shape: fused kernels pair items by where they lie."""
+    if (
+        value.shape != parameter.shape
+        or value.stride() == parameter.stride()
+        or value.layout != torch.strided
+    ):
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
+
+
+def lay_out(optimizer: Optimizer) -> None:
+    """Give what an optimizer's own loader has put into its state the strides of its parameters."""
+    for parameter, state in optimizer.state.items():
+        if isinstance(parameter, torch.Tensor) and isinstance(state, dict):
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor):
+                    state[name] = laid_out_as(parameter, value)
+    for inner in inner_optimizers(optimizer).values():
+        lay_out(inner)
 
 
 def _plan_options(group: dict[str, Any], saved: Mapping[str, Node], fit: Fit, path: str) -> dict[str, Make]:

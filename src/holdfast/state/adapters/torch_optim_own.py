@@ -19,7 +19,7 @@ from ...records import Node, Object
 from .._exclude import all_left_out
 from .._fit import Fit, Make
 from .._walk import Walk, type_name
-from .torch_optim import TorchOptimizer, has_own_state, inner_optimizers, parameter_names
+from .torch_optim import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
 
 _OWN = "own"
 
@@ -69,7 +69,9 @@ class _OwnState(TorchOptimizer):
 
         def act() -> Optimizer:
             live.load_state_dict(_with_tensors_as_keys(make(), live.state_dict(), parameters))
-            return put_held()
+            made = put_held()
+            lay_out(live)
+            return made
 
         return act
 

@@ -1,0 +1,75 @@
+"""Two names that began as one object (`target = params`) and are two by the time of a save come back as two."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import holdfast
+from holdfast import Checkpointing, Run
+
+
+@dataclass
+class Settings:
+    rate: float
+
+
+PAIRS: dict[str, tuple[Any, Any]] = {
+    "dicts of numbers": ({"lr": 0.1}, {"lr": 0.2}),
+    "dicts of other names": ({"a": 1}, {"b": 2}),
+    "lists": ([0.1], [0.2]),
+    "longer lists": ([0.1], [0.2, 0.3]),
+    "deques": (deque([1]), deque([2])),
+    "sets": ({1}, {2}),
+    "dicts in lists": ([{"n": 1}], [{"n": 2}]),
+    "dataclasses": (Settings(0.1), Settings(0.2)),
+}
+
+
+@pytest.mark.parametrize("what", PAIRS)
+def test_both_have_their_own_values(what, tmp_path):
+    one, other = PAIRS[what]
+    place = holdfast.save(tmp_path / "x", {"one": one, "other": other})
+    shared = type(one)(1.0) if isinstance(one, Settings) else type(one)(one)
+    into = {"one": shared, "other": shared}
+    holdfast.load(place, into=into)
+    assert (into["one"], into["other"]) == (one, other)
+    assert into["one"] is shared
+
+
+def test_what_is_one_object_still_stays_one(tmp_path):
+    both = {"lr": 0.1, "seen": [1, 2]}
+    place = holdfast.save(tmp_path / "x", {"one": both, "other": both})
+    shared = {"lr": 0.0, "seen": [0, 0]}
+    into = {"one": shared, "other": shared}
+    holdfast.load(place, into=into)
+    assert into["one"] is into["other"] is shared
+    assert shared == both
+
+
+def test_a_target_network_of_jax_is_killed_and_exact(tmp_path):
+    jnp = pytest.importorskip("jax.numpy")
+
+    def train(directory, crash_at=None):
+        params = {"layers": [{"w": jnp.zeros(3)}]}
+        objects = {"params": params, "target": params}
+        with Run(directory, objects, checkpointing=Checkpointing(save_on="batch_end")) as run:
+            for step in run.steps(7):
+                run["params"] = {"layers": [{"w": run["params"]["layers"][0]["w"] + 1}]}
+                if step % 3 == 2:
+                    run["target"] = run["params"]
+                if step == crash_at:
+                    raise RuntimeError("a cable was pulled")
+        return [np.asarray(run[name]["layers"][0]["w"]).tolist() for name in objects], run
+
+    wanted, _ = train(tmp_path / "uninterrupted")
+    with pytest.raises(RuntimeError, match="a cable"):
+        train(tmp_path / "killed", 4)
+    found, run = train(tmp_path / "killed")
+    assert found == wanted == [[7.0] * 3, [6.0] * 3]
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "exact"
