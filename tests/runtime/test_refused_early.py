@@ -107,3 +107,17 @@ class TestDataWithoutAPosition:
     def test_where_it_may_save_at_any_time_a_warning_says_so(self, options, tmp_path, caplog):
         self.train(tmp_path, self.Stream(), **options)
         assert caplog.text.count("Stream has neither a sampler nor a state") == 1
+
+    def test_an_epoch_that_was_left_early_resumes_at_its_end(self, tmp_path):
+        def train(n_epochs: int) -> list[object]:
+            seen: list[object] = []
+            with Run(tmp_path, {"w": [0.0]}, checkpointing=policy(save_on="epoch_end")) as run:
+                for _ in run.epochs(n_epochs):
+                    for batch in run.batches(self.Stream()):
+                        seen.append(batch)
+                        if batch == 1:
+                            break
+            return seen
+
+        assert train(1) == [0, 1]
+        assert train(3) == [0, 1] * 3

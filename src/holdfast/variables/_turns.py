@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import GeneratorType
 from typing import Any, Generic, Protocol, TypeVar, final
 
@@ -36,6 +36,7 @@ class Turns(Generic[Item]):
         begin: called before the first item is taken.
         entered: called once there is one; answers how many items the loop has had before it was interrupted.
         ended: called when there are no more.
+        report: told what else goes over this, and starts at its beginning though this does not, a sentence each.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class Turns(Generic[Item]):
         begin: Callable[[], None],
         entered: Callable[[], int],
         ended: Callable[[], None],
+        report: Callable[[Sequence[str]], None],
     ) -> None:
         self._inner, self._begin, self._entered, self._ended = inner, begin, entered, ended
+        self._report = report
         self._has_begun = self._has_entered = False
         self._to_skip = 0
 
@@ -66,7 +69,10 @@ class Turns(Generic[Item]):
             raise
         if not self._has_entered:
             self._has_entered = True
-            self._count_on(self._entered())
+            if done := self._entered():
+                if found := self._starting_over():
+                    self._report(found)
+                self._count_on(done)
         return item
 
     def __len__(self) -> int:
@@ -81,16 +87,14 @@ class Turns(Generic[Item]):
 
         It takes its index only once it has the item, so items that it takes in between move the index on.
         """
-        if not done:
-            return
         for around in gc.get_referrers(self):
             if type(around) is enumerate:
                 self._to_skip = done
                 for _ in range(done):
                     next(around)
 
-    def starting_over(self) -> list[str]:
-        """What else goes over this iterator, and starts at its beginning though this does not; a sentence each.
+    def _starting_over(self) -> list[str]:
+        """A sentence for each thing that does.
 
         An `enumerate` around a generator that is running here (such as tqdm's, around this) cannot be moved on, since
         a generator that is running cannot give more; nor can what a `zip` takes beside this.

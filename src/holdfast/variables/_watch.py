@@ -127,17 +127,13 @@ class Variables:
         def entered() -> int:
             if is_behind():
                 self.put_back(is_last=False)
-            done = position() - (0 if is_inner else self._before) if is_resumed else 0
-            if done and (anew := given.starting_over()):
-                self._report(anew)
-            return done
+            return position() - (0 if is_inner else self._before) if is_resumed else 0
 
         def ended() -> None:
             if not is_inner:
                 self._before = total
 
-        given = Turns(inner, begin, entered, ended)
-        return given
+        return Turns(inner, begin, entered, ended, self._report)
 
     def begin(self) -> None:
         """A loop that is not the script's own begins: what is changed by the functions that it calls counts."""
