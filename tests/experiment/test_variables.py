@@ -44,7 +44,15 @@ def experiment(directory: Path, stop: int | None, graph: ModelGraph, step: Any, 
     callbacks = [*more.pop("callbacks", ()), Stop(stop)]
     policy = Checkpointing(mode="disk", save_on="batch_end")
     phase = TrainPhase(
-        "train", data=DATA, n_epochs=4, batch_size=4, shuffle=True, checkpointing=policy, step=step, callbacks=callbacks, **more
+        "train",
+        data=DATA,
+        n_epochs=4,
+        batch_size=4,
+        shuffle=True,
+        checkpointing=policy,
+        step=step,
+        callbacks=callbacks,
+        **more,
     )
     return Experiment("study", graph, directory=directory).add(phase)
 
