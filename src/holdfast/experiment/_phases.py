@@ -272,3 +272,23 @@ def _at_least_one(name: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{name}= must be an integer, at least 1, not {value!r}")
     return value
+
+
+def functions_of(callbacks: Sequence[Callback], units: Sequence[Unit]) -> Iterator[Any]:
+    """What a plan calls while it runs: steps, losses, metrics, callbacks that save nothing by themselves; some are the library's own."""
+    yield from _forgetful(callbacks)
+    for _, unit in walk(units):
+        yield getattr(unit, "step", None)
+        yield getattr(unit, "columns", None)
+        for each in (*getattr(unit, "losses", ()), *getattr(unit, "metrics", ())):
+            yield each.function
+        yield from _forgetful(getattr(unit, "callbacks", ()))
+
+
+def saves_itself(callback: Callback) -> bool:
+    """Whether it says what it keeps across a resume."""
+    return type(callback).get_state is not Callback.get_state
+
+
+def _forgetful(callbacks: Sequence[Callback]) -> Iterator[Callback]:
+    return (each for each in callbacks if not saves_itself(each))

@@ -27,9 +27,8 @@ from ..runtime import (
 )
 from ..variables import Mode, Variables
 from ._callbacks import Callback
-from ._functions import functions_of, saves_itself
 from ._graph import ModelGraph
-from ._phases import TrainPhase, Unit, walk
+from ._phases import TrainPhase, Unit, functions_of, saves_itself, walk
 from ._progress import Progress
 from ._results import HistoryEntry, RunResults
 from ._saving import EXPERIMENT
