@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, final
+from typing import Any, Literal, TypeVar
 
 from ..checkpoint import Place
 from ..errors import DivergenceError, UsageError
@@ -43,7 +43,6 @@ Ended = Literal["complete", "stopped"]
 _END = object()
 
 
-@final
 class Run:
     """A loop of your own: which epoch and batch it is at, what it trains, what it has logged.
 
@@ -172,17 +171,21 @@ class Run:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            if self._diverged is None and self._within is not None and not self._is_paused:
-                self._ended = "stopped"  # the outer loop was left by a `break`
-                self._loop.stop("the loop was left by a break")
-                if self._within != "step":
-                    self._finish_epoch()
-            if self._diverged is None and self._ended != "complete":
-                self._ended = self._ended or "complete"
-                self._announce("phase_end")
-            if self._diverged is not None:
-                raise self._diverged  # too late to go back
+            self._finish()
         self._unsaved.check(self.accounting)
+
+    def _finish(self) -> None:
+        """The script has left the loops for good."""
+        if self._diverged is None and self._within is not None and not self._is_paused:
+            self._ended = "stopped"  # the outer loop was left by a `break`
+            self._loop.stop("the loop was left by a break")
+            if self._within != "step":
+                self._finish_epoch()
+        if self._diverged is None and self._ended != "complete":
+            self._ended = self._ended or "complete"
+            self._announce("phase_end")
+        if self._diverged is not None:
+            raise self._diverged  # too late to go back
 
     def epochs(self, n_epochs: int) -> Iterator[int]:
         """The epochs still to be trained, of `n_epochs` in all; none if a `break` had ended the loop.

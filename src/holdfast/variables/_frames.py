@@ -72,14 +72,14 @@ class Scope:
             ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(self.frame), ctypes.c_int(0))
 
 
-def scopes() -> list[Scope]:
+def scopes(until: FrameType | None = None) -> list[Scope]:
     """The scopes of the script that are on the stack: functions from the innermost outwards, then modules.
 
-    Of a function that calls itself the innermost call counts.
+    Of a function that calls itself the innermost call counts. With `until`, only of frames that this one has called.
     """
     functions: dict[str, Scope] = {}
     modules: dict[int, Scope] = {}
-    for frame in _frames():
+    for frame in script_frames(until):
         code = frame.f_code
         is_module = code.co_name == "<module>"
         if not is_module and code.co_name not in _NO_FRAMES_OF_THEIR_OWN:
@@ -91,9 +91,10 @@ def scopes() -> list[Scope]:
     return [*functions.values(), *modules.values()]
 
 
-def _frames() -> Iterator[FrameType]:
+def script_frames(until: FrameType | None = None) -> Iterator[FrameType]:
+    """The frames of the script on the stack, the innermost first; with `until`, those that this one has called."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame is not until:
         if is_of_script(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dis
 import gc
 import inspect
 import sys
 from collections.abc import Callable, Iterator
 from types import GeneratorType
-from typing import Any, Generic, Protocol, TypeVar, final
+from typing import Any, Final, Generic, Protocol, TypeVar, final
+
+from ._frames import script_frames
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
+
+_LEAVES: Final = frozenset({"POP_TOP", "POP_ITER"})
+"""How a `break`, or a `return` in a loop, drops what the loop goes over."""
 
 
 class Items(Protocol[Given]):
@@ -103,3 +109,15 @@ def has_enumerate_further_out() -> bool:
 def _goes_over(around: Any, frames: set[int]) -> bool:
     inner = around.__reduce__()[1][0]
     return isinstance(inner, GeneratorType) and id(inner.gi_frame) in frames
+
+
+def is_leaving_loop() -> bool:
+    """Whether the script drops an iterator because it leaves its loop by `break` or `return`, and not because of an error.
+
+    To be called while the iterator is being closed. An error leaves the script at the instruction that raised it.
+    """
+    frame = next(script_frames(), None)
+    if frame is None:
+        return False
+    at = frame.f_lasti
+    return any(each.offset == at and each.opname in _LEAVES for each in dis.get_instructions(frame.f_code))
