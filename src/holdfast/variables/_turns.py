@@ -5,18 +5,17 @@ from __future__ import annotations
 import dis
 import gc
 import inspect
+import linecache
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import GeneratorType
-from typing import Any, Final, Generic, Protocol, TypeVar, final
+from typing import Any, Generic, Protocol, TypeVar, final
 
 from ._frames import script_frames
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
-
-_LEAVES: Final = frozenset({"POP_TOP", "POP_ITER"})
-"""How a `break`, or a `return` in a loop, drops what the loop goes over."""
 
 
 class Items(Protocol[Given]):
@@ -111,13 +110,18 @@ def _goes_over(around: Any, frames: set[int]) -> bool:
     return isinstance(inner, GeneratorType) and id(inner.gi_frame) in frames
 
 
-def is_leaving_loop() -> bool:
-    """Whether the script drops an iterator because it leaves its loop by `break` or `return`, and not because of an error.
+def is_at_break() -> bool:
+    """Whether the script is at a `break`: asked while an iterator is closed, that it leaves its loop by it, and not by an error or a `return`.
 
-    To be called while the iterator is being closed. An error leaves the script at the instruction that raised it.
+    False also where that cannot be told, for want of the source.
     """
     frame = next(script_frames(), None)
     if frame is None:
         return False
-    at = frame.f_lasti
-    return any(each.offset == at and each.opname in _LEAVES for each in dis.get_instructions(frame.f_code))
+    at = next(
+        (each.positions for each in dis.get_instructions(frame.f_code) if each.offset == frame.f_lasti), None
+    )
+    if at is None or at.lineno is None or at.col_offset is None:
+        return False
+    line = linecache.getline(frame.f_code.co_filename, at.lineno, frame.f_globals)
+    return re.match(rb"break\b", line.encode()[at.col_offset :]) is not None

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, TypeVar, final
 
 from ...errors import UsageError
-from ...variables import is_leaving_loop, noticed
+from ...variables import is_at_break, noticed
 from .._resuming.said import say
 from .._run import Run
 
@@ -32,7 +32,7 @@ class NoticingRun(Run):
     """A run that notices what it trains.
 
     The function has returned when the run is left, and with it its variables have gone. So the run is finished where its
-    loop ends: when that is exhausted, or left by a `break` or `return`.
+    loop ends: when that is exhausted, or left by a `break`. Not by a `return`: what it returned could not be had again.
 
     Args:
         function: the name of the decorated function.
@@ -121,7 +121,7 @@ class NoticingRun(Run):
         try:
             yield from inner
         except GeneratorExit:
-            if is_leaving_loop():
+            if is_at_break():
                 try:
                     self._finish_loop()
                 except BaseException as err:

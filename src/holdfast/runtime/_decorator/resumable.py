@@ -48,8 +48,8 @@ def resumable(
     and what containers and objects of the script's own classes among them hold. What is made only later is
     handed over by nobody; if it trains, it is named, and the verdict is not exact.
 
-    Called again, a function whose loop has ended trains nothing more and returns what it returned then. That is true of a
-    loop left by `break` or `return` as well; one left in another way is resumed from its newest checkpoint.
+    Called again, a function whose loop has ended, or was left by `break`, resumes from its end and returns what it returned
+    then. Where it was left by a `return`, it resumes from the newest checkpoint and comes to the same `return`.
 
     Args:
         directory: where checkpoints are saved, and looked for.
