@@ -24,7 +24,7 @@ _LOOP = (
 
 
 class _NotBegunError(UsageError, AttributeError):
-    """Something of the run is asked for that there is only from its loop on."""
+    """This attribute or method of the run exists only once its loop has begun."""
 
 
 @final
@@ -158,7 +158,7 @@ class NoticingRun(Run):
     def _refuse_step(self, optimizer: str) -> None:
         raise UsageError(
             f"an optimizer ({optimizer}) has stepped in {self._function}() outside of a loop of its run, where nothing is saved or "
-            f"resumed. If this is the training loop: {_LOOP}. What trains before it has its place before the call of {self._function}()."
+            f"resumed. If this is the training loop: {_LOOP}. Training that comes earlier belongs before the call of {self._function}()."
         )
 
 
