@@ -36,9 +36,10 @@ def spirals(n: int) -> TensorDataset:
     return TensorDataset(torch.stack([angle.cos(), angle.sin()], 1) * turn.unsqueeze(1) / 4, arm)
 
 
-@holdfast.resumable(
-    "runs/spirals", checkpointing=holdfast.Checkpointing(save_on=["batch_end", "epoch_end"], every_n=30)
-)
+SAVING = holdfast.Checkpointing(when=holdfast.Every("batch_end", 20) | holdfast.Every("epoch_end"))
+
+
+@holdfast.resumable("runs/spirals", checkpointing=SAVING)
 def train(epochs: int, lr: float = 0.01) -> str:
     """Train, and say how well."""
     torch.manual_seed(0)

@@ -274,7 +274,11 @@ class Loop:
     def lack(self, found: Sequence[str]) -> None:
         """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
         for each in found:
-            logger.warning("%s, so that no resume is exact: pass it to the run with the other objects", each)
+            logger.warning(
+                "%s, so that no resume is exact: pass it to the run with the other objects, or make it before the loop of a "
+                "resumable function",
+                each,
+            )
         if self._resumption is not None:
             self._resumption.add(found)
 

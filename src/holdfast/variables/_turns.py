@@ -111,9 +111,9 @@ def _goes_over(around: Any, frames: set[int]) -> bool:
 
 
 def is_at_break() -> bool:
-    """Whether the script is at a `break`: asked while an iterator is closed, that it leaves its loop by it, and not by an error or a `return`.
+    """Whether the script is at a `break`: while an iterator is closed, that its loop is left by one, not by an error or `return`.
 
-    False also where that cannot be told, for want of the source.
+    False also where that cannot be told: within a `with`, or without the source.
     """
     frame = next(script_frames(), None)
     if frame is None:
