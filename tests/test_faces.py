@@ -61,6 +61,7 @@ def test_a_file_for_users_names_what_is_for_them(name):
     module = load(name)
     assert module.__all__
     assert all(vars(module)[each].__module__ == name for each in module.__all__)
+    assert dir(module) == sorted(module.__all__)
 
 
 @pytest.mark.parametrize("name", FACES)

@@ -21,7 +21,6 @@ TWINS = {
     "pin": (),
     "prune": ("plan", "prune"),
     "replay": (),
-    "restore": ("export",),
     "rm": (),
     "show": ("open",),
     "top": (),

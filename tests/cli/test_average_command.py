@@ -33,3 +33,13 @@ def test_what_does_not_fit_exits_with_6_and_wrong_numbers_with_2(experiment, hol
     assert shown.exit_code == 6
     assert "float64 3" in shown.stderr
     assert holdfast("average", a, a, "-o", tmp_path / "soup", "--weights", "1;2").exit_code == 2
+
+
+def test_paths_are_written_as_they_were_typed(experiment, holdfast, tmp_path, monkeypatch):
+    place = experiment.save("a", {"w": np.ones(3)})
+    monkeypatch.chdir(tmp_path)
+    for made in (("average", place, place, "-o", "soup"), ("archive", place, "copy")):
+        assert f"{made[-1]}.ckpt.mml" in holdfast(*made).stdout
+        again = holdfast(*made)
+        assert f"checkpoint '{made[-1]}.ckpt.mml' already exists" in again.output
+        assert "./" not in again.output

@@ -184,13 +184,90 @@ def test_an_attribute_of_the_script_s_own_object_is_named(work, holdfast):
     assert int(finding["then"]) > int(finding["now"]) == 0
 
 
-def test_an_iterator_from_before_the_loop_is_named_as_a_suspect(work, holdfast):
-    command = script(before="factors = (i / 10 for i in itertools.count())", body="weights *= next(factors)")
+@pytest.mark.parametrize(
+    ("before", "is_seen"),
+    [
+        ("factors = (i / 10 for i in itertools.count())", True),
+        ("factors = iter(np.linspace(1, 2, 1000).tolist())", True),
+        ("factors = itertools.cycle([0.1, 0.2, 0.3])", False),
+    ],
+)
+def test_an_iterator_from_before_the_loop_is_named(before, is_seen, work, holdfast):
+    command = script(
+        before=f"{before}; unused = iter([1]); never = (i for i in [1])", body="weights *= next(factors)"
+    )
+    text = Path("train.py").read_text()
+    Path("train.py").write_text(text + "print(next(unused), next(never))")
     report = checked(holdfast, command, code=8)
-    assert [(each["name"], each["kind"], each["is_seen"]) for each in report["findings"]] == [
-        ("factors", "iterator", False)
-    ]
-    assert "run.batches(loader)" in report["findings"][0]["hint"]
+    [found] = report["findings"]
+    assert (found["name"], found["kind"], found["is_seen"]) == ("factors", "iterator", is_seen)
+    assert "run.batches(loader)" in found["hint"]
+
+
+HELD_ELSEWHERE = """
+class Part:
+    def __init__(self):
+        self.gen, self.count = (i / 10 for i in itertools.count()), 0
+
+class Trainer(list):
+    calls = 0
+    def __init__(self):
+        super().__init__()
+        self.part, self.mean = Part(), 0.0
+
+def stepper():
+    number = 0
+    def step(default=[0]):
+        nonlocal number
+        number += 1
+        default[0] += 1
+        step.calls += 1
+        return number, default[0], step.calls
+    step.calls = 0
+    return step
+
+import mine
+step = stepper()
+held = [[Trainer()]]  # a list of lists stands for a framework
+def act(what):
+    trainer = held[0][0]
+    if what == "generator": return next(trainer.part.gen)
+    if what == "attribute": trainer.mean = trainer.mean / 2 + 1; return trainer.mean
+    if what == "class": Trainer.calls += 1; return Trainer.calls
+    if what == "function": return sum(step())
+    if what == "module": mine.count += 1; return mine.count
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("generator", {"held.0.0.part.gen"}),
+        ("attribute", {"held.0.0.mean"}),
+        ("class", {"Trainer.calls"}),
+        ("function", {"step.number", "step.calls", "step.default 0"}),
+        ("module", {"mine.count"}),
+    ],
+)
+def test_what_is_held_out_of_the_loop_s_sight_is_named(what, names, work, holdfast):
+    (work / "mine.py").write_text("count = 0\n")
+    command = script(before=HELD_ELSEWHERE, body=f"weights += act({what!r})")
+    report = checked(holdfast, command, code=8)
+    assert set(named(report)) == names
+
+
+def test_the_only_object_of_a_class_is_looked_into_wherever_it_is(work, holdfast):
+    before = """
+class Teacher:
+    def __init__(self):
+        self.mean = 1.0
+def made():
+    teacher = Teacher()
+    np.teachers = [teacher]
+made()
+"""
+    body = "np.teachers[0].mean *= 0.9; weights *= np.teachers[0].mean"
+    assert named(checked(holdfast, script(before=before, body=body), code=8)) == ["Teacher.mean"]
 
 
 def test_a_script_that_is_not_seeded_is_told_from_a_wrong_port(work, holdfast):

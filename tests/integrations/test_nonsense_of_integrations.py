@@ -50,7 +50,7 @@ def test_hold_takes_what_it_says(name):
 def test_boosting_takes_data_and_a_number_of_rounds(name, kind, tmp_path):
     train = face(name).train
     with pytest.raises(UsageError, match=rf"must be an? {name}\.{kind}, not 3"):
-        train({}, 3, directory=tmp_path)
+        train({}, 3, tmp_path)
 
 
 def test_a_resumed_booster_of_lightgbm_tells_all_of_its_rounds(tmp_path):
@@ -68,8 +68,8 @@ def test_a_resumed_booster_of_lightgbm_tells_all_of_its_rounds(tmp_path):
     def train(directory, *callbacks):
         data = lightgbm.Dataset(x, x.sum(1), free_raw_data=False)
         policy = Checkpointing(save_on="batch_end")
-        options = {"directory": directory, "checkpointing": policy, "callbacks": callbacks}
-        return face("lightgbm").train({"verbose": -1}, data, 12, **options)
+        options = {"num_boost_round": 12, "checkpointing": policy, "callbacks": callbacks}
+        return face("lightgbm").train({"verbose": -1}, data, directory, **options)
 
     with pytest.raises(RuntimeError):
         train(tmp_path / "a", crash)

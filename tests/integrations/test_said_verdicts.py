@@ -94,7 +94,7 @@ def test_a_finished_boosting_that_gets_more_rounds_says_that_they_are_drawn_anew
         policy = Checkpointing(mode="disk", save_on="phase_end")
         parameters = {"subsample": 0.5, "nthread": 1}
         return train(
-            parameters, xgboost.DMatrix(x, x[:, 0]), rounds, directory=tmp_path, checkpointing=policy
+            parameters, xgboost.DMatrix(x, x[:, 0]), tmp_path, num_boost_round=rounds, checkpointing=policy
         ).last_resume
 
     boost(3)

@@ -74,6 +74,11 @@ def test_the_arguments_stand_in_one_order_with_one_default(name):
     assert [each.name for each in shared] == [*DEFAULTS]
     assert all(each.kind is each.KEYWORD_ONLY for each in shared)
     assert names[start - 1] == "directory"
+    assert parameters["directory"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert {parameters[each].annotation for each in ("resume", "checkpointing")} == {
+        "bool | Place | Resume",
+        "Checkpointing | None",
+    }
 
 
 def test_each_argument_has_one_text():
@@ -109,19 +114,19 @@ def call(name: str, place: Any, **asked: Any) -> None:
             made(place, **asked)
         case "lightgbm":
             lightgbm: Any = importlib.import_module("lightgbm")
-            made({}, lightgbm.Dataset([[0.0]], [0.0], free_raw_data=False), directory=place, **asked)
+            made({}, lightgbm.Dataset([[0.0]], [0.0], free_raw_data=False), place, **asked)
         case "modularml":
             made(place, **asked)
             importlib.import_module("holdfast.integrations.modularml").disable()
         case "sklearn":
             dummy: Any = importlib.import_module("sklearn.dummy")
-            made(dummy.DummyClassifier(), {}, directory=place, **asked)
+            made(dummy.DummyClassifier(), {}, place, **asked)
         case "transformers":
             cases: Any = importlib.import_module("tests.support.integrations.cases.transformers_case")
             made(cases.trainer(place), **asked)
         case _:
             xgboost: Any = importlib.import_module("xgboost")
-            made({}, xgboost.DMatrix([[0.0]], [0.0]), directory=place, **asked)
+            made({}, xgboost.DMatrix([[0.0]], [0.0]), place, **asked)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

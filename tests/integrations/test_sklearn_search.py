@@ -40,7 +40,7 @@ def search(directory, grid=GRID, data=X, crash_at=None):
     Tree.fits, Tree.crash_at = 0, crash_at
     pipeline = make_pipeline(StandardScaler(), Tree(max_features=2, random_state=0).set_params())
     names = {name.replace("decisiontreeclassifier", "tree"): values for name, values in grid.items()}
-    return GridSearch(pipeline, names, directory=directory, cv=4).fit(data, Y)
+    return GridSearch(pipeline, names, directory, cv=4).fit(data, Y)
 
 
 def test_a_search_that_was_killed_resumes_with_the_fit_that_it_was_at(tmp_path):
@@ -83,10 +83,18 @@ def test_what_means_nothing_in_a_search_is_refused(tmp_path):
     ):
         policy = Checkpointing(**{"mode": "disk", "save_on": "batch_end", **options})
         with pytest.raises(UsageError, match="a GridSearch"):
-            GridSearch(Tree(), {"max_depth": [1]}, directory=tmp_path, checkpointing=policy)
+            GridSearch(Tree(), {"max_depth": [1]}, tmp_path, checkpointing=policy)
 
 
 def test_a_search_that_is_not_done_is_not_non_finite(tmp_path):
     with pytest.raises(RuntimeError, match="cable"):
         search(tmp_path, crash_at=5)
     assert not any("health" in listed.record.details for listed in holdfast.scan(tmp_path))
+
+
+def test_a_policy_that_does_not_say_when_saves_after_fits(tmp_path):
+    search = GridSearch(
+        Tree(), {"max_depth": [1, 2]}, tmp_path, checkpointing=Checkpointing(max_to_keep=1), cv=3
+    )
+    search.fit(X, Y)
+    assert [each.record.moment.batch for each in holdfast.scan(tmp_path)] == [5]

@@ -31,6 +31,7 @@ from holdfast.policy import (
     Preemption,
     Seconds,
     Write,
+    attach_to_experiment,
 )
 
 CONTRACT_KEYS = ["mode", "save_on", "every_n", "directory", "name_template", "max_to_keep", "overwrite"]
@@ -38,8 +39,9 @@ CONTRACT_KEYS = ["mode", "save_on", "every_n", "directory", "name_template", "ma
 
 def test_the_defaults_are_those_of_the_contract():
     policy = Checkpointing()
+    assert policy.mode == "memory"
     assert policy.get_config() == {
-        "mode": "memory",
+        "mode": None,
         "save_on": ["epoch_end"],
         "every_n": 1,
         "directory": None,
@@ -329,6 +331,14 @@ def test_a_refused_value_does_not_warn_first(tmp_path):
 def test_the_config_has_exactly_the_keys_of_the_contract_while_additions_are_at_their_default():
     assert list(Checkpointing(mode="disk", directory="runs").get_config()) == CONTRACT_KEYS
     assert Checkpointing(mode="disk", directory=Path("runs")).get_config()["directory"] == "runs"
+
+
+def test_a_config_leaves_a_mode_open_that_was_not_said_until_a_parent_settles_it():
+    again = Checkpointing.from_config(Checkpointing().get_config())
+    assert again.is_mode_open
+    attach_to_experiment(policy := Checkpointing(save_on="phase_end"))
+    assert policy.get_config()["mode"] == "disk"
+    assert Checkpointing(mode="memory").get_config()["mode"] == "memory"
 
 
 def test_additions_appear_in_the_config_when_they_are_not_at_their_default():

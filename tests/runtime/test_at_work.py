@@ -191,3 +191,21 @@ def test_nothing_is_watched_after_the_end(tmp_path):
     all_handed().run(tmp_path)
     all_handed().run(tmp_path, cut=0)
     assert len(optimizer._global_optimizer_post_hooks) == before
+
+
+def test_each_of_several_optimizers_in_a_container_is_looked_at(tmp_path, caplog):
+    made = Script("model", "head", "optimizers")
+    second = SGD(made.head.parameters(), 0.1)
+    made.optimizers = [made.optimizer, {"second": second}]  # type: ignore[attr-defined]
+    schedule = torch.optim.lr_scheduler.StepLR(second, 2)
+
+    def after_step(step: int) -> None:
+        second.step()
+        schedule.step()
+
+    made.after_step = after_step
+    with caplog.at_level(logging.WARNING, "holdfast"):
+        made.run(tmp_path)
+    assert [line.partition(", so that")[0] for line in caplog.messages] == [
+        "a schedule drives 'optimizers/1/second' and is not in the run"
+    ]

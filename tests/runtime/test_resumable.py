@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -282,21 +283,25 @@ def test_where_nothing_is_noticed_it_says_what_to_do(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_what_is_made_only_in_the_loop_is_named_and_no_resume_is_exact(tmp_path):
+def test_what_is_made_only_in_the_loop_is_named_and_no_resume_is_exact(tmp_path, caplog):
     @resumable(tmp_path, checkpointing=saving())
     def train(cut: int | None = None) -> str:
-        model, optimizer = Linear(2, 1), None
+        model, update = Linear(2, 1), None
         for at in current_run().steps(4):
-            if optimizer is None:
-                optimizer = SGD(model.parameters(), 0.1, momentum=0.9)
-            step(model, optimizer, torch.ones(1, 2), torch.ones(1, 1))
+            if update is None:
+                update = SGD(model.parameters(), 0.1, momentum=0.9).step
+            model(torch.ones(1, 2)).sum().backward()
+            update()
             if at == cut:
                 raise InterruptedError
         return verdict(current_run())
 
     with pytest.raises(InterruptedError):
         train(2)
-    assert train().startswith("not exact")
+    assert re.search(
+        r"an optimizer \(SGD\) trains .*: make it in .*train\(\) before the loop begins", caplog.text
+    )
+    assert train().startswith("not exact: ")
 
 
 # --- the loop -------------------------------------------------------------------------------------

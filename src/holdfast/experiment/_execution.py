@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from .. import rng, state
@@ -152,6 +152,7 @@ class Execution(Position):
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None:
         """Count this hook in every policy that names it, then save where one is due."""
         self.moment_now = moment
+        self.lacking.at(moment.hook)
         own = dict.fromkeys([self.sessions.get(moment.phase or EXPERIMENT), self.sessions.get(EXPERIMENT)])
         self._hooks.announce(
             moment,
@@ -169,7 +170,11 @@ class Execution(Position):
         if self.directory is None:
             yield
             return
-        with self.directory.calls.heeding([session.policy for session in self.sessions.values()]):
+        with (
+            closing(self.lacking),
+            self.directory.calls.heeding([session.policy for session in self.sessions.values()]),
+        ):
+            self.lacking.begin()
             yield
             self.directory.writer.wait()
 

@@ -18,10 +18,12 @@ from ..runtime import (
     Ahead,
     ExperimentDirectory,
     Hooks,
+    Lacking,
     Resumption,
     Session,
     stream_digests,
     streams_used,
+    warn_lacking,
 )
 from ._callbacks import Callback
 from ._graph import ModelGraph
@@ -30,6 +32,8 @@ from ._progress import Progress
 from ._results import HistoryEntry, RunResults
 from ._saving import EXPERIMENT
 from ._training import Training
+
+_HAND_OVER = "give it to the ModelGraph, or let get_state of a callback save it"
 
 
 class Plan(Protocol):
@@ -88,6 +92,7 @@ class Position:
         self._hooks = Hooks(directory)
         self._reopened: str | None = None  # a finished phase that continues
         self._attributes = _attributes_of(experiment.graph)
+        self.lacking = Lacking(self._held, self._lack)
 
     @property
     def graph(self) -> ModelGraph:
@@ -163,6 +168,7 @@ class Position:
                 "entered": list(self.entered),
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
                 **self._changed_attributes(),
+                **({"lacking": list(found)} if (found := self.lacking.found) else {}),
             },
             "plan": self.experiment.describe_plan(self.sources),
             "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
@@ -218,6 +224,22 @@ class Position:
     def _changed_attributes(self) -> dict[str, Any]:
         changed = {} if self._attributes is None else self._attributes.get_state()
         return {"attributes": changed} if changed else {}
+
+    def _held(self) -> dict[str, Any]:
+        """What trains and is in a checkpoint: the graph, and what callbacks hold that save something of their own."""
+        graph = self.experiment.graph
+        callbacks = [*self.experiment.callbacks]
+        callbacks += [each for _, unit in walk(self.units) for each in getattr(unit, "callbacks", ())]
+        saving = [each for each in callbacks if type(each).get_state is not Callback.get_state]
+        return {
+            **({} if graph is None else graph.state_parts()),
+            "callbacks": [vars(each) for each in saving],
+        }
+
+    def _lack(self, found: Sequence[str]) -> None:
+        warn_lacking(found, _HAND_OVER)
+        if self.resumption is not None:
+            self.resumption.add(found)
 
     def _callbacks_ahead(self) -> dict[str, Sequence[Callback]]:
         """Those of the experiment and of phases to come, which may be the same as those of phases before."""

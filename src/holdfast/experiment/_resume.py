@@ -44,7 +44,13 @@ def load(
     if found is None:
         return None
     resumption, (saved, overridden, graph) = found
-    resumption.add([*overridden, *_plan.changed(saved["plan"], plan, saved["run"]["done"])])
+    resumption.add(
+        [
+            *saved["run"].get("lacking", ()),
+            *overridden,
+            *_plan.changed(saved["plan"], plan, saved["run"]["done"]),
+        ]
+    )
     if graph is not None:
         resumption.expect(graph, lambda: {"model_graph": experiment.graph})
     own = directory.own()

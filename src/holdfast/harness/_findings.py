@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ._trace import RANDOM, Glimpse, Look
+from ._look import Look, is_environment
+from ._trace import RANDOM, Glimpse
 
 Kind = Literal["array", "iterator", "number", "index", "object", "environment", "random state", "variable"]
 
@@ -48,7 +49,7 @@ def findings(
 ) -> list[Finding]:
     """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
 
-    Iterators and environments of both are suspects. `found`: from a resume on. `again`: of a second uninterrupted life;
+    Iterators and environments that cannot be looked into are suspects; they come last. `found`: from a resume on. `again`: of a second uninterrupted life;
     what differs there too, such as a time, is no cause. `only_first`: at the first hook, or not at all.
     """
     known: dict[object, Glimpse] = {_place(each): each for each in expected}
@@ -67,16 +68,24 @@ def findings(
     is_first = only_first or suspects or any(differing[:1])
     seen = differing[:1] if is_first else [each for each in differing if each][:1]
     indices = [] if only_first else _indices(pairs[1:])
-    return sorted([*itertools.chain(*seen), *indices, *suspects], key=lambda each: _ORDER.index(each.kind))
+    found = {each.name: each for each in [*suspects, *indices, *itertools.chain(*seen)]}
+    found = {name: each for name, each in found.items() if not _is_part(name, found)}
+    return sorted(found.values(), key=lambda each: (not each.is_seen, _ORDER.index(each.kind)))
+
+
+def _is_part(name: str, found: Mapping[str, Finding]) -> bool:
+    """Whether something that it is a part of differs, too, which says enough."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in found for end in range(1, len(parts)))
 
 
 def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
-    """What is there at the first hook, and has a place or a state that cannot be looked at."""
+    """What is there at the first hook, and may be in a place or a state that cannot be looked at."""
     return [
         _finding(name, look, look, is_seen=False)
         for glimpse in glimpses[:1]
         for name, look in glimpse.things.items()
-        if look.digest is None and _kind(name, look) in ("iterator", "environment")
+        if look.is_hidden
     ]
 
 
@@ -136,7 +145,7 @@ def _kind(name: str, look: Look) -> Kind:
         return "number"
     if look.has_state:
         return "object"
-    return "environment" if look.kind.lower().endswith(("env", "environment", "wrapper")) else "variable"
+    return "environment" if is_environment(look.kind) else "variable"
 
 
 def _hint(name: str, kind: Kind) -> str:

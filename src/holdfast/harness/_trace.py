@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
-from types import FunctionType, ModuleType
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from .. import rng, state
-from ..errors import HoldfastError
 from ..records import Moment
-from ..variables import is_own_class, live_names, scopes
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_DEEPEST: Final = 3
-_MANY_ITEMS: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One thing at one hook.
-
-    Attributes:
-        kind: the name of its class.
-        digest: of what it holds; None if that cannot be known.
-        shown: it, in short.
-        is_iterator: whether it is one.
-        is_array: whether it is an array or a tensor, or a tuple of them.
-        has_state: whether it says itself what its state is.
-        is_live: whether it can still be read before it is written; of others only integers are looked at.
-    """
-
-    kind: str
-    digest: str | None
-    shown: str = ""
-    is_iterator: bool = False
-    is_array: bool = False
-    has_state: bool = False
-    is_live: bool = True
+from ..variables import Scope, is_own_class, live_names, other_modules, scopes
+from ._look import Look, Looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,71 +70,42 @@ def _random_states() -> dict[str, Look]:
 
 
 def _variables() -> dict[str, Look]:
-    """Those of the script's functions on the stack, from the innermost outwards, and of modules, that can still be read."""
-    found: dict[str, Look] = {}
-    known: set[int] = set()
-    for scope in scopes():
+    """What can still be read of the script: of its functions on the stack, of its modules, of its classes and objects."""
+    looks = Looks()
+    here = scopes()
+    for scope in here:
         live = None if scope.frame is None else live_names(scope.frame)
         for name, value in scope.variables().items():
             if live is None or name in live:
-                _look_into(name, value, 0, found, known)
-            elif type(value) is int and name not in found:
-                found[name] = replace(_look(name, value), is_live=False)
-    return found
+                looks.add(name, value)
+            else:
+                looks.add_spent(name, value)
+    for module, namespace in other_modules(here).items():
+        for name, value in list(namespace.items()):
+            if not looks.has_entered(value):
+                looks.add(f"{module}.{name}", value)
+    classes = _classes(here)
+    for kind in classes:
+        looks.add_class(kind)
+    for name, value in _only_ones(classes).items():
+        if not looks.has_entered(value):
+            looks.add(name, value)
+    return looks.found
 
 
-def _look_into(name: str, value: Any, depth: int, found: dict[str, Look], known: set[int]) -> None:
-    if name in found or name.rpartition(".")[2].startswith("__") or _is_of_no_interest(value):
-        return
-    look = _look(name, value)
-    attributes = _own_attributes(value) if look.digest is None and depth < _DEEPEST else None
-    if attributes is None:
-        found[name] = look
-    elif id(value) not in known:
-        known.add(id(value))
-        if look.is_iterator:
-            found[name] = look
-        for attribute, part in attributes.items():
-            _look_into(f"{name}.{attribute}", part, depth + 1, found, known)
+def _classes(here: Sequence[Scope]) -> set[type]:
+    """The classes of the script: those of its modules, and of its functions that are on the stack."""
+    namespaces = [*(scope.variables() for scope in here), *other_modules(here).values()]
+    return {
+        value
+        for namespace in namespaces
+        for value in list(namespace.values())
+        if isinstance(value, type) and is_own_class(value)
+    }
 
 
-def _look(name: str, value: Any) -> Look:
-    kind = type(value)
-    digest = None
-    if not (isinstance(value, Sequence | Mapping | Set) and len(value) > _MANY_ITEMS):
-        try:
-            digest = state.digest(state.capture({name: value}))
-        except (HoldfastError, RecursionError):
-            pass
-        except Exception:  # a class of the script's may do anything when its state is read
-            pass
-    return Look(
-        kind.__name__,
-        digest,
-        reprlib.repr(value) if isinstance(value, int | float | str | bool | None) else "",
-        is_iterator=hasattr(kind, "__next__"),
-        is_array=_holds_arrays(value),
-        has_state=hasattr(kind, "state_dict") or hasattr(kind, "get_state"),
-    )
-
-
-def _holds_arrays(value: Any) -> bool:
-    """Whether it is an array or a tensor, or a tuple that begins with one, as hidden states are."""
-    return (
-        _holds_arrays(value[0]) if isinstance(value, tuple) and value else hasattr(type(value), "__array__")
-    )
-
-
-def _own_attributes(value: Any) -> dict[str, Any] | None:
-    """The attributes of an object of the script's own classes; None for any other."""
-    return dict(vars(value)) if is_own_class(type(value)) and hasattr(value, "__dict__") else None
-
-
-def _is_of_no_interest(value: Any) -> bool:
-    if (
-        isinstance(value, ModuleType | FunctionType | type)
-        or type(value).__module__.partition(".")[0] == "holdfast"
-    ):
-        return True
-    code = getattr(value, "gi_code", None)  # a loop of ours
-    return code is not None and code.co_filename.startswith(_PACKAGE)
+def _only_ones(classes: Set[type]) -> dict[str, Any]:
+    """The objects that are the only one of their class, by its name: a framework may hold them, and no variable."""
+    found = [each for each in gc.get_referrers(*classes) if type(each) in classes] if classes else []
+    count = Counter(map(type, found))
+    return {type(each).__name__: each for each in found if count[type(each)] == 1}

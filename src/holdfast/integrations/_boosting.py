@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, final
 
+import numpy as np
+
+from .. import state
 from ..errors import UsageError
 from ..policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from ..runtime import ResumeReport
@@ -37,6 +40,10 @@ ABILITIES = Abilities(
 )
 """Of boosted trees: a round is a "batch", and there are no epochs."""
 
+_PLAIN = (bool, int, float, str, list, tuple)
+_WITHOUT_EFFECT = {"verbose", "verbosity", "silent", "nthread", "n_jobs", "num_threads"}
+"""Parameters that change no model; threads are compared for themselves."""
+
 Booster = TypeVar("Booster")
 Scores = dict[str, dict[str, list[float]]]
 """By data set and metric a value for each round."""
@@ -50,6 +57,10 @@ class Rounds:
         wanted: so many rounds in all.
         dump: the model so far, in its library's own format.
         stops: what an early stopping knows, as plain data; restored as `stops`.
+        facts: what the rounds to come depend on, as `facts_of` tells it: compared at a resume.
+
+    Attributes:
+        in_all: how many rounds the training is of; until `begin`, how many that of the checkpoint was.
     """
 
     def __init__(
@@ -60,15 +71,19 @@ class Rounds:
         dump: Callable[[], bytes],
         stops: Callable[[], Any],
         exactness: str,
+        facts: Mapping[str, str],
     ) -> None:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
         if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
             raise UsageError(f"num_boost_round must be an integer >= 0, not {wanted!r}.")
-        self._exactness, self._wanted = exactness, wanted
+        self._exactness, self._facts = exactness, dict(facts)
+        self._wanted = self.in_all = wanted
         self.num_done, self.is_over = 0, False
         self.stopped_early = False  # as restored: it was over before all rounds had been
         self.scores: Scores = {}
         self._resume = arguments.resume
+        self._is_behind = False  # restored, and the first round has not begun
+        self._changed: list[str] = []  # since the checkpoint, in sentences
         self.loop = arguments.loop(
             {"booster": self._parts},
             lambda: {
@@ -76,11 +91,12 @@ class Rounds:
                 "wanted": wanted,
                 "is_over": self.is_over,
                 "scores": self.scores,
+                "facts": self._facts,
             },
         )
 
     def resume(self) -> bytes | None:
-        """The model of the wanted checkpoint; None from scratch, or before the first round."""
+        """The model of the wanted checkpoint; None from scratch, or before the first round. `begin` is to be called then."""
         with self._parts.expecting():
             saved = self.loop.resume(self._resume)
         if saved is None:
@@ -88,8 +104,8 @@ class Rounds:
             return None
         self.num_done, self.is_over, self.scores = saved["rounds"], saved["is_over"], saved["scores"]
         self.stopped_early = saved["is_over"] and saved["rounds"] < saved["wanted"]
-        is_drawing = self._exactness != "exact" and self.num_left > 0
-        self.loop.finish_resume(lambda: [self._exactness] if is_drawing else [], not_loaded=["booster"])
+        self._is_behind, self.in_all = True, saved["wanted"]
+        self._changed = _changes(saved.get("facts"), self._facts)
         return self.given["model"] if self.num_done else None
 
     @property
@@ -102,6 +118,15 @@ class Rounds:
     def num_left(self) -> int:
         """Rounds still to come, of a finished model that is to get more of them too."""
         return 0 if self.stopped_early else max(self._wanted - self.num_done, 0)
+
+    def begin(self) -> None:
+        """A round begins: before the first one after a resume, the model and the early stopping are compared with what was saved."""
+        if self._is_behind:
+            self._is_behind = False
+            is_drawing = self._exactness != "exact" and self.num_left > 0
+            found = [*([self._exactness] if is_drawing else []), *self._changed]
+            self.loop.finish_resume(lambda: found)
+            self.in_all = self._wanted
 
     def add(self, scores: Mapping[tuple[str, str], float]) -> None:
         """A round has ended with these scores, by data set and metric."""
@@ -117,11 +142,31 @@ class Rounds:
 
     def end(self) -> None:
         """The last round has been, or an early stopping has ended it."""
+        self.begin()  # if there was none left
         if not self.is_over:
             self.is_over = True
             if self.num_done < self._wanted:
                 self.loop.stop("the boosting was stopped")
             self.loop.announce("phase_end", step=self.num_done)
+
+
+def facts_of(params: Mapping[str, Any], target: Any) -> dict[str, str]:
+    """The parameters, as text, and the digest of what is to be learned."""
+    plain = {f"params[{name!r}]": str(each) for name, each in params.items() if type(each) in _PLAIN}
+    labels = () if target is None else np.asarray(target)
+    return {**plain, "the labels": state.digest(state.capture({"labels": labels}))[:16]}
+
+
+def _changes(saved: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+    """In sentences; none if an older checkpoint does not say."""
+    if saved is None:
+        return []
+    found = ["the labels have changed"] if saved.get("the labels") != now.get("the labels") else []
+    for name in sorted(({*saved} | {*now}) - {"the labels"}):
+        was, is_now = saved.get(name, "not set"), now.get(name, "not set")
+        if was != is_now and name.removeprefix("params['").removesuffix("']") not in _WITHOUT_EFFECT:
+            found.append(f"{name} was {was} and is now {is_now}")
+    return found
 
 
 class Trained(Generic[Booster]):

@@ -1,7 +1,7 @@
 """LightGBM: `train` is `lightgbm.train`, saved by a policy round by round, and resumes after a kill.
 
-The model is saved as LightGBM's own text. Resuming is exact unless rows or columns are sampled: LightGBM hands out no
-state of the generators that it samples with, and the verdict says so.
+The model is saved as LightGBM's own text. Resuming is exact unless rows or columns are sampled, or something is learned
+that LightGBM does not keep in its models: it hands out neither, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import copy
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import lightgbm
+import numpy as np
 
 from ..checkpoint import Place
 from ..errors import UsageError
@@ -23,6 +25,11 @@ from . import _boosting
 from ._boosting import ABILITIES, Rounds
 
 __all__ = ["Trained", "train"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 _FRACTIONS = (
     *("feature_fraction", "sub_feature", "colsample_bytree"),
@@ -34,6 +41,12 @@ _ROW_FRACTIONS = (
     *("neg_bagging_fraction", "neg_sub_row", "neg_subsample", "neg_bagging"),
 )
 _DRAWS = "rows or columns are sampled by random generators that LightGBM keeps to itself: as good a model, but not the same"
+_OBJECTIVES = ("objective", "objective_type", "app", "application", "loss")
+_RANKS_AT_RANDOM = {"rank_xendcg", "xendcg", "xe_ndcg", "xe_ndcg_mart", "xendcg_mart"}
+_PENALTIES = ("cegb_penalty_feature_lazy", "cegb_penalty_feature_coupled")
+_OFFSET = (
+    "LightGBM adds init_score to what the trees predict in another order: the same model but for rounding"
+)
 _ORDER = 100  # after all callbacks of LightGBM
 
 
@@ -45,15 +58,15 @@ class Trained(_boosting.Trained[lightgbm.Booster]):
 def train(
     params: Mapping[str, Any],
     train_set: lightgbm.Dataset,
-    num_boost_round: int = 100,
-    *,
     directory: str | os.PathLike[str],
+    *,
     checkpointing: Checkpointing | None = None,
     resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
     on_rollback: Callable[[Any], None] | None = None,
+    num_boost_round: int = 100,
     callbacks: Sequence[Callable[[Any], Any]] = (),
     **options: Any,
 ) -> Trained:
@@ -73,6 +86,7 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
+        num_boost_round: rounds in all, those before a kill included.
         callbacks: as of `lightgbm.train`.
         **options: as of `lightgbm.train`.
 
@@ -102,32 +116,44 @@ def train(
     rounds = Rounds(
         arguments,
         wanted=num_boost_round,
-        dump=lambda: _text(now[0], num_boost_round) if now else b"",
+        dump=lambda: _text(now[0], rounds.in_all) if now else b"",
         stops=lambda: None,
-        exactness=_DRAWS if _is_sampled(params) else "exact",
+        exactness=_exactness(params, train_set),
+        facts=_boosting.facts_of(params, train_set.label),
     )
 
     def save(env: Any) -> None:
         now[:] = [env.model]
         rounds.add({(each[0], each[1]): each[2] for each in env.evaluation_result_list or ()})
 
-    save.order = _ORDER  # type: ignore[attr-defined]
+    def begin(env: Any) -> None:
+        if rounds.num_done:
+            now[:] = [env.model]
+        rounds.begin()
+
+    begin.before_iteration = True  # type: ignore[attr-defined]
+    save.order = begin.order = _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
         saved = rounds.resume()
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:
             start = now[0] if now else None
-            now[:] = [
-                lightgbm.train(
-                    dict(params),
-                    *(train_set, rounds.num_left),
-                    init_model=start,
-                    callbacks=[*(_of_all_rounds(each, num_boost_round) for each in callbacks), save],
-                    keep_training_booster=True,
-                    **options,
-                )
-            ]
+            with _keeping_offsets(_data_sets(train_set, options)):
+                now[:] = [
+                    lightgbm.train(
+                        dict(params),
+                        *(train_set, rounds.num_left),
+                        init_model=start,
+                        callbacks=[
+                            *(_of_all_rounds(each, num_boost_round) for each in callbacks),
+                            begin,
+                            save,
+                        ],
+                        keep_training_booster=True,
+                        **options,
+                    )
+                ]
             now[0].reset_parameter({"num_iterations": num_boost_round})  # of all, not those after a resume
         rounds.end()
         for each in callbacks:
@@ -162,6 +188,66 @@ def _of_all_rounds(callback: Callable[[Any], Any], num_boost_round: int) -> Call
     return counting
 
 
+def _data_sets(train_set: lightgbm.Dataset, options: Mapping[str, Any]) -> list[Any]:
+    held = options.get("valid_sets") or ()
+    every = [train_set, *([held] if isinstance(held, lightgbm.Dataset) else held)]
+    return [each for each in every if isinstance(each, lightgbm.Dataset)]
+
+
+@contextmanager
+def _keeping_offsets(data_sets: Sequence[Any]) -> Iterator[None]:
+    """What data sets have as `init_score` is added to what the trees so far predict, which LightGBM puts in its place."""
+    offsets = [(each, _offset(each)) for each in dict.fromkeys(data_sets)]
+    offsets = [(each, offset) for each, offset in offsets if offset is not None]
+
+    def adding(data: Any, offset: np.ndarray) -> Callable[[Any], Any]:
+        def set_init_score(score: Any) -> Any:
+            if data._predictor is not None:
+                score = np.asarray(score, np.float64).ravel(order="F") + offset
+            return lightgbm.Dataset.set_init_score(data, score)
+
+        return set_init_score
+
+    for data, offset in offsets:
+        vars(data)["set_init_score"] = adding(data, offset)
+    try:
+        yield
+    finally:
+        for data, offset in offsets:
+            del data.set_init_score
+            data._predictor = None
+            data.set_init_score(offset)  # for another training with the same data
+
+
+def _offset(data: Any) -> np.ndarray | None:
+    """The script's `init_score`, class by class; None without one."""
+    if data._predictor is not None:  # of a training before: what its trees predicted
+        return None
+    score = data.get_init_score() if data._handle is not None else data.init_score
+    if score is None and data.used_indices is not None and data._handle is None:  # a subset
+        whole = _offset(data.reference)
+        if whole is not None:
+            return whole.reshape(-1, np.size(data.reference.label))[:, data.used_indices].ravel()
+    return None if score is None else np.asarray(score, np.float64).ravel(order="F")
+
+
+def _exactness(params: Mapping[str, Any], train_set: Any) -> str:
+    if _is_sampled(params):
+        return _DRAWS
+    objective = str(next((params[name] for name in _OBJECTIVES if name in params), ""))
+    if objective in _RANKS_AT_RANDOM:
+        return f"{objective} draws random numbers from a generator that LightGBM keeps to itself: as good a model, but not the same"
+    if train_set.position is not None:
+        return "the bias of positions is not in LightGBM's models, and is learned anew"
+    if params.get("linear_tree") or params.get("linear_trees"):
+        return "the text of LightGBM's models rounds the coefficients of linear trees"
+    if any(params.get(name) for name in _PENALTIES):
+        return (
+            "which features have been used, and are no longer penalized (cegb_…), is not in LightGBM's models"
+        )
+    return "exact" if _offset(train_set) is None else _OFFSET
+
+
 def _is_sampled(params: Mapping[str, Any]) -> bool:
     names = _FRACTIONS
     if int(params.get("bagging_freq", params.get("subsample_freq", 0))) > 0:
@@ -169,7 +255,11 @@ def _is_sampled(params: Mapping[str, Any]) -> bool:
     if any(float(params.get(name, 1)) < 1 for name in names):
         return True
     rounds_at_random = params.get("use_quantized_grad") and params.get("stochastic_rounding", True)
-    return bool(_kinds(params) & {"dart", "goss"} or params.get("extra_trees") or rounds_at_random)
+    return bool(_kinds(params) & {"dart", "goss"} or _has_extra(params) or rounds_at_random)
+
+
+def _has_extra(params: Mapping[str, Any]) -> bool:
+    return bool(params.get("extra_trees") or params.get("extra_tree"))
 
 
 def _kinds(params: Mapping[str, Any]) -> set[str]:

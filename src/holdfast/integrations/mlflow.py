@@ -25,6 +25,11 @@ from ._notes import described, finite
 
 __all__ = ["MLflowNotes"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 TAG = "holdfast"
 CONTINUED = f"{TAG}.continued_in"
 _FACTS = ("latest", "rewound_to", "continued_in")  # tags that are no checkpoint's

@@ -15,12 +15,18 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.utils import _safe_indexing
 
 from .. import state
+from ..checkpoint import Place
 from ..errors import StateMismatchError, UsageError
 from ..policy import Checkpointing, Limits
 from ..runtime import Resume, ResumeReport
 from ._common.arguments import Abilities
 
 __all__ = ["GridSearch"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 _NOTHING = "nothing is trained from one fit to the next"
 
@@ -53,7 +59,7 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")  # of a function: another one in ea
 class GridSearch:
     """Cross-validated scores of every candidate; each is kept, and is not computed again after a kill.
 
-        search = GridSearch(SVC(), {"C": [0.1, 1, 10]}, directory="runs/search", cv=5)
+        search = GridSearch(SVC(), {"C": [0.1, 1, 10]}, "runs/search", cv=5)
         search.fit(X, y)          # again, in a new process: from where it was killed
         search.best_params
 
@@ -88,10 +94,10 @@ class GridSearch:
         self,
         estimator: Any,
         grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
-        *,
         directory: str | os.PathLike[str],
+        *,
         checkpointing: Checkpointing | None = None,
-        resume: bool | str | os.PathLike[str] | Resume = True,
+        resume: bool | Place | Resume = True,
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,

@@ -24,6 +24,10 @@ from ._notes import described, finite
 __all__ = ["TensorBoardNotes"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @final
 class TensorBoardNotes:
     """Called with the record of each committed checkpoint, in whatever thread wrote it.

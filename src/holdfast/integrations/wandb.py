@@ -16,6 +16,11 @@ from ._notes import described, finite
 
 __all__ = ["WandbNotes"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 STEP = "holdfast/step"
 LIFE = "holdfast/life"
 

@@ -1,7 +1,7 @@
 """XGBoost: `train` is `xgboost.train`, saved by a policy round by round, and resumes after a kill.
 
-The model is saved as XGBoost's own binary JSON. Resuming is exact unless rows or columns are sampled: XGBoost hands out
-no state of the generator that it samples with, and the verdict says so.
+The model is saved as XGBoost's own binary JSON. Resuming is exact unless rows, columns or pairs are sampled, or the bias of
+positions is learned: XGBoost hands out neither the state of its generator nor that bias, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -23,8 +23,17 @@ from ._boosting import ABILITIES, Rounds
 
 __all__ = ["Trained", "train"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
+_PAIRS = (
+    "pairs are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
+)
+_BIAS = "the bias of positions (lambdarank_unbiased) is not in XGBoost's models, and is learned anew"
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
 
 
@@ -36,15 +45,15 @@ class Trained(_boosting.Trained[xgboost.Booster]):
 def train(
     params: Mapping[str, Any],
     dtrain: xgboost.DMatrix,
-    num_boost_round: int = 10,
-    *,
     directory: str | os.PathLike[str],
+    *,
     checkpointing: Checkpointing | None = None,
     resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
     on_rollback: Callable[[Any], None] | None = None,
+    num_boost_round: int = 10,
     callbacks: Sequence[TrainingCallback] = (),
     early_stopping_rounds: int | None = None,
     **options: Any,
@@ -64,6 +73,7 @@ def train(
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
+        num_boost_round: rounds in all, those before a kill included.
         callbacks: as of `xgboost.train`.
         **options: as of `xgboost.train`.
 
@@ -90,7 +100,8 @@ def train(
         stops=lambda: [
             {name: vars(each)[name] for name in _STOPS if name in vars(each)} for each in stopping
         ],
-        exactness=_DRAWS if _is_sampled(params) else "exact",
+        exactness=_exactness(params),
+        facts=_boosting.facts_of(params, dtrain.get_label()),
     )
     with rounds.loop.holding():
         saved = rounds.resume()
@@ -108,10 +119,23 @@ def train(
                 **options,
             )
             saves.model = start
+        else:
+            saves.before_training(start)
         rounds.end()
         if (found := options.get("evals_result")) is not None:
             found.update(copy.deepcopy(rounds.scores))
         return Trained(start, rounds)
+
+
+def _exactness(params: Mapping[str, Any]) -> str:
+    if _is_sampled(params):
+        return _DRAWS
+    if str(params.get("objective")).startswith("rank:"):
+        if params.get("lambdarank_pair_method") == "mean":
+            return _PAIRS
+        if str(params.get("lambdarank_unbiased", False)).lower() not in ("false", "0"):
+            return _BIAS
+    return "exact"
 
 
 def _is_sampled(params: Mapping[str, Any]) -> bool:
@@ -164,6 +188,12 @@ class _Saves(TrainingCallback):
         for stopping, saved in self.stops:
             vars(stopping).update(saved)
         return model
+
+    def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        if self.rounds.num_done:
+            self.model = model
+        self.rounds.begin()
+        return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         self.model = model

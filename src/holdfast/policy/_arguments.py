@@ -62,13 +62,13 @@ class Arguments:
         self._mode = None if mode is None else _values.one_of("mode", mode, ("memory", "disk"))
         hooks, n = _values.hooks(save_on), _values.positive_integer("every_n", every_n)
         self._is_when_given = when is not None
+        self._is_hook_open = when is None and isinstance(save_on, _Text)
         if when is None:
-            self._when = _when.any_of(Every(hook, n) for hook in hooks)
+            self._save_at(_when.any_of(Every(hook, n) for hook in hooks))
         elif isinstance(save_on, _Text) and isinstance(every_n, _Number):
-            self._when = _when.from_value(when)
+            self._save_at(_when.from_value(when))
         else:
             raise UsageError("pass either when= or save_on and every_n: when=Every(hook, n) means the same.")
-        self._hooks = tuple(dict.fromkeys(each.hook for each in _when.events(self._when)))
         self._directory = _values.optional(_values.directory_path, "directory", directory)
         self._max_to_keep = _values.optional(_values.positive_integer, "max_to_keep", max_to_keep)
         self._overwrite = _values.flag("overwrite", overwrite)
@@ -97,10 +97,14 @@ class Arguments:
             raise UsageError(
                 f"{needs} needs mode='disk', because it is about bundles; leave mode out. In memory there is max_to_keep."
             )
-        self._is_on_disk = False  # what an unset mode means, once there is a parent
+        self._is_on_disk: bool | None = None  # what an unset mode means, once there is a parent
         self._context: Context | None = None  # of the parent; none yet
         self.name_template = name_template
         _values.warn_if_used(self._directory, stacklevel=2)
+
+    def _save_at(self, when: When) -> None:
+        self._when = when
+        self._hooks = tuple(dict.fromkeys(each.hook for each in _when.events(when)))
 
     @property
     def mode(self) -> Literal["memory", "disk"]:
@@ -214,11 +218,11 @@ class Arguments:
     def get_config(self) -> dict[str, Any]:
         """The policy as plain data, without the ledger; our additions only if not at their default.
 
-        With `when` there is no `save_on` and `every_n`. `on_saved` is no plain data, and left out.
+        A mode that was not passed is None until a parent settles it. With `when` there is no `save_on` and `every_n`. `on_saved` is no plain data, and left out.
         """
         hooks = {"save_on": list(self._hooks), "every_n": self.every_n}
         config = {
-            "mode": self.mode,
+            "mode": self._mode if self._is_on_disk is None else self.mode,
             **({} if self._is_when_given else hooks),
             "directory": None if self._directory is None else str(self._directory),
             "name_template": self._name_template,

@@ -43,7 +43,8 @@ class Checkpointing(Arguments):
         mode: `"memory"` keeps copies in host memory, `"disk"` bundles in a directory. Unset: memory where that works and
             nothing speaks for the disk: neither a `directory`, here or of the experiment, nor an argument about bundles.
         save_on: the hook or hooks at which to save. Which ones there are depends on the parent
-            (`TRAINING_HOOKS`, `EXPERIMENT_HOOKS`) and is checked when the policy is attached.
+            (`TRAINING_HOOKS`, `EXPERIMENT_HOOKS`) and is checked when the policy is attached. Unset: the end of an
+            epoch; of a batch where there are no epochs (boosting, a grid search).
         every_n: save at every n-th occurrence of a hook; each hook is counted for itself.
         directory: where bundles go. None: inherited, a folder per phase in the experiment's directory.
         name_template: `str.format` text with plain placeholders: `{phase}`, `{epoch}`, `{batch}` in a

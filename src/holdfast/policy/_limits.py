@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from ._checkpointing import Checkpointing
-from ._conditions import Timed
+from ._conditions import Every, Timed
 from ._context import TRAINING_HOOKS
+from ._when import any_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Limits:
     refused: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, policy: Checkpointing) -> Checkpointing:
-        """The policy itself.
+        """The policy itself, or a copy where an unset `save_on` means something else than by default.
 
         Raises:
             UsageError: it asks for what does not work here.
@@ -38,6 +40,7 @@ class Limits:
             raise UsageError(f"checkpointing must be a Checkpointing, not {policy!r}.")
         if not (self.in_memory or policy.is_mode_open or policy.mode == "disk"):
             raise UsageError(f"{self.where} saves to disk: leave mode out, or pass mode='disk'.")
+        policy = self._with_hook(policy)
         strange = sorted(set(policy.save_on) - self.hooks)
         if strange:
             known = ", ".join(sorted(self.hooks))
@@ -48,6 +51,15 @@ class Limits:
             if _ASKS[what](policy):
                 raise UsageError(f"{what} does not work in {self.where}: {why}.")
         return policy
+
+    def _with_hook(self, policy: Checkpointing) -> Checkpointing:
+        """An unset `save_on` means the end of an epoch, and of a batch where there are no epochs."""
+        if not policy._is_hook_open or "epoch_end" in self.hooks or "batch_end" not in self.hooks:
+            return policy
+        mine = copy(policy)
+        mine._save_at(any_of([Every("batch_end", policy.every_n)]))
+        mine._is_hook_open = False
+        return mine
 
 
 _ASKS: dict[str, Callable[[Checkpointing], object]] = {

@@ -15,6 +15,8 @@ from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
 from ._resuming.saved_state import SavedState
 from ._run import Run
+from ._saving.lacking import Lacking
+from ._saving.lacking import warn as warn_lacking
 from ._saving.manual import save_manually
 from ._session import Session
 from ._standalone import load, save
@@ -28,6 +30,7 @@ __all__ = [
     "Ahead",
     "ExperimentDirectory",
     "Hooks",
+    "Lacking",
     "Loop",
     "Origin",
     "Resume",
@@ -51,6 +54,7 @@ __all__ = [
     "settle",
     "stream_digests",
     "streams_used",
+    "warn_lacking",
 ]
 
 _shown_in(__name__, *map(globals().__getitem__, __all__))

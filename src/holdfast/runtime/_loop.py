@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
-from .. import bundle, rng, state
-from ..errors import DivergenceError, PlanMismatchError, UsageError
+from .. import rng, state
+from ..errors import DivergenceError, UsageError
 from ..harness import place
-from ..policy import Checkpointing, attach_to_training, check_label, check_name, directory_path, settle_mode
-from ..records import IMPORTED, RESERVED, STANDALONE, VARIABLES, Moment
+from ..policy import Checkpointing, attach_to_training, check_name, settle_mode
+from ..records import RESERVED, Moment
 from ..variables import Variables
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
-from ._resuming.expected import Ahead, generators_in, stream_digests, streams_used
-from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
+from ._resuming.expected import Ahead, generators_in
 from ._resuming.options import Resume
 from ._resuming.proof import prove
 from ._resuming.report import ResumeReport, Resumption
+from ._resuming.restoring import Restoring
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.said import ended, say
-from ._resuming.saved_state import SavedState
+from ._saving.lacking import ADVICE, warn
 from ._saving.manual import save_manually
+from ._saving.parts import Parts
 from ._session import Session
 from ._table import Table
 
@@ -45,7 +45,6 @@ _SKIP = (
     "Build the objects as they were when saved; or pass resume=Resume(strict=False): what does not fit then stays as the "
     "script has made it, and the verdict says so; or start again with resume=False in another directory."
 )
-_OTHER = "Pass the directory of this run, or start again with resume=False in another directory."
 
 
 @final
@@ -69,9 +68,7 @@ class Loop:
         variables: the script's own, which are saved with the objects.
 
     Attributes:
-        run: the run's id; that of the checkpoint, once it resumes from one.
         path: the directory.
-        results: what was logged: a table that only grows.
 
     Raises:
         UsageError: the policy cannot work, or an object has a name of the library's own.
@@ -92,25 +89,16 @@ class Loop:
         can_skip: bool = False,
         variables: Variables | None = None,
     ) -> None:
-        self._variables = variables
-        self._reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
-        self.label = check_label(label)
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
-        self.objects = state.named(objects, reserved=self._reserved)
-        self.run = secrets.token_hex(16)
-        self.results = Table()
-        self._resumption: Resumption | None = None
-        self.moment = Moment(run=self.run, hook="phase_start", phase=self.label)
-        self._position, self._known_ahead, self._lacking = position, ahead, lacking
+        self.label = label
+        self._own = Parts(objects, label, self.policy, position, lacking, variables)
+        self.moment = Moment(run=self.run, hook="phase_start", phase=label)
+        self._known_ahead = ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
-        self._unsaved: list[str] = []  # variables that the checkpoint could not hold
-        self._changed: list[str] = []  # what a resume left as the script has it, in sentences
-        self._options = options_of(self._optimizers)
-        self._streams_at_start = stream_digests(rng.capture_state())
-        directory_path("directory", directory)  # may be empty where a variable is not set
+        self._resumption: Resumption | None = None
         self.path = place(directory)
         self._folder = Path(place(self.policy.directory or directory))
         self._share, self._untrained = share_directory, untrained
@@ -119,6 +107,21 @@ class Loop:
         self._directory: ExperimentDirectory
         self._session: Session
         self._hooks: Hooks
+
+    @property
+    def objects(self) -> MutableMapping[str, Any]:
+        """The live objects."""
+        return self._own.objects
+
+    @property
+    def results(self) -> Table:
+        """What was logged: a table that only grows."""
+        return self._own.results
+
+    @property
+    def run(self) -> str:
+        """The run's id; that of the checkpoint, once it resumes from one."""
+        return self._own.run
 
     def _open(self) -> None:
         self._directory = ExperimentDirectory(self.path, self.run, also=[self._folder], share=self._share)
@@ -148,7 +151,7 @@ class Loop:
             PlanMismatchError: it is of another loop, or holds other objects.
             CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
-        check_override(resume.overridden, self._options)
+        self._own.options.check_override(resume.overridden)
         if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
         self._asked = resume
@@ -157,98 +160,21 @@ class Loop:
         found = resume_from(
             self._directory,
             resume.origin,
-            self._load,
+            Restoring(self._own, resume, self.policy.exclude, self._advice).load,
             finite_only=self._session.watch.shuns_infinity,
             advice=self._advice,
         )
         if found is None:
             return None
-        self._resumption, saved = found
-        self._resumption.add([*self._changed, *saved["run"].get("lacking", ())])
-        self._resumption.lack(self._unsaved)
+        self._resumption, self._restored = found
+        about = self._restored.saved["run"]
+        self._resumption.add([*self._restored.changed, *about.get("lacking", ())])
+        self._resumption.lack(self._restored.unsaved)
         if resume.prove:
             prove(self._directory, self._resumption)
-        self._session.resume(saved["run"]["counters"], self._directory.own(), self._resumption.report.record)
-        self.run = self._directory.run  # of a fork another than in the state
-        self._streams_at_start = dict(saved["run"]["streams_at_start"])
-        self._streams = saved["random"]
-        self.results.set_state(saved["results"])
-        return saved["run"]["position"]
-
-    def _load(
-        self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
-    ) -> tuple[Mapping[str, Any], Sequence[str]]:
-        tree = opened.tree
-        if opened.record.moment.hook in (STANDALONE, IMPORTED) or (
-            not isinstance(tree, dict) or not tree.keys() >= {*RESERVED}
-        ):
-            raise PlanMismatchError([_is_no_run(opened.path)], "run", _into(opened.path))
-        lacking = [
-            f"{path!r} was left out, and no run resumes without it"
-            for path in state.all_left_out(tree)
-            if path.partition("/")[0] in RESERVED
-        ]
-        if lacking:
-            raise PlanMismatchError(lacking, "run", _OTHER)
-        self._bring_to_structure(opened)
-        known = {*self.objects, *self._reserved}
-        differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
-        differences += [f"{name!r} is here and was not saved" for name in self.objects if name not in tree]
-        if differences and self._asked.strict:
-            raise PlanMismatchError(differences, "run", self._advice)
-        saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
-        if saved["run"]["label"] != self.label:
-            raise PlanMismatchError(
-                [f"{opened.path} is of {saved['run']['label']!r}, and this is {self.label!r}"], "run", _OTHER
-            )
-        restored = state.restore(
-            *(opened, dict(self.objects)), strict=self._asked.strict, verify=verify, keep=self.policy.exclude
-        )
-        self.objects.update(restored.value)
-        absent = {name for name in self.objects if name not in tree}
-        skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
-        settled = self._settled(saved["run"]["options"])
-        self._changed = [*differences, *skipped, *settled]
-        unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
-        self._saved_state = SavedState(opened, self.objects, unlike + (PLACES if settled else []))
-        if self._variables is not None:
-            self._unsaved = self._variables.take(opened, tree, saved["run"].get("variables"))
-        return saved, restored.kept
-
-    def _bring_to_structure(self, opened: bundle.Bundle) -> None:
-        """Let the script change the objects into what this checkpoint fits.
-
-        Raises:
-            UsageError: it gives back what is no mapping of objects by the names of the run.
-            DamagedError: a byte is wrong; the script was not asked.
-        """
-        if (act := self._asked.on_structure) is None:
-            return
-        for problem in opened.problems():
-            raise problem
-        replaced = act(opened.record)
-        if replaced is not None:
-            if not isinstance(replaced, Mapping) or not replaced.keys() <= self.objects.keys():
-                known = ", ".join(map(repr, self.objects))
-                raise UsageError(
-                    f"on_structure returned {replaced!r}: it may return objects by name, of {known}."
-                )
-            self.objects.update(replaced)
-        self._options = options_of(self._optimizers)
-
-    def _settled(self, then: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Options for which the script's values won, a sentence each."""
-        if len(then) != len(self._options):  # strict=False has let another optimizer pass
-            return []
-        schedulers = [each for each in self.objects.values() if hasattr(each, "base_lrs")]
-        self._options, overridden = settle(
-            self._optimizers, schedulers, then=then, script=self._options, override=self._asked.overridden
-        )
-        return overridden
-
-    @property
-    def _optimizers(self) -> list[Any]:
-        return [each for each in self.objects.values() if hasattr(each, "param_groups")]
+        self._session.resume(about["counters"], self._directory.own(), self._resumption.report.record)
+        self._own.set_state(self._restored.saved, self._directory.run)
+        return about["position"]
 
     def finish_resume(
         self, find: Callable[[], Sequence[str]] = lambda: (), *, not_loaded: Collection[str] = ()
@@ -259,11 +185,11 @@ class Loop:
         are loaded only later (`not_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
         known, and it is in the log.
         """
-        rng.restore_state(dict(self._streams))
         assert self._resumption is not None
+        rng.restore_state(dict(self._restored.saved["random"]))
         loaded = {name: each for name, each in self.objects.items() if name not in not_loaded}
-        self._resumption.expect(self._saved_state, lambda: loaded)
-        came_back = [] if self._variables is None else self._variables.came_back
+        self._resumption.expect(self._restored.state, lambda: loaded)
+        came_back = [] if self._own.variables is None else self._own.variables.came_back
         self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
@@ -271,14 +197,9 @@ class Loop:
         assert self._resumption is not None
         self._resumption.add(found)
 
-    def lack(self, found: Sequence[str]) -> None:
+    def lack(self, found: Sequence[str], advice: str = ADVICE) -> None:
         """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
-        for each in found:
-            logger.warning(
-                "%s, so that no resume is exact: pass it to the run with the other objects, or make it before the loop of a "
-                "resumable function",
-                each,
-            )
+        warn(found, advice)
         if self._resumption is not None:
             self._resumption.add(found)
 
@@ -329,7 +250,7 @@ class Loop:
         self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
         self._hooks.prepare(hook)
         self._hooks.announce(
-            *(self.moment, [self._session], self._parts),
+            *(self.moment, [self._session], self._own.take),
             ahead=self._ahead,
             metrics=metrics or {},
             losses=losses,
@@ -343,7 +264,7 @@ class Loop:
     def at_rest(self) -> Iterator[None]:
         """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
         with self._hooks.at_rest(
-            [self._session], self.moment, self._parts, lambda: {"run": self._about_run()}
+            [self._session], self.moment, self._own.take, lambda: {"run": self._own.about_run()}
         ):
             yield
 
@@ -360,7 +281,7 @@ class Loop:
             self._directory,
             str(self._folder),
             name,
-            self._parts(),
+            self._own.take(),
             kind="train",
             moment=self.moment,
             metrics=metrics,
@@ -371,44 +292,9 @@ class Loop:
             may_be_infinite=self._session.may_be_infinite,
         )
 
-    def _parts(self) -> dict[str, Any]:
-        """What a checkpoint of this loop holds, by name; live."""
-        variables, facts = ({}, {}) if self._variables is None else self._variables.capture()
-        return {
-            **state.named(self.objects, reserved=self._reserved),
-            **({VARIABLES: variables} if variables else {}),
-            "run": {**self._about_run(), **({"variables": facts} if facts else {})},
-            "results": self.results.get_state(),
-            "random": rng.capture_state(),
-        }
-
-    def _about_run(self) -> dict[str, Any]:
-        self._note_groups()
-        return {
-            "id": self.run,
-            "label": self.label,
-            "position": self._position(),
-            "counters": self.policy.get_counters(),
-            "streams_at_start": self._streams_at_start,
-            "options": self._options,
-            **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
-        }
-
     def replace(self, name: str, value: Any) -> None:
         """Put `value` in the place of the object of this name; what a new optimizer says of its options holds from now on."""
-        self._note_groups()
-        before = [*self.objects.values()][: [*self.objects].index(name)]
-        start = sum(len(each.param_groups) for each in before if hasattr(each, "param_groups"))
-        end = start + len(getattr(self.objects[name], "param_groups", ()))
-        self.objects[name] = value
-        if hasattr(value, "param_groups"):
-            self._options = [*self._options[:start], *options_of([value]), *self._options[end:]]
-
-    def _note_groups(self) -> None:
-        """Groups may have been added to the last optimizer."""
-        now = options_of(self._optimizers)
-        if len(now) != len(self._options):
-            self._options = [*self._options[: len(now)], *now[len(self._options) :]]
+        self._own.replace(name, value)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -423,30 +309,13 @@ class Loop:
         return self._directory.accounting
 
     def state_digest(self) -> str:
-        """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
-        common = {
-            **self.objects,
-            "position": self._position(),
-            "results": self.results.get_state(),
-            "random": streams_used(rng.capture_state(), self._streams_at_start),
-        }
-        return state.digest(state.capture(common))
+        """As `Run.state_digest`."""
+        return self._own.digest()
 
-    def wait(self) -> None:
-        """Return once everything is committed; raises what a save in the background has raised."""
-        self._directory.writer.wait()
-
-    def _at_end(self) -> str:
+    def _say_end(self) -> None:
         began_at = 0 if self.last_resume is None else self.last_resume.record.moment.step
-        spent = self.accounting
-        return ended(
-            step=max(self.moment.step, began_at),
-            began_at=began_at,
-            saves=spent.saves,
-            blocked_s=spent.blocked_s,
-            elapsed_s=0.0 if spent.pace is None else spent.pace.elapsed_s,
-            place=str(self._folder),
-        )
+        step = max(self.moment.step, began_at)
+        say(logging.INFO, ended(self.accounting, step=step, began_at=began_at, place=str(self._folder)))
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -460,19 +329,11 @@ class Loop:
         try:
             with self._directory.calls.heeding([self.policy]):
                 yield
-                self.wait()
+                self._directory.writer.wait()
                 self.look()
-            say(logging.INFO, self._at_end())
+            self._say_end()
         except BaseException as err:
             self._hooks.rescue(err, [self._session])
             raise
         finally:
             self._directory.close()
-
-
-def _is_no_run(path: str) -> str:
-    return f"{path} holds a state, and no run of a loop"
-
-
-def _into(path: str) -> str:
-    return f"holdfast.load({path!r}, into=state) puts it into the objects, and resume=False begins with them."

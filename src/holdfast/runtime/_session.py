@@ -12,20 +12,15 @@ from typing import Any
 from .. import bundle, rng
 from .. import state as states
 from ..errors import CheckpointExistsError, DamagedError, SaveError, SnapshotTornError, UsageError
-from ..harness import REASON, asked, is_end, living, tell
-from ..policy import (
-    COME_AGAIN,
-    TIMED,
-    Checkpointing,
-    Key,
-)
+from ..harness import living
+from ..policy import COME_AGAIN, Checkpointing, Key
 from ..records import MANUAL, CheckpointRecord, Moment, Snapshot
 from ..state import LazySnapshot, LiveSnapshot, MemorySnapshot
 from ._costs import Pace, Stopwatch
 from ._directory import ExperimentDirectory
 from ._divergence import Watch
-from ._requests import COMPLETE
 from ._resuming.expected import Ahead
+from ._saving.due import Due
 from ._saving.names import Kind, Names
 from ._saving.retention import Retention
 from ._saving.snapshots import InMemory
@@ -49,6 +44,9 @@ class Session:
         directory: the experiment's directory; None if the policy keeps its checkpoints in memory.
         folder: where bundles go; in or outside of `directory`.
         untrained: patterns of paths of what is saved and not trained: NaN and infinity are no divergence there.
+
+    Attributes:
+        due, demand: see `Due`.
     """
 
     def __init__(
@@ -74,72 +72,10 @@ class Session:
         self.memory = InMemory(policy, label)
         self._past: set[str] = set()  # names that this run saved before the moment it resumes from
         self._replaceable: set[str] = set()  # names that it saved after that, or that are damaged
-        self._owes = False  # a save was given up, so the next hook makes up for it
-        self._insists = False  # the save that is due was requested, and is not skipped
-        self._demanded: str | None = None  # why to save at the next end, though the policy may not say so
         self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
         self._retention = None if directory is None else Retention(directory, policy)
-
-    def due(self, moment: Moment) -> str | None:
-        """Count this hook; the reason to save now, or None.
-
-        What somebody asks for comes first, then what the policy says of this hook and of the time that has passed.
-        """
-        tell(moment.step, time.time())
-        self._pace.at(moment.step)
-        asked, planned, demanded = self._asked(moment), self._planned(moment), self._take_demand(moment)
-        if (life := living()) is not None:
-            asked = planned = life.reason_at(moment) if self._is_checked else None
-        self._insists = asked is not None or demanded is not None
-        return asked or planned or demanded
-
-    def demand(self, reason: str) -> None:
-        """Save at the next end of a batch, epoch or phase, whatever the policy says."""
-        self._demanded = reason
-
-    def _take_demand(self, moment: Moment) -> str | None:
-        if moment.hook not in COMPLETE:
-            return None
-        demanded, self._demanded = self._demanded, None
-        return demanded
-
-    @property
-    def _is_checked(self) -> bool:
-        """Whether this is where `holdfast check` saves."""
-        return self._names.kind == "train" and self.policy.mode == "disk"
-
-    def _asked(self, moment: Moment) -> str | None:
-        if moment.hook not in COMPLETE:
-            return None
-        if self.policy.take_request():
-            return "requested by request()"
-        if self._directory is None or self.policy.mode == "memory":
-            return None
-        return self._directory.calls.answer()
-
-    def _planned(self, moment: Moment) -> str | None:
-        directory = self._directory
-        is_busy = self.policy.mode == "disk" and directory is not None and directory.writer.is_busy
-        spent = self._pace.spent(is_busy=is_busy)
-        reason, at_hook = self.policy.explain(moment.hook, spent), self.policy.explain(moment.hook)
-        self.policy.should_save(moment.hook, spent)  # counts it
-        if reason is not None:
-            self._owes = False
-            return reason
-        if at_hook is not None:
-            logger.info("put off a save (%s): it is not time yet", at_hook)
-        if self._owes and self.policy.overwrite and moment.hook in self.policy.save_on:
-            self._owes = False
-            return f"{moment.hook}, in place of one that was given up"
-        if self._is_end_of_replay(moment):
-            return REASON
-        return None
-
-    def _is_end_of_replay(self, moment: Moment) -> bool:
-        replay = asked()
-        if replay is None or self._folder is None or moment.hook not in {*self.policy.save_on, *TIMED}:
-            return False
-        return is_end(self._names.path(self._names.name(moment)), moment)
+        self._due = Due(policy, self._names, directory, self._pace)
+        self.due, self.demand = self._due.reason, self._due.demand
 
     def save(
         self,
@@ -168,7 +104,7 @@ class Session:
             self._pace.kept(moment.step, watch)
             return True
         directory = self._directory
-        may_skip = self.policy.write.busy == "skip" and moment.hook in COME_AGAIN and not self._insists
+        may_skip = self.policy.write.busy == "skip" and moment.hook in COME_AGAIN and not self._due.insists
         if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
             directory.accounting.skipped += 1
@@ -195,7 +131,7 @@ class Session:
             needs = snapshot.finish if isinstance(snapshot, LazySnapshot) else None
             watch.returned_s = time.perf_counter()
             directory.writer.submit(lambda: self._commit(directory, key, draft, snapshot, watch), needs=needs)
-            if self._is_end_of_replay(moment) or living() is not None:
+            if self._due.is_end_of_replay(moment) or living() is not None:
                 directory.writer.wait()  # nothing more may be to be done: the process ends with the commit
         if (life := living()) is not None:
             life.saved()
@@ -227,7 +163,7 @@ class Session:
         assert self._directory is not None
         try:
             reason = f"before {type(error).__name__}: {error}"[:_LONGEST_REASON]
-            self._insists = True
+            self._due.insists = True
             self.save(moment, state, reason=reason, metrics=metrics, ahead=lambda: Ahead(streams=streams))
             self._directory.writer.wait()
         except Exception:  # the run ends by the other one, which says more
@@ -280,7 +216,7 @@ class Session:
         logger.warning("gave up saving %s: %s", draft.name, why)
         directory.taking.stop_being_lazy(f"{why.leaf!r} was changed before it was copied")
         directory.accounting.dropped += 1
-        self._owes = True
+        self._due.owes = True
 
     def _write(
         self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot, watch: Stopwatch

@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 from .. import paths
 from ..errors import StateMismatchError
 from ..state.adapters.torch_optim import inner_optimizers
+from .torch_watch.reach import reached
 
 
 @final
 class Updates:
-    """Watches the optimizers among `objects`, and the parameters of their modules.
+    """Watches the optimizers in `objects`, and the parameters of their modules, in containers too; counts the updates of the first.
 
     A gradient is part of what comes next only while an accumulation is half done. After an update most
     loops leave the used gradients where they are; those are known by the version that they had when the
@@ -35,14 +36,14 @@ class Updates:
         """Watch these from now on, in place of those before; the count continues."""
         self.close()
         self._parameters = named_parameters(objects)
-        self._optimizers = [each for each in objects.values() if isinstance(each, Optimizer)]
-        watched = [
-            (index, hooked) for index, each in enumerate(self._optimizers) if (hooked := _hooked(each))
-        ]
-        self.is_counting = bool(watched) and watched[0][0] == 0
+        self._optimizers = [each for _, each in reached(objects) if isinstance(each, Optimizer)]
+        first = next((each for each in objects.values() if isinstance(each, Optimizer)), None)
+        counting = None if first is None else _hooked(first)
+        self.is_counting = counting is not None
         self._hooks = [
-            each.register_step_post_hook(functools.partial(self._after_step, counts=index == 0))
-            for index, each in watched
+            hooked.register_step_post_hook(functools.partial(self._after_step, counts=hooked is counting))
+            for each in self._optimizers
+            if (hooked := _hooked(each)) is not None
         ]
 
     def _after_step(self, optimizer: Optimizer, *details: object, counts: bool) -> None:
@@ -112,7 +113,7 @@ def _version(gradient: torch.Tensor) -> tuple[int, int]:
 def named_parameters(objects: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Every parameter of modules and optimizers once, under the first path that leads to it."""
     first_path: dict[torch.Tensor, str] = {}
-    for name, each in objects.items():
+    for name, each in reached(objects):
         match each:
             case torch.nn.Module():
                 found = each.named_parameters()

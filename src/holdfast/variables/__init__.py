@@ -1,12 +1,41 @@
 """The script's own variables, as a part of its run."""
 
+from ._frames import Scope as Scope
+from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
 from ._frames import scopes as scopes
+from ._kinds import attributes as attributes
+from ._kinds import has_own_attributes as has_own_attributes
+from ._kinds import is_data as is_data
+from ._kinds import is_ignored as is_ignored
+from ._kinds import is_iterator as is_iterator
+from ._kinds import is_module as is_module
+from ._kinds import position_of as position_of
 from ._liveness import live_names as live_names
 from ._noticed import noticed as noticed
+from ._other_modules import other_modules as other_modules
 from ._turns import is_at_break as is_at_break
 from ._watch import MODES as MODES
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
 
-__all__ = ["MODES", "Mode", "Variables", "is_at_break", "is_own_class", "live_names", "noticed", "scopes"]
+__all__ = [
+    "MODES",
+    "Mode",
+    "Scope",
+    "Variables",
+    "attributes",
+    "has_own_attributes",
+    "is_at_break",
+    "is_data",
+    "is_ignored",
+    "is_iterator",
+    "is_module",
+    "is_of_script",
+    "is_own_class",
+    "live_names",
+    "noticed",
+    "other_modules",
+    "position_of",
+    "scopes",
+]

@@ -26,7 +26,7 @@ class OtherModules:
 
     def begin(self, on_stack: Sequence[Scope], handed: Handed) -> None:
         """The loop begins."""
-        self._namespaces = _namespaces(on_stack)
+        self._namespaces = other_modules(on_stack)
         for module, namespace in self._namespaces.items():
             for name, value in list(namespace.items()):
                 is_known = name.startswith("__") or (module, name) in self._before
@@ -47,7 +47,7 @@ class OtherModules:
         return found
 
 
-def _namespaces(on_stack: Sequence[Scope]) -> dict[str, dict[str, Any]]:
+def other_modules(on_stack: Sequence[Scope]) -> dict[str, dict[str, Any]]:
     """The globals of the user's modules that are not on the stack, by the module's name."""
     there = {id(scope.namespace) for scope in on_stack if scope.is_module}
     found = {

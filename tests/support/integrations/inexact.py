@@ -185,7 +185,7 @@ def xgboost(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | None
     parameters = {"subsample": 0.5, "nthread": 1}
     data = xgboost.DMatrix(x, x[:, 0])
     return train(
-        parameters, data, 8, directory=directory, checkpointing=policy(), callbacks=[Beats(beat)]
+        parameters, data, directory, num_boost_round=8, checkpointing=policy(), callbacks=[Beats(beat)]
     ).last_resume
 
 
@@ -199,7 +199,7 @@ def lightgbm(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | Non
     data = lightgbm.Dataset(x, x[:, 0], free_raw_data=False)
     beating = [lambda env: beat()]
     return train(
-        parameters, data, 8, directory=directory, checkpointing=policy(), callbacks=beating
+        parameters, data, directory, num_boost_round=8, checkpointing=policy(), callbacks=beating
     ).last_resume
 
 
@@ -228,7 +228,7 @@ def grid_search(directory: Path, beat: Beat, is_second: bool) -> ResumeReport | 
         return estimator.score(x, y)
 
     x = np.random.default_rng(0).normal(size=(40, 3))
-    search = GridSearch(Ridge(), {"alpha": [0.1, 1, 10]}, directory=directory, cv=3, scoring=score)
+    search = GridSearch(Ridge(), {"alpha": [0.1, 1, 10]}, directory, cv=3, scoring=score)
     return search.fit(x, x.sum(1)).last_resume
 
 

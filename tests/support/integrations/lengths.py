@@ -154,7 +154,7 @@ def xgboost_train(directory: Path, policy: Checkpointing, n: int, stops: bool) -
 
     x = np.random.default_rng(0).normal(size=(40, 3))
     data = xgboost.DMatrix(x, x.sum(1))
-    train({"nthread": 1}, data, n, directory=directory, checkpointing=policy, callbacks=[Stop()])
+    train({"nthread": 1}, data, directory, num_boost_round=n, checkpointing=policy, callbacks=[Stop()])
     return trained
 
 
@@ -175,7 +175,7 @@ def lightgbm_train(directory: Path, policy: Checkpointing, n: int, stops: bool) 
     x = np.random.default_rng(0).normal(size=(90, 3))
     data = lightgbm.Dataset(x, x.sum(1), free_raw_data=False)
     params = {"num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True, "force_col_wise": True}
-    train(params, data, n, directory=directory, checkpointing=policy, callbacks=[stop])
+    train(params, data, directory, num_boost_round=n, checkpointing=policy, callbacks=[stop])
     return trained
 
 

@@ -144,8 +144,8 @@ def accelerate(directory: Path, beat: Beat, spoils: bool) -> Ended:
     return Ended(run.state_digest(), run.last_resume)
 
 
-def keras(directory: Path, beat: Beat, spoils: bool) -> Ended:
-    os.environ["KERAS_BACKEND"] = "torch"
+def keras(directory: Path, beat: Beat, spoils: bool, *, backend: str = "torch") -> Ended:
+    os.environ["KERAS_BACKEND"] = backend
     from holdfast.integrations.keras import HoldfastCallback
     from tests.support.integrations.cases.keras_fit import LambdaCallback, compiled, fit
 
@@ -178,6 +178,58 @@ def modularml(directory: Path, beat: Beat, spoils: bool) -> Ended:
     return ended
 
 
+def xgboost(directory: Path, beat: Beat, spoils: bool) -> Ended:
+    import xgboost
+
+    from holdfast.integrations.xgboost import train
+
+    class Writes(xgboost.callback.TrainingCallback):
+        def before_training(self, model):
+            if spoils:
+                model.set_attr(note="written")
+            return model
+
+        def before_iteration(self, model, epoch, evals_log):
+            beat()
+            return False
+
+    x = np.random.default_rng(0).normal(size=(60, 5))
+    done = train(
+        {"max_depth": 2, "nthread": 1},
+        *(xgboost.DMatrix(x, x.sum(1)), 10),
+        directory=directory,
+        checkpointing=policy(),
+        callbacks=[Writes()],
+    )
+    return Ended(done.state_digest(), done.last_resume)
+
+
+def lightgbm(directory: Path, beat: Beat, spoils: bool) -> Ended:
+    import lightgbm
+
+    from holdfast.integrations.lightgbm import train
+
+    def writes(env: Any) -> None:
+        beat()
+        if spoils and env.iteration == env.begin_iteration and env.model.num_trees():
+            env.model.set_leaf_output(0, 0, 1.0)
+
+    writes.before_iteration = True  # type: ignore[attr-defined]
+    x = np.random.default_rng(0).normal(size=(60, 5))
+    done = train(
+        {"num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True, "force_col_wise": True},
+        *(lightgbm.Dataset(x, x.sum(1), free_raw_data=False), 10),
+        directory=directory,
+        checkpointing=policy(),
+        callbacks=[writes],
+    )
+    return Ended(done.state_digest(), done.last_resume)
+
+
+def keras_jax(directory: Path, beat: Beat, spoils: bool) -> Ended:
+    return keras(directory, beat, spoils, backend="jax")
+
+
 TRAININGS = {
     each.__name__: each
     for each in (
@@ -189,13 +241,22 @@ TRAININGS = {
         transformers,
         accelerate,
         keras,
+        keras_jax,
         modularml,
+        xgboost,
+        lightgbm,
     )
 }
-MENDED = {"lightning", "keras", "modularml"}
+MENDED = {"lightning", "keras", "keras_jax", "modularml"}
 """Those that put everything back once the framework is where it was: what was written before has no effect."""
 CUT_AT = {"modularml": 12}
-NEEDS = {"own_loop": "torch", "experiment": "torch", "sklearn_loop": "sklearn", "jax_loop": "jax"}
+NEEDS = {
+    "own_loop": "torch",
+    "experiment": "torch",
+    "sklearn_loop": "sklearn",
+    "jax_loop": "jax",
+    "keras_jax": "keras",
+}
 
 
 def main(name: str, directory: Path) -> None:

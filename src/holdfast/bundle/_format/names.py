@@ -37,7 +37,7 @@ def is_data_file(name: str) -> bool:
 
 
 def bundle_path(directory: str, name: str) -> str:
-    return f"{directory}/{name}{SUFFIX}"
+    return f"{name}{SUFFIX}" if directory == "." else f"{directory}/{name}{SUFFIX}"  # as a user would type it
 
 
 def part_path(directory: str, name: str, id: str) -> str:

@@ -13,15 +13,6 @@ from .._options import Bundle, Json, Only, Overwrite
 from .._output import as_text
 from .._output.console import Console
 
-_RESTORE = (
-    "The same as export: arrays to a plain file. Live objects are restored from Python: checkpoint.restore()."
-)
-
-
-def register(app: typer.Typer) -> None:
-    app.command("export")(export)
-    app.command("restore", help=_RESTORE)(export)
-
 
 def export(
     bundle: Bundle,

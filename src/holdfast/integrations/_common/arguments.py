@@ -40,14 +40,16 @@ class Arguments:
         objects: dict[str, Any],
         position: Callable[[], Mapping[str, Any]],
         untrained: Sequence[str] = (),
+        lacking: Callable[[], Sequence[str]] = lambda: (),
     ) -> Loop:
-        """A loop over these objects, which asks `position` where it is at each save."""
+        """A loop over these objects, which asks `position` where it is at each save, and `lacking` what it does not have."""
         return Loop(
             self.directory,
             self.policy,
             objects=objects,
             untrained=untrained,
             position=position,
+            lacking=lacking,
             label=self.label,
             share_directory=self.share_directory,
         )

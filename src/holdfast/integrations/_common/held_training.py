@@ -7,6 +7,7 @@ from typing import Any
 
 from ...data import ANOTHER_BATCH, BatchSource
 from ...errors import PlanMismatchError, UsageError
+from ...runtime import Lacking
 from .arguments import Arguments
 from .processes import Processes
 from .reporting import Reporting
@@ -17,17 +18,24 @@ class HeldTraining(Reporting):
 
     Attributes:
         _behind: what is to be put back once the framework is there; None if nothing is.
+        _lacking: finds, in process 0, what is at work and not saved.
     """
 
     _given: Arguments
     _processes: Processes
     _behind: Any
+    _lacking: Lacking
     _is_saving = False  # as opposed to a question, such as `state_digest`, which only process 0 hears
     _has_rolled_back = False  # and has not resumed yet
 
     def _get_own(self) -> dict[str, Any]:
         """What each process has for itself."""
         raise NotImplementedError
+
+    def _begin_lacking(self, objects: Callable[[], Mapping[str, Any]], advice: str) -> Lacking:
+        """Its `found` goes into each save, and what it finds into the report of a resume."""
+        self._lacking = Lacking(objects, lambda found: self._known.lack(found, advice))
+        return self._lacking
 
     def _check_rollback(self, num_processes: int) -> None:
         if num_processes > 1 and self._given.policy.rolls_back:
@@ -44,6 +52,7 @@ class HeldTraining(Reporting):
         with self._processes.leading():
             self._is_saving = True
             try:
+                self._lacking.at(hook)
                 self._loop.announce(hook, **at)
             finally:
                 self._is_saving = False

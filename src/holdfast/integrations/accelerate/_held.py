@@ -12,7 +12,7 @@ from typing import Any, final
 from accelerate import Accelerator
 
 from ... import bundle, rng, state
-from ...checkpoint import find, path_of, scan
+from ...checkpoint import Place, find, path_of, scan
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, StateMismatchError, UsageError
 from ...policy import Checkpointing, Limits, check_name
@@ -40,7 +40,7 @@ def hold(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
-    resume: bool | str | os.PathLike[str] | Resume = True,
+    resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,

@@ -15,9 +15,10 @@ from ... import rng, state
 from ...checkpoint import Place
 from ...errors import UsageError
 from ...policy import Checkpointing
-from ...runtime import Loop, Resume
+from ...runtime import Lacking, Loop, Resume
 from .._common.handover import Handover
 from .._common.reporting import Reporting
+from ._at_work import HAND_OVER, KerasOptimizers
 from ._state import (
     ABILITIES,
     First,
@@ -106,11 +107,21 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         if (left := _open.pop(place, None)) is not None:
             left._let_go()  # a fit of this thread that was ended by an exception, of which no callback is told
         callbacks = Handover(["changed"], lambda: {"changed": self._siblings.take()})
+        optimizers = KerasOptimizers(model)
+        lacking = self._lacking = Lacking(
+            lambda: {"model": model},
+            lambda found: self._known.lack(found, HAND_OVER),
+            others=lambda: optimizers.found,
+        )
         loop = self._loop = self._arguments.loop(
-            {"model": model, "callbacks": callbacks}, self._get_position, untrained=("callbacks/**",)
+            *({"model": model, "callbacks": callbacks}, self._get_position, ("callbacks/**",)),
+            lacking=lambda: lacking.found,
         )
         self._stack = ExitStack()
+        self._stack.callback(optimizers.close)
         self._stack.enter_context(loop.holding())
+        lacking.begin()
+        self._stack.callback(lacking.close)
         self._stack.callback(_open.pop, place, None)
         _open[place] = self
         try:
@@ -188,6 +199,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
 
     def _announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
         self._at = hook
+        self._lacking.at(hook)
         self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
 
     def _let_go(self, error: BaseException | None = None) -> None:

@@ -110,8 +110,10 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         if not trainer.is_global_zero:
             self._stack.enter_context(leaving_signals_to_process_0(self._policy))
         else:
+            lacking = self._begin_lacking(lambda: trainers.at_work(trainer), trainers.HAND_OVER)
             self._loop = self._given.loop(
-                {"lightning": self._parts}, self._get_position, untrained=("lightning/trainer/**",)
+                *({"lightning": self._parts}, self._get_position, ("lightning/trainer/**",)),
+                lacking=lambda: lacking.found,
             )
             self._stack.enter_context(self._loop.holding())
         self._hook_into(trainer)
@@ -121,6 +123,9 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         optimizers = {f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)}
         self._updates = Updates({"model": pl_module, **optimizers})
         self._stack.callback(self._updates.close)
+        if self._loop is not None:
+            self._lacking.begin()
+            self._stack.callback(self._lacking.close)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._behind is not None:  # there was nothing left to train

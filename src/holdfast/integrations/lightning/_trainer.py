@@ -34,6 +34,7 @@ BESIDE = "holdfast"
 _THEIRS = {"model": "state_dict", "optimizers": "optimizer_states", "schedulers": "lr_schedulers"}
 _PLAIN = tuple(each.name for each in fields(_Metadata) if each.name not in ("reduce_fx", "_sync"))
 
+HAND_OVER = "let configure_optimizers return it, or a callback or the module save it in its own state"
 _BUILTINS = {"min": min, "max": max, "sum": sum}
 
 
@@ -82,6 +83,29 @@ def put_back(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
         loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
         if hasattr(loop, "reset_restart_stage"):  # since 2.5.1
             loop.reset_restart_stage()
+
+
+def at_work(trainer: pl.Trainer) -> dict[str, Any]:
+    """What trains and is in a checkpoint: by Lightning itself, or by callbacks and a module that save something of their own."""
+    module: Any = trainer.lightning_module
+    own = {
+        type(each).__name__: vars(each)
+        for each in getattr(trainer, "callbacks", [])
+        if _overrides(each, pl.Callback, "state_dict", "on_save_checkpoint")
+    }
+    if _overrides(module, pl.LightningModule, "on_save_checkpoint"):
+        own["module"] = {name: each for name, each in vars(module).items() if not name.startswith("_")}
+    return {
+        "model": module,
+        **{f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)},
+        **{f"schedule {index}": each.scheduler for index, each in enumerate(trainer.lr_scheduler_configs)},
+        "scaler": getattr(trainer.precision_plugin, "scaler", None),
+        **own,
+    }
+
+
+def _overrides(each: Any, base: type, *names: str) -> bool:
+    return any(getattr(type(each), name) is not getattr(base, name) for name in names)
 
 
 def _loops(loop: _Loop) -> Iterator[_Loop]:

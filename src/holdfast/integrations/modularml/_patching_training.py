@@ -53,8 +53,9 @@ def _construct(original: Any, self: Any, *args: Any, **options: Any) -> None:
 
 
 def _from_config(original: Any, cls: type, config: dict[str, Any]) -> Any:
-    """A policy of ours if the config says more than theirs can."""
-    return Checkpointing.from_config(config) if config.keys() - THEIR_NAMES else original(cls, config)
+    """A policy of ours if the config says more than theirs can, or leaves the mode open."""
+    is_ours = config.keys() - THEIR_NAMES or config.get("mode", "") is None
+    return Checkpointing.from_config(config) if is_ours else original(cls, config)
 
 
 def _never(original: Any, self: Any, phase: Any) -> bool:

@@ -13,6 +13,7 @@ from ...errors import PlanMismatchError
 from ...records import Moment
 from ...runtime import (
     Ahead,
+    Lacking,
     Origin,
     ResumeReport,
     Resumption,
@@ -20,6 +21,7 @@ from ...runtime import (
     resume_from,
     stream_digests,
     streams_used,
+    warn_lacking,
 )
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
@@ -27,6 +29,7 @@ from ._sessions import Sessions, train_phases
 from ._training import Training, sampler_generators
 from ._values import Decoder, Encoder
 
+_HAND_OVER = "let the ModelGraph or one of its nodes have it"
 PLAIN = ("run", "graph", "phase", "finished", "history", "random")
 
 
@@ -57,6 +60,7 @@ class Position:
         self._history_before = 0
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
+        self.lacking = Lacking(lambda: live_parts(self._experiment.model_graph), self._lack)
 
     # --- in the plan --------------------------------------------------------------------------------
 
@@ -113,6 +117,7 @@ class Position:
                 "announced": list(self.announced),
                 "counters": self._sessions.counters,
                 "streams_at_start": self._streams_at_start,
+                **({"lacking": list(found)} if (found := self.lacking.found) else {}),
             },
             "phase": None if training is None else training.get_state(self.labels),
             "finished": dict(self.finished.phases),
@@ -142,6 +147,7 @@ class Position:
             return
         self._resumption, self._behind = found
         saved = self._behind
+        self._resumption.add(saved["run"].get("lacking", ()))
         self.run = self._sessions.directory.run  # a fork has another id than its state
         self.step = saved["run"]["step"]
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -155,6 +161,11 @@ class Position:
     def last_resume(self) -> ResumeReport | None:
         """From where it resumed, and how exactly; None if it began from scratch."""
         return None if self._resumption is None else self._resumption.report
+
+    def _lack(self, found: Sequence[str]) -> None:
+        warn_lacking(found, _HAND_OVER)
+        if self._resumption is not None:
+            self._resumption.add(found)
 
     def _load(
         self, opened: bundle.Bundle, verify: Literal["first", "streaming"]

@@ -74,11 +74,14 @@ class Held:
         try:
             self._begin(units)
             self.position.enter_call()
+            if self.sessions.directory is not None:
+                self.position.lacking.begin()
             if self.sessions.has(EXPERIMENT):
                 experiment._exp_checkpointing = _Announcing(self, own)
             yield
         finally:
             self._is_calling = self.sessions.is_in_use = False
+            self.position.lacking.close()
             self.position.stack.clear()
             self.position.training = None
             experiment._exp_checkpointing = own
@@ -194,6 +197,7 @@ class Held:
                 self.position.finish_resume()
             return
         training.hook = at
+        self.position.lacking.at(hook)
         if not self.sessions.has(training.path):
             return
         moment = self.position.moment(

@@ -7,12 +7,13 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any, final
 
 from transformers import Trainer, TrainerCallback, TrainerState
 
 from ... import rng
-from ...checkpoint import find, path_of
+from ...checkpoint import Place, find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, UsageError
 from ...policy import Checkpointing
@@ -32,7 +33,7 @@ def hold(
     directory: str | os.PathLike[str] | None = None,
     *,
     checkpointing: Checkpointing | None = None,
-    resume: bool | str | os.PathLike[str] | Resume = True,
+    resume: bool | Place | Resume = True,
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
@@ -136,10 +137,13 @@ class Held(HeldTraining, TrainerCallback):
                     with open_checkpoint(path) as checkpoint:
                         self._found, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
                 return self._train_once(lambda folder: train(folder, *more, **options))
+        lacking = self._begin_lacking(lambda: trainers.at_work(self._trainer), trainers.HAND_OVER)
         loop = self._loop = self._given.loop(
-            {"transformers": self._parts}, self._get_position, untrained=("transformers/trainer/**",)
+            *({"transformers": self._parts}, self._get_position, ("transformers/trainer/**",)),
+            lacking=lambda: lacking.found,
         )
-        with loop.holding(), trainers.skipping_nothing():
+        with loop.holding(), trainers.skipping_nothing(), closing(lacking):
+            lacking.begin()
             with self._parts.expecting():
                 self._behind = loop.resume(wanted)
             self._found = self._parts.given

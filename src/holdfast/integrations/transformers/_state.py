@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import transformers.trainer
+from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.scheduler import AcceleratedScheduler
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
@@ -37,6 +39,7 @@ ABILITIES = Abilities(
         "allow_reread": "its place in an epoch is counted by the indices of a dataset; give it one that has them",
     },
 )
+HAND_OVER = "pass it to the Trainer as optimizers=(optimizer, scheduler), or let a callback that is an ExportableState save it"
 _TIMES = ("_runtime", "_per_second")
 
 
@@ -55,6 +58,17 @@ def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
         "scaler": None if scaler is None else scaler.state_dict(),
         "trainer": state,
         "config": None if config is None else json.loads(config.to_json_string(use_diff=False)),
+    }
+
+
+def at_work(trainer: Any) -> dict[str, Any]:
+    """What trains and is in a checkpoint."""
+    optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
+    return {
+        "model": trainer.model,
+        "optimizer": optimizer.optimizer if isinstance(optimizer, AcceleratedOptimizer) else optimizer,
+        "scheduler": scheduler.scheduler if isinstance(scheduler, AcceleratedScheduler) else scheduler,
+        "scaler": trainer.accelerator.scaler,
     }
 
 

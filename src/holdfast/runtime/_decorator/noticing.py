@@ -100,21 +100,13 @@ class NoticingRun(Run):
             )
         self._stop_looking()
         super().__init__(self._place, objects, **self._arguments)
+        self._loops.wrap = self._until_left
+        self._progress.advice = f"make it in {self._function}() before the loop begins"
         super().ignore(*self._to_ignore)
         named = ", ".join(f"{name} ({type(each).__name__})" for name, each in objects.items())
         say(logging.INFO, f"{self._function}() hands over: {named}")
         super().__enter__()
         self._has_begun = True
-
-    def _turns(
-        self,
-        inner: Generator[Item, None, None],
-        position: Callable[[], int],
-        num_left: Callable[[], int],
-        *,
-        total: int,
-    ) -> Iterator[Item]:
-        return super()._turns(self._until_left(inner), position, num_left, total=total)
 
     def _until_left(self, inner: Generator[Item, None, None]) -> Generator[Item, None, None]:
         """The items of `inner`; then the run is finished, while the variables of the loop are still there."""
@@ -130,8 +122,8 @@ class NoticingRun(Run):
         self._finish_loop()
 
     def _finish_loop(self) -> None:
-        if not self._is_behind:
-            super()._finish()
+        if not self._progress.is_behind:
+            self._progress.finish()
 
     def _finish(self) -> None:
         """The function has returned: all is done already, unless an error put an end to its loop, and it has caught that."""

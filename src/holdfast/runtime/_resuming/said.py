@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from .._costs import Accounting
+
 logger = logging.getLogger("holdfast")
 
 
@@ -16,11 +18,10 @@ def say(level: int, text: str) -> None:
         print(f"holdfast: {text}", file=sys.stderr)
 
 
-def ended(*, step: int, began_at: int, saves: int, blocked_s: float, elapsed_s: float, place: str) -> str:
-    """The line at the end of a run.
-
-    `saves`, `blocked_s`: of this process. `elapsed_s`: seconds of training of the run so far, earlier processes included.
-    """
+def ended(spent: Accounting, *, step: int, began_at: int, place: str) -> str:
+    """The line at the end of a run; `spent` is of this process, but for its seconds of training."""
+    saves, blocked_s = spent.saves, spent.blocked_s
+    elapsed_s = 0.0 if spent.pace is None else spent.pace.elapsed_s
     trained = f"{step - began_at:,} {'step' if step - began_at == 1 else 'steps'} trained"
     where = f"ended at step {step:,}" + (f" ({trained} now)" if began_at else "")
     if not saves:

@@ -21,9 +21,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from ... import rng, state
 from ...errors import HoldfastError
 from ...state.adapters.torch_optim import inner_optimizers
+from .reach import reached
 
-_MAX_DEPTH: Final = 4
-_MAX_ITEMS: Final = 64  # a longer container holds data
 _STEPS_LOOKED_AT: Final = 3  # of each optimizer, for a scaler that calls it
 _FRAMES_LOOKED_AT: Final = 8
 _SCALING: Final = {GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__}  # pyright: ignore[reportFunctionMemberAccess]
@@ -114,46 +113,25 @@ class _Own:
     """
 
     def __init__(self, objects: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
-        self.optimizers: dict[str, Optimizer] = {}
+        self.optimizers: dict[str, Optimizer] = {}  # of the objects: what others do is their affair
         self.ids: set[int] = set()
         self.scheduled: set[int] = set()
         self._kept: list[Any] = []  # so that ids stay their own
-        for name, each in objects.items():
-            self._add(name, each, _MAX_DEPTH)
-        own = dict(self.optimizers)
-        for name, each in variables.items():
-            self._add(name, each, _MAX_DEPTH)
-        self.optimizers = own  # what others do is their affair
+        for name, each in reached(objects):
+            if isinstance(each, Optimizer):
+                self.optimizers[name] = each
+            self._add(each)
+        for _, each in reached(variables):
+            self._add(each)
         self.is_scheduled = {id(each) for each in self.optimizers.values()} <= self.scheduled
 
-    def _add(self, name: str, value: Any, depth: int) -> None:
-        if id(value) in self.ids or depth == 0:
-            return
-        for below in self._below(name, value):
-            self._add(name, below, depth - 1)
-
-    def _below(self, name: str, value: Any) -> Sequence[Any]:
-        match value:
-            case str() | bytes() | int() | float() | None | torch.Tensor() | torch.nn.Module():
-                return ()  # a module saves no attributes
-            case dict() | list() | tuple():
-                items = list(value.values()) if isinstance(value, dict) else list(value[: _MAX_ITEMS + 1])
-                return items if len(items) <= _MAX_ITEMS else ()
-            case state.Attributes():
-                return list(value.held())
-        self._kept.append(value)
-        self.ids.add(id(value))
-        match value:
-            case Optimizer():
-                self.optimizers.setdefault(name, value)
-                return list(inner_optimizers(value).values())
-            case LRScheduler():
-                self.scheduled |= {id(each) for each in _with_inner(value.optimizer)}
-                return getattr(value, "_schedulers", ())
-            case GradScaler():
-                return ()
-        saves_itself = hasattr(type(value), "state_dict") or hasattr(type(value), "get_state")
-        return list(vars(value).values()) if saves_itself and hasattr(value, "__dict__") else ()
+    def _add(self, value: Any) -> None:
+        parts = _with_inner(value) if isinstance(value, Optimizer) else [value]
+        for each in parts:
+            self._kept.append(each)
+            self.ids.add(id(each))
+        if isinstance(value, LRScheduler):
+            self.scheduled |= {id(each) for each in _with_inner(value.optimizer)}
 
 
 def _with_inner(optimizer: Optimizer) -> Iterator[Optimizer]:

@@ -29,8 +29,8 @@ def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> E
     params = {"num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True, "metric": "None"}
     done = boost(
         params | {"force_col_wise": True},
-        *(data, 30),
-        directory=directory,
+        *(data, directory),
+        num_boost_round=30,
         checkpointing=policy,
         callbacks=[lambda env: beat()],
         valid_sets=[held],

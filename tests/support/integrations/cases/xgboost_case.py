@@ -36,8 +36,8 @@ def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> E
     data, held_out = xgboost.DMatrix(x[:60], x[:60].sum(1)), xgboost.DMatrix(x[60:], x[60:].sum(1))
     done = boost(
         {"max_depth": 2, "eta": 0.2, "nthread": 1, "disable_default_eval_metric": True},
-        *(data, 30),
-        directory=directory,
+        *(data, directory),
+        num_boost_round=30,
         checkpointing=policy,
         callbacks=[Beats(beat)],
         evals=[(held_out, "held")],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, final
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 _AROUND = "run.batches(data, steps=n) goes through all epochs by itself: use it outside of other loops, or leave out steps"
 _INSTEAD = {

@@ -1,0 +1,166 @@
+"""The loops over epochs, batches and steps: each gives a script what is still to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, TypeVar, final
+
+from ...errors import UsageError
+from ...variables import Variables
+from .._loop import Loop
+from .._resuming.data import EpochData
+from .block import Block
+from .progress import Progress
+from .sized import Sized
+
+Item = TypeVar("Item")
+
+_END: Any = object()
+
+
+@final
+class Loops:
+    """The loops of one run; what they raise and give is said in `Run`.
+
+    Attributes:
+        wrap: put around the items of each outer loop.
+    """
+
+    def __init__(
+        self, block: Block, loop: Loop, progress: Progress, data: EpochData, variables: Variables
+    ) -> None:
+        self._block, self._loop, self._progress = block, loop, progress
+        self._data, self._variables = data, variables
+        self.wrap: Callable[[Generator[Any, None, None]], Generator[Any, None, None]] = lambda inner: inner
+
+    # --- epochs and steps -------------------------------------------------------------------------
+
+    def epochs(self, n_epochs: int) -> Iterator[int]:
+        at = self._progress.at
+        self._check("epochs", n_epochs=n_epochs)
+        return self._outer("epochs", n_epochs, self._epochs_left(n_epochs), lambda: at.epoch)
+
+    def steps(self, n_steps: int) -> Iterator[int]:
+        at = self._progress.at
+        self._check("steps", n_steps=n_steps)
+        return self._outer("steps", n_steps, self._steps_left(n_steps), lambda: at.steps)
+
+    def _check(self, name: str, **count: Any) -> None:
+        self._block.check_loop(name)
+        for what, value in count.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise UsageError(f"{what} must be an integer >= 0, not {value!r}.")
+
+    def _outer(
+        self, name: str, total: int, inner: Generator[Item, None, None], position: Callable[[], int]
+    ) -> Iterator[Item]:
+        """A loop of the script that is in no other one of the run."""
+        progress = self._progress
+
+        def turns() -> Generator[Item, None, None]:
+            with self._block.looping(name):
+                yield from inner
+
+        def num_left() -> int:
+            return 0 if progress.at.ended == "stopped" else max(0, total - position())
+
+        return self._variables.turns(
+            Sized(self.wrap(turns()), num_left),
+            is_behind=lambda: progress.is_behind,
+            position=position,
+            total=total,
+        )
+
+    def _epochs_left(self, n_epochs: int) -> Generator[int, None, None]:
+        progress, at = self._progress, self._progress.at
+        while progress.has_more(lambda: at.epoch < n_epochs or at.within is not None):
+            if progress.begin_epoch():
+                yield at.epoch
+                if progress.diverged is None:
+                    progress.finish_resume()
+                    progress.finish_epoch()
+        progress.finish_resume(is_at_place=False)
+
+    def _steps_left(self, n_steps: int) -> Generator[int, None, None]:
+        progress, at = self._progress, self._progress.at
+        while progress.has_more(lambda: at.steps < n_steps):
+            progress.finish_resume()
+            at.within, at.ended = "step", None
+            if progress.begin_batch(epoch=0, batch=at.steps):
+                yield at.steps
+                progress.finish_batch(at.steps)
+        at.within = None
+        progress.finish_resume(is_at_place=False)
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def batches(
+        self, data: Iterable[Item], steps: int | None, batch_size: int | None, seed: int
+    ) -> Iterator[Item]:
+        self._block.check("batches()")
+        progress, at = self._progress, self._progress.at
+        if steps is not None:
+            self._check("batches", steps=steps)
+            around = self._around(data, steps, batch_size, seed)
+            return self._outer("batches", steps, around, lambda: at.steps)
+        left = Sized(
+            self._batches(data, batch_size, seed),
+            lambda: self._data.num_left(data, batch_size, seed, done=at.num_done),
+        )
+        return self._variables.turns(
+            left, is_inner=True, is_behind=lambda: progress.is_behind, position=lambda: at.batch
+        )
+
+    def _around(
+        self, data: Iterable[Item], n_steps: int, batch_size: int | None, seed: int
+    ) -> Generator[Item, None, None]:
+        """So many batches in all, epoch after epoch; the last epoch stays open in its middle."""
+        progress, at = self._progress, self._progress.at
+        while progress.has_more(lambda: at.steps < n_steps):
+            if not progress.begin_epoch():
+                continue
+            at.ended = None
+            yield from self._batches(data, batch_size, seed, n_steps)
+            if progress.diverged or at.is_in_batches:
+                continue
+            if not at.batch:
+                raise UsageError("these data give no batches, so no number of steps can be reached.")
+            progress.finish_epoch()
+        progress.is_paused = True
+        progress.finish_resume()
+
+    def _batches(
+        self, data: Iterable[Item], batch_size: int | None, seed: int, until_step: int | None = None
+    ) -> Generator[Item, None, None]:
+        progress, at = self._progress, self._progress.at
+        if at.within in (None, "step") or (at.within != "epoch" and not progress.is_behind):
+            raise UsageError(
+                "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
+                "they are; for a loop without epochs there are run.batches(data, steps=n) and run.steps(n)."
+            )
+        source, rest = self._data.take(data, batch_size, seed)
+        if progress.is_behind:
+            assert rest is not None
+            iterator, is_over = rest, at.within == "after"
+            progress.finish_resume()
+        else:
+            if rest is not None:
+                progress.data_came_late()
+            iterator, is_over = source.begin(at.epoch), False
+        at.within = "after" if is_over else "batches"
+        num_batches, is_paused = source.num_batches, False
+        try:
+            while not is_over and (num_batches is None or at.batch < num_batches):
+                is_paused = until_step is not None and at.steps >= until_step
+                if is_paused or not progress.begin_batch(epoch=at.epoch, batch=at.batch):
+                    break
+                with self._loop.at_rest():
+                    batch = next(iterator, _END)
+                if batch is _END:
+                    break
+                yield batch  # type: ignore[misc]
+                progress.finish_batch(at.batch)
+                if progress.diverged:
+                    break
+        finally:  # also where the loop was left by a `break`
+            at.within, at.announced = "batches" if is_paused else "after", False

@@ -1,0 +1,183 @@
+"""The progress of a run: its position, told to its `Loop` at each hook, and set at a resume and a rollback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from ...errors import DivergenceError
+from ...variables import Variables
+from .._loop import Loop
+from .._resuming.data import EpochData
+from .._saving.lacking import ADVICE
+from .._saving.unsaved import Unsaved
+from .position import Position
+from .torch_objects import TorchObjects
+
+
+@final
+class Progress:
+    """Moves the position on.
+
+    Args:
+        on_rollback: called after each rollback.
+
+    Attributes:
+        is_behind: restored, and the script has not come to where the checkpoint was.
+        is_paused: all steps are done, perhaps in the middle of an epoch.
+        diverged: why a rollback is due.
+        advice: what to do with something that is at work and not among the objects.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        variables: Variables,
+        torch: TorchObjects,
+        data: EpochData,
+        on_rollback: Callable[[], None],
+    ) -> None:
+        self.at = Position()
+        self.is_behind = self.is_paused = False
+        self.diverged: DivergenceError | None = None
+        self.advice = ADVICE
+        self._loop, self._variables, self._torch, self._data = loop, variables, torch, data
+        self._on_rollback = on_rollback
+        self._unsaved = Unsaved(loop.policy)
+
+    @property
+    def step(self) -> int:
+        updates = self._torch.num_updates
+        return self.at.steps if updates is None else updates
+
+    # --- hooks ------------------------------------------------------------------------------------
+
+    def announce(self, hook: str, *, epoch: int | None = None, batch: int | None = None) -> None:
+        """The run is at this hook."""
+        if (
+            self._variables.has_begun
+        ):  # before, the script's variables are not known, and might hold what is missing
+            self._loop.lack(self._torch.look(closely=hook == "epoch_end"), self.advice)
+        at = {"epoch": epoch, "batch": batch, "step": self.step}
+        self._minding(lambda: self._loop.announce(hook, **at, metrics=self.at.latest))
+
+    def begin_batch(self, *, epoch: int, batch: int) -> bool:
+        """Before a batch is taken, so that resuming from here takes it; False if a rollback is due instead."""
+        if not self.at.announced:
+            self.at.announced = True
+            self.announce("batch_start", epoch=epoch, batch=batch)
+            return self.diverged is None
+        return True
+
+    def finish_batch(self, index: int) -> None:
+        at = self.at
+        at.batch, at.steps, at.announced = index + 1, at.steps + 1, False
+        self._end_row(at.epoch)
+        self.announce("batch_end", epoch=at.epoch, batch=index)
+        if at.within == "step":
+            self._unsaved.trained()
+
+    def begin_epoch(self) -> bool:
+        """Begin an epoch, or be in the one in which the checkpoint was; False if a rollback is due instead."""
+        at = self.at
+        if at.within in (None, "epoch"):
+            self.finish_resume()
+        if at.within is None:
+            at.batch, at.within, at.ended = 0, "epoch", None
+            self.announce("epoch_start", epoch=at.epoch)
+        return self.diverged is None
+
+    def finish_epoch(self) -> None:
+        at = self.at
+        epoch, at.epoch, at.within = at.epoch, at.epoch + 1, None
+        self._end_row(epoch)
+        self.announce("epoch_end", epoch=epoch)
+        self._unsaved.trained()
+
+    def finish(self) -> None:
+        """The script has come to the end of its `with` block, without an error.
+
+        Raises:
+            DivergenceError: a rollback is due, and it is too late for one.
+        """
+        at = self.at
+        if self.diverged is None and at.within is not None and not self.is_paused:
+            at.ended = "stopped"  # the outer loop was left by a `break`
+            self._loop.stop("the loop was left by a break")
+            if at.within != "step":
+                self.finish_epoch()
+        if self.diverged is None and at.ended != "complete":
+            at.ended = at.ended or "complete"
+            self.announce("phase_end")
+        if self.diverged is not None:
+            raise self.diverged
+
+    def check_saved(self) -> None:
+        """All is committed: raise NothingSavedError if nothing was ever saved."""
+        self._unsaved.check(self._loop.accounting)
+
+    def log(self, row: Mapping[str, float]) -> None:
+        self.at.row |= row
+        self.at.latest |= row
+
+    def _end_row(self, epoch: int) -> None:
+        if self.at.row:
+            self._loop.results.append({"step": self.step, "epoch": epoch, **self.at.row})
+            self.at.row = {}
+
+    # --- rollbacks --------------------------------------------------------------------------------
+
+    def has_more(self, has_more: Callable[[], bool]) -> bool:
+        """Whether there is another epoch or step; a rollback that is due, or shows only now, happens here."""
+        while True:
+            if self.at.ended == "stopped":
+                return False
+            if not (self.diverged or has_more()):
+                self._minding(self._loop.look)
+            if self.diverged is None:
+                return has_more()
+            why, self.diverged = self.diverged, None
+            self.set_state(self._loop.roll_back(why))
+            self._on_rollback()
+
+    def _minding(self, act: Callable[[], None]) -> None:
+        """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
+        try:
+            act()
+        except DivergenceError as err:
+            if not err.can_roll_back:
+                raise
+            self.diverged = err
+
+    # --- saving and resuming ----------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            **self.at.get_state(),
+            "updates": self.step,
+            **self._torch.get_state(),
+            **self._data.get_state(self.at.is_in_batches),
+        }
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        self.at.set_state(saved)
+        self._loop.add_differences(self._torch.set_state(saved))
+        self._data.set_state(saved)
+        self.is_behind = True
+
+    def finish_resume(self, *, is_at_place: bool = True) -> None:
+        """The script has come to where the checkpoint was: from here on everything is as it would have been.
+
+        `is_at_place`: it is this loop; not one that was over by then.
+        """
+        if self.is_behind:
+            self.is_behind = False
+            self._variables.put_back(is_last=is_at_place)
+            self._loop.finish_resume(self._differences)
+
+    def data_came_late(self) -> None:
+        """The checkpoint was between two epochs, and only now are the data here."""
+        self._loop.add_differences(self._differences())
+
+    def _differences(self) -> list[str]:
+        return [*self._data.differences(self.at.is_in_batches), *self._variables.differences]

@@ -1,0 +1,55 @@
+"""The options of a script's optimizers, as it has set them: what those of a later script are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from .hyperparameters import Options, check_override, options_of, settle
+
+
+@final
+class ScriptOptions:
+    """Of each group of each optimizer among live `objects`, in order; groups that are added later included."""
+
+    def __init__(self, objects: Mapping[str, Any]) -> None:
+        self._objects = objects
+        self._options: list[Mapping[str, Any]] = [*options_of(self._optimizers)]
+
+    @property
+    def _optimizers(self) -> list[Any]:
+        return [each for each in self._objects.values() if hasattr(each, "param_groups")]
+
+    def check_override(self, override: Sequence[str]) -> None:
+        """UsageError if `override` names an option that no optimizer has."""
+        check_override(override, self._options)
+
+    def read(self) -> None:
+        """The script has set up all objects anew."""
+        self._options = [*options_of(self._optimizers)]
+
+    def get_state(self) -> Sequence[Mapping[str, Any]]:
+        now = options_of(self._optimizers)
+        if len(now) != len(self._options):  # groups were added to the last optimizer
+            self._options = [*self._options[: len(now)], *now[len(self._options) :]]
+        return self._options
+
+    def settle(self, then: Options, override: Sequence[str]) -> list[str]:
+        """The objects were restored, of a script that had set `then`: returns a sentence for each option for which this one's won."""
+        if len(then) != len(self._options):  # strict=False has let another optimizer pass
+            return []
+        schedulers = [each for each in self._objects.values() if hasattr(each, "base_lrs")]
+        followed, overridden = settle(
+            self._optimizers, schedulers, then=then, script=self._options, override=override
+        )
+        self._options = [*followed]
+        return overridden
+
+    def replaced(self, name: str, value: Any) -> None:
+        """Put `value` in the place of the object of this name: what a new optimizer says of its options holds from now on."""
+        known = self.get_state()
+        before = [*self._objects][: [*self._objects].index(name)]
+        start = sum(len(getattr(self._objects[each], "param_groups", ())) for each in before)
+        end = start + len(getattr(self._objects[name], "param_groups", ()))
+        if hasattr(value, "param_groups"):
+            self._options = [*known[:start], *options_of([value]), *known[end:]]

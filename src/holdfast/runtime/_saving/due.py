@@ -1,0 +1,95 @@
+"""Whether a save is due at a hook, and why: requested from outside, planned by the policy, or demanded by the loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import final
+
+from ...harness import REASON, asked, is_end, living, tell
+from ...policy import TIMED, Checkpointing
+from ...records import Moment
+from .._costs import Pace
+from .._directory import ExperimentDirectory
+from .._requests import COMPLETE
+from .names import Names
+
+logger = logging.getLogger("holdfast")
+
+
+@final
+class Due:
+    """Counts the hooks of one session.
+
+    Attributes:
+        owes: a save was given up, so the next hook makes up for it.
+        insists: the save that is due was requested, and is not skipped.
+    """
+
+    def __init__(
+        self, policy: Checkpointing, names: Names, directory: ExperimentDirectory | None, pace: Pace
+    ) -> None:
+        self.owes = self.insists = False
+        self._demanded: str | None = None
+        self._policy, self._names, self._pace = policy, names, pace
+        self._directory = directory if policy.mode == "disk" else None  # what is kept in memory needs none
+
+    def reason(self, moment: Moment) -> str | None:
+        """Count this hook; the reason to save now, or None.
+
+        What somebody asks for comes first, then what the policy says of this hook and of the time that has passed.
+        """
+        tell(moment.step, time.time())
+        self._pace.at(moment.step)
+        requested, planned, demanded = (
+            self._requested(moment),
+            self._planned(moment),
+            self._take_demand(moment),
+        )
+        if (life := living()) is not None:
+            requested = planned = life.reason_at(moment) if self._is_checked else None
+        self.insists = requested is not None or demanded is not None
+        return requested or planned or demanded
+
+    def demand(self, reason: str) -> None:
+        """Save at the next end of a batch, epoch or phase, whatever the policy says."""
+        self._demanded = reason
+
+    def is_end_of_replay(self, moment: Moment) -> bool:
+        """Whether `holdfast replay` wants what is saved here, and no more."""
+        if asked() is None or self._directory is None or moment.hook not in {*self._policy.save_on, *TIMED}:
+            return False
+        return is_end(self._names.path(self._names.name(moment)), moment)
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether this is where `holdfast check` saves."""
+        return self._names.kind == "train" and self._policy.mode == "disk"
+
+    def _requested(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        if self._policy.take_request():
+            return "requested by request()"
+        return None if self._directory is None else self._directory.calls.answer()
+
+    def _planned(self, moment: Moment) -> str | None:
+        policy, hook = self._policy, moment.hook
+        spent = self._pace.spent(is_busy=self._directory is not None and self._directory.writer.is_busy)
+        reason, at_hook = policy.explain(hook, spent), policy.explain(hook)
+        policy.should_save(hook, spent)  # counts it
+        if reason is not None:
+            self.owes = False
+            return reason
+        if at_hook is not None:
+            logger.info("put off a save (%s): it is not time yet", at_hook)
+        if self.owes and policy.overwrite and hook in policy.save_on:
+            self.owes = False
+            return f"{hook}, in place of one that was given up"
+        return REASON if self.is_end_of_replay(moment) else None
+
+    def _take_demand(self, moment: Moment) -> str | None:
+        if moment.hook not in COMPLETE:
+            return None
+        demanded, self._demanded = self._demanded, None
+        return demanded

@@ -1,0 +1,89 @@
+"""What a checkpoint of a loop holds, by name: its objects, the script's variables, and what else decides what comes next."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+from ... import rng, state
+from ...policy import Checkpointing
+from ...records import RESERVED, VARIABLES
+from ...variables import Variables
+from .._resuming.expected import stream_digests, streams_used
+from .._resuming.script_options import ScriptOptions
+from .._table import Table
+
+
+@final
+class Parts:
+    """The parts of one loop, live; see `Loop` for the arguments.
+
+    Attributes:
+        objects: by name; a value that is not changed in place is replaced here.
+        reserved: names that no object can have.
+        run: the run's id.
+        results: what was logged.
+        options: of the optimizers among the objects.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, Any],
+        label: str,
+        policy: Checkpointing,
+        position: Callable[[], Mapping[str, Any]],
+        lacking: Callable[[], Sequence[str]],
+        variables: Variables | None,
+    ) -> None:
+        self.reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
+        self.objects = state.named(objects, reserved=self.reserved)
+        self.label, self.variables = label, variables
+        self.run = secrets.token_hex(16)
+        self.results = Table()
+        self.options = ScriptOptions(self.objects)
+        self._policy, self._position, self._lacking = policy, position, lacking
+        self._streams_at_start = stream_digests(rng.capture_state())
+
+    def take(self) -> dict[str, Any]:
+        """All of it."""
+        variables, facts = ({}, {}) if self.variables is None else self.variables.capture()
+        return {
+            **state.named(self.objects, reserved=self.reserved),
+            **({VARIABLES: variables} if variables else {}),
+            "run": {**self.about_run(), **({"variables": facts} if facts else {})},
+            "results": self.results.get_state(),
+            "random": rng.capture_state(),
+        }
+
+    def about_run(self) -> dict[str, Any]:
+        return {
+            "id": self.run,
+            "label": self.label,
+            "position": self._position(),
+            "counters": self._policy.get_counters(),
+            "streams_at_start": self._streams_at_start,
+            "options": self.options.get_state(),
+            **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
+        }
+
+    def set_state(self, saved: Mapping[str, Any], run: str) -> None:
+        """What the loop itself needs of a checkpoint; `run`: of a fork another than was saved."""
+        self.run = run
+        self._streams_at_start = dict(saved["run"]["streams_at_start"])
+        self.results.set_state(saved["results"])
+
+    def replace(self, name: str, value: Any) -> None:
+        """Put `value` in the place of the object of this name."""
+        self.options.replaced(name, value)
+        self.objects[name] = value
+
+    def digest(self) -> str:
+        """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
+        common = {
+            **self.objects,
+            "position": self._position(),
+            "results": self.results.get_state(),
+            "random": streams_used(rng.capture_state(), self._streams_at_start),
+        }
+        return state.digest(state.capture(common))
