@@ -328,6 +328,36 @@ def test_a_loop_that_is_not_the_runs_is_refused_at_its_first_step(tmp_path):
     )  # outside of it all is as ever
 
 
+def test_several_loops_count_on_but_not_after_one_that_was_left_by_a_break(tmp_path):
+    @resumable(tmp_path / "counted", checkpointing=saving())
+    def train(cut: int | None = None) -> list[int]:
+        model, done = Linear(2, 1), []
+        for total in (2, 5):
+            for at in current_run().steps(total):
+                done.append(at)
+                assert model is not None
+                if at == cut:
+                    raise InterruptedError
+        return done
+
+    with pytest.raises(InterruptedError):
+        train(3)
+    assert train() == [0, 1, 2, 3, 4]
+
+    @resumable(tmp_path / "left", checkpointing=saving())
+    def leave() -> None:
+        model = Linear(2, 1)
+        for _ in current_run().steps(2):
+            assert model is not None
+            break
+        for _ in current_run().steps(5):
+            pass
+
+    for _ in range(2):
+        with pytest.raises(UsageError, match="was left by a `break`, which ends its run"):
+            leave()
+
+
 def test_a_function_without_a_loop_is_told_that_nothing_was_saved(tmp_path, caplog):
     assert resumable(tmp_path)(lambda: 5)() == 5
     assert "has ended without a loop of its run, so nothing was saved" in caplog.text
@@ -349,6 +379,8 @@ def test_before_its_loop_the_run_says_that_it_has_not_begun(tmp_path):
         ):
             with pytest.raises(UsageError, match=r"train\(\) begins with its loop"):
                 early()
+        with pytest.raises(UsageError, match="names of variables"):
+            run.ignore(5)  # pyright: ignore[reportArgumentType]
         run.ignore("counted")
         counted = 0
         for _ in run.steps(2):

@@ -18,6 +18,7 @@ from ._turns import is_at_break as is_at_break
 from ._watch import MODES as MODES
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
+from ._watch import check_patterns as check_patterns
 
 __all__ = [
     "MODES",
@@ -25,6 +26,7 @@ __all__ = [
     "Scope",
     "Variables",
     "attributes",
+    "check_patterns",
     "has_own_attributes",
     "is_at_break",
     "is_data",

@@ -73,13 +73,10 @@ def _global_names(code: CodeType) -> Iterator[str]:
 
 def _functions(value: Any) -> Iterator[FunctionType]:
     """What of the script's own may be called by this name: a function, or the methods of a class or of an object's class."""
-    if isinstance(value, FunctionType):
-        found = [value]
-    else:
+    found = [value]
+    if not isinstance(value, FunctionType):
         kind = value if isinstance(value, type) else type(value)
-        found = (
-            [each for each in vars(kind).values() if isinstance(each, FunctionType)]
-            if is_own_class(kind)
-            else []
-        )
-    yield from (each for each in found if is_of_script(each.__code__.co_filename))
+        found = [each for base in kind.__mro__ if is_own_class(base) for each in vars(base).values()]
+    for each in found:
+        if isinstance(each, FunctionType) and is_of_script(each.__code__.co_filename):
+            yield each

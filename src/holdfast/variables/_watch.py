@@ -80,12 +80,9 @@ class Variables:
 
     def ignore(self, patterns: Iterable[str]) -> None:
         """Leave the variables that a pattern matches to the script."""
-        for pattern in patterns:
-            if not isinstance(pattern, str) or not pattern:
-                raise UsageError(
-                    f'ignore takes names of variables, such as "t0" or "timing_*", not {pattern!r}.'
-                )
-            self._ignored.append(pattern)
+        patterns = list(patterns)
+        check_patterns(patterns)
+        self._ignored += patterns
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -287,3 +284,10 @@ class Variables:
     def close(self) -> None:
         """Let go of everything."""
         self._baseline, self._saved = Baseline(self._marks), None
+
+
+def check_patterns(patterns: Iterable[Any]) -> None:
+    """Refuse, with UsageError, what cannot be a name of a variable."""
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern:
+            raise UsageError(f'ignore takes names of variables, such as "t0" or "timing_*", not {pattern!r}.')

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, TypeVar, final
 
 from ...errors import UsageError
-from ...variables import is_at_break, noticed
+from ...variables import check_patterns, is_at_break, noticed
 from .._resuming.said import say
 from .._run import Run
 
@@ -48,7 +48,7 @@ class NoticingRun(Run):
         self._to_ignore: list[str] = []
         self._failure: BaseException | None = None  # of the finish, where Python drops it
         self._early = _early_steps(self._refuse_step)
-        self._has_begun = False
+        self._has_begun = self._is_over = False
 
     def __enter__(self) -> NoticingRun:
         return self
@@ -85,10 +85,16 @@ class NoticingRun(Run):
         if self._has_begun:
             super().ignore(*patterns)
         else:
+            check_patterns(patterns)
             self._to_ignore += patterns
 
     def _begin(self) -> None:
         """Enter the run with all that is within reach now."""
+        if self._is_over:
+            raise UsageError(
+                f"a loop of {self._function}() was left by a `break`, which ends its run, and here is another one: make one loop of the "
+                "two, or put the second into a function of its own, with a directory of its own."
+            )
         if self._has_begun:
             return
         objects = noticed(self._caller)
@@ -114,12 +120,14 @@ class NoticingRun(Run):
             yield from inner
         except GeneratorExit:
             if is_at_break():
+                self._is_over = True
                 try:
                     self._finish_loop()
                 except BaseException as err:
                     self._failure = err
             raise
         self._finish_loop()
+        self._is_over = self._progress.at.ended == "stopped"
 
     def _finish_loop(self) -> None:
         if not self._progress.is_behind:
