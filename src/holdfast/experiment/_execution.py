@@ -170,7 +170,9 @@ class Execution(Position):
         if self.directory is None:
             yield
             return
+        self.variables.begin()
         with (
+            closing(self.variables),
             closing(self.lacking),
             self.directory.calls.heeding([session.policy for session in self.sessions.values()]),
         ):
@@ -198,8 +200,9 @@ class Execution(Position):
     def tell_rollback(self, moment: Moment) -> None:
         """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues from `moment`."""
         context = self._context(moment)
-        for callback in self._callbacks_at(moment.phase):
-            callback.on_rollback(context)
+        with self.variables.changes_win():
+            for callback in self._callbacks_at(moment.phase):
+                callback.on_rollback(context)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
         context = self.call(hook, path, metrics=metrics)
@@ -220,12 +223,14 @@ class Execution(Position):
         """The last act of a resume: random states, and saves that were still due."""
         if self._saved_streams is None:
             return
+        self.variables.put_back()
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
         if self.resumption is not None and self.directory is not None:
             loop, saved = self._loop, self.saved_loop
             found = [] if loop is None or saved is None else loop.differences(saved)
-            self.resumption.announce(self.ahead, found, self.directory.rollbacks)
+            found = [*found, *self.variables.differences]
+            self.resumption.announce(self.ahead, found, self.directory.rollbacks, self.variables.came_back)
         pending, self._hooks.pending = self._hooks.pending, []
         if (own := self.sessions.get(EXPERIMENT)) is not None:
             for reason, moment in pending:

@@ -13,8 +13,8 @@ from ..records import Alias, Leaf, Node
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later, Names
-from ._order import in_order, moved_forward
 from ._registry import Claimant, adapter_of, introduce
+from ._tree import in_order, moved_forward
 
 _SCALARS = frozenset({type(None), bool, int, float, str})  # saved as they are, without asking an adapter
 _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up to two there

@@ -12,20 +12,20 @@ from ._kinds import is_iterator as is_iterator
 from ._kinds import is_module as is_module
 from ._kinds import position_of as position_of
 from ._liveness import live_names as live_names
+from ._names import check_patterns as check_patterns
 from ._noticed import noticed as noticed
 from ._other_modules import other_modules as other_modules
 from ._turns import is_at_break as is_at_break
-from ._watch import MODES as MODES
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
-from ._watch import check_patterns as check_patterns
+from ._watch import check_mode as check_mode
 
 __all__ = [
-    "MODES",
     "Mode",
     "Scope",
     "Variables",
     "attributes",
+    "check_mode",
     "check_patterns",
     "has_own_attributes",
     "is_at_break",

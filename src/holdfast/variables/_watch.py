@@ -17,10 +17,11 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
+from ._functions import scopes_of
 from ._handed import Handed
 from ._liveness import live_names
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, is_left_to_script, is_time_stamp, sentence
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
 from ._other_modules import OtherModules
 from ._put_back import put_back
 from ._saved import Facts, Saved
@@ -41,6 +42,17 @@ Mode = Literal["save", "watch", "off"]
 MODES = ("save", "watch", "off")
 
 
+def check_mode(mode: Any) -> Mode:
+    """What the argument `variables` of a run or an experiment says.
+
+    Raises:
+        UsageError: there is no such mode.
+    """
+    if mode not in MODES:
+        raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
+    return mode
+
+
 @final
 class Variables:
     """The variables of the script that has a run.
@@ -49,6 +61,8 @@ class Variables:
         mode: "save": they are saved and put back; "watch": those that would be are only named; "off": neither.
         others: called for what else belongs to the run: itself, its data.
         report: told of differences that are found after the resume, a sentence each.
+        functions: called for those of the script that are called in the loop, and not from it: what they close over, and
+            the objects that they belong to, count too.
 
     Raises:
         UsageError: there is no such mode.
@@ -60,12 +74,11 @@ class Variables:
         objects: Callable[[], Mapping[str, Any]],
         others: Callable[[], Iterable[Any]],
         report: Callable[[Sequence[str]], None],
+        functions: Callable[[], Iterable[Any]] = tuple,
     ) -> None:
-        if mode not in MODES:
-            raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
-        self.mode = mode
+        self.mode = check_mode(mode)
         self.came_back: list[str] = []
-        self._objects, self._others, self._report = objects, others, report
+        self._objects, self._others, self._report, self._functions = objects, others, report, functions
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
@@ -80,9 +93,7 @@ class Variables:
 
     def ignore(self, patterns: Iterable[str]) -> None:
         """Leave the variables that a pattern matches to the script."""
-        patterns = list(patterns)
-        check_patterns(patterns)
-        self._ignored += patterns
+        self._ignored += check_patterns(patterns)
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -126,9 +137,14 @@ class Variables:
 
         return Turns(inner, begin, entered, ended)
 
+    def begin(self) -> None:
+        """A loop that is not the script's own begins: what is changed by the functions that it calls counts."""
+        if self.mode != "off":
+            self._begin(is_inner=False)
+
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at") as self._failures:
-            here, handed = scopes(), self._handed()
+            here, handed = self._scopes(), self._handed()
             walk = Walk(handed)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
@@ -143,7 +159,7 @@ class Variables:
             return {}, {}
         with _guard.guarded("saved") as failures:
             taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save")
-            here, handed = scopes(), self._handed()
+            here, handed = self._scopes(), self._handed()
             walk = Walk(handed)
             for scope in here:
                 if scope in self._baseline:
@@ -171,7 +187,7 @@ class Variables:
         if self.mode == "save":
             with _guard.guarded("looked at"):
                 walk = Walk(self._handed())
-                for scope in scopes():
+                for scope in self._scopes():
                     for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                         if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
                             found[f"{scope.name}/{slot.key}"] = slot.value
@@ -193,6 +209,9 @@ class Variables:
             logger.info(
                 "%s is too large to be looked at in full at each save: it is compared at samples", name
             )
+
+    def _scopes(self) -> list[Scope]:
+        return [*scopes(), *scopes_of(self._functions())]
 
     def _handed(self) -> Handed:
         return Handed(self._objects(), [self, *self._others()])
@@ -219,7 +238,7 @@ class Variables:
         if saved is None:
             return
         with _guard.guarded("put back") as failures:
-            here = scopes()
+            here = self._scopes()
             done, failed = put_back(saved, here, self._handed())
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
@@ -227,7 +246,7 @@ class Variables:
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
         self._failed |= {path: why for why in failures for path in saved.paths}
         if is_last:
-            there = {scope.name for scope in scopes()}
+            there = {scope.name for scope in self._scopes()}
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
             self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
@@ -248,7 +267,7 @@ class Variables:
 
     def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
         walk = Walk(self._handed(), is_for_saved=True)
-        for scope in scopes():
+        for scope in self._scopes():
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
                 yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
 
@@ -284,10 +303,3 @@ class Variables:
     def close(self) -> None:
         """Let go of everything."""
         self._baseline, self._saved = Baseline(self._marks), None
-
-
-def check_patterns(patterns: Iterable[Any]) -> None:
-    """Refuse, with UsageError, what cannot be a name of a variable."""
-    for pattern in patterns:
-        if not isinstance(pattern, str) or not pattern:
-            raise UsageError(f'ignore takes names of variables, such as "t0" or "timing_*", not {pattern!r}.')

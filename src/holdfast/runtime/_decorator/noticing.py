@@ -85,8 +85,7 @@ class NoticingRun(Run):
         if self._has_begun:
             super().ignore(*patterns)
         else:
-            check_patterns(patterns)
-            self._to_ignore += patterns
+            self._to_ignore += check_patterns(patterns)
 
     def _begin(self) -> None:
         """Enter the run with all that is within reach now."""

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from ...checkpoint import Place
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
-from ...variables import MODES, Mode
+from ...variables import Mode, check_mode
 from .._arguments import check_arguments
 from .._resuming.options import Resume
 from .._run import Run
@@ -76,8 +76,7 @@ def resumable(
         share_directory=share_directory,
         on_rollback=on_rollback,
     )
-    if variables not in MODES:
-        raise UsageError(f'variables is "save", "watch" or "off", not {variables!r}.')
+    check_mode(variables)
     if checkpointing is not None:
         Limits(where="a Run").check(checkpointing)
     Resume.of(resume)
