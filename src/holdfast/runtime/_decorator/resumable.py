@@ -49,7 +49,8 @@ def resumable(
     handed over by nobody; if it trains, it is named, and the verdict is not exact.
 
     Called again, a function whose loop has ended, or was left by `break`, resumes from its end and returns what it returned
-    then. Where it was left by a `return`, it resumes from the newest checkpoint and comes to the same `return`.
+    then. Where it was left by a `return`, or a `break` within a `with`, it resumes from the newest checkpoint and comes to
+    the same place.
 
     Args:
         directory: where checkpoints are saved, and looked for.
