@@ -117,7 +117,7 @@ class Position:
     # --- in the plan ------------------------------------------------------------------------------
 
     def moment(
-        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
+        self, hook: str, path: str | None, epoch: int | None = None, batch: int | None = None
     ) -> Moment:
         return Moment(run=self.run, hook=hook, phase=path, epoch=epoch, batch=batch, step=self.step)
 
@@ -241,7 +241,7 @@ class Position:
         return {"attributes": changed} if changed else {}
 
     def _held(self) -> dict[str, Any]:
-        """What trains and is in a checkpoint: the graph, and what callbacks hold that save something of their own."""
+        """What is trained and is in a checkpoint: the graph, and what callbacks hold that save something of their own."""
         graph = self.experiment.graph
         callbacks = [*self.experiment.callbacks]
         callbacks += [each for _, unit in walk(self.units) for each in getattr(unit, "callbacks", ())]

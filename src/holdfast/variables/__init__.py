@@ -1,6 +1,9 @@
 """The script's own variables, as a part of its run."""
 
+from ._devices import device_of as device_of
+from ._devices import on_device as on_device
 from ._frames import Scope as Scope
+from ._frames import is_at_break as is_at_break
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
 from ._frames import scopes as scopes
@@ -15,7 +18,6 @@ from ._liveness import live_names as live_names
 from ._names import check_patterns as check_patterns
 from ._noticed import noticed as noticed
 from ._other_modules import other_modules as other_modules
-from ._turns import is_at_break as is_at_break
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
 from ._watch import check_mode as check_mode
@@ -27,6 +29,7 @@ __all__ = [
     "attributes",
     "check_mode",
     "check_patterns",
+    "device_of",
     "has_own_attributes",
     "is_at_break",
     "is_data",
@@ -37,6 +40,7 @@ __all__ = [
     "is_own_class",
     "live_names",
     "noticed",
+    "on_device",
     "other_modules",
     "position_of",
     "scopes",

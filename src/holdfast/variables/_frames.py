@@ -6,7 +6,10 @@ A frame is the script's if its code is neither in the standard library, nor in a
 from __future__ import annotations
 
 import ctypes
+import dis
+import linecache
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -98,6 +101,23 @@ def script_frames(until: FrameType | None = None) -> Iterator[FrameType]:
         if is_of_script(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
+
+
+def is_at_break() -> bool:
+    """Whether the script is at a `break`: while an iterator is closed, that its loop is left by one, not by an error or `return`.
+
+    False also where that cannot be told: within a `with`, or without the source.
+    """
+    frame = next(script_frames(), None)
+    if frame is None:
+        return False
+    at = next(
+        (each.positions for each in dis.get_instructions(frame.f_code) if each.offset == frame.f_lasti), None
+    )
+    if at is None or at.lineno is None or at.col_offset is None:
+        return False
+    line = linecache.getline(frame.f_code.co_filename, at.lineno, frame.f_globals)
+    return re.match(rb"break\b", line.encode()[at.col_offset :]) is not None
 
 
 def _module_scope(frame: FrameType) -> str:

@@ -25,15 +25,10 @@ from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_tim
 from ._other_modules import OtherModules
 from ._put_back import put_back
 from ._saved import Facts, Saved
-from ._turns import Items, Turns, has_enumerate_further_out
+from ._turns import Items, Turns
 from ._walk import Walk
 
 logger = logging.getLogger("holdfast")
-
-_COUNTS_ANEW = (
-    "an enumerate around something that goes over the run's iterator starts at its first index: put it directly around the iterator, "
-    "as in tqdm(enumerate(run.batches(loader)))"
-)
 
 _ALL = "the script's variables"
 
@@ -127,15 +122,16 @@ class Variables:
             if is_behind():
                 self.put_back(is_last=False)
             done = position() - (0 if is_inner else self._before) if is_resumed else 0
-            if done and has_enumerate_further_out():
-                self._report([_COUNTS_ANEW])
+            if done and (anew := given.starting_over()):
+                self._report(anew)
             return done
 
         def ended() -> None:
             if not is_inner:
                 self._before = total
 
-        return Turns(inner, begin, entered, ended)
+        given = Turns(inner, begin, entered, ended)
+        return given
 
     def begin(self) -> None:
         """A loop that is not the script's own begins: what is changed by the functions that it calls counts."""

@@ -70,12 +70,10 @@ class NoticingRun(Run):
         self._begin()
         return super().epochs(n_epochs)
 
-    def batches(
-        self, data: Iterable[Item], *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
-    ) -> Iterator[Item]:
-        if steps is not None:
+    def batches(self, *data: Iterable[Any], **options: Any) -> Iterator[Any]:
+        if options.get("steps") is not None:
             self._begin()
-        return super().batches(data, steps=steps, batch_size=batch_size, seed=seed)
+        return super().batches(*data, **options)
 
     def steps(self, n_steps: int) -> Iterator[int]:
         self._begin()
