@@ -34,7 +34,7 @@ class Turns(Generic[Item]):
 
     Args:
         begin: called before the first item is taken.
-        entered: called once there is one; answers how many items the loop has had before it was interrupted.
+        entered: called with this once there is one (held by nothing else, so that a `break` ends it); answers how many items the loop has had before it was interrupted.
         ended: called when there are no more.
     """
 
@@ -42,7 +42,7 @@ class Turns(Generic[Item]):
         self,
         inner: Items[Item],
         begin: Callable[[], None],
-        entered: Callable[[], int],
+        entered: Callable[[Turns[Item]], int],
         ended: Callable[[], None],
     ) -> None:
         self._inner, self._begin, self._entered, self._ended = inner, begin, entered, ended
@@ -66,7 +66,7 @@ class Turns(Generic[Item]):
             raise
         if not self._has_entered:
             self._has_entered = True
-            self._count_on(self._entered())
+            self._count_on(self._entered(self))
         return item
 
     def __len__(self) -> int:

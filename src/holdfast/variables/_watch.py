@@ -118,7 +118,7 @@ class Variables:
                 self.put_back()
                 self._report(self.differences)
 
-        def entered() -> int:
+        def entered(given: Turns[Item]) -> int:
             if is_behind():
                 self.put_back(is_last=False)
             done = position() - (0 if is_inner else self._before) if is_resumed else 0
@@ -130,8 +130,7 @@ class Variables:
             if not is_inner:
                 self._before = total
 
-        given = Turns(inner, begin, entered, ended)
-        return given
+        return Turns(inner, begin, entered, ended)
 
     def begin(self) -> None:
         """A loop that is not the script's own begins: what is changed by the functions that it calls counts."""
