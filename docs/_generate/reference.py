@@ -14,7 +14,7 @@ GROUPS = {
     "runs": (
         "Runs",
         "A training loop of your own that can be killed at any instant.",
-        ("Run", "Resume", "Verdict"),
+        ("Run", "resumable", "current_run", "Resume", "Verdict"),
     ),
     "policies": (
         "Policies",

@@ -47,9 +47,11 @@ if _TYPE_CHECKING:
     from .policy import Write as Write
     from .runtime import Resume as Resume
     from .runtime import Run as Run
+    from .runtime import current_run as current_run
     from .runtime import load as load
     from .runtime import plan as plan
     from .runtime import prune as prune
+    from .runtime import resumable as resumable
     from .runtime import save as save
     from .state import attributes as attributes
     from .state import capture as capture
@@ -71,7 +73,7 @@ _HOMES = {
         *("Callback", "EarlyStopping", "EvalPhase", "Experiment", "FitPhase", "Loss", "MergeNode"),
         *("Metric", "ModelGraph", "ModelNode", "PhaseGroup", "TrainPhase"),
     ),
-    "runtime": ("Resume", "Run", "load", "plan", "prune", "save"),
+    "runtime": ("Resume", "Run", "current_run", "load", "plan", "prune", "resumable", "save"),
     "state": ("attributes", "capture", "register_adapter", "register_type", "restore"),
     "verdict": ("Verdict",),
 }

@@ -79,3 +79,18 @@ def test_an_example_that_was_killed_ends_as_it_would_have(name, needs, tmp_path)
     resumed = run(name, "--directory", "killed", cwd=tmp_path)
     assert "resumed from" in resumed
     assert uninterrupted.splitlines()[-1] == resumed.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_decorated_function_that_was_killed_returns_what_it_would_have(tmp_path):
+    name = "decorated_spirals.py"
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    uninterrupted.mkdir()
+    killed.mkdir()
+    expected = run(name, cwd=uninterrupted)
+    for saves in (2, 5):
+        kill_after_saves(saves, name, cwd=killed, directory=killed / "runs")
+    resumed = run(name, cwd=killed)
+    assert len(resumed) < len(expected)  # it did not begin anew
+    assert expected.endswith(resumed)
+    assert run(name, cwd=killed) == expected.splitlines(keepends=True)[-1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Resume
+from holdfast import Resume, Run, resumable
 from holdfast.errors import UsageError
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported
@@ -88,6 +88,19 @@ def test_each_argument_has_one_text():
         found = texts(entry(name))
         for argument in ("directory", *DEFAULTS):
             assert found[argument].startswith(wanted[argument]), (name, argument)
+
+
+def test_the_decorator_takes_what_a_run_takes_but_for_the_state():
+    of_run = {**inspect.signature(Run).parameters}
+    del of_run["state"]
+    of_decorator = inspect.signature(resumable).parameters
+    assert [(each.name, each.default, each.kind) for each in of_decorator.values()] == [
+        (each.name, each.default, each.kind) for each in of_run.values()
+    ]
+    assert {name: of_decorator[name].default for name in DEFAULTS} == DEFAULTS
+    found, wanted = texts(resumable), texts(entry("lightning"))
+    assert all(found[each].startswith(wanted[each]) for each in ("directory", *DEFAULTS))
+    assert found["variables"] == texts(Run)["variables"]
 
 
 def call(name: str, place: Any, **asked: Any) -> None:

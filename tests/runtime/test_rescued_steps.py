@@ -17,14 +17,16 @@ from holdfast import Checkpointing, Run
 def test_the_message_may_name_a_file_that_is_not_utf8(name, tmp_path):
     weight = np.zeros(2)
     policy = Checkpointing(save_on="phase_end", save_on_exception=True)
-    with (
-        pytest.raises(ValueError, match="cannot read"),
-        Run(tmp_path, {"w": weight}, checkpointing=policy) as run,
-    ):
-        for step in run.steps(9):
-            weight += 1
-            if step == 5:
-                raise ValueError(f"cannot read {os.fsdecode(name)}")
+
+    def train():
+        with Run(tmp_path, {"w": weight}, checkpointing=policy) as run:
+            for step in run.steps(9):
+                np.add(weight, 1, out=weight)
+                if step == 5:
+                    raise ValueError(f"cannot read {os.fsdecode(name)}")
+
+    with pytest.raises(ValueError, match="cannot read"):
+        train()
     (saved,) = holdfast.scan(tmp_path)
     assert saved.record.moment.step == 5
     assert saved.record.reason.startswith("before ValueError: cannot read")

@@ -89,9 +89,9 @@ def run(
     return None if kill_after else json.loads((directory / "report.json").read_text()), done.stderr
 
 
-def outcome(name: str, directory: Path, *, folder: str = "first") -> Outcome:
+def outcome(name: str, directory: Path, *, folder: str = "first", port: Path | None = None) -> Outcome:
     """Run a port uninterrupted and killed, and its plain script, each below `directory`."""
-    port, every = PORTS / folder / f"{name}.py", SAVE_EVERY[name]
+    port, every = port or PORTS / folder / f"{name}.py", SAVE_EVERY[name]
     plain, _ = run(PORTS / "plain" / f"{name}.py", directory / "plain")
     uninterrupted, _ = run(port, directory / "uninterrupted", save_every=every)
     assert plain is not None

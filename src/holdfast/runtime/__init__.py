@@ -3,6 +3,7 @@
 from .._shown import shown_in as _shown_in
 from ._arguments import check_arguments
 from ._costs import Accounting
+from ._decorator.resumable import current_run, resumable
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._loop import Loop
@@ -42,10 +43,12 @@ __all__ = [
     "Table",
     "check_arguments",
     "check_override",
+    "current_run",
     "load",
     "options_of",
     "plan",
     "prune",
+    "resumable",
     "resume_from",
     "save",
     "save_manually",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, final, overload
+from typing import Any, TypeVar, overload
 
 from ..checkpoint import Place
 from ..data import Until
@@ -40,7 +40,6 @@ from ._table import Table
 Item = TypeVar("Item")
 
 
-@final
 class Run:
     """A loop of your own: which epoch and batch it is at, what it trains, what it has logged.
 
@@ -157,8 +156,11 @@ class Run:
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            self._progress.finish()
+            self._finish()
         self._progress.check_saved()
+
+    def _finish(self) -> None:
+        self._progress.finish()
 
     def _rolled_back(self) -> None:
         if self._on_rollback is not None:

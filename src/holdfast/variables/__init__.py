@@ -2,6 +2,7 @@
 
 from ._devices import device_of as device_of
 from ._devices import on_device as on_device
+from ._frames import is_at_break as is_at_break
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
 from ._frames import scopes as scopes
@@ -15,6 +16,7 @@ from ._kinds import is_module as is_module
 from ._kinds import position_of as position_of
 from ._liveness import live_names as live_names
 from ._names import check_patterns as check_patterns
+from ._noticed import noticed as noticed
 from ._other_modules import other_modules as other_modules
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
@@ -29,6 +31,7 @@ __all__ = [
     "check_patterns",
     "device_of",
     "has_own_attributes",
+    "is_at_break",
     "is_data",
     "is_ignored",
     "is_iterator",
@@ -36,6 +39,7 @@ __all__ = [
     "is_of_script",
     "is_own_class",
     "live_names",
+    "noticed",
     "on_device",
     "other_modules",
     "position_of",

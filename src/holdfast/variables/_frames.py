@@ -6,7 +6,10 @@ A frame is the script's if its code is neither in the standard library, nor in a
 from __future__ import annotations
 
 import ctypes
+import dis
+import linecache
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -72,14 +75,14 @@ class Scope:
             ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(self.frame), ctypes.c_int(0))
 
 
-def scopes() -> list[Scope]:
+def scopes(until: FrameType | None = None) -> list[Scope]:
     """The scopes of the script that are on the stack: functions from the innermost outwards, then modules.
 
-    Of a function that calls itself the innermost call counts.
+    Of a function that calls itself the innermost call counts. With `until`, only of frames that this one has called.
     """
     functions: dict[str, Scope] = {}
     modules: dict[int, Scope] = {}
-    for frame in _frames():
+    for frame in script_frames(until):
         code = frame.f_code
         is_module = code.co_name == "<module>"
         if not is_module and code.co_name not in _NO_FRAMES_OF_THEIR_OWN:
@@ -91,12 +94,30 @@ def scopes() -> list[Scope]:
     return [*functions.values(), *modules.values()]
 
 
-def _frames() -> Iterator[FrameType]:
+def script_frames(until: FrameType | None = None) -> Iterator[FrameType]:
+    """The frames of the script on the stack, the innermost first; with `until`, those that this one has called."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame is not until:
         if is_of_script(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
+
+
+def is_at_break() -> bool:
+    """Whether the script is at a `break`: while an iterator is closed, that its loop is left by one, not by an error or `return`.
+
+    False also where that cannot be told: within a `with`, or without the source.
+    """
+    frame = next(script_frames(), None)
+    if frame is None:
+        return False
+    at = next(
+        (each.positions for each in dis.get_instructions(frame.f_code) if each.offset == frame.f_lasti), None
+    )
+    if at is None or at.lineno is None or at.col_offset is None:
+        return False
+    line = linecache.getline(frame.f_code.co_filename, at.lineno, frame.f_globals)
+    return re.match(rb"break\b", line.encode()[at.col_offset :]) is not None
 
 
 def _module_scope(frame: FrameType) -> str:

@@ -20,13 +20,18 @@ _END: Any = object()
 
 @final
 class Loops:
-    """The loops of one run; what they raise and give is said in `Run`."""
+    """The loops of one run; what they raise and give is said in `Run`.
+
+    Attributes:
+        wrap: put around the items of each outer loop.
+    """
 
     def __init__(
         self, block: Block, loop: Loop, progress: Progress, data: EpochData, variables: Variables
     ) -> None:
         self._block, self._loop, self._progress = block, loop, progress
         self._data, self._variables = data, variables
+        self.wrap: Callable[[Generator[Any, None, None]], Generator[Any, None, None]] = lambda inner: inner
 
     # --- epochs and steps -------------------------------------------------------------------------
 
@@ -60,7 +65,10 @@ class Loops:
             return 0 if progress.at.ended == "stopped" else max(0, total - position())
 
         return self._variables.turns(
-            Sized(turns(), num_left), is_behind=lambda: progress.is_behind, position=position, total=total
+            Sized(self.wrap(turns()), num_left),
+            is_behind=lambda: progress.is_behind,
+            position=position,
+            total=total,
         )
 
     def _epochs_left(self, n_epochs: int) -> Generator[int, None, None]:

@@ -9,6 +9,7 @@ from ...errors import DivergenceError
 from ...variables import Variables
 from .._loop import Loop
 from .._resuming.data import EpochData
+from .._saving.lacking import ADVICE
 from .._saving.unsaved import Unsaved
 from .._saving.values import OUTSIDE
 from .position import Position
@@ -26,6 +27,7 @@ class Progress:
         is_behind: restored, and the script has not come to where the checkpoint was.
         is_paused: all steps are done, perhaps in the middle of an epoch.
         diverged: why a rollback is due.
+        advice: what to do with something that is at work and not among the objects.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Progress:
         self.at = Position()
         self.is_behind = self.is_paused = False
         self.diverged: DivergenceError | None = None
+        self.advice = ADVICE
         self._loop, self._variables, self._torch, self._data = loop, variables, torch, data
         self._on_rollback = on_rollback
         self._unsaved = Unsaved(loop.policy)
@@ -66,7 +69,7 @@ class Progress:
         if (
             self._variables.has_begun
         ):  # before, the script's variables are not known, and might hold what is missing
-            self._loop.lack(self._torch.look(closely=hook == "epoch_end"))
+            self._loop.lack(self._torch.look(closely=hook == "epoch_end"), self.advice)
         at = {"epoch": epoch, "batch": batch, "step": self.step}
         self._minding(lambda: self._loop.announce(hook, **at, metrics=self.at.latest))
 
