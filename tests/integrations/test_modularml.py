@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,13 @@ def test_a_finished_script_run_again_gives_its_results_and_trains_nothing(tmp_pa
     assert not beats
     assert hf.state_digest(anew) == wanted
     assert (recorded(anew), recorded(anew, "test")) == (trained, tested)
+
+
+def test_a_run_says_its_end(tmp_path, caplog):
+    caplog.set_level("INFO", "holdfast")
+    run(one_phase(ours(save_on="epoch_end")))
+    (said,) = [each for each in caplog.messages if each.startswith("ended at step")]
+    assert re.search(r"ended at step \d+: \d+ checkpoints saved in ", said)
 
 
 def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_resumes(tmp_path):

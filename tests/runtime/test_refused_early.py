@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Callback
-from holdfast.errors import UnsupportedStateError
+from holdfast import Callback, Run, Seconds
+from holdfast.errors import UnsupportedStateError, UsageError
 from tests.support.small_loop import policy
 from tests.support.small_runs import experiment, on_disk
 from tests.support.small_runs import train as phase
@@ -71,3 +73,37 @@ def test_an_experiment_refuses_it_before_its_first_batch(tmp_path):
     with pytest.raises(UnsupportedStateError, match="buffer"):
         one.run()
     assert not Stubborn.started
+
+
+class TestDataWithoutAPosition:
+    """They are refused at the first batch, not at a resume in the middle of an epoch."""
+
+    class Stream:
+        def __iter__(self):
+            return iter(range(4))
+
+    def train(self, directory: Path, data: object, **options: object) -> list[object]:
+        more = {"allow_reread": options.pop("allow_reread", False)}
+        with Run(directory, {"w": [0.0]}, checkpointing=policy(**options), **more) as run:
+            return [each for _ in run.epochs(2) for each in run.batches(data)]
+
+    @pytest.mark.parametrize("hooks", ["batch_end", "batch_start", ["batch_end", "epoch_end"]])
+    def test_where_the_policy_saves_at_batches(self, hooks, tmp_path):
+        with pytest.raises(UsageError, match=r"Stream has neither a sampler nor a state.*allow_reread=True"):
+            self.train(tmp_path, self.Stream(), save_on=hooks)
+        assert not [*tmp_path.glob("*.ckpt.mml")]
+
+    def test_not_where_it_saves_at_epochs(self, tmp_path, caplog):
+        assert len(self.train(tmp_path, self.Stream(), save_on="epoch_end")) == 8
+        assert "neither a sampler" not in caplog.text
+
+    def test_not_where_they_may_be_read_again_or_have_a_position(self, tmp_path):
+        assert len(self.train(tmp_path / "1", self.Stream(), save_on="batch_end", allow_reread=True)) == 8
+        assert len(self.train(tmp_path / "2", [1, 2], save_on="batch_end")) == 4
+
+    @pytest.mark.parametrize(
+        "options", [{"when": Seconds(900)}, {"save_on_preemption": True, "save_on": "epoch_end"}]
+    )
+    def test_where_it_may_save_at_any_time_a_warning_says_so(self, options, tmp_path, caplog):
+        self.train(tmp_path, self.Stream(), **options)
+        assert caplog.text.count("Stream has neither a sampler nor a state") == 1

@@ -9,7 +9,10 @@ import sys
 
 import pytest
 
+from holdfast import Checkpointing
 from tests.support.small_loop import crash, train
+from tests.support.small_runs import At, experiment
+from tests.support.small_runs import train as small_phase
 
 SCRIPT = """
 import sys
@@ -63,3 +66,22 @@ def test_a_run_that_fails_does_not_say_that_it_has_ended(tmp_path, caplog):
     caplog.set_level(logging.INFO, "holdfast")
     crash(tmp_path, [1.0] * 3, 2)
     assert "ended at step" not in caplog.text
+
+
+def test_an_experiment_says_its_end_too(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "holdfast")
+    stop = At("batch_start", 2, 0, do=RuntimeError("stop"))
+    with pytest.raises(RuntimeError, match="stop"):
+        experiment(tmp_path, small_phase(checkpointing=Checkpointing(), callbacks=[stop])).run(progress=False)
+    assert "ended at step" not in caplog.text
+    never = At("batch_end", 9, 9, do=print)
+    done = experiment(tmp_path, small_phase(checkpointing=Checkpointing(), callbacks=[never]))
+    done.run(resume=True, progress=False)
+    (said,) = [each for each in caplog.messages if each.startswith("ended at step")]
+    assert done.last_resume is not None
+    per_epoch = done.last_resume.record.moment.step // 2
+    assert said.startswith(
+        f"ended at step {3 * per_epoch} ({per_epoch} steps trained now): 1 checkpoint saved in {tmp_path}"
+    )
+    experiment(None, small_phase()).run(progress=False)
+    assert len([each for each in caplog.messages if each.startswith("ended at step")]) == 1

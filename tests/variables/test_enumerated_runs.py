@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,60 @@ def test_an_enumerate_around_something_in_between_is_named(tmp_path: Path):
 
     _, report = both_ways(train, tmp_path, 3)
     assert report.verdict.startswith("not exact: an enumerate around something")
+    assert "use run.batch, the index in the epoch" in report.verdict
+
+
+def both(first: Any, second: Any) -> Any:
+    return zip(first, second, strict=False)
+
+
+WITHIN_ZIP: dict[str, Any] = {
+    "after": lambda run: both(run.steps(6), iter("abcdef")),
+    "before": lambda run: both(itertools.count(), run.steps(6)),
+    "around a bar": lambda run: both(tqdm(run.steps(6)), iter("abcdef")),
+    "inside a bar": lambda run: tqdm(both(run.steps(6), iter("abcdef"))),
+}
+
+
+def tqdm(items: Any) -> Any:
+    yield from items
+
+
+@pytest.mark.parametrize("around", WITHIN_ZIP.values(), ids=WITHIN_ZIP)
+def test_what_a_zip_takes_beside_it_is_named(around: Any, tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        with begin(directory) as run:
+            for _ in around(run):
+                stop_after(stop, run.step)
+        return run.last_resume
+
+    _, report = both_ways(train, tmp_path, 3)
+    assert report.verdict.startswith("not exact: what a zip takes beside the run's iterator")
+    assert "run.batches(one, other)" in report.verdict
+
+
+@pytest.mark.parametrize("around", [lambda run: enumerate(both(run.steps(6), "abcdef"))])
+def test_an_enumerate_around_a_zip_is_named(around: Any, tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        with begin(directory) as run:
+            for _ in around(run):
+                stop_after(stop, run.step)
+        return run.last_resume
+
+    _, report = both_ways(train, tmp_path, 3)
+    assert any("an enumerate around something" in each for each in report.differences)
+    assert any("what a zip takes beside" in each for each in report.differences)
+
+
+def test_a_zip_of_an_epoch_that_begins_is_named_by_nobody(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        with begin(directory, checkpointing=None) as run:
+            for epoch in run.epochs(4):
+                for _ in both(run.batches([1, 2, 3]), "abc"):
+                    pass
+                run.save("now")
+                stop_after(stop, epoch)
+        return run.last_resume
+
+    _, report = both_ways(train, tmp_path, 2)
+    assert report.verdict == "exact"

@@ -7,6 +7,8 @@ import collections
 import dataclasses
 import random
 import types
+import uuid
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,11 @@ import pytest
 
 import holdfast
 from holdfast import Run
+from holdfast.variables import _marks
 from tests.support.interrupted import Interrupted, begin, both_ways, every_batch, stop_after
+
+pd = pytest.importorskip("pandas")
+sparse_arrays = pytest.importorskip("scipy.sparse")
 
 
 def test_plain_variables_of_a_function(tmp_path: Path):
@@ -448,3 +454,43 @@ def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
     expected, found = both_ways(train, tmp_path, 8)
     assert found == expected == [1, 2, 3, 4, 5, 6] * 2
     assert len(loaded) == 1
+
+
+def test_values_of_libraries_that_are_data(tmp_path: Path):
+    """A table, a sparse array, a masked one and a decimal: each changes in place, is made anew, or grows."""
+
+    def train(directory: Path, stop: int | None) -> Any:
+        total, where = Decimal(0), uuid.UUID(int=0)
+        log, table = pd.DataFrame({"loss": [0.0]}), pd.DataFrame({"seen": np.zeros(300_000), "word": "a"})
+        same = table
+        sparse, masked = sparse_arrays.csr_matrix(np.eye(3)), np.ma.MaskedArray(np.arange(3.0), [0, 1, 0])
+        with begin(directory) as run:
+            for step in run.steps(10):
+                total += Decimal("0.1")
+                where = uuid.UUID(int=where.int + step)
+                log = pd.concat([log, pd.DataFrame({"loss": [step / 3]})], ignore_index=True)
+                table.loc[step, "seen"] += 1
+                sparse.data[:] += 1
+                masked[step % 3] = np.ma.masked
+                stop_after(stop, step)
+        assert same is table
+        return total, where, log.loss.tolist(), table.seen.sum(), sparse.data.tolist(), masked.mask.tolist()
+
+    expected, found = both_ways(train, tmp_path, 2, 6)
+    assert found == expected
+
+
+def test_what_a_table_is_looked_at_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_marks, "_MANY_ITEMS", 8)
+    marks = _marks.Marks()
+    for table in (
+        pd.DataFrame({"a": np.arange(9), "b": list("abcdefghi"), "c": pd.array([1] * 9, dtype="Int8")}),
+        pd.DataFrame(np.zeros((3, 4))),
+    ):
+        before = marks.of(table, "table")
+        assert before == marks.of(table.copy(), "table")
+        for at in range(table.shape[1]):
+            other = table.copy()
+            other.iloc[2, at] = other.iloc[1, at] + other.iloc[1, at]
+            assert (marks.of(other, "table") == before) == other.equals(table)
+        assert marks.of(table.rename(columns={table.columns[0]: "other"}), "table") != before

@@ -2,13 +2,14 @@
 
 from .._shown import shown_in as _shown_in
 from ._batch import Batch
-from ._choose import BATCHES, batches_of
+from ._choose import BATCHES, batches_of, batches_of_all
 from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._order import order, sample_rng
 from ._own import DatasetBatches
 from ._sampler import ResumableSampler
-from ._source import ANOTHER_BATCH, BatchSource, differences_of
+from ._several import Until
+from ._source import ANOTHER_BATCH, BatchSource, differences_of, without_position
 from ._stateful import StatefulBatches
 from ._torch_loader import TorchLoaderBatches
 
@@ -23,10 +24,13 @@ __all__ = [
     "ResumableSampler",
     "StatefulBatches",
     "TorchLoaderBatches",
+    "Until",
     "batches_of",
+    "batches_of_all",
     "differences_of",
     "order",
     "sample_rng",
+    "without_position",
 ]
 
 _shown_in(__name__, *map(globals().__getitem__, __all__))

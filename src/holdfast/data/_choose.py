@@ -12,6 +12,7 @@ from ._batch import namer
 from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._own import DatasetBatches
+from ._several import SeveralBatches, Until
 from ._source import BatchSource
 from ._stateful import StatefulBatches, loses_its_buffer
 from ._torch_loader import TorchLoaderBatches
@@ -72,6 +73,32 @@ def batches_of(
             "holdfast.data.Dataset.from_torch()"
         )
     return IterableBatches(data, as_batch, allow_reread=allow_reread)
+
+
+def batches_of_all(
+    data: Sequence[Any], *, until: Until, batch_size: int | None, seed: int, allow_reread: bool
+) -> BatchSource:
+    """The source of `data` as they are given to one loop: tuples of batches if they are several.
+
+    `batch_size` and `seed` are for those of them that are a `Dataset`.
+
+    Raises:
+        UsageError: as `batches_of`; or there are none, some are the same object, or `until` has no meaning.
+    """
+    if not data:
+        raise UsageError("batches() takes data: a DataLoader, a list of batches, or a holdfast.data.Dataset.")
+    if until not in ("shortest", "longest"):
+        raise UsageError(f'until is "shortest" or "longest", not {until!r}.')
+    if len({*map(id, data)}) < len(data):
+        raise UsageError(
+            "the same data were given twice to one loop, and they have one position: make a second loader."
+        )
+    sources = []
+    for each in data:
+        is_dataset = isinstance(each, Dataset | Mapping) and not hasattr(each, "state_dict")
+        size = batch_size if is_dataset or len(data) == 1 else None
+        sources.append(batches_of(each, batch_size=size, seed=seed, raw=True, allow_reread=allow_reread))
+    return sources[0] if len(sources) == 1 else SeveralBatches(sources, until)
 
 
 def _is_map_style_loader(data: Any, torch_data: Any) -> bool:

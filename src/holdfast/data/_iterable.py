@@ -39,6 +39,12 @@ class IterableBatches(Drawing):
         return length_of(self._data)
 
     @property
+    def without_position(self) -> str | None:
+        """The name of the data's type where a resume in the middle of an epoch is refused; None where it is not."""
+        has_one = isinstance(self._data, Sequence) or self._allow_reread
+        return None if has_one else type(self._data).__name__
+
+    @property
     def exactness(self) -> str:
         if isinstance(self._data, Sequence):
             return "exact"

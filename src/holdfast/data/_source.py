@@ -104,18 +104,28 @@ class Position:
         return cls(state["epoch"], state["batch"], state["finished"])
 
 
+def without_position(source: BatchSource) -> str | None:
+    """The name of the type of data that cannot resume in the middle of an epoch; None where they can."""
+    return getattr(source, "without_position", None)
+
+
 ANOTHER_BATCH = "the data give another next batch than they would have"
 """What every loop says of `fingerprint`, if it is not what it was."""
 
 _SAME_BATCHES = frozenset({"num_workers"})  # facts that may differ, and the batches are the same
 
 
-def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any], of: str = "the data's") -> list[str]:
     """A sentence for each fact of `BatchSource.describe` that has changed; facts that only one side has are skipped."""
-    return [
-        "the data's values have changed"
-        if name == "digest"
-        else f"the data's {name.replace('_', ' ')} was {value!r} and is {now[name]!r}"
-        for name, value in saved.items()
-        if name in now and value != now[name] and name not in _SAME_BATCHES
-    ]
+    found = []
+    for name, was in saved.items():
+        if name not in now or was == now[name] or name in _SAME_BATCHES:
+            continue
+        what, value = f"{of} {name.replace('_', ' ')}", now[name]
+        if isinstance(was, Mapping) and isinstance(value, Mapping):  # of one of several loaders
+            found += differences_of(was, value, f"{name}'s")
+        elif name == "digest":
+            found.append(f"{of} values have changed")
+        else:
+            found.append(f"{what} was {was!r} and is {value!r}")
+    return found

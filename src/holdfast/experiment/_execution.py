@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import rng, state
 from ..records import Moment
+from ..runtime import say_end
 from ._callbacks import Callback, Context, in_order
 from ._loss import outputs_needed
 from ._measuring import measure
@@ -123,22 +124,13 @@ class Execution(Position):
 
     # --- hooks ------------------------------------------------------------------------------------
 
-    def call(
-        self,
-        hook: str,
-        path: str | None,
-        *,
-        epoch: int | None = None,
-        batch: int | None = None,
-        metrics: Mapping[str, float] | None = None,
-        stop_reason: str | None = None,
-    ) -> Context:
-        """Call this hook of the callbacks of the experiment and of the unit at this path; returns what they got."""
-        self.moment_now = self.moment(hook, path, epoch=epoch, batch=batch)
-        context = self._context(self.moment_now, metrics=dict(metrics or {}), stop_reason=stop_reason)
-        self._hooks.prepare(hook)
-        for callback in self._callbacks_at(path):
-            getattr(callback, f"on_{hook}")(context)
+    def call(self, moment: Moment, metrics: Mapping[str, float], stop_reason: str | None = None) -> Context:
+        """Call the hook of this moment of the callbacks of the experiment and of the unit there; returns what they got."""
+        self.moment_now = moment
+        context = self._context(moment, metrics=dict(metrics), stop_reason=stop_reason)
+        self._hooks.prepare(moment.hook)
+        for callback in self._callbacks_at(moment.phase):
+            getattr(callback, f"on_{moment.hook}")(context)
         return context
 
     def _callbacks_at(self, path: str | None) -> list[Callback]:
@@ -166,17 +158,21 @@ class Execution(Position):
 
     @contextmanager
     def heeding(self) -> Iterator[None]:
-        """Note the signals that the policies name while the run lasts; surface what saves have raised at its end."""
+        """Note the signals that the policies name while the run lasts; at its end surface what saves have raised, and say it."""
         if self.directory is None:
             yield
             return
+        self.variables.begin()
         with (
+            closing(self.variables),
             closing(self.lacking),
             self.directory.calls.heeding([session.policy for session in self.sessions.values()]),
         ):
             self.lacking.begin()
             yield
             self.directory.writer.wait()
+        began_at = 0 if self.resumption is None else self.resumption.report.record.moment.step
+        say_end(self.directory.accounting, step=self.step, began_at=began_at, place=str(self.directory.path))
 
     @contextmanager
     def at_rest(self, loop: Training) -> Iterator[None]:
@@ -198,11 +194,12 @@ class Execution(Position):
     def tell_rollback(self, moment: Moment) -> None:
         """Call `on_rollback` of the experiment's callbacks, and of those of the phase that continues from `moment`."""
         context = self._context(moment)
-        for callback in self._callbacks_at(moment.phase):
-            callback.on_rollback(context)
+        with self.variables.changes_win():
+            for callback in self._callbacks_at(moment.phase):
+                callback.on_rollback(context)
 
     def _announce(self, hook: str, path: str | None, metrics: Mapping[str, float] | None = None) -> None:
-        context = self.call(hook, path, metrics=metrics)
+        context = self.call(self.moment(hook, path), metrics or {})
         self.save_if_due(context.moment, context.metrics)
 
     def fail(self, error: BaseException) -> None:
@@ -220,12 +217,14 @@ class Execution(Position):
         """The last act of a resume: random states, and saves that were still due."""
         if self._saved_streams is None:
             return
+        self.variables.put_back()
         rng.restore_state(dict(self._saved_streams))
         self._saved_streams = None
         if self.resumption is not None and self.directory is not None:
             loop, saved = self._loop, self.saved_loop
             found = [] if loop is None or saved is None else loop.differences(saved)
-            self.resumption.announce(self.ahead, found, self.directory.rollbacks)
+            found = [*found, *self.variables.differences]
+            self.resumption.announce(self.ahead, found, self.directory.rollbacks, self.variables.came_back)
         pending, self._hooks.pending = self._hooks.pending, []
         if (own := self.sessions.get(EXPERIMENT)) is not None:
             for reason, moment in pending:

@@ -24,6 +24,7 @@ from ..runtime import (
     ResumeReport,
     save_manually,
 )
+from ..variables import Mode, check_mode, check_patterns
 from . import _plan, _resume, _saving
 from ._callbacks import Callback
 from ._execution import Execution
@@ -49,6 +50,8 @@ class Experiment:
         directory: where checkpoints go, a folder per phase; else that of `checkpointing`.
         checkpointing: saves the entire experiment, results so far included, at the experiment hooks; to disk.
         callbacks: run at the hooks of the experiment and of every phase, before the phase's own.
+        variables: "save": variables of the script that change while it runs are saved and put back, too, and those that
+            cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
 
     Attributes:
         history: what was run, with its status; goes with the checkpoints.
@@ -68,7 +71,10 @@ class Experiment:
         directory: str | os.PathLike[str] | None = None,
         checkpointing: Checkpointing | None = None,
         callbacks: Sequence[Callback] = (),
+        variables: Mode = "save",
     ) -> None:
+        self.variables: Mode = check_mode(variables)
+        self.ignored: list[str] = []
         self.label = check_label(label)
         self.graph = graph
         self.callbacks = tuple(callbacks)
@@ -112,6 +118,14 @@ class Experiment:
     def set_checkpointing(self, checkpointing: Checkpointing | None) -> None:
         """Save the entire experiment by this policy from the next run on; None: not at all."""
         self.checkpointing = None if checkpointing is None else attach_to_experiment(checkpointing)
+
+    def ignore(self, *patterns: str) -> None:
+        """Leave variables of the script to the script, such as `ignore("t0", "timing_*")`: neither saved nor named.
+
+        Raises:
+            UsageError: a pattern is not a name.
+        """
+        self.ignored += check_patterns(patterns)
 
     def disable_checkpointing(self) -> AbstractContextManager[object]:
         """Save nothing from now on; in a `with` statement, only inside the block."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from .. import rng
 from ..data import BatchSource
 from ..errors import GraphError
-from ..records import Moment
+from ..records import VARIABLES, Moment
 from ..runtime import (
     Ahead,
     ExperimentDirectory,
@@ -25,7 +25,9 @@ from ..runtime import (
     streams_used,
     warn_lacking,
 )
+from ..variables import Mode, Variables
 from ._callbacks import Callback
+from ._functions import functions_of, saves_itself
 from ._graph import ModelGraph
 from ._phases import TrainPhase, Unit, walk
 from ._progress import Progress
@@ -43,6 +45,8 @@ class Plan(Protocol):
     graph: ModelGraph | None
     callbacks: tuple[Callback, ...]
     history: list[HistoryEntry]
+    variables: Mode
+    ignored: list[str]
 
     @property
     def units(self) -> tuple[Unit, ...]: ...
@@ -92,6 +96,14 @@ class Position:
         self._hooks = Hooks(directory)
         self._reopened: str | None = None  # a finished phase that continues
         self._attributes = _attributes_of(experiment.graph)
+        self.variables = Variables(
+            experiment.variables,
+            self._held,
+            self._own_parts,
+            self._differ,
+            lambda: functions_of(experiment.callbacks, units),
+        )
+        self.variables.ignore(experiment.ignored)
         self.lacking = Lacking(self._held, self._lack)
 
     @property
@@ -105,7 +117,7 @@ class Position:
     # --- in the plan ------------------------------------------------------------------------------
 
     def moment(
-        self, hook: str, path: str | None, *, epoch: int | None = None, batch: int | None = None
+        self, hook: str, path: str | None, epoch: int | None = None, batch: int | None = None
     ) -> Moment:
         return Moment(run=self.run, hook=hook, phase=path, epoch=epoch, batch=batch, step=self.step)
 
@@ -157,7 +169,9 @@ class Position:
     def parts(self) -> dict[str, Any]:
         """What a checkpoint of this run holds, by name."""
         parts: dict[str, Any] = {} if self.experiment.graph is None else {"model_graph": self.graph}
+        variables, facts = self.variables.capture() if self.directory is not None else ({}, {})
         return parts | {
+            **({VARIABLES: variables} if variables else {}),
             "run": {
                 "id": self.run,
                 "label": self.experiment.label,
@@ -169,6 +183,7 @@ class Position:
                 "pending": [[reason, moment.hook, moment.phase] for reason, moment in self._hooks.pending],
                 **self._changed_attributes(),
                 **({"lacking": list(found)} if (found := self.lacking.found) else {}),
+                **({"variables": facts} if facts else {}),
             },
             "plan": self.experiment.describe_plan(self.sources),
             "phase": self.saved_loop if self._loop is None else self._loop.get_state(),
@@ -226,18 +241,34 @@ class Position:
         return {"attributes": changed} if changed else {}
 
     def _held(self) -> dict[str, Any]:
-        """What trains and is in a checkpoint: the graph, and what callbacks hold that save something of their own."""
+        """What is trained and is in a checkpoint: the graph, and what callbacks hold that save something of their own."""
         graph = self.experiment.graph
         callbacks = [*self.experiment.callbacks]
         callbacks += [each for _, unit in walk(self.units) for each in getattr(unit, "callbacks", ())]
-        saving = [each for each in callbacks if type(each).get_state is not Callback.get_state]
+        saving = [each for each in callbacks if saves_itself(each)]
         return {
             **({} if graph is None else graph.state_parts()),
             "callbacks": [vars(each) for each in saving],
         }
 
+    def _own_parts(self) -> list[Any]:
+        """What belongs to the run and may be among the script's variables."""
+        callbacks = [each for found in self._callbacks_ahead().values() for each in found]
+        data = [getattr(unit, "data", None) for _, unit in walk(self.units)]
+        saving = [each for each in callbacks if saves_itself(each)]
+        return [
+            self.experiment,
+            *self.units,
+            *self.sources.values(),
+            *saving,
+            *(each for each in data if hasattr(each, "state_dict")),
+        ]
+
     def _lack(self, found: Sequence[str]) -> None:
         warn_lacking(found, _HAND_OVER)
+        self._differ(found)
+
+    def _differ(self, found: Sequence[str]) -> None:
         if self.resumption is not None:
             self.resumption.add(found)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import bundle, state
 from ..errors import PlanMismatchError, UsageError
+from ..records import VARIABLES, Node
 from ..runtime import PLACES, Origin, Resumption, SavedState, check_override, resume_from, settle
 from . import _plan
 from ._phases import TrainPhase, walk
@@ -43,7 +44,7 @@ def load(
     )
     if found is None:
         return None
-    resumption, (saved, overridden, graph) = found
+    resumption, (saved, overridden, graph, unsaved) = found
     resumption.add(
         [
             *saved["run"].get("lacking", ()),
@@ -51,6 +52,7 @@ def load(
             *_plan.changed(saved["plan"], plan, saved["run"]["done"]),
         ]
     )
+    resumption.lack(unsaved)
     if graph is not None:
         resumption.expect(graph, lambda: {"model_graph": experiment.graph})
     own = directory.own()
@@ -66,8 +68,8 @@ def _load(
     plan: Mapping[str, Mapping[str, Any]],
     override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
-) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None], Sequence[str]]:
-    """What was saved, the options that were overridden, the graph as it was saved, and the paths of what it left out."""
+) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None, Sequence[str]], Sequence[str]]:
+    """What was saved, the options that were overridden, the graph as it was saved, variables that it lacks; paths of what it left out."""
     saved = read(opened)
     kept: Sequence[str] = ()
     overridden: Sequence[str] = ()
@@ -92,7 +94,8 @@ def _load(
         saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
     _reopen(execution)
-    return (saved, overridden, saved_graph), kept
+    unsaved = execution.variables.take(opened, _tree_of(opened), run.get("variables"))
+    return (saved, overridden, saved_graph, unsaved), kept
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:
@@ -102,16 +105,23 @@ def read(opened: bundle.Bundle) -> Mapping[str, Any]:
         DamagedError: it is not what was saved.
         PlanMismatchError: it does not hold an experiment.
     """
-    tree = opened.tree
-    if not isinstance(tree, dict) or not tree.keys() >= _PARTS:
-        raise PlanMismatchError([f"{opened.path} does not hold an experiment"])
-    lacking = [path for path in state.all_left_out(tree) if not path.startswith("model_graph/")]
+    tree = _tree_of(opened)
+    lacking = [
+        path for path in state.all_left_out(tree) if not path.startswith(("model_graph/", f"{VARIABLES}/"))
+    ]
     if lacking:
         raise PlanMismatchError(
             [f"{opened.path} leaves out {path!r}, and no run resumes without it" for path in lacking]
         )
     # One rebuild for all parts, so that arrays that were one stay one.
     return state.rebuild(opened, {name: node for name, node in tree.items() if name in _PARTS})
+
+
+def _tree_of(opened: bundle.Bundle) -> Mapping[str, Node]:
+    tree = opened.tree
+    if not isinstance(tree, dict) or not tree.keys() >= _PARTS:
+        raise PlanMismatchError([f"{opened.path} does not hold an experiment"])
+    return tree
 
 
 def check_owner(execution: Execution, opened: bundle.Bundle, saved: Mapping[str, Any]) -> None:

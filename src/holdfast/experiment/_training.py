@@ -35,16 +35,9 @@ class Host(Protocol):
     @property
     def graph(self) -> ModelGraph: ...
 
-    def call(
-        self,
-        hook: str,
-        path: str | None,
-        *,
-        epoch: int | None = None,
-        batch: int | None = None,
-        metrics: Mapping[str, float] | None = None,
-        stop_reason: str | None = None,
-    ) -> Context: ...
+    def moment(self, hook: str, path: str | None, epoch: int | None, batch: int | None) -> Moment: ...
+
+    def call(self, moment: Moment, metrics: Mapping[str, float], stop_reason: str | None) -> Context: ...
 
     def save_if_due(self, moment: Moment, metrics: Mapping[str, float]) -> None: ...
 
@@ -183,9 +176,8 @@ class Training:
         if hook == "phase_end":
             self._run.finish_unit(self.path)
         means = self._averages.means() if metrics is None else metrics
-        context = self._run.call(
-            *(hook, self.path), epoch=epoch, batch=batch, metrics=means, stop_reason=self.stop_reason
-        )
+        moment = self._run.moment(hook, self.path, epoch, batch)
+        context = self._run.call(moment, means, self.stop_reason)
         self.stop_reason = context.stop_reason
         self._run.save_if_due(context.moment, context.metrics)
 

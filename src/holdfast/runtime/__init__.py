@@ -12,6 +12,7 @@ from ._resuming.hyperparameters import PLACES, check_override, options_of, settl
 from ._resuming.options import CANNOT_PROVE, Origin, Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
+from ._resuming.said import say_end
 from ._resuming.saved_state import SavedState
 from ._run import Run
 from ._saving.lacking import Lacking
@@ -48,6 +49,7 @@ __all__ = [
     "resume_from",
     "save",
     "save_manually",
+    "say_end",
     "settle",
     "stream_digests",
     "streams_used",

@@ -33,6 +33,7 @@ from ._resuming.said import ended, say
 from ._saving.lacking import ADVICE, warn
 from ._saving.manual import save_manually
 from ._saving.parts import Parts
+from ._saving.values import Values
 from ._session import Session
 from ._table import Table
 
@@ -66,6 +67,7 @@ class Loop:
         untrained: patterns of paths, among the objects, of what is not trained and need not be finite.
         lacking: asked at each save for what is at work and is not among the objects, in sentences.
         variables: the script's own, which are saved with the objects.
+        values: those that the script sets by name.
 
     Attributes:
         path: the directory.
@@ -88,17 +90,19 @@ class Loop:
         lacking: Callable[[], Sequence[str]] = lambda: (),
         can_skip: bool = False,
         variables: Variables | None = None,
+        values: Values | None = None,
     ) -> None:
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
         self.label = label
-        self._own = Parts(objects, label, self.policy, position, lacking, variables)
+        self._own = Parts(objects, label, self.policy, position, lacking, variables, values or Values())
         self.moment = Moment(run=self.run, hook="phase_start", phase=label)
         self._known_ahead = ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._resumption: Resumption | None = None
+        self._has_begun = False  # another resume is a rollback
         self.path = place(directory)
         self._folder = Path(place(self.policy.directory or directory))
         self._share, self._untrained = share_directory, untrained
@@ -127,7 +131,8 @@ class Loop:
         self._directory = ExperimentDirectory(self.path, self.run, also=[self._folder], share=self._share)
         try:
             self._session = Session(
-                *(self.policy, "train", self.label, self._directory, self._folder), untrained=self._untrained
+                *(self.policy, "train", self.label, self._directory, self._folder),
+                untrained=lambda: (*self._untrained, *self._own.values.live),
             )
             self._hooks = Hooks(self._directory)
             self.policy.reset()
@@ -152,15 +157,18 @@ class Loop:
             CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
         self._own.options.check_override(resume.overridden)
-        if self._resumption is None:  # now, and not at the first save, hours later; nothing is copied
+        if not self._has_begun:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
-        self._asked = resume
+        restoring = Restoring(
+            *(self._own, resume, self.policy.exclude, self._advice), is_rollback=self._has_begun
+        )
+        self._asked, self._has_begun = resume, True
         if resume.origin is None:
             return None
         found = resume_from(
             self._directory,
             resume.origin,
-            Restoring(self._own, resume, self.policy.exclude, self._advice).load,
+            restoring.load,
             finite_only=self._session.watch.shuns_infinity,
             advice=self._advice,
         )
@@ -187,7 +195,8 @@ class Loop:
         """
         assert self._resumption is not None
         rng.restore_state(dict(self._restored.saved["random"]))
-        loaded = {name: each for name, each in self.objects.items() if name not in not_loaded}
+        self._own.values.settle()
+        loaded = {name: each for name, each in self._own.named.items() if name not in not_loaded}
         self._resumption.expect(self._restored.state, lambda: loaded)
         came_back = [] if self._own.variables is None else self._own.variables.came_back
         self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
@@ -224,7 +233,7 @@ class Loop:
 
     def _ahead(self) -> Ahead:
         known = self._known_ahead()
-        return Ahead(known.batch, {**generators_in(self.objects), **known.generators})
+        return Ahead(known.batch, {**generators_in(self._own.named), **known.generators})
 
     # --- hooks and saves --------------------------------------------------------------------------
 
@@ -291,6 +300,11 @@ class Loop:
             ahead=self._ahead(),
             may_be_infinite=self._session.may_be_infinite,
         )
+
+    @property
+    def values(self) -> Values:
+        """What the script sets by name."""
+        return self._own.values
 
     def replace(self, name: str, value: Any) -> None:
         """Put `value` in the place of the object of this name; what a new optimizer says of its options holds from now on."""

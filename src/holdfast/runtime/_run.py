@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, final, overload
 
 from ..checkpoint import Place
+from ..data import Until
 from ..errors import UsageError
 from ..harness import resume_source
 from ..policy import Checkpointing, Limits
@@ -28,10 +29,11 @@ from ._looping.block import Block
 from ._looping.loops import Loops
 from ._looping.progress import Progress
 from ._looping.torch_objects import TorchObjects
-from ._resuming.data import EpochData
+from ._resuming.data import EpochData, Given
 from ._resuming.expected import Ahead
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
+from ._saving.values import OUTSIDE, Values
 from ._standalone import numbers
 from ._table import Table
 
@@ -101,7 +103,7 @@ class Run:
         self._block, self._stack = Block(), ExitStack()
         self._variables = Variables(
             variables,
-            lambda: self._loop.objects,
+            lambda: {**self._loop.values.in_place, **self._loop.objects},
             self._own_parts,
             lambda found: self._loop.add_differences(found),
         )
@@ -116,9 +118,13 @@ class Run:
             lacking=lambda: self._torch.lacking,
             can_skip=True,
             variables=self._variables,
+            values=Values(
+                lambda: self._progress.place if self._block.is_looping else OUTSIDE,
+                lambda: self._progress.places_again,
+            ),
         )
         self._torch = TorchObjects(self._loop.objects)
-        self._data = EpochData(allow_reread)
+        self._data = EpochData(allow_reread, self._loop.policy)
         self._progress = Progress(self._loop, self._variables, self._torch, self._data, self._rolled_back)
         self._loops = Loops(self._block, self._loop, self._progress, self._data, self._variables)
 
@@ -156,7 +162,7 @@ class Run:
 
     def _rolled_back(self) -> None:
         if self._on_rollback is not None:
-            with self._variables.changes_win():
+            with self._variables.changes_win(), self._loop.values.changes_win():
                 self._on_rollback(self)
 
     def _ahead(self) -> Ahead:
@@ -164,7 +170,7 @@ class Run:
 
     def _own_parts(self) -> list[Any]:
         """What of the run the script's variables may hold."""
-        return [self, self._loop, self.results, *self._data.own_parts]
+        return [self, self._loop, self._loop.objects, self.results, *self._data.own_parts]
 
     # --- the loops --------------------------------------------------------------------------------
 
@@ -178,10 +184,40 @@ class Run:
         """
         return self._loops.epochs(n_epochs)
 
+    @overload
     def batches(
-        self, data: Iterable[Item], *, steps: int | None = None, batch_size: int | None = None, seed: int = 0
-    ) -> Iterator[Item]:
+        self,
+        data: Iterable[Item],
+        /,
+        *,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[Item]: ...
+    @overload
+    def batches(
+        self,
+        data: Iterable[Any],
+        other: Iterable[Any],
+        /,
+        *more: Iterable[Any],
+        until: Until = "shortest",
+        steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[tuple[Any, ...]]: ...
+    def batches(
+        self,
+        *data: Iterable[Any],
+        until: Until = "shortest",
+        steps: int | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[Any]:
         """The batches of `data` still to come in this epoch, as `data` gives them; once in an epoch.
+
+        Of several data: tuples of a batch of each, as `zip` gives them. An epoch ends with the shortest of them; with
+        `until="longest"` the others start over where they end, and continue from epoch to epoch.
 
         With `steps`, and outside of `epochs`: of so many batches in all those still to come, epoch after epoch of `data`.
         When they are done the run is complete; with more steps it resumes right there, also within an epoch.
@@ -195,7 +231,7 @@ class Run:
             UsageError: not inside `epochs` (with `steps`: inside), a second time in one epoch, or the data cannot
                 resume here.
         """
-        return self._loops.batches(data, steps, batch_size, seed)
+        return self._loops.batches(Given(data, until, batch_size, seed), steps)
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.
@@ -248,27 +284,41 @@ class Run:
     # --- what there is ----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Any:
-        """The object of this name; after a resume, what was restored.
+        """The object or value of this name; after a resume, what was restored.
 
         Raises:
             UsageError: there is none.
         """
-        self._check_name(name)
-        return self._loop.objects[name]
+        if name in self._loop.objects:
+            return self._loop.objects[name]
+        if name in self._loop.values.live:
+            return self._loop.values.live[name]
+        known = ", ".join(map(repr, [*self._loop.objects, *self._loop.values.live]))
+        raise UsageError(
+            f"this run has nothing called {name!r}; it has {known}. Pass it to Run by this name, or set it: run[{name!r}] = …"
+        )
 
     def __setitem__(self, name: str, value: Any) -> None:
-        """Put a new value in the place of an object that is not changed in place."""
-        self._check_name(name)
+        """Put a new value in the place of an object that is not changed in place; or set a value of a name of its own.
+
+        A value of its own is saved and comes back without having been handed over: numbers, text, arrays, tensors,
+        and containers of these. Where the run resumes, what was saved takes the place of what the script sets before it
+        is where the checkpoint was: so a line before the loop gives the start value.
+
+        Raises:
+            UsageError: there can be no such name.
+            UnsupportedStateError: a value cannot be saved, or only as an object that is handed over.
+        """
+        if name not in self._loop.objects:
+            self._loop.values.set(name, value)
+            return
         self._loop.replace(name, value)
         if hasattr(value, "param_groups"):
             self._torch.follow()
 
-    def _check_name(self, name: str) -> None:
-        if name not in self._loop.objects:
-            known = ", ".join(map(repr, self._loop.objects))
-            raise UsageError(
-                f"this run has no object {name!r}; it has {known}. Pass it to Run by this name, so that it is saved."
-            )
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an object or value of this name."""
+        return name in self._loop.objects or name in self._loop.values.live
 
     @property
     def epoch(self) -> int:

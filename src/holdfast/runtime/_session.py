@@ -43,7 +43,7 @@ class Session:
         label: the phase's or experiment's label, for names.
         directory: the experiment's directory; None if the policy keeps its checkpoints in memory.
         folder: where bundles go; in or outside of `directory`.
-        untrained: patterns of paths of what is saved and not trained: NaN and infinity are no divergence there.
+        untrained: called for patterns of paths of what is saved and not trained: NaN and infinity are no divergence there.
 
     Attributes:
         due, demand: see `Due`.
@@ -57,7 +57,7 @@ class Session:
         directory: ExperimentDirectory | None,
         folder: Path | None,
         *,
-        untrained: Sequence[str] = (),
+        untrained: Callable[[], Sequence[str]] = tuple[str],
     ) -> None:
         if policy.mode == "disk" and (directory is None or folder is None):
             raise UsageError(
@@ -66,8 +66,7 @@ class Session:
         self.policy, self.label = policy, label
         self._directory, self._folder = directory, folder
         self._names = Names(policy, kind, label, folder)
-        by_design = policy.on_divergence.may_be_infinite if policy.on_divergence else ()
-        self.may_be_infinite = (*by_design, *untrained)
+        self._untrained = untrained
         self.watch = Watch(policy.on_divergence)
         self.memory = InMemory(policy, label)
         self._past: set[str] = set()  # names that this run saved before the moment it resumes from
@@ -76,6 +75,12 @@ class Session:
         self._retention = None if directory is None else Retention(directory, policy)
         self._due = Due(policy, self._names, directory, self._pace)
         self.due, self.demand = self._due.reason, self._due.demand
+
+    @property
+    def may_be_infinite(self) -> tuple[str, ...]:
+        """Patterns of paths where NaN and infinity are no divergence."""
+        policy = self.policy.on_divergence
+        return (*(policy.may_be_infinite if policy else ()), *self._untrained())
 
     def save(
         self,

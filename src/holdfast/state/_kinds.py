@@ -13,7 +13,15 @@ from ..records import Node, Object
 from ._tree import COLLECTION, entries
 
 _OF_SKLEARN = ("call", "function", "items", "neighbors", "sparse", "type")
-_MADE_BY_NAME: Final = frozenset({COLLECTION, "scipy.sparse", *(f"sklearn.{kind}" for kind in _OF_SKLEARN)})
+_OF_PANDAS = ("ExtensionArray", "Index")
+_MADE_BY_NAME: Final = frozenset(
+    {
+        COLLECTION,
+        "scipy.sparse",
+        *(f"sklearn.{kind}" for kind in _OF_SKLEARN),
+        *(f"pandas.{kind}" for kind in _OF_PANDAS),
+    }
+)
 _OWNERS: Final = frozenset({"Generator", "RandomState"})
 
 

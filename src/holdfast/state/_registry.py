@@ -91,6 +91,11 @@ def adapter_of(kind: type) -> Claimant | None:
     return found
 
 
+def is_value(kind: type) -> bool:
+    """Whether values of this type are data, though no standard container: all of them is saved, and made again from that."""
+    return getattr(adapter_of(kind), "is_value", False)
+
+
 def introduce(value: Any, names: Names, path: str) -> None:
     """Name what is in a value that is left out: others, such as an optimizer, may refer to it all the same."""
     named = getattr(adapter_of(type(value)), "introduce", None)

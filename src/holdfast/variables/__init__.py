@@ -1,5 +1,7 @@
 """The script's own variables, as a part of its run."""
 
+from ._devices import device_of as device_of
+from ._devices import on_device as on_device
 from ._frames import Scope as Scope
 from ._frames import is_of_script as is_of_script
 from ._frames import is_own_class as is_own_class
@@ -13,9 +15,11 @@ from ._kinds import is_iterator as is_iterator
 from ._kinds import is_module as is_module
 from ._kinds import position_of as position_of
 from ._liveness import live_names as live_names
+from ._names import check_patterns as check_patterns
 from ._other_modules import other_modules as other_modules
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
+from ._watch import check_mode as check_mode
 
 __all__ = [
     "Held",
@@ -23,6 +27,9 @@ __all__ = [
     "Scope",
     "Variables",
     "attributes",
+    "check_mode",
+    "check_patterns",
+    "device_of",
     "has_own_attributes",
     "is_data",
     "is_ignored",
@@ -31,6 +38,7 @@ __all__ = [
     "is_of_script",
     "is_own_class",
     "live_names",
+    "on_device",
     "other_modules",
     "position_of",
     "scopes",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .. import state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
+from ._devices import device_of
 from ._frames import Scope
-from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_tensor
+from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_value
 from ._names import is_time_stamp, sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -66,7 +67,7 @@ class Capture:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         facts = self.facts
         value: Any = slot.value
-        is_shared = is_array(value) or is_rng(value) or isinstance(value, CONTAINERS)
+        is_shared = is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
         first = self._first.get(id(value)) if is_shared else None
         if first is not None:
             facts.same[path] = first
@@ -86,7 +87,7 @@ class Capture:
             facts.protocol.append(path)
         elif before is None or before.identity != id(value):
             facts.rebound.append(path)
-        if (device := _device(value)) is not None:
+        if (device := device_of(value)) is not None:
             facts.devices[path] = device
         if (named := _named_tuples(value)) is not None:
             facts.named[path] = named
@@ -106,16 +107,6 @@ def _obstacle(value: Any, path: str) -> str:
         return f"it holds {len(walk.arrays):,} arrays; hold them in one"
     size = sum(leaf.size_bytes for leaf, _ in walk.arrays)
     return f"it is too large ({size / 1e9:.3g} GB); hand it over instead" if size > _MOST_BYTES else ""
-
-
-def _device(value: Any) -> str | None:
-    if is_tensor(value):
-        return None if value.device.type == "cpu" else str(value.device)
-    if isinstance(value, Mapping):
-        value = value.values()
-    elif not isinstance(value, list | tuple | deque):
-        return None
-    return next((device for each in value if (device := _device(each)) is not None), None)
 
 
 def _named_tuples(value: Any) -> str | None:

@@ -49,6 +49,8 @@ class Handed:
 
 
 def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
+    if isinstance(value, int | float | str | bytes | None):  # one and the same object may be many values
+        return
     yield value
     if isinstance(value, Attributes):
         for each in value.held():
@@ -61,8 +63,7 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
         yield from value.parameters()
     elif isinstance(value, CONTAINERS) and depth < _DEEPEST and len(value) <= 1000:
         for each in value.values() if isinstance(value, Mapping) else value:
-            if not isinstance(each, int | float | str | bytes | None):
-                yield from _parts(each, depth + 1)
+            yield from _parts(each, depth + 1)
 
 
 def _arrays_held_by(value: Any) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .. import state
 from ._frames import is_own_class
 
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -36,6 +37,7 @@ CONTAINERS: Final = (dict, list, tuple, set, frozenset, collections.deque)
 _STANDARD_CONTAINERS = frozenset(
     {*CONTAINERS, collections.OrderedDict, collections.defaultdict, collections.Counter}
 )
+_HAVE_VALUES: Final = frozenset({"decimal", "fractions", "numpy", "pandas", "scipy", "uuid"})
 _RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _NOT_WALKED = (BaseException, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _OBSERVERS: Final = frozenset(
@@ -78,7 +80,6 @@ _OBSERVERS: Final = frozenset(
 )
 """Packages whose objects only look at training, or run it: what moves in them decides nothing."""
 _DEEPEST = 20
-_SHOWN_TYPES = 200  # of a container's items, to tell whether all are of a few types
 
 
 def torch() -> Any:
@@ -111,10 +112,16 @@ def is_array(value: Any) -> bool:
     )
 
 
+def is_value(value: Any) -> bool:
+    """Whether it is data of a library's own making: a decimal, a table, a sparse or masked array."""
+    kind = type(value)
+    return kind.__module__.partition(".")[0] in _HAVE_VALUES and state.is_value(kind)
+
+
 def is_data(value: Any, depth: int = 0) -> bool:
     """Whether a value is nothing but data: scalars, arrays, RNGs, and standard containers of these."""
     kind = type(value)
-    if kind in SCALARS or isinstance(value, _VALUES) or is_array(value) or is_rng(value):
+    if kind in SCALARS or isinstance(value, _VALUES) or is_array(value) or is_rng(value) or is_value(value):
         return True
     if not isinstance(value, CONTAINERS) or depth > _DEEPEST:
         return False

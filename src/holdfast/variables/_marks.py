@@ -7,14 +7,25 @@ that the run trains; from then on at samples, and that is said.
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from xxhash import xxh3_128_digest
 
-from .. import rng
-from ._kinds import CONTAINERS, NUMBERS, SCALARS, is_array, is_jax_array, is_module, is_rng, is_tensor, torch
+from .. import rng, state
+from ._kinds import (
+    CONTAINERS,
+    NUMBERS,
+    SCALARS,
+    is_array,
+    is_jax_array,
+    is_module,
+    is_rng,
+    is_tensor,
+    is_value,
+    torch,
+)
 
 _SMALL_BYTES: Final = 1 << 20  # looked at in full, always
 _MANY_ITEMS: Final = 10_000
@@ -52,6 +63,8 @@ class Marks:
         kind = type(value)
         if kind in SCALARS:
             return kind, value if kind in (int, bool) or value is None else repr(value)
+        if is_value(value):
+            return kind, *self._parts(value, name)
         if is_array(value):
             return self._array(value, name)
         if is_rng(value):
@@ -77,6 +90,29 @@ class Marks:
         if kinds <= SCALARS:
             return kind, keys, length, xxh3_128_digest(repr(items).encode("utf-8", "surrogatepass"))
         return kind, keys, length, tuple(self._of(each, name) for each in items)
+
+    def _parts(self, value: Any, name: str) -> Iterator[Mark]:
+        """What is saved of a library's value; of a long table its plain columns, and of the others some rows."""
+        looks, arrays = [value], []
+        if hasattr(value, "memory_usage") and value.size > _MANY_ITEMS:  # of pandas
+            some = slice(None, None, max(1, len(value) // 1000))
+            kinds = {value.dtype} if value.ndim == 1 else set(value.dtypes)
+            plain = {each for each in kinds if isinstance(each, np.dtype) and each.kind != "O"}
+            looks = [value[some]]
+            if plain != kinds:
+                self.sampled.add(name)
+            if value.ndim == 1 or (plain == kinds and len(kinds) == 1):
+                arrays = [value] if plain else []
+                looks = [value.columns, value.index[some]] if value.ndim == 2 else looks
+            else:
+                columns = (column for _, column in value.items())
+                arrays = [each for each in columns if each.dtype in plain]
+        for look in looks:
+            walk = state.Walk()
+            yield repr(walk.run(look, ""))
+            arrays += [live.owner for _, live in walk.arrays]
+        for each in map(np.asarray, arrays):  # pandas gives them read-only, and yet writes them
+            yield str(each.dtype), each.shape, self._digest(each, name)
 
     def _array(self, value: Any, name: str) -> Mark:
         if is_jax_array(value):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from types import GeneratorType
 from typing import Any, Final
 
+from ..errors import UsageError
 from ._kinds import is_data, is_iterator
 
 _YEAR_S: Final = 365 * 86400.0
@@ -17,6 +18,19 @@ OF_ANOTHER_MODULE: Final = (
     "it is a global of another module. Let an object of the script hold it, or hand it over"
 )
 _CLOCK = re.compile(r"time|^t\d*$|^tic|^toc|clock|^start|started|_t$|_ts$|stamp|^begin|now")
+
+
+def check_patterns(patterns: Iterable[str]) -> list[str]:
+    """The patterns of variables to be left to the script.
+
+    Raises:
+        UsageError: one is not a name.
+    """
+    found = list(patterns)
+    for pattern in found:
+        if not isinstance(pattern, str) or not pattern:
+            raise UsageError(f'ignore takes names of variables, such as "t0" or "timing_*", not {pattern!r}.')
+    return found
 
 
 def is_left_to_script(key: str, patterns: Sequence[str]) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
+from ._devices import on_device
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_rng, is_tensor
+from ._kinds import is_array, is_rng, is_value
 from ._saved import Saved
 from ._walk import Slot, Walk
 
@@ -78,7 +79,7 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 
 
 def _is_mutable(value: Any) -> bool:
-    return is_array(value) or is_rng(value) or isinstance(value, dict | list | set | deque)
+    return is_array(value) or is_rng(value) or is_value(value) or isinstance(value, dict | list | set | deque)
 
 
 def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
@@ -125,21 +126,9 @@ def _rebuilt(path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
     value = state.rebuild(saved.source, node)
     device = saved.facts.devices.get(path)
     if device is not None:
-        value = _on_device(value, device)
+        value = on_device(value, device)
     if named is not None:
         value = _with_named_tuples(value, _class_called(named, scopes))
-    return value
-
-
-def _on_device(value: Any, device: str) -> Any:
-    if is_tensor(value):
-        return value.to(device)
-    if isinstance(value, dict):
-        for key, each in value.items():
-            value[key] = _on_device(each, device)
-    elif isinstance(value, list | tuple | deque):
-        moved = [_on_device(each, device) for each in value]
-        return deque(moved, value.maxlen) if isinstance(value, deque) else type(value)(moved)
     return value
 
 

@@ -9,6 +9,12 @@ from collections.abc import Callable, Iterator
 from types import GeneratorType
 from typing import Any, Generic, Protocol, TypeVar, final
 
+_COUNTS_ANEW = (
+    "an enumerate around something that goes over the run's iterator starts at its first index: put it directly around the iterator, "
+    "as in tqdm(enumerate(run.batches(loader))), or use run.batch, the index in the epoch, or run.step"
+)
+_BESIDE = "what a zip takes beside the run's iterator starts at its beginning: run.batches(one, other) goes through several loaders"
+
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
 
@@ -83,23 +89,34 @@ class Turns(Generic[Item]):
                 for _ in range(done):
                     next(around)
 
+    def starting_over(self) -> list[str]:
+        """What else goes over this iterator, and starts at its beginning though this does not; a sentence each.
 
-def has_enumerate_further_out() -> bool:
-    """Whether an `enumerate` goes over a generator that is running here: such as tqdm's, around a run's iterator.
+        An `enumerate` around a generator that is running here (such as tqdm's, around this) cannot be moved on, since
+        a generator that is running cannot give more; nor can what a `zip` takes beside this.
+        """
+        running, frame = set(), sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_flags & inspect.CO_GENERATOR:
+                running.add(id(frame))
+            frame = frame.f_back
+        parts = [
+            each for each in gc.get_referrers(self) if type(each) is tuple
+        ]  # a zip holds its parts in one
+        zips = [each for each in gc.get_referrers(*parts) if type(each) is zip] if parts else []
+        if running:
+            zips += [each for each in gc.get_objects() if type(each) is zip and _goes_over(each, running)]
+        is_numbered = any(type(each) is enumerate for one in zips for each in gc.get_referrers(one)) or (
+            bool(running)
+            and any(_goes_over(each, running) for each in gc.get_objects() if type(each) is enumerate)
+        )
+        beside = any(len(_inner(each)) > 1 for each in zips)
+        return [*([_COUNTS_ANEW] if is_numbered else []), *([_BESIDE] if beside else [])]
 
-    Its index cannot be moved on, since a generator that is running cannot give more.
-    """
-    running = set()
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_flags & inspect.CO_GENERATOR:
-            running.add(id(frame))
-        frame = frame.f_back
-    return bool(running) and any(
-        _goes_over(each, running) for each in gc.get_objects() if type(each) is enumerate
-    )
+
+def _inner(around: Any) -> tuple[Any, ...]:
+    return around.__reduce__()[1]
 
 
 def _goes_over(around: Any, frames: set[int]) -> bool:
-    inner = around.__reduce__()[1][0]
-    return isinstance(inner, GeneratorType) and id(inner.gi_frame) in frames
+    return any(isinstance(each, GeneratorType) and id(each.gi_frame) in frames for each in _inner(around))

@@ -17,30 +17,37 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
+from ._functions import scopes_of
 from ._handed import Handed
 from ._held import Held
 from ._held import say as say_held
 from ._liveness import live_names
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, is_left_to_script, is_time_stamp, sentence
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
 from ._other_modules import OtherModules
 from ._put_back import put_back
 from ._saved import Facts, Saved
-from ._turns import Items, Turns, has_enumerate_further_out
+from ._turns import Items, Turns
 from ._walk import Walk
 
 logger = logging.getLogger("holdfast")
-
-_COUNTS_ANEW = (
-    "an enumerate around something that goes over the run's iterator starts at its first index: put it directly around the iterator, "
-    "as in tqdm(enumerate(run.batches(loader)))"
-)
 
 _ALL = "the script's variables"
 
 Item = TypeVar("Item")
 Mode = Literal["save", "watch", "off"]
 MODES = ("save", "watch", "off")
+
+
+def check_mode(mode: Any) -> Mode:
+    """What the argument `variables` of a run or an experiment says.
+
+    Raises:
+        UsageError: there is no such mode.
+    """
+    if mode not in MODES:
+        raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
+    return mode
 
 
 @final
@@ -51,6 +58,8 @@ class Variables:
         mode: "save": they are saved and put back; "watch": those that would be are only named; "off": neither.
         others: called for what else belongs to the run: itself, its data.
         report: told of differences that are found after the resume, a sentence each.
+        functions: called for those of the script that are called in the loop, and not from it: what they close over, and
+            the objects that they belong to, count too.
         held: objects of a framework whose attributes are looked at, in place of the script's variables.
 
     Raises:
@@ -63,13 +72,12 @@ class Variables:
         objects: Callable[[], Mapping[str, Any]],
         others: Callable[[], Iterable[Any]],
         report: Callable[[Sequence[str]], None],
+        functions: Callable[[], Iterable[Any]] = tuple,
         held: Held | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
-        self.mode = mode
+        self.mode = check_mode(mode)
         self.came_back: list[str] = []
-        self._objects, self._others, self._report = objects, others, report
+        self._objects, self._others, self._report, self._functions = objects, others, report, functions
         self._held = held
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
@@ -85,12 +93,7 @@ class Variables:
 
     def ignore(self, patterns: Iterable[str]) -> None:
         """Leave the variables that a pattern matches to the script."""
-        for pattern in patterns:
-            if not isinstance(pattern, str) or not pattern:
-                raise UsageError(
-                    f'ignore takes names of variables, such as "t0" or "timing_*", not {pattern!r}.'
-                )
-            self._ignored.append(pattern)
+        self._ignored += check_patterns(patterns)
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -124,18 +127,19 @@ class Variables:
             if is_behind():
                 self.put_back(is_last=False)
             done = position() - (0 if is_inner else self._before) if is_resumed else 0
-            if done and has_enumerate_further_out():
-                self._report([_COUNTS_ANEW])
+            if done and (anew := given.starting_over()):
+                self._report(anew)
             return done
 
         def ended() -> None:
             if not is_inner:
                 self._before = total
 
-        return Turns(inner, begin, entered, ended)
+        given = Turns(inner, begin, entered, ended)
+        return given
 
     def begin(self) -> None:
-        """A loop that is not the script's own begins: what changes from now on is saved."""
+        """A loop that is not the script's own begins: what is changed by the functions that it calls counts."""
         if self.mode != "off":
             self._begin(is_inner=False)
 
@@ -209,7 +213,7 @@ class Variables:
             )
 
     def _scopes(self) -> list[Scope]:
-        return scopes() if self._held is None else self._held.scopes()
+        return [*scopes(), *scopes_of(self._functions())] if self._held is None else self._held.scopes()
 
     def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk

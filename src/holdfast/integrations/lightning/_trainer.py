@@ -87,7 +87,7 @@ def put_back(trainer: pl.Trainer, checkpoint: Mapping[str, Any]) -> None:
 
 
 def at_work(trainer: pl.Trainer) -> dict[str, Any]:
-    """What trains and is in a checkpoint: by Lightning itself, or by callbacks and a module that save something of their own."""
+    """What is trained and is in a checkpoint: by Lightning itself, or by callbacks and a module that save something of their own."""
     module: Any = trainer.lightning_module
     own = {
         type(each).__name__: vars(each)

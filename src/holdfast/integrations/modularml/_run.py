@@ -18,6 +18,7 @@ from typing import Any, final
 from modularml.core.experiment.phases.phase_group import PhaseGroup
 from modularml.core.experiment.phases.train_phase import TrainPhase
 
+from ...runtime import say_end
 from ._finished import Finished
 from ._position import Position
 from ._results import ids_of
@@ -57,6 +58,7 @@ class Held:
                     self.position.finish_resume()
                     if self.sessions.directory is not None:
                         self.sessions.directory.writer.wait()
+                self._say_end()
             except BaseException as err:
                 label = units[0].label if units else self.experiment.label
                 # A run that failed is in the history, too, with the results of the phases that were done.
@@ -65,6 +67,13 @@ class Held:
                 self.sessions.rescue(err)
                 raise
             return result
+
+    def _say_end(self) -> None:
+        directory, report = self.sessions.directory, self.position.last_resume
+        if directory is not None:
+            began_at = 0 if report is None else report.record.moment.step
+            place, step = str(directory.path), self.position.step
+            say_end(directory.accounting, step=step, began_at=began_at, place=place)
 
     @contextmanager
     def _calling(self, units: list[Any]) -> Iterator[None]:

@@ -63,7 +63,7 @@ def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
 
 
 def at_work(trainer: Any) -> dict[str, Any]:
-    """What trains and is in a checkpoint."""
+    """What is trained and is in a checkpoint."""
     optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
     return {
         "model": trainer.model,
@@ -135,7 +135,8 @@ def skipping_nothing() -> Iterator[None]:
 def policy_of(trainer: Trainer) -> Checkpointing:
     """The policy that the arguments of a Trainer ask for; where they ask for none, the default one.
 
-    They do where `save_strategy` is "epoch", or "steps" with other values than the defaults (500 steps, no limit): what
+    They do where `save_strategy` is "epoch", or "steps" with other values than the defaults (500 steps, no limit; the
+    same values passed explicitly cannot be told from these): what
     they say of when to save and how many to keep holds. In any case the best one is kept as well, if
     `metric_for_best_model` names a metric, and the run is saved on preemption.
 
@@ -150,7 +151,11 @@ def policy_of(trainer: Trainer) -> Checkpointing:
     plain = {each.name: each.default for each in fields(TrainingArguments)}
     is_plain = args.save_steps == plain["save_steps"] and args.save_total_limit is None
     if strategy not in ("steps", "epoch") or (strategy == "steps" and is_plain):
-        logger.info("save_strategy=%r says not when to save: saved is by the default policy", strategy)
+        said = f"save_steps={args.save_steps}, the Trainer's default," if strategy == "steps" else ""
+        logger.info(
+            "%s says not when to save: the default policy saves; pass checkpointing= for another",
+            said or f"save_strategy={strategy!r}",
+        )
         return Checkpointing.default(metric, direction)
     if strategy == "steps" and args.save_steps < 1:
         raise UsageError(

@@ -28,6 +28,11 @@ class Block:
         self._where: Literal["before", "inside", "after"] = "before"
         self._loop: str | None = None
 
+    @property
+    def is_looping(self) -> bool:
+        """Whether one of its outer loops runs."""
+        return self._loop is not None
+
     def enter(self) -> None:
         """The block begins.
 

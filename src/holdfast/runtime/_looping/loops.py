@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar, final
 
 from ...errors import UsageError
 from ...variables import Variables
 from .._loop import Loop
-from .._resuming.data import EpochData
+from .._resuming.data import EpochData, Given
 from .block import Block
 from .progress import Progress
 from .sized import Sized
@@ -86,33 +86,26 @@ class Loops:
 
     # --- batches ----------------------------------------------------------------------------------
 
-    def batches(
-        self, data: Iterable[Item], steps: int | None, batch_size: int | None, seed: int
-    ) -> Iterator[Item]:
+    def batches(self, given: Given, steps: int | None) -> Iterator[Any]:
         self._block.check("batches()")
         progress, at = self._progress, self._progress.at
         if steps is not None:
             self._check("batches", steps=steps)
-            around = self._around(data, steps, batch_size, seed)
+            around = self._around(given, steps)
             return self._outer("batches", steps, around, lambda: at.steps)
-        left = Sized(
-            self._batches(data, batch_size, seed),
-            lambda: self._data.num_left(data, batch_size, seed, done=at.num_done),
-        )
+        left = Sized(self._batches(given), lambda: self._data.num_left(given, done=at.num_done))
         return self._variables.turns(
             left, is_inner=True, is_behind=lambda: progress.is_behind, position=lambda: at.batch
         )
 
-    def _around(
-        self, data: Iterable[Item], n_steps: int, batch_size: int | None, seed: int
-    ) -> Generator[Item, None, None]:
+    def _around(self, given: Given, n_steps: int) -> Generator[Any, None, None]:
         """So many batches in all, epoch after epoch; the last epoch stays open in its middle."""
         progress, at = self._progress, self._progress.at
         while progress.has_more(lambda: at.steps < n_steps):
             if not progress.begin_epoch():
                 continue
             at.ended = None
-            yield from self._batches(data, batch_size, seed, n_steps)
+            yield from self._batches(given, n_steps)
             if progress.diverged or at.is_in_batches:
                 continue
             if not at.batch:
@@ -121,16 +114,15 @@ class Loops:
         progress.is_paused = True
         progress.finish_resume()
 
-    def _batches(
-        self, data: Iterable[Item], batch_size: int | None, seed: int, until_step: int | None = None
-    ) -> Generator[Item, None, None]:
+    def _batches(self, given: Given, until_step: int | None = None) -> Generator[Any, None, None]:
         progress, at = self._progress, self._progress.at
         if at.within in (None, "step") or (at.within != "epoch" and not progress.is_behind):
             raise UsageError(
-                "run.batches() is used once inside `for epoch in run.epochs(n)`. Iterate over validation data as "
-                "they are; for a loop without epochs there are run.batches(data, steps=n) and run.steps(n)."
+                "run.batches() is used once inside `for epoch in run.epochs(n)`. Several loaders side by side are "
+                "run.batches(one, other), in place of zip. Iterate over validation data as they are; for a loop "
+                "without epochs there are run.batches(data, steps=n) and run.steps(n)."
             )
-        source, rest = self._data.take(data, batch_size, seed)
+        source, rest = self._data.take(given)
         if progress.is_behind:
             assert rest is not None
             iterator, is_over = rest, at.within == "after"
@@ -150,7 +142,7 @@ class Loops:
                     batch = next(iterator, _END)
                 if batch is _END:
                     break
-                yield batch  # type: ignore[misc]
+                yield batch
                 progress.finish_batch(at.batch)
                 if progress.diverged:
                     break

@@ -10,6 +10,7 @@ from ...variables import Variables
 from .._loop import Loop
 from .._resuming.data import EpochData
 from .._saving.unsaved import Unsaved
+from .._saving.values import OUTSIDE
 from .position import Position
 from .torch_objects import TorchObjects
 
@@ -46,6 +47,17 @@ class Progress:
     def step(self) -> int:
         updates = self._torch.num_updates
         return self.at.steps if updates is None else updates
+
+    @property
+    def place(self) -> str | None:
+        """Where the script is in the loop over epochs, before the batches; None if it is in the middle of a loop."""
+        is_before_batches = self.at.within == "epoch" or self.is_behind
+        return f"epoch {self.at.epoch}" if is_before_batches else None
+
+    @property
+    def places_again(self) -> tuple[str, ...]:
+        """The places that a script comes through once more, if it resumes from here."""
+        return (OUTSIDE, f"epoch {self.at.epoch}") if self.at.within in ("batches", "after") else (OUTSIDE,)
 
     # --- hooks ------------------------------------------------------------------------------------
 

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, final
 
 from ... import rng
-from ...data import ANOTHER_BATCH, BatchSource, batches_of, differences_of
+from ...data import ANOTHER_BATCH, BatchSource, Until, batches_of_all, differences_of, without_position
+from ...errors import UsageError
+from ...policy import Checkpointing, Every
 from .expected import Ahead
+
+logger = logging.getLogger("holdfast")
+
+
+@final
+@dataclass(frozen=True)
+class Given:
+    """What a script gives to a loop over `batches`."""
+
+    data: tuple[Any, ...]
+    until: Until
+    batch_size: int | None
+    seed: int
+
+    def is_same(self, other: Given | None) -> bool:
+        """Whether the data are the same objects."""
+        return other is not None and [*map(id, self.data)] == [*map(id, other.data)]
 
 
 @final
@@ -18,24 +39,23 @@ class EpochData:
         source: that of the data that were given last, None before.
     """
 
-    def __init__(self, allow_reread: bool) -> None:
-        self._allow_reread = allow_reread
-        self._given: Any = None
+    def __init__(self, allow_reread: bool, policy: Checkpointing) -> None:
+        self._allow_reread, self._policy = allow_reread, policy
+        self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
         self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
 
-    def take(self, data: Any, batch_size: int | None, seed: int) -> tuple[BatchSource, Iterator[Any] | None]:
+    def take(self, given: Given) -> tuple[BatchSource, Iterator[Any] | None]:
         """Their source, and the rest of the epoch in which the checkpoint was; None if there is nothing to resume.
 
-        The source is that of the epoch before if the data are the same object.
+        The source is that of the epoch before if the data are the same objects.
         """
-        if self.source is None or self._given is not data:
-            self.source = batches_of(
-                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
-            )
-            self._given = data
+        if self.source is None or not given.is_same(self._given):
+            source = self._source_of(given)
+            _check_position(source, self._policy)
+            self.source, self._given = source, given
         if self._position is None:
             return self.source, None
         with rng.preserved():
@@ -43,22 +63,27 @@ class EpochData:
         self._position = None
         return self.source, rest
 
-    def num_left(self, data: Any, batch_size: int | None, seed: int, *, done: int) -> int | None:
+    def num_left(self, given: Given, *, done: int) -> int | None:
         """How many batches an epoch of these data has beyond those that are done; None if they do not say."""
-        if self.source is not None and self._given is data:
-            total = self.source.num_batches
-        else:
-            total = batches_of(
-                data, batch_size=batch_size, seed=seed, raw=True, allow_reread=self._allow_reread
-            ).num_batches
+        source = self.source if given.is_same(self._given) else None
+        total = (source or self._source_of(given)).num_batches
         return None if total is None else max(0, total - done)
+
+    def _source_of(self, given: Given) -> BatchSource:
+        return batches_of_all(
+            given.data,
+            until=given.until,
+            batch_size=given.batch_size,
+            seed=given.seed,
+            allow_reread=self._allow_reread,
+        )
 
     @property
     def own_parts(self) -> list[Any]:
         """What holds the position in the data: the source, and data that keep it themselves."""
-        if self.source is None:
+        if self.source is None or self._given is None:
             return []
-        return [self.source, *([self._given] if hasattr(type(self._given), "state_dict") else [])]
+        return [self.source, *(each for each in self._given.data if hasattr(type(each), "state_dict"))]
 
     def get_state(self, is_inside: bool) -> dict[str, Any]:
         source, saved = self.source, self._saved
@@ -69,8 +94,11 @@ class EpochData:
                 "next_batch": saved.get("next_batch"),
                 "about_data": saved.get("about_data"),
             }
+        data = source.get_state()
+        if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
+            data["finished"] = True
         return {
-            "data": source.get_state(),
+            "data": data,
             "exactness": source.exactness,
             "next_batch": source.fingerprint() if is_inside else None,
             "about_data": source.describe(),
@@ -98,3 +126,28 @@ class EpochData:
         if is_inside and self._saved["next_batch"] != source.fingerprint():
             found.append(ANOTHER_BATCH)
         return found if about is None else found + differences_of(about, source.describe())
+
+
+def _check_position(source: BatchSource, policy: Checkpointing) -> None:
+    """At the first batch, and not at a resume weeks later: data that cannot resume where the policy saves.
+
+    Raises:
+        UsageError: the policy saves at batches, and no such save could be resumed within an epoch.
+    """
+    if (kind := without_position(source)) is None:
+        return
+    cannot = (
+        f"{kind} has neither a sampler nor a state, so a save in the middle of an epoch cannot be resumed"
+    )
+    ways = (
+        "a DataLoader over a map-style dataset or torchdata's StatefulDataLoader can; allow_reread=True reads the epoch again "
+        "up to there"
+    )
+    at_batches = [hook for hook in policy.save_on if hook.startswith("batch_")]
+    if at_batches:
+        raise UsageError(
+            f"the policy saves on {' and '.join(at_batches)}, and {cannot}. {ways[0].upper()}{ways[1:]}; or save on epoch_end."
+        )
+    is_timed = any(not any(isinstance(each, Every) for each in term) for term in policy.when.terms)
+    if is_timed or policy.signals:
+        logger.warning("%s: %s", cannot, ways)

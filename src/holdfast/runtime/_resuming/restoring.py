@@ -31,8 +31,11 @@ class Restoring:
         unsaved: names of variables that the checkpoint could not hold.
     """
 
-    def __init__(self, parts: Parts, asked: Resume, exclude: Sequence[str], advice: str) -> None:
+    def __init__(
+        self, parts: Parts, asked: Resume, exclude: Sequence[str], advice: str, *, is_rollback: bool
+    ) -> None:
         self._parts, self._asked, self._exclude, self._advice = parts, asked, exclude, advice
+        self._is_rollback = is_rollback
         self.saved: Mapping[str, Any]
         self.state: SavedState
         self.changed: list[str] = []
@@ -49,12 +52,13 @@ class Restoring:
         parts, objects = self._parts, self._parts.objects
         tree = _tree_of_run(opened)
         self._bring_to_structure(opened)
-        known = {*objects, *parts.reserved}
+        self.saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
+        values = parts.values.read(opened, self.saved["run"].get("values"), objects)
+        known = {*objects, *parts.reserved, *values.names}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in objects if name not in tree]
         if differences and self._asked.strict:
             raise PlanMismatchError(differences, "run", self._advice)
-        self.saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
         label = self.saved["run"]["label"]
         if label != parts.label:
             raise PlanMismatchError(
@@ -67,9 +71,10 @@ class Restoring:
         absent = {name for name in objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
         settled = parts.options.settle(self.saved["run"]["options"], self._asked.overridden)
-        self.changed = [*differences, *skipped, *settled]
+        parts.values.take(values, is_rollback=self._is_rollback)
+        self.changed = [*differences, *skipped, *settled, *values.differences]
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept]
-        self.state = SavedState(opened, objects, unlike + (PLACES if settled else []))
+        self.state = SavedState(opened, [*objects, *values.facts], unlike + (PLACES if settled else []))
         if parts.variables is not None:
             self.unsaved = parts.variables.take(opened, tree, self.saved["run"].get("variables"))
         return self, restored.kept

@@ -18,6 +18,11 @@ def say(level: int, text: str) -> None:
         print(f"holdfast: {text}", file=sys.stderr)
 
 
+def say_end(spent: Accounting, *, step: int, began_at: int, place: str) -> None:
+    """Say that the run has ended; `spent` is of this process, but for its seconds of training."""
+    say(logging.INFO, ended(spent, step=step, began_at=began_at, place=place))
+
+
 def ended(spent: Accounting, *, step: int, began_at: int, place: str) -> str:
     """The line at the end of a run; `spent` is of this process, but for its seconds of training."""
     saves, blocked_s = spent.saves, spent.blocked_s

@@ -13,6 +13,7 @@ from ...variables import Variables
 from .._resuming.expected import stream_digests, streams_used
 from .._resuming.script_options import ScriptOptions
 from .._table import Table
+from .values import Values
 
 
 @final
@@ -25,6 +26,7 @@ class Parts:
         run: the run's id.
         results: what was logged.
         options: of the optimizers among the objects.
+        values: those that the script sets by name.
     """
 
     def __init__(
@@ -35,23 +37,30 @@ class Parts:
         position: Callable[[], Mapping[str, Any]],
         lacking: Callable[[], Sequence[str]],
         variables: Variables | None,
+        values: Values,
     ) -> None:
         self.reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
         self.objects = state.named(objects, reserved=self.reserved)
-        self.label, self.variables = label, variables
+        self.label, self.variables, self.values = label, variables, values
         self.run = secrets.token_hex(16)
         self.results = Table()
         self.options = ScriptOptions(self.objects)
         self._policy, self._position, self._lacking = policy, position, lacking
         self._streams_at_start = stream_digests(rng.capture_state())
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """The objects, and the values that the script has set."""
+        return {**self.objects, **self.values.live}
+
     def take(self) -> dict[str, Any]:
         """All of it."""
         variables, facts = ({}, {}) if self.variables is None else self.variables.capture()
         return {
             **state.named(self.objects, reserved=self.reserved),
+            **self.values.live,
             **({VARIABLES: variables} if variables else {}),
-            "run": {**self.about_run(), **({"variables": facts} if facts else {})},
+            "run": self.about_run() | ({"variables": facts} if facts else {}),
             "results": self.results.get_state(),
             "random": rng.capture_state(),
         }
@@ -65,6 +74,7 @@ class Parts:
             "streams_at_start": self._streams_at_start,
             "options": self.options.get_state(),
             **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
+            **({"values": values} if (values := self.values.facts()) else {}),
         }
 
     def set_state(self, saved: Mapping[str, Any], run: str) -> None:
@@ -81,7 +91,7 @@ class Parts:
     def digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: objects, position, results, streams drawn from."""
         common = {
-            **self.objects,
+            **self.named,
             "position": self._position(),
             "results": self.results.get_state(),
             "random": streams_used(rng.capture_state(), self._streams_at_start),

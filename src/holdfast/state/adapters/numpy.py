@@ -71,6 +71,7 @@ class _Masked:
     """Masked arrays: the values in place, masked ones too, and which are masked."""
 
     name = "numpy.ma"
+    is_value = True
 
     def claims(self, kind: type) -> bool:
         return kind is np.ma.MaskedArray

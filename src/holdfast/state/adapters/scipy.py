@@ -26,6 +26,7 @@ class _Sparse:
     """Two of one shape and format take each other's values, however many there are."""
 
     name = "scipy.sparse"
+    is_value = True
 
     def claims(self, kind: type) -> bool:
         return kind in _KINDS.values()

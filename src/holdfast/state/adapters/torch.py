@@ -1,4 +1,4 @@
-"""torch: tensors of every dtype that torch can copy, and its random generators."""
+"""torch: tensors of every dtype that torch can copy, its random generators, its sizes, element types and devices."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .._rebuild import Read
 from .._runs import copy_run, put_run
 from .._walk import Walk, type_name
 from .torch_device import DeviceCopies, copies_from
+from .values import Value
 
 
 class _Tensor:
@@ -223,5 +224,13 @@ def _make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
     return _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf)
 
 
-ADAPTERS = (_Tensor(), _Generator())
+_DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+
+ADAPTERS = (
+    _Tensor(),
+    _Generator(),
+    Value(torch.Size, list, torch.Size),
+    Value(torch.dtype, str, _DTYPES.__getitem__),
+    Value(torch.device, str, torch.device),
+)
 MAKERS = {"torch": _make_tensor}

@@ -16,6 +16,8 @@ from .._walk import Walk, type_name
 class Value:
     """An adapter for one type: `take` gives plain data from a value, `make` the value from those."""
 
+    is_value = True
+
     def __init__(self, kind: type, take: Callable[[Any], Any], make: Callable[[Any], Any]) -> None:
         self.name = type_name(kind)
         self._kind, self._take, self._make = kind, take, make

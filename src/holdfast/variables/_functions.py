@@ -1,0 +1,87 @@
+"""What functions of the script keep between two calls: the variables that they close over, and the objects they belong to.
+
+A training loop that is not the script's own calls them, so that the frames in which they were made may be gone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+from ._frames import Scope, is_of_script
+from ._kinds import has_own_attributes
+
+_UNSET = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionScope(Scope):
+    """What one function closes over, or the object that it belongs to.
+
+    Attributes:
+        cells: by name the variables of the functions around it.
+        objects: by name what else it keeps, which is changed in place.
+    """
+
+    cells: Mapping[str, CellType]
+    objects: Mapping[str, Any]
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        kept = [*self.cells.values(), *self.objects.values()]
+        return self.name, id(kept[0])
+
+    def variables(self) -> dict[str, Any]:
+        return {
+            **{name: cell.cell_contents for name, cell in self.cells.items() if _is_set(cell)},
+            **self.objects,
+        }
+
+    def put(self, name: str, value: Any) -> None:
+        self.cells[name].cell_contents = value
+
+
+def scopes_of(functions: Iterable[Any]) -> list[Scope]:
+    """A scope for each of these functions, methods and callable objects that keeps something; names are told apart by numbers."""
+    found: dict[str, Scope] = {}
+    seen: set[int] = set()
+    for name, cells, objects in _kept_by_all(functions):
+        kept = [*cells.values(), *objects.values()]
+        if not kept or all(id(each) in seen for each in kept):
+            continue
+        seen |= set(map(id, kept))
+        numbered, number = name, 2
+        while numbered in found:
+            numbered, number = f"{name} ({number})", number + 1
+        found[numbered] = FunctionScope(numbered, None, {}, cells, objects)
+    return list(found.values())
+
+
+def _kept_by_all(functions: Iterable[Any]) -> Iterator[tuple[str, dict[str, CellType], dict[str, Any]]]:
+    for each in functions:
+        while isinstance(each, functools.partial):
+            yield from _kept_by_all([*each.args, *each.keywords.values()])
+            each = each.func
+        if isinstance(each, MethodType):
+            each = each.__self__ if has_own_attributes(each.__self__) else each.__func__
+        if isinstance(each, FunctionType):
+            if is_of_script(each.__code__.co_filename):
+                yield (
+                    each.__qualname__,
+                    dict(zip(each.__code__.co_freevars, each.__closure__ or (), strict=True)),
+                    {},
+                )
+                defaults = [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values()]
+                yield from _kept_by_all(default for default in defaults if has_own_attributes(default))
+        elif has_own_attributes(each):
+            yield type(each).__qualname__, {}, {"self": each}
+
+
+def _is_set(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not _UNSET
+    except ValueError:
+        return False
