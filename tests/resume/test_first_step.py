@@ -230,3 +230,30 @@ def test_tied_arrays_that_part_are_refused_or_named(tmp_path):
     one = np.zeros(2)
     with pytest.raises(StateMismatchError, match="tied"):
         go(tmp_path, {"a": one, "b": one}, part)
+
+
+class Buffer:
+    """Of the script: it can be iterated, and saves itself."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+    def __iter__(self):
+        return iter(self.kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": list(self.kept)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.kept = list(saved["kept"])
+
+
+@pytest.mark.parametrize("spoils", [False, True])
+def test_an_object_that_can_be_iterated_is_compared_too_unless_it_loads_data(spoils, tmp_path):
+    def update(run: Run) -> None:
+        run["buffer"].kept.append(len(run["buffer"].kept))
+
+    go(tmp_path, {"buffer": Buffer()}, update, cut=CUT)
+    spoil: Update = (lambda run: run["buffer"].kept.clear()) if spoils else (lambda run: None)
+    verdict = report_of(go(tmp_path, {"buffer": Buffer()}, update, spoil=spoil)).verdict
+    assert verdict.startswith("not exact: 'buffer' is not as it was saved" if spoils else "exact")

@@ -16,8 +16,7 @@ from ._resuming.resume import resume_from
 from ._resuming.said import say_end
 from ._resuming.saved_state import SavedState
 from ._run import Run
-from ._saving.lacking import Lacking
-from ._saving.lacking import warn as warn_lacking
+from ._saving.lacking import Lacking, warn_lacking
 from ._saving.manual import save_manually
 from ._session import Session
 from ._standalone import load, save

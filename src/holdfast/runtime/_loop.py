@@ -30,7 +30,7 @@ from ._resuming.report import ResumeReport, Resumption
 from ._resuming.restoring import Restoring
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.said import ended, nothing_trained, say
-from ._saving.lacking import ADVICE, warn
+from ._saving.lacking import ADVICE, warn_lacking
 from ._saving.manual import save_manually
 from ._saving.parts import Parts
 from ._saving.values import Values
@@ -212,7 +212,7 @@ class Loop:
 
     def lack(self, found: Sequence[str], advice: str = ADVICE) -> None:
         """This trains and is not among the objects, so it is in no checkpoint: say so, once."""
-        warn(found, advice)
+        warn_lacking(found, advice)
         if self._resumption is not None:
             self._resumption.add(found)
 

@@ -49,7 +49,7 @@ class Scope:
 
     @property
     def is_module(self) -> bool:
-        return self.frame is None or self.name.partition(":")[0] == MODULE
+        return self.name.partition(":")[0] == MODULE
 
     @property
     def identity(self) -> tuple[str, int]:

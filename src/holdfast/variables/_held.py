@@ -41,11 +41,20 @@ class Held:
             for name, each in self._objects().items()
             if is_module(each) or is_own_class(type(each))
         }
-        return [Scope(HELD, None, self._namespace)]
+        return [_HeldScope(HELD, None, self._namespace)]
 
     def walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
         """A walk through their attributes."""
         return _HeldWalk(handed, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
+
+
+class _HeldScope(Scope):
+    @property
+    def identity(self) -> tuple[str, int]:
+        return self.name, id(self.namespace)
+
+    def variables(self) -> dict[str, Any]:
+        return dict(self.namespace)
 
 
 class _HeldWalk(Walk):

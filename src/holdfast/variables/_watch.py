@@ -210,9 +210,7 @@ class Variables:
             )
 
     def _scopes(self) -> list[Scope]:
-        if self._held is not None:
-            return self._held.scopes()
-        return [*scopes(), *scopes_of(self._functions())]
+        return [*scopes(), *scopes_of(self._functions())] if self._held is None else self._held.scopes()
 
     def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk

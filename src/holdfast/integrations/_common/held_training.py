@@ -57,7 +57,7 @@ class HeldTraining(Reporting):
             objects,
             lambda: [self, *others],
             lambda found: self._known.add_differences(found),
-            Held(holders, skips_tensors=True),
+            held=Held(holders, skips_tensors=True),
         )
         return self._variables
 

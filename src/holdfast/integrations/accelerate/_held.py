@@ -203,7 +203,7 @@ class Held:
 
         The next iterator of a prepared loader then resumes where the loader was. As it begins, all is compared with the
         checkpoint once more, and `last_resume` has the verdict. It speaks of what was prepared or registered, and of nothing
-        else: what trains beside that is only found inside the `with`.
+        else: an optimizer beside that is found only inside the `with`.
 
         Raises:
             CheckpointNotFoundError: there is none.

@@ -117,7 +117,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             lambda: {"model": model},
             lambda: [self, model],
             lambda found: self._known.add_differences(found),
-            Held(lambda: {**layers_of(model), **by_class(others)}),
+            held=Held(lambda: {**layers_of(model), **by_class(others)}),
         )
         self._variables.begin()
         lacking = self._lacking = Lacking(

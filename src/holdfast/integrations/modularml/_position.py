@@ -68,7 +68,7 @@ class Position:
             lambda: live_parts(self._experiment.model_graph),
             lambda: [self, self._experiment],
             self._add_differences,
-            Held(lambda: live_parts(self._experiment.model_graph)["model_graph"]),
+            held=Held(lambda: live_parts(self._experiment.model_graph)["model_graph"]),
         )
 
     # --- in the plan --------------------------------------------------------------------------------

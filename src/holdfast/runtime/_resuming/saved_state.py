@@ -17,10 +17,12 @@ from ... import dtypes, paths, rng, state
 from ...bundle import Bundle
 from ...errors import HoldfastError
 from ...records import Alias, Bytes, Leaf, Node, Object
+from ...variables import is_own_class
 
 _MAX_NAMED: Final = 2
 _THREADED_BYTES: Final = 1 << 20  # for less, one thread is quicker
 _LOADERS: Final = frozenset({"state_dict", "get_state"})
+_OF_LOADERS: Final = ("dataset", "sampler", "batch_sampler", "batch_size", "loader", "set_epoch")
 _ABSENT: Final = object()
 
 
@@ -97,8 +99,13 @@ def _concerns(path: str, pattern: str) -> bool:
 
 
 def _is_loader(node: Node, live: Any) -> bool:
-    """Whether asking for its state may begin to iterate over data, whose position is compared as such."""
-    return isinstance(node, Object) and node.adapter in _LOADERS and hasattr(type(live), "__iter__")
+    """Whether asking for its state may begin to iterate over data, whose position is compared as such.
+
+    An object of the user's own that can be iterated, a replay buffer say, is none, unless it loads something.
+    """
+    if not (isinstance(node, Object) and node.adapter in _LOADERS and hasattr(type(live), "__iter__")):
+        return False
+    return not is_own_class(type(live)) or any(hasattr(live, name) for name in _OF_LOADERS)
 
 
 def _turned(leaf: Leaf, snapshot: state.LiveSnapshot) -> Bytes:

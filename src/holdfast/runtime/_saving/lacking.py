@@ -63,7 +63,7 @@ class Lacking:
             self._at_work = None
 
 
-def warn(found: Sequence[str], advice: str = ADVICE) -> None:
+def warn_lacking(found: Sequence[str], advice: str = ADVICE) -> None:
     """Say what no checkpoint holds, and what to do."""
     for each in found:
         logger.warning("%s, so that no resume is exact: %s", each, advice)
