@@ -117,9 +117,16 @@ def train_transformers(directory, callbacks=(), crash_at=None, num_texts=24, **o
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
     texts = torch.randint(0, 20, (num_texts, 8)).tolist()
     given = {
-        **{"num_train_epochs": 3, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
-        **{"learning_rate": 1e-2, "logging_strategy": "no", "report_to": [], "use_cpu": True},
-        **{"disable_tqdm": True, "dataloader_pin_memory": False, "lr_scheduler_type": "constant"},
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-2,
+        "logging_strategy": "no",
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "lr_scheduler_type": "constant",
     }
     trainer = transformers.Trainer(
         model,

@@ -55,7 +55,7 @@ def test_what_another_run_saved_and_was_copied_here_is_left_alone(bring, mine):
     run, weight = add(mine, 1)
     assert run.last_resume is not None
     assert (weight, run.last_resume.verdict) == (10.0, "exact")
-    named, weight = add(mine, 1, resume=holdfast.scan(mine.parent / "other")[-1].path)
+    _, weight = add(mine, 1, resume=holdfast.scan(mine.parent / "other")[-1].path)
     assert weight == 1000.0, "where it is named, it is taken"
 
 
