@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +12,22 @@ import holdfast
 from holdfast import Checkpointing, Run
 
 
+def fail(directory: Path, name: str) -> None:
+    weight = np.zeros(2)
+    policy = Checkpointing(save_on="phase_end", save_on_exception=True)
+    with Run(directory, {"weight": weight}, checkpointing=policy) as run:
+        for step in run.steps(9):
+            weight += 1
+            if step == 5:
+                raise ValueError(f"cannot read {name}")
+
+
 @pytest.mark.parametrize(
     "name", [b"cafe.png", b"caf\xe9.png", b"\xff" * 300, b"\x00", "\N{SNOWMAN}".encode()]
 )
 def test_the_message_may_name_a_file_that_is_not_utf8(name, tmp_path):
-    weight = np.zeros(2)
-    policy = Checkpointing(save_on="phase_end", save_on_exception=True)
-
-    def train():
-        with Run(tmp_path, {"w": weight}, checkpointing=policy) as run:
-            for step in run.steps(9):
-                np.add(weight, 1, out=weight)
-                if step == 5:
-                    raise ValueError(f"cannot read {os.fsdecode(name)}")
-
     with pytest.raises(ValueError, match="cannot read"):
-        train()
+        fail(tmp_path, os.fsdecode(name))
     (saved,) = holdfast.scan(tmp_path)
     assert saved.record.moment.step == 5
     assert saved.record.reason.startswith("before ValueError: cannot read")

@@ -225,9 +225,9 @@ def _offset(data: Any) -> np.ndarray | None:
         return None
     score = data.get_init_score() if data._handle is not None else data.init_score
     if score is None and data.used_indices is not None and data._handle is None:  # a subset
-        of_all = _offset(data.reference)
-        if of_all is not None:
-            return of_all.reshape(-1, np.size(data.reference.label))[:, data.used_indices].ravel()
+        entire = _offset(data.reference)
+        if entire is not None:
+            return entire.reshape(-1, np.size(data.reference.label))[:, data.used_indices].ravel()
     return None if score is None else np.asarray(score, np.float64).ravel(order="F")
 
 

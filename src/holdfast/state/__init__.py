@@ -6,12 +6,12 @@ from ._buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
 from ._fit import Fit, Make, unmakeable
-from ._foreseen import unfit
 from ._kinds import is_same, nodes
+from ._later.foreseen import unfit
+from ._later.own_types import meet_own_types
 from ._lazy import LazySnapshot, capture_lazily
 from ._live import Gate, Live
 from ._named import named
-from ._own_types import meet_own_types
 from ._rebuild import rebuild
 from ._registry import is_value
 from ._restore import Restored, restore

@@ -25,7 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 # file, which a copy of the directory does. A fork would share it, so a child closes what it has of it.
 _OF_FILE: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _OF_FILE_WAIT: int | None = getattr(fcntl, "F_OFD_SETLKW", None)
-_WHOLE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # C's `struct flock`
+_ENTIRE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # C's `struct flock`
 
 # Where there are only POSIX's, this process must never open a file that it holds itself, only to see whether it is held.
 _held_here: dict[tuple[int, int], _Held] = {}
@@ -280,7 +280,7 @@ def _take_lock(descriptor: int, *, wait: bool = False) -> None:
     command = _OF_FILE_WAIT if wait else _OF_FILE
     if command is not None:
         try:
-            fcntl.fcntl(descriptor, command, _WHOLE_FILE)
+            fcntl.fcntl(descriptor, command, _ENTIRE_FILE)
             return
         except OSError as err:
             if err.errno not in _NO_LOCKS:

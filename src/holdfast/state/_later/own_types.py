@@ -8,10 +8,10 @@ import sys
 import sysconfig
 from types import ModuleType
 
-from ..records import Node, Object
-from ._fit import REGISTRABLE
-from ._registry import add_type, can_make
-from ._tree import entries
+from ...records import Node, Object
+from .._fit import REGISTRABLE
+from .._registry import add_type, can_make
+from .._tree import entries
 
 _LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .. import paths
-from ..records import Leaf, Node, Object
-from ._fit import other_way, said, unmakeable
-from ._tree import contents
-from .adapters.dataclass import Dataclass
+from ... import paths
+from ...records import Leaf, Node, Object
+from .._fit import other_way, said, unmakeable
+from .._tree import contents
+from ..adapters.dataclass import Dataclass
 
 _PLAIN_LEAVES = ("scalar", "bytes")
 
