@@ -108,6 +108,8 @@ class Walk:
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
+        if all(is_ignored(each) for _, each in items):
+            return  # a record of what has happened, such as the moments of hooks
         kinds = sorted({type(each).__name__ for _, each in items})
         yield Slot(
             key, "opaque", value, put, owner, (len(items), kinds)

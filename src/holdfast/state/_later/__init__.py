@@ -1,3 +1,3 @@
 """Values that were not there when the run began, and come later."""
 
-from __future__ import annotations
+__all__: list[str] = []
