@@ -132,10 +132,9 @@ def _build(value: Any, trained: dict[str, list[str]]) -> None:
         return
     variables = _named(value.variables)
     for where, names in trained.items():
-        optimizer = held.get(where)
-        if not isinstance(optimizer, keras.optimizers.Optimizer) or optimizer.built:
-            continue
-        if names and all(name in variables for name in names):
+        optimizer: Any = held.get(where)
+        is_new = isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built
+        if is_new and names and all(name in variables for name in names):
             optimizer.build([variables[name] for name in names])
 
 
