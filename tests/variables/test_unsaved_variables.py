@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -258,3 +260,17 @@ def test_variables_of_a_checkpoint_that_are_not_put_back_are_in_the_verdict(tmp_
     report = train(None, "watch")
     assert report is not None
     assert report.verdict == "exact but for: total"
+
+
+def test_a_module_without_a_file_is_no_users(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Such as torch.ops, which says that its file is `_ops.py`."""
+    module = types.ModuleType("made_up")
+    module.__file__, module.names = "_made_up.py", []  # type: ignore[attr-defined]
+    sys.modules["made_up"] = module
+    try:
+        with begin(tmp_path) as run:
+            for step in run.steps(3):
+                module.names.append(step)  # type: ignore[attr-defined]
+    finally:
+        del sys.modules["made_up"]
+    assert "made_up" not in caplog.text

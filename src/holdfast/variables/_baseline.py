@@ -43,6 +43,9 @@ class Baseline:
         self._scopes: dict[tuple[str, int], _Known] = {}
         self._outer: set[tuple[str, int]] = set()
         self._owned: dict[tuple[int, str], Before] = {}
+        self._objects: dict[
+            int, Before
+        ] = {}  # by id; a walk finds each once, perhaps by another name the next time
         self._owners: dict[int, Any] = {}  # kept alive, so that ids stay their own
 
     def __contains__(self, scope: Scope) -> bool:
@@ -84,6 +87,9 @@ class Baseline:
                 continue
             scalar = slot.value if is_scalar else _NO_SCALAR
             before = Before(self.mark_of(scope, slot), id(slot.value), scalar)
+            if slot.way != "data" and slot.owner is None:
+                self._objects[id(slot.value)] = before
+                self._owners[id(slot.value)] = slot.value
             if slot.owner is None:
                 self._scopes[scope.identity].slots[slot.key] = before
             else:
@@ -95,7 +101,8 @@ class Baseline:
         if slot.owner is not None:
             return self._owned.get(_owned_key(slot))
         known = self._scopes.get(scope.identity)
-        return None if known is None else known.slots.get(slot.key)
+        found = None if known is None else known.slots.get(slot.key)
+        return self._objects.get(id(slot.value)) if found is None and slot.way != "data" else found
 
     def has_changed(self, scope: Scope, slot: Slot) -> bool:
         """Whether the slot is not what it was; new ones are not."""

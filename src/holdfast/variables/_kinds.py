@@ -42,6 +42,7 @@ _RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.Bi
 _NOT_WALKED = (BaseException, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _OBSERVERS: Final = frozenset(
     {
+        "__future__",
         "_csv",
         "_io",
         "_pytest",
