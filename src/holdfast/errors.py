@@ -19,6 +19,7 @@ The tree says what the caller does next:
     ├── DamagedError                                        use an intact checkpoint (`holdfast verify` lists them)
     │   ├── CheckpointDamagedError                          use another checkpoint: a file is missing or malformed
     │   └── PieceDamagedError                               use another checkpoint: stored bytes have changed
+    ├── TooManyOpenFilesError (OSError)                     raise the limit, or close what the script holds open
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   └── CommitUncertainError                            check the disk, then save again

@@ -23,7 +23,7 @@ weights, average = np.zeros(20_000), np.zeros(20_000)
 np.random.seed(0)
 parts = {"weights": weights} | ({"average": average} if "whole" in sys.argv else {})
 policy = holdfast.Checkpointing(mode="disk", save_on="batch_end", every_n=4, max_to_keep=3, write=holdfast.Write(durability="process"))
-with holdfast.Run(DIRECTORY, parts, checkpointing=policy) as run:
+with holdfast.Run(DIRECTORY, parts, checkpointing=policy, variables='off') as run:
     for step in run.steps(60):
         weights += 0.1 * (np.random.normal(size=weights.shape) - average)
         average += 0.1 * (weights - average)

@@ -297,6 +297,7 @@ def test_an_experiment_goes_back_within_its_process_and_finishes(hook, tmp_path)
     spoil = At("batch_end", 2, 1, do=once)
     phase = train(n_epochs=4, checkpointing=on_disk(hook, on_divergence="rollback"))
     experiment = make(tmp_path, phase, train("second", n_epochs=1), callbacks=[spoil, lower])
+    experiment.variables = "off"  # they are what the test has seen
     results = experiment.run(progress=False)
     assert results.status == "complete"
     assert experiment.history[0].status == "complete"

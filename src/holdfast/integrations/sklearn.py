@@ -129,7 +129,7 @@ class GridSearch:
         wanted = dict(about)
         with (
             self._of_one_shape(),
-            self._arguments.run({"scores": known, "about": about}, variables="off") as run,
+            self._arguments.run({"scores": known, "about": about}) as run,
         ):
             self.last_resume = run.last_resume
             if about != wanted:

@@ -18,11 +18,13 @@ from ._liveness import live_names as live_names
 from ._names import check_patterns as check_patterns
 from ._noticed import noticed as noticed
 from ._other_modules import other_modules as other_modules
+from ._watch import ALL_OF_THEM as ALL_OF_THEM
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
 from ._watch import check_mode as check_mode
 
 __all__ = [
+    "ALL_OF_THEM",
     "Held",
     "Mode",
     "Variables",

@@ -134,6 +134,9 @@ class Walk:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             if has_own_attributes(each):
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
+            elif not self._handed.holds(each):  # of one that was handed over they are saved with it
+                data = {name: value for name, value in attributes(each).items() if is_data(value)}
+                yield from self._in_attributes(inside, each, data, depth + 1)
 
 
 def _is_telling(slot: Slot) -> bool:

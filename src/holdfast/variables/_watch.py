@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, final
+from typing import Any, Final, Literal, TypeVar, final
 
 from ..errors import UsageError
 from ..records import Node, Source
@@ -32,7 +32,8 @@ from ._walk import Walk
 
 logger = logging.getLogger("holdfast")
 
-_ALL = "the script's variables"
+ALL_OF_THEM: Final = "the script's variables"
+"""What is named where they are not looked at, so that nothing is known of them."""
 
 Item = TypeVar("Item")
 Mode = Literal["save", "watch", "off"]
@@ -173,7 +174,7 @@ class Variables:
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
-        return {}, Facts(unsaved={_ALL: f"{_ALL} could not be looked at ({why})"}).as_data()
+        return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
 
     @property
     def has_begun(self) -> bool:
@@ -224,8 +225,8 @@ class Variables:
     def take(self, source: Source, tree: Mapping[str, Node], facts: Any) -> list[str]:
         """Keep what a checkpoint holds, to be put back; returns the names of what it could not save."""
         self._saved = None
-        if self.mode == "off":
-            return []
+        if self.mode == "off":  # whatever they hold now is the script's affair, and unknown
+            return [ALL_OF_THEM]
         saved = Saved(source, tree, facts)
         if self.mode == "save":
             self._saved, self._failed = saved, {}

@@ -29,7 +29,11 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     ),
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
     (4, "another process is active there", (errors.RunActiveError, errors.CheckpointReplacedError)),
-    (5, "writing failed", (errors.SaveError, errors.SnapshotTornError)),
+    (
+        5,
+        "writing failed, or no more files can be opened",
+        (errors.SaveError, errors.SnapshotTornError, errors.TooManyOpenFilesError),
+    ),
     (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),
     (8, "a run did not reproduce the same state", (errors.ExactnessError,)),

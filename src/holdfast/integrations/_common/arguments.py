@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
@@ -57,8 +57,8 @@ class Arguments:
             share_directory=self.share_directory,
         )
 
-    def run(self, objects: dict[str, Any], *, variables: Literal["save", "off"]) -> Run:
-        """A run of these objects; `variables` are saved where the loop is the script's own."""
+    def run(self, objects: dict[str, Any]) -> Run:
+        """A run of these objects."""
         return Run(
             self.directory,
             objects,
@@ -66,7 +66,6 @@ class Arguments:
             resume=self.resume,
             label=self.label,
             share_directory=self.share_directory,
-            variables=variables,
             on_rollback=self.on_rollback,
         )
 

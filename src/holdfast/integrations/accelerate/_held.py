@@ -126,7 +126,7 @@ class Held:
             raise UsageError(f"a run needs a directory: {_ENTER}")
         if self._run is not None:
             raise UsageError("the run of this accelerator has begun already")
-        run = self._arguments.run(self._prepared.parts(), variables="save")
+        run = self._arguments.run(self._prepared.parts())
         self._run = run.__enter__()
         self._prepared.close("its run has begun")
         return run

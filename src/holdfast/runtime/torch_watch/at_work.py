@@ -6,6 +6,7 @@ knows what is at work: it calls a hook whenever any optimizer steps, and marks t
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,7 @@ class AtWork:
         self._num_steps: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
         self._strangers: WeakSet[Optimizer] = WeakSet()
         self._scalers: WeakSet[GradScaler] = WeakSet()
+        self._undriven: WeakSet[Optimizer] = WeakSet()
         self._found: dict[str, None] = {}
         self._own = _Own(objects(), {})
         self._handle = register_optimizer_step_post_hook(self._after_step)
@@ -65,6 +67,8 @@ class AtWork:
         What is looked at in each step costs microseconds; parameters, a walk through all objects.
         """
         self._turn += 1
+        if closely:
+            self._undriven.clear()
         is_marked = any(map(_is_scheduled, self._own.optimizers.values()))
         if closely or self._strangers or self._scalers or (is_marked and not self._own.is_scheduled):
             self._own = _Own(self._objects(), self._variables())
@@ -82,8 +86,25 @@ class AtWork:
 
     def _schedules(self) -> Iterator[str]:
         for name, optimizer in self._own.optimizers.items():
-            if _is_scheduled(optimizer) and id(optimizer) not in self._own.scheduled:
+            if (
+                _is_scheduled(optimizer)
+                and id(optimizer) not in self._own.scheduled
+                and self._is_driven(optimizer)
+            ):
                 yield f"a schedule drives {name!r} and is not in the run"
+
+    def _is_driven(self, optimizer: Optimizer) -> bool:
+        """Whether the schedule is still there: that of a finder of learning rates has left its mark only."""
+        if optimizer in self._undriven:
+            return False
+        gc.collect()
+        if any(
+            isinstance(each, LRScheduler) and vars(each).get("optimizer") is optimizer
+            for each in gc.get_objects()
+        ):
+            return True
+        self._undriven.add(optimizer)
+        return False
 
     def _others(self) -> Iterator[str]:
         for optimizer in self._strangers:

@@ -18,7 +18,7 @@ params |= {"num_threads": 1, "deterministic": True, "force_col_wise": True}
 train(
     params,
     lightgbm.Dataset(x[:200], y[:200], free_raw_data=False),
-    20,
-    directory="runs/trees",
+    "runs/trees",
+    num_boost_round=20,
     callbacks=[rate],
 )

@@ -15,4 +15,4 @@ class Rate(xgboost.callback.TrainingCallback):
 x, y = load_digits(return_X_y=True)
 params = {"objective": "multi:softprob", "num_class": 10, "max_depth": 2, "nthread": 1}
 data = xgboost.DMatrix(x[:200], y[:200])
-train(params, data, 20, directory="runs/trees", verbose_eval=False, callbacks=[Rate()])
+train(params, data, "runs/trees", num_boost_round=20, verbose_eval=False, callbacks=[Rate()])
