@@ -109,3 +109,20 @@ def test_an_object_handed_over_by_its_attributes_is_no_variable_as_well(tmp_path
     expected, found = both_ways(train, tmp_path, 5)
     assert found[:2] == expected[:2]
     assert found[2].verdict == "exact"
+
+
+def test_what_metrics_have_seen_is_put_back(tmp_path: Path):
+    """It lies in attributes of a library's module, and in no `state_dict`."""
+    torchmetrics = pytest.importorskip("torchmetrics")
+
+    def train(directory: Path, stop: int | None) -> Any:
+        mean, error = torchmetrics.MeanMetric(), torchmetrics.MeanSquaredError()
+        with begin(directory) as run:
+            for step in run.steps(8):
+                mean.update(step)
+                error.update(torch.tensor([float(step)]), torch.zeros(1))
+                stop_after(stop, step)
+        return mean.compute().item(), error.compute().item()
+
+    expected, found = both_ways(train, tmp_path, 5)
+    assert found == expected
