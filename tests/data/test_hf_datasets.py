@@ -10,6 +10,8 @@ if "HF_DATASETS_OFFLINE" not in os.environ:
     os.environ["HF_DATASETS_OFFLINE"] = "1"
 datasets = pytest.importorskip("datasets")
 
+import holdfast  # noqa: E402
+from holdfast import Checkpointing  # noqa: E402
 from holdfast.data import batches_of  # noqa: E402
 
 ROWS = 23
@@ -51,3 +53,26 @@ def test_what_a_shuffle_buffer_forgets_is_said():
 def test_a_shuffled_one_has_another_order_in_each_epoch():
     source = batches_of(KINDS["shuffled"](), raw=True)
     assert list(source.begin(0)) != list(source.begin(1))
+
+
+@pytest.mark.parametrize("kind", ["in order", "mapped and filtered"])
+def test_a_run_that_is_interrupted_twice_goes_through_each_row_once(kind, tmp_path):
+    """datasets 5.0.0 began again at the second resume (huggingface/datasets#8308)."""
+
+    def train(stop=None):
+        seen = []
+        with holdfast.Run(tmp_path, {"seen": seen}, checkpointing=Checkpointing(save_on="batch_end")) as run:
+            data = KINDS[kind]()
+            for _ in run.epochs(1):
+                for batch in run.batches(data):
+                    seen.append(batch["x"][0])
+                    if run.step == stop:
+                        raise InterruptedError
+        return seen, run.last_resume
+
+    for stop in (1, 3):
+        with pytest.raises(InterruptedError):
+            train(stop)
+    seen, resumed = train()
+    assert seen == [batch["x"][0] for batch in KINDS[kind]()]
+    assert resumed.verdict == "exact"
