@@ -162,6 +162,7 @@ def test_a_name_is_given_only_to_what_is_on_the_medium(tmp_path, monkeypatch):
     run = experiment(tmp_path / "runs")
     run.save_checkpoint("best")
     assert in_order(disk.log) == [
+        *("sync runs", "sync .runs"),  # which keep that this run saves here
         *("write A.0.safetensors", "sync A.0.safetensors", "write A.json", "sync A.json"),
         *("write checkpoint.json", "sync checkpoint.json", "unlink owner", "sync .best.A.part"),
         *("rename .best.A.part to best.ckpt.mml", "sync runs"),
@@ -169,6 +170,7 @@ def test_a_name_is_given_only_to_what_is_on_the_medium(tmp_path, monkeypatch):
     disk.log.clear()
     run.save_checkpoint("best")
     assert in_order(disk.log) == [
+        "sync .runs",
         *("write B.0.safetensors", "sync B.0.safetensors", "write B.json", "sync B.json"),
         *("write checkpoint.json.B", "sync checkpoint.json.B", "sync best.ckpt.mml"),
         *("rename checkpoint.json.B to checkpoint.json", "sync best.ckpt.mml"),
