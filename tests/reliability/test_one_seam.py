@@ -40,6 +40,13 @@ ALLOWED = {
     ): "a script that is checked or tortured runs in a directory of its own,",
     ("cli/rerun/_scratch.py", "shutil.rmtree"): "and removes it",
     ("checkpoint/_checkpoint.py", "open"): "is the module's own, and only reads,",
+    (
+        "harness/_lives.py",
+        "shutil.copytree",
+    ): "a script is resumed from a copy of what another life of it has saved,",
+    ("harness/_lives.py", "os.link"): "with its large files linked,",
+    ("harness/_lives.py", "shutil.copy2"): "and the others copied,",
+    ("harness/_lives.py", "shutil.rmtree"): "without the checkpoints that came later",
     ("harness/_progress.py", "open"): "the file in which a run that is tortured keeps its step,",
     ("harness/_progress.py", "file.truncate"): "which is as long as a note",
     ("harness/_trace.py", "open"): "the file in which a script that is checked notes what its variables are,",

@@ -300,7 +300,7 @@ def _clear(runs: Path, names: list[str]) -> list[str]:
         problems += [
             f"the leftover {entry.name} stays"
             for entry in runs.iterdir()
-            if entry.is_dir() and entry.name.startswith(".")
+            if entry.is_dir() and entry.name.startswith(".") and entry.name != ".runs"
         ]
         for name in sorted(listed):
             record = directory.save(str(runs), draft(name, durability="process"), capture(state_of(0, 0)))

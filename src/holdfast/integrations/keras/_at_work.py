@@ -10,6 +10,8 @@ from weakref import WeakSet
 
 import keras
 
+from ...state.adapters.keras import held_by
+
 _KIND: Any = keras.optimizers.Optimizer
 HAND_OVER = "compile the model with it, or train it in a loop of your own with holdfast.Run"
 
@@ -22,6 +24,7 @@ class KerasOptimizers:
         self._model = model
         self._thread = threading.get_ident()
         self._seen: WeakSet[Any] = WeakSet()
+        self._saved: set[int] = set()  # ids of those that the model holds
         self._apply: Callable[..., Any] = _KIND.apply
 
         @functools.wraps(self._apply)
@@ -43,5 +46,8 @@ class KerasOptimizers:
         while own is not None and id(own) not in held:
             held.add(id(own))
             own = getattr(own, "inner_optimizer", None)  # of one that scales the loss
-        others = sorted({type(each).__name__ for each in self._seen if id(each) not in held})
-        return [f"an optimizer of Keras ({each}) trains and is not the model's own" for each in others]
+        others = [each for each in self._seen if id(each) not in held and id(each) not in self._saved]
+        if others:  # a model saves those in its attributes, too
+            self._saved = {id(each) for each in held_by(self._model).values()}
+        names = sorted({type(each).__name__ for each in others if id(each) not in self._saved})
+        return [f"an optimizer of Keras ({each}) trains and is not the model's own" for each in names]

@@ -39,7 +39,7 @@ class _Holder:
             }
             for group, variables in _groups(value).items()
         }
-        trained = {where: _trained_by(each) for where, each in _held(value).items()}
+        trained = {where: _trained_by(each) for where, each in held_by(value).items()}
         return Object(
             self.name, type_name(type(value)), state, {"trained": trained} if any(trained.values()) else {}
         )
@@ -88,14 +88,14 @@ def _groups(value: Any) -> dict[str, dict[str, Any]]:
     elif value.metrics_variables:
         groups["metrics"] = value.metrics_variables
     taken = {id(variable) for variables in groups.values() for variable in variables}
-    for where, held in _held(value).items():
+    for where, held in held_by(value).items():
         variables = [held.state] if isinstance(held, keras.random.SeedGenerator) else held.variables
         if own := [variable for variable in variables if id(variable) not in taken]:
             groups[where] = own
     return {group: _named(variables) for group, variables in groups.items()}
 
 
-def _held(value: Any) -> dict[str, Any]:
+def held_by(value: Any) -> dict[str, Any]:
     """What else holds variables, in the attributes of a model and its layers: optimizers of a `train_step` of its own, say."""
     if not isinstance(value, keras.Model):
         return {}
@@ -127,7 +127,7 @@ def _trained_by(held: Any) -> list[str]:
 
 def _build(value: Any, trained: dict[str, list[str]]) -> None:
     """Give optimizers, which Keras builds at their first step, the variables that they had."""
-    held = _held(value) if trained else {}
+    held = held_by(value) if trained else {}
     if not held:
         return
     variables = _named(value.variables)
