@@ -21,7 +21,7 @@ def test_boosted_trees(tmp_path, library, nonsense):
     pytest.importorskip(library)
     train = __import__(f"holdfast.integrations.{library}", fromlist=["train"]).train
     with pytest.raises(UsageError, match=SAID):
-        train({}, None, 3, directory=tmp_path / "x", checkpointing=policy(), resume=nonsense)
+        train({}, None, tmp_path / "x", checkpointing=policy(), resume=nonsense)
     assert not (tmp_path / "x").exists()
 
 

@@ -56,6 +56,20 @@ _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")  # of a function: another one in ea
 
 
 @final
+class _Search:
+    """What a directory's search is over. It takes back what was saved, where plain data would be the script's."""
+
+    def __init__(self, facts: Any) -> None:
+        self.facts = facts
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"search": self.facts}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        self.facts = saved["search"]
+
+
+@final
 class GridSearch:
     """Cross-validated scores of every candidate; each is kept, and is not computed again after a kill.
 
@@ -125,14 +139,13 @@ class GridSearch:
         self.scores = np.full((len(self.candidates), len(folds)), np.nan)
         # What is not there yet is no NaN in a checkpoint, which would be non-finite.
         known = np.zeros_like(self.scores)
-        about = {"search": self._about(x, y, folds)}
-        wanted = dict(about)
+        about = _Search(wanted := self._about(x, y, folds))
         with (
             self._of_one_shape(),
             self._arguments.run({"scores": known, "about": about}) as run,
         ):
             self.last_resume = run.last_resume
-            if about != wanted:
+            if about.facts != wanted:
                 raise self._other_search()
             self.scores.flat[: run.step] = known.flat[: run.step]
             for step in run.steps(self.scores.size):

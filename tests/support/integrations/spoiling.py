@@ -196,8 +196,8 @@ def xgboost(directory: Path, beat: Beat, spoils: bool) -> Ended:
     x = np.random.default_rng(0).normal(size=(60, 5))
     done = train(
         {"max_depth": 2, "nthread": 1},
-        *(xgboost.DMatrix(x, x.sum(1)), 10),
-        directory=directory,
+        *(xgboost.DMatrix(x, x.sum(1)), directory),
+        num_boost_round=10,
         checkpointing=policy(),
         callbacks=[Writes()],
     )
@@ -218,8 +218,8 @@ def lightgbm(directory: Path, beat: Beat, spoils: bool) -> Ended:
     x = np.random.default_rng(0).normal(size=(60, 5))
     done = train(
         {"num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True, "force_col_wise": True},
-        *(lightgbm.Dataset(x, x.sum(1), free_raw_data=False), 10),
-        directory=directory,
+        *(lightgbm.Dataset(x, x.sum(1), free_raw_data=False), directory),
+        num_boost_round=10,
         checkpointing=policy(),
         callbacks=[writes],
     )
