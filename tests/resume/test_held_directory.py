@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from holdfast import Checkpointing, Run
+from holdfast import Checkpointing, Run, Write
 
 ENTER = """
 import sys
@@ -61,7 +62,10 @@ def refuse(directory: Path) -> None:
 
 
 def fork(directory: Path) -> None:
-    if not (child := os.fork()):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of JAX, if another test has loaded it
+        child = os.fork()
+    if not child:
         os._exit(0)
     os.waitpid(child, 0)
 
@@ -69,7 +73,8 @@ def fork(directory: Path) -> None:
 @pytest.mark.parametrize("act", [copy_all, read_all, refuse, fork])
 def test_what_opens_its_files_in_the_same_process_does_not_end_the_hold(act, tmp_path):
     directory = tmp_path / "run"
-    with Run(directory, {"w": np.zeros(1)}, checkpointing=Checkpointing(save_on="batch_end")) as run:
+    policy = Checkpointing(save_on="batch_end", write=Write(background=False))
+    with Run(directory, {"w": np.zeros(1)}, checkpointing=policy) as run:
         for step in run.steps(2):
             if step == 1:
                 act(directory)
