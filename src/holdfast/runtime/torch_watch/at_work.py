@@ -98,10 +98,10 @@ class AtWork:
         if optimizer in self._undriven:
             return False
         gc.collect()
-        if any(
-            isinstance(each, LRScheduler) and vars(each).get("optimizer") is optimizer
-            for each in gc.get_objects()
-        ):
+        schedules = [
+            each for each in gc.get_objects() if issubclass(type(each), LRScheduler)
+        ]  # which asks none of them
+        if any(vars(each).get("optimizer") is optimizer for each in schedules):
             return True
         self._undriven.add(optimizer)
         return False
