@@ -96,8 +96,7 @@ def tqdm(items: Any) -> Any:
     yield from items
 
 
-@pytest.mark.parametrize("around", WITHIN_ZIP.values(), ids=WITHIN_ZIP)
-def test_what_a_zip_takes_beside_it_is_named(around: Any, tmp_path: Path):
+def resumed_at_3(around: Any, tmp_path: Path) -> Any:
     def train(directory: Path, stop: int | None) -> Any:
         with begin(directory) as run:
             for _ in around(run):
@@ -105,19 +104,19 @@ def test_what_a_zip_takes_beside_it_is_named(around: Any, tmp_path: Path):
         return run.last_resume
 
     _, report = both_ways(train, tmp_path, 3)
+    return report
+
+
+@pytest.mark.parametrize("around", WITHIN_ZIP.values(), ids=WITHIN_ZIP)
+def test_what_a_zip_takes_beside_it_is_named(around: Any, tmp_path: Path):
+    report = resumed_at_3(around, tmp_path)
     assert report.verdict.startswith("not exact: what a zip takes beside the run's iterator")
     assert "run.batches(one, other)" in report.verdict
 
 
 @pytest.mark.parametrize("around", [lambda run: enumerate(both(run.steps(6), "abcdef"))])
 def test_an_enumerate_around_a_zip_is_named(around: Any, tmp_path: Path):
-    def train(directory: Path, stop: int | None) -> Any:
-        with begin(directory) as run:
-            for _ in around(run):
-                stop_after(stop, run.step)
-        return run.last_resume
-
-    _, report = both_ways(train, tmp_path, 3)
+    report = resumed_at_3(around, tmp_path)
     assert any("an enumerate around something" in each for each in report.differences)
     assert any("what a zip takes beside" in each for each in report.differences)
 

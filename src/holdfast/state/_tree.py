@@ -48,7 +48,10 @@ def entries(tree: Node, path: str = "") -> Iterator[tuple[str, Node]]:
 
     `path`: of the tree itself.
     """
-    yield from _entries(tree, path)
+    if isinstance(tree, Object) or not isinstance(tree, dict | list | tuple) or not tree:
+        yield path, tree
+    for below, value in children(tree, path):
+        yield from entries(value, below)
 
 
 def resolve(tree: Node, node: Node) -> Node:
@@ -73,13 +76,6 @@ def contents(node: Node) -> Node:
 def aliased(node: Node) -> Iterator[str]:
     """The paths that the aliases in `node` lead to."""
     return (each.path for each in leaves_and_aliases(node) if isinstance(each, Alias))
-
-
-def _entries(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    if isinstance(node, Object) or not isinstance(node, dict | list | tuple) or not node:
-        yield path, node
-    for below, value in children(node, path):
-        yield from _entries(value, below)
 
 
 def children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
