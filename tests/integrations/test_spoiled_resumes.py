@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
 from tests.support.integrations import spoiling
-from tests.support.integrations.spoiling import MENDED, NEEDS, TRAININGS
+from tests.support.integrations.answers import answer_of
+from tests.support.integrations.spoiling import MENDED, TRAININGS
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_weights_written_before_the_first_step_are_named_or_put_back(name, tmp_path):
-    if importlib.util.find_spec(NEEDS.get(name, name)) is None:
-        pytest.skip(f"{name} is not installed")
-    done = subprocess.run(
-        [sys.executable, spoiling.__file__, name, tmp_path],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = answer_of(spoiling.__file__, name, tmp_path)
     undisturbed, spoiled = answer["undisturbed"], answer["spoiled"]
     assert undisturbed["verdict"] == undisturbed["saved"] == "exact"
     assert spoiled["saved"] == spoiled["verdict"]

@@ -1,0 +1,31 @@
+"""What a script of tests answers, which trains with one integration in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.integrations.spoiling import NEEDS
+
+
+def answer_of(script: str, name: str, directory: Path) -> Any:
+    """The last line that `script` prints for the integration `name`, as JSON; skipped if that is not installed."""
+    if importlib.util.find_spec(NEEDS.get(name, name)) is None:
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run(
+        [sys.executable, script, name, directory],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
