@@ -206,7 +206,9 @@ def lists_that_begin_as_one() -> tuple[dict[str, Any], Update, Callable[[Any], l
     return {"network": one, "target": one}, update, list
 
 
-@pytest.mark.parametrize("begin", [begin_as_one, lists_that_begin_as_one])
+@pytest.mark.parametrize(
+    "begin", [pytest.param(begin_as_one, marks=pytest.mark.leaves_threads), lists_that_begin_as_one]
+)
 def test_objects_that_begin_as_one_and_part_later_come_back_apart_or_are_named(tmp_path, begin):
     objects, update, read = begin()
     uninterrupted = go(tmp_path / "a", objects, update)
