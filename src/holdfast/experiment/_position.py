@@ -101,7 +101,7 @@ class Position:
             self._held,
             self._own_parts,
             self._differ,
-            functions=lambda: functions_of(experiment.callbacks, units),
+            functions=lambda: functions_of(experiment.callbacks, units, experiment.graph),
         )
         self.variables.ignore(experiment.ignored)
         self.lacking = Lacking(self._held, self._lack)

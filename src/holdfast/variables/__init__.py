@@ -22,6 +22,7 @@ from ._watch import ALL_OF_THEM as ALL_OF_THEM
 from ._watch import Mode as Mode
 from ._watch import Variables as Variables
 from ._watch import check_mode as check_mode
+from ._watch import is_ignored_by_a_run as is_ignored_by_a_run
 
 __all__ = [
     "ALL_OF_THEM",
@@ -36,6 +37,7 @@ __all__ = [
     "is_at_break",
     "is_data",
     "is_ignored",
+    "is_ignored_by_a_run",
     "is_iterator",
     "is_module",
     "is_of_script",

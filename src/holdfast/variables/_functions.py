@@ -45,7 +45,10 @@ class FunctionScope(Scope):
 
 
 def scopes_of(functions: Iterable[Any]) -> list[Scope]:
-    """A scope for each of these functions, methods and callable objects that keeps something; names are told apart by numbers."""
+    """A scope for each of these functions, methods and callable objects that keeps something, and for objects in a dict by name.
+
+    Scopes of one name are told apart by numbers.
+    """
     found: dict[str, Scope] = {}
     seen: set[int] = set()
     for name, cells, objects in _kept_by_all(functions):
@@ -76,6 +79,8 @@ def _kept_by_all(functions: Iterable[Any]) -> Iterator[tuple[str, dict[str, Cell
                 )
                 defaults = [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values()]
                 yield from _kept_by_all(default for default in defaults if has_own_attributes(default))
+        elif isinstance(each, Mapping):
+            yield "objects", {}, dict(each)
         elif has_own_attributes(each):
             yield type(each).__qualname__, {}, {"self": each}
 

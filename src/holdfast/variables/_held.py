@@ -13,6 +13,7 @@ from typing import Any, Final, final
 
 from ._frames import Scope, is_own_class
 from ._handed import Handed
+from ._keras import is_of_keras
 from ._kinds import CONTAINERS, attributes, has_protocol, is_data, is_iterator, is_module, is_tensor
 from ._names import sentence
 from ._walk import Slot, Walk
@@ -26,7 +27,7 @@ class Held:
     """Objects by name, looked at again each time; of those of other people's classes only modules.
 
     Args:
-        skips_tensors: whether tensors in attributes of modules are saved elsewhere.
+        skips_tensors: whether tensors in attributes of the modules that were handed over are saved elsewhere.
     """
 
     def __init__(self, objects: Callable[[], Mapping[str, Any]], *, skips_tensors: bool = False) -> None:
@@ -74,13 +75,15 @@ class _HeldWalk(Walk):
             yield from super()._below(key, value, put, owner, depth)
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
-        theirs = _set_by_libraries(type(value))
+        is_saved_here = is_module(value) and not self._handed.holds(value)  # such as a metric of torchmetrics
+        theirs = frozenset[str]() if is_saved_here else _set_by_libraries(type(value))
         own = {name: each for name, each in found.items() if name not in theirs}
         yield from super()._in_attributes(key, value, own, depth)
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         for slot in super()._of_module(key, module, depth):
-            if not (self._skips_tensors and is_tensor(slot.value) and is_module(slot.owner)):
+            is_elsewhere = is_tensor(slot.value) and is_module(slot.owner) and self._handed.holds(slot.owner)
+            if not (self._skips_tensors and is_elsewhere):
                 yield slot
 
 
@@ -89,6 +92,7 @@ def _is_of_a_framework(value: Any, owner: Any) -> bool:
     if (
         is_data(value)
         or is_module(value)
+        or is_of_keras(value)
         or has_protocol(value)
         or is_iterator(value)
         or isinstance(value, CONTAINERS)

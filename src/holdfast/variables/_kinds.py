@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import state
 from ._frames import is_own_class
+from ._keras import is_of_keras
 
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 NUMBERS: Final = frozenset({bool, int, float})
@@ -166,6 +167,7 @@ def is_ignored(value: Any) -> bool:
         or (
             callable(value)
             and not is_module(value)
+            and not is_of_keras(value)
             and not has_protocol(value)
             and not has_own_attributes(value)
             and not hasattr(type(value), "__next__")

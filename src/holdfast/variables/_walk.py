@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ._frames import Scope
 from ._handed import Handed
+from ._keras import KerasValues, is_of_keras
 from ._kinds import (
     CONTAINERS,
     attributes,
@@ -84,6 +85,11 @@ class Walk:
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
+        elif is_of_keras(value):
+            yield Slot(key, "protocol", KerasValues(value), put, owner)
+            if has_own_attributes(value):
+                data = {name: each for name, each in attributes(value).items() if is_data(each)}
+                yield from self._in_attributes(key, value, data, depth)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif has_protocol(value):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar, final
+from weakref import WeakSet
 
 from ..errors import UsageError
 from ..records import Node, Source
@@ -36,6 +37,7 @@ ALL_OF_THEM: Final = "the script's variables"
 """What is named where they are not looked at, so that nothing is known of them."""
 
 Item = TypeVar("Item")
+_all: WeakSet[Variables] = WeakSet()
 Mode = Literal["save", "watch", "off"]
 MODES = ("save", "watch", "off")
 
@@ -49,6 +51,11 @@ def check_mode(mode: Any) -> Mode:
     if mode not in MODES:
         raise UsageError(f'variables is "save", "watch" or "off", not {mode!r}.')
     return mode
+
+
+def is_ignored_by_a_run(key: str) -> bool:
+    """Whether one of the runs of this process was told to leave this variable to the script."""
+    return any(is_left_to_script(key, each._ignored) for each in [*_all])
 
 
 @final
@@ -82,6 +89,7 @@ class Variables:
         self._objects, self._others, self._report, self._functions = objects, others, report, functions
         self._held = held
         self._ignored: list[str] = []
+        _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
         self._failures: list[str] = []  # of the look when the loop began

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ...errors import UsageError
 from ...runtime import Accounting, Loop, ResumeReport, Table
+from .script_settings import ScriptSettings
 
 
 class Reporting:
@@ -30,6 +34,12 @@ class Reporting:
     def state_digest(self) -> str:
         """BLAKE3 of what two runs have in common at the same place: all that is trained, place, results, random states."""
         return self._known.state_digest()
+
+    def _compare_settings(self, settings: ScriptSettings, then: Mapping[str, Any] | None) -> list[str]:
+        """A sentence for each that the script has changed and that is in force; of the others the verdict tells by itself."""
+        found = settings.compare(then)
+        self._known.keep(settings.kept)
+        return found
 
     @property
     def _known(self) -> Loop:

@@ -15,6 +15,8 @@ from ... import bundle, fingerprint, rng, state
 from ...checkpoint import Place, find, path_of, scan
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, StateMismatchError, UsageError
+from ...harness import file_place
+from ...harness import place as sent_to
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
 from ...runtime import (
@@ -164,11 +166,11 @@ class Held:
                 raise UsageError(
                     "say where: save_state('runs/mine/step_100'), or hold(accelerator, 'runs/mine')"
                 )
-            name = _next_name(self._directory)
+            name = _next_name(sent_to(self._directory))
             if self._run is not None:
                 return str(self._run.save(name, overwrite=False))
             output_dir = os.path.join(self._directory, name)
-        place = os.fspath(output_dir).rstrip("/").removesuffix(bundle.SUFFIX)
+        place = file_place(output_dir).removesuffix(bundle.SUFFIX)
         folder, name = os.path.split(place)
         run = secrets.token_hex(16)
         parts = {
@@ -216,8 +218,7 @@ class Held:
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
         place, damage, skipped = path_of(input_dir), None, list[str]()
-        found = find(place)
-        for each in [found] if found else scan(place)[::-1]:
+        for each in _newest_first(place):
             try:
                 return self._load(each.path, skipped)
             except DamagedError as err:
@@ -286,6 +287,16 @@ class Held:
             vars(each)["on_begin"] = compare
         if not loaders:
             compare()
+
+
+def _newest_first(path: str) -> list[bundle.Listed]:
+    """The checkpoint at this path, or those below it; of a script that saves elsewhere now, what it has saved there."""
+    for where in dict.fromkeys([file_place(path), sent_to(path), path]):
+        if (found := find(where)) is not None:
+            return [found]
+        if where != path and os.path.isdir(where) and (listed := scan(where)):
+            return listed[::-1]
+    return scan(path)[::-1]
 
 
 def _next_name(directory: str) -> str:

@@ -31,6 +31,7 @@ from ._state import (
     get_seeds,
     layers_of,
     set_seeds,
+    settings_of,
     tell_of_errors,
 )
 
@@ -98,7 +99,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
         listed.callbacks = [first, *others, self]
         self._siblings = Siblings(others)
-        self._exactness = exactness_of(iterator)
+        self._exactness, self._script = exactness_of(iterator), settings_of(model)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
         self._before: Any = None
         self._latest: dict[str, float] = {}
@@ -240,6 +241,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             "seeds": get_seeds(),
             "trained_on": self._skipping.digest() if within and self._batch else None,
             "exactness": self._exactness,
+            "script": self._script.followed,
         }
 
     def _finish_resume_at(self, hook: str, is_there: bool = True) -> None:
@@ -267,6 +269,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         found = [saved["exactness"]] if saved["exactness"] != "exact" else []
         found += [*self._siblings.differences(self._given), *self._variables.differences]
+        found += self._compare_settings(self._script, saved.get("script"))
         if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
             found.append("the data give another batch than the one that was trained on")
         return found

@@ -434,4 +434,4 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         now = [each.fingerprint() for each in sources]
         is_another = saved["within"] == "batches" and saved["next_batches"] != now
         found = differences(saved, sources, is_another_batch=is_another)
-        return found + self._script.compare(saved.get("script"))
+        return found + self._compare_settings(self._script, saved.get("script"))

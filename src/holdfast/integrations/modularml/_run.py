@@ -174,6 +174,7 @@ class Held:
         path = self.position.path
         self.sessions.add(path, phase)
         self.position.training = training = Training(path, phase, results)
+        self.position.note_options()
         saved = self.position.interrupted(path)
         if saved is not None:
             training.replay(saved, self.position.nodes)

@@ -133,7 +133,9 @@ class Held(HeldTraining, TrainerCallback):
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
         self._attributes = Attributes({"model": self._trainer.model})
-        self._settings = ScriptSettings(trainers.settings_of(self._trainer), trainers.RESTORED)
+        self._settings = ScriptSettings(
+            trainers.settings_of(self._trainer), trainers.RESTORED, advice=trainers.ADVICE
+        )
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
@@ -426,7 +428,7 @@ class Held(HeldTraining, TrainerCallback):
         is_another = has_next and saved["next_batch"] != source.fingerprint()
         found = differences(saved, [source], is_another_batch=is_another)
         found += trainers.callback_differences(self._trainer, saved["course"]["callbacks"])
-        found += self._settings.compare(saved.get("settings"))
+        found += self._compare_settings(self._settings, saved.get("settings"))
         then, now = self._saved_state.max_steps, self._trainer.state.max_steps
         if then != now and self._trainer.args.lr_scheduler_type != "constant":
             found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")

@@ -146,6 +146,7 @@ def _plain(args: Mapping[str, Any]) -> dict[str, str]:
 
 
 RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+ADVICE = ". To use the script's, set them in `on_step_begin` of a callback"
 _IN_FORCE = (
     *(
         "lr_scheduler_type",
