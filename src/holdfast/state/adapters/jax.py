@@ -1,4 +1,4 @@
-"""JAX: arrays of every dtype of complete bytes, and typed random keys.
+"""JAX: arrays of every dtype, and typed random keys.
 
 Neither is ever changed in place: a save keeps their memory instead of copying it, and a restore makes new ones.
 (JAX copies before it reuses donated memory that NumPy still looks at.)
@@ -106,7 +106,10 @@ def _takes(here: np.dtype, saved: str) -> bool:
     if here.name == saved:
         return True
     wider = dtypes.to_numpy(saved)
-    return jnp.issubdtype(wider, jnp.floating) and jnp.promote_types(here, wider) == wider
+    try:
+        return jnp.issubdtype(wider, jnp.floating) and jnp.promote_types(here, wider) == wider
+    except ValueError:  # eight-bit floats promote to nothing on their own
+        return False
 
 
 def _opened(node: Node) -> tuple[bool, Node]:
