@@ -156,11 +156,11 @@ def test_pytrees_of_jax_itself_come_back():
 
 
 def test_what_changes_after_a_capture_does_not_reach_it():
-    value = Scaled(np.ones(2), 1)
-    taken = state.capture({"it": value, "variable": (variable := nnx.Param(np.ones(2)))})
+    value, inside = Scaled(np.ones(2), 1), np.ones(2)
+    taken = state.capture({"it": value, "variable": nnx.Param(inside)})
     value.scale[:] = 5
     value.count = 9
-    variable.get_value()[:] = 5
+    inside[:] = 5
     assert state.rebuild(taken)["it"]["0"].tolist() == [1, 1]
     assert state.rebuild(taken)["variable"].tolist() == [1, 1]
     assert saved_into(Scaled(np.zeros(2), 0), value).count == 9

@@ -211,7 +211,11 @@ class Changed:
     [
         (lambda: sparse("csr", dense()), {"shape": [2, 2]}, None),
         (lambda: sparse("coo", dense()), {"shape": [2, 1]}, None),
-        (lambda: torch.sparse_coo_tensor([[1, 1], [0, 0]], torch.ones(2), (2, 2)), {"coalesced": True}, None),
+        (
+            lambda: torch.sparse_coo_tensor(torch.tensor([[1, 1], [0, 0]]), torch.ones(2), (2, 2)),
+            {"coalesced": True},
+            None,
+        ),
         (lambda: sparse("csr", dense()), {"layout": "sparse_odd"}, None),
         (lambda: jagged(2, 3), {"ragged": 9}, None),
         (lambda: jagged(2, 3), {"ragged": 2}, None),
@@ -219,8 +223,9 @@ class Changed:
     ],
 )
 def test_a_file_cannot_make_one_that_reaches_beyond_its_memory(value, about, swap):
+    source: Any = Changed(state.capture({"it": value()}), about, swap)
     with pytest.raises(CheckpointDamagedError):
-        state.rebuild(Changed(state.capture({"it": value()}), about, swap))
+        state.rebuild(source)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +236,7 @@ def test_a_file_cannot_make_one_that_reaches_beyond_its_memory(value, about, swa
             r"quantised .*qint8.* int_repr\(\)",
         ),
         (lambda: torch.ones(2, device="meta"), "meta device"),
-        (lambda: torch.empty(2, dtype=torch.int4), "dtype torch.int4"),
+        (lambda: torch.empty(2, dtype=vars(torch)["int4"]), "dtype torch.int4"),
         (lambda: torch.empty(2, dtype=torch.bits8), "dtype torch.bits8"),
     ],
 )

@@ -34,7 +34,7 @@ def _is_registered(kind: type) -> bool:
     if kind in _STANDARD or (issubclass(kind, tuple) and hasattr(kind, "_make")):
         return False
     known: Any = getattr(trees, "is_tree_node", None)  # from JAX 0.7 on
-    is_node = known(kind) if known is not None else kind in jax._src.tree_util._registry  # type: ignore[attr-defined]
+    is_node = kind in _registered() if known is None else known(kind)
     return is_node and not any(each.claims(kind) for each in protocols.ADAPTERS)
 
 
@@ -80,7 +80,7 @@ class RegisteredDataclass(Dataclass):
 
     def _child_names(self, value: Any) -> set[Hashable]:
         names = set(_taken_apart(value)[0])
-        fields = {field.name for field in dataclasses.fields(value)}
+        fields: set[Hashable] = {field.name for field in dataclasses.fields(value)}
         return names if names <= fields else fields  # a class that flattens itself has its own names
 
 
@@ -121,7 +121,7 @@ class Pytree:
         return act
 
 
-def _taken_apart(value: Any) -> tuple[dict[Hashable, Any], trees.PyTreeDef]:
+def _taken_apart(value: Any) -> tuple[dict[Hashable, Any], Any]:
     """The children of a pytree by their keys, in order, and what puts such together."""
     pairs, structure = trees.tree_flatten_with_path(value, is_leaf=lambda each: each is not value)
     keys = [_name_of(key) for (key,), _ in pairs]
@@ -143,9 +143,8 @@ def _name_of(key: Any) -> Hashable:
     return str(key)
 
 
-def _static_of(structure: trees.PyTreeDef) -> Any:
-    data: Any = structure.node_data()
-    return data[1]
+def _static_of(structure: Any) -> Any:
+    return structure.node_data()[1]
 
 
 def _plan_structure(structure: Any, saved: Node, fit: Fit, path: str) -> Make:
@@ -156,12 +155,27 @@ def _plan_structure(structure: Any, saved: Node, fit: Fit, path: str) -> Make:
     now = static_node(here)
     if is_same(saved, now if has_data(now) else None):
         return fit.keep(structure)
-    make = plan_static(here, saved, fit, path)
-    rebuild = getattr(trees.PyTreeDef, "from_node_data_and_children", None)
-    if rebuild is None:
-        return fit.misfit(structure, path, "what was saved is another, and this version of JAX cannot set it")
-    kind = structure.node_data()[0]
-    return lambda: rebuild(trees.default_registry, (kind, make()), structure.children())
+    make, kind = plan_static(here, saved, fit, path), structure.node_data()[0]
+    return lambda: _Structure(kind, make(), structure)
+
+
+class _Structure:
+    """What puts children together with other static data than the live object has."""
+
+    def __init__(self, kind: type, static: Any, live: Any) -> None:
+        self._kind, self._static, self._live = kind, static, live
+
+    def unflatten(self, children: list[Any]) -> Any:
+        rebuild: Any = getattr(trees.PyTreeDef, "from_node_data_and_children", None)  # from JAX 0.7 on
+        if rebuild is None:
+            return _registered()[self._kind].from_iter(self._static, children)
+        made = rebuild(trees.default_registry, (self._kind, self._static), self._live.children())
+        return made.unflatten(children)
+
+
+def _registered() -> Any:
+    """The table of older versions of JAX, which have nothing public that tells."""
+    return jax._src.tree_util._registry  # type: ignore[attr-defined]
 
 
 def _is_open(live: Any) -> bool:

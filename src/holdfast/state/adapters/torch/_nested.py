@@ -39,10 +39,11 @@ class Nested:
     def fresh(self, state: Any, taken: Object) -> torch.Tensor:
         if taken.about["layout"] == "strided":
             return torch.nested.nested_tensor([torch.as_tensor(each) for each in state])
-        parts = {name: torch.as_tensor(part) for name, part in state.items()}
+        values, offsets = torch.as_tensor(state["values"]), torch.as_tensor(state["offsets"])
+        lengths = torch.as_tensor(state["lengths"]) if "lengths" in state else None
         ragged = taken.about["ragged"]
-        _check(**parts, ragged=ragged)
-        return torch.nested.nested_tensor_from_jagged(**parts, jagged_dim=ragged)
+        _check(values, offsets, lengths, ragged)
+        return torch.nested.nested_tensor_from_jagged(values, offsets, lengths, ragged)
 
 
 def _plan_strided(live: torch.Tensor, saved: Object, fit: Fit, path: str) -> Make:
@@ -105,9 +106,7 @@ def _said(values: Sequence[int], dtype: str, offsets: Sequence[int], ragged: int
     return f"{prod(offsets) - 1} components {dtype} [{row}]"
 
 
-def _check(
-    values: torch.Tensor, offsets: torch.Tensor, ragged: int, lengths: torch.Tensor | None = None
-) -> None:
+def _check(values: torch.Tensor, offsets: torch.Tensor, lengths: torch.Tensor | None, ragged: int) -> None:
     """ValueError unless every component lies within the values: torch itself looks only when they are used."""
     room = values.shape[ragged - 1]
     if offsets.ndim != 1 or not len(offsets) or offsets.is_floating_point() or not 1 <= ragged <= values.ndim:

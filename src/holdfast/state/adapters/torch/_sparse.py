@@ -70,8 +70,10 @@ class Sparse:
                 is_coalesced=bool(taken.about["coalesced"]),
                 check_invariants=True,
             )
-        parts = [torch.as_tensor(state[name]) for name in _COMPRESSED[layout]]
-        return torch.sparse_compressed_tensor(*parts, shape, layout=layout, check_invariants=True)
+        compressed, plain, values = (torch.as_tensor(state[name]) for name in _COMPRESSED[layout])
+        return torch.sparse_compressed_tensor(
+            compressed, plain, values, shape, layout=layout, check_invariants=True
+        )
 
 
 def _parts_of(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
