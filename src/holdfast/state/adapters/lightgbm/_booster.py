@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..._fit import Fit, Make
 from ..._walk import Walk
 from ._check import check_model
 
-_ATTRIBUTES = ("best_iteration", "best_score", "pandas_categorical")
+_ATTRIBUTES = ("best_iteration", "best_score")
 _FRACTIONS = ("feature_fraction", "feature_fraction_bynode")
 _ROW_FRACTIONS = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
 _ROUNDED = "the text of LightGBM's models rounds the coefficients of linear trees"
@@ -37,11 +38,14 @@ class _Booster:
         if data is not None and (data.data is None or isinstance(data.data, str)):
             walk.refuse(path, "lightgbm.Booster in training whose data have been freed", _FREED)
         if data is not None and any(each is not None for each in _lost_by(data)):
-            walk.refuse(path, "lightgbm.Booster in training whose data have an init_score or positions", _LOST)
+            walk.refuse(
+                path, "lightgbm.Booster in training whose data have an init_score or positions", _LOST
+            )
         text = _text(value)
         state = {"model": walk.node(text.encode(), walk.child(path, "model"))}
-        for name in _ATTRIBUTES:
-            state[name] = walk.node(getattr(value, name, None), walk.child(path, name))
+        found = {name: getattr(value, name, None) for name in _ATTRIBUTES}
+        found["best_score"] = {name: dict(scores) for name, scores in value.best_score.items()}
+        state |= {name: walk.node(each, walk.child(path, name)) for name, each in found.items()}
         why = "; ".join(_inexact(text))
         return Object(self.name, "lightgbm.basic.Booster", state, {"inexact": why} if why else {})
 
@@ -70,6 +74,8 @@ class _Booster:
             raise ValueError(f"LightGBM cannot read it: {err}") from err
         for name in _ATTRIBUTES:
             setattr(made, name, state[name])
+        scores = {name: OrderedDict(each) for name, each in state["best_score"].items()}
+        made.best_score = defaultdict(OrderedDict, scores)
         return made
 
 

@@ -66,7 +66,10 @@ def _check_tree(tree: dict[str, str], num_features: int) -> None:
     if ((chosen < 0) | (chosen >= num_sets)).any():
         raise ValueError("a node of a tree uses categories that do not exist")
     if num_sets and (
-        len(bounds) != num_sets + 1 or bounds[0] != 0 or (np.diff(bounds) < 0).any() or bounds[-1] != len(words)
+        len(bounds) != num_sets + 1
+        or bounds[0] != 0
+        or (np.diff(bounds) < 0).any()
+        or bounds[-1] != len(words)
     ):
         raise ValueError("the categories of a tree do not fit")
     if int(tree.get("is_linear", 0)):

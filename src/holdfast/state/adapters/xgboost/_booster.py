@@ -49,8 +49,9 @@ class _Booster:
 
         def act() -> xgboost.Booster:
             made = make()
-            live.load_model(made.save_raw("ubj"))
-            live.load_config(json.dumps(_config(made)))
+            made.set_param(_of_the_machine(live))
+            # What a live one has been told explicitly would stay, whatever it loads.
+            live.handle, made.handle = made.handle, live.handle
             return live
 
         return act
@@ -79,6 +80,14 @@ def _config(booster: xgboost.Booster) -> Any:
     for name in _OF_THE_MACHINE:
         config["learner"]["generic_param"].pop(name, None)
     return config
+
+
+def _of_the_machine(live: xgboost.Booster) -> dict[str, str]:
+    try:
+        found = json.loads(live.save_config())["learner"]["generic_param"]
+    except xgboost.core.XGBoostError:
+        return {}
+    return {name: found[name] for name in ("device", "nthread") if name in found}
 
 
 def _inexact(learner: Mapping[str, Any]) -> Iterator[str]:

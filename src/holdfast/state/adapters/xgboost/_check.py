@@ -43,7 +43,11 @@ def _check_tree(tree: Mapping[str, Any], num_features: int) -> None:
     met = np.zeros(num_nodes, bool)
     level = np.zeros(1, np.int64)
     while len(level):
-        if ((level < 0) | (level >= num_nodes)).any() or len(np.unique(level)) < len(level) or met[level].any():
+        if (
+            ((level < 0) | (level >= num_nodes)).any()
+            or len(np.unique(level)) < len(level)
+            or met[level].any()
+        ):
             raise ValueError("a node of a tree has a child out of place")
         met[level] = True
         inner = level[left[level] != -1]
