@@ -292,7 +292,7 @@ def bent_array(name: bytes, at: int, value: int) -> Callable[[bytes], bytes]:
     [
         lambda model: b"",
         lambda model: b"tree\n",
-        lambda model: model[: len(model) // 9],
+        lambda model: model[: len(model) // 20],
         bent_text("^left_child=.*$", "left_child=0"),
         bent_text(r"^left_child=\S+", "left_child=0"),
         bent_text(r"^right_child=\S+", "right_child=5"),
