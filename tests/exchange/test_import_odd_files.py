@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import struct
@@ -263,12 +264,15 @@ def test_of_several_checkpoints_and_items_of_orbax_it_says_which_there_are(tmp_p
         np.testing.assert_array_equal(imported(tmp_path / source, tmp_path)["w"], tree["w"])
 
 
+OLD = 77
 KERAS = """
 import os
 os.environ["KERAS_BACKEND"] = "jax"
 import sys
 import keras
 import numpy as np
+if not hasattr(keras.callbacks, "OrbaxCheckpoint"):
+    sys.exit(77)
 model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
 model.compile("adam", "mse")
 saving = keras.callbacks.OrbaxCheckpoint(directory=sys.argv[1], save_freq="epoch", max_to_keep=None)
@@ -281,13 +285,14 @@ np.save(sys.argv[2], model.layers[0].kernel)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_what_keras_saved_by_orbax_comes_in_without_how_to_build_the_model(tmp_path):
-    keras = pytest.importorskip("keras")
-    pytest.importorskip("orbax.checkpoint")
-    if not hasattr(keras.callbacks, "OrbaxCheckpoint"):
+    for needed in ("keras", "jax", "orbax.checkpoint"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"needs {needed}")
+    command = [sys.executable, "-c", KERAS, tmp_path / "keras", tmp_path / "kernel.npy"]
+    done = subprocess.run(command, check=False, timeout=200)
+    if done.returncode == OLD:
         pytest.skip("an older Keras")
-    subprocess.run(
-        [sys.executable, "-c", KERAS, tmp_path / "keras", tmp_path / "kernel.npy"], check=True, timeout=200
-    )
+    done.check_returncode()
     newest = max((tmp_path / "keras").iterdir(), key=lambda step: int(step.name))
     state = imported(newest, tmp_path)
     (kernel,) = (each["kernel"] for each in state["trainable_variables"]["sequential"].values())

@@ -165,7 +165,7 @@ def test_what_lightgbm_keeps_to_itself_is_named(params, why):
         ({"init_score": X[:, 0].copy()}, "init_score"),
     ],
 )
-def test_a_training_of_lightgbm_that_could_not_go_on_is_refused_when_it_is_saved(more, why):
+def test_a_training_of_lightgbm_that_could_not_continue_is_refused_when_it_is_saved(more, why):
     with pytest.raises(UnsupportedStateError, match=why):
         capture({"b": lightgbm_grown({}, 2, **more)})
 

@@ -104,7 +104,7 @@ def _take_over(live: Any, made: Any) -> None:
 
 
 def _training(live: Any, made: Any, data: Any) -> Any:
-    """A booster that goes on from the trees of `made` with the live one's parameters and data."""
+    """A booster that continues from the trees of `made` with the live one's parameters and data."""
     params = dict(live.params)
     again = lightgbm.Dataset(
         *(data.data, data.label),
