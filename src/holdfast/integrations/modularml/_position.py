@@ -23,7 +23,7 @@ from ...runtime import (
     streams_used,
     warn_lacking,
 )
-from ...variables import Held, Variables
+from ...variables import Held, Mode, Variables
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready
 from ._sessions import Sessions, train_phases
@@ -48,7 +48,7 @@ class Position:
         training: the training phase at work.
     """
 
-    def __init__(self, experiment: Any, sessions: Sessions) -> None:
+    def __init__(self, experiment: Any, sessions: Sessions, variables: Mode) -> None:
         self._experiment, self._sessions = experiment, sessions
         self.run = secrets.token_hex(16)
         self.call, self.step = -1, 0
@@ -64,11 +64,14 @@ class Position:
         self._streams_at_start = stream_digests(rng.capture_state())
         self.lacking = Lacking(lambda: live_parts(self._experiment.model_graph), self._lack)
         self.variables = Variables(
-            "save",
+            variables,
             lambda: live_parts(self._experiment.model_graph),
             lambda: [self, self._experiment],
             self._add_differences,
-            held=Held(lambda: live_parts(self._experiment.model_graph)["model_graph"]),
+            held=Held(
+                lambda: live_parts(self._experiment.model_graph)["model_graph"],
+                roots=lambda: [self._experiment],
+            ),
         )
 
     # --- in the plan --------------------------------------------------------------------------------

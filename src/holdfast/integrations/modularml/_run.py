@@ -39,7 +39,7 @@ class Held:
     def __init__(self, experiment: Any, settings: Settings) -> None:
         self.experiment, self._settings = experiment, settings
         self.sessions = Sessions(experiment, settings)
-        self.position = Position(experiment, self.sessions)
+        self.position = Position(experiment, self.sessions, settings.variables)
         self._is_calling, self._began = False, False
 
     # --- calls --------------------------------------------------------------------------------------
