@@ -59,6 +59,9 @@ class Reach:
         self._data: set[int] = set()
         self._waiting: deque[tuple[Any, int, bool]] = deque()
         for root in roots:
+            if isinstance(root, CONTAINERS):
+                self._add([root], 0, is_held=True)
+                continue
             self._see(root)
             self._methods(type(root))
             self._add(_attributes(root), 1, is_held=True)
