@@ -140,7 +140,7 @@ def keras(directory, ignored=(), **options):
     model.compile("adam", losing)
     held = HoldfastCallback(directory, checkpointing=policy(), **options)
     held.ignore(*ignored)
-    fit(model, [held], epochs=2, validation_split=0.0)
+    fit(model, [held], epochs=2)
     return held.last_resume, held.state_digest(), kept
 
 
@@ -178,7 +178,7 @@ def modularml(directory, **options):
         try:
             small.run_phase(made, phase)
         except LossError as err:
-            raise err.__cause__ or err
+            raise Crash from err
         return modularml.last_resume(made), modularml.state_digest(made), kept
     finally:
         modularml.disable()

@@ -69,9 +69,10 @@ def _kept_by_all(functions: Iterable[Any]) -> Iterator[tuple[str, dict[str, Cell
             each = each.__self__ if has_own_attributes(each.__self__) else each.__func__
         if isinstance(each, FunctionType):
             if is_of_script(each.__code__.co_filename):
+                cells = zip(each.__code__.co_freevars, each.__closure__ or (), strict=True)
                 yield (
                     each.__qualname__,
-                    dict(zip(each.__code__.co_freevars, each.__closure__ or (), strict=True)),
+                    {name: cell for name, cell in cells if name != "__class__"},  # of a method with super()
                     {},
                 )
                 defaults = [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values()]

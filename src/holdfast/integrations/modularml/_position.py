@@ -60,6 +60,7 @@ class Position:
         self._saved_graph: SavedState | None = None
         self._unsaved: Sequence[str] = ()  # attributes that the checkpoint could not hold
         self._history_before = 0
+        self._called: Sequence[Any] = ()  # units that may be none of the plan
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
         self.lacking = Lacking(lambda: live_parts(self._experiment.model_graph), self._lack)
@@ -70,11 +71,16 @@ class Position:
             self._add_differences,
             held=Held(
                 lambda: live_parts(self._experiment.model_graph)["model_graph"],
-                roots=lambda: [self._experiment],
+                roots=lambda: [self._experiment, *self._called],
             ),
         )
 
     # --- in the plan --------------------------------------------------------------------------------
+
+    def begin_variables(self, called: Sequence[Any]) -> None:
+        """What these units and the experiment hold and call is looked at from now on."""
+        self._called = called
+        self.variables.begin()
 
     def enter_call(self) -> None:
         """A call begins. The one that was interrupted keeps what it had done."""

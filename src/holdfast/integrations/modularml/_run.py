@@ -86,7 +86,7 @@ class Held:
             self.position.enter_call()
             if self.sessions.directory is not None:
                 self.position.lacking.begin()
-                self.position.variables.begin()
+                self.position.begin_variables(units)
             if self.sessions.has(EXPERIMENT):
                 experiment._exp_checkpointing = _Announcing(self, own)
             yield
