@@ -46,11 +46,13 @@ class Held:
         self._namespace: dict[str, Any] = {}
         self._reach = Reach(())
         self._found: list[Any] = []  # besides the objects
+        self._called: list[Scope] = []
 
     def begin(self) -> None:
         """The training begins: find what the framework calls."""
         self._reach = Reach(self._roots())
         known = {*map(id, self._objects().values()), *map(id, self._others())}
+        self._called = self._reach.scopes()
         self._found = [each for each in self._reach.objects if id(each) not in known]
 
     def scopes(self) -> list[Scope]:
@@ -63,7 +65,7 @@ class Held:
         }
         for each in self._found:
             self._namespace[numbered(type(each).__name__, self._namespace)] = each
-        return [_HeldScope(HELD, None, self._namespace), *self._reach.scopes()]
+        return [_HeldScope(HELD, None, self._namespace), *self._called]
 
     def walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
         """A walk through their attributes, and through the variables of functions."""

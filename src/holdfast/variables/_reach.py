@@ -17,8 +17,21 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from ._frames import Scope, is_of_script, is_own_class, module_scope
-from ._functions import scopes_of
-from ._kinds import CONTAINERS, SCALARS, is_array, is_iterator, is_module, is_rng, is_value, torch
+from ._functions import defaults_of, scopes_of
+from ._kinds import (
+    CONTAINERS,
+    SCALARS,
+    has_own_attributes,
+    has_protocol,
+    is_array,
+    is_data,
+    is_iterator,
+    is_module,
+    is_rng,
+    is_value,
+    torch,
+)
+from ._names import numbered
 
 _DEEPEST: Final = 8
 _DEEPEST_IN_FUNCTIONS: Final = 3
@@ -41,6 +54,31 @@ class GlobalScope(Scope):
         return {name: self.namespace[name] for name in self.names if name in self.namespace}
 
 
+@dataclass(frozen=True, slots=True)
+class AttributeScope(Scope):
+    """What a class, or a function, has in attributes of its own.
+
+    Attributes:
+        owner: whose they are.
+    """
+
+    owner: Any
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        return self.name, id(self.owner)
+
+    def variables(self) -> dict[str, Any]:
+        return {
+            name: each
+            for name, each in vars(self.owner).items()
+            if not name.startswith("__") and _is_kept(each)
+        }
+
+    def put(self, name: str, value: Any) -> None:
+        setattr(self.owner, name, value)
+
+
 class Reach:
     """Looks once, from the objects on.
 
@@ -55,7 +93,7 @@ class Reach:
         self._functions: list[FunctionType] = []
         self._globals: dict[int, tuple[dict[str, Any], dict[str, None]]] = {}
         self._seen: dict[int, Any] = {}
-        self._kinds: set[type] = set()
+        self._kinds: dict[type, None] = {}
         self._data: set[int] = set()
         self._waiting: deque[tuple[Any, int, bool]] = deque()
         for root in roots:
@@ -69,13 +107,16 @@ class Reach:
             self._visit(*self._waiting.popleft())
 
     def scopes(self) -> list[Scope]:
-        """What the functions close over, and the globals they mention, a scope for each module."""
-        found: list[Scope] = [
-            GlobalScope(module_scope(namespace), None, namespace, names)
-            for namespace, names in self._globals.values()
-            if names
-        ]
-        return [*scopes_of(self._functions), *found]
+        """What the functions close over, the globals they mention, a scope for each module, and attributes of classes and functions."""
+        found: dict[str, Scope] = {each.name: each for each in scopes_of(self._functions)}
+        for namespace, names in self._globals.values():
+            name = module_scope(namespace)
+            if names and name not in found:
+                found[name] = GlobalScope(name, None, namespace, names)
+        for owner in (*self._kinds, *self._functions):
+            name = numbered(owner.__qualname__, found)
+            found[name] = AttributeScope(name, None, {}, owner)
+        return list(found.values())
 
     def _see(self, value: Any) -> bool:
         """Whether it is new."""
@@ -91,7 +132,7 @@ class Reach:
         if not self._see(value):
             return
         if isinstance(value, FunctionType):
-            self._function(value, depth)
+            self._function(value, 0 if is_held else depth)
         elif isinstance(value, type):
             self._methods(value)
         elif isinstance(value, MethodType):
@@ -116,12 +157,12 @@ class Reach:
         self._methods(kind)
         below = [*_attributes(value), *([value.__wrapped__] if hasattr(kind, "__wrapped__") else [])]
         # What an object of the script holds is the script's.
-        self._add(below, depth + 1 if is_held or not is_own else 1, is_held=is_held and not is_own)
+        self._add(below, 1 if is_own else depth + 1, is_held=is_held and not is_own)
 
     def _methods(self, kind: type) -> None:
         for base in kind.__mro__:
             if base not in self._kinds and is_own_class(base):
-                self._kinds.add(base)
+                self._kinds[base] = None
                 for member in list(vars(base).values()):
                     accessors = (getattr(member, name, None) for name in ("__func__", "fget", "fset", "func"))
                     self._add([member, *accessors], 1)
@@ -134,7 +175,7 @@ class Reach:
         if not is_own:
             return
         self._functions.append(function)
-        self._add([*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()], 1)
+        self._add([*defaults_of(function).values(), *vars(function).values()], 1)
         globals_, attributes = names_in(function.__code__)
         self._mention(function.__globals__, globals_, attributes)
 
@@ -183,6 +224,17 @@ def _attributes(value: Any) -> list[Any]:
 
 def _is_plain(value: Any) -> bool:
     return type(value) in SCALARS or is_array(value) or is_rng(value) or is_value(value)
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether it may be more than a part of the code."""
+    return (
+        is_data(value)
+        or is_iterator(value)
+        or isinstance(value, CONTAINERS)
+        or has_own_attributes(value)
+        or (has_protocol(value) and not isinstance(value, type))
+    )
 
 
 def _is_ours(value: Any) -> bool:

@@ -25,7 +25,7 @@ from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, say_held, sentence
 from ._other_modules import OtherModules
 from ._put_back import put_back
-from ._reach import GlobalScope
+from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
 from ._walk import Walk
@@ -197,7 +197,7 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
-        if isinstance(scope, GlobalScope):  # a function may make them
+        if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
             return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
