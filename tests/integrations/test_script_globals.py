@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import io
+import logging
 import os
+import re
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +40,22 @@ stream: Any = None
 beat: Callable[[], None] = beats(None)
 
 
+class Counts:
+    """What a class itself has is one for all."""
+
+    calls = 0
+    sizes: list[int] = []  # noqa: RUF012
+
+
+def remember(size: float, kept: list[float] = []) -> float:  # noqa: B006
+    """What a function keeps: in an attribute, and in a default."""
+    remember.calls = getattr(remember, "calls", 0) + 1  # type: ignore[attr-defined]
+    Counts.calls += 1
+    Counts.sizes.append(Counts.calls)
+    kept.append(size)
+    return remember.calls + sum(Counts.sizes) + len(kept)  # type: ignore[attr-defined]
+
+
 def start(crash_at: int | None, *, has_stream: bool) -> None:
     """The globals as a new process would make them."""
     global counter, stream, beat, draws
@@ -40,6 +65,10 @@ def start(crash_at: int | None, *, has_stream: bool) -> None:
     counter, draws = 0, np.random.default_rng(0)
     stream, beat = iter(range(1000)) if has_stream else None, beats(crash_at)
     elsewhere.calls, elsewhere.sizes[:] = 0, [1.0]
+    Counts.calls = 0
+    Counts.sizes.clear()
+    remember.__defaults__[0].clear()
+    vars(remember).clear()
 
 
 def factor() -> float:
@@ -53,11 +82,40 @@ def factor() -> float:
     if stream is not None:
         next(stream)
     size = elsewhere.count() + len(history) + sum(seen) + table.sum()
+    size += remember(float(size))
     return threshold + 0.01 * abs(float(size))
 
 
 def told() -> list[Any]:
-    return [counter, list(seen), list(history), table.tolist(), elsewhere.calls, [*elsewhere.sizes]]
+    others = elsewhere.calls, [*elsewhere.sizes], Counts.calls, [*Counts.sizes], vars(remember).copy()
+    return [counter, list(seen), list(history), table.tolist(), *others]
+
+
+LOG = logging.getLogger("script")
+LOCK, EVENT = threading.Lock(), threading.Event()
+CONFIG = SimpleNamespace(scale=1.0, names=["a", "b"])
+WRITTEN, FOLDER = io.StringIO(), Path("unused")
+NUMBERS, BIG = range(5), np.ones((500, 500))
+began_s = time.perf_counter()
+pool = ThreadPoolExecutor(1)
+compiled = re.compile("a")
+
+
+@functools.lru_cache
+def scale() -> float:
+    return CONFIG.scale
+
+
+def harmless() -> float:
+    """Changes nothing that decides anything."""
+    global began_s
+    beat()
+    began_s = time.perf_counter()
+    with LOCK:
+        LOG.debug("%s %s", FOLDER, compiled)
+        WRITTEN.write("a line")
+    EVENT.set()
+    return scale() + sum(NUMBERS) * BIG[0, 0] * pool.submit(scale).result() * 0.01
 
 
 def policy() -> Checkpointing:
@@ -272,6 +330,17 @@ def test_a_global_iterator_is_named(training, tmp_path, caplog):
     assert "state_dict" in said[0]
     report, *_ = run(training, tmp_path, has_stream=True)
     assert report.verdict == "exact but for: stream"
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_what_only_looks_like_a_variable_is_not_named(training, tmp_path, caplog, monkeypatch):
+    """Constants, loggers, locks, files, displays, clocks, other iterables: what a right script has among its globals."""
+    monkeypatch.setitem(globals(), "factor", harmless)
+    with pytest.raises(Crash):
+        run(training, tmp_path, 8)
+    report, *_ = run(training, tmp_path)
+    assert report.verdict == "exact"
+    assert not [each for each in caplog.records if each.getMessage().startswith("not saved")]
 
 
 @pytest.mark.parametrize("training", [lightgbm, xgboost])
