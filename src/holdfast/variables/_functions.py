@@ -12,7 +12,7 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from ._frames import Scope, is_of_script
-from ._kinds import has_own_attributes
+from ._kinds import CONTAINERS, has_own_attributes, is_array, is_iterator, is_rng
 
 _UNSET = object()
 
@@ -72,17 +72,35 @@ def _kept_by_all(functions: Iterable[Any]) -> Iterator[tuple[str, dict[str, Cell
             each = each.__self__ if has_own_attributes(each.__self__) else each.__func__
         if isinstance(each, FunctionType):
             if is_of_script(each.__code__.co_filename):
+                cells = zip(each.__code__.co_freevars, each.__closure__ or (), strict=True)
                 yield (
                     each.__qualname__,
-                    dict(zip(each.__code__.co_freevars, each.__closure__ or (), strict=True)),
-                    {},
+                    {name: cell for name, cell in cells if name != "__class__"},  # of a method with super()
+                    {name: default for name, default in defaults_of(each).items() if _changes(default)},
                 )
-                defaults = [*(each.__defaults__ or ()), *(each.__kwdefaults__ or {}).values()]
-                yield from _kept_by_all(default for default in defaults if has_own_attributes(default))
+                yield from _kept_by_all(filter(has_own_attributes, defaults_of(each).values()))
         elif isinstance(each, Mapping):
             yield "objects", {}, dict(each)
         elif has_own_attributes(each):
             yield type(each).__qualname__, {}, {"self": each}
+
+
+def defaults_of(function: FunctionType) -> dict[str, Any]:
+    """The defaults of its arguments, by name: one object for all calls."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    return {**dict(zip(names, defaults, strict=True)), **(function.__kwdefaults__ or {})}
+
+
+def _changes(value: Any) -> bool:
+    """Whether it can be another without being assigned."""
+    is_frozen = isinstance(value, tuple | frozenset)
+    return (
+        is_array(value)
+        or is_rng(value)
+        or is_iterator(value)
+        or (isinstance(value, CONTAINERS) and not is_frozen)
+    )
 
 
 def _is_set(cell: CellType) -> bool:

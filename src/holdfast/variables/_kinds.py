@@ -221,3 +221,31 @@ def _torch_attributes() -> frozenset[str]:
         "_flat_weight_refs",
         "_is_full_backward_hook",
     }
+
+
+def device_of(value: Any) -> str | None:
+    """Where the first tensor in `value` is that is not in host memory; None if there is none."""
+    if is_tensor(value):
+        return None if value.device.type == "cpu" else str(value.device)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | collections.deque):
+        return None
+    return next((device for each in value if (device := device_of(each)) is not None), None)
+
+
+def on_device(value: Any, device: str) -> Any:
+    """`value` with its tensors there: containers that can change are the same, others new."""
+    if is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = on_device(each, device)
+    elif isinstance(value, list | tuple | collections.deque):
+        moved = [on_device(each, device) for each in value]
+        return (
+            collections.deque(moved, value.maxlen)
+            if isinstance(value, collections.deque)
+            else type(value)(moved)
+        )
+    return value

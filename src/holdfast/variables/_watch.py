@@ -21,12 +21,12 @@ from ._frames import Scope, scopes
 from ._functions import scopes_of
 from ._handed import Handed
 from ._held import Held
-from ._held import say as say_held
 from ._liveness import live_names
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, say_held, sentence
 from ._other_modules import OtherModules
 from ._put_back import put_back
+from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
 from ._walk import Walk
@@ -68,7 +68,7 @@ class Variables:
         report: told of differences that are found after the resume, a sentence each.
         functions: called for those of the script that are called in the loop, and not from it: what they close over, and
             the objects that they belong to, count too.
-        held: objects of a framework whose attributes are looked at, in place of the script's variables.
+        held: what a framework holds and calls, which is looked at in place of the variables of the frames on the stack.
 
     Raises:
         UsageError: there is no such mode.
@@ -151,6 +151,8 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at") as self._failures:
+            if self._held is not None:
+                self._held.begin()
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
@@ -203,6 +205,8 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
+        if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
+            return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
         return {name: value for name, value in scope.variables().items() if name in names}

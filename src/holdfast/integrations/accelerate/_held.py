@@ -29,6 +29,7 @@ from ...runtime import (
     SavedState,
     save_manually,
 )
+from ...variables import Mode
 from .._common.arguments import Abilities, Arguments
 from .._common.held_training import differences
 from ._prepared import Prepared
@@ -39,7 +40,7 @@ _OURS = ("loaders", "gradients", "random")
 """What a bundle of `save_state` holds beside the parts."""
 
 _ENTER = "with hold(accelerator, 'runs/mine') as run:"
-_DEFAULTS = (None, True, "train", False, None)
+_DEFAULTS = (None, True, "train", False, "save", None)
 ABILITIES = Abilities(
     limits=Limits(where="a run of accelerate"),
     needs_directory=False,
@@ -56,6 +57,7 @@ def hold(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Run], None] | None = None,
 ) -> Held:
     """Take hold of all that `accelerator` prepares and registers, before this call or after it, until the run begins.
@@ -77,6 +79,8 @@ def hold(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: a prepared loader has a position.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
 
@@ -97,9 +101,9 @@ def hold(
         )
     place = directory or accelerator.project_dir
     arguments = ABILITIES.check(
-        place or "", checkpointing, resume, label, allow_reread, share_directory, on_rollback
+        place or "", checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
     )
-    if place is None and (checkpointing, resume, label, share_directory, on_rollback) != _DEFAULTS:
+    if place is None and (checkpointing, resume, label, share_directory, variables, on_rollback) != _DEFAULTS:
         raise UsageError(f"these arguments are for a run, and a run needs a directory: {_ENTER}")
     return Held(accelerator, arguments)
 

@@ -23,7 +23,7 @@ from ...runtime import (
     streams_used,
     warn_lacking,
 )
-from ...variables import Held, Variables
+from ...variables import Held, Mode, Variables
 from .._common.script_settings import ScriptSettings, options_by_name
 from ._finished import Finished
 from ._graph import describe, live_parts, make_ready, optimizers_of
@@ -50,7 +50,7 @@ class Position:
         training: the training phase at work.
     """
 
-    def __init__(self, experiment: Any, sessions: Sessions) -> None:
+    def __init__(self, experiment: Any, sessions: Sessions, variables: Mode) -> None:
         self._experiment, self._sessions = experiment, sessions
         self.run = secrets.token_hex(16)
         self.call, self.step = -1, 0
@@ -64,18 +64,27 @@ class Position:
         self._script: dict[str, Any] = {}  # the options of optimizers that the run follows
         self._kept: Sequence[str] = ()  # of those that the script has changed
         self._history_before = 0
+        self._called: Sequence[Any] = ()  # units that may be none of the plan
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
         self.lacking = Lacking(lambda: live_parts(self._experiment.model_graph), self._lack)
         self.variables = Variables(
-            "save",
+            variables,
             lambda: live_parts(self._experiment.model_graph),
             lambda: [self, self._experiment],
             self._add_differences,
-            held=Held(lambda: live_parts(self._experiment.model_graph)["model_graph"]),
+            held=Held(
+                lambda: live_parts(self._experiment.model_graph)["model_graph"],
+                roots=lambda: [self._experiment, *self._called],
+            ),
         )
 
     # --- in the plan --------------------------------------------------------------------------------
+
+    def begin_variables(self, called: Sequence[Any]) -> None:
+        """What these units and the experiment hold and call is looked at from now on."""
+        self._called = called
+        self.variables.begin()
 
     def enter_call(self) -> None:
         """A call begins. The one that was interrupted keeps what it had done."""

@@ -20,6 +20,7 @@ from ...policy import Checkpointing
 from ...runtime import CANNOT_PROVE, Loop, Resume
 from ...runtime.torch_watch.attributes import Attributes
 from ...state.adapters.torch_optim import lay_out
+from ...variables import Mode
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
@@ -39,6 +40,7 @@ def hold(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Held], None] | None = None,
 ) -> Held:
     """Let Holdfast save what `trainer` trains, and load it; returns the callback that does it, added to the trainer.
@@ -56,6 +58,8 @@ def hold(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: the Trainer counts the batches of an epoch by their indices.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
 
@@ -74,6 +78,7 @@ def hold(
             label,
             allow_reread,
             share_directory,
+            variables,
             on_rollback,
         ),
     )
@@ -149,7 +154,8 @@ class Held(HeldTraining, TrainerCallback):
             variables=self._hold_attributes(
                 lambda: trainers.holders(self._trainer),
                 lambda: trainers.at_work(self._trainer),
-                [self._trainer],
+                self._trainer,
+                lambda: trainers.saving_themselves(self._trainer),
                 num_processes=self._trainer.args.world_size,
             ),
         )
