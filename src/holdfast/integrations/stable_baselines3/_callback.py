@@ -15,6 +15,7 @@ from ...errors import PlanMismatchError, UsageError
 from ...policy import Checkpointing
 from ...runtime import Lacking, Loop, Resume, warn_lacking
 from ...variables import Held, Mode, Variables
+from .._common import patching
 from .._common.handover import Handover
 from .._common.holders import by_class
 from .._common.left_open import LeftOpen, close_by
@@ -152,6 +153,7 @@ class HoldfastCallback(Reporting, BaseCallback):
             self._stack.callback(lacking.close)
             warn_lacking(missing, _ADVICE)
             self._resume(loop)
+            self._watch_for_errors()
         except BaseException as err:
             self._let_go(err)
             raise
@@ -208,6 +210,23 @@ class HoldfastCallback(Reporting, BaseCallback):
             self._known.announce(
                 hook, epoch=epoch, batch=batch, step=self.model.num_timesteps, metrics=metrics
             )
+        except BaseException as err:
+            self._let_go(err)
+            raise
+
+    def _watch_for_errors(self) -> None:
+        """`learn` tells no callback of an exception; seen are those from rollouts, callbacks among them, and from updates."""
+        names = ("collect_rollouts", "train")
+        hidden = [*names, "_excluded_save_params"]  # or `model.save` would try to pickle them
+        patching.wrap(
+            *(self.model, "_excluded_save_params", lambda excluded: [*excluded(), *hidden]), until=self._stack
+        )
+        for name in names:
+            patching.wrap(self.model, name, self._watched, self._stack)
+
+    def _watched(self, part: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        try:
+            return part(*args, **options)
         except BaseException as err:
             self._let_go(err)
             raise
