@@ -75,7 +75,7 @@ def test_one_that_a_callback_has_stopped_trains_nothing_more(newborns, tmp_path)
     ("name", "said"),
     [
         ("ppo_elsewhere", "the environments of the SubprocVecEnv (env) are in other processes"),
-        ("ppo_emulated", "the environment cannot be saved: env/envs/0/env/env/env/tape is a range_iterator"),
+        ("ppo_emulated", "the environment cannot be saved: env/envs/0/env/tape is a builtins.range_iterator"),
     ],
 )
 def test_an_environment_that_cannot_be_saved_is_named_and_begins_a_new_episode(name, said, newborns, tmp_path):

@@ -161,7 +161,9 @@ class HoldfastCallback(Reporting, BaseCallback):
     def _on_rollout_start(self) -> None:
         """Between two turns of the algorithm: all that it does next follows from what is saved here."""
         if self._saved is not None:
+            is_training = self.model.policy.training
             self._finish_resume()
+            self.model.policy.set_training_mode(is_training)  # the end of a learn() may have been saved
         elif self._is_in_turn:
             self._end_turn()
         else:
@@ -243,6 +245,7 @@ class HoldfastCallback(Reporting, BaseCallback):
             "began_at": self._began_at,
             "total": self._total,
             "stopped": self._is_stopped,
+            "is_training": bool(self.model.policy.training),
             "script": self._settings.followed,
         }
 
@@ -273,6 +276,7 @@ class HoldfastCallback(Reporting, BaseCallback):
         assert saved is not None
         assert self._handover.given is not None
         found = self._progress.put(self._handover.given)
+        self.model.policy.set_training_mode(saved["is_training"])
         self._known_variables.put_back()
         self._known.finish_resume(lambda: [*found, *self._differences(saved)])
 

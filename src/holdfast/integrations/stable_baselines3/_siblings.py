@@ -15,6 +15,7 @@ from stable_baselines3.common.callbacks import (
 
 from ... import state
 
+_COUNTERS: Final = {"n_calls", "num_timesteps"}
 _OF_SB3: Final = ("locals", "globals", "verbose")
 
 
@@ -58,8 +59,8 @@ class Siblings:
                 vars(self._callbacks[name]).update(changed)
         return [
             f"a callback {name} had a state in the checkpoint, and is not among the callbacks now"
-            for name in taken
-            if name not in self._callbacks
+            for name, changed in taken.items()
+            if name not in self._callbacks and changed.keys() - _COUNTERS
         ]
 
 
