@@ -279,6 +279,7 @@ class HoldfastCallback(Reporting, BaseCallback):
         self.model.policy.set_training_mode(saved["is_training"])
         self._known_variables.put_back()
         self._known.finish_resume(lambda: [*found, *self._differences(saved)])
+        self._siblings.forget_absent()
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         found = [

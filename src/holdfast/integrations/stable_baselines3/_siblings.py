@@ -38,6 +38,7 @@ class Siblings:
 
     def __init__(self, callbacks: Mapping[str, BaseCallback]) -> None:
         self._callbacks = dict(callbacks)
+        self._absent: dict[str, dict[str, Any]] = {}
         self._at_start = {name: _digests(each) for name, each in callbacks.items()}
 
     def take(self) -> dict[str, dict[str, Any]]:
@@ -50,18 +51,23 @@ class Siblings:
             }
             for name, each in self._callbacks.items()
         }
-        return {name: changed for name, changed in taken.items() if changed}
+        return {name: changed for name, changed in taken.items() if changed} | self._absent
 
     def put(self, taken: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Set them; returns a sentence for each callback that is not here any more."""
+        """Set them; returns a sentence for each callback that is not here any more, and did more than count."""
+        self._absent = {name: dict(each) for name, each in taken.items() if name not in self._callbacks}
         for name, changed in taken.items():
             if name in self._callbacks:
                 vars(self._callbacks[name]).update(changed)
         return [
             f"a callback {name} had a state in the checkpoint, and is not among the callbacks now"
-            for name, changed in taken.items()
-            if name not in self._callbacks and changed.keys() - _COUNTERS
+            for name, changed in self._absent.items()
+            if changed.keys() - _COUNTERS
         ]
+
+    def forget_absent(self) -> None:
+        """The state was compared: what those that are not here have left is no part of it any more."""
+        self._absent = {}
 
 
 def _digests(callback: BaseCallback) -> dict[str, str]:
