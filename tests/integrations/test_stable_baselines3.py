@@ -78,12 +78,16 @@ def test_one_that_a_callback_has_stopped_trains_nothing_more(newborns, tmp_path)
         ("ppo_emulated", "the environment cannot be saved: env/envs/0/env/tape is a builtins.range_iterator"),
     ],
 )
-def test_an_environment_that_cannot_be_saved_is_named_and_begins_a_new_episode(name, said, newborns, tmp_path):
+def test_an_environment_that_cannot_be_saved_is_named_and_begins_a_new_episode(
+    name, said, newborns, tmp_path
+):
     assert learn(newborns, name, tmp_path, kill_at=99)["was_killed"]
     got = learn(newborns, name, tmp_path)
     assert got["verdict"] == f"not exact: {said}"
     assert got["timesteps"] == TOTAL
-    assert [line for line in got["said"] if said in line][0].endswith("leave= names attributes that decide nothing")
+    assert [line for line in got["said"] if said in line][0].endswith(
+        "leave= names attributes that decide nothing"
+    )
 
 
 def test_attributes_that_decide_nothing_can_be_left_to_the_script(newborns, tmp_path):

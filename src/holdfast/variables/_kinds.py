@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, Final
@@ -81,6 +82,7 @@ _OBSERVERS: Final = frozenset(
     }
 )
 """Packages whose objects only look at training, or run it: what moves in them decides nothing."""
+_ENVIRONMENTS: Final = frozenset({"gymnasium", "gym", "stable_baselines3"})
 _DEEPEST = 20
 
 
@@ -152,11 +154,19 @@ def _has_own_attributes(kind: type) -> bool:
         issubclass(kind, argparse.Namespace | SimpleNamespace)
         or is_own_class(kind)
         or any(
-            each.__module__.partition(".")[0] in ("gymnasium", "gym")
-            and each.__name__ in ("Env", "VectorEnv", "Space")
+            each.__module__.partition(".")[0] in _ENVIRONMENTS
+            and each.__name__ in ("Env", "VectorEnv", "VecEnv", "Space")
             for each in kind.__mro__
         )
     )
+
+
+def is_in_other_processes(value: Any) -> bool:
+    """Whether it is a vector of environments that it only sends messages to."""
+    if not any(each.__module__.partition(".")[0] in _ENVIRONMENTS for each in type(value).__mro__):
+        return False
+    processes = getattr(value, "__dict__", {}).get("processes")
+    return isinstance(processes, list | tuple) and any(isinstance(each, BaseProcess) for each in processes)
 
 
 def is_ignored(value: Any) -> bool:

@@ -69,7 +69,9 @@ def ppo_on_cartpole() -> BaseAlgorithm:
 
 
 def ppo_elsewhere() -> BaseAlgorithm:
-    env = make_vec_env(Walk, n_envs=2, seed=1, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "fork"})
+    env = make_vec_env(
+        Walk, n_envs=2, seed=1, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "fork"}
+    )
     return PPO("MlpPolicy", VecNormalize(env), n_steps=8, batch_size=8, n_epochs=2, **small())
 
 
@@ -87,7 +89,9 @@ def dqn() -> BaseAlgorithm:
 
 
 def dqn_on_cartpole() -> BaseAlgorithm:
-    return DQN("MlpPolicy", "CartPole-v1", target_update_interval=30, train_freq=(1, "episode"), **off_policy())
+    return DQN(
+        "MlpPolicy", "CartPole-v1", target_update_interval=30, train_freq=(1, "episode"), **off_policy()
+    )
 
 
 def a2c() -> BaseAlgorithm:
@@ -100,7 +104,9 @@ def sac() -> BaseAlgorithm:
 
 def td3() -> BaseAlgorithm:
     noise = OrnsteinUhlenbeckActionNoise(np.zeros(1), 0.1 * np.ones(1))
-    return TD3("MlpPolicy", VecNormalize(make_vec_env(Push, n_envs=2, seed=1)), action_noise=noise, **off_policy())
+    return TD3(
+        "MlpPolicy", VecNormalize(make_vec_env(Push, n_envs=2, seed=1)), action_noise=noise, **off_policy()
+    )
 
 
 MODELS = {

@@ -110,7 +110,9 @@ class Progress:
 
     NAMES: Final = ("counters", "changed", "episode", "finished", "noise", "generators", "callbacks")
 
-    def __init__(self, model: BaseAlgorithm, environments: Mapping[str, Environment], siblings: Siblings) -> None:
+    def __init__(
+        self, model: BaseAlgorithm, environments: Mapping[str, Environment], siblings: Siblings
+    ) -> None:
         self._model, self._siblings = model, siblings
         self._is_resumable = environments["env"].missing is None
         self._owners: dict[str, Any] = dict(spaces_of(model, "model"))

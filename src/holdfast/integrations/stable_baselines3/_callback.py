@@ -137,9 +137,7 @@ class HoldfastCallback(Reporting, BaseCallback):
             ),
         )
         variables.ignore(self._ignored)
-        lacking = self._lacking = Lacking(
-            lambda: objects, lambda found: self._known.lack(found, _HAND_OVER)
-        )
+        lacking = self._lacking = Lacking(lambda: objects, lambda found: self._known.lack(found, _HAND_OVER))
         loop = self._loop = self._arguments.loop(
             *(objects, self._get_position, ("progress/**",)),
             lacking=lambda: [*missing, *lacking.found],

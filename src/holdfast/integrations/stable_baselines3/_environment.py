@@ -55,7 +55,9 @@ class Environment:
         self._leave = [*LEFT, *leave]
         self.missing = self._why_not(name)
         self.objects: Mapping[str, Any] = (
-            {name: state.attributes(env, leave=self._leave)} if self.missing is None else self._statistics(name)
+            {name: state.attributes(env, leave=self._leave)}
+            if self.missing is None
+            else self._statistics(name)
         )
 
     def generators(self) -> dict[str, Any]:

@@ -82,7 +82,14 @@ def environment() -> VecNormalize:
 def train(directory: Path, policy: Checkpointing, beat: Callable[[], None]) -> Ended:
     kwargs = {"net_arch": [8], "features_extractor_class": Dropping}
     model = PPO(
-        "MlpPolicy", environment(), n_steps=8, batch_size=8, n_epochs=2, policy_kwargs=kwargs, seed=3, device="cpu"
+        "MlpPolicy",
+        environment(),
+        n_steps=8,
+        batch_size=8,
+        n_epochs=2,
+        policy_kwargs=kwargs,
+        seed=3,
+        device="cpu",
     )
     evaluation = EvalCallback(environment(), n_eval_episodes=1, eval_freq=50, verbose=0)
     held = HoldfastCallback(directory, checkpointing=policy)

@@ -39,7 +39,7 @@ print(
         {
             "trained": state.digest(capture({"actor": actor, "optimizer": optimizer})),
             "total": total.tolist(),
-            "statistics": [list(map(float, envs.return_queue)), envs.episode_count],
+            "statistics": [list(map(float, envs.return_queue)), int(envs.episode_count)],
             "observations": observations.tolist(),
             "verdict": run.last_resume and run.last_resume.verdict,
         }
