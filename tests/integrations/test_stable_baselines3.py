@@ -85,7 +85,7 @@ def test_an_environment_that_cannot_be_saved_is_named_and_begins_a_new_episode(
     got = learn(newborns, name, tmp_path)
     assert got["verdict"] == f"not exact: {said}"
     assert got["timesteps"] == TOTAL
-    assert [line for line in got["said"] if said in line][0].endswith(
+    assert next(line for line in got["said"] if said in line).endswith(
         "leave= names attributes that decide nothing"
     )
 

@@ -80,7 +80,9 @@ def ppo_emulated() -> BaseAlgorithm:
 
 
 def ppo_with_a_schedule() -> BaseAlgorithm:
-    rate: Callable[[float], float] = lambda left: 1e-3 * left
+    def rate(left: float) -> float:
+        return 1e-3 * left
+
     return PPO("MlpPolicy", Walk(), learning_rate=rate, n_steps=16, batch_size=8, n_epochs=2, **small())
 
 
@@ -171,7 +173,7 @@ def do(job: Job, beat: Callable[[], None]) -> dict[str, Any]:
     return {
         "digest": held.state_digest(),
         "weights": state.digest(holdfast.capture({"policy": model.policy})),
-        "counted": counting.actions.tolist() + [zips.n_calls],
+        "counted": [*counting.actions.tolist(), zips.n_calls],
         "trained": steps[0],
         "timesteps": model.num_timesteps,
         "verdict": report and report.verdict,

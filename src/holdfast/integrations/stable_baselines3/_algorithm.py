@@ -157,7 +157,7 @@ def metrics_of(model: BaseAlgorithm) -> dict[str, float]:
     found = {
         name: float(value)
         for name, value in logged.items()
-        if isinstance(value, int | float) or hasattr(value, "dtype") and getattr(value, "size", 0) == 1
+        if isinstance(value, int | float) or (hasattr(value, "dtype") and getattr(value, "size", 0) == 1)
         if not name.startswith("time/")
     }
     returns = [info["r"] for info in model.ep_info_buffer or () if "r" in info]

@@ -75,16 +75,9 @@ class Environment:
         if isinstance(base, SubprocVecEnv):
             return f"the environments of the {type(base).__name__} ({name}) are in other processes"
         try:
-            while len(self._leave) < _MOST_LEFT:
-                handed = state.attributes(self.env, leave=self._leave)
-                try:
-                    state.look({name: handed})
-                    break
-                except UnsupportedStateError as err:
-                    if err.kind not in _CODE:
-                        raise
-                    self._leave.append(err.path.partition("/")[2])  # the script's, as it makes it
-            strange = next((each for each in handed.held() if isinstance(each, _ELSEWHERE)), None)
+            strange = next(
+                (each for each in self._looked_at(name).held() if isinstance(each, _ELSEWHERE)), None
+            )
         except UnsupportedStateError as err:
             return f"the environment cannot be saved: {err.path} is a {err.kind}"
         except UsageError as err:
@@ -92,6 +85,18 @@ class Environment:
         if strange is not None:
             return f"the environment ({name}) has a part elsewhere: a {type(strange).__name__}"
         return None
+
+    def _looked_at(self, name: str) -> state.Attributes:
+        """The environment, but for attributes that hold code: these are the script's, as it makes them."""
+        while True:
+            handed = state.attributes(self.env, leave=self._leave)
+            try:
+                state.look({name: handed})
+                return handed
+            except UnsupportedStateError as err:
+                if err.kind.removeprefix("builtins.") not in _CODE or len(self._leave) > _MOST_LEFT:
+                    raise
+                self._leave.append(err.path.partition("/")[2])
 
     def _statistics(self, name: str) -> dict[str, Any]:
         found = {}
