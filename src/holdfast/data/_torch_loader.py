@@ -234,6 +234,8 @@ class TorchLoaderBatches(Drawing):
         auto_collation = self._loader.batch_sampler is not None
         vars(twin)["batch_sampler" if auto_collation else "sampler"] = self._indices
         vars(twin)["_iterator"] = None
+        if hasattr(twin, "_initial_iter_for_state_dict"):  # torchdata's, whose state somebody has looked at
+            vars(twin)["_initial_iter_for_state_dict"] = False
         if self._workers is not None:
             twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin

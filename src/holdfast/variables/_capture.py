@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from .. import state
+from .. import rng, state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._devices import device_of
@@ -74,7 +74,8 @@ class Capture:
             return
         try:
             if slot.way == "protocol":
-                value = slot.value.state_dict()
+                with rng.preserved():
+                    value = slot.value.state_dict()
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
             why = f"{type(err).__name__}: {err}"

@@ -140,6 +140,12 @@ def has_protocol(value: Any) -> bool:
     return all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
+def is_unread_loader(value: Any) -> bool:
+    """Whether it is a loader of torch that nobody has read from: asking it for its state would start it, and draw."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(value, data.DataLoader) and value._iterator is None
+
+
 def has_own_attributes(value: Any) -> bool:
     """Whether its attributes count as variables: of the script's own class, a namespace, or an environment of gymnasium."""
     return not isinstance(value, _NOT_WALKED) and _has_own_attributes(type(value))

@@ -23,6 +23,7 @@ from ._kinds import (
     is_module,
     is_rng,
     is_tensor,
+    is_unread_loader,
     is_value,
     torch,
 )
@@ -57,7 +58,10 @@ class Marks:
         if is_module(value):
             arrays = [*value.parameters(), *value.buffers()]
             return tuple((each.data_ptr(), _version(each)) for each in arrays if each.device.type != "meta")
-        return self._of(value.state_dict(), name)
+        if is_unread_loader(value):
+            return type(value)
+        with rng.preserved():
+            return self._of(value.state_dict(), name)
 
     def _of(self, value: Any, name: str) -> Mark:
         kind = type(value)
