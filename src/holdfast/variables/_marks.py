@@ -25,6 +25,7 @@ from ._kinds import (
     is_tensor,
     is_unread_loader,
     is_value,
+    state_of,
     torch,
 )
 
@@ -60,8 +61,7 @@ class Marks:
             return tuple((each.data_ptr(), _version(each)) for each in arrays if each.device.type != "meta")
         if is_unread_loader(value):
             return type(value)
-        with rng.preserved():
-            return self._of(value.state_dict(), name)
+        return self._of(state_of(value), name)
 
     def _of(self, value: Any, name: str) -> Mark:
         kind = type(value)

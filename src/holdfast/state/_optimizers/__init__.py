@@ -1,0 +1,1 @@
+"""What of optimizers is taken apart here, beside the state that torch knows."""
