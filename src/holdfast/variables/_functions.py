@@ -77,7 +77,10 @@ def scopes_within(objects: Mapping[str, Any], variables: Iterable[Any]) -> list[
         functions += getattr(each, "lr_lambdas", ()) if _is_torchs(each) else ()
     for _, each in _each_of({str(index): each for index, each in enumerate(variables)}, 2):
         functions += getattr(each, "lr_lambdas", ()) if _is_torchs(each) else ()
-    return [*found, *scopes_of(each for each in functions if isinstance(each, FunctionType | functools.partial))]
+    return [
+        *found,
+        *scopes_of(each for each in functions if isinstance(each, FunctionType | functools.partial)),
+    ]
 
 
 def _each_of(values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:

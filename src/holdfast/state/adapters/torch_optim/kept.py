@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from ... import paths, rng
-from ...records import Node
-from .._fit import Fit, Make
+from .... import paths, rng
+from ....records import Node
+from ..._fit import Fit, Make
 
 _TORCHS_OWN: Final = frozenset(
     {
@@ -53,7 +53,9 @@ def plan_kept(live: Optimizer, saved: Node, fit: Fit, path: str) -> dict[str, Ma
     if not isinstance(saved, dict):
         return {}
     here = changed_by(live)
-    back = {name: each for name, each in _at_first.get(live, {}).items() if name in here and name not in saved}
+    back = {
+        name: each for name, each in _at_first.get(live, {}).items() if name in here and name not in saved
+    }
     return {
         **{name: (lambda value=value: value) for name, value in back.items()},
         **{

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from ... import paths
-from ...records import Node, Object
-from .._exclude import all_left_out
-from .._fit import Fit, Make
-from .._optimizers.kept import changed_by, plan_kept
-from .._walk import Walk, type_name
-from .torch_optim import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
+from .... import paths
+from ....records import Node, Object
+from ..._exclude import all_left_out
+from ..._fit import Fit, Make
+from ..._walk import Walk, type_name
+from .kept import changed_by, plan_kept
+from .optimizers import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
 
 _OWN = "own"
 
@@ -68,7 +68,11 @@ class _OwnState(TorchOptimizer):
             return fit.left_out(live, paths.child(paths.child(path, _OWN), left) if left else path)
         make = fit.replace({}, saved, paths.child(path, _OWN))
         put_held = self._plan(live, taken, fit, path) if "param_groups" in taken.state else fit.keep(live)
-        kept = {} if "param_groups" in taken.state else plan_kept(live, taken.state.get("kept", {}), fit, paths.child(path, "kept"))
+        kept = (
+            {}
+            if "param_groups" in taken.state
+            else plan_kept(live, taken.state.get("kept", {}), fit, paths.child(path, "kept"))
+        )
         parameters = {_key(name): parameter for parameter, name in names.items()}
 
         def act() -> Optimizer:

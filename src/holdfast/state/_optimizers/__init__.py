@@ -1,1 +1,0 @@
-"""What of optimizers is taken apart here, beside the state that torch knows."""
