@@ -211,7 +211,7 @@ def _bytes(array: Any) -> np.ndarray:
 
 
 def _put(namespace: MutableMapping[str, Any], attribute: str, value: Any) -> None:
-    live = namespace.get(attribute)
+    live: Any = namespace.get(attribute)
     if type(live) is not type(value):
         namespace[attribute] = value
     elif type(live) is list:

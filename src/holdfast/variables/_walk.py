@@ -84,8 +84,7 @@ class Walk:
             return
         if id(value) in self._seen or depth > _DEEPEST:
             return
-        if isinstance(value, type | FunctionType | functools.partial):
-            yield from self._of_code(key, value)
+        yield from self._of_code(key, value)
         if is_ignored(value):
             return
         self._seen.add(id(value))
@@ -113,8 +112,10 @@ class Walk:
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
 
-    def _of_code(self, key: str, code: type | FunctionType | functools.partial[Any]) -> Iterator[Slot]:
+    def _of_code(self, key: str, code: Any) -> Iterator[Slot]:
         """What a class or a function of the script keeps: attributes that are data, and defaults that are changed in place."""
+        if not isinstance(code, type | FunctionType | functools.partial):
+            return
         self._seen.add(id(code))
         self._open.append(code)
         if isinstance(code, functools.partial):
