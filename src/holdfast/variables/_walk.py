@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ._frames import Scope
 from ._handed import Handed
+from ._kept import is_function, kept_by
 from ._kinds import (
     CONTAINERS,
     attributes,
@@ -77,7 +78,11 @@ class Walk:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
-        if id(value) in self._seen or depth > _DEEPEST or is_ignored(value):
+        if id(value) in self._seen or depth > _DEEPEST:
+            return
+        if is_function(value):
+            yield from self._in_function(key, value, depth)
+        if is_ignored(value):
             return
         self._seen.add(id(value))
         self._open.append(value)
@@ -104,16 +109,26 @@ class Walk:
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
 
+    def _in_function(self, key: str, function: Any, depth: int) -> Iterator[Slot]:
+        self._seen.add(id(function))
+        self._open.append(function)
+        for name, value, put, owner in kept_by(function):
+            if (
+                id(owner) not in self._seen or owner is function
+            ):  # a variable that two functions share is met once
+                self._seen.add(id(owner))
+                yield from self._below(f"{key}.{name}" if name else key, value, put, owner, depth + 1)
+
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
-        if all(is_ignored(each) for _, each in items):
-            return  # a record of what has happened, such as the moments of hooks
-        kinds = sorted({type(each).__name__ for _, each in items})
-        yield Slot(
-            key, "opaque", value, put, owner, (len(items), kinds)
-        )  # what it holds is not data: it must not grow
+        if not all(
+            is_ignored(each) for _, each in items
+        ):  # else it is a record, such as the moments of hooks
+            kinds = sorted({type(each).__name__ for _, each in items})
+            # What it holds is not data: it must not grow.
+            yield Slot(key, "opaque", value, put, owner, (len(items), kinds))
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
                 inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
