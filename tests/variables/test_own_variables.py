@@ -113,6 +113,19 @@ def test_a_closure_and_a_nonlocal(tmp_path: Path):
     assert found == expected == 28
 
 
+def test_a_number_whose_name_is_one_of_a_clock(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        eps_t, unknown_share, t = 0.9, 0.5, 0.25
+        with begin(directory) as run:
+            for step in run.steps(8):
+                eps_t, unknown_share, t = eps_t * 0.9, unknown_share * 0.8 + 0.01 * step, t + 0.3
+                stop_after(stop, step)
+        return eps_t, unknown_share, t
+
+    expected, found = both_ways(train, tmp_path, 5)
+    assert found == expected
+
+
 def counting(rate: float) -> tuple[Any, Any]:
     """Functions that share variables of this one, whose frame is gone once they are called."""
     count, rng, seen = 0, random.Random(3), []

@@ -96,6 +96,35 @@ def test_an_attribute_that_cannot_be_saved_is_named(tmp_path: Path):
     assert interrupted_and_resumed(train).unsaved == ("env.lines",)
 
 
+@pytest.mark.parametrize("size", [8, 3000])
+def test_objects_in_an_array_are_named(size: int, tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        memory = np.zeros(size, dtype=object)
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                memory[-1 - step] = types.SimpleNamespace(reward=step)
+                stop_after(stop, step)
+        return run
+
+    assert interrupted_and_resumed(train).unsaved == ("memory",)
+
+
+def test_data_in_an_array_of_objects_come_back(tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        memory = np.full((2, 3), None)
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                memory.flat[step] = (step, np.full(2, step))
+                stop_after(stop, step)
+        return run, memory.tolist()
+
+    with pytest.raises(Interrupted):
+        train(2)
+    run, memory = train(None)
+    assert [first for row in memory for first, _ in row] == [*range(6)]
+    assert run.last_resume.verdict == "exact"
+
+
 def test_time_stamps_are_no_state(tmp_path: Path):
     def train() -> None:
         t0, started, tokens = time.time(), time.perf_counter(), 0

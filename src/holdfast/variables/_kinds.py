@@ -113,6 +113,10 @@ def is_array(value: Any) -> bool:
     )
 
 
+def is_object_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
 def is_value(value: Any) -> bool:
     """Whether it is data of a library's own making: a decimal, a table, a sparse or masked array."""
     kind = type(value)

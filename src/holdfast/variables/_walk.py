@@ -21,6 +21,7 @@ from ._kinds import (
     is_ignored,
     is_iterator,
     is_module,
+    is_object_array,
     position_of,
 )
 
@@ -93,7 +94,7 @@ class Walk:
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif has_protocol(value):
             yield Slot(key, "protocol", value, put, owner)
-        elif isinstance(value, CONTAINERS):
+        elif isinstance(value, CONTAINERS) or is_object_array(value):
             yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
@@ -122,13 +123,14 @@ class Walk:
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
-        items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
+        items = _items(value)
         if not all(
             is_ignored(each) for _, each in items
         ):  # else it is a record, such as the moments of hooks
-            kinds = sorted({type(each).__name__ for _, each in items})
-            # What it holds is not data: it must not grow.
-            yield Slot(key, "opaque", value, put, owner, (len(items), kinds))
+            kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
+            beyond = hash(tuple(id(each) for _, each in items[_MOST_ITEMS:]))
+            # What it holds is not data: it must not grow, and what is not looked into must stay.
+            yield Slot(key, "opaque", value, put, owner, (len(items), kinds, beyond))
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
                 inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
@@ -154,6 +156,12 @@ class Walk:
                 yield from self._in_attributes(inside, each, data, depth + 1)
 
 
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
+
+
 def _is_telling(slot: Slot) -> bool:
     """Whether something can be said of an item besides that it is one."""
     return slot.way != "opaque" or is_iterator(slot.value) or isinstance(slot.value, CONTAINERS)
@@ -164,6 +172,8 @@ def _setter(owner: Any, name: str) -> Callable[[Any], None]:
 
 
 def _item_setter(owner: Any, index: str | int) -> Callable[[Any], None]:
+    if is_object_array(owner):
+        return lambda new: owner.flat.__setitem__(index, new)
     return lambda new: owner.__setitem__(index, new)
 
 
