@@ -59,6 +59,10 @@ class Baseline:
         """The variables that were there when the outer loop began."""
         return self._scopes[scope.identity].names
 
+    def is_later(self, scope: Scope, name: str) -> bool:
+        """Whether a variable of a scope that the outer loop began in was not there then."""
+        return scope.identity in self._outer and name not in self._scopes[scope.identity].names
+
     def begin(self, scopes: Iterable[Scope], *, is_inner: bool) -> Iterator[tuple[Scope, dict[str, Any]]]:
         """A loop begins: each scope, with those of its variables whose past begins now; `take` is to be called for them."""
         scopes = list(scopes)
