@@ -18,6 +18,7 @@ from typing import Any, final
 from .. import rng
 from .._wording import a
 from ..errors import UsageError
+from ._arrays import SamplerArrays
 from ._attributes import OwnAttributes
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
@@ -48,6 +49,13 @@ class TorchLoaderBatches(Drawing):
         self._indices = IndexSampler(sampler, watch=foreign)
         self._generators = OwnGenerators(loader)
         self._attributes = OwnAttributes(loader)
+        self._arrays = SamplerArrays(
+            {
+                name: part
+                for name, part in parts_of(loader).items()
+                if name.endswith("sampler") and hasattr(part, "__dict__")
+            }
+        )
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
             self._workers = WorkerStreams(loader.collate_fn, loader.worker_init_fn, self._persistent)
@@ -83,6 +91,7 @@ class TorchLoaderBatches(Drawing):
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._before["warm"] = self._warm
         self._before |= _if_any("attributes", self._attributes.get_state())
+        self._before |= _if_any("arrays", self._arrays.get_state())
         if not self._persistent:
             self._streams = {}
         return self._start(Position(epoch, 0, finished=False))
@@ -91,9 +100,13 @@ class TorchLoaderBatches(Drawing):
         state = self._position.to_state(_KIND)
         state |= {"generators": self._generators.get_state(self._position.batch), "warm": self._warm}
         state |= _if_any("attributes", self._attributes.get_state())
+        state |= _if_any("arrays", arrays := self._arrays.get_state())
         state |= _if_any("attributes_of_workers", self._attributes.of_workers)
         if self._position.mid_epoch and (current := self._indices.current):
-            state |= {"before": self._before, "handed_out": current.digest}
+            before = self._before | _if_any(
+                "arrays", self._arrays.before(self._before.get("arrays", {}), arrays)
+            )
+            state |= {"before": before, "handed_out": current.digest}
         if self._streams or self._workers_drew:
             lasting = self._position.mid_epoch or self._persistent
             state["workers"] = {
@@ -122,6 +135,7 @@ class TorchLoaderBatches(Drawing):
             self._before = dict(before)
             self._generators.set_state(before["generators"])
             self._attributes.set_state(before.get("attributes", {}))
+            self._arrays.set_state(before.get("arrays", {}))
             rng.restore_state(before["streams"])
             with self._attributes.as_for({} if self._warm else for_workers):
                 rest = self._start(position, num_again)
@@ -136,6 +150,7 @@ class TorchLoaderBatches(Drawing):
         self._position = position
         self._generators.set_state(state["generators"])
         self._attributes.set_state(state.get("attributes", {}))
+        self._arrays.set_state(state.get("arrays", {}))
         return rest
 
     def describe(self) -> dict[str, Any]:

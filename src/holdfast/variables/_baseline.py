@@ -16,11 +16,12 @@ _NO_SCALAR: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Of one slot: its mark, which object it was, and the value itself if it is a scalar."""
+    """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container."""
 
     mark: Hashable
     identity: int
     scalar: Any = _NO_SCALAR
+    items: tuple[int, ...] = ()
 
     @property
     def is_scalar(self) -> bool:
@@ -90,7 +91,7 @@ class Baseline:
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
             scalar = slot.value if is_scalar else _NO_SCALAR
-            before = Before(self.mark_of(scope, slot), id(slot.value), scalar)
+            before = Before(self.mark_of(scope, slot), id(slot.value), scalar, slot.items)
             if slot.way != "data" and slot.owner is None:
                 self._objects[id(slot.value)] = before
                 self._owners[id(slot.value)] = slot.value
@@ -111,7 +112,11 @@ class Baseline:
     def has_changed(self, scope: Scope, slot: Slot) -> bool:
         """Whether the slot is not what it was; new ones are not."""
         before = self.of(scope, slot)
-        return before is None or before.mark != self.mark_of(scope, slot)
+        return (
+            before is None
+            or before.mark != self.mark_of(scope, slot)
+            or _have_moved(before.items, slot.items)
+        )
 
     def mark_of(self, scope: Scope, slot: Slot) -> Hashable:
         """What is equal as long as the slot's content is what it was."""
@@ -123,6 +128,14 @@ class Baseline:
                 return self._marks.of_state(slot.value, name)
             case _:
                 return type(slot.value), repr(slot.position)
+
+
+def _have_moved(before: tuple[int, ...], now: tuple[int, ...]) -> bool:
+    """Whether objects are in another order; those that are new are looked into, and saved where they stand."""
+    if before == now:
+        return False
+    places = {each: index for index, each in enumerate(before) if each}
+    return any(places.get(each, index) != index for index, each in enumerate(now))
 
 
 def _owned_key(slot: Slot) -> tuple[int, str]:

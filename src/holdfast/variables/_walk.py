@@ -41,6 +41,7 @@ class Slot:
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
+        items: of a container, which objects are in it, by id, in their order; 0 for data.
         position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
     """
 
@@ -50,6 +51,7 @@ class Slot:
     put: Callable[[Any], None]
     owner: Any = None
     position: Any = None
+    items: tuple[int, ...] = ()
 
 
 class Walk:
@@ -130,7 +132,8 @@ class Walk:
             kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
             beyond = hash(tuple(id(each) for _, each in items[_MOST_ITEMS:]))
             # What it holds is not data: it must not grow, and what is not looked into must stay.
-            yield Slot(key, "opaque", value, put, owner, (len(items), kinds, beyond))
+            there = tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
+            yield Slot(key, "opaque", value, put, owner, (len(items), kinds, beyond), there)
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
                 inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
