@@ -22,11 +22,13 @@ from ._kinds import (
     is_iterator,
     is_module,
     is_object_array,
+    is_of_torch_data,
     position_of,
 )
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
+_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
 
 Way = Literal["data", "protocol", "opaque"]
 
@@ -100,6 +102,8 @@ class Walk:
             yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
+        elif is_of_torch_data(value):
+            yield from self._in_loader(key, value, depth)
         elif is_iterator(value):
             yield Slot(key, "opaque", value, put, owner, position_of(value))
         else:
@@ -121,6 +125,15 @@ class Walk:
             ):  # a variable that two functions share is met once
                 self._seen.add(id(owner))
                 yield from self._below(f"{key}.{name}" if name else key, value, put, owner, depth + 1)
+
+    def _in_loader(self, key: str, value: Any, depth: int) -> Iterator[Slot]:
+        """What a loader of torch, or one of its own datasets, holds of the script's own classes."""
+        for name in _PARTS_OF_LOADERS:
+            part = vars(value).get(name)
+            if has_own_attributes(part) or is_of_torch_data(part):
+                yield from self._below(
+                    f"{key}.{name}", part, lambda new, name=name: setattr(value, name, new), value, depth + 1
+                )
 
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int

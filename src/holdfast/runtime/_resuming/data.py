@@ -53,7 +53,8 @@ class Given:
 
     def contents(self) -> str | None:
         """A digest of what the script made in the loop for this epoch; None if it has made nothing."""
-        datasets = [each for each in map(_dataset_of, self.data) if self.is_made_in_loop(each)]
+        made = filter(self.is_made_in_loop, self.data)
+        datasets = [each for each in map(_dataset_of, made) if self.is_made_in_loop(each)]
         return digest_of_contents(datasets) if datasets else None
 
 
