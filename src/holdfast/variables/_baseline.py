@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+import gc
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ._frames import Scope
+from ._frames import Scope, is_own_class
 from ._kinds import SCALARS
 from ._marks import Marks
 from ._walk import Slot
@@ -60,9 +61,16 @@ class Baseline:
         """The variables that were there when the outer loop began."""
         return self._scopes[scope.identity].names
 
-    def is_later(self, scope: Scope, name: str) -> bool:
-        """Whether a variable of a scope that the outer loop began in was not there then."""
-        return scope.identity in self._outer and name not in self._scopes[scope.identity].names
+    def is_younger(self, value: Any, scopes: Iterable[Scope]) -> bool:
+        """Whether something was not there yet when the outer loop began: it is in later variables only, or in none."""
+        variables = [(scope, *each) for scope in scopes for each in scope.variables().items()]
+        holders = [(scope, name) for scope, name, each in variables if each is value]
+        if not holders:
+            return not _is_held(value, {id(each) for _, _, each in variables})
+        return all(
+            scope.identity in self._outer and name not in self._scopes[scope.identity].names
+            for scope, name in holders
+        )
 
     def begin(self, scopes: Iterable[Scope], *, is_inner: bool) -> Iterator[tuple[Scope, dict[str, Any]]]:
         """A loop begins: each scope, with those of its variables whose past begins now; `take` is to be called for them."""
@@ -140,3 +148,22 @@ def _have_moved(before: tuple[int, ...], now: tuple[int, ...]) -> bool:
 
 def _owned_key(slot: Slot) -> tuple[int, str]:
     return id(slot.owner), slot.key.rpartition(".")[2]
+
+
+def _is_held(value: Any, variables: Collection[int]) -> bool:
+    """Whether an object of the script's own classes has it, or a container that is one of these variables, by id."""
+    for holder in gc.get_referrers(value):
+        if is_own_class(type(holder)):
+            return True
+        if isinstance(holder, dict | list | tuple | set) and (id(holder) in variables or _is_owned(holder)):
+            return True
+    return False
+
+
+def _is_owned(container: Any) -> bool:
+    """Whether it is the attributes, or an attribute, of an object of the script's own classes."""
+    return any(
+        is_own_class(type(each))
+        or (type(each) is dict and any(is_own_class(type(owner)) for owner in gc.get_referrers(each)))
+        for each in gc.get_referrers(container)
+    )

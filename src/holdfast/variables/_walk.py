@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._frames import Scope
+from ._functions import is_function, kept_by
 from ._handed import Handed
-from ._kept import is_function, kept_by
 from ._kinds import (
     CONTAINERS,
     attributes,

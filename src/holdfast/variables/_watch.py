@@ -21,7 +21,6 @@ from ._functions import scopes_of
 from ._handed import Handed
 from ._held import Held
 from ._held import say as say_held
-from ._holders import is_held
 from ._liveness import live_names
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
@@ -195,15 +194,10 @@ class Variables:
         return found
 
     def is_made_in_loop(self, value: Any) -> bool:
-        """Whether something was not there yet when the loop began: it is in later variables only, or in none."""
-        if self.mode == "off" or self._baseline.is_empty:
-            return False
-        with _guard.guarded("looked at"):
-            variables = [(scope, *each) for scope in self._scopes() for each in scope.variables().items()]
-            holders = [(scope, name) for scope, name, each in variables if each is value]
-            if not holders:
-                return not is_held(value, {id(each) for _, _, each in variables})
-            return all(self._baseline.is_later(scope, name) for scope, name in holders)
+        """Whether something was not there yet when the loop began, as far as can be told."""
+        if self.mode != "off" and not self._baseline.is_empty:
+            with _guard.guarded("looked at"):
+                return self._baseline.is_younger(value, self._scopes())
         return False
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
