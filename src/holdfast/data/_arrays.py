@@ -68,7 +68,7 @@ def _put(sampler: Any, attribute: str, array: Any) -> None:
     if not _is_tensor(live) and not isinstance(live, np.ndarray):
         vars(sampler)[attribute] = array
         return
-    new = sys.modules["torch"].as_tensor(array) if _is_tensor(live) else np.asarray(array)
+    new: Any = sys.modules["torch"].as_tensor(array) if _is_tensor(live) else np.asarray(array)
     if live.shape == new.shape and live.dtype == new.dtype:
         live[...] = new
     else:
@@ -81,9 +81,9 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return (isinstance(value, np.ndarray) and not value.dtype.hasobject) or (
-        _is_tensor(value) and value.layout == sys.modules["torch"].strided
-    )
+    if _is_tensor(value):
+        return value.layout == sys.modules["torch"].strided
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject
 
 
 def _is_same(one: Any, other: Any) -> bool:
