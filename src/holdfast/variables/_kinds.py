@@ -98,6 +98,11 @@ def is_module(value: Any) -> bool:
     return torch() is not None and isinstance(value, torch().nn.Module)
 
 
+def is_of_torch_data(value: Any) -> bool:
+    """Whether it is a loader, dataset or sampler of torch's own."""
+    return type(value).__module__.startswith("torch.utils.data.") and not is_iterator(value)
+
+
 def is_rng(value: Any) -> bool:
     return isinstance(value, _RNGS) or (torch() is not None and isinstance(value, torch().Generator))
 
@@ -113,6 +118,10 @@ def is_array(value: Any) -> bool:
         or is_tensor(value)
         or is_jax_array(value)
     )
+
+
+def is_object_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 def is_value(value: Any) -> bool:
