@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from ._frames import Scope
 from ._handed import Handed
-from ._keras import KerasValues, is_of_keras
 from ._kinds import (
     CONTAINERS,
     attributes,
@@ -21,6 +20,8 @@ from ._kinds import (
     is_ignored,
     is_iterator,
     is_module,
+    is_of_keras,
+    keras_values,
     position_of,
 )
 
@@ -86,7 +87,7 @@ class Walk:
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
         elif is_of_keras(value):
-            yield Slot(key, "protocol", KerasValues(value), put, owner)
+            yield Slot(key, "protocol", keras_values(value), put, owner)
             if has_own_attributes(value):
                 data = {name: each for name, each in attributes(value).items() if is_data(each)}
                 yield from self._in_attributes(key, value, data, depth)
