@@ -28,18 +28,24 @@ class PlainAttributes:
 
     def all(self) -> dict[str, dict[str, Any]]:
         """Copies of all, by owner and name of the attribute."""
-        return {
-            name: {
-                attribute: copied
-                for attribute, value in vars(owner).items()
-                if attribute not in self._but and (copied := _copied(value)) is not _NONE
-            }
-            for name, owner in self._owners.items()
-        }
+        return {name: self._copies(owner, {}) for name, owner in self._owners.items()}
 
     def get_state(self) -> dict[str, dict[str, Any]]:
         """Copies of those that have changed."""
-        return different(self.all(), self._at_first)
+        first = self._at_first
+        return different(
+            {name: self._copies(owner, first[name]) for name, owner in self._owners.items()}, first
+        )
+
+    def _copies(self, owner: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what is not the very value in `known`, which most are and nothing need be done for."""
+        return {
+            attribute: copied
+            for attribute, value in vars(owner).items()
+            if attribute not in self._but
+            and not (type(value) in _SCALARS and value is known.get(attribute, _NONE))
+            and (copied := _copied(value)) is not _NONE
+        }
 
     def put(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
         """Put these back, where their owners are here; lists and dicts stay the same objects."""

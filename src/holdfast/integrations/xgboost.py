@@ -30,6 +30,7 @@ def __dir__() -> list[str]:
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
+_RACES = "a linear model (gblinear) is updated by threads that race, unless updater is coord_descent: as good a model, but not the same"
 _PAIRS = (
     "pairs are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
 )
@@ -130,6 +131,8 @@ def train(
 def _exactness(params: Mapping[str, Any]) -> str:
     if _is_sampled(params):
         return _DRAWS
+    if params.get("booster") == "gblinear" and params.get("updater") != "coord_descent":
+        return _RACES
     if str(params.get("objective")).startswith("rank:"):
         if params.get("lambdarank_pair_method") == "mean":
             return _PAIRS

@@ -417,7 +417,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
-        self._attributes.set_state(saved["own"].get("attributes", {}))
+        elsewhere = self._attributes.set_state(saved["own"].get("attributes", {}))
         self._validation.set_state(saved["own"].get("validation", ()))
         data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
@@ -425,7 +425,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
         if self._loop is not None:
-            self._finish_loop(lambda: self._differences(saved))
+            self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
         else:
             rng.restore_state(saved["own"]["random"])
 

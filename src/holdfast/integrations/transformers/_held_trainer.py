@@ -416,11 +416,11 @@ class Held(HeldTraining, TrainerCallback):
         trainers.set_course(self._trainer, own["course"])
         if self._is_extended:
             self._ended = self._trainer.control.should_training_stop = False
-        self._attributes.set_state(own.get("attributes", {}))
+        elsewhere = self._attributes.set_state(own.get("attributes", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
             return
-        self._finish_loop(lambda: self._differences(saved))
+        self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         source = self._known_loader.source

@@ -322,9 +322,10 @@ def _moved(make: Make, device: torch.device, parameter: torch.Tensor) -> Make:
 def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """`value`, with the strides of `parameter` if it has its shape: fused kernels pair items by where they lie."""
     if (
-        value.shape != parameter.shape
+        value.layout != torch.strided
+        or parameter.layout != torch.strided
+        or value.shape != parameter.shape
         or value.stride() == parameter.stride()
-        or value.layout != torch.strided
     ):
         return value
     return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
