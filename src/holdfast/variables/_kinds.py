@@ -20,7 +20,6 @@ import numpy as np
 
 from .. import rng, state
 from ._frames import is_own_class
-from ._keras import is_of_keras
 
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 NUMBERS: Final = frozenset({bool, int, float})
@@ -143,6 +142,37 @@ def is_data(value: Any, depth: int = 0) -> bool:
     if set(map(type, items)) <= SCALARS:
         return True
     return all(is_data(each, depth + 1) for each in items)
+
+
+def _keras() -> Any:
+    """Keras, if the script has imported it, and entirely."""
+    found = sys.modules.get("keras")
+    return found if hasattr(found, "random") and hasattr(found, "Variable") else None
+
+
+def is_of_keras(value: Any) -> bool:
+    """Whether it keeps what it has learned or counted in variables of Keras; an optimizer is looked for where it works."""
+    keras = _keras()
+    return keras is not None and isinstance(
+        value, keras.Variable | keras.metrics.Metric | keras.layers.Layer | keras.random.SeedGenerator
+    )
+
+
+def keras_values(value: Any) -> Any:
+    """What is of Keras, as an object with a protocol."""
+    from ..state.adapters.keras import KerasValues
+
+    return KerasValues(value)
+
+
+def saved_with_keras(value: Any) -> Iterable[Any]:
+    """What of Keras is saved along with a model or layer; nothing for all else."""
+    keras = _keras()
+    if keras is None or not isinstance(value, keras.layers.Layer):
+        return ()
+    from ..state.adapters.keras import saved_with
+
+    return saved_with(value)
 
 
 def has_protocol(value: Any) -> bool:

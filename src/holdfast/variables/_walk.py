@@ -12,7 +12,6 @@ from typing import Any, Literal
 from ._frames import Scope, is_own_class
 from ._functions import is_function, kept_by
 from ._handed import Handed
-from ._keras import KerasValues, is_of_keras
 from ._kinds import (
     CONTAINERS,
     attributes,
@@ -23,7 +22,9 @@ from ._kinds import (
     is_iterator,
     is_module,
     is_object_array,
+    is_of_keras,
     is_of_torch_data,
+    keras_values,
     position_of,
 )
 
@@ -98,7 +99,7 @@ class Walk:
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
         elif is_of_keras(value):
-            yield Slot(key, "protocol", KerasValues(value), put, owner)
+            yield Slot(key, "protocol", keras_values(value), put, owner)
             if has_own_attributes(value):
                 data = {name: each for name, each in attributes(value).items() if is_data(each)}
                 yield from self._in_attributes(key, value, data, depth)
