@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
-
-import catboost  # type: ignore[import-not-found]
 
 from ....records import Node, Object
 from ..._fit import Fit, Make
 from ..._walk import Walk, type_name
+
+catboost: Any = import_module("catboost")  # not there where types are checked
 
 _KINDS: dict[str, Any] = {
     f"catboost.core.{name}": getattr(catboost, name)
