@@ -1,6 +1,7 @@
 """What functions of the script keep between two calls: the variables that they close over, and the objects they belong to.
 
-A training loop that is not the script's own calls them, so that the frames in which they were made may be gone.
+A training loop that is not the script's own calls them, so that the frames in which they were made may be gone. The same is
+true of the functions of a schedule, and of an object that was handed over: its `state_dict` may leave out what it keeps.
 """
 
 from __future__ import annotations
@@ -11,10 +12,26 @@ from dataclasses import dataclass
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
-from ._frames import Scope, is_of_script
-from ._kinds import CONTAINERS, has_own_attributes, is_array, is_iterator, is_rng
+from .. import state
+from ..errors import UnsupportedStateError
+from ._frames import Scope, is_of_script, is_own_class
+from ._kinds import (
+    CONTAINERS,
+    attributes,
+    has_own_attributes,
+    has_protocol,
+    is_array,
+    is_data,
+    is_iterator,
+    is_module,
+    is_rng,
+    torch,
+)
 
 _UNSET = object()
+_LARGEST_KEPT = 16 << 20  # in bytes; what is larger is left to the object's own `state_dict`
+_DEEPEST = 4
+_MOST_ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,74 @@ class FunctionScope(Scope):
 
     def put(self, name: str, value: Any) -> None:
         self.cells[name].cell_contents = value
+
+
+@dataclass(frozen=True, slots=True)
+class KeptScope(Scope):
+    """The attributes of an object that was handed over and saves itself: those that are data, and not large."""
+
+    holder: Any
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        return self.name, id(self.holder)
+
+    def variables(self) -> dict[str, Any]:
+        return {name: each for name, each in attributes(self.holder).items() if _can_be_kept(each)}
+
+    def put(self, name: str, value: Any) -> None:
+        setattr(self.holder, name, value)
+
+
+def scopes_within(objects: Mapping[str, Any], variables: Iterable[Any]) -> list[Scope]:
+    """Of objects of the script's own classes that save themselves, and of the functions of schedules among them or the `variables`."""
+    found: list[Scope] = []
+    functions: list[Any] = []
+    for name, each in _each_of(objects, 0):
+        if is_own_class(type(each)) and has_protocol(each) and not _is_torchs(each):
+            found.append(KeptScope(name, None, {}, each))
+        functions += getattr(each, "lr_lambdas", ()) if _is_torchs(each) else ()
+    for _, each in _each_of({str(index): each for index, each in enumerate(variables)}, 2):
+        functions += getattr(each, "lr_lambdas", ()) if _is_torchs(each) else ()
+    return [
+        *found,
+        *scopes_of(each for each in functions if isinstance(each, FunctionType | functools.partial)),
+    ]
+
+
+def _each_of(values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+    """These values, and those in short containers and chains of schedules among them, by name."""
+    for name, value in values.items():
+        inside: dict[str, Any] = {}
+        if isinstance(value, Mapping) and len(value) <= _MOST_ITEMS:
+            inside = {str(key): each for key, each in value.items()}
+        elif isinstance(value, CONTAINERS) and len(value) <= _MOST_ITEMS:
+            inside = {str(index): each for index, each in enumerate(value)}
+        elif _is_torchs(value):
+            inside = {str(index): each for index, each in enumerate(getattr(value, "_schedulers", ()))}
+        yield name, value
+        if inside and depth < _DEEPEST:
+            prefix = f"{name}." if name else ""
+            yield from _each_of({f"{prefix}{key}": each for key, each in inside.items()}, depth + 1)
+
+
+def _is_torchs(value: Any) -> bool:
+    """A module, an optimizer or a schedule, of whatever class: what it keeps is saved elsewhere."""
+    if torch() is None:
+        return False
+    kinds = torch().optim.Optimizer | torch().optim.lr_scheduler.LRScheduler
+    return is_module(value) or isinstance(value, kinds)
+
+
+def _can_be_kept(value: Any) -> bool:
+    if not is_data(value):
+        return False
+    walk = state.Walk()
+    try:
+        walk.run(value, "")
+    except UnsupportedStateError:
+        return False
+    return sum(leaf.size_bytes for leaf, _ in walk.arrays) <= _LARGEST_KEPT
 
 
 def scopes_of(functions: Iterable[Any]) -> list[Scope]:

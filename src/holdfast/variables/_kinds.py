@@ -10,6 +10,7 @@ import io
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .. import state
+from .. import rng, state
 from ._frames import is_own_class
 from ._keras import is_of_keras
 
@@ -139,6 +140,18 @@ def has_protocol(value: Any) -> bool:
     """Whether it gives its state and takes it back."""
     kind = type(value)
     return all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def state_of(value: Any) -> Any:
+    """What its `state_dict` gives; nothing is drawn by asking."""
+    with nullcontext() if type(value).__module__.startswith("torch.") else rng.preserved():
+        return value.state_dict()
+
+
+def is_unread_loader(value: Any) -> bool:
+    """Whether it is a loader of torch that nobody has read from: asking it for its state would start it, and draw."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(value, data.DataLoader) and value._iterator is None
 
 
 def has_own_attributes(value: Any) -> bool:
