@@ -9,11 +9,13 @@ and can stand as keys in a safetensors file.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 _ESCAPED = re.compile("[%/\\[\\]\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ESCAPES = re.compile("(?:%[0-9A-F]{2})+")
+_PLAIN_KEYS = frozenset({str, int, float, bool, type(None), bytes})
 _RESERVED = "__metadata__"  # safetensors keeps this key for itself
 
 
@@ -32,6 +34,20 @@ def child(parent: str, key: Hashable) -> str:
 def item(parent: str, index: int) -> str:
     """The path of the item at `index` of a list or tuple."""
     return f"{parent}/{index}" if parent else str(index)
+
+
+def has_plain_keys(value: Mapping[Any, Any]) -> bool:
+    """Whether a tree can have these keys as they are. A subclass of `str` or `int`, such as an `IntEnum`, is more than that."""
+    return _are_plain(value)
+
+
+def entries(parent: str, value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """The path of each entry of a live dict at `parent`, and the entry; where a key is not plain, entries go by number."""
+    if has_plain_keys(value):
+        yield from ((child(parent, key), each) for key, each in value.items())
+    else:
+        values = child(parent, "values")
+        yield from ((item(values, index), each) for index, each in enumerate(value.values()))
 
 
 def plain_name(path: str) -> list[str]:
@@ -53,6 +69,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"((?:(?<=/)|\A)\*\*/|\*\*|\*|\?)", pattern.rstrip("/"))
     wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(wild.get(part) or re.escape(part) for part in parts) + "(/.*)?", re.DOTALL)
+
+
+def _are_plain(keys: Iterable[Any]) -> bool:
+    kinds = {*map(type, keys)}
+    if kinds <= _PLAIN_KEYS:
+        return True
+    return kinds <= _PLAIN_KEYS | {tuple} and all(_are_plain(key) for key in keys if type(key) is tuple)
 
 
 def _element(key: Hashable) -> str:

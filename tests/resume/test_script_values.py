@@ -6,7 +6,9 @@ import enum
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import attrs
 import numpy as np
+import pydantic
 import pytest
 
 from holdfast import Checkpointing, Run
@@ -28,7 +30,32 @@ class Frozen:
     lr: float = 0.1
 
 
+@attrs.define
+class Attrs:
+    lr: float = 0.1
+
+
+class Model(pydantic.BaseModel):
+    lr: float = 0.1
+    sizes: list[int] = [1, 2]
+
+
+class Attributed(dict):
+    """As EasyDict and its kin."""
+
+    __getattr__ = dict.__getitem__
+
+
+class Answering(dict):
+    __getattr__ = dict.get
+
+
 CONFIGS = {
+    "attrs": (Attrs, lambda: Attrs(0.5)),
+    "pydantic": (Model, lambda: Model(sizes=[1, 3])),
+    "a dict that answers to every name": (lambda: Answering(lr=0.1), lambda: Answering(lr=0.5)),
+    "subclass of dict": (lambda: Attributed(lr=0.1), lambda: Attributed(lr=0.5)),
+    "by member": (lambda: {Color.A: 0.1, Color.B: 0.2}, lambda: {Color.A: 0.1, Color.B: 0.5}),
     "dataclass": (Config, lambda: Config(0.5)),
     "frozen": (Frozen, lambda: Frozen(0.5)),
     "member": (Config, lambda: Config(0.1, Color.B)),

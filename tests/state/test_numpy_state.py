@@ -119,17 +119,9 @@ def test_a_read_only_live_array_is_a_problem():
         restore(capture({"x": np.ones(3)}), {"x": live})
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        np.array([{}], object),
-        np.zeros(2, [("a", "O")]),
-        np.zeros(2, "f4").view(np.recarray),
-    ],
-)
-def test_arrays_without_bytes_of_their_own_are_refused_by_path(value):
+def test_records_that_hold_objects_have_no_bytes_of_their_own_and_are_refused_by_path():
     with pytest.raises(UnsupportedStateError) as caught:
-        capture({"data": [0, value]})
+        capture({"data": [0, np.zeros(2, [("a", "O")])]})
     assert caught.value.path == "data/1"
 
 

@@ -238,15 +238,15 @@ class Text(str):
 REFUSED: dict[str, tuple[Any, str]] = {
     "a lambda": (lambda: 1, "at/0"),
     "an open file": (io.StringIO(), "at/0"),
-    "an array of objects": (np.array([object()]), "at/0"),
+    "an array of objects": (np.array([object()]), "at/0/items/0"),
     "a cycle": (cycle(), "at/0/0/again"),
-    "a key that is not plain": ({object(): 1}, "at/0"),
+    "a key that is not plain": ({object(): 1}, "at/0/keys/0"),
     "a subclass of str": (Text("a"), "at/0"),
-    "a subclass of dict": (type("D", (dict,), {})(), "at/0"),
+    "a subclass of dict that holds a class": (type("D", (dict,), {})(a=int), "at/0/items/a"),
     "a class": (int, "at/0"),
     "a generator": ((n for n in ()), "at/0"),
     "a module": (sys, "at/0"),
-    "a set of objects": ({object()}, "at/0"),
+    "a set of objects": ({object()}, "at/0/0"),
     "a scheduler that holds a function": (Settable(fn=print), "at/0/fn"),
 }
 

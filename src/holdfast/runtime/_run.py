@@ -31,6 +31,7 @@ from ._looping.progress import Progress
 from ._looping.torch_objects import TorchObjects
 from ._resuming.data import EpochData, Given
 from ._resuming.expected import Ahead
+from ._resuming.hyperparameters import is_optimizer
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
 from ._saving.values import OUTSIDE, Values
@@ -315,7 +316,7 @@ class Run:
             self._loop.values.set(name, value)
             return
         self._loop.replace(name, value)
-        if hasattr(value, "param_groups"):
+        if is_optimizer(value):
             self._torch.follow()
 
     def __contains__(self, name: object) -> bool:

@@ -327,7 +327,9 @@ def unmakeable(node: Node) -> Iterator[Object]:
     """The objects in `node` whose class is known only from a live one."""
     match node:
         case Object():
-            if not can_make(node):
+            if can_make(node):
+                yield from unmakeable(node.state)
+            else:
                 yield node
         case dict():
             for entry in node.values():

@@ -17,7 +17,9 @@ _OF_PANDAS = ("ExtensionArray", "Index")
 _MADE_BY_NAME: Final = frozenset(
     {
         COLLECTION,
+        "numpy.view",
         "scipy.sparse",
+        "set.members",
         *(f"sklearn.{kind}" for kind in _OF_SKLEARN),
         *(f"pandas.{kind}" for kind in _OF_PANDAS),
     }

@@ -25,7 +25,7 @@ from ._names import Names
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
 _FIRST = ("parts", "attributes")
-_LAST = ("numpy", "random", "collections", "values", "python", "protocols", "dataclass")
+_LAST = ("numpy", "random", "collections", "values", "keyed", "python", "protocols", "subclass", "dataclass")
 
 Read = Callable[[Leaf, Any], None]
 """Fills the second argument, `leaf.size_bytes` of uint8, with the bytes of the first."""

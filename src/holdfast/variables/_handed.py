@@ -74,7 +74,11 @@ def _arrays_held_by(value: Any) -> Iterator[Any]:
     elif is_module(value):
         yield from value.parameters()
         yield from value.buffers()
-    elif isinstance(getattr(value, "state", None), Mapping) and hasattr(value, "param_groups"):
+    elif (
+        not isinstance(value, CONTAINERS)
+        and isinstance(getattr(value, "state", None), Mapping)
+        and hasattr(value, "param_groups")
+    ):
         for state in value.state.values():  # of an optimizer; its parameters are somebody else's
             yield from _arrays(state)
     else:

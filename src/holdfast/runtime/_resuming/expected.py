@@ -63,8 +63,8 @@ def _generators(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if rng.is_generator(value):
         yield path, value
     elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _generators(each, paths.child(path, key))
+        for below, each in paths.entries(path, value):
+            yield from _generators(each, below)
     elif isinstance(value, list | tuple):
         for index, each in enumerate(value):
             yield from _generators(each, paths.item(path, index))

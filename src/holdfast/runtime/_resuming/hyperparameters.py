@@ -19,6 +19,15 @@ PLACES: Final = ["**/param_groups", "**/base_lrs"]
 """Where a state has what `settle` changes, as patterns of paths."""
 
 
+def is_optimizer(value: Any) -> bool:
+    """Whether this looks like an optimizer. A dict does not, though that of a script may answer to every name."""
+    return not isinstance(value, Mapping) and hasattr(value, "param_groups")
+
+
+def is_scheduler(value: Any) -> bool:
+    return not isinstance(value, Mapping) and hasattr(value, "base_lrs")
+
+
 def options_of(optimizers: Sequence[Any]) -> list[dict[str, Any]]:
     """The numeric options of torch's optimizers (whatever has `param_groups`) as they are now."""
     return [

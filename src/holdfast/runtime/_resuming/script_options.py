@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from .hyperparameters import Options, check_override, options_of, settle
+from .hyperparameters import Options, check_override, is_optimizer, is_scheduler, options_of, settle
 
 
 @final
@@ -23,7 +23,7 @@ class ScriptOptions:
 
     @property
     def _optimizers(self) -> list[Any]:
-        return [each for each in self._objects.values() if hasattr(each, "param_groups")]
+        return [each for each in self._objects.values() if is_optimizer(each)]
 
     def check_override(self, override: Sequence[str]) -> None:
         """UsageError if `override` names an option that no optimizer has."""
@@ -43,7 +43,7 @@ class ScriptOptions:
         """The objects were restored, of a script that had set `then`: returns a sentence for each option for which this one's won."""
         if len(then) != len(self._options):  # strict=False has let another optimizer pass
             return []
-        schedulers = [each for each in self._objects.values() if hasattr(each, "base_lrs")]
+        schedulers = [each for each in self._objects.values() if is_scheduler(each)]
         followed, overridden, self.kept = settle(
             self._optimizers, schedulers, then=then, script=self._options, override=override
         )
@@ -54,7 +54,11 @@ class ScriptOptions:
         """Put `value` in the place of the object of this name: what a new optimizer says of its options holds from now on."""
         known = self.get_state()
         before = [*self._objects][: [*self._objects].index(name)]
-        start = sum(len(getattr(self._objects[each], "param_groups", ())) for each in before)
-        end = start + len(getattr(self._objects[name], "param_groups", ()))
-        if hasattr(value, "param_groups"):
+        start = sum(map(_groups_of, [self._objects[each] for each in before]))
+        end = start + _groups_of(self._objects[name])
+        if is_optimizer(value):
             self._options = [*known[:start], *options_of([value]), *known[end:]]
+
+
+def _groups_of(value: Any) -> int:
+    return len(value.param_groups) if is_optimizer(value) else 0

@@ -7,6 +7,7 @@ value that is another now was changed by the script.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import UserDict, UserList
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, final
@@ -18,8 +19,14 @@ Values = dict[str, Any]
 """By path."""
 
 _MAX_VALUES: Final = 200
-_DATA: Final = frozenset({"dataclass", "collection", "namedtuple", "namespace"})
-_CONTAINERS: Final = (dict, list, tuple, str, int, float, SimpleNamespace, Namespace)
+_DATA: Final = frozenset(
+    {
+        *("attrs", "collection", "dataclass", "dict.keyed", "namedtuple"),
+        *("namespace", "pydantic", "set.members", "subclass"),
+    }
+)
+_CONTAINERS: Final = (dict, list, tuple, str, int, float, SimpleNamespace, Namespace, UserDict, UserList)
+_OF_CLASSES: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
 
 
 @final
@@ -34,8 +41,8 @@ class ScriptValues:
         self._now = {
             name: values
             for name, each in objects.items()
-            if (isinstance(each, _CONTAINERS) or hasattr(type(each), "__dataclass_fields__"))
-            and not hasattr(each, "state_dict")
+            if (isinstance(each, _CONTAINERS) or any(hasattr(type(each), mark) for mark in _OF_CLASSES))
+            and not hasattr(type(each), "state_dict")
             and (values := _values_of(state.look({name: each}).tree)) is not None
         }
         self.followed = dict(self._now)

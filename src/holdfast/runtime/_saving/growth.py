@@ -32,7 +32,7 @@ class Growth:
         if self._is_said:
             return
         for name, each in objects.items():
-            if hasattr(each, "adopt_parts"):
+            if hasattr(type(each), "adopt_parts"):
                 self._is_said = True  # what it hands over is of the same kinds each time
                 _check_handed_over(name, each)
         now = self._tree(objects)

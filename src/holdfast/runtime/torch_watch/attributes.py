@@ -117,9 +117,8 @@ def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
                         seen.add(id(module))
                         yield paths.child(path, name) if name else path, module
             case dict():
-                for key, each in value.items():
-                    if isinstance(key, str | int):
-                        yield from below(each, paths.child(path, key))
+                for inner, each in paths.entries(path, value):
+                    yield from below(each, inner)
             case list() | tuple() if len(value) <= 64:
                 for index, each in enumerate(value):
                     yield from below(each, paths.item(path, index))

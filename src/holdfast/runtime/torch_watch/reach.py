@@ -44,8 +44,7 @@ def _inside(name: str, value: Any) -> Iterable[tuple[str, Any]]:
         case torch.nn.Module() | Optimizer() | GradScaler():
             return ()  # a module saves no attributes
         case dict():
-            items = value.items() if len(value) <= _MAX_ITEMS else ()
-            return [(paths.child(name, str(key)), each) for key, each in items]
+            return paths.entries(name, value if len(value) <= _MAX_ITEMS else {})
         case list() | tuple():
             items = enumerate(value) if len(value) <= _MAX_ITEMS else ()
             return [(paths.item(name, index), each) for index, each in items]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 from ... import paths
@@ -16,7 +16,7 @@ from .._tree import contents
 from .._walk import Walk, type_name
 
 _NAME = "attributes"
-_CODE = (
+CODE = (
     type,
     types.ModuleType,
     types.FunctionType,
@@ -51,10 +51,10 @@ class Attributes:
             seen.add(id(value))
             yield value
             if isinstance(value, Mapping):
-                waiting += [(paths.child(path, key), each) for key, each in value.items() if _is_key(key)]
+                waiting += paths.entries(path, value)
             elif isinstance(value, list | tuple | set | frozenset | deque):
                 waiting += [(paths.item(path, index), each) for index, each in enumerate(value)]
-            elif adapter_of(type(value)) is None and not isinstance(value, _CODE):
+            elif adapter_of(type(value)) is None and not isinstance(value, CODE):
                 waiting += [
                     (paths.child(path, name), each) for name, each in reach.parts(value, path).items()
                 ]
@@ -168,7 +168,7 @@ class _Reach:
 
     def parts(self, value: Any, path: str) -> dict[str, Any]:
         return {
-            name: part for name, part in _attributes_of(value) if not self._is_left(paths.child(path, name))
+            name: part for name, part in attributes_of(value) if not self._is_left(paths.child(path, name))
         }
 
     def _is_left(self, path: str) -> bool:
@@ -191,18 +191,18 @@ def _only_into_a_live_one(lost: Object, there: str) -> str:
 def why_not(value: Any) -> str | None:
     """Why its attributes do not say all that it holds, in words; None if they do."""
     kind = type(value)
-    if isinstance(value, _CODE):
+    if isinstance(value, CODE):
         return "this is code, not state"
     if hasattr(kind, "__next__"):
         return f"a {type_name(kind)} is an iterator, whose place is no attribute"
     if adapter_of(kind) is not None and not hasattr(value, "__dict__"):
         return f"a {type_name(kind)} needs no attributes(): hand it over as it is"
-    if kind.__itemsize__ or kind.__basicsize__ > _visible_bytes(kind):
+    if kind.__itemsize__ or kind.__basicsize__ > visible_bytes(kind):
         return f"a {type_name(kind)} keeps state that is no attribute"
     return None
 
 
-def _visible_bytes(kind: type) -> int:
+def visible_bytes(kind: type) -> int:
     """How large an instance is of which Python sees everything; as `object.__reduce_ex__` reckons."""
     words = 2 + sum(1 for _ in _slots(kind))
     words += kind.__dictoffset__ > 0
@@ -217,15 +217,11 @@ def _slots(kind: type) -> Iterator[types.MemberDescriptorType]:
                 yield member
 
 
-def _is_key(key: Hashable) -> bool:
-    return isinstance(key, str | int)
-
-
 def _dtype_of(live: Any) -> str:
     return str(getattr(live, "dtype", "")).rpartition(".")[2]
 
 
-def _attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
+def attributes_of(value: Any) -> Iterator[tuple[str, Any]]:
     """By name, those that are set: in `__dict__`, then in slots."""
     own = getattr(value, "__dict__", {})
     yield from own.items()

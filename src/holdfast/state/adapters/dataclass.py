@@ -1,4 +1,4 @@
-"""Plain dataclasses, field by field; only a live instance says of which class."""
+"""Dataclasses, classes of attrs and models of pydantic, field by field; only a live instance says of which class."""
 
 from __future__ import annotations
 
@@ -85,6 +85,47 @@ class Dataclass(Fields):
         return made
 
 
+class Attrs(Fields):
+    """Classes of attrs; of those that are made without a `__dict__`, too."""
+
+    name = "attrs"
+    same_class = True
+
+    def claims(self, kind: type) -> bool:
+        return hasattr(kind, "__attrs_attrs__")
+
+    def fields_of(self, value: Any) -> dict[str, Any]:
+        names = (each.name for each in type(value).__attrs_attrs__)
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+    def fill(self, live: Any, fields: dict[str, Any]) -> Any:
+        is_frozen = getattr(type(live).__setattr__, "__name__", "") == "_frozen_setattrs"
+        filled = copy.copy(live) if is_frozen else live
+        for name, value in fields.items():
+            object.__setattr__(filled, name, value)
+        return filled
+
+
+class Model(Fields):
+    """Models of pydantic: their fields, what they took beside them, and their private attributes."""
+
+    name = "pydantic"
+    same_class = True
+
+    def claims(self, kind: type) -> bool:
+        return hasattr(kind, "__pydantic_fields__") and hasattr(kind, "__pydantic_private__")
+
+    def fields_of(self, value: Any) -> dict[str, Any]:
+        return {**vars(value), **(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}
+
+    def fill(self, live: Any, fields: dict[str, Any]) -> Any:
+        filled = copy.copy(live) if type(live).model_config.get("frozen") else live
+        for held in (vars(filled), filled.__pydantic_extra__, filled.__pydantic_private__):
+            if held:
+                held.update({name: fields[name] for name in held})
+        return filled
+
+
 class Namespace(Fields):
     """`types.SimpleNamespace` and `argparse.Namespace`; a live one takes any names."""
 
@@ -113,4 +154,4 @@ class Namespace(Fields):
         return self._kinds[taken.type](**state)
 
 
-ADAPTERS = (Namespace(), Dataclass())
+ADAPTERS = (Namespace(), Attrs(), Model(), Dataclass())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,9 @@ from .._rebuild import array_bytes, new_array
 from .._runs import put_run
 from .._walk import Walk
 
+_STRINGS = np.dtypes.StringDType() if hasattr(np.dtypes, "StringDType") else None  # new in NumPy 2
+_OF_OBJECTS = "OT"  # the kinds of element types whose items are Python objects
+_VIEWS = {kind.__name__: kind for kind in (np.recarray, np.matrix)}
 _LARGE_ITEM_BYTES = 4 << 20  # of a structured type; a part need not hold a complete one
 
 
@@ -24,6 +28,8 @@ class _Array:
         return kind in (np.ndarray, np.memmap)
 
     def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
+        if value.dtype.kind in _OF_OBJECTS:
+            return OBJECTS.capture(value, walk, path)
         order = memory_order(value)
         return walk.array(
             path,
@@ -36,6 +42,8 @@ class _Array:
         )
 
     def plan(self, live: np.ndarray, node: Node, fit: Fit, path: str) -> Make:
+        if live.dtype.kind in _OF_OBJECTS:
+            return OBJECTS.plan(live, node, fit, path)
         if not live.flags.writeable:
             return fit.misfit(live, path, "the live array is read-only")
 
@@ -65,6 +73,87 @@ class _Array:
             fill=fill,
             memory=memory,
         )
+
+
+class _Objects:
+    """Arrays of Python objects, and NumPy's arrays of strings of any length: their shape, and their items one by one."""
+
+    name = "numpy.objects"
+
+    def claims(self, kind: type) -> bool:
+        return False  # it depends on the element type
+
+    def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
+        if value.dtype.kind == "T" and value.dtype != _STRINGS:
+            walk.refuse(path, f"array of dtype {value.dtype!r}", "Turn it into one of StringDType().")
+        items = walk.node([*value.flat], walk.child(path, "items"))
+        return Object(
+            self.name, "numpy.ndarray", {"shape": value.shape, "items": items}, {"kind": value.dtype.kind}
+        )
+
+    def plan(self, live: np.ndarray, node: Node, fit: Fit, path: str) -> Make:
+        saved = fit.object_of(self.name, live, node, path, holds=dict)
+        if saved is None:
+            return fit.keep(live)
+        if (saved.state["shape"], saved.about["kind"]) != (live.shape, live.dtype.kind):
+            what = f"an array of {[*saved.state['shape']]} objects was saved, the live one is {live.dtype} {[*live.shape]}"
+            return fit.misfit(live, path, what)
+        if not live.flags.writeable:
+            return fit.misfit(live, path, "the live array is read-only")
+        make = fit.into([*live.flat], saved.state["items"], f"{path}/items")
+
+        def act() -> np.ndarray:
+            _put_each(live, make())
+            return live
+
+        return act
+
+    def fresh(self, state: Any, taken: Object) -> np.ndarray:
+        if len(state["items"]) != math.prod(state["shape"]):
+            raise ValueError("an array has as many items as its shape says")
+        made = np.empty(state["shape"], _STRINGS if taken.about["kind"] == "T" else object)
+        _put_each(made, state["items"])
+        return made
+
+
+def _put_each(array: np.ndarray, items: list[Any]) -> None:
+    for index, item in zip(np.ndindex(array.shape), items, strict=True):
+        array[index] = item  # one by one: NumPy would take a list apart
+
+
+class _View:
+    """The subclasses of NumPy's own that are only another way to look at an array: record arrays, matrices."""
+
+    name = "numpy.view"
+    is_value = True
+
+    def claims(self, kind: type) -> bool:
+        return kind in _VIEWS.values()
+
+    def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
+        return Object(self.name, type(value).__name__, walk.node(_plain(value), path))
+
+    def plan(self, live: np.ndarray, node: Node, fit: Fit, path: str) -> Make:
+        saved = fit.object_of(self.name, live, node, path, same_class=True)
+        if saved is None:
+            return fit.keep(live)
+        make = fit.into(_plain(live), saved.state, path)
+
+        def act() -> np.ndarray:
+            make()
+            return live
+
+        return act
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        return state.view(_VIEWS[taken.type])
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The same memory without the class, and of records without that of their items."""
+    if array.dtype.names is not None:
+        array = array.view(np.dtype((np.void, array.dtype)))
+    return array.view(np.ndarray)
 
 
 class _Masked:
@@ -136,5 +225,6 @@ def _dtype_name(array: np.ndarray) -> str:
         return str(array.dtype)
 
 
-ADAPTERS = (_Array(), _Masked(), _Scalar())
+OBJECTS = _Objects()
+ADAPTERS = (_Array(), _Masked(), _View(), OBJECTS, _Scalar())
 MAKERS = {"numpy": new_array, "scalar": lambda leaf, read: new_array(leaf, read).reshape(1)[0]}

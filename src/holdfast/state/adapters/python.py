@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from ... import paths
-from ..._wording import a
 from ...records import Leaf, Node, Object
-from .._fit import Fit, Make, said
+from .._fit import Fit, Make, said, unmakeable
 from .._live import LiveArray
 from .._rebuild import Read
 from .._registry import adapter_of, is_registered, registered_type
 from .._tree import contents
 from .._walk import Walk, type_name
+from .keyed import KEYED, MEMBERS, entries_of, has_members, is_keyed, meet_types
 from .values import Value
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, datetime, date, time, timedelta})
@@ -66,34 +66,59 @@ class _Dict:
         return kind is dict
 
     def capture(self, value: dict[Any, Any], walk: Walk, path: str) -> Node:
+        if not paths.has_plain_keys(value):
+            return KEYED.capture(value, walk, path)
         return {key: walk.node(entry, walk.child(path, key)) for key, entry in value.items()}
 
     def plan(self, live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
         entries = contents(node)
+        if is_keyed(entries):
+            return self._plan_keyed(live, entries, fit, path)
         if not isinstance(entries, dict):
-            return _replace_plain(live, node, fit, path)
+            return replace_plain(live, node, fit, path)
         if live.keys() != entries.keys() and is_plain(live) and not fit.exact:
-            return _refill(live, fit.replace(live, entries, path), fit, entries)
+            return refill(live, fit.replace(live, entries, path), fit, entries)
         return self.plan_entries(live, entries, fit, path)
 
     def plan_entries(self, live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> Make:
         """Each entry into its live one; keys that only one side has are problems."""
         makes = plan_entries(live, node, fit, path)
-        return _refill(live, lambda: {key: make() for key, make in makes.items()}, fit, node)
+        return refill(live, lambda: {key: make() for key, make in makes.items()}, fit, node)
+
+    def _plan_keyed(self, live: dict[Any, Any], taken: Object, fit: Fit, path: str) -> Make:
+        meet_types(live)
+        if next(unmakeable(taken.state["keys"]), None) is not None:
+            return fit.replace(live, taken, path)
+        entries = [*entries_of(taken, live, fit, path)]
+        if live.keys() != {key for key, _, _ in entries} and is_plain(live) and not fit.exact:
+            return refill(live, fit.replace(live, taken, path), fit, taken)
+        makes = plan_each(live, entries, fit, path)
+        return refill(live, lambda: {key: make() for key, make in makes.items()}, fit, taken)
 
 
 def plan_entries(live: dict[Any, Any], node: dict[Any, Any], fit: Fit, path: str) -> dict[Any, Make]:
     """A plan for each live key, in the saved order; keys that only one side has are problems."""
+    return plan_each(live, [(key, saved, paths.child(path, key)) for key, saved in node.items()], fit, path)
+
+
+def plan_each(
+    live: dict[Any, Any], entries: Sequence[tuple[Any, Node, str]], fit: Fit, path: str
+) -> dict[Any, Make]:
+    """As `plan_entries`, with the path of each saved entry."""
     makes = {}
-    for key in [*node, *(key for key in live if key not in node)]:
-        below = paths.child(path, key)
+    known = {key for key, _, _ in entries}
+    for key, saved, below in entries:
         if key not in live:
             fit.problem(below, "was saved, but there is no live object for it")
-        elif key not in node:
-            makes[key] = fit.misfit(live[key], below, "is not in the saved state")
         else:
-            makes[key] = fit.into(live[key], node[key], below)
+            makes[key] = fit.into(live[key], saved, below)
+    for key in [key for key in live if key not in known]:
+        makes[key] = fit.misfit(live[key], _path_of(path, key), "is not in the saved state")
     return makes
+
+
+def _path_of(path: str, key: Any) -> str:
+    return paths.child(path, key if paths.has_plain_keys({key: None}) else str(key))
 
 
 class _List:
@@ -110,14 +135,14 @@ class _List:
     def plan(self, live: list[Any], node: Node, fit: Fit, path: str) -> Make:
         items = contents(node)
         if not isinstance(items, list):
-            return _replace_plain(live, node, fit, path)
+            return replace_plain(live, node, fit, path)
         if len(live) != len(items):
             if not is_plain(live):
                 what = f"{len(items)} items were saved, the live {said(live)[2:]} has {len(live)}"
                 return fit.misfit(live, path, what)
-            return _refill(live, fit.replace(live, items, path), fit, items)
-        makes = _plan_items(live, items, fit, path)
-        return _refill(live, lambda: [make() for make in makes], fit, items)
+            return refill(live, fit.replace(live, items, path), fit, items)
+        makes = plan_items(live, items, fit, path)
+        return refill(live, lambda: [make() for make in makes], fit, items)
 
 
 class _Tuple:
@@ -134,13 +159,13 @@ class _Tuple:
     def plan(self, live: tuple[Any, ...], node: Node, fit: Fit, path: str) -> Make:
         node = _items_of(node)
         if not isinstance(node, tuple):
-            return _replace_plain(live, node, fit, path)
+            return replace_plain(live, node, fit, path)
         named: Callable[[list[Any]], Any] = getattr(live, "_make", tuple)
         if len(live) != len(node):
             if named is not tuple or not is_plain(live):
                 return fit.misfit(live, path, f"{len(node)} items were saved, the live tuple has {len(live)}")
             return fit.replace(live, node, path)
-        makes = _plan_items(live, node, fit, path)
+        makes = plan_items(live, node, fit, path)
         return lambda: named([make() for make in makes])
 
 
@@ -177,14 +202,12 @@ class _Set:
         return kind in (set, frozenset)
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        for item in value:
-            if not _is_plain_item(item):
-                walk.refuse(path, f"{type(value).__name__} that holds {a(type_name(type(item)))}")
-        return type(value)(value)
+        return type(value)(value) if all(map(_is_plain_item, value)) else MEMBERS.capture(value, walk, path)
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
-        if isinstance(live, set) and isinstance(node, set):
-            return _refill(live, fit.replace(live, node, path), fit, node)
+        meet_types(live)
+        if isinstance(live, set) and (isinstance(node, set) or has_members(node)):
+            return refill(live, fit.replace(live, node, path), fit, node)
         return fit.replace(live, node, path)
 
 
@@ -241,18 +264,18 @@ def _is_plain_item(value: Any) -> bool:
     return type(value) in _SCALARS or type(value) is bytes or isinstance(value, Path)
 
 
-def _plan_items(live: Any, node: Any, fit: Fit, path: str) -> list[Make]:
+def plan_items(live: Any, node: Any, fit: Fit, path: str) -> list[Make]:
     pairs = zip(live, node, strict=True)
     return [fit.into(entry, saved, paths.item(path, index)) for index, (entry, saved) in enumerate(pairs)]
 
 
-def _replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
+def replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
     if is_plain(live):
         return fit.replace(live, node, path)
     return fit.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
 
 
-def _refill(live: Any, make: Make, fit: Fit, node: Node) -> Make:
+def refill(live: Any, make: Make, fit: Fit, node: Node) -> Make:
     # What a loader is handed must be new: a scheduler and its inner ones may hold the same live list. So must what
     # began as the same object under another name (`target = params`), and has become another since.
     anew = fit.is_taken(live, node) or fit.typed

@@ -1,7 +1,8 @@
-"""Small immutable values that a constructor of a closed table rebuilds: `range`, `slice`, `bytearray`, `Decimal`, `Fraction`, `UUID`."""
+"""Small immutable values that a constructor of a closed table rebuilds: `range`, `slice`, `bytearray`, `array`, `Decimal`, `Fraction`, `UUID`."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -41,6 +42,13 @@ def _bytearray(data: Any) -> bytearray:
     return bytearray(data)
 
 
+def _array(parts: Any) -> array[Any]:
+    code, data = parts
+    if type(code) is not str or type(data) is not bytes:
+        raise TypeError("an array must be saved as its type code and bytes")
+    return array(code, data)
+
+
 def _from_text(kind: Callable[[str], Any]) -> Callable[[Any], Any]:
     def make(text: Any) -> Any:
         if type(text) is not str:
@@ -56,6 +64,7 @@ def _bounds(value: Any) -> list[Any]:
 
 ADAPTERS = (
     Value(bytearray, bytes, _bytearray),
+    Value(array, lambda value: [value.typecode, value.tobytes()], _array),
     Value(range, _bounds, lambda bounds: range(*bounds)),
     Value(Decimal, str, _from_text(Decimal)),
     Value(Fraction, str, _from_text(Fraction)),

@@ -17,13 +17,13 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ... import paths
-from ...records import Node, Object
-from .._exclude import is_left_out
-from .._fit import Fit, Make
-from .._names import Names
-from .._walk import Walk, type_name
-from .protocols import Stateful
+from .... import paths
+from ....records import Node, Object
+from ..._exclude import is_left_out
+from ..._fit import Fit, Make
+from ..._names import Names
+from ..._walk import Walk, type_name
+from ..protocols import Stateful
 
 _MAX_INNER = 8
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from ... import paths
-from ...records import Node, Object
-from .._exclude import all_left_out
-from .._fit import Fit, Make
-from .._walk import Walk, type_name
-from .torch_optim import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
+from .... import paths
+from ....records import Node, Object
+from ..._exclude import all_left_out
+from ..._fit import Fit, Make
+from ..._walk import Walk, type_name
+from .optimizers import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
 
 _OWN = "own"
 
