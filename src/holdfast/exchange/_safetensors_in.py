@@ -95,6 +95,8 @@ def _read(place: str, closing: contextlib.ExitStack, tree: dict[str, Node], span
             place, f"it has {file.size} bytes, and its header says {8 + length + expected}."
         )
     for name, kept in notes.items() if isinstance(notes, dict) else ():  # tied arrays, told as other names
+        if not isinstance(kept, str):
+            raise ForeignFileError(place, f"its metadata say something else than text of {name!r}.")
         if kept in table and name not in tree:
             tree[name] = Alias(paths.child("", kept))
 

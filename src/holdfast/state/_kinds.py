@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..records import Alias, Leaf, Node, Object
 from ._tree import COLLECTION, entries, innermost
 
-_OF_SKLEARN = ("call", "function", "items", "neighbors", "sparse", "type")
+_OF_SKLEARN = ("call", "family", "function", "items", "neighbors", "sparse", "type")
 _OF_PANDAS = ("ExtensionArray", "Index")
 _MADE_BY_NAME: Final = frozenset(
     {

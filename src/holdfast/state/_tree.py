@@ -56,6 +56,15 @@ def entries(tree: Node, path: str = "") -> Iterator[tuple[str, Node]]:
         yield from entries(value, below)
 
 
+def inexact(tree: Node) -> list[str]:
+    """Why training what is in the tree further would not come out as without an interruption, one sentence for each part."""
+    return [
+        f"{path!r}: {node.about['inexact']}"
+        for path, node in entries(tree)
+        if isinstance(node, Object) and "inexact" in node.about
+    ]
+
+
 def resolve(tree: Node, node: Node) -> Node:
     """`node`, or what it is an alias of.
 
