@@ -231,7 +231,14 @@ def _put(namespace: MutableMapping[str, Any], attribute: str, value: Any) -> Non
             live[...] = value
         else:
             namespace[attribute] = value
-    elif _is_tensor(live) and (live.dtype, live.shape) == (value.dtype, value.shape):
+    elif _is_tensor(live):
+        _put_tensor(namespace, attribute, live, value)
+    else:
+        namespace[attribute] = value
+
+
+def _put_tensor(namespace: MutableMapping[str, Any], attribute: str, live: Any, value: Any) -> None:
+    if (live.dtype, live.shape) == (value.dtype, value.shape):
         live.detach().copy_(value)
     else:
         namespace[attribute] = value

@@ -160,3 +160,28 @@ def test_what_changes_in_a_dataset_that_only_its_loader_holds(in_subset: bool, t
 
     expected, found = both_ways(train, tmp_path, 3, 5)
     assert found == expected
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_sparse_and_nested_tensors_are_variables_like_others(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        rows = [torch.ones(2), torch.ones(3)]
+        replaced, filled = torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr()
+        strided = torch.nested.nested_tensor(rows)
+        jagged = torch.nested.nested_tensor(rows, layout=torch.jagged)
+        module = torch.nn.Module()
+        module.register_buffer("mask", torch.eye(2).to_sparse())
+        with begin(directory) as run:
+            for step in run.steps(8):
+                replaced, strided = replaced * 2, strided * 2
+                filled.values().add_(1)
+                jagged.values().add_(1)
+                module.get_buffer("mask")._values().add_(1)
+                stop_after(stop, step)
+        parts = [replaced._values(), filled.values(), jagged.values(), *strided.unbind()]
+        return [each.tolist() for each in (*parts, module.get_buffer("mask")._values())]
+
+    expected, found = both_ways(train, tmp_path, 3, 6)
+    assert found == expected
+    assert expected[0] == [256.0] * 3
