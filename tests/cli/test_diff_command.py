@@ -1,6 +1,7 @@
 """`holdfast diff` shows what changed most first, cuts long lists, and says all in JSON."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
 
@@ -78,3 +79,12 @@ def test_a_damaged_checkpoint_is_no_difference(experiment, holdfast):
     assert shown.exit_code == 1
     assert "leaf 'weight' is damaged" in shown.stderr
     assert holdfast("diff", a, "nowhere").exit_code == 2
+
+
+def test_values_of_objects_are_shown(experiment, holdfast):
+    shown = holdfast(
+        "diff", a := experiment.save("a", {"d": Decimal(1)}), b := experiment.save("b", {"d": Decimal(2)})
+    )
+    assert "Decimal '1' → Decimal '2'" in shown.stdout
+    [change] = json.loads(holdfast("diff", a, b, "--json").stdout)["values"]
+    assert "2" in json.dumps(change)

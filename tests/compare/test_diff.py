@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
+from decimal import Decimal
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -46,6 +49,9 @@ def test_a_checkpoint_and_itself_are_the_same_to_the_bit(save):
         "bfloat16",
         "float8_e4m3fn",
         "float8_e5m2",
+        "float8_e3m4",
+        "float4_e2m1fn",
+        "uint4",
         "int8",
         "uint64",
         ">f4",
@@ -246,3 +252,24 @@ def test_two_states_of_200_mb_are_compared_in_less_than_64_mib(save):
     assert 0 < grown < 64 << 20
     assert single == 25_000_000
     assert 49_000 < half <= 50_000
+
+
+class Mode(enum.Enum):
+    FAST = 1
+    EXACT = 2
+
+
+def test_what_differs_in_objects_that_are_one_value_or_one_array_is_told(save):
+    def state(mode, number, fill, start):
+        made = {"mode": mode, "number": Decimal(number), "net": {"rng": torch.Generator().manual_seed(start)}}
+        return made | {"masked": np.ma.MaskedArray([fill, 2.0], [0, 1])}
+
+    place = save("a", state(Mode.FAST, 1, 1.0, 1))
+    found = holdfast.diff(place, save("b", state(Mode.EXACT, 2, 3.0, 2)))
+    assert set(found.differing) == {"mode", "number", "net/rng/state", "masked/data"}
+    assert not found.same_state
+    assert holdfast.diff(place, save("c", state(Mode.FAST, 1, 1.0, 1))).same_state
+    assert {each.path: (each.old.state, each.new.state) for each in found.values} == {
+        "mode": (1, 2),
+        "number": ("1", "2"),
+    }

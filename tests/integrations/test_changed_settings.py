@@ -295,6 +295,20 @@ def test_a_changed_learning_rate_stands_in_every_verdict(train, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("first", "more", "steps"),
+    [({"max_steps": 4}, {"max_steps": 9}, 9), ({"num_train_epochs": 1}, {"num_train_epochs": 2}, 12)],
+)
+def test_a_finished_training_of_transformers_can_be_extended(first, more, steps, tmp_path):
+    train_transformers(tmp_path, **first)
+    held, trainer = train_transformers(tmp_path, **more)
+    assert trainer.state.global_step == steps
+    assert held.last_resume.record.moment.step < steps
+    uninterrupted, other = train_transformers(tmp_path / "at once", **more)
+    assert held.state_digest() == uninterrupted.state_digest()
+    assert other.state.global_step == steps
+
+
+@pytest.mark.parametrize(
     ("before", "now", "verdict"),
     [
         (["one", "two"], ["two", "one"], "exact"),

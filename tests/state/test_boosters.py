@@ -295,7 +295,7 @@ def bent_array(name: bytes, at: int, value: int) -> Callable[[bytes], bytes]:
         lambda model: model[: len(model) // 20],
         bent_text("^left_child=.*$", "left_child=0"),
         bent_text(r"^left_child=\S+", "left_child=0"),
-        bent_text(r"^right_child=\S+", "right_child=5"),
+        bent_text(r"^right_child=\S+", "right_child=6"),
         bent_text(r"^right_child=\S+", "right_child=-9"),
         bent_text(r"^split_feature=\d", "split_feature=9"),
         bent_text("^num_leaves=7", "num_leaves=9"),

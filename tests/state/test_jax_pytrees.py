@@ -106,6 +106,15 @@ def test_functions_stay_those_of_the_live_object(tmp_path):
     assert holdfast.export(place, tmp_path / "it.npz").arrays == ("it.weight", "it.layers.0.0")
 
 
+def test_fields_can_be_left_out():
+    taken = state.capture({"it": net(2.0, count=5)}, exclude=["it/count", "it/weight"])
+    live = {"it": net(1.0, count=7)}
+    with pytest.raises(StateMismatchError, match="leaves it out"):
+        state.restore(taken, live)
+    back = state.restore(taken, live, keep=["it/*"]).value["it"]
+    assert (back.count, back.weight.tolist(), back.layers[0].scale.tolist()) == (7, [1, 1], [2, 2, 2])
+
+
 def test_a_class_may_keep_functions_beside_its_children():
     value, live = Scaled(jnp.ones(2), jnp.sin, ("a", 1)), Scaled(jnp.zeros(2), jnp.cos, ("b", 2))
     back = saved_into(live, value)
@@ -214,10 +223,10 @@ def test_a_variable_and_a_state_are_filled_in_place(tmp_path):
     parts = {"state": nnx.state(value), "kernel": value.kernel}
     place = holdfast.save(tmp_path / "it", parts)
     into = {"state": nnx.state(live), "kernel": live.kernel}
-    kernel, whole = live.kernel, into["state"]
+    kernel, held = live.kernel, into["state"]
     holdfast.load(place, into=into)
     assert into["kernel"] is kernel
-    assert into["state"] is whole
+    assert into["state"] is held
     assert digest(into) == digest(parts)
     x = jnp.ones((1, 2))
     assert np.array_equal(live(x), value(x))  # its variables are those of the state

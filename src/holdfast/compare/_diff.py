@@ -123,10 +123,17 @@ def diff_of(a: Bundle, b: Bundle) -> Diff:
             sorted(arrays, key=lambda each: (not each.is_same, *each.most, each.size), reverse=True)
         ),
         values=tuple(values),
-        only_in_a=tuple(Entry(path, node) for path, node in old.items() if path not in new),
-        only_in_b=tuple(Entry(path, node) for path, node in new.items() if path not in old),
+        only_in_a=tuple(_only_in(old, new)),
+        only_in_b=tuple(_only_in(new, old)),
     )
     return replace(found, ignored=of_one_run(a, b, found.differing))
+
+
+def _only_in(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Entry]:
+    for path, node in one.items():
+        array = path.removesuffix("/")  # of what is nothing but one, the kind stands beside it
+        if path not in other and (array == path or array in other):
+            yield Entry(path, node)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[ValueChange]:

@@ -10,7 +10,7 @@ from .. import state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._frames import Scope
-from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value
+from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value, state_of
 from ._names import is_time_stamp, sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -73,7 +73,7 @@ class Capture:
             return
         try:
             if slot.way == "protocol":
-                value = slot.value.state_dict()
+                value = state_of(slot.value)
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
             why = f"{type(err).__name__}: {err}"

@@ -10,6 +10,7 @@ import io
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import PurePath
@@ -18,9 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from .. import state
+from .. import rng, state
 from ._frames import is_own_class
-from ._keras import is_of_keras
 
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 NUMBERS: Final = frozenset({bool, int, float})
@@ -99,6 +99,11 @@ def is_module(value: Any) -> bool:
     return torch() is not None and isinstance(value, torch().nn.Module)
 
 
+def is_of_torch_data(value: Any) -> bool:
+    """Whether it is a loader, dataset or sampler of torch's own."""
+    return type(value).__module__.startswith("torch.utils.data.") and not is_iterator(value)
+
+
 def is_rng(value: Any) -> bool:
     return isinstance(value, _RNGS) or (torch() is not None and isinstance(value, torch().Generator))
 
@@ -114,6 +119,10 @@ def is_array(value: Any) -> bool:
         or is_tensor(value)
         or is_jax_array(value)
     )
+
+
+def is_object_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 def is_value(value: Any) -> bool:
@@ -137,10 +146,53 @@ def is_data(value: Any, depth: int = 0) -> bool:
     return all(is_data(each, depth + 1) for each in items)
 
 
+def _keras() -> Any:
+    """Keras, if the script has imported it, and entirely."""
+    found = sys.modules.get("keras")
+    return found if hasattr(found, "random") and hasattr(found, "Variable") else None
+
+
+def is_of_keras(value: Any) -> bool:
+    """Whether it keeps what it has learned or counted in variables of Keras; an optimizer is looked for where it works."""
+    keras = _keras()
+    return keras is not None and isinstance(
+        value, keras.Variable | keras.metrics.Metric | keras.layers.Layer | keras.random.SeedGenerator
+    )
+
+
+def keras_values(value: Any) -> Any:
+    """What is of Keras, as an object with a protocol."""
+    from ..state.adapters.keras import KerasValues
+
+    return KerasValues(value)
+
+
+def saved_with_keras(value: Any) -> Iterable[Any]:
+    """What of Keras is saved along with a model or layer; nothing for all else."""
+    keras = _keras()
+    if keras is None or not isinstance(value, keras.layers.Layer):
+        return ()
+    from ..state.adapters.keras import saved_with
+
+    return saved_with(value)
+
+
 def has_protocol(value: Any) -> bool:
     """Whether it gives its state and takes it back."""
     kind = type(value)
     return all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def state_of(value: Any) -> Any:
+    """What its `state_dict` gives; nothing is drawn by asking."""
+    with nullcontext() if type(value).__module__.startswith("torch.") else rng.preserved():
+        return value.state_dict()
+
+
+def is_unread_loader(value: Any) -> bool:
+    """Whether it is a loader of torch that nobody has read from: asking it for its state would start it, and draw."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(value, data.DataLoader) and value._iterator is None
 
 
 def has_own_attributes(value: Any) -> bool:

@@ -23,7 +23,9 @@ from ._kinds import (
     is_module,
     is_rng,
     is_tensor,
+    is_unread_loader,
     is_value,
+    state_of,
     torch,
 )
 
@@ -57,7 +59,9 @@ class Marks:
         if is_module(value):
             arrays = [*value.parameters(), *value.buffers()]
             return tuple((_address(each), _version(each)) for each in arrays if each.device.type != "meta")
-        return self._of(value.state_dict(), name)
+        if is_unread_loader(value):
+            return type(value)
+        return self._of(state_of(value), name)
 
     def _of(self, value: Any, name: str) -> Mark:
         kind = type(value)

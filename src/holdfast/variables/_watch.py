@@ -18,7 +18,7 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
-from ._functions import scopes_of
+from ._functions import scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
@@ -203,6 +203,13 @@ class Variables:
                             found[f"{scope.name}/{slot.key}"] = slot.value
         return found
 
+    def is_made_in_loop(self, value: Any) -> bool:
+        """Whether something was not there yet when the loop began, as far as can be told."""
+        if self.mode != "off" and not self._baseline.is_empty:
+            with _guard.guarded("looked at"):
+                return self._baseline.is_younger(value, self._scopes())
+        return False
+
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
         if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
@@ -223,7 +230,11 @@ class Variables:
             )
 
     def _scopes(self) -> list[Scope]:
-        return [*scopes(), *scopes_of(self._functions())] if self._held is None else self._held.scopes()
+        if self._held is not None:
+            return self._held.scopes()
+        here = scopes()
+        variables = [each for scope in here for each in scope.variables().values()]
+        return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
 
     def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk

@@ -80,7 +80,7 @@ def is_static(node: Node) -> bool:
 def static_node(value: Any, walk: Walk | None = None, path: str = "") -> Node:
     """The state of a static part: its plain data, and with a `walk` its arrays and Enums."""
     if type(value) in _SCALARS:
-        return value
+        return value if walk is None else walk.node(value, path)  # which knows what is left out
     if type(value) in (tuple, list):
         return type(value)(
             static_node(each, walk, paths.item(path, index)) for index, each in enumerate(value)

@@ -2,23 +2,25 @@
 
 import torch
 
-from ..values import Value
-from ._generator import Generator
-from ._memory import make_tensor
-from ._tensors import NESTED, SPARSE, Tensor
+from ..values import Value as _Value
+from ._generator import Generator as _Generator
+from ._memory import make_tensor as _make_tensor
+from ._tensors import NESTED as _NESTED
+from ._tensors import SPARSE as _SPARSE
+from ._tensors import Tensor as _Tensor
 
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 
 ADAPTERS = (
-    Tensor(),
-    SPARSE,
-    NESTED,
-    Generator(),
-    Value(torch.Size, list, torch.Size),
-    Value(torch.dtype, str, _DTYPES.__getitem__),
-    Value(torch.device, str, torch.device),
+    _Tensor(),
+    _SPARSE,
+    _NESTED,
+    _Generator(),
+    _Value(torch.Size, list, torch.Size),
+    _Value(torch.dtype, str, _DTYPES.__getitem__),
+    _Value(torch.device, str, torch.device),
 )
-MAKERS = {"torch": make_tensor}
+MAKERS = {"torch": _make_tensor}
 
 __all__ = [
     "ADAPTERS",
