@@ -108,7 +108,16 @@ class Progress:
         is_resumable: whether the episode under way is saved, with the environment that it is in.
     """
 
-    NAMES: Final = ("counters", "changed", "episode", "finished", "noise", "generators", "callbacks")
+    NAMES: Final = (
+        "counters",
+        "changed",
+        "episode",
+        "finished",
+        "noise",
+        "generators",
+        "callbacks",
+        "logged",
+    )
 
     def __init__(
         self, model: BaseAlgorithm, environments: Mapping[str, Environment], siblings: Siblings
@@ -131,6 +140,7 @@ class Progress:
             "noise": {name: list(each) for name, each in _noise_of(model).items()},
             "generators": get_generators(self._owners),
             "callbacks": self._siblings.take(),
+            "logged": _logged(model),
         }
 
     def put(self, given: Mapping[str, Any]) -> list[str]:
@@ -148,20 +158,26 @@ class Progress:
             if saved is not None:
                 distribution.exploration_mat, distribution.exploration_matrices = saved
         put_generators(self._owners, given["generators"])
+        for name, value in given["logged"].items():
+            model.logger.record(name, value, model.logger.name_to_excluded.get(name))
         return self._siblings.put(given["callbacks"])
 
 
 def metrics_of(model: BaseAlgorithm) -> dict[str, float]:
     """What the algorithm has logged last, without times, and the mean return of its last episodes."""
+    found = _logged(model)
+    returns = [info["r"] for info in model.ep_info_buffer or () if "r" in info]
+    return found | ({"rollout/ep_rew_mean": sum(returns) / len(returns)} if returns else {})
+
+
+def _logged(model: BaseAlgorithm) -> dict[str, float]:
     logged = model.logger.name_to_value
-    found = {
+    return {
         name: float(value)
         for name, value in logged.items()
         if isinstance(value, int | float) or (hasattr(value, "dtype") and getattr(value, "size", 0) == 1)
         if not name.startswith("time/")
     }
-    returns = [info["r"] for info in model.ep_info_buffer or () if "r" in info]
-    return found | ({"rollout/ep_rew_mean": sum(returns) / len(returns)} if returns else {})
 
 
 def check(model: Any) -> None:
