@@ -62,6 +62,8 @@ class Slot:
 class Walk:
     """Walks through the scopes of the stack, each object once: under the name that is nearest to the loop."""
 
+    _looks_into_code = True  # of functions and classes
+
     def __init__(self, handed: Handed, *, is_for_saved: bool = False) -> None:
         self._handed = handed
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
@@ -88,9 +90,9 @@ class Walk:
             return
         if id(value) in self._seen or depth > _DEEPEST:
             return
-        if isinstance(value, type):
+        if self._looks_into_code and isinstance(value, type):
             yield from self._of_class(key, value)
-        if is_function(value):
+        if self._looks_into_code and is_function(value):
             yield from self._in_function(key, value, depth)
         if is_ignored(value):
             return
