@@ -201,6 +201,8 @@ class Walk:
 def _items(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         return list(value.items())
+    if isinstance(value, list):
+        return list(enumerate(list.__iter__(value)))  # a subclass may do anything while it is gone through
     return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
 
 
