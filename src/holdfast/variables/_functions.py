@@ -106,7 +106,10 @@ def _each_of(values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]
         if isinstance(value, Mapping) and len(value) <= _MOST_ITEMS:
             inside = {str(key): each for key, each in value.items()}
         elif isinstance(value, CONTAINERS) and len(value) <= _MOST_ITEMS:
-            inside = {str(index): each for index, each in enumerate(value)}
+            inside = {
+                str(index): each
+                for index, each in enumerate(list.__iter__(value) if isinstance(value, list) else value)
+            }
         elif _is_torchs(value):
             inside = {str(index): each for index, each in enumerate(getattr(value, "_schedulers", ()))}
         yield name, value
