@@ -30,6 +30,7 @@ from ._kinds import (
     is_iterator,
     is_module,
     is_rng,
+    items_of,
     torch,
 )
 
@@ -103,13 +104,8 @@ def _each_of(values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]
     """These values, and those in short containers and chains of schedules among them, by name."""
     for name, value in values.items():
         inside: dict[str, Any] = {}
-        if isinstance(value, Mapping) and len(value) <= _MOST_ITEMS:
-            inside = {str(key): each for key, each in value.items()}
-        elif isinstance(value, CONTAINERS) and len(value) <= _MOST_ITEMS:
-            inside = {
-                str(index): each
-                for index, each in enumerate(list.__iter__(value) if isinstance(value, list) else value)
-            }
+        if isinstance(value, (Mapping, *CONTAINERS)) and len(value) <= _MOST_ITEMS:
+            inside = {str(key): each for key, each in items_of(value)}
         elif _is_torchs(value):
             inside = {str(index): each for index, each in enumerate(getattr(value, "_schedulers", ()))}
         yield name, value
@@ -242,9 +238,7 @@ def _of_function(function: FunctionType) -> Iterator[Kept]:
     for name, value in vars(function).items():
         if name != "__wrapped__":
             yield name, value, functools.partial(setattr, function, name), function
-    defaults = function.__defaults__ or ()
-    named = function.__code__.co_varnames[: function.__code__.co_argcount][-len(defaults) or None :]
-    for name, value in [*zip(named, defaults, strict=False), *(function.__kwdefaults__ or {}).items()]:
+    for name, value in defaults_of(function).items():
         if type(value) not in SCALARS:
             yield name, value, _filler(value), function
 

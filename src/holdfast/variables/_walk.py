@@ -25,6 +25,7 @@ from ._kinds import (
     is_object_array,
     is_of_keras,
     is_of_torch_data,
+    items_of,
     keras_values,
     position_of,
 )
@@ -164,7 +165,7 @@ class Walk:
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
-        items = _items(value)
+        items = items_of(value)
         if not all(
             is_ignored(each) for _, each in items
         ):  # else it is a record, such as the moments of hooks
@@ -196,14 +197,6 @@ class Walk:
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}
                 yield from self._in_attributes(inside, each, data, depth + 1)
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        return list(value.items())
-    if isinstance(value, list):
-        return list(enumerate(list.__iter__(value)))  # a subclass may do anything while it is gone through
-    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
 
 
 def _is_telling(slot: Slot) -> bool:
