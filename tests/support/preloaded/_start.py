@@ -3,12 +3,14 @@
 A script of its own, of which nothing stays in the modules: what a test runs here has to find what a new interpreter has.
 """
 
+import atexit
 import importlib
 import importlib.machinery
 import json
 import os
 import socket
 import sys
+import threading
 import time
 import types
 
@@ -18,7 +20,9 @@ def wait_for_jobs(here, modules):
     for name in modules:
         importlib.import_module(name)
     sys.modules["holdfast"].capture({})  # imports what takes apart the objects of all that is imported
-    threads = {open(f"/proc/self/task/{each}/comm").read().strip() for each in os.listdir("/proc/self/task")[1:]}
+    threads = {
+        open(f"/proc/self/task/{each}/comm").read().strip() for each in os.listdir("/proc/self/task")[1:]
+    }
     threads -= {"jemalloc_bg_thd"}  # of pyarrow; jemalloc itself prepares for forks
     assert not threads, f"a fork would copy the locks of {threads}"
     while True:
@@ -92,3 +96,9 @@ customize()
 with open(sys.argv[0], "rb") as script:
     code = compile(script.read(), sys.argv[0], "exec", dont_inherit=True)
 exec(code, as_main(sys.argv[0]))
+# As the interpreter ends, but for freeing all that was imported, which takes a second.
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)
