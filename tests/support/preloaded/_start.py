@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import types
+from pathlib import Path
 
 
 def wait_for_jobs(here, modules):
@@ -20,9 +21,8 @@ def wait_for_jobs(here, modules):
     for name in modules:
         importlib.import_module(name)
     sys.modules["holdfast"].capture({})  # imports what takes apart the objects of all that is imported
-    threads = {
-        open(f"/proc/self/task/{each}/comm").read().strip() for each in os.listdir("/proc/self/task")[1:]
-    }
+    tasks = os.listdir("/proc/self/task")[1:]
+    threads = {Path(f"/proc/self/task/{each}/comm").read_text().strip() for each in tasks}
     threads -= {"jemalloc_bg_thd"}  # of pyarrow; jemalloc itself prepares for forks
     assert not threads, f"a fork would copy the locks of {threads}"
     while True:
