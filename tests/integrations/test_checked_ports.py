@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from holdfast.cli import app
-from tests.support.preloaded import preloaded
+from tests.support.preloaded import preloaded, with_its_framework
 
 PORTED = Path(__file__).parents[1] / "support" / "integrations" / "ported"
 NEEDS = {"experiment": "torch"}
@@ -30,24 +30,10 @@ HOMES = {
 """What the hint says of where to keep it; elsewhere it is handed over to a `Run`."""
 
 
-IMPORTED = {
-    "accelerate": ("accelerate", "torch._dynamo"),
-    "experiment": ("torch._dynamo",),
-    "keras": ("keras", "torch._dynamo"),
-    "lightning": ("lightning", "torch._dynamo"),
-    "modularml": ("modularml", "torch._dynamo"),
-    "transformers": ("transformers.trainer", "transformers.models.gpt2", "datasets", "torch._dynamo"),
-    "lightgbm": ("lightgbm", "sklearn.datasets"),
-    "sklearn": ("sklearn.datasets", "sklearn.neural_network"),
-    "xgboost": ("xgboost", "sklearn.datasets"),
-}
-"""What the scripts import, and their frameworks in the first steps."""
-
-
 def by_name(*cases: str | tuple[str, str]) -> list[Any]:
     """Each in the test process of others of that name, so that few import its framework."""
     return [
-        pytest.param(*each, marks=pytest.mark.xdist_group(f"ports of {each[0]}"))
+        pytest.param(*each, marks=with_its_framework(NEEDS.get(each[0], each[0])))
         for each in ([case] if isinstance(case, str) else case for case in cases)
     ]
 
@@ -60,7 +46,7 @@ def checked(tmp_path, monkeypatch) -> Callable[..., dict]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         script = [sys.executable, str(PORTED / f"{name}_port.py"), how]
-        with preloaded(*IMPORTED[name]).of_check():
+        with preloaded(NEEDS.get(name, name)).of_check():
             done = CliRunner().invoke(app, ["check", "--seed", "1", "--json", "--", *script])
         assert done.exit_code == code, done.output
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [], (

@@ -20,13 +20,28 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from tests.support.newborn import ONE_THREAD
 
+FRAMEWORKS = {
+    "accelerate": ("accelerate", "torch._dynamo"),
+    "keras": ("keras", "torch._dynamo"),
+    "lightgbm": ("lightgbm", "sklearn.datasets"),
+    "lightning": ("lightning", "torch._dynamo"),
+    "modularml": ("modularml", "torch._dynamo"),
+    "numpy": ("numpy",),
+    "sklearn": ("sklearn.datasets", "sklearn.neural_network"),
+    "torch": ("torch.utils.data", "torch.distributions", "torch._dynamo"),
+    "transformers": ("transformers.trainer", "transformers.models.gpt2", "datasets", "torch._dynamo"),
+    "xgboost": ("xgboost", "sklearn.datasets"),
+}
+"""What their scripts import, and they themselves in the first steps."""
+_ENVIRONMENT = ONE_THREAD | {"KERAS_BACKEND": "torch"}
 _START = Path(__file__).with_name("_start.py")
 _MOST = 4  # interpreters with a framework in memory, each with a twin
 _ORPHANS_COME_HERE = 36  # PR_SET_CHILD_SUBREAPER
@@ -49,7 +64,7 @@ class _Interpreter:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, str(start), str(theirs.fileno()), *modules, *_OURS],
-                env=os.environ | ONE_THREAD,
+                env=os.environ | _ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -81,13 +96,13 @@ class Preloaded:
 
     def __init__(self, *modules: str, flags: Sequence[str] = ()) -> None:
         self._flags = list(flags)
-        self._interpreters = [_Interpreter(modules, flags) for _ in range(2)]
-        self._next = cycle(self._interpreters)
+        self._modules = modules
+        self._interpreters: list[_Interpreter] = []
 
     def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         if not self._can_start(command, options):
             return subprocess.Popen(command, **options)
-        return _Forked(next(self._next), command[1 + len(self._flags) :], command, **options)
+        return _Forked(self._next(), command[1 + len(self._flags) :], command, **options)
 
     def run(
         self, command: Sequence[str], *, timeout: float, **options: Any
@@ -118,6 +133,12 @@ class Preloaded:
     def close(self) -> None:
         for each in self._interpreters:
             each.close()
+
+    def _next(self) -> _Interpreter:
+        """In turns one of the two, which are started when they are needed."""
+        twins = self._interpreters
+        twins.append(twins.pop(0) if len(twins) == 2 else _Interpreter(self._modules, self._flags))
+        return twins[-1]
 
     def _can_start(self, command: Sequence[str], options: dict[str, Any]) -> bool:
         python, flags, script = command[0], command[1 : 1 + len(self._flags)], command[1 + len(self._flags) :]
@@ -158,17 +179,21 @@ class _Forked(subprocess.Popen[Any]):
 
 
 @cache
-def _at_exit() -> dict[tuple[tuple[str, ...], tuple[str, ...]], Preloaded]:
-    kept: dict[Any, Preloaded] = {}
+def _kept() -> dict[str, Preloaded]:
+    kept: dict[str, Preloaded] = {}
     atexit.register(lambda: [each.close() for each in kept.values()])
     return kept
 
 
-def preloaded(*modules: str, flags: Sequence[str] = ()) -> Preloaded:
-    """That with these modules; those that were asked for last are kept for others."""
-    kept, key = _at_exit(), (modules, tuple(flags))
-    found = kept.pop(key, None) or Preloaded(*modules, flags=flags)
-    kept[key] = found
+def preloaded(framework: str) -> Preloaded:
+    """That of a framework, one of `FRAMEWORKS`; those that were asked for last are kept for others."""
+    kept = _kept()
+    kept[framework] = kept.pop(framework, None) or Preloaded(*FRAMEWORKS[framework])
     while len(kept) > _MOST:
         kept.pop(next(iter(kept))).close()
-    return found
+    return kept[framework]
+
+
+def with_its_framework(name: str) -> pytest.MarkDecorator:
+    """Run a test in the process of the others with that framework, so that few import it."""
+    return pytest.mark.xdist_group(f"scripts with {name}")
