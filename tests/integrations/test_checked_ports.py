@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from holdfast.cli import app
 from tests.support.preloaded import preloaded, with_its_framework
 
 PORTED = Path(__file__).parents[1] / "support" / "integrations" / "ported"
@@ -43,11 +40,9 @@ def checked(tmp_path, monkeypatch) -> Callable[..., dict]:
     def check(name: str, how: str, *, code: int) -> dict:
         if importlib.util.find_spec(NEEDS.get(name, name)) is None:
             pytest.skip(f"{name} is not installed")
-        monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("KERAS_BACKEND", "torch")
-        script = [sys.executable, str(PORTED / f"{name}_port.py"), how]
-        with preloaded(NEEDS.get(name, name)).of_check():
-            done = CliRunner().invoke(app, ["check", "--seed", "1", "--json", "--", *script])
+        port = str(PORTED / f"{name}_port.py")
+        done = preloaded(NEEDS.get(name, name)).check(port, how, directory=tmp_path)
         assert done.exit_code == code, done.output
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [], (
             "the script's own directory was used"

@@ -25,7 +25,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from holdfast.cli import app
+from holdfast.harness import _script
 from tests.support.newborn import ONE_THREAD
 
 FRAMEWORKS = {
@@ -120,8 +124,6 @@ class Preloaded:
     @contextlib.contextmanager
     def of_check(self) -> Iterator[None]:
         """Within it, `holdfast check` and its likes start their scripts here."""
-        from holdfast.harness import _script
-
         real = _script.subprocess
         kept = {name: getattr(real, name) for name in ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired")}
         _script.subprocess = SimpleNamespace(Popen=self.popen, **kept)  # type: ignore[assignment]
@@ -129,6 +131,12 @@ class Preloaded:
             yield
         finally:
             _script.subprocess = real
+
+    def check(self, *script: str, directory: Path) -> Result:
+        """What `holdfast check --json` says of a script that is started in that directory."""
+        arguments = ["check", "--seed", "1", "--json", "--", sys.executable, *self._flags, *script]
+        with contextlib.chdir(directory), self.of_check():
+            return CliRunner().invoke(app, arguments)
 
     def close(self) -> None:
         for each in self._interpreters:
