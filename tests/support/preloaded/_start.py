@@ -93,9 +93,9 @@ def customize():
 
 become(*wait_for_jobs(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]))
 customize()
-with open(sys.argv[0], "rb") as script:
-    code = compile(script.read(), sys.argv[0], "exec", dont_inherit=True)
-exec(code, as_main(sys.argv[0]))
+path = os.path.abspath(sys.argv[0])
+code = compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
+exec(code, as_main(path))
 # As the interpreter ends, but for freeing all that was imported, which takes a second.
 threading._shutdown()
 atexit._run_exitfuncs()
