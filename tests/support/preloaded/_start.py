@@ -4,6 +4,7 @@ A script of its own, of which nothing stays in the modules: what a test runs her
 """
 
 import atexit
+import contextlib
 import importlib
 import importlib.machinery
 import json
@@ -19,7 +20,8 @@ from pathlib import Path
 def wait_for_jobs(here, modules):
     """Return in a process that is to become a script's, with what it was told."""
     for name in modules:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # an extra that is not installed: what needs it will say so
+            importlib.import_module(name)
     sys.modules["holdfast"].capture({})  # imports what takes apart the objects of all that is imported
     tasks = os.listdir("/proc/self/task")[1:]
     threads = {Path(f"/proc/self/task/{each}/comm").read_text().strip() for each in tasks}
@@ -97,7 +99,7 @@ path = os.path.abspath(sys.argv[0])
 code = compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)
 exec(code, as_main(path))
 # As the interpreter ends, but for freeing all that was imported, which takes a second.
-threading._shutdown()
+threading._shutdown()  # type: ignore[attr-defined]
 atexit._run_exitfuncs()
 sys.stdout.flush()
 sys.stderr.flush()
