@@ -19,7 +19,6 @@ import numpy as np
 from ..errors import SnapshotTornError
 from ..records import Bytes, Leaf, Node
 from ._buffers import Buffers
-from ._copying import Copying
 from ._live import Gate, Live, Span, piece
 from ._snapshot import Block, BlockSnapshot
 from ._walk import Walk
@@ -41,7 +40,7 @@ def capture_lazily(
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
         MemoryError: there is no memory for the copy.
     """
-    walk = Walk(exclude)
+    walk = Walk(exclude, with_gates=True)
     tree = walk.run(value, path)
     return LazySnapshot(tree, walk, buffers, check=check)
 
@@ -66,8 +65,8 @@ class LazySnapshot(BlockSnapshot):
         self._block = block = Block(walk.arrays, buffers)
         at_once = [(leaf, live) for leaf, live in walk.arrays if check or leaf.path not in gates]
         later = [] if check else [(leaf, live) for leaf, live, _ in self._watched]
-        copying = Copying(block.jobs(at_once))
-        self._copying = Copying(block.jobs(later))
+        copying = block.copying(at_once)
+        self._copying = block.copying(later)
         try:
             copying.run()
         except BaseException:

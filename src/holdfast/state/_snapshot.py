@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from .. import dtypes
 from ..errors import CheckpointDamagedError
@@ -15,6 +17,7 @@ from ._walk import Walk
 
 _SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
 _PART_BYTES = 4 << 20
+_NOTHING: Final = np.empty(0, np.uint8)
 
 
 def capture(
@@ -81,7 +84,7 @@ class MemorySnapshot(BlockSnapshot):
     ) -> None:
         self.tree = tree
         self._block = Block(arrays, buffers)
-        copying = Copying(self._block.jobs(arrays))
+        copying = self._block.copying(arrays)
         try:
             copying.run()
         except BaseException:
@@ -158,37 +161,39 @@ class Block:
         self._buffers = buffers
         never_written = ((leaf, live.view()) for leaf, live in arrays if isinstance(live, FixedArray))
         fixed = {leaf.path: view for leaf, view in never_written if view is not None}
-        leaves = [leaf for leaf, _ in arrays if leaf.path not in fixed]
-        size, starts = _lay_out(leaves)
+        leaves = (
+            [leaf for leaf, _ in arrays if leaf.path not in fixed] if fixed else [leaf for leaf, _ in arrays]
+        )
+        size, self._starts = _lay_out(leaves)
         device = next((device for _, live in arrays if (device := live.device()) is not None), None)
-        self._memory: Bytes | None = aligned(size, device) if buffers is None else buffers.take(size, device)
-        self._rooms = {
-            leaf.path: self._memory[start : start + leaf.size_bytes]
-            for leaf, start in zip(leaves, starts, strict=True)
-        }
-        self._bytes = {path: _read_only(room) for path, room in (self._rooms | fixed).items()}
+        memory: Bytes = aligned(size, device) if buffers is None else buffers.take(size, device)
+        self._memory: Bytes | None = memory
+        self._read = _read_only(memory)
+        self._fixed = {path: _read_only(each) for path, each in fixed.items()}
+        self.size_bytes = sum(leaf.size_bytes for leaf, _ in arrays)
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(room.nbytes for room in self._bytes.values())
-
-    def jobs(self, arrays: Iterable[tuple[Leaf, Live]]) -> Iterator[tuple[Bytes, Live]]:
-        """What is to be copied: where each leaf's bytes are to be put, and the array that has them."""
-        return ((self._rooms[leaf.path], live) for leaf, live in arrays if leaf.path in self._rooms)
+    def copying(self, arrays: Iterable[tuple[Leaf, Live]]) -> Copying:
+        """What copies these arrays to their places; those that nobody ever writes aside."""
+        assert self._memory is not None
+        starts = self._starts
+        cuts = ((starts[leaf.path], leaf.size_bytes, live) for leaf, live in arrays if leaf.path in starts)
+        return Copying(self._memory, cuts)
 
     def bytes(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, read-only."""
-        data = self._bytes.get(leaf.path)
+        start = self._starts.get(leaf.path)
+        at = None if start is None else slice(start, start + leaf.size_bytes)
+        data = self._fixed.get(leaf.path) if at is None else self._read[at]
         if data is None or data.nbytes != leaf.size_bytes:
             raise _missing(leaf)
         return data
 
     def release(self) -> None:
         """Return the memory to its lender: it may be lent to the next snapshot."""
-        self._rooms, self._bytes = {}, {}
+        self._starts, self._fixed = {}, {}
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
-        self._memory = None
+        self._memory, self._read = None, _NOTHING
 
 
 def _read_only(room: Bytes) -> Bytes:
@@ -201,12 +206,13 @@ def _missing(leaf: Leaf) -> CheckpointDamagedError:
     return CheckpointDamagedError("the snapshot in memory", f"it has no leaf {leaf.path!r} of this size")
 
 
-def _lay_out(leaves: Sequence[Leaf]) -> tuple[int, list[int]]:
-    """Where each leaf begins in one block, and how long that is."""
-    starts, end = [], 0
+def _lay_out(leaves: Sequence[Leaf]) -> tuple[int, dict[str, int]]:
+    """How long one block is, and where each leaf begins in it, by path."""
+    starts: dict[str, int] = {}
+    end = 0
     for leaf in leaves:
-        alignment = PAGE_BYTES if leaf.size_bytes >= PAGE_BYTES else _SMALL_ALIGNMENT
-        end = -(-end // alignment) * alignment
-        starts.append(end)
-        end += leaf.size_bytes
+        size = leaf.size_bytes
+        alignment = PAGE_BYTES if size >= PAGE_BYTES else _SMALL_ALIGNMENT
+        starts[leaf.path] = end = -(-end // alignment) * alignment
+        end += size
     return end, starts

@@ -23,13 +23,15 @@ _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up 
 class Walk:
     """One walk over live objects; what matches a pattern of `exclude` is left out.
 
+    `with_gates`: whether the gates of arrays are asked for, too.
     `arrays` has the live array of each leaf, and keeps it alive; `tied` has the repeated ones.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
     `later` for what needs the names of objects that may come later in the walk.
     """
 
-    def __init__(self, exclude: Sequence[str] = ()) -> None:
+    def __init__(self, exclude: Sequence[str] = (), *, with_gates: bool = False) -> None:
+        self.with_gates = with_gates
         self.arrays: list[tuple[Leaf, Live]] = []
         self.tied: list[Live] = []
         self.gates: dict[int, Gate | None] = {}  # by the id of an array's owner; None: it has several
@@ -69,6 +71,8 @@ class Walk:
         adapter = adapter_of(kind) or self._others
         if adapter is None:
             self.refuse(path, type_name(kind))
+        if getattr(adapter, "is_leaf", False):
+            return adapter.capture(value, self, path)
         self._enter(value, path)
         try:
             return adapter.capture(value, self, path)

@@ -64,7 +64,7 @@ class TorchOptimizer:
         self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
     ) -> None:
         names = parameter_names(value, walk.names, path)
-        if inner_optimizers(value):  # a wrapper may write before the inner one steps
+        if walk.with_gates and inner_optimizers(value):  # a wrapper may write before the inner one steps
             for tensor in (*names, *_tensors_held(value)):
                 walk.no_gate(tensor)
         within = walk.child(path, "state")
@@ -86,7 +86,7 @@ class TorchOptimizer:
             if below.count("/inner/") > _MAX_INNER:
                 walk.refuse(path, type_name(type(value)), "Its optimizers hold each other.")
             state["inner"] = {name: walk.node(each, walk.child(below, name)) for name, each in inner.items()}
-        if (gate := step_gate(value)) is not None:
+        if walk.with_gates and (gate := step_gate(value)) is not None:
             for tensor in (*names, *_tensors(list(value.state.values()))):
                 walk.gate(tensor, gate)
         if kept := changed_by(value):
