@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -29,18 +30,39 @@ Chunk: TypeAlias = list[Callable[[], None]]
 """Copies for one thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What copies some arrays, as often as it is asked to.
+
+    Attributes:
+        chunks: for the threads of the host.
+        sent: what a device copies by itself: device, where to, and the array.
+    """
+
+    chunks: Sequence[Chunk]
+    sent: Sequence[tuple[Device, Bytes, Live]]
+
+
+def copies(memory: Bytes, cuts: Iterable[Cut]) -> Copies:
+    """What puts the bytes of each array into `memory`."""
+    cuts = [cut for cut in cuts if cut[1]]
+    sent = [
+        (device, memory[start : start + size], live)
+        for start, size, live in cuts
+        if (device := live.device()) is not None
+    ]
+    by_device = {id(live) for _, _, live in sent}
+    here = [cut for cut in cuts if id(cut[2]) not in by_device] if sent else cuts
+    return Copies(tuple(_chunks(memory, here)), sent)
+
+
 class Copying:
     """Copies arrays into one piece of memory: now, by `run`, or in the background, by `begin` and at last `finish`."""
 
-    def __init__(self, memory: Bytes, cuts: Iterable[Cut]) -> None:
-        cuts = [cut for cut in cuts if cut[1]]
-        self._sent = [
-            (device, memory[start : start + size], live)
-            for start, size, live in cuts
-            if (device := live.device()) is not None
-        ]
-        sent = {id(live) for _, _, live in self._sent}
-        self._left = deque(_chunks(memory, [cut for cut in cuts if id(cut[2]) not in sent] if sent else cuts))
+    def __init__(self, copies: Iterable[Copies]) -> None:
+        copies = [*copies]
+        self._left = deque(chunk for each in copies for chunk in each.chunks)
+        self._sent = [sent for each in copies for sent in each.sent]
         self._devices: list[Device] = []
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
@@ -132,7 +154,7 @@ def _chunks(memory: Bytes, cuts: Iterable[Cut]) -> Iterator[Chunk]:
             batches.setdefault(batch, []).append((at, live))
             sizes[batch] = sizes.get(batch, 0) + length
             if sizes[batch] >= _CHUNK_BYTES:
-                yield [partial(batch.copy, memory, batches.pop(batch))]
+                yield [batch.prepare(memory, batches.pop(batch))]
                 sizes[batch] = 0
             continue
         for start in range(0, length, _CHUNK_BYTES):
@@ -142,6 +164,6 @@ def _chunks(memory: Bytes, cuts: Iterable[Cut]) -> Iterator[Chunk]:
             if size >= _CHUNK_BYTES:
                 yield chunk
                 chunk, size = [], 0
-    chunk += [partial(batch.copy, memory, each) for batch, each in batches.items()]
+    chunk += [batch.prepare(memory, each) for batch, each in batches.items()]
     if chunk:
         yield chunk

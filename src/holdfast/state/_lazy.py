@@ -62,11 +62,11 @@ class LazySnapshot(BlockSnapshot):
         self._lock, self._sealed = threading.Lock(), threading.Event()
         gates = _gated(walk)
         self._watched = [(leaf, live, live.stamp()) for leaf, live in walk.arrays if leaf.path in gates]
-        self._block = block = Block(walk.arrays, buffers)
-        at_once = [(leaf, live) for leaf, live in walk.arrays if check or leaf.path not in gates]
-        later = [] if check else [(leaf, live) for leaf, live, _ in self._watched]
-        copying = block.copying(at_once)
-        self._copying = block.copying(later)
+        regions = walk.regions()
+        self._block = block = Block(regions, buffers)
+        later = frozenset() if check else gates.keys()
+        copying = block.copying(regions, {leaf.path for leaf, _ in walk.arrays} - later)
+        self._copying = block.copying(regions, later)
         try:
             copying.run()
         except BaseException:

@@ -63,8 +63,11 @@ class Live(Protocol):
 class Batch(Protocol):
     """Copies small arrays of one library, of which each would cost more time in Python than its bytes cost."""
 
-    def copy(self, memory: Bytes, cuts: Sequence[tuple[int, Any]]) -> None:
-        """Copy all bytes of each array into `memory`, from the byte on that stands before it."""
+    def prepare(self, memory: Bytes, cuts: Sequence[tuple[int, Any]]) -> Callable[[], None]:
+        """What copies all bytes of each array into `memory`, from the byte on that stands before it.
+
+        It may be called again as long as each array is over the same memory.
+        """
         ...
 
 

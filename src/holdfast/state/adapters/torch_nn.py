@@ -18,6 +18,7 @@ from ...records import Node, Object
 from .._fit import Fit, Make
 from .._names import Names
 from .._walk import Walk, type_name
+from .torch import proof_of_module
 
 _Any = TypeVar("_Any")
 
@@ -34,6 +35,11 @@ class _Module:
 
     def capture(self, value: nn.Module, walk: Walk, path: str) -> Node:
         module = unwrapped(value)
+        return walk.part(
+            module, path, lambda: self._capture(module, walk, path), lambda: proof_of_module(module)
+        )
+
+    def _capture(self, module: nn.Module, walk: Walk, path: str) -> Node:
         below = _modules(module)
         _list_unsaved(below)
         state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module, below)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -75,14 +75,20 @@ class SmallTensors:
 
     most_items = 32768 - 1  # torch copies more with several threads
 
-    @torch.no_grad()
-    def copy(self, memory: Bytes, cuts: Sequence[tuple[int, LiveTensor]]) -> None:
+    def prepare(self, memory: Bytes, cuts: Sequence[tuple[int, LiveTensor]]) -> Callable[[], None]:
         by_type: dict[torch.dtype, list[tuple[int, torch.Tensor]]] = {}
         for start, live in cuts:
             by_type.setdefault(live.owner.dtype, []).append((start, live._rows))
-        for dtype, found in by_type.items():
-            places = _places(memory, found, dtype)
-            torch._foreach_copy_(places, [each for _, each in found])  # pyright: ignore[reportPrivateImportUsage]
+        made = [
+            (_places(memory, found, dtype), [each for _, each in found]) for dtype, found in by_type.items()
+        ]
+
+        @torch.no_grad()
+        def copy() -> None:
+            for places, rows in made:
+                torch._foreach_copy_(places, rows)  # pyright: ignore[reportPrivateImportUsage]
+
+        return copy
 
 
 def _places(

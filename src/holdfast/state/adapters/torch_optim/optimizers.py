@@ -24,6 +24,7 @@ from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
 from ..protocols import Stateful
+from ..torch import proof_of_optimizer
 from .kept import changed_by, plan_kept
 
 _MAX_INNER = 8
@@ -68,11 +69,17 @@ class TorchOptimizer:
             for tensor in (*names, *_tensors_held(value)):
                 walk.no_gate(tensor)
         within = walk.child(path, "state")
-        state["state"] = {
-            name: walk.node(dict(value.state[parameter]), walk.child(within, name))
-            for parameter, name in names.items()
-            if parameter in value.state
-        }
+        state["state"] = walk.part(
+            value,
+            within,
+            lambda: {
+                name: walk.node(dict(value.state[parameter]), walk.child(within, name))
+                for parameter, name in names.items()
+                if parameter in value.state
+            },
+            lambda: proof_of_optimizer(value),
+            given=(list(map(id, names)), list(names.values())),
+        )
         others = {key: entry for key, entry in value.state.items() if not isinstance(key, torch.Tensor)}
         if others:
             state["others"] = walk.node(others, walk.child(path, "others"))
