@@ -2,7 +2,7 @@
 
 from .._shown import shown_in as _shown_in
 from ._adapter import Adapter, register_adapter, register_type
-from ._buffers import Buffers
+from ._block.buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
 from ._fit import Fit, Make, unmakeable

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import SnapshotTornError
 from ..records import Bytes, Leaf, Node
-from ._buffers import Buffers
+from ._block.buffers import Buffers
 from ._live import Gate, Live, Span, piece
 from ._snapshot import Block, BlockSnapshot
 from ._walk import Walk

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any, TypeAlias, cast
 
 from ..records import Leaf, Node
+from ._block.region import Region
 from ._live import Live
 from ._names import Names
-from ._region import Region
 
 Proof: TypeAlias = Callable[[], bool]
 """Whether a walk would make the same of a part as before, but for the bytes of its arrays."""

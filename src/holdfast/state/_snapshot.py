@@ -8,11 +8,11 @@ from typing import Any
 from .. import dtypes
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
-from ._buffers import Buffers, aligned
-from ._copying import Copying
+from ._block.buffers import Buffers, aligned
+from ._block.copying import Copying
+from ._block.region import NOTHING, Region, block_of
 from ._live import Live, piece
 from ._plan import Plan
-from ._region import NOTHING, Region, block_of
 from ._walk import Walk
 
 _PART_BYTES = 4 << 20
@@ -39,7 +39,7 @@ def capture(
     """
     walk = Walk(exclude, plan=plan)
     tree = walk.run(value, path)
-    return MemorySnapshot(tree, walk, buffers)
+    return MemorySnapshot(tree, walk.regions(), buffers)
 
 
 def look(
@@ -85,9 +85,8 @@ class BlockSnapshot:
 class MemorySnapshot(BlockSnapshot):
     """The state tree and the bytes of its leaves; a `records.Snapshot`, and a `Source` to restore from."""
 
-    def __init__(self, tree: Node, walk: Walk, buffers: Buffers | None = None) -> None:
+    def __init__(self, tree: Node, regions: Sequence[Region], buffers: Buffers | None = None) -> None:
         self.tree = tree
-        regions = walk.regions()
         self._block = Block(regions, buffers)
         copying = self._block.copying(regions)
         try:

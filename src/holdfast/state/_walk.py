@@ -10,11 +10,11 @@ from typing import Any, Literal, NoReturn
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
 from ..records import Alias, Leaf, Node
+from ._block.region import Region
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later
 from ._plan import Found, Part, Plan, Proof
-from ._region import Region
 from ._registry import Claimant, adapter_of, introduce
 from ._tree import in_order, moved_forward
 
@@ -25,7 +25,7 @@ _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up 
 class Walk:
     """One walk over live objects; what matches a pattern of `exclude` is left out.
 
-    `with_gates`: whether the gates of arrays are asked for, too.
+    `with_gates`: whether to find the gates of arrays, too.
     `arrays` has the live array of each leaf, and keeps it alive; `tied` has the repeated ones.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and

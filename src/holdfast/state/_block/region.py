@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from ..records import Bytes, Leaf
-from ._buffers import PAGE_BYTES
-from ._copying import Copies, copies
-from ._live import Device, FixedArray, Live
+from ...records import Bytes, Leaf
+from .._live import Device, FixedArray, Live
+from .buffers import PAGE_BYTES
+from .copying import Copies, copies
 
 _SMALL_ALIGNMENT: Final = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
 _MOST_KEPT: Final = 2  # one snapshot is copied while the one before is written

@@ -17,8 +17,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..records import Bytes
-from ._live import Batch, Device, Live
+from ...records import Bytes
+from .._live import Batch, Device, Live
 
 _THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that only wait for memory
 _CHUNK_BYTES = 16 << 20
