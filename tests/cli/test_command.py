@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -246,15 +245,16 @@ def test_the_command_starts_fast_and_imports_no_framework(experiment):
         "import sys; from holdfast.cli import app; app(['ls', sys.argv[1]], standalone_mode=False);"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
-    started_s = time.perf_counter()
+    before = os.times()
     shown = subprocess.run(
         [sys.executable, "-c", script, str(experiment.directory)], capture_output=True, text=True, check=True
     )
-    took_s = time.perf_counter() - started_s
+    after = os.times()
+    took_s = after.children_user + after.children_system - before.children_user - before.children_system
     loaded = set(shown.stdout.splitlines()[-1].split())
     assert "numpy" in loaded
     assert not loaded & {"torch", "sklearn", "pandas", "jax", "scipy", "safetensors"}
-    assert took_s < 2.0  # 0.35 s on a quiet machine
+    assert took_s < 2.0  # of processor time; 0.35 s on a quiet machine
 
 
 def test_a_command_is_a_file_of_the_folder():
