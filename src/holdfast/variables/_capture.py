@@ -12,7 +12,8 @@ from ._baseline import Baseline
 from ._devices import device_of
 from ._frames import Scope
 from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_value
-from ._names import is_time_stamp, sentence
+from ._looks.clocks import Clocks
+from ._names import sentence
 from ._saved import Facts
 from ._walk import Slot
 
@@ -25,6 +26,7 @@ class Capture:
 
     Args:
         sticky: what has changed once, by `scope/key`: saved from then on without another look.
+        clocks: what shows a clock is no state.
         keeps: whether values are saved, rather than only named.
         say: the sentence for what is named, by key, value and reason.
 
@@ -37,19 +39,21 @@ class Capture:
         self,
         baseline: Baseline,
         sticky: set[str],
+        clocks: Clocks,
         *,
         keeps: bool,
         say: Callable[[str, Any, str], str] = sentence,
     ) -> None:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
-        self._baseline, self._sticky, self._keeps, self._say = baseline, sticky, keeps, say
+        self._baseline, self._sticky, self._clocks = baseline, sticky, clocks
+        self._keeps, self._say = keeps, say
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """Save of these slots what has changed."""
         for slot in slots:
-            if self._has_changed(slot, scope) and not is_time_stamp(slot.key, slot.value):
+            if self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
                 if slot.way == "opaque" or not self._keeps:
                     self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
                 else:

@@ -22,8 +22,9 @@ from ._handed import Handed
 from ._held import Held
 from ._held import say as say_held
 from ._liveness import live_names
+from ._looks.clocks import Clocks
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, sentence
 from ._other_modules import OtherModules
 from ._put_back import put_back
 from ._saved import Facts, Saved
@@ -83,6 +84,7 @@ class Variables:
         self._held = held
         self._ignored: list[str] = []
         self._sticky: set[str] = set()  # what has changed once is saved from then on
+        self._clocks = Clocks()
         self._marks = Marks()
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
@@ -142,6 +144,7 @@ class Variables:
             self._begin(is_inner=False)
 
     def _begin(self, *, is_inner: bool) -> None:
+        self._clocks.begin()
         with _guard.guarded("looked at") as self._failures:
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed)
@@ -158,7 +161,7 @@ class Variables:
             return {}, {}
         with _guard.guarded("saved") as failures:
             say = sentence if self._held is None else say_held
-            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save", say=say)
+            taking = Capture(self._baseline, self._sticky, self._clocks, keeps=self.mode == "save", say=say)
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed)
             for scope in here:
@@ -168,7 +171,7 @@ class Variables:
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
             for name, value in self._other_modules.changed(handed).items():
-                if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
+                if not is_left_to_script(name, self._ignored) and not self._clocks.has_shown(name, value):
                     taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
             self._tell(taking.facts)
             if not self._failures:
