@@ -47,7 +47,7 @@ def test_what_is_not_named_for_a_time_is_state(clocks: Clocks, name: str):
 def test_a_simulated_time_that_passes_a_clock_is_state(steps: float):
     made = Clocks()
     made.begin()
-    made._began |= {clock: 0.0 for clock in clocks_module._OTHERS}
+    made._began |= dict.fromkeys(clocks_module._OTHERS, 0.0)
     simulated = 0.0
     for _ in range(200):
         simulated += steps

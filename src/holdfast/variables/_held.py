@@ -6,7 +6,7 @@ What the classes of the framework set themselves is its own affair.
 from __future__ import annotations
 
 import dis
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType
 from typing import Any, Final, final
@@ -43,8 +43,8 @@ class Held:
         }
         return [_HeldScope(HELD, None, self._namespace)]
 
-    def walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
-        """A walk through their attributes."""
+    def walk(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> Walk:
+        """A walk through their attributes; `on_stack` is not looked at."""
         return _HeldWalk(handed, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
 
 
@@ -58,6 +58,8 @@ class _HeldScope(Scope):
 
 
 class _HeldWalk(Walk):
+    _looks_into_code = False
+
     def __init__(self, handed: Handed, *, is_for_saved: bool, skips_tensors: bool) -> None:
         super().__init__(handed, is_for_saved=is_for_saved)
         self._skips_tensors = skips_tensors

@@ -5,11 +5,11 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ._frames import Scope
+from ._frames import Scope, is_own_class
 from ._handed import Handed
 from ._kinds import (
     CONTAINERS,
@@ -22,6 +22,7 @@ from ._kinds import (
     is_module,
     position_of,
 )
+from ._looks.code import Running, is_code, parts_of
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
@@ -53,8 +54,11 @@ class Slot:
 class Walk:
     """Walks through the scopes of the stack, each object once: under the name that is nearest to the loop."""
 
-    def __init__(self, handed: Handed, *, is_for_saved: bool = False) -> None:
+    _looks_into_code = True
+
+    def __init__(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> None:
         self._handed = handed
+        self._running = Running(on_stack)
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
         self._seen: set[int] = set()
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
@@ -77,10 +81,17 @@ class Walk:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
-        if id(value) in self._seen or depth > _DEEPEST or is_ignored(value):
+        if id(value) in self._seen or depth > _DEEPEST:
+            return
+        if is_code(value):
+            yield from self._in_code(key, value, depth)
+            return
+        if is_ignored(value):
             return
         self._seen.add(id(value))
         self._open.append(value)
+        if is_own_class(type(value)):
+            yield from self._in_code(f"{key}.__class__", type(value), depth)
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
@@ -104,11 +115,20 @@ class Walk:
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
 
+    def _in_code(self, key: str, code: Any, depth: int) -> Iterator[Slot]:
+        """What functions, methods and classes keep."""
+        if not self._looks_into_code or id(code) in self._seen:
+            return
+        self._seen.add(id(code))
+        self._open.append(code)
+        for part in parts_of(code, self._running):
+            yield from self._below(f"{key}.{part.name}", part.value, part.put, part.owner, depth + 1)
+
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
-        if all(is_ignored(each) for _, each in items):
+        if all(is_ignored(each) and not is_code(each) for _, each in items):
             return  # a record of what has happened, such as the moments of hooks
         kinds = sorted({type(each).__name__ for _, each in items})
         yield Slot(
@@ -133,6 +153,7 @@ class Walk:
                 if buffer is not None:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             if has_own_attributes(each):
+                yield from self._in_code(f"{inside}.__class__", type(each), depth)
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}

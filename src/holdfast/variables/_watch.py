@@ -147,7 +147,7 @@ class Variables:
         self._clocks.begin()
         with _guard.guarded("looked at") as self._failures:
             here, handed = self._scopes(), self._handed()
-            walk = self._walk(handed)
+            walk = self._walk(handed, here)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
             if not is_inner and self._held is None:
@@ -163,7 +163,7 @@ class Variables:
             say = sentence if self._held is None else say_held
             taking = Capture(self._baseline, self._sticky, self._clocks, keeps=self.mode == "save", say=say)
             here, handed = self._scopes(), self._handed()
-            walk = self._walk(handed)
+            walk = self._walk(handed, here)
             for scope in here:
                 if scope in self._baseline:
                     slots = walk.slots(scope, self._readable(scope))
@@ -189,8 +189,9 @@ class Variables:
         found: dict[str, Any] = {}
         if self.mode == "save":
             with _guard.guarded("looked at"):
-                walk = self._walk(self._handed())
-                for scope in self._scopes():
+                here = self._scopes()
+                walk = self._walk(self._handed(), here)
+                for scope in here:
                     for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                         if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
                             found[f"{scope.name}/{slot.key}"] = slot.value
@@ -216,9 +217,9 @@ class Variables:
     def _scopes(self) -> list[Scope]:
         return [*scopes(), *scopes_of(self._functions())] if self._held is None else self._held.scopes()
 
-    def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
+    def _walk(self, handed: Handed, here: Sequence[Scope], *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk
-        return make(handed, is_for_saved=is_for_saved)
+        return make(handed, here, is_for_saved=is_for_saved)
 
     def _handed(self) -> Handed:
         return Handed(self._objects(), [self, *self._others()])
@@ -246,7 +247,7 @@ class Variables:
             return
         with _guard.guarded("put back") as failures:
             here = self._scopes()
-            done, failed = put_back(saved, here, self._walk(self._handed(), is_for_saved=True))
+            done, failed = put_back(saved, here, self._walk(self._handed(), here, is_for_saved=True))
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
@@ -273,15 +274,16 @@ class Variables:
                 saved.forget(path)
 
     def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
-        walk = self._walk(self._handed(), is_for_saved=True)
-        for scope in self._scopes():
+        here = self._scopes()
+        walk = self._walk(self._handed(), here, is_for_saved=True)
+        for scope in here:
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
                 yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
         """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
         failed = {}
-        walk = self._walk(self._handed())
+        walk = self._walk(self._handed(), here)
         for scope in here:
             for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                 path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)

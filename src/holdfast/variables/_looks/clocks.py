@@ -25,7 +25,26 @@ _OTHERS_NS: Final[tuple[Callable[[], int], ...]] = (
     time.thread_time_ns,
 )
 _WORDS: Final = frozenset(
-    "began begin clock last mark now prev previous since stamp start started tic tick time timestamp toc ts".split()
+    [
+        "began",
+        "begin",
+        "clock",
+        "last",
+        "mark",
+        "now",
+        "prev",
+        "previous",
+        "since",
+        "stamp",
+        "start",
+        "started",
+        "tic",
+        "tick",
+        "time",
+        "timestamp",
+        "toc",
+        "ts",
+    ]
 )
 _UNITS: Final = frozenset({"s", "ns", "sec", "seconds"})
 
