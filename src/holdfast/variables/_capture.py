@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from .. import state
@@ -12,7 +13,9 @@ from ._baseline import Baseline
 from ._devices import device_of
 from ._frames import Scope
 from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_value
+from ._looks import identity
 from ._looks.clocks import Clocks
+from ._looks.code import is_code
 from ._names import sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -27,6 +30,7 @@ class Capture:
     Args:
         sticky: what has changed once, by `scope/key`: saved from then on without another look.
         clocks: what shows a clock is no state.
+        scopes: all that are looked at.
         keeps: whether values are saved, rather than only named.
         say: the sentence for what is named, by key, value and reason.
 
@@ -40,6 +44,7 @@ class Capture:
         baseline: Baseline,
         sticky: set[str],
         clocks: Clocks,
+        scopes: Sequence[Scope],
         *,
         keeps: bool,
         say: Callable[[str, Any, str], str] = sentence,
@@ -47,17 +52,50 @@ class Capture:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
         self._baseline, self._sticky, self._clocks = baseline, sticky, clocks
-        self._keeps, self._say = keeps, say
+        self._scopes, self._keeps, self._say = scopes, keeps, say
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """Save of these slots what has changed."""
         for slot in slots:
-            if self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
+            if slot.way == "named":
+                self._name(slot, scope)
+            elif self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
                 if slot.way == "opaque" or not self._keeps:
                     self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
                 else:
                     self._save(slot, scope)
+
+    def _name(self, slot: Slot, scope: Scope) -> None:
+        """Save the name that leads to the object which is there now, if it is another one."""
+        before, now = self._baseline.named(scope, slot.key), slot.value
+        if before is not None and before.get() is now:
+            return
+        if before is None and slot.owner is not None and not self._baseline.was_data(scope, slot):
+            return
+        first = self._first_names.get(id(now))
+        if first is not None:
+            self._refer(slot, scope, f"={first}")
+        elif slot.position or (before is not None and before.is_like(now)):
+            return
+        elif (name := identity.name_of(now, None if before is None else before.get())) is not None:
+            self._refer(slot, scope, name)
+        elif not identity.is_told_by_looks(now) and (
+            before is not None or (is_code(now) and self._baseline.was_data(scope, slot))
+        ):
+            self.facts.unsaved[slot.key] = identity.sentence(slot.key, now)
+
+    def _refer(self, slot: Slot, scope: Scope, name: str) -> None:
+        if self._keeps:
+            self.facts.objects[f"{scope.name}/{slot.key}"] = name
+        else:
+            self.facts.unsaved[slot.key] = (
+                f"{slot.key} names another object now, and is not saved: variables='watch'"
+            )
+
+    @cached_property
+    def _first_names(self) -> dict[int, str]:
+        return self._baseline.first_names(self._scopes)
 
     def _has_changed(self, slot: Slot, scope: Scope) -> bool:
         path = f"{scope.name}/{slot.key}"

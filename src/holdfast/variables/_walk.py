@@ -23,11 +23,12 @@ from ._kinds import (
     position_of,
 )
 from ._looks.code import Running, is_code, parts_of
+from ._looks.identity import is_named
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
 
-Way = Literal["data", "protocol", "opaque"]
+Way = Literal["data", "protocol", "opaque", "named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,12 @@ class Slot:
 
     Attributes:
         key: of the place in its scope.
-        way: how what is there is saved: as data, by its own protocol, or not at all.
+        way: how what is there is saved: as data, by its own protocol, or not at all; "named": only which object it is.
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
-        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
+        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told. Of what is
+            only named: whether it was handed over.
     """
 
     key: str
@@ -75,9 +77,13 @@ class Walk:
     ) -> Iterator[Slot]:
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
-        if self._handed.holds(value):
+        is_plain = is_data(value)
+        is_handed = self._handed.holds(value)
+        if not is_plain and self._looks_into_code and is_named(value):
+            yield Slot(key, "named", value, put, owner, is_handed)
+        if is_handed:
             return
-        if is_data(value):
+        if is_plain:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
