@@ -6,7 +6,7 @@ import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def with_an_attribute() -> Call:
 
 
 def with_defaults() -> Call:
-    def count(calls: list[int] = [0], *, more: dict[str, Any] = {"n": np.zeros(2)}) -> float:  # noqa: B006
+    def count(calls: list[int] = [0], *, more: dict[str, Any] = {"n": np.zeros(2)}) -> float:  # noqa: B006, B008
         calls[0] += 1
         more["n"] += 0.5
         return float(calls[0] + more["n"].sum())
@@ -63,7 +63,7 @@ def with_defaults() -> Call:
 def of_a_class() -> Call:
     class Base:
         total = 0
-        registry: dict[int, float] = {}
+        registry: ClassVar[dict[int, float]] = {}
 
     class Ticker(Base):
         @classmethod

@@ -119,8 +119,9 @@ def _of_function(function: FunctionType, running: Running) -> Iterator[Part]:
         name = code.co_varnames[first + index]
         put = functools.partial(_put_default, function, index)
         yield Part(f"{name}=" if name in kept else name, each, put, function)
-    for name, each in (function.__kwdefaults__ or {}).items():
-        put = functools.partial(function.__kwdefaults__.__setitem__, name)
+    of_keywords = function.__kwdefaults__ or {}
+    for name, each in list(of_keywords.items()):
+        put = functools.partial(of_keywords.__setitem__, name)
         yield Part(f"{name}=" if name in kept else name, each, put, function)
 
 
