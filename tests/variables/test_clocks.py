@@ -77,7 +77,7 @@ def test_floats_that_are_named_like_clocks_are_saved(tmp_path: Path):
     assert resumed[3] == "exact"
 
 
-def test_the_time_that_a_run_has_taken_goes_on_adding_up(tmp_path: Path):
+def test_the_time_that_a_run_has_taken_adds_up(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> float:
         elapsed = 0.0
         with begin(directory) as run:
