@@ -178,6 +178,25 @@ def test_what_is_made_anew_in_each_turn_is_not_named(tmp_path: Path):
     assert report.verdict == "exact"
 
 
+def test_a_new_object_beside_the_first_one_is_in_the_verdict(tmp_path: Path):
+    """What it holds would be put into the first one, which is the previous one now."""
+
+    def train(directory: Path, stop: int | None) -> Any:
+        current = previous = Model(1)
+        models = [Model(2), Model(3)]
+        with begin(directory) as run:
+            for step in run.steps(6):
+                if step == 1:
+                    current = Model(5)
+                    models.append(Model(previous.n + models.pop(0).n))
+                current(1)
+                stop_after(stop, step)
+        return run.last_resume
+
+    _, report = both_ways(train, tmp_path, 2)
+    assert {"current", "models.1"} <= set(report.unsaved)
+
+
 def test_a_rollback_takes_it_back(tmp_path: Path):
     loss, seen = square, []
     weights = np.zeros(1)

@@ -140,7 +140,7 @@ class Run:
             self._stack.close()
             raise
         self._stack.callback(self._torch.close)
-        self._torch.begin(self._variables.held)
+        self._torch.begin(self._variables.held, lambda found: self._loop.lack(found, self._progress.advice))
         try:
             saved = self._loop.resume(self._resume)
             if saved is None:
@@ -234,7 +234,9 @@ class Run:
             UsageError: not inside `epochs` (with `steps`: inside), a second time in one epoch, or the data cannot
                 resume here.
         """
-        return self._loops.batches(Given(data, until, batch_size, seed), steps)
+        return self._loops.batches(
+            Given(data, until, batch_size, seed, self._variables.is_made_in_loop), steps
+        )
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.

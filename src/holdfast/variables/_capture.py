@@ -10,12 +10,12 @@ from typing import Any, Final
 from .. import state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
-from ._devices import device_of
 from ._frames import Scope
-from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_value
+from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value, state_of
 from ._looks import identity
 from ._looks.clocks import Clocks
 from ._looks.code import is_code
+from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -53,6 +53,8 @@ class Capture:
         self.facts = Facts()
         self._baseline, self._sticky, self._clocks = baseline, sticky, clocks
         self._scopes, self._keeps, self._say = scopes, keeps, say
+        self._present: set[int] = set()  # of what is no data: all that is named, by id
+        self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -69,6 +71,7 @@ class Capture:
     def _name(self, slot: Slot, scope: Scope) -> None:
         """Save the name that leads to the object which is there now, if it is another one."""
         before, now = self._baseline.named(scope, slot.key), slot.value
+        self._present.add(id(now))
         if before is not None and before.get() is now:
             return
         if before is None and slot.owner is not None and not self._baseline.was_data(scope, slot):
@@ -76,14 +79,23 @@ class Capture:
         first = self._first_names.get(id(now))
         if first is not None:
             self._refer(slot, scope, f"={first}")
-        elif slot.position or (before is not None and before.is_like(now)):
+        elif slot.position:  # handed over, and none of those that were there
             return
+        elif before is not None and before.is_like(now):
+            self._anew.append((slot, before))
         elif (name := identity.name_of(now, None if before is None else before.get())) is not None:
             self._refer(slot, scope, name)
         elif not identity.is_told_by_looks(now) and (
             before is not None or (is_code(now) and self._baseline.was_data(scope, slot))
         ):
             self.facts.unsaved[slot.key] = identity.sentence(slot.key, now)
+
+    def finish(self) -> None:
+        """All has been added. What a new object holds cannot be put into the first one if that is still in use elsewhere."""
+        for slot, before in self._anew:
+            first = before.get()
+            if first is not None and id(first) in self._present:
+                self.facts.unsaved[slot.key] = identity.sentence(slot.key, slot.value)
 
     def _refer(self, slot: Slot, scope: Scope, name: str) -> None:
         if self._keeps:
@@ -116,7 +128,7 @@ class Capture:
             return
         try:
             if slot.way == "protocol":
-                value = slot.value.state_dict()
+                value = state_of(slot.value)
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
             why = f"{type(err).__name__}: {err}"

@@ -10,6 +10,7 @@ import io
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .. import state
+from .. import rng, state
 from ._frames import is_own_class
 
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -96,6 +97,11 @@ def is_module(value: Any) -> bool:
     return torch() is not None and isinstance(value, torch().nn.Module)
 
 
+def is_of_torch_data(value: Any) -> bool:
+    """Whether it is a loader, dataset or sampler of torch's own."""
+    return type(value).__module__.startswith("torch.utils.data.") and not is_iterator(value)
+
+
 def is_rng(value: Any) -> bool:
     return isinstance(value, _RNGS) or (torch() is not None and isinstance(value, torch().Generator))
 
@@ -111,6 +117,10 @@ def is_array(value: Any) -> bool:
         or is_tensor(value)
         or is_jax_array(value)
     )
+
+
+def is_object_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 def is_value(value: Any) -> bool:
@@ -134,10 +144,53 @@ def is_data(value: Any, depth: int = 0) -> bool:
     return all(is_data(each, depth + 1) for each in items)
 
 
+def _keras() -> Any:
+    """Keras, if the script has imported it, and entirely."""
+    found = sys.modules.get("keras")
+    return found if hasattr(found, "random") and hasattr(found, "Variable") else None
+
+
+def is_of_keras(value: Any) -> bool:
+    """Whether it keeps what it has learned or counted in variables of Keras; an optimizer is looked for where it works."""
+    keras = _keras()
+    return keras is not None and isinstance(
+        value, keras.Variable | keras.metrics.Metric | keras.layers.Layer | keras.random.SeedGenerator
+    )
+
+
+def keras_values(value: Any) -> Any:
+    """What is of Keras, as an object with a protocol."""
+    from ..state.adapters.keras import KerasValues
+
+    return KerasValues(value)
+
+
+def saved_with_keras(value: Any) -> Iterable[Any]:
+    """What of Keras is saved along with a model or layer; nothing for all else."""
+    keras = _keras()
+    if keras is None or not isinstance(value, keras.layers.Layer):
+        return ()
+    from ..state.adapters.keras import saved_with
+
+    return saved_with(value)
+
+
 def has_protocol(value: Any) -> bool:
     """Whether it gives its state and takes it back."""
     kind = type(value)
     return all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict"))
+
+
+def state_of(value: Any) -> Any:
+    """What its `state_dict` gives; nothing is drawn by asking."""
+    with nullcontext() if type(value).__module__.startswith("torch.") else rng.preserved():
+        return value.state_dict()
+
+
+def is_unread_loader(value: Any) -> bool:
+    """Whether it is a loader of torch that nobody has read from: asking it for its state would start it, and draw."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(value, data.DataLoader) and value._iterator is None
 
 
 def has_own_attributes(value: Any) -> bool:
@@ -166,6 +219,7 @@ def is_ignored(value: Any) -> bool:
         or (
             callable(value)
             and not is_module(value)
+            and not is_of_keras(value)
             and not has_protocol(value)
             and not has_own_attributes(value)
             and not hasattr(type(value), "__next__")
@@ -219,3 +273,31 @@ def _torch_attributes() -> frozenset[str]:
         "_flat_weight_refs",
         "_is_full_backward_hook",
     }
+
+
+def device_of(value: Any) -> str | None:
+    """Where the first tensor in `value` is that is not in host memory; None if there is none."""
+    if is_tensor(value):
+        return None if value.device.type == "cpu" else str(value.device)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | collections.deque):
+        return None
+    return next((device for each in value if (device := device_of(each)) is not None), None)
+
+
+def on_device(value: Any, device: str) -> Any:
+    """`value` with its tensors there: containers that can change are the same, others new."""
+    if is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = on_device(each, device)
+    elif isinstance(value, list | tuple | collections.deque):
+        moved = [on_device(each, device) for each in value]
+        return (
+            collections.deque(moved, value.maxlen)
+            if isinstance(value, collections.deque)
+            else type(value)(moved)
+        )
+    return value

@@ -11,10 +11,9 @@ from typing import Any
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
 from ._baseline import Baseline
-from ._devices import on_device
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_rng, is_value
+from ._kinds import is_array, is_rng, is_value, on_device
 from ._looks.identity import find
 from ._saved import Saved
 from ._walk import Slot, Walk

@@ -5,11 +5,13 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._frames import Scope, is_own_class
+from ._functions import is_function, kept_by
 from ._handed import Handed
 from ._kinds import (
     CONTAINERS,
@@ -20,6 +22,10 @@ from ._kinds import (
     is_ignored,
     is_iterator,
     is_module,
+    is_object_array,
+    is_of_keras,
+    is_of_torch_data,
+    keras_values,
     position_of,
 )
 from ._looks.code import Running, is_code, parts_of
@@ -27,6 +33,7 @@ from ._looks.identity import is_named
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
+_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
 
 Way = Literal["data", "protocol", "opaque", "named"]
 
@@ -41,6 +48,7 @@ class Slot:
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
+        items: of a container, which objects are in it, by id, in their order; 0 for data.
         position: of what cannot be saved: something that differs once it has moved; None if that cannot be told. Of what is
             only named: whether it was handed over.
     """
@@ -51,6 +59,7 @@ class Slot:
     put: Callable[[Any], None]
     owner: Any = None
     position: Any = None
+    items: tuple[int, ...] = ()
 
 
 class Walk:
@@ -89,9 +98,13 @@ class Walk:
             return
         if id(value) in self._seen or depth > _DEEPEST:
             return
-        if is_code(value):
+        if self._looks_into_code and is_code(value):
             yield from self._in_code(key, value, depth)
             return
+        if isinstance(value, type):
+            yield from self._of_class(key, value)
+        if is_function(value):
+            yield from self._in_function(key, value, depth)
         if is_ignored(value):
             return
         self._seen.add(id(value))
@@ -101,14 +114,21 @@ class Walk:
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
+        elif is_of_keras(value):
+            yield Slot(key, "protocol", keras_values(value), put, owner)
+            if has_own_attributes(value):
+                data = {name: each for name, each in attributes(value).items() if is_data(each)}
+                yield from self._in_attributes(key, value, data, depth)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif has_protocol(value):
             yield Slot(key, "protocol", value, put, owner)
-        elif isinstance(value, CONTAINERS):
+        elif isinstance(value, CONTAINERS) or is_object_array(value):
             yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
+        elif is_of_torch_data(value):
+            yield from self._in_loader(key, value, depth)
         elif is_iterator(value):
             yield Slot(key, "opaque", value, put, owner, position_of(value))
         else:
@@ -127,19 +147,59 @@ class Walk:
             return
         self._seen.add(id(code))
         self._open.append(code)
+        self.holders[key] = code  # for an attribute that it gets later
         for part in parts_of(code, self._running):
             yield from self._below(f"{key}.{part.name}", part.value, part.put, part.owner, depth + 1)
+
+    def _of_class(self, key: str, kind: type) -> Iterator[Slot]:
+        """What a class of the script keeps: attributes that are data."""
+        if not is_own_class(kind):
+            return
+        self._seen.add(id(kind))
+        self._open.append(kind)
+        self.holders[key] = kind
+        for name, each in list(vars(kind).items()):
+            if not name.startswith("__") and is_data(each) and not self._handed.holds(each):
+                yield Slot(f"{key}.{name}", "data", each, _setter(kind, name), kind)
+
+    def _in_function(self, key: str, function: Any, depth: int) -> Iterator[Slot]:
+        self._seen.add(id(function))
+        self._open.append(function)
+        self.holders[key] = function  # an attribute that it gets later
+        for name, value, put, owner in kept_by(function):
+            if (
+                id(owner) not in self._seen or owner is function
+            ):  # a variable that two functions share is met once
+                self._seen.add(id(owner))
+                yield from self._below(f"{key}.{name}" if name else key, value, put, owner, depth + 1)
+
+    def _in_loader(self, key: str, value: Any, depth: int) -> Iterator[Slot]:
+        """What a loader of torch, or one of its own datasets, holds of the script's own classes."""
+        for name in _PARTS_OF_LOADERS:
+            part = vars(value).get(name)
+            if has_own_attributes(part) or is_of_torch_data(part):
+                yield from self._below(
+                    f"{key}.{name}", part, lambda new, name=name: setattr(value, name, new), value, depth + 1
+                )
 
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
-        items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
-        if all(is_ignored(each) and not is_code(each) for _, each in items):
-            return  # a record of what has happened, such as the moments of hooks
-        kinds = sorted({type(each).__name__ for _, each in items})
-        yield Slot(
-            key, "opaque", value, put, owner, (len(items), kinds)
-        )  # what it holds is not data: it must not grow
+        items = _items(value)
+        if not all(
+            is_ignored(each) and not (self._looks_into_code and is_code(each)) for _, each in items
+        ):  # else it is a record, such as the moments of hooks
+            kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
+            beyond = hash(tuple(id(each) for _, each in items[_MOST_ITEMS:]))
+            # What it holds is not data: it must not grow, and what is not looked into must stay.
+            # Of a list and the like, which object is where is looked at item by item.
+            is_by_item = self._looks_into_code and isinstance(value, list | deque | dict)
+            there = (
+                ()
+                if is_by_item
+                else tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
+            )
+            yield Slot(key, "opaque", value, put, owner, (len(items), kinds, beyond), there)
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
                 inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
@@ -166,6 +226,12 @@ class Walk:
                 yield from self._in_attributes(inside, each, data, depth + 1)
 
 
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
+
+
 def _is_telling(slot: Slot) -> bool:
     """Whether something can be said of an item besides that it is one."""
     return slot.way != "opaque" or is_iterator(slot.value) or isinstance(slot.value, CONTAINERS)
@@ -176,6 +242,8 @@ def _setter(owner: Any, name: str) -> Callable[[Any], None]:
 
 
 def _item_setter(owner: Any, index: str | int) -> Callable[[Any], None]:
+    if is_object_array(owner):
+        return lambda new: owner.flat.__setitem__(index, new)
     return lambda new: owner.__setitem__(index, new)
 
 

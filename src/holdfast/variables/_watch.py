@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar, final
+from weakref import WeakSet
 
 from ..errors import UsageError
 from ..records import Node, Source
@@ -17,16 +18,16 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
-from ._functions import scopes_of
+from ._functions import scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
-from ._held import say as say_held
 from ._liveness import live_names
 from ._looks.clocks import Clocks
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, sentence
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import OtherModules
 from ._put_back import put_back, put_objects, take_back
+from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
 from ._walk import Slot, Walk, Way
@@ -37,6 +38,7 @@ ALL_OF_THEM: Final = "the script's variables"
 """What is named where they are not looked at, so that nothing is known of them."""
 
 Item = TypeVar("Item")
+_all: WeakSet[Variables] = WeakSet()
 Mode = Literal["save", "watch", "off"]
 MODES = ("save", "watch", "off")
 
@@ -52,6 +54,11 @@ def check_mode(mode: Any) -> Mode:
     return mode
 
 
+def is_ignored_by_a_run(key: str) -> bool:
+    """Whether one of the runs of this process was told to leave this variable to the script."""
+    return any(is_left_to_script(key, each._ignored) for each in [*_all])
+
+
 @final
 class Variables:
     """The variables of the script that has a run.
@@ -62,7 +69,7 @@ class Variables:
         report: told of differences that are found after the resume, a sentence each.
         functions: called for those of the script that are called in the loop, and not from it: what they close over, and
             the objects that they belong to, count too.
-        held: objects of a framework whose attributes are looked at, in place of the script's variables.
+        held: what a framework holds and calls, which is looked at in place of the variables of the frames on the stack.
 
     Raises:
         UsageError: there is no such mode.
@@ -83,6 +90,7 @@ class Variables:
         self._objects, self._others, self._report, self._functions = objects, others, report, functions
         self._held = held
         self._ignored: list[str] = []
+        _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._clocks = Clocks()
         self._marks = Marks()
@@ -146,6 +154,8 @@ class Variables:
     def _begin(self, *, is_inner: bool) -> None:
         self._clocks.begin()
         with _guard.guarded("looked at") as self._failures:
+            if self._held is not None:
+                self._held.begin()
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed, here)
             for scope, variables in self._baseline.begin(here, is_inner=is_inner):
@@ -171,6 +181,7 @@ class Variables:
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
+            taking.finish()
             for name, value in self._other_modules.changed(handed).items():
                 if not is_left_to_script(name, self._ignored) and not self._clocks.has_shown(name, value):
                     taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
@@ -198,8 +209,17 @@ class Variables:
                             found[f"{scope.name}/{slot.key}"] = slot.value
         return found
 
+    def is_made_in_loop(self, value: Any) -> bool:
+        """Whether something was not there yet when the loop began, as far as can be told."""
+        if self.mode != "off" and not self._baseline.is_empty:
+            with _guard.guarded("looked at"):
+                return self._baseline.is_younger(value, self._scopes())
+        return False
+
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
+        if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
+            return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
         return {name: value for name, value in scope.variables().items() if name in names}
@@ -216,7 +236,11 @@ class Variables:
             )
 
     def _scopes(self) -> list[Scope]:
-        return [*scopes(), *scopes_of(self._functions())] if self._held is None else self._held.scopes()
+        if self._held is not None:
+            return self._held.scopes()
+        here = scopes()
+        variables = [each for scope in here for each in scope.variables().values()]
+        return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
 
     def _walk(self, handed: Handed, here: Sequence[Scope], *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk
