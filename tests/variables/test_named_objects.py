@@ -194,7 +194,7 @@ def test_a_new_object_beside_the_first_one_is_in_the_verdict(tmp_path: Path):
         return run.last_resume
 
     _, report = both_ways(train, tmp_path, 2)
-    assert {"current", "models.1"} <= set(report.unsaved)
+    assert {"current", "models"} <= set(report.unsaved)
 
 
 def test_a_rollback_takes_it_back(tmp_path: Path):

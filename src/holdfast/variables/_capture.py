@@ -88,14 +88,20 @@ class Capture:
         elif not identity.is_told_by_looks(now) and (
             before is not None or (is_code(now) and self._baseline.was_data(scope, slot))
         ):
-            self.facts.unsaved[slot.key] = identity.sentence(slot.key, now)
+            self._lose(slot)
 
     def finish(self) -> None:
         """All has been added. What a new object holds cannot be put into the first one if that is still in use elsewhere."""
         for slot, before in self._anew:
             first = before.get()
             if first is not None and id(first) in self._present:
-                self.facts.unsaved[slot.key] = identity.sentence(slot.key, slot.value)
+                self._lose(slot)
+
+    def _lose(self, slot: Slot) -> None:
+        """Another object is there, and cannot be saved; of a container's items the container is named, and once."""
+        is_item = isinstance(slot.owner, CONTAINERS)
+        key = slot.key.rpartition(".")[0] if is_item else slot.key
+        self.facts.unsaved.setdefault(key, identity.sentence(slot.key, slot.value, to_ignore=key))
 
     def _refer(self, slot: Slot, scope: Scope, name: str) -> None:
         if self._keeps:

@@ -95,13 +95,13 @@ def find(name: str, like: Any) -> Any:
     return found if is_its_own else None
 
 
-def sentence(key: str, value: Any) -> str:
+def sentence(key: str, value: Any, *, to_ignore: str) -> str:
     """That another object is there now, and what to do."""
     noun = "class" if isinstance(value, type) else "function" if is_code(value) else "object"
     shown = getattr(value, "__qualname__", type(value).__qualname__)
     return (
         f"{key} is another {noun} now ({shown}), and no name leads to it: a resume starts with the first one. Define it "
-        f"before the loop, in a variable of its own, or choose it by a number that is saved; run.ignore({key!r}) if it decides nothing"
+        f"before the loop, in a variable of its own, or choose it by a number that is saved; run.ignore({to_ignore!r}) if it decides nothing"
     )
 
 
