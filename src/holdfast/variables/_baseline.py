@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ._frames import Scope, is_own_class
 from ._kinds import SCALARS
+from ._looks.identity import Referent
 from ._marks import Marks
 from ._walk import Slot
 
@@ -35,6 +36,7 @@ class _Known:
 
     names: set[str]
     slots: dict[str, Before] = field(default_factory=dict)
+    named: dict[str, Referent] = field(default_factory=dict)
 
 
 class Baseline:
@@ -84,8 +86,9 @@ class Baseline:
                 continue
             new = {name: value for name, value in variables.items() if name not in known.names}
             if is_inner:  # in another turn of the outer loop they have another past
-                for key in [key for key in known.slots if key.partition(".")[0] not in known.names]:
-                    del known.slots[key]
+                for past in (known.slots, known.named):
+                    for key in [key for key in past if key.partition(".")[0] not in known.names]:
+                        del past[key]
             else:
                 known.names |= new.keys()
             yield scope, new
@@ -95,6 +98,9 @@ class Baseline:
     def take(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """This is what the slots were; of what an object holds only if that is not known yet."""
         for slot in slots:
+            if slot.way == "named":
+                self._scopes[scope.identity].named[slot.key] = Referent(slot.value)
+                continue
             is_scalar = slot.way == "data" and type(slot.value) in SCALARS
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
@@ -117,6 +123,31 @@ class Baseline:
         found = None if known is None else known.slots.get(slot.key)
         return self._objects.get(id(slot.value)) if found is None and slot.way != "data" else found
 
+    def named(self, scope: Scope, key: str) -> Referent | None:
+        """The object that a variable, an attribute or an item named, if it was no data."""
+        known = self._scopes.get(scope.identity)
+        return None if known is None else known.named.get(key)
+
+    def was_data(self, scope: Scope, slot: Slot) -> bool:
+        """Whether there were data in place of an object that is there now."""
+        if slot.owner is not None:
+            return _owned_key(slot) in self._owned
+        known = self._scopes.get(scope.identity)
+        return known is not None and slot.key in known.slots
+
+    def first_names(self, scopes: Iterable[Scope]) -> dict[int, str]:
+        """By the id of each object that variables of these scopes named, and that is still there: `scope/key`, variables first."""
+        found: dict[int, str] = {}
+        for scope in scopes:
+            known = self._scopes.get(scope.identity)
+            for key, referent in () if known is None else known.named.items():
+                value, path = referent.get(), f"{scope.name}/{key}"
+                if value is not None and (
+                    id(value) not in found or path.count(".") < found[id(value)].count(".")
+                ):
+                    found[id(value)] = path
+        return found
+
     def has_changed(self, scope: Scope, slot: Slot) -> bool:
         """Whether the slot is not what it was; new ones are not."""
         before = self.of(scope, slot)
@@ -134,7 +165,9 @@ class Baseline:
                 return self._marks.of(slot.value, name)
             case "protocol":
                 return self._marks.of_state(slot.value, name)
-            case _:
+            case "named":
+                return "named", id(slot.value)
+            case "opaque":
                 return type(slot.value), repr(slot.position)
 
 

@@ -5,7 +5,8 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,12 +28,14 @@ from ._kinds import (
     keras_values,
     position_of,
 )
+from ._looks.code import Running, is_code, parts_of
+from ._looks.identity import is_named
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
 _PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
 
-Way = Literal["data", "protocol", "opaque"]
+Way = Literal["data", "protocol", "opaque", "named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,13 @@ class Slot:
 
     Attributes:
         key: of the place in its scope.
-        way: how what is there is saved: as data, by its own protocol, or not at all.
+        way: how what is there is saved: as data, by its own protocol, or not at all; "named": only which object it is.
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
         items: of a container, which objects are in it, by id, in their order; 0 for data.
-        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
+        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told. Of what is
+            only named: whether it was handed over.
     """
 
     key: str
@@ -61,8 +65,11 @@ class Slot:
 class Walk:
     """Walks through the scopes of the stack, each object once: under the name that is nearest to the loop."""
 
-    def __init__(self, handed: Handed, *, is_for_saved: bool = False) -> None:
+    _looks_into_code = True
+
+    def __init__(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> None:
         self._handed = handed
+        self._running = Running(on_stack)
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
         self._seen: set[int] = set()
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
@@ -79,13 +86,20 @@ class Walk:
     ) -> Iterator[Slot]:
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
-        if self._handed.holds(value):
+        is_plain = is_data(value)
+        is_handed = self._handed.holds(value)
+        if not is_plain and self._looks_into_code and is_named(value):
+            yield Slot(key, "named", value, put, owner, is_handed)
+        if is_handed:
             return
-        if is_data(value):
+        if is_plain:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
         if id(value) in self._seen or depth > _DEEPEST:
+            return
+        if self._looks_into_code and is_code(value):
+            yield from self._in_code(key, value, depth)
             return
         if isinstance(value, type):
             yield from self._of_class(key, value)
@@ -95,6 +109,8 @@ class Walk:
             return
         self._seen.add(id(value))
         self._open.append(value)
+        if is_own_class(type(value)):
+            yield from self._in_code(f"{key}.__class__", type(value), depth)
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
@@ -124,6 +140,16 @@ class Walk:
             yield from self._below(
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
+
+    def _in_code(self, key: str, code: Any, depth: int) -> Iterator[Slot]:
+        """What functions, methods and classes keep."""
+        if not self._looks_into_code or id(code) in self._seen:
+            return
+        self._seen.add(id(code))
+        self._open.append(code)
+        self.holders[key] = code  # for an attribute that it gets later
+        for part in parts_of(code, self._running):
+            yield from self._below(f"{key}.{part.name}", part.value, part.put, part.owner, depth + 1)
 
     def _of_class(self, key: str, kind: type) -> Iterator[Slot]:
         """What a class of the script keeps: attributes that are data."""
@@ -161,12 +187,18 @@ class Walk:
     ) -> Iterator[Slot]:
         items = _items(value)
         if not all(
-            is_ignored(each) for _, each in items
+            is_ignored(each) and not (self._looks_into_code and is_code(each)) for _, each in items
         ):  # else it is a record, such as the moments of hooks
             kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
             beyond = hash(tuple(id(each) for _, each in items[_MOST_ITEMS:]))
             # What it holds is not data: it must not grow, and what is not looked into must stay.
-            there = tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
+            # Of a list and the like, which object is where is looked at item by item.
+            is_by_item = self._looks_into_code and isinstance(value, list | deque | dict)
+            there = (
+                ()
+                if is_by_item
+                else tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
+            )
             yield Slot(key, "opaque", value, put, owner, (len(items), kinds, beyond), there)
         for index, each in items[:_MOST_ITEMS]:
             if isinstance(index, str | int):
@@ -187,6 +219,7 @@ class Walk:
                 if buffer is not None:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             if has_own_attributes(each):
+                yield from self._in_code(f"{inside}.__class__", type(each), depth)
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}
