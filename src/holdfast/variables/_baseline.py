@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ._frames import Scope
-from ._kinds import SCALARS
+from ._kinds import CONTAINERS, SCALARS
 from ._marks import Marks
 from ._walk import Slot
 
@@ -109,7 +109,16 @@ class Baseline:
         before = self.of(scope, slot)
         return before is None or before.mark != self.mark_of(scope, slot)
 
-    def mark_of(self, scope: Scope, slot: Slot) -> Hashable:
+    def has_moved(self, scope: Scope, slot: Slot, known: Container[int]) -> bool:
+        """Whether what cannot be saved may be elsewhere than it was; what is `known` in it is saved under another name."""
+        before, now = self.of(scope, slot), self.mark_of(scope, slot, known)
+        if slot.why or now is None:
+            return True
+        if before is None:  # where a container has grown, that is said of the container
+            return not isinstance(slot.owner, CONTAINERS)
+        return before.mark != now
+
+    def mark_of(self, scope: Scope, slot: Slot, known: Container[int] = ()) -> Hashable:
         """What is equal as long as the slot's content is what it was."""
         name = f"{scope.name}/{slot.key}"
         match slot.way:
@@ -118,7 +127,7 @@ class Baseline:
             case "protocol":
                 return self._marks.of_state(slot.value, name)
             case _:
-                return type(slot.value), repr(slot.position)
+                return None if slot.place is None else slot.place(self._marks, name, known)
 
 
 def _owned_key(slot: Slot) -> tuple[int, str]:

@@ -44,21 +44,44 @@ class Capture:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
         self._baseline, self._sticky, self._keeps, self._say = baseline, sticky, keeps, say
+        self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
+        self._known: set[int] = set()  # ids of what is data, or has a protocol
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """Save of these slots what has changed."""
         for slot in slots:
+            if slot.way == "opaque":
+                self._opaque.append((scope, slot, slot.key, ""))
+                continue
+            if type(slot.value) not in SCALARS:
+                self._known.add(id(slot.value))
             if self._has_changed(slot, scope) and not is_time_stamp(slot.key, slot.value):
-                if slot.way == "opaque" or not self._keeps:
-                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
-                else:
+                if self._keeps:
                     self._save(slot, scope)
+                else:
+                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
+
+    def name(self, scope: Scope, slots: Iterable[Slot], named: Callable[[str], str], why: str) -> None:
+        """Only name what has changed: `named` gives the name of a key, and `why` says why it is not saved."""
+        for slot in slots:
+            if slot.way == "opaque":
+                self._opaque.append((scope, slot, named(slot.key), why))
+                continue
+            is_known = id(slot.value) in self._known or is_time_stamp(slot.key, slot.value)
+            if not is_known and self._has_changed(slot, scope):
+                self.facts.unsaved[named(slot.key)] = self._say(named(slot.key), slot.value, why)
+
+    def finish(self, seen: Iterable[int]) -> None:
+        """Name what cannot be saved and has moved, now that all is known that is saved; `seen`: ids of what has a name."""
+        known = {*self._known, *seen}
+        for scope, slot, key, why in self._opaque:
+            if self._baseline.has_moved(scope, slot, known):
+                said = f"{key} may have changed and is not saved: {slot.why}" if slot.why else ""
+                self.facts.unsaved[key] = said or self._say(key, slot.value, why)
 
     def _has_changed(self, slot: Slot, scope: Scope) -> bool:
         path = f"{scope.name}/{slot.key}"
-        if slot.way == "opaque":
-            return slot.position is None or self._baseline.has_changed(scope, slot)
         if path not in self._sticky and self._baseline.has_changed(scope, slot):
             self._sticky.add(path)
         return path in self._sticky

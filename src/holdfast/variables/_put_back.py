@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
 from ._devices import on_device
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_rng, is_value
+from ._kinds import is_array, is_own_container, is_rng, is_value
 from ._saved import Saved
 from ._walk import Slot, Walk
 
@@ -79,7 +81,14 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 
 
 def _is_mutable(value: Any) -> bool:
-    return is_array(value) or is_rng(value) or is_value(value) or isinstance(value, dict | list | set | deque)
+    kinds = (dict, list, set, deque, np.ndarray)
+    return (
+        is_array(value)
+        or is_rng(value)
+        or is_value(value)
+        or isinstance(value, kinds)
+        or is_own_container(value)
+    )
 
 
 def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:

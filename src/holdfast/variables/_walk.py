@@ -5,7 +5,8 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import enum
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from ._frames import Scope
 from ._handed import Handed
 from ._kinds import (
     CONTAINERS,
+    SCALARS,
     attributes,
     has_own_attributes,
     has_protocol,
@@ -20,13 +22,18 @@ from ._kinds import (
     is_ignored,
     is_iterator,
     is_module,
-    position_of,
 )
+from ._marks import Marks
+from ._opaque.looks import Looks
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
+_TOO_MANY = f"it holds more than {_MOST_ITEMS:,} objects, and not all of them are looked at"
+_TOO_DEEP = f"objects in it lie more than {_DEEPEST} levels deep, and are not looked at"
 
 Way = Literal["data", "protocol", "opaque"]
+Place = Callable[[Marks, str, Container[int]], Hashable | None]
+"""Takes marks, a name for them, and the ids of what is saved under another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class Slot:
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
-        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
+        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told.
+        why: of what is named in any case: the reason.
     """
 
     key: str
@@ -47,7 +55,8 @@ class Slot:
     value: Any
     put: Callable[[Any], None]
     owner: Any = None
-    position: Any = None
+    place: Place | None = None
+    why: str = ""
 
 
 class Walk:
@@ -58,6 +67,7 @@ class Walk:
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
         self._seen: set[int] = set()
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
+        self._too_deep: list[tuple[str, Any, Callable[[Any], None], Any]] = []
         self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own
 
     def slots(self, scope: Scope, names: Mapping[str, Any]) -> Iterator[Slot]:
@@ -65,6 +75,16 @@ class Walk:
         for name, value in names.items():
             if not name.startswith("__"):
                 yield from self._below(name, value, lambda new, name=name: scope.put(name, new), None, 0)
+        for key, value, put, owner in self._too_deep:
+            if id(value) not in self._seen:  # by a shorter way
+                name = ".".join(key.split(".")[: 2 if key.startswith("self.") else 1])
+                yield Slot(name, "opaque", value, put, owner, why=_TOO_DEEP)
+        self._too_deep.clear()
+
+    @property
+    def seen(self) -> Container[int]:
+        """The ids of the objects that it has come across."""
+        return self._seen
 
     def _below(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
@@ -77,7 +97,10 @@ class Walk:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
-        if id(value) in self._seen or depth > _DEEPEST or is_ignored(value):
+        if id(value) in self._seen or is_ignored(value):
+            return
+        if depth > _DEEPEST:
+            self._too_deep.append((key, value, put, owner))
             return
         self._seen.add(id(value))
         self._open.append(value)
@@ -86,16 +109,19 @@ class Walk:
                 yield Slot(key, "protocol", value, put, owner)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
+            if isinstance(value, CONTAINERS):
+                yield from self._in_items(key, value, put, owner, depth)
         elif has_protocol(value):
             yield Slot(key, "protocol", value, put, owner)
         elif isinstance(value, CONTAINERS):
             yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
-        elif is_iterator(value):
-            yield Slot(key, "opaque", value, put, owner, position_of(value))
         else:
-            yield Slot(key, "opaque", value, put, owner, _looks(value))
+            yield Slot(key, "opaque", value, put, owner, self._look(value))
+
+    def _look(self, value: Any) -> Place:
+        return lambda marks, name, known: Looks(marks, name, self._handed, known).of(value)
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
         self.holders[key] = value
@@ -111,13 +137,17 @@ class Walk:
         if all(is_ignored(each) for _, each in items):
             return  # a record of what has happened, such as the moments of hooks
         kinds = sorted({type(each).__name__ for _, each in items})
-        yield Slot(
-            key, "opaque", value, put, owner, (len(items), kinds)
-        )  # what it holds is not data: it must not grow
-        for index, each in items[:_MOST_ITEMS]:
-            if isinstance(index, str | int):
-                inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
-                yield from (slot for slot in inside if slot.value is not each or _is_telling(slot))
+        is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
+        names = [_name_of(index) for index, _ in items]
+        why = _TOO_MANY if len(items) > _MOST_ITEMS else ""
+        counted = len(items), kinds, [each for _, each in items] if is_unordered or None in names else []
+        # What it holds is not data: it must not grow.
+        yield Slot(key, "opaque", value, put, owner, self._look(counted), why)
+        if is_unordered:
+            return
+        for name, (index, each) in list(zip(names, items, strict=True))[:_MOST_ITEMS]:
+            if name is not None:
+                yield from self._below(f"{key}.{name}", each, _item_setter(value, index), value, depth + 1)
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         """What a torch module holds besides what its `state_dict` has: attributes, buffers that are not persistent."""
@@ -139,25 +169,18 @@ class Walk:
                 yield from self._in_attributes(inside, each, data, depth + 1)
 
 
-def _is_telling(slot: Slot) -> bool:
-    """Whether something can be said of an item besides that it is one."""
-    return slot.way != "opaque" or is_iterator(slot.value) or isinstance(slot.value, CONTAINERS)
-
-
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:
     return lambda new: setattr(owner, name, new)
 
 
-def _item_setter(owner: Any, index: str | int) -> Callable[[Any], None]:
+def _item_setter(owner: Any, index: Any) -> Callable[[Any], None]:
     return lambda new: owner.__setitem__(index, new)
 
 
-def _looks(value: Any) -> Any:
-    """What can be seen of an object of a library: its plain attributes."""
-    try:
-        found = vars(value)
-    except TypeError:
-        return ()
-    return tuple(
-        (name, repr(each)) for name, each in list(found.items()) if type(each) in (bool, int, float, str)
-    )
+def _name_of(index: Any) -> str | None:
+    """A key of a dict as a part of a name; None if it is not the same in another process."""
+    is_plain = type(index) in SCALARS or isinstance(index, enum.Enum)
+    if not is_plain and not (type(index) is tuple and all(type(each) in SCALARS for each in index)):
+        return None
+    said = index if isinstance(index, str) else repr(index)
+    return said if isinstance(index, str) else said.replace(".", "_")

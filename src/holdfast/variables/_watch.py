@@ -23,8 +23,8 @@ from ._held import Held
 from ._held import say as say_held
 from ._liveness import live_names
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, sentence
-from ._other_modules import OtherModules
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, sentence
+from ._other_modules import other_modules_of
 from ._put_back import put_back
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
@@ -86,7 +86,6 @@ class Variables:
         self._marks = Marks()
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
-        self._other_modules = OtherModules(self._marks)
         self._saved: Saved | None = None  # to be put back
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
@@ -145,10 +144,9 @@ class Variables:
         with _guard.guarded("looked at") as self._failures:
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed)
-            for scope, variables in self._baseline.begin(here, is_inner=is_inner):
+            others = [] if is_inner or self._held is not None else other_modules_of(here)
+            for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
-            if not is_inner and self._held is None:
-                self._other_modules.begin(here, handed)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -167,14 +165,28 @@ class Variables:
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
-            for name, value in self._other_modules.changed(handed).items():
-                if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
-                    taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
+            if self._held is None:
+                for scope in other_modules_of(here):
+                    self._name(scope, walk, taking)
+            taking.finish(walk.seen)
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
+
+    def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
+        """Name what has changed of the globals of another module."""
+
+        def named(key: str) -> str:
+            return f"{scope.name.partition(':')[2]}.{key}"
+
+        if scope not in self._baseline:  # it was imported only now
+            for new, variables in self._baseline.begin([scope], is_inner=True):
+                self._baseline.take(new, self._walk(self._handed()).slots(new, variables))
+        slots = walk.slots(scope, scope.variables())
+        wanted = (each for each in slots if not is_left_to_script(named(each.key), self._ignored))
+        taking.name(scope, wanted, named, OF_ANOTHER_MODULE)
 
     @property
     def has_begun(self) -> bool:
@@ -273,7 +285,8 @@ class Variables:
         walk = self._walk(self._handed(), is_for_saved=True)
         for scope in self._scopes():
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
-                yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
+                if slot.way != "opaque":
+                    yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
         """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
