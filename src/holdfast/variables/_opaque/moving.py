@@ -6,6 +6,7 @@ import array
 import functools
 import gc
 import io
+import itertools
 import mmap
 import queue
 import socket
@@ -72,6 +73,8 @@ def place_of(value: Any, look: Look) -> Hashable | None:
         case functools._lru_cache_wrapper():
             return value.cache_info().misses, value.cache_info().currsize
     if is_iterator(value):
+        if type(value).__module__ == "itertools" or isinstance(value, enumerate | filter | map | zip):
+            return _of_inner(value, look)
         place = position_of(value)
         seed = getattr(value, "_base_seed", None)  # of a torch loader: another one in each epoch
         return None if place is None else repr((place, seed if isinstance(seed, int) else None))
@@ -103,6 +106,17 @@ def _of_generator(value: GeneratorType[Any, Any, Any], look: Look) -> Hashable |
         return None
     places = [(name, look(each, name)) for name, each in sorted(parts.items(), key=lambda part: part[0])]
     return None if any(place is None for _, place in places) else (frame.f_lasti, *places)
+
+
+def _of_inner(value: Any, look: Look) -> Hashable | None:
+    """Of an iterator over others: theirs. None where it keeps a place of its own."""
+    if isinstance(value, itertools.count | itertools.repeat):
+        return repr(value)
+    parts = gc.get_referents(value)
+    parts += [each for part in parts if type(part) is tuple for each in part]
+    inner = [each for each in parts if is_iterator(each)]
+    places = [look(each, "inner") for each in inner]
+    return None if not inner or any(place is None for place in places) else tuple(places)
 
 
 def _of_file(value: Any) -> Hashable | None:
