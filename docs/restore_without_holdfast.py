@@ -1,7 +1,7 @@
 """Rebuilds the state of a bundle with nothing but json, numpy and safetensors.
 
 `load("runs/digits/head.ckpt.mml")` returns it as dicts, lists, scalars and NumPy arrays; element types that NumPy lacks
-(bfloat16, float8) come as unsigned integers of that width. What is read: docs/format.md, but for compressed arrays.
+(bfloat16, float8, int4) come as unsigned integers that hold their bits. What is read: docs/format.md, but for compressed arrays.
 """
 
 import json
@@ -10,19 +10,19 @@ import numpy as np
 from safetensors import deserialize
 
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-NOT_IN_NUMPY = {"bfloat16": "<u2", "complex32": "<u4", "float8": "u1", "float4": "u1"}
+NOT_IN_NUMPY = {"bfloat16": "<u2", "complex32": "<u4", "float8_": "u1", "float6_": "u1", "float4_": "u1"}
+NOT_IN_NUMPY |= {f"{name}.": "u1" for name in ("int1", "int2", "int4", "uint1", "uint2", "uint4")}
 
 
 def load(path):
     with open(f"{path}/checkpoint.json", "rb") as file:
         record = json.load(file)
-    packs = {}
+    packs, seen = {}, {}
     for entry in record["packs"]:
         with open(f"{path}/{entry['name']}", "rb") as file:
             packs[entry["name"]] = {key: value["data"] for key, value in deserialize(file.read())}
     with open(f"{path}/{record['tree']['name']}", "rb") as file:
         stored = json.load(file)
-    seen = {}
 
     def node(path, value):
         if isinstance(value, list):
@@ -58,7 +58,7 @@ def load(path):
         if content["kind"] == "bytes":
             return data
         dtype, shape = content["dtype"], content["shape"]
-        short = next((NOT_IN_NUMPY[name] for name in NOT_IN_NUMPY if dtype.startswith(name)), dtype)
+        short = next((NOT_IN_NUMPY[name] for name in NOT_IN_NUMPY if f"{dtype}.".startswith(name)), dtype)
         kind = np.lib.format.descr_to_dtype(fields(json.loads(dtype))) if dtype[0] == "[" else np.dtype(short)
         return np.ndarray(shape, kind, data, order=content.get("order", "C"))
 

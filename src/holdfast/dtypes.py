@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .errors import UsageError
 
-# name: (bytes of an item, the name safetensors has for it or None)
+# name: (bytes of an item, the name safetensors has had for it from the beginning, or None)
 _PLAIN: dict[str, tuple[int, str | None]] = {
     "bool": (1, "BOOL"),
     "int8": (1, "I8"),
@@ -41,11 +41,28 @@ _PLAIN: dict[str, tuple[int, str | None]] = {
     "float8_e4m3fnuz": (1, None),
     "float8_e5m2fnuz": (1, None),
     "float8_e8m0fnu": (1, None),
+    "float8_e3m4": (1, None),
+    "float8_e4m3": (1, None),
+    "float8_e4m3b11fnuz": (1, None),
     "float4_e2m1fn_x2": (1, None),
+    **dict.fromkeys(("float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"), (1, None)),
+    **dict.fromkeys(("int1", "int2", "int4", "uint1", "uint2", "uint4"), (1, None)),
 }
+SMALL_INTEGERS = {"int1": 1, "int2": 2, "int4": 4, "uint1": 1, "uint2": 2, "uint4": 4}
+"""Bits of an item; it has a byte to itself, and is in its low bits."""
+
 _NOT_IN_NUMPY = frozenset(
-    name for name in _PLAIN if name.startswith(("bfloat", "float8", "float4", "complex32"))
+    name
+    for name in _PLAIN
+    if name.startswith(("bfloat", "float8_", "float6_", "float4_", "complex32")) or name in SMALL_INTEGERS
 )
+# What newer releases of safetensors name, too (0.6 on), where its items lie as ours do.
+_NEWER_IN_SAFETENSORS = {
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float8_e8m0fnu": "F8_E8M0",
+    "float4_e2m1fn_x2": "F4",
+}
 _TYPE_STRING = re.compile(r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-z]{1,7}\])?)")
 _MAX_FIELDS = 1024
 
@@ -70,9 +87,19 @@ def plain_names() -> tuple[str, ...]:
     return tuple(_PLAIN)
 
 
+def is_in_numpy(dtype: str) -> bool:
+    """Whether NumPy has it without `ml_dtypes`."""
+    return dtype not in _NOT_IN_NUMPY
+
+
 def safetensors_name(dtype: str) -> str | None:
-    """What the safetensors format calls `dtype`; None if it has no name for it."""
+    """What every reader of the safetensors format calls `dtype`, so that a pack may; None if some have no name for it."""
     return _PLAIN[dtype][1] if dtype in _PLAIN else None
+
+
+def safetensors_name_now(dtype: str) -> str | None:
+    """What the safetensors format calls `dtype` by now, for files that are exchanged; None if it has no name for it."""
+    return safetensors_name(dtype) or _NEWER_IN_SAFETENSORS.get(dtype)
 
 
 def name_of(dtype: np.dtype[Any]) -> str:

@@ -26,8 +26,14 @@ _SMALL_FLOATS = {
     "float8_e5m2": (5, 2, 15, "ieee"),
     "float8_e4m3fnuz": (4, 3, 8, "minus zero is nan"),
     "float8_e5m2fnuz": (5, 2, 16, "minus zero is nan"),
+    "float8_e3m4": (3, 4, 3, "ieee"),
+    "float8_e4m3": (4, 3, 7, "ieee"),
+    "float8_e4m3b11fnuz": (4, 3, 11, "minus zero is nan"),
+    "float6_e2m3fn": (2, 3, 1, "none"),
+    "float6_e3m2fn": (3, 2, 3, "none"),
+    "float4_e2m1fn": (2, 1, 1, "none"),
 }
-_IN_A_TABLE = (*_SMALL_FLOATS, "float8_e8m0fnu", "float4_e2m1fn_x2")
+_IN_A_TABLE = (*_SMALL_FLOATS, "float8_e8m0fnu", "float4_e2m1fn_x2", *dtypes.SMALL_INTEGERS)
 
 
 def is_number(dtype: str) -> bool:
@@ -38,8 +44,8 @@ def is_number(dtype: str) -> bool:
 @cache
 def is_floating(dtype: str) -> bool:
     """Whether they are real or complex floating numbers, which `narrow` makes."""
-    if dtype in ("float8_e8m0fnu", "float4_e2m1fn_x2"):
-        return False  # parts of a block format: scales, and pairs of codes, mean nothing on their own
+    if dtype in ("float8_e8m0fnu", "float4_e2m1fn_x2", *dtypes.SMALL_INTEGERS):
+        return False  # no floats, or parts of a block format: scales, and pairs of codes, mean nothing on their own
     return dtype in (*_SMALL_FLOATS, "bfloat16", "complex32") or _kind(dtype) in "fc"
 
 
@@ -59,7 +65,7 @@ def widen(raw: npt.NDArray[np.uint8], dtype: str) -> Values:
 def narrow(values: Values, dtype: str) -> npt.NDArray[np.uint8]:
     """The bytes of `values` (float64 or complex128) as items of a floating type, each rounded once.
 
-    An eight-bit float that would be too large becomes the largest.
+    A float of at most eight bits that would be too large becomes the largest; so does NaN where the type has none.
     """
     with np.errstate(all="ignore"):
         if dtype == "bfloat16":
@@ -80,8 +86,13 @@ def _kind(dtype: str) -> str:
 
 @cache
 def _table(dtype: str) -> Values:
-    """What each byte stands for."""
+    """What each byte stands for; bits above an item's own are disregarded."""
     code = np.arange(256)
+    if (bits := dtypes.SMALL_INTEGERS.get(dtype)) is not None:
+        low = code & (2**bits - 1)
+        return np.where(dtype.startswith("i") & (low >> (bits - 1) == 1), low - 2**bits, low).astype(
+            np.float64
+        )
     if dtype == "float8_e8m0fnu":
         return np.where(code == 255, np.nan, 2.0 ** (code - 127.0))
     if dtype == "float4_e2m1fn_x2":
@@ -89,24 +100,27 @@ def _table(dtype: str) -> Values:
         nibble = np.concatenate([half, -half])
         return np.stack([nibble[code & 15], nibble[code >> 4]], axis=1)
     exponent_bits, mantissa_bits, bias, special = _SMALL_FLOATS[dtype]
+    sign = 1 << (exponent_bits + mantissa_bits)
     exponent = (code >> mantissa_bits) & (2**exponent_bits - 1)
     mantissa = (code & (2**mantissa_bits - 1)) / 2**mantissa_bits
     size = np.where(
         exponent == 0, mantissa * 2.0 ** (1 - bias), (1 + mantissa) * 2.0 ** (exponent - float(bias))
     )
     if special == "last is nan":
-        size[code & 127 == 127] = np.nan
+        size[code & (sign - 1) == sign - 1] = np.nan
     elif special == "ieee":
         top = exponent == 2**exponent_bits - 1
         size[top] = np.where(mantissa[top] == 0, np.inf, np.nan)
-    values = np.where(code >= 128, -size, size)
+    values = np.where(code & sign, -size, size)
     if special == "minus zero is nan":
-        values[128] = np.nan
+        values[sign] = np.nan
     return values
 
 
 def _nearest(values: Values, dtype: str) -> npt.NDArray[np.uint8]:
-    sizes = _table(dtype)[:128]
+    exponent_bits, mantissa_bits, *_ = _SMALL_FLOATS[dtype]
+    sign = 1 << (exponent_bits + mantissa_bits)
+    sizes = _table(dtype)[:sign]
     finite = sizes[np.isfinite(sizes)]
     size = np.abs(values)
     above = np.clip(np.searchsorted(finite, size), 1, len(finite) - 1)
@@ -117,8 +131,9 @@ def _nearest(values: Values, dtype: str) -> npt.NDArray[np.uint8]:
     negative = np.signbit(values)
     if dtype.endswith("fnuz"):
         negative &= code > 0
-    code = np.where(negative, code + 128, code)
-    code[np.isnan(values)] = np.flatnonzero(np.isnan(_table(dtype)))[0]
+    code = np.where(negative, code + sign, code)
+    nans = np.flatnonzero(np.isnan(_table(dtype)))
+    code[np.isnan(values)] = nans[0] if nans.size else sign - 1
     return code.astype(np.uint8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from functools import total_ordering
 from typing import final
@@ -29,12 +30,12 @@ class Verdict(Enum):
 
     @classmethod
     def of(cls, text: str) -> Verdict:
-        """That of a sentence such as `"exact but for: env"`, as it stands in a record.
+        """That of a sentence such as `"exact but for: env"`, or `"exact; …"`, as it stands in a record.
 
         Raises:
             ValueError: it begins with none of the words.
         """
-        return cls(text.partition(":")[0])
+        return cls(re.split("[:;]", text, maxsplit=1)[0])
 
     def __str__(self) -> str:
         return self.value

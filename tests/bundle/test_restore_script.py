@@ -6,6 +6,7 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -125,3 +126,10 @@ def test_the_script_says_that_it_cannot_read_compressed_arrays_and_reads_a_plain
     with pytest.raises(ValueError, match="compressed arrays"):
         script.load(small.path)
     assert_same(script.load(holdfast.archive(small, tmp_path / "plain", compress=False).path), value)
+
+
+def test_items_of_less_than_a_byte_come_as_their_bits(script, tmp_path):
+    names = ("int2", "int4", "uint4", "float4_e2m1fn", "float6_e3m2fn", "float8_e3m4")
+    arrays = {name: np.array([1, 0, 1], getattr(ml_dtypes, name)) for name in names}
+    arrays |= {name: np.ones(2, name) for name in ("int16", "uint16", "float64")}
+    assert_same(script.load(saved(tmp_path, arrays)), arrays)

@@ -275,6 +275,11 @@ ARRAYS = {
     "structured": np.array([(1, (2.5, "x"))], [("a", "i1"), ("b", [("c", ">f8"), ("d", "U3")])]),
     "bfloat16": np.array([1.5, -0.0], ml_dtypes.bfloat16),
     "float8": np.array([1.5, 0.25], ml_dtypes.float8_e4m3fn),
+    "float4": np.array([[1.5, -6], [0, -0.0]], ml_dtypes.float4_e2m1fn),
+    "float8_e3m4": np.array([1.5, -0.0], ml_dtypes.float8_e3m4),
+    "int2": np.array([1, -2, 0], ml_dtypes.int2),
+    "int4": np.asfortranarray(np.arange(-8, 8).reshape(2, 8).astype(ml_dtypes.int4)),
+    "uint4": np.arange(16).astype(ml_dtypes.uint4),
     "longdouble": np.array([0.1], np.longdouble),
     "half": np.array([np.nan, -0.0, 6e-8], "f2"),
 }

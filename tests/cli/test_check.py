@@ -149,13 +149,60 @@ def test_an_iterator_that_the_run_itself_names_is_named(work, holdfast):
     assert [each["name"] for each in report["findings"]] == ["factors"]
 
 
-def test_what_is_lost_is_named_even_where_these_few_steps_did_not_need_it(work, holdfast):
-    report = checked(
-        holdfast, script(before="count = 0", body="count += 1; weights *= 2 if count > 50 else 1"), code=8
-    )
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("h = np.zeros(8)", "h"),
+        ("h = iter(range(10**6))", "h"),
+        ("h = Schedule()", "h"),
+    ],
+)
+def test_what_is_lost_is_named_even_where_these_few_steps_did_not_need_it(before, name, work, holdfast):
+    move = "h = h + 1" if "zeros" in before else "next(h)" if "iter" in before else "h.step()"
+    body = f"{move}; weights += 0 if run.step < 50 else np.sum(h)"
+    report = checked(holdfast, script(before=before, body=body), code=8)
     assert (report["outcome"], report["at"], report["differing"]) == ("differs", None, [])
-    assert named(report) == ["count"]
+    assert named(report) == [name]
     assert "the state was the same in these steps" in report["why"]
+
+
+COUNTS = [
+    ("shown = 0", "shown += 1", "shown", "number"),
+    ("seen = []", "seen.append(batch)", "seen", "variable"),
+    ("count = 0", "count += 1; weights *= 2 if count > 50 else 1", "count", "number"),
+]
+
+
+@pytest.mark.parametrize(("before", "body", "name", "kind"), COUNTS)
+def test_a_count_for_the_log_is_named_and_no_difference(before, body, name, kind, work, holdfast):
+    """All states are equal; whether later steps need it only the script's author knows, so it is not proved either."""
+    command = script(before=before, body=body)
+    report = checked(holdfast, command, code=11)
+    assert (report["same"], report["outcome"], report["verdict"]) == (True, "same", "exact but for")
+    assert (report["at"], report["differing"], report["compared"] > 12) == (None, [], True)
+    assert [(each["name"], each["kind"]) for each in report["findings"]] == [(name, kind)]
+    done = holdfast("check", "--", *command)
+    assert f"named    {name} ({kind})" in done.stdout
+    assert "run.ignore" in done.stdout
+    assert f"begins anew in the resumed script: {name}" in done.stderr
+
+
+def test_a_count_that_the_run_is_told_to_ignore_is_proved_and_noted(work, holdfast):
+    command = script(before="shown = 0", body="shown += 1")
+    text = Path("train.py").read_text().replace(', variables="off"', "")
+    Path("train.py").write_text(text.replace("as run:", "as run:\n    run.ignore('shown')"))
+    report = checked(holdfast, command, code=0)
+    assert (report["verdict"], report["findings"], report["left"]) == ("proved", [], ["shown"])
+    assert "left to the script: shown" in holdfast("check", "--", *command).stdout
+
+
+def test_a_count_that_is_ignored_and_decides_something_is_the_cause_all_the_same(work, holdfast):
+    command = script(before="shown = 0", body="shown += 1; weights /= 1 + shown")
+    text = Path("train.py").read_text().replace(', variables="off"', "")
+    Path("train.py").write_text(text.replace("as run:", "as run:\n    run.ignore('shown')"))
+    report = checked(holdfast, command, code=8)
+    assert report["outcome"] == "differs"
+    assert named(report) == ["shown"]
 
 
 def test_what_is_written_before_it_is_read_again_is_no_part_of_the_run(work, holdfast):

@@ -9,7 +9,11 @@ import pytest
 from holdfast import numerics
 
 EIGHT_BITS = ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
-NARROWED = ["bfloat16", *EIGHT_BITS[:4], "float16", "float32", "float64", ">f4"]
+RARE = ["float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"]
+SMALL_INTEGERS = ["int1", "int2", "int4", "uint1", "uint2", "uint4"]
+NARROWED = ["bfloat16", *EIGHT_BITS[:4], *RARE, "float16", "float32", "float64", ">f4"]
+BITS = {"float6_e2m3fn": 6, "float6_e3m2fn": 6, "float4_e2m1fn": 4}
+BITS |= {name: int(name[-1]) for name in SMALL_INTEGERS}
 
 
 def oracle(dtype: str) -> np.dtype:
@@ -17,11 +21,13 @@ def oracle(dtype: str) -> np.dtype:
 
 
 def every_item(dtype: str) -> np.ndarray:
-    bits = 8 * oracle(dtype).itemsize
-    return np.arange(2**bits, dtype=f"u{bits // 8}").view(oracle(dtype))
+    size = oracle(dtype).itemsize
+    return np.arange(2 ** BITS.get(dtype, 8 * size), dtype=f"u{size}").view(oracle(dtype))
 
 
-@pytest.mark.parametrize("dtype", [*EIGHT_BITS, "bfloat16", "float16", "int8", "uint16"])
+@pytest.mark.parametrize(
+    "dtype", [*EIGHT_BITS, *RARE, *SMALL_INTEGERS, "bfloat16", "float16", "int8", "uint16"]
+)
 def test_every_single_item_of_a_small_type_is_widened_to_its_value(dtype):
     items = every_item(dtype)
     with np.errstate(all="ignore"):
@@ -56,7 +62,7 @@ def test_narrowing_rounds_once_to_the_nearest(dtype):
     np.testing.assert_array_equal(np.abs(got - values), nearest)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", *EIGHT_BITS[:4], "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", *EIGHT_BITS[:4], *RARE, "float16"])
 def test_what_is_narrow_already_comes_back_to_the_bit_and_halves_go_to_even(dtype):
     items = every_item(dtype)
     wide = numerics.widen(items.view(np.uint8), dtype)
@@ -86,7 +92,8 @@ def test_complex_numbers_keep_both_parts():
 
 
 def test_what_is_a_number_is_known_by_name():
-    assert all(map(numerics.is_number, ["bool", "int64", "bfloat16", ">f8", "complex32", *EIGHT_BITS]))
+    assert all(map(numerics.is_number, ["bool", "int64", "bfloat16", ">f8", "complex32", *EIGHT_BITS, *RARE]))
+    assert all(map(numerics.is_number, SMALL_INTEGERS))
     assert not any(map(numerics.is_number, ["<U5", "<M8[ns]", '[["a","<f4"]]', "|V3"]))
     assert numerics.is_floating("float8_e5m2")
-    assert not any(map(numerics.is_floating, ["int64", "bool", "<U5", "float8_e8m0fnu"]))
+    assert not any(map(numerics.is_floating, ["int64", "bool", "<U5", "float8_e8m0fnu", *SMALL_INTEGERS]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils import data
@@ -122,3 +124,117 @@ def test_what_did_not_change_is_the_scripts(tmp_path):
     loader.dataset.difficulty = 7
     seen = go(tmp_path, loader)
     assert {row[1] for _, batch in seen for row in batch} == {7}
+
+
+class Collation:
+    """Adds what it has counted, in attributes of several kinds, to each batch."""
+
+    def __init__(self) -> None:
+        self.number, self.sums, self.latest, self.seen = 0, np.zeros(2), deque([0], 3), {0}
+        self.factor = torch.ones(2)
+        self.dice = np.random.default_rng(1)
+
+    def __call__(self, rows: list[torch.Tensor]) -> torch.Tensor:
+        self.number += 1
+        self.sums += self.number
+        self.latest.append(self.number)
+        self.seen.add(self.number)
+        self.factor *= 1.5
+        more = sum(self.latest) + len(self.seen) + float(self.sums[1]) + int(self.dice.integers(100))
+        return torch.stack(rows) + more + self.factor[0]
+
+
+def closing_over(form: str) -> Any:
+    """A collation that keeps its count in a variable of the function around it."""
+    number, counts = 0, [0]
+
+    def collate(rows: list[torch.Tensor]) -> torch.Tensor:
+        nonlocal number
+        number += 1
+        counts[0] += number
+        return torch.stack(rows) + (number if form == "a number" else counts[0])
+
+    return collate
+
+
+class WithParts(Rows):
+    """Its samples depend on what an object within it, an array and a tensor hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.uses, self.weights = Collation(), np.zeros(12, int), torch.ones(12)
+
+    def __getitem__(self, index: int):
+        self.part.number += 1
+        self.uses[index] += 1
+        self.weights[index] *= 2
+        return torch.tensor([index, self.part.number, self.uses[index], self.weights[index]])
+
+
+class CountsItsUses(data.DataLoader):
+    uses = 0
+
+    def __iter__(self):
+        self.uses += 1
+        self.dataset.difficulty = self.uses
+        return super().__iter__()
+
+
+def shuffled(kind: Any = data.DataLoader, rows: Any = None, **options: Any) -> Any:
+    return kind(Rows() if rows is None else rows, batch_size=3, shuffle=True, **options)
+
+
+KEEPING: dict[str, Any] = {
+    "an object that collates": lambda: shuffled(collate_fn=Collation()),
+    "a number closed over": lambda: shuffled(collate_fn=closing_over("a number")),
+    "a list closed over": lambda: shuffled(collate_fn=closing_over("a list")),
+    "parts of a dataset": lambda: shuffled(rows=WithParts()),
+    "a loader of one's own": lambda: shuffled(CountsItsUses),
+}
+
+
+@pytest.mark.parametrize("what", KEEPING)
+@pytest.mark.parametrize("cut", [(1, 2), (2, 0)])
+def test_what_lies_deeper_in_the_parts_comes_back(what, cut, tmp_path):
+    torch.manual_seed(0)
+    uninterrupted = go(tmp_path / "a", KEEPING[what]())
+    torch.manual_seed(0)
+    before = go(tmp_path / "b", KEEPING[what](), cut=cut)
+    assert before + go(tmp_path / "b", KEEPING[what]()) == uninterrupted
+
+
+def test_rows_that_a_subset_chooses_anew_stay_chosen(tmp_path):
+    def train(directory: Path, cut: tuple[int, int] | None = None) -> list[Any]:
+        loader = shuffled(rows=data.Subset(Rows(), list(range(9))))
+        seen = []
+        policy = Checkpointing(save_on="batch_end", write=Write(durability="process"))
+        with suppress(InterruptedError), Run(directory, {"w": torch.zeros(1)}, checkpointing=policy) as run:
+            for epoch in run.epochs(3):
+                if epoch == 1:
+                    loader.dataset.indices = [*range(3, 12)]
+                for batch in run.batches(loader):
+                    run.ignore("seen")
+                    if cut == (epoch, run.batch):
+                        raise InterruptedError
+                    seen.append((epoch, batch[:, 0].tolist()))
+        return seen
+
+    torch.manual_seed(0)
+    uninterrupted = train(tmp_path / "a")
+    torch.manual_seed(0)
+    before = train(tmp_path / "b", (2, 1))
+    assert before + train(tmp_path / "b") == uninterrupted
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+def test_a_stateful_loader_among_the_variables_is_read_as_without_a_run(tmp_path):
+    kind = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    torch.manual_seed(0)
+    wanted = [batch[:, 0].tolist() for loader in [shuffled(kind)] for _ in range(2) for batch in loader]
+    torch.manual_seed(0)
+    loader = shuffled(kind)
+    seen = []
+    with Run(tmp_path, {"w": torch.zeros(1)}, checkpointing=Checkpointing(save_on="batch_end")) as run:
+        for _ in run.epochs(2):
+            seen += [batch[:, 0].tolist() for batch in run.batches(loader)]
+    assert seen == wanted

@@ -85,6 +85,42 @@ def is_read_by_torch(tensor) -> bool:
     return True
 
 
+NEWER_IN_SAFETENSORS = {
+    "F8_E4M3FNUZ": torch.tensor([1.5, -2]).to(torch.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": torch.tensor([1.5, -2]).to(torch.float8_e5m2fnuz),
+    "F8_E8M0": torch.tensor([1.0, 4]).to(torch.float8_e8m0fnu),
+    "F4": torch.tensor([[0x21, 0x43]], dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+}
+
+
+def test_what_newer_releases_of_safetensors_name_goes_out_and_comes_in(save, tmp_path):
+    holdfast.export(save("a", NEWER_IN_SAFETENSORS), tmp_path / "a.safetensors")
+    with safetensors.safe_open(tmp_path / "a.safetensors", "np") as file:
+        assert {name: file.get_slice(name).get_dtype() for name in file.keys()} == {  # noqa: SIM118
+            name: name for name in NEWER_IN_SAFETENSORS
+        }
+        assert file.get_slice("F4").get_shape() == [1, 4]
+    live = {
+        name: torch.zeros_like(tensor.view(torch.uint8)).view(tensor.dtype)
+        for name, tensor in NEWER_IN_SAFETENSORS.items()
+    }
+    holdfast.import_checkpoint(tmp_path / "a.safetensors", tmp_path / "back")
+    holdfast.load(tmp_path / "back.ckpt.mml", into=live)
+    check_all(live, NEWER_IN_SAFETENSORS)
+    assert holdfast.load(tmp_path / "back.ckpt.mml")["F4"].dtype == torch.float4_e2m1fn_x2
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["int2", "int4", "uint2", "uint4", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float4_e2m1fn"],
+)
+def test_what_other_formats_have_no_name_for_is_refused_by_name(save, tmp_path, dtype):
+    place = save("a", {"w": np.ones(2, getattr(ml_dtypes, dtype))})
+    for name in ("a.safetensors", "a.pt"):
+        with pytest.raises(UsageError, match=f"'w' is {dtype}, which"):
+            holdfast.export(place, tmp_path / name)
+
+
 @pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_younger_dtypes_and_complex_ones_come_back_from_pt(save, tmp_path):
     young = {
@@ -108,11 +144,16 @@ def test_npz_keeps_what_numpy_has_and_widens_the_rest(save, tmp_path):
         "c": np.array([1j]),
         "bfloat16": np.array([1.5, -2], ml_dtypes.bfloat16),
         "float8_e5m2": np.array([1.5, -2], ml_dtypes.float8_e5m2),
+        "float8_e3m4": np.array([1.5, -2], ml_dtypes.float8_e3m4),
+        "float4_e2m1fn": np.array([1.5, -2], ml_dtypes.float4_e2m1fn),
+        "int4": np.array([-8, 7], ml_dtypes.int4),
+        "uint2": np.array([3, 1], ml_dtypes.uint2),
     }
     holdfast.export(save("a", arrays), tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as loaded:
         for name, array in arrays.items():
-            wide = array.astype(np.float32) if array.dtype.name in arrays else array
+            wider = {"int4": np.int8, "uint2": np.uint8}.get(name, np.float32)
+            wide = array.astype(wider) if array.dtype.name in arrays else array
             assert loaded[name].dtype == wide.dtype
             np.testing.assert_array_equal(loaded[name], wide)
         assert loaded["f"].flags.f_contiguous

@@ -86,7 +86,9 @@ def keras(directory, crash_at=None):
 
 
 @pytest.mark.parametrize("crash_at", [5, 9])
-@pytest.mark.parametrize("fit", [lightning, lightning_manual, transformers, keras])
+@pytest.mark.parametrize(
+    "fit", [lightning, lightning_manual, transformers, pytest.param(keras, marks=pytest.mark.leaves_threads)]
+)
 def test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path):
     name = fit.__name__.partition("_")[0]
     if importlib.util.find_spec(name) is None:
@@ -97,4 +99,116 @@ def test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path):
     again = fit(tmp_path / "b")
     assert again.last_resume is not None
     assert again.last_resume.verdict == "exact"
+    assert again.state_digest() == uninterrupted.state_digest()
+
+
+def convolution(hook):
+    """Weights that lie channels last, as do their gradients and what a fused optimizer keeps of them."""
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.out = torch.nn.Conv2d(3, 6, 3), torch.nn.Linear(6 * 16, 1)
+
+        def forward(self, images, labels=None):
+            if self.training:
+                hook()
+            found = self.out(torch.relu(self.conv(images)).flatten(1))
+            return {"loss": (found - labels).square().mean(), "logits": found}
+
+    made = Net().to(memory_format=torch.channels_last)
+    made.conv.weight.data[:] += 0.01  # where a view or a transposed matrix lies, there lie its gradients, too
+    made.out.weight = torch.nn.Parameter(torch.randn(6 * 16, 1).T)
+    return made
+
+
+def images():
+    import torch
+
+    drawn = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    return drawn, drawn.sum((1, 2, 3)).unsqueeze(1)
+
+
+def lightning_layouts(directory, crash_at=None):
+    import lightning.pytorch as pl
+    import torch
+
+    from holdfast.integrations.lightning import HoldfastCallback
+    from tests.support.integrations.cases.lightning_case import trainer
+
+    class Model(pl.LightningModule):
+        def __init__(self, beat):
+            super().__init__()
+            self.net = convolution(beat)
+
+        def training_step(self, batch, index):
+            loss = self.net(batch[0].to(memory_format=torch.channels_last), batch[1])["loss"]
+            self.log("loss", loss, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.AdamW(self.parameters(), 1e-2, fused=True)
+
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=policy())
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*images()), batch_size=4, shuffle=True)
+    model = Model(beats(crash_at))
+    trainer(callback, max_epochs=2, accumulate_grad_batches=IN_ALL).fit(model, data)
+    return callback, model.net, model.optimizers().optimizer
+
+
+def transformers_layouts(directory, crash_at=None):
+    import transformers as library
+
+    from holdfast.integrations.transformers import hold
+    from tests.support.integrations.cases.transformers_case import TrainingArguments
+
+    library.set_seed(3)
+    x, y = images()
+    given = {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": IN_ALL,
+        "optim": "adamw_torch_fused",
+        "learning_rate": 1e-2,
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "save_strategy": "no",
+    }
+    model = convolution(beats(crash_at))
+    trainer = library.Trainer(
+        model,
+        TrainingArguments(output_dir=str(directory), **given),
+        train_dataset=[{"images": image, "labels": label} for image, label in zip(x, y, strict=True)],
+    )
+    held = hold(trainer, checkpointing=policy())
+    trainer.train(resume_from_checkpoint=True)
+    return held, model, trainer.optimizer.optimizer
+
+
+def strides(model, optimizer):
+    kept = [
+        (name, each.stride())
+        for parameter in model.parameters()
+        for name, each in optimizer.state[parameter].items()
+    ]
+    return [each.stride() for each in model.parameters()], kept
+
+
+@pytest.mark.parametrize("crash_at", [5, 9, 15])
+@pytest.mark.parametrize("fit", [lightning_layouts, transformers_layouts])
+def test_a_half_done_accumulation_comes_back_in_its_memory_layout(fit, crash_at, tmp_path):
+    name = fit.__name__.partition("_")[0]
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    uninterrupted, *parts = fit(tmp_path / "a")
+    with pytest.raises(Crash):
+        fit(tmp_path / "b", crash_at)
+    again, *parts_again = fit(tmp_path / "b")
+    assert again.last_resume is not None
+    assert again.last_resume.verdict == "exact"
+    assert strides(*parts_again) == strides(*parts)
     assert again.state_digest() == uninterrupted.state_digest()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 
+import numpy as np
 import pytest
 import torch
 
 import holdfast
-from holdfast import Checkpointing
+from holdfast import Checkpointing, Run, Verdict
 from holdfast.errors import PlanMismatchError, UnsupportedStateError
+from tests.support.integrations.crashing import Crash, beats
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks' own
+KEPT = "exact; the checkpoint's hyperparameters are used: {}"
 POLICY = {"save_on": ["batch_end", "epoch_end"], "max_to_keep": 3}
 
 
@@ -81,8 +84,16 @@ def test_a_changed_learning_rate_of_lightning_is_named_and_the_checkpoints_used(
         lightning.fit(crash_at=11)
     held, trainer = lightning.fit(lr=5e-2)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 1e-2
-    assert "lr is 0.01 (the script says 0.05)" in caplog.text
-    assert held.last_resume.verdict == "exact"
+    assert (
+        "lr is 0.01 (the script says 0.05). To use the script's, set them in `on_train_batch_start`"
+        in caplog.text
+    )
+    assert held.last_resume.verdict == KEPT.format("lr is 0.01 (the script says 0.05)")
+    assert held.last_resume.rank is Verdict.EXACT
+    saved = [
+        each.record.details.get("resume", {}).get("verdict") for each in holdfast.scan(lightning.directory)
+    ]
+    assert saved[-1] == held.last_resume.verdict
 
 
 def test_the_trials_of_a_finder_are_not_saved_and_the_run_resumes(lightning):
@@ -178,6 +189,125 @@ def test_changed_arguments_of_transformers_are_named(tmp_path, caplog):
     assert "learning_rate is 0.01 (the script says 0.05)" in caplog.text
 
 
+def transformers_at(rate, directory, crash_at):
+    held, trainer = train_transformers(directory, learning_rate=rate, crash_at=crash_at)
+    return held.last_resume, trainer.optimizer.param_groups[0]["lr"]
+
+
+def keras_at(rate, directory, crash_at, **options):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    from holdfast.integrations.keras import HoldfastCallback
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(rate, **options), "mse")
+    beat = beats(crash_at)
+    counting = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs=None: beat())
+    held = HoldfastCallback(directory, checkpointing=Checkpointing(**POLICY))
+    x = np.linspace(0, 1, 32, dtype="float32").reshape(16, 2)
+    model.fit(x, x[:, :1], batch_size=2, epochs=2, verbose=0, callbacks=[held, counting])
+    return held.last_resume, round(float(model.optimizer.learning_rate), 6)
+
+
+def accelerate_at(rate, directory, crash_at):
+    accelerate = pytest.importorskip("accelerate")
+    from holdfast.integrations.accelerate import hold
+
+    accelerator = accelerate.Accelerator(cpu=True)
+    model = torch.nn.Linear(2, 1)
+    model, optimizer = accelerator.prepare(model, torch.optim.Adam(model.parameters(), rate))
+    return stepped(
+        hold(accelerator, directory, checkpointing=Checkpointing(**POLICY)), optimizer, beats(crash_at)
+    )
+
+
+def run_at(rate, directory, crash_at):
+
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    run = Run(directory, {"model": model, "optimizer": optimizer}, checkpointing=Checkpointing(**POLICY))
+    return stepped(run, optimizer, beats(crash_at))
+
+
+def stepped(run, optimizer, beat):
+    with run as run:
+        for _ in run.steps(16):
+            beat()
+            for group in optimizer.param_groups:
+                for each in group["params"]:
+                    each.grad = torch.ones_like(each)
+            optimizer.step()
+    return run.last_resume, optimizer.param_groups[0]["lr"]
+
+
+def experiment_at(rate, directory, crash_at):
+    from tests.support.small_runs import At, experiment, on_disk, train
+
+    graph = holdfast.ModelGraph(
+        [holdfast.ModelNode("net", torch.nn.Linear(4, 3), "pixels")],
+        optimizer=lambda each: torch.optim.Adam(each, rate),
+    )
+    loss = holdfast.Loss("loss", torch.nn.functional.cross_entropy, output="net", target="digit")
+    phase = train(losses=[loss], checkpointing=on_disk("batch_end"))
+    stop = [At("batch_end", 1, do=RuntimeError("a cable was pulled"))] if crash_at else []
+    found = experiment(directory, phase, graph=graph, callbacks=[*stop, holdfast.Callback()][:1])
+    found.run(resume=True, progress=False)
+    return found.last_resume, graph.optimizers[0].param_groups[0]["lr"]
+
+
+def modularml_at(rate, directory, crash_at):
+    pytest.importorskip("modularml")
+    from holdfast.integrations import modularml
+    from tests.support.integrations import modularml_experiment as small
+
+    modularml.enable(directory)
+    try:
+        made = small.experiment(beats(crash_at), lr=rate)
+        small.run_phase(made, small.train_phase("train", Checkpointing(**POLICY), n_epochs=2))
+        used = made.model_graph._optimizer.instance.param_groups[0]["lr"]
+        return modularml.last_resume(made), used
+    finally:
+        modularml.disable()
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        run_at,
+        experiment_at,
+        accelerate_at,
+        modularml_at,
+        transformers_at,
+        pytest.param(keras_at, marks=pytest.mark.leaves_threads),
+    ],
+)
+def test_a_changed_learning_rate_stands_in_every_verdict(train, tmp_path):
+    with pytest.raises((RuntimeError, Crash)):
+        train(1e-2, tmp_path, 9)
+    resumed, used = train(5e-2, tmp_path, None)
+    assert used == 1e-2
+    assert len(resumed.kept) == 1
+    assert resumed.kept[0].endswith("is 0.01 (the script says 0.05)")
+    assert resumed.verdict == KEPT.format(resumed.kept[0])
+    assert resumed.rank is Verdict.EXACT
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "steps"),
+    [({"max_steps": 4}, {"max_steps": 9}, 9), ({"num_train_epochs": 1}, {"num_train_epochs": 2}, 12)],
+)
+def test_a_finished_training_of_transformers_can_be_extended(first, more, steps, tmp_path):
+    train_transformers(tmp_path, **first)
+    held, trainer = train_transformers(tmp_path, **more)
+    assert trainer.state.global_step == steps
+    assert held.last_resume.record.moment.step < steps
+    uninterrupted, other = train_transformers(tmp_path / "at once", **more)
+    assert held.state_digest() == uninterrupted.state_digest()
+    assert other.state.global_step == steps
+
+
 @pytest.mark.parametrize(
     ("before", "now", "verdict"),
     [
@@ -195,3 +325,11 @@ def test_callbacks_of_transformers_get_their_own_states(before, now, verdict, tm
     assert {each.name: each.seen for each in callbacks if each.name in before} == dict.fromkeys(
         [name for name in now if name in before], 18
     )
+
+
+@pytest.mark.leaves_threads
+def test_a_changed_option_of_keras_that_is_no_variable_is_in_force_and_named(tmp_path):
+    with pytest.raises(Crash):
+        keras_at(1e-2, tmp_path, 9)
+    resumed, _ = keras_at(1e-2, tmp_path, None, beta_1=0.5)
+    assert resumed.verdict == "not exact: beta_1 was 0.9 and is now 0.5"

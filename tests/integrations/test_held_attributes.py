@@ -137,7 +137,7 @@ def keras(directory, crash_at=None, change=lambda memory: None):
     return held, [callback]
 
 
-FITS = [lightning, transformers, keras]
+FITS = [lightning, transformers, pytest.param(keras, marks=pytest.mark.leaves_threads)]
 
 
 def only_if_installed(fit):
@@ -180,3 +180,74 @@ def test_what_cannot_be_saved_is_named(fit, tmp_path):
         fit(tmp_path, 8, change)
     held, _ = fit(tmp_path, change=change)
     assert held.last_resume.verdict == "exact but for: Remembers.stream"
+
+
+def metrics_of_torch(memory):
+    import torch
+    import torchmetrics
+
+    class Doubled(torchmetrics.MeanMetric):
+        def update(self, value):
+            self.last = float(value)
+            super().update(2 * torch.as_tensor(value))
+
+    memory.mean = torchmetrics.MeanMetric()
+    memory.metrics = [Doubled(), {"cat": torchmetrics.CatMetric()}]
+    both = {"sum": torchmetrics.SumMetric(), "max": torchmetrics.MaxMetric()}
+    memory.several = torchmetrics.MetricCollection(both)
+    memory.metrics_there = lambda: [memory.mean, memory.metrics[0], memory.metrics[1]["cat"], memory.several]
+
+
+def metrics_of_keras(memory):
+    import keras
+
+    class Doubled(keras.metrics.Mean):
+        def update_state(self, values, sample_weight=None):
+            self.last = float(values)
+            return super().update_state(2 * values, sample_weight)
+
+    memory.mean = keras.metrics.Mean()
+    memory.metrics = [Doubled(), {"sum": keras.metrics.Sum()}]
+    memory.weight = keras.Variable(1.0)
+    memory.noise = keras.random.SeedGenerator(3)
+    memory.metrics_there = lambda: [memory.mean, memory.metrics[0], memory.metrics[1]["sum"]]
+
+
+def fit_with_metrics(fit, directory, crash_at=None):
+    """What the metrics of the callback tell at the end."""
+    seen: list[Any] = []
+
+    def change(memory):
+        (metrics_of_keras if fit is keras else metrics_of_torch)(memory)
+        there = memory.metrics_there
+        remember = memory.remember
+
+        def with_metrics():
+            remember()
+            for each in there():
+                (each.update_state if fit is keras else each.update)(float(memory.count))
+            if fit is keras:
+                import keras as library
+
+                memory.weight.assign(memory.weight + library.random.normal((), seed=memory.noise))
+
+        memory.remember = with_metrics
+        seen.append(memory)
+
+    held, _ = fit(directory, crash_at, change)
+    memory = seen[0]
+    told = [str(each.result() if fit is keras else each.compute()) for each in memory.metrics_there()]
+    last = memory.metrics[0].last
+    return held, [told, last, str(memory.weight.value) if fit is keras else memory.mean._update_count]
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_metrics_that_a_callback_holds_come_back(fit, tmp_path):
+    only_if_installed(fit)
+    uninterrupted, told = fit_with_metrics(fit, tmp_path / "a")
+    with pytest.raises(Crash):
+        fit_with_metrics(fit, tmp_path / "b", 8)
+    again, told_again = fit_with_metrics(fit, tmp_path / "b")
+    assert told_again == told
+    assert again.last_resume.verdict == "exact"
+    assert again.state_digest() == uninterrupted.state_digest()

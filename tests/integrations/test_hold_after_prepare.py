@@ -112,3 +112,25 @@ def test_a_prepared_loader_in_a_run_without_hold_is_refused_in_words(tmp_path):
         next(run.epochs(1))
         with pytest.raises(errors.UsageError, match=r"DataLoaderShard .*hold\(accelerator"):
             next(run.batches(prepared))
+
+
+def test_a_prepared_model_and_optimizer_are_objects_of_a_run_like_any_other(tmp_path):
+    def fit(directory, crash_at=None):
+        accelerator, model, optimizer, _ = small()
+        model, optimizer = accelerator.prepare(model, optimizer)
+        with Run(directory, {"model": model, "optimizer": optimizer}) as run:
+            for epoch in run.epochs(4):
+                if epoch == crash_at:
+                    raise RuntimeError("a cable was pulled")
+                accelerator.backward(model(torch.randn(8, 3)).square().mean())
+                optimizer.step()
+                optimizer.zero_grad()
+        return run
+
+    uninterrupted = fit(tmp_path / "a")
+    with pytest.raises(RuntimeError):
+        fit(tmp_path / "b", crash_at=2)
+    resumed = fit(tmp_path / "b")
+    assert resumed.last_resume is not None
+    assert resumed.last_resume.verdict == "exact"
+    assert resumed.state_digest() == uninterrupted.state_digest()

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import holdfast
 from holdfast import Checkpointing, Run, Write
 from tests.support.integrations import inexact
-from tests.support.integrations.inexact import NEEDS, TRAININGS, own_loop
+from tests.support.integrations.answers import answer_of
+from tests.support.integrations.inexact import TRAININGS, own_loop
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_log_says_what_the_verdict_says(name, tmp_path):
-    if importlib.util.find_spec(NEEDS.get(name, name)) is None:
-        pytest.skip(f"{name} is not installed")
-    done = subprocess.run(
-        [sys.executable, inexact.__file__, name, tmp_path],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = answer_of(inexact.__file__, name, tmp_path)
     assert answer["verdict"].startswith("not exact: "), answer
     [(level, said)] = answer["said"]
     said = said.removesuffix(

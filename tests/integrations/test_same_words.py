@@ -32,6 +32,7 @@ DEFAULTS = {
     "label": "train",
     "allow_reread": False,
     "share_directory": False,
+    "variables": "save",
     "on_rollback": None,
 }
 REFUSED: dict[str, set[str]] = {

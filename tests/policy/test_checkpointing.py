@@ -25,6 +25,7 @@ from holdfast.policy import (
     KeepEvery,
     KeepLast,
     Lazy,
+    Limits,
     MaxBytes,
     MeanTimeBetweenFailures,
     Overhead,
@@ -48,6 +49,7 @@ def test_the_defaults_are_those_of_the_contract():
         "name_template": None,
         "max_to_keep": None,
         "overwrite": True,
+        "unset": ["save_on"],
     }
     assert (policy.write, policy.keep, policy.snapshot, policy.saved_keys) == (Write(), None, None, [])
 
@@ -329,7 +331,8 @@ def test_a_refused_value_does_not_warn_first(tmp_path):
 
 
 def test_the_config_has_exactly_the_keys_of_the_contract_while_additions_are_at_their_default():
-    assert list(Checkpointing(mode="disk", directory="runs").get_config()) == CONTRACT_KEYS
+    given = {"save_on": "epoch_end", "directory": "runs"}
+    assert list(Checkpointing(mode="disk", **given).get_config()) == CONTRACT_KEYS
     assert Checkpointing(mode="disk", directory=Path("runs")).get_config()["directory"] == "runs"
 
 
@@ -341,8 +344,34 @@ def test_a_config_leaves_a_mode_open_that_was_not_said_until_a_parent_settles_it
     assert Checkpointing(mode="memory").get_config()["mode"] == "memory"
 
 
+@pytest.mark.parametrize("options", [{}, {"every_n": 5}, {"mode": "disk", "max_to_keep": 2}])
+def test_a_config_leaves_hooks_open_that_were_not_said(options):
+    """Boosting has no epochs: there an unset `save_on` means the end of a batch, and "epoch_end" is refused."""
+    boosting = Limits(where="boosting", hooks=frozenset({"batch_end", "phase_end"}))
+    policy = Checkpointing(**options)
+    again = Checkpointing.from_config(json.loads(json.dumps(policy.get_config())))
+    assert boosting.check(again).save_on == boosting.check(policy).save_on == ["batch_end"]
+    assert again.get_config() == policy.get_config()
+    assert again.save_on == ["epoch_end"]
+    assert "save_on" not in repr(again)
+
+
+@pytest.mark.parametrize("given", [{"save_on": "epoch_end"}, {"save_on": ["epoch_end"], "mode": "disk"}])
+def test_hooks_that_were_said_are_said_in_the_config_of_an_earlier_version_too(given):
+    boosting = Limits(where="boosting", hooks=frozenset({"batch_end", "phase_end"}))
+    with pytest.raises(UsageError, match="no hook 'epoch_end'"):
+        boosting.check(Checkpointing.from_config(given))
+
+
+@pytest.mark.parametrize("unset", ["save_on", ["every_n"], True, {"save_on": 1}])
+def test_only_the_hooks_can_be_unset_in_a_config(unset):
+    with pytest.raises(UsageError, match="unset may name 'save_on'"):
+        Checkpointing.from_config({"unset": unset})
+
+
 def test_additions_appear_in_the_config_when_they_are_not_at_their_default():
-    config = Checkpointing(write=Write(durability="process", share_with=Path("base"))).get_config()
+    written = Write(durability="process", share_with=Path("base"))
+    config = Checkpointing(save_on="epoch_end", write=written).get_config()
     assert list(config) == [*CONTRACT_KEYS, "write"]
     assert config["write"] == {"durability": "process", "share_with": ["base"]}
 

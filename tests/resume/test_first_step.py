@@ -234,11 +234,15 @@ def test_tied_arrays_that_part_are_refused_or_named(tmp_path):
         go(tmp_path, {"a": one, "b": one}, part)
 
 
+class Kept(list[int]):
+    """No list that is saved as a variable, beside what its holder saves."""
+
+
 class Buffer:
     """Of the script: it can be iterated, and saves itself."""
 
     def __init__(self) -> None:
-        self.kept: list[int] = []
+        self.kept = Kept()
 
     def __iter__(self):
         return iter(self.kept)
@@ -247,7 +251,7 @@ class Buffer:
         return {"kept": list(self.kept)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.kept = list(saved["kept"])
+        self.kept = Kept(saved["kept"])
 
 
 @pytest.mark.parametrize("spoils", [False, True])

@@ -119,3 +119,44 @@ def test_metrics_of_torchmetrics_come_back(tmp_path):
     assert run.last_resume.verdict == "exact"
     assert again == mean
     assert torch.equal(seen_again, seen)
+
+
+def scheduled(directory: Path, cut: int | None = None, swaps: bool = False) -> Run:
+    """What a schedule changes in torch's own modules is in no `state_dict` either."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.1), torch.nn.ReLU()
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    policy = Checkpointing(save_on="batch_end", write=Write(durability="process"))
+    with (
+        suppress(InterruptedError),
+        Run(directory, {"model": model, "opt": optimizer}, checkpointing=policy) as run,
+    ):
+        for step in run.steps(8):
+            if step == cut:
+                raise InterruptedError
+            model[2].p, model[1].momentum = model[2].p * 1.2, model[1].momentum / 1.1
+            if swaps and step == 2:
+                model[3] = torch.nn.Tanh()
+            optimizer.zero_grad()
+            model(torch.randn(6, 3)).square().mean().backward()
+            optimizer.step()
+    return run
+
+
+def test_attributes_of_torchs_own_modules_come_back(tmp_path):
+    uninterrupted = scheduled(tmp_path / "a").state_digest()
+    scheduled(tmp_path / "b", 5)
+    again = scheduled(tmp_path / "b")
+    assert again.last_resume is not None
+    assert again.last_resume.verdict == "exact"
+    assert again.state_digest() == uninterrupted
+
+
+def test_a_module_that_had_become_another_is_named(tmp_path):
+    scheduled(tmp_path, 5, swaps=True)
+    again = scheduled(tmp_path, swaps=True)
+    assert again.last_resume is not None
+    expected = "not exact: the module 'model/3' had become a Tanh, and is a ReLU as the script begins"
+    assert again.last_resume.verdict == expected

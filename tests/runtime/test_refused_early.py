@@ -121,3 +121,15 @@ class TestDataWithoutAPosition:
 
         assert train(1) == [0, 1]
         assert train(3) == [0, 1] * 3
+
+
+def test_an_object_may_have_the_name_of_an_argument(tmp_path):
+    names = ("directory", "state", "strict", "label", "resume", "checkpointing", "verify", "only", "into")
+    with Run(tmp_path, {name: np.ones(1) for name in names}, checkpointing=policy()) as run:
+        assert list(run.epochs(1)) == [0]
+    live = {name: np.zeros(1) for name in names}
+    with Run(tmp_path, live, checkpointing=policy()):
+        assert all(live[name] == 1 for name in names)
+    for name in ("run", "results", "random", "variables"):
+        with pytest.raises(UsageError, match=f"cannot have an object called '{name}'"):
+            Run(tmp_path, {name: np.zeros(1)})

@@ -31,3 +31,22 @@ def test_the_message_may_name_a_file_that_is_not_utf8(name, tmp_path):
     (saved,) = holdfast.scan(tmp_path)
     assert saved.record.moment.step == 5
     assert saved.record.reason.startswith("before ValueError: cannot read")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_an_exception_whose_message_cannot_be_read_loses_nothing(tmp_path):
+    def train() -> None:
+        policy = Checkpointing(save_on="phase_end", save_on_exception=True)
+        with Run(tmp_path, {"weight": np.zeros(2)}, checkpointing=policy) as run:
+            for step in run.steps(9):
+                if step == 5:
+                    raise Mute
+
+    with pytest.raises(Mute):
+        train()
+    (saved,) = holdfast.scan(tmp_path)
+    assert (saved.record.moment.step, saved.record.reason) == (5, "before Mute: its message cannot be read")

@@ -16,12 +16,23 @@ import optax
 from flax import nnx
 from flax.training.train_state import TrainState
 
+import holdfast
 from holdfast import state
 from holdfast.errors import StateMismatchError, UnsupportedStateError
 
 pytestmark = pytest.mark.leaves_threads
 
-DTYPES = ["bool", "int8", "uint32", "float16", "bfloat16", "float32", "complex64", "float8_e4m3fn"]
+SMALL = [
+    "int2",
+    "int4",
+    "uint2",
+    "uint4",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+    "float4_e2m1fn",
+]
+DTYPES = ["bool", "int8", "uint32", "float16", "bfloat16", "float32", "complex64", "float8_e4m3fn", *SMALL]
 
 
 def module(seed: int) -> Any:
@@ -42,7 +53,7 @@ def digest(value: Any) -> str:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3)])
 def test_an_array_of_any_type_and_shape_comes_back(dtype, shape):
-    value = (jnp.arange(np.prod(shape, dtype=int)).reshape(shape) % 3).astype(dtype)
+    value = (jnp.arange(np.prod(shape, dtype=int)).reshape(shape) % 3).astype("float32").astype(dtype)
     back = saved_into(jnp.zeros(shape, dtype), value)
     assert (back.dtype, back.shape, back.weak_type) == (value.dtype, shape, False)
     assert np.array_equal(np.asarray(back), np.asarray(value))
@@ -120,7 +131,26 @@ def test_what_does_not_fit_is_named_and_changes_nothing():
         saved_into(live, other)
     with pytest.raises(StateMismatchError, match=r"bfloat16 \[3\] was saved, the live array is float32"):
         saved_into(jnp.zeros(3), jnp.zeros(3, jnp.bfloat16))
+    with pytest.raises(
+        StateMismatchError, match=r"float8_e5m2 \[3\] was saved, the live array is float8_e4m3fn"
+    ):
+        saved_into(jnp.zeros(3, jnp.float8_e4m3fn), jnp.zeros(3, jnp.float8_e5m2))
     assert digest(live) == before
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+def test_every_number_of_a_small_type_comes_back_from_the_disk(tmp_path, dtype):
+    bits = 8 if dtype.startswith("float8") else 4 if dtype.startswith("float4") else int(dtype[-1])
+    every = np.arange(2**bits, dtype=np.uint8)
+    value = jnp.asarray(every.view(getattr(jnp, dtype).dtype))
+    place = holdfast.save(tmp_path / "it", {"it": value})
+    into = {"it": jnp.zeros(value.shape, value.dtype)}
+    holdfast.load(place, into=into)
+    with holdfast.open(place) as opened:
+        mapped = opened.load(mmap=True)["it"]
+    for found in (into["it"], holdfast.load(place)["it"], mapped):
+        assert found.dtype == value.dtype
+        assert np.array_equal(np.asarray(found).view(np.uint8), every)
 
 
 def test_a_save_outlives_the_donation_of_what_it_saved_without_a_copy():

@@ -74,3 +74,39 @@ def test_a_target_network_of_jax_is_killed_and_exact(tmp_path):
     assert found == wanted == [[7.0] * 3, [6.0] * 3]
     assert run.last_resume is not None
     assert run.last_resume.verdict == "exact"
+
+
+BECOMING: dict[str, Any] = {
+    "lists": (lambda: {"a": [0], "b": [1]}, lambda value: value.append(1)),
+    "dicts": (lambda: {"a": {"n": 0}, "b": {"n": 1}}, lambda value: value.update(n=value["n"] + 1)),
+    "arrays": (lambda: {"a": np.zeros(2), "b": np.ones(2)}, lambda value: value.__iadd__(1)),
+}
+
+
+@pytest.mark.parametrize("what", BECOMING)
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_what_has_become_one_object_is_one_after_a_resume(what, is_deep, tmp_path):
+    make, change = BECOMING[what]
+
+    def train(directory, crash_at=None):
+        objects = {"deep": [make()]} if is_deep else make()
+        with Run(directory, objects, checkpointing=Checkpointing(save_on="batch_end")) as run:
+            pair = run["deep"][0] if is_deep else None
+            for step in run.steps(8):
+                if step == crash_at:
+                    raise RuntimeError("a cable was pulled")
+                if step == 2 and pair is None:
+                    run["b"] = run["a"]
+                elif step == 2:
+                    pair["b"] = pair["a"]
+                change(run["a"] if pair is None else pair["a"])
+        pair = {name: run[name] for name in ("a", "b")} if pair is None else pair
+        return repr(pair), run
+
+    wanted, _ = train(tmp_path / "uninterrupted")
+    with pytest.raises(RuntimeError, match="a cable"):
+        train(tmp_path / "killed", 5)
+    found, run = train(tmp_path / "killed")
+    assert found == wanted
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "exact"

@@ -45,6 +45,18 @@ def partial_fit(estimator: Any, times: range) -> Any:
     return estimator
 
 
+def learn_clusters(estimator: Any, times: range) -> Any:
+    for time in times:
+        estimator.partial_fit(np.random.default_rng(time).normal(size=(20, 4)))
+    return estimator
+
+
+def learn_single(estimator: Any, times: range) -> Any:
+    for time in times:
+        estimator.partial_fit(np.random.default_rng(time).normal(size=(20, 4)).astype(np.float32))
+    return estimator
+
+
 def more_trees(estimator: Any, times: range) -> Any:
     for time in times:
         estimator.set_params(n_estimators=2 * time + 2).fit(X, Y)
@@ -71,6 +83,11 @@ CONTINUED: dict[str, tuple[Callable[[], Any], Callable[[Any, range], Any]]] = {
         partial_fit,
     ),
     "MiniBatchKMeans": (lambda: cluster.MiniBatchKMeans(3, n_init=1, random_state=0), partial_fit),
+    "Birch": (lambda: cluster.Birch(branching_factor=3, threshold=0.05), learn_clusters),
+    "Birch, of single numbers": (
+        lambda: cluster.Birch(n_clusters=None, branching_factor=4, threshold=0.1),
+        learn_single,
+    ),
     "IncrementalPCA": (lambda: decomposition.IncrementalPCA(2), partial_fit),
     "LatentDirichletAllocation": (
         lambda: decomposition.LatentDirichletAllocation(2, random_state=0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from sklearn import (
     compose,
     linear_model,
     model_selection,
-    neighbors,
     preprocessing,
     svm,
 )
@@ -25,7 +25,16 @@ from sklearn.pipeline import make_pipeline
 from holdfast.errors import RestoreIncompleteError, StateMismatchError, UnsupportedStateError
 from holdfast.records import Node, Object
 from holdfast.state import capture, digest, restore
-from tests.support.sklearn_cases import ESTIMATORS, Centred, X, Y, fitted, through_a_bundle
+from tests.support.sklearn_cases import ESTIMATORS, Centred, Times, X, fitted, through_a_bundle
+
+
+def squared(x: Any, times: int = 1) -> Any:
+    return times * x**2
+
+
+def cubed(x: Any) -> Any:
+    return x**3
+
 
 MISFITS: dict[str, tuple[BaseEstimator, BaseEstimator, str]] = {
     "another class": (svm.SVC(), svm.NuSVC(), "m: a sklearn.svm.SVC was saved, the live object is a"),
@@ -54,6 +63,46 @@ MISFITS: dict[str, tuple[BaseEstimator, BaseEstimator, str]] = {
         preprocessing.FunctionTransformer(np.log1p),
         preprocessing.FunctionTransformer(np.log),
         "m/func: <ufunc 'log1p'> was saved",
+    ),
+    "a function of the user's": (
+        preprocessing.FunctionTransformer(squared),
+        preprocessing.FunctionTransformer(cubed),
+        "m/func: tests.state.test_sklearn_safety.squared was saved",
+    ),
+    "a function, in a list": (
+        model_selection.GridSearchCV(preprocessing.FunctionTransformer(), {"func": [squared, np.log]}),
+        model_selection.GridSearchCV(preprocessing.FunctionTransformer(), {"func": [cubed, np.log]}),
+        "m/param_grid/func/0: tests.state.test_sklearn_safety.squared was saved",
+    ),
+    "arguments of a function": (
+        preprocessing.FunctionTransformer(partial(squared, times=1)),
+        preprocessing.FunctionTransformer(partial(squared, times=2)),
+        "m/func/keywords/times: 1 was saved",
+    ),
+    "no function": (
+        preprocessing.FunctionTransformer(squared),
+        preprocessing.FunctionTransformer(None),
+        "m/func: tests.state.test_sklearn_safety.squared was saved, the live parameter is None",
+    ),
+    "a family of distributions": (
+        model_selection.RandomizedSearchCV(svm.SVC(), {"C": scipy.stats.uniform(1, 2)}),
+        model_selection.RandomizedSearchCV(svm.SVC(), {"C": scipy.stats.norm(1, 2)}),
+        "m/param_distributions/C/family: scipy.stats.uniform was saved",
+    ),
+    "arguments of a distribution": (
+        model_selection.RandomizedSearchCV(svm.SVC(), {"C": scipy.stats.uniform(1, 2)}),
+        model_selection.RandomizedSearchCV(svm.SVC(), {"C": scipy.stats.uniform(1, 3)}),
+        "m/param_distributions/C/arguments/1: 2 was saved",
+    ),
+    "attributes of an object that stands for a function": (
+        preprocessing.FunctionTransformer(Times(2)),
+        preprocessing.FunctionTransformer(Times(3)),
+        "m/func/factor: 2 was saved",
+    ),
+    "a selector of columns": (
+        compose.make_column_transformer(("drop", compose.make_column_selector("a"))),
+        compose.make_column_transformer(("drop", compose.make_column_selector("b"))),
+        "m/transformers/0/2/pattern: 'a' was saved",
     ),
     "no object": (
         compose.TransformedTargetRegressor(svm.SVR()),
@@ -87,7 +136,11 @@ class Holder(BaseEstimator):
 
 
 class Unknown:
-    pass
+    def method(self) -> None: ...
+
+
+class Uniform(scipy.stats.rv_continuous):
+    """By the name of one of SciPy's."""
 
 
 class Named(tuple):
@@ -95,34 +148,19 @@ class Named(tuple):
 
 
 REFUSED: dict[str, tuple[BaseEstimator, str, str]] = {
-    "a lambda": (preprocessing.FunctionTransformer(lambda x: x), "m/func", "<lambda>"),
-    "a function of the user's": (
-        preprocessing.FunctionTransformer(through_a_bundle),
-        "m/func",
-        "through_a_bundle",
-    ),
+    "a lambda that no parameter holds": (Holder().fit(lambda x: x), "m/learned_", "<lambda>"),
+    "a function of the user's": (Holder().fit(through_a_bundle), "m/learned_", "through_a_bundle"),
+    "a method of an object": (Holder().fit(Unknown().method), "m/learned_", "method"),
     "a function of Python": (Holder().fit(eval), "m/learned_", "function eval"),
     "a class": (Holder().fit([Unknown]), "m/learned_/0", "class .*Unknown"),
     "an unknown object": (Holder().fit(Unknown()), "m/learned_", "Unknown"),
     "objects in an array": (Holder().fit(np.array(["a", Unknown()], object)), "m/learned_/1", "Unknown"),
     "a class that is not a parameter": (Holder().fit(Centred()), "m/learned_", "Centred"),
     "a kind of tuple": (Holder().fit(Named((1,))), "m/learned_", "Named"),
-    "a distribution": (
-        model_selection.RandomizedSearchCV(svm.SVC(), {"C": scipy.stats.uniform()}),
-        "m/param_distributions/C",
-        "rv_continuous_frozen",
-    ),
-    "Birch": (cluster.Birch(n_clusters=None).fit(X), "m/root_", "_CFNode"),
-    "SplineTransformer": (preprocessing.SplineTransformer().fit(X), "m/bsplines_/0", "BSpline"),
-    "a metric of the user's": (
-        neighbors.KNeighborsClassifier(metric=lambda a, b: abs(a - b).sum()).fit(X, Y),
-        "m/metric",
-        "<lambda>",
-    ),
-    "a rare metric": (
-        neighbors.KNeighborsClassifier(metric="canberra", algorithm="ball_tree").fit(X, Y),
-        "m/_tree",
-        "CanberraDistance64",
+    "a distribution of the user's": (
+        Holder().fit(Uniform(name="uniform")(1)),
+        "m/learned_/family",
+        "distribution .*uniform",
     ),
     "a cycle": (Holder().fit([]), "m/learned_/0", "contains itself"),
 }
@@ -187,6 +225,37 @@ FORGED: dict[str, tuple[str, str, Object]] = {
         Object("sklearn.object", "subprocess.Popen", {"args": "ls"}),
     ),
     "a tree of nothing": ("a forest for texts as labels", "sklearn.tree", Object("sklearn.tree", "Tree", {})),
+    "a family of distributions elsewhere": (
+        "a random search",
+        "sklearn.distribution",
+        Object(
+            "sklearn.distribution", "scipy.stats.rv_frozen", {"family": None, "arguments": (), "keywords": {}}
+        ),
+    ),
+    "a family that is none": (
+        "a random search",
+        "sklearn.family",
+        Object("sklearn.family", "scipy.stats.kendalltau", None),
+    ),
+    "a spline without coefficients": (
+        "SplineTransformer",
+        "sklearn.spline",
+        Object(
+            "sklearn.spline",
+            "scipy.interpolate.BSpline",
+            {"t": [0.0, 1.0, 2.0], "c": [], "k": 3, "extrapolate": True, "axis": 0},
+        ),
+    ),
+    "code that the live one does not hold": (
+        "SelectKBest",
+        "sklearn.function",
+        Object("sklearn.live", "os.system", "system"),
+    ),
+    "a function learned that is the live one's": (
+        "a forest for texts as labels",
+        "sklearn.tree",
+        Object("sklearn.live", "os.system", "system"),
+    ),
     "a lost other self": (
         "a forest for texts as labels",
         "sklearn.tree",
@@ -241,3 +310,29 @@ def test_a_tree_that_would_lead_compiled_code_astray_is_not_let_in(case, bend):
     snapshot = capture({"m": estimator})
     with pytest.raises(RestoreIncompleteError, match=r"a node (uses|of a decision tree) "):
         restore(snapshot, {"m": clone(ESTIMATORS[case][0])})
+
+
+def bent_birch(field: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def bend(tree: dict[str, Any]) -> None:
+        (tree if field == "chain" else tree["nodes"][0])[field] = value
+
+    return bend
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        bent_birch("children", [0, 1]),
+        bent_birch("children", [1, 1]),
+        bent_birch("children", [1, 999]),
+        bent_birch("chain", [1, 1]),
+        bent_birch("chain", []),
+        bent_birch("num_samples", [1] * 999),
+    ],
+)
+def test_a_tree_of_clusters_that_a_walk_would_not_leave_is_not_let_in(bend):
+    deep = cluster.Birch(n_clusters=None, branching_factor=2, threshold=0.01)
+    snapshot = capture({"m": clone(deep).fit(X)})
+    bend(snapshot.tree["m"].state["root_"].state)
+    with pytest.raises(RestoreIncompleteError):
+        restore(snapshot, {"m": clone(deep)})

@@ -134,7 +134,6 @@ def quantized() -> torch.Tensor:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        (torch.eye(2).to_sparse(), "layout torch.sparse_coo"),
         (torch.empty(2, device="meta"), "meta device"),
         (quantized(), "qint8"),
         (nn.LazyLinear(3), "not initialised"),

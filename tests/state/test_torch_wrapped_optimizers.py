@@ -6,6 +6,7 @@ from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -168,3 +169,70 @@ def test_what_was_left_out_of_one_is_refused_or_kept(tmp_path):
     restored = state.restore(snapshot, objects, keep=["optimizer/own/state"])
     assert restored.kept
     assert "slow" in next(iter(optimizer.inside.state.values()))
+
+
+class Keeping(torch.optim.Optimizer):
+    """Its steps depend on what it keeps in attributes of several kinds."""
+
+    def __init__(self, parameters, scale: float = 1.0) -> None:
+        super().__init__(parameters, {})
+        self.count, self.counts, self.total, self.scale = 0, [], torch.zeros(1), scale
+        self.dice, self.table = np.random.default_rng(3), np.zeros(2)
+
+    @torch.no_grad()
+    def step(self, closure=None):  # type: ignore[override]
+        self.count += 1
+        self.counts.append(self.count)
+        self.total += self.count
+        self.table[1] += self.count
+        sums = sum(self.counts) + float(self.total) + float(self.table[1])
+        size = self.scale * (0.1 + self.dice.random()) / (self.count + sums)
+        for parameter in self.param_groups[0]["params"]:
+            parameter.sub_(parameter.grad, alpha=size)
+
+
+class MasterCopies(torch.optim.Optimizer):
+    """Trains copies of higher precision, which only an attribute holds."""
+
+    def __init__(self, parameters) -> None:
+        parameters = list(parameters)
+        super().__init__(parameters, {})
+        self.masters = [each.detach().clone().double() for each in parameters]
+        self.inside = torch.optim.Adam(self.masters, 0.05)
+
+    @torch.no_grad()
+    def step(self, closure=None):  # type: ignore[override]
+        pairs = list(zip(self.param_groups[0]["params"], self.masters, strict=True))
+        for parameter, master in pairs:
+            master.grad = parameter.grad.double()
+        self.inside.step()
+        for parameter, master in pairs:
+            parameter.copy_(master)
+
+
+@pytest.mark.parametrize("make", [Keeping, MasterCopies, lambda p: Delegating(Keeping(p))])
+def test_what_an_optimizer_keeps_in_attributes_comes_back(make, tmp_path):
+    uninterrupted = go(tmp_path / "a", make)
+    go(tmp_path / "b", make, cut=5)
+    again = go(tmp_path / "b", make)
+    assert again.last_resume is not None
+    assert again.last_resume.verdict == "exact"
+    assert again.state_digest() == uninterrupted.state_digest()
+    assert all(map(torch.equal, again["model"].parameters(), uninterrupted["model"].parameters()))
+
+
+def test_a_setting_of_an_optimizer_is_the_scripts(tmp_path):
+    go(tmp_path, Keeping, cut=5)
+    again = go(tmp_path, lambda parameters: Keeping(parameters, scale=0.5))
+    assert (again["optimizer"].scale, again["optimizer"].count) == (0.5, 9)
+
+
+def test_what_an_optimizer_keeps_goes_back_to_what_it_was_at_first():
+    model = torch.nn.Linear(2, 1)
+    objects = {"model": model, "optimizer": Keeping(model.parameters())}
+    at_first = state.capture(objects)
+    model(torch.ones(1, 2)).sum().backward()
+    objects["optimizer"].step()
+    state.restore(at_first, objects)
+    kept = objects["optimizer"]
+    assert (kept.count, kept.counts, float(kept.total), kept.table.tolist()) == (0, [], 0.0, [0.0, 0.0])

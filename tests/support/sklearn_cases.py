@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas
 import scipy.sparse
 import scipy.stats
+from scipy.spatial.distance import cosine
 from sklearn import (
     calibration,
     cluster,
@@ -22,6 +25,7 @@ from sklearn import (
     impute,
     isotonic,
     kernel_approximation,
+    kernel_ridge,
     linear_model,
     metrics,
     mixture,
@@ -94,6 +98,169 @@ class Centred(ClassifierMixin, BaseEstimator):
         return self.classes_[far.argmin(axis=1)]
 
 
+class Times:
+    """An object that stands for a function."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, x: Any) -> Any:
+        return self.factor * x
+
+    def method(self, x: Any) -> Any:
+        return self.factor + x
+
+
+def stretched(a: Any, b: Any, by: float = 1.0) -> float:
+    """A metric of the script's."""
+    return float(by * np.abs(a - b).sum())
+
+
+def first_and_half(x: Any) -> Any:
+    return x[:, :1] / 2
+
+
+def agreement(true: Any, found: Any) -> float:
+    """A score of the script's."""
+    return float((true == found).mean())
+
+
+def linear(a: Any, b: Any) -> Any:
+    """A kernel of the script's."""
+    return a @ b.T
+
+
+def shares(estimator: Any, x: Any, y: Any) -> float:
+    """A scorer of the script's."""
+    return float((estimator.predict(x) == y).mean())
+
+
+TABLE = pandas.DataFrame({"a": X[:, 0], "b": X[:, 1], "kind": KINDS[:, 0]})
+OF_CODE: dict[str, tuple[BaseEstimator, Any, Any]] = {
+    # Estimators whose parameters hold functions and what stands for them
+    "a function of the script's": (preprocessing.FunctionTransformer(first_and_half), X, None),
+    "a lambda": (preprocessing.FunctionTransformer(lambda x: x + 1), X, None),
+    "a partial function": (preprocessing.FunctionTransformer(partial(np.clip, a_min=0, a_max=1)), X, None),
+    "a partial function of the script's": (
+        preprocessing.FunctionTransformer(partial(stretched, b=0)),
+        X,
+        None,
+    ),
+    "an object that can be called": (preprocessing.FunctionTransformer(Times(3)), X, None),
+    "a method": (preprocessing.FunctionTransformer(Times(2).method), X, None),
+    "a kernel": (svm.SVC(kernel=linear), X, Y),
+    "a kernel of a ridge": (kernel_ridge.KernelRidge(3.0, kernel=cosine), X[:20], REAL[:20]),
+    "a metric": (neighbors.KNeighborsClassifier(metric=stretched, metric_params={"by": 2.0}), X, Y),
+    "a metric in a tree": (neighbors.NearestNeighbors(metric=stretched, algorithm="ball_tree"), X, None),
+    **{
+        f"the metric {name}": (
+            neighbors.NearestNeighbors(metric=name, algorithm="ball_tree", metric_params=more),
+            X,
+            None,
+        )
+        for name, more in {
+            "canberra": None,
+            "braycurtis": None,
+            "seuclidean": {"V": np.array([1.0, 2, 3, 4])},
+            "mahalanobis": {"V": np.eye(4) * [1, 2, 3, 4]},
+            "hamming": None,
+        }.items()
+    },
+    "weights of neighbours": (neighbors.KNeighborsRegressor(weights=lambda far: 1 / (1 + far)), X, REAL),
+    "a search by a function's score": (
+        model_selection.GridSearchCV(svm.SVC(), {"C": [1, 2]}, cv=2, scoring=metrics.make_scorer(agreement)),
+        X,
+        Y,
+    ),
+    "a search by scorers": (
+        model_selection.GridSearchCV(
+            svm.SVC(), {"C": [1, 2]}, cv=2, scoring={"a": shares, "b": "accuracy"}, refit="a"
+        ),
+        X,
+        Y,
+    ),
+    "a search among functions": (
+        model_selection.GridSearchCV(
+            make_pipeline(preprocessing.FunctionTransformer(), svm.SVC()),
+            {"functiontransformer__func": [first_and_half, np.log1p]},
+            cv=2,
+        ),
+        X,
+        Y,
+    ),
+    "a search of a pipeline with a partial function": (
+        model_selection.GridSearchCV(
+            make_pipeline(preprocessing.FunctionTransformer(partial(np.multiply, 2.0)), svm.SVC()),
+            {"svc__C": [1]},
+            cv=2,
+        ),
+        X,
+        Y,
+    ),
+    "a random search": (
+        model_selection.RandomizedSearchCV(
+            svm.SVC(),
+            {
+                "C": scipy.stats.loguniform(1e-2, 1e2),
+                "gamma": scipy.stats.uniform(0.1, scale=2),
+                "kernel": ["rbf"],
+            },
+            n_iter=3,
+            cv=2,
+            random_state=0,
+        ),
+        X,
+        Y,
+    ),
+    "a random search of a search": (
+        model_selection.GridSearchCV(
+            model_selection.RandomizedSearchCV(
+                svm.SVC(), {"C": scipy.stats.expon()}, n_iter=2, cv=2, random_state=0
+            ),
+            {"n_iter": [1, 2]},
+            cv=2,
+        ),
+        X,
+        Y,
+    ),
+    "columns by a selector": (
+        compose.make_column_transformer(
+            (preprocessing.StandardScaler(), compose.make_column_selector(dtype_include=np.number)),
+            (preprocessing.OneHotEncoder(), compose.make_column_selector("^k", dtype_exclude=[float])),
+        ),
+        TABLE,
+        None,
+    ),
+    "columns by a function": (
+        compose.make_column_transformer((preprocessing.StandardScaler(), lambda table: ["a", "b"])),
+        TABLE,
+        None,
+    ),
+    "words by a function": (
+        feature_extraction.text.CountVectorizer(tokenizer=str.split, token_pattern=None),
+        TEXTS,
+        None,
+    ),
+    "words by a function of the script's": (
+        feature_extraction.text.TfidfVectorizer(analyzer=lambda text: text.split()),
+        TEXTS,
+        None,
+    ),
+    "a score of features": (
+        feature_selection.SelectKBest(lambda x, y: np.arange(x.shape[1]), k=2),
+        X,
+        Y,
+    ),
+    "Birch": (cluster.Birch(n_clusters=None, branching_factor=3, threshold=0.2), X, None),
+    "Birch of single numbers": (cluster.Birch(n_clusters=2, threshold=0.1), X.astype(np.float32), None),
+    "SplineTransformer": (preprocessing.SplineTransformer(), X, None),
+    "periodic splines": (preprocessing.SplineTransformer(extrapolation="periodic", n_knots=6), X, None),
+    "a threshold": (
+        model_selection.TunedThresholdClassifierCV(linear_model.LogisticRegression(), cv=2),
+        X,
+        Y > 0,
+    ),
+}
 ESTIMATORS: dict[str, tuple[BaseEstimator, Any, Any]] = {
     # name: (estimator, what it is fitted to, its target)
     **{
@@ -239,6 +406,7 @@ ESTIMATORS: dict[str, tuple[BaseEstimator, Any, Any]] = {
     "a label encoder": (preprocessing.LabelEncoder(), KINDS[:, 0], None),
     "a label binarizer": (preprocessing.LabelBinarizer(), Y, None),
     "not fitted": (svm.SVC(C=2), None, None),
+    **OF_CODE,
 }
 
 

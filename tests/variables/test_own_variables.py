@@ -10,7 +10,7 @@ import types
 import uuid
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -423,9 +423,9 @@ def test_the_mapping_that_was_handed_over_is_no_variable(tmp_path: Path):
 
 
 def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
-    loaded = []
-
     class Loader:
+        loaded: ClassVar[list[dict[str, int]]] = []
+
         def __init__(self) -> None:
             self.done = 0
 
@@ -439,7 +439,7 @@ def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
             return {"done": self.done}
 
         def load_state_dict(self, saved: dict[str, int]) -> None:
-            loaded.append(saved)
+            self.loaded.append(saved)
             self.done = saved["done"]
 
     def train(directory: Path, stop: int | None) -> list[int]:
@@ -453,7 +453,7 @@ def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
 
     expected, found = both_ways(train, tmp_path, 8)
     assert found == expected == [1, 2, 3, 4, 5, 6] * 2
-    assert len(loaded) == 1
+    assert len(Loader.loaded) == 1
 
 
 def test_values_of_libraries_that_are_data(tmp_path: Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import UsageError
+from ..errors import HoldfastError, UsageError
 from ..records import CheckpointRecord, Snapshot
 from ..storage import Directory, Storage
 from ._commit import commit
@@ -47,6 +47,8 @@ def save(
         )
         try:
             written = files.write(snapshot)
+        except HoldfastError:
+            raise
         except ValueError as err:
             raise UsageError(f"checkpoint {draft.name!r} cannot be saved: {err}") from err
         return written.record if finish is None else finish(written.record)

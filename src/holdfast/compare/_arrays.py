@@ -133,7 +133,7 @@ class _Numbers(_Things):
         super().__init__(one)
         self._types = one, other
         # Integers are subtracted as such: neighbours beyond 2**53 are one float64.
-        self._integers = one == other and one.startswith(("int", "uint"))
+        self._integers = one == other and one.startswith(("int", "uint")) and dtypes.is_in_numpy(one)
         self._norm, self._gap = _Norm(), _Norm()
         self._nans, self._infs = [0, 0], [0, 0]
 

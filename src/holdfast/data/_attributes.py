@@ -1,34 +1,73 @@
-"""What the samplers and datasets of a loader count for themselves, in attributes."""
+"""What the samplers, datasets and collate functions of a loader keep for themselves, in attributes and in closures."""
 
 from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
-from ..plain_attributes import PlainAttributes, different
+from ..plain_attributes import Cells, PlainAttributes, different
+from ._generators import reached
 from ._parts import parts_of
 
+_FREE_LOOKS = 4
+_SHORT_S = 1e-3
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 class OwnAttributes:
-    """Plain attributes of a loader's parts that change while it is used; those of installed libraries are their affair."""
+    """Plain attributes of a loader's parts, and of what is in these, that change while it is used.
 
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-        self._attributes = PlainAttributes(_owners(loader))
+    Those of installed libraries are their affair, except for the rows that a subset of torch's chooses.
+
+    `iterated`: called for what is iterated in place of the loader.
+    """
+
+    def __init__(self, loader: Any, iterated: Callable[[], Any] | None = None) -> None:
+        self._loader, self._iterated = loader, iterated or (lambda: loader)
+        self._attributes = PlainAttributes(self._owners(), takes_tensors=True)
+        self._away: list[str] = []
+        self._look_s = 0.0  # how long the last walk took
+        self._num_looks = 0
         self._at_workers_start: Mapping[str, Mapping[str, Any]] | None = (
             None  # which outlive an epoch, and have copies of their own
         )
 
     def get_state(self) -> dict[str, Any]:
+        self._look_again()
         return self._attributes.get_state()
 
+    def facts(self) -> dict[str, Any]:
+        """What a state of the loader says of them; nothing where nothing has changed."""
+        found = self.get_state()
+        return {"attributes": found} if found else {}
+
     def set_state(self, saved: Mapping[str, Any]) -> None:
+        self._look_again()
         self._attributes.set_state(saved)
+        self._away = self._attributes.missing(saved)
+
+    @property
+    def not_put_back(self) -> list[str]:
+        """What the last `set_state` found no place for, a sentence each."""
+        return [f"{name} had changed when it was saved, and is not here now" for name in self._away]
+
+    def _look_again(self) -> None:
+        """Whatever the loader holds now, unless finding it takes long: then only at first."""
+        self._num_looks += 1
+        if self._num_looks <= _FREE_LOOKS or self._look_s < _SHORT_S:
+            began_s = time.perf_counter()
+            self._attributes.follow(self._owners())
+            self._look_s = time.perf_counter() - began_s
+
+    def _owners(self) -> dict[str, Any]:
+        iterated = self._iterated()
+        itself = {"loader": iterated} if _keeps_something(iterated) else {}
+        return {**itself, **_owners(self._loader)}
 
     def workers_start(self) -> None:
         """Persistent workers start now, with copies of all parts."""
@@ -65,22 +104,37 @@ class OwnAttributes:
 
 
 def _owners(loader: Any) -> dict[str, Any]:
+    """By name what keeps something: objects of the script's own classes, and the variables of its functions."""
     parts = parts_of(loader)
-    return {
-        name: part
-        for name, part in parts.items()
-        if part is not loader
-        and hasattr(part, "__dict__")
-        and not _is_function(part)
-        and not _is_installed(type(part))
-    }
+    found: dict[str, Any] = {}
+    for name, each in (*parts.items(), *reached(parts)):
+        if isinstance(each, FunctionType):
+            if each.__closure__ and not _is_in_library(each.__module__):
+                found[name] = Cells(dict(zip(each.__code__.co_freevars, each.__closure__, strict=True)))
+        elif each is not loader and _keeps_something(each):
+            found[name] = each
+    return found
 
 
-def _is_function(part: Any) -> bool:
-    """A function or class: its attributes are no state of a loader."""
-    return isinstance(part, type) or hasattr(part, "__code__") or hasattr(part, "__func__")
+def _keeps_something(each: Any) -> bool:
+    kind = type(each)
+    if _is_rows_chosen(kind):
+        return True
+    if isinstance(each, type) or not hasattr(each, "__dict__") or _is_trained(each):
+        return False
+    return kind.__module__.partition(".")[0] != "holdfast" and not _is_in_library(kind.__module__)
 
 
-def _is_installed(kind: type) -> bool:
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return kind.__module__ == "builtins" or (file is not None and file.startswith(_INSTALLED))
+def _is_trained(each: Any) -> bool:
+    """A module, an optimizer: what it holds has its own place."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and isinstance(each, torch.nn.Module | torch.optim.Optimizer)
+
+
+def _is_rows_chosen(kind: type) -> bool:
+    return kind.__module__ == "torch.utils.data.dataset" and kind.__name__ == "Subset"
+
+
+def _is_in_library(module: str) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return module == "builtins" or (file is not None and file.startswith(_INSTALLED))

@@ -101,22 +101,28 @@ def reachable_generators(parts: Mapping[str, Any]) -> dict[str, Any]:
     not of an installed library also what they close over, and the globals that their code names, of modules too. The process's
     global generators are excluded. Those in more than 256 items, or held only by C code, are not found.
     """
+    streams = _global_streams()
+    return {
+        name: each
+        for name, each in reached(parts)
+        if rng.is_generator(each) and not any(each is stream for stream in streams)
+    }
+
+
+def reached(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is inside the parts, each object once, nearest first; see `reachable_generators`."""
     waiting = deque(parts.items())
     met: dict[int, Any] = {id(part): part for part in parts.values()}  # kept alive: an id is used again
-    found: dict[str, Any] = {}
-    streams = _global_streams()
     while waiting and len(met) < _MOST_OBJECTS:
         name, one = waiting.popleft()
         for inner_name, inner in _inside(name, one):
             if id(inner) in met:
                 continue
             met[id(inner)] = inner
-            if rng.is_generator(inner):
-                if not any(inner is stream for stream in streams):
-                    found[inner_name] = inner
-            elif not isinstance(inner, _LEAVES) and type(inner).__module__.partition(".")[0] != "holdfast":
+            yield inner_name, inner
+            is_leaf = isinstance(inner, _LEAVES) or rng.is_generator(inner)
+            if not is_leaf and type(inner).__module__.partition(".")[0] != "holdfast":
                 waiting.append((inner_name, inner))
-    return found
 
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, type, ModuleType, np.ndarray, np.generic)

@@ -9,6 +9,7 @@ from typing import Any, final
 from .. import rng
 from .._wording import a
 from ..errors import UsageError
+from ._attributes import OwnAttributes
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
 from ._source import Position
@@ -29,6 +30,7 @@ class IterableBatches(Drawing):
         refuse_one_shot(data)
         self._data, self._as_batch, self._allow_reread = data, as_batch, allow_reread
         self._generators = OwnGenerators(data)
+        self._attributes = OwnAttributes(data)
         self._position = Position()
         self._before: dict[str, Any] = {}
         self._warm = False  # whether a loader's persistent workers already run
@@ -37,6 +39,10 @@ class IterableBatches(Drawing):
     @property
     def num_batches(self) -> int | None:
         return length_of(self._data)
+
+    @property
+    def differences(self) -> list[str]:
+        return [*super().differences, *self._attributes.not_put_back]
 
     @property
     def without_position(self) -> str | None:
@@ -58,6 +64,7 @@ class IterableBatches(Drawing):
             "streams": rng.capture_state(),
             "generators": self._generators.get_state(num_read=0),
             "warm": self._warm,
+            **self._attributes.facts(),
         }
         self._position = Position(epoch, 0, finished=False)
         return self._position.count(self._iterator(), self._as_batch, self.num_batches)
@@ -66,6 +73,7 @@ class IterableBatches(Drawing):
         state = self._position.to_state(_KIND) | {
             "generators": self._generators.get_state(self._position.batch),
             "warm": self._warm,
+            **self._attributes.facts(),
         }
         return state | {"before": self._before} if self._position.mid_epoch else state
 
@@ -79,10 +87,12 @@ class IterableBatches(Drawing):
             self._generators.enter(position.epoch)
         if position.mid_epoch:
             self._generators.set_state(before["generators"])
+            self._attributes.set_state(before.get("attributes", {}))
             rng.restore_state(before["streams"])
             rest = self._rest(position.batch)
             self._before = dict(before)
         self._generators.set_state(state["generators"])
+        self._attributes.set_state(state.get("attributes", {}))
         self._position = position
         return position.count(rest, self._as_batch, self.num_batches) if position.mid_epoch else rest
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
+from ._attributes import OwnAttributes
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
 from ._iterable import length_of, refuse_one_shot
@@ -25,6 +26,7 @@ class StatefulBatches(Drawing):
         refuse_one_shot(loader)
         self._loader, self._as_batch = loader, as_batch
         self._generators = OwnGenerators(loader)
+        self._attributes = OwnAttributes(loader)
         self._position = Position()
 
     @property
@@ -50,7 +52,8 @@ class StatefulBatches(Drawing):
 
     @property
     def differences(self) -> list[str]:
-        return [*self._generators.differences, *getattr(self._loader, "differences", ())]
+        found = [*self._generators.differences, *self._attributes.not_put_back]
+        return [*found, *getattr(self._loader, "differences", ())]
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
@@ -62,6 +65,7 @@ class StatefulBatches(Drawing):
         if self._position.epoch is not None:
             # Copied: it may share objects that the loader still changes.
             state["loader"] = copy.deepcopy(self._loader.state_dict())
+        state |= self._attributes.facts()
         return state | {"generators": self._generators.get_state(self._position.batch)}
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
@@ -73,6 +77,7 @@ class StatefulBatches(Drawing):
             # At an epoch's end too: draws made to create the iterator now do not count, those of the next epoch do.
             rest = iter(self._loader)
         self._generators.set_state(state["generators"])
+        self._attributes.set_state(state.get("attributes", {}))
         self._position = position
         return position.count(rest, self._as_batch) if position.mid_epoch else iter(())
 

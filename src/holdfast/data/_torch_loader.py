@@ -47,7 +47,8 @@ class TorchLoaderBatches(Drawing):
         foreign = any(not type(part).__module__.startswith(_TORCH_SAMPLERS) for part in samplers)
         self._indices = IndexSampler(sampler, watch=foreign)
         self._generators = OwnGenerators(loader)
-        self._attributes = OwnAttributes(loader)
+        self._twin = loader  # until there is one
+        self._attributes = OwnAttributes(loader, lambda: self._twin)
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
             self._workers = WorkerStreams(loader.collate_fn, loader.worker_init_fn, self._persistent)
@@ -76,13 +77,13 @@ class TorchLoaderBatches(Drawing):
 
     @property
     def differences(self) -> list[str]:
-        return [*self._of_workers, *self._generators.differences]
+        return [*self._of_workers, *self._generators.differences, *self._attributes.not_put_back]
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
         self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._before["warm"] = self._warm
-        self._before |= _if_any("attributes", self._attributes.get_state())
+        self._before |= self._attributes.facts()
         if not self._persistent:
             self._streams = {}
         return self._start(Position(epoch, 0, finished=False))
@@ -90,7 +91,7 @@ class TorchLoaderBatches(Drawing):
     def get_state(self) -> dict[str, Any]:
         state = self._position.to_state(_KIND)
         state |= {"generators": self._generators.get_state(self._position.batch), "warm": self._warm}
-        state |= _if_any("attributes", self._attributes.get_state())
+        state |= self._attributes.facts()
         state |= _if_any("attributes_of_workers", self._attributes.of_workers)
         if self._position.mid_epoch and (current := self._indices.current):
             state |= {"before": self._before, "handed_out": current.digest}
@@ -233,6 +234,8 @@ class TorchLoaderBatches(Drawing):
         auto_collation = self._loader.batch_sampler is not None
         vars(twin)["batch_sampler" if auto_collation else "sampler"] = self._indices
         vars(twin)["_iterator"] = None
+        if hasattr(twin, "_initial_iter_for_state_dict"):  # torchdata's, whose state somebody has looked at
+            vars(twin)["_initial_iter_for_state_dict"] = False
         if self._workers is not None:
             twin.collate_fn, twin.worker_init_fn = self._workers.collate, self._workers.init
         self._twin = twin

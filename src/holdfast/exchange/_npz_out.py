@@ -1,4 +1,4 @@
-"""Writing `.npz`, for `numpy.load(allow_pickle=False)`. Floats that NumPy lacks become float32, which represents all of them."""
+"""Writing `.npz`, for `numpy.load(allow_pickle=False)`. Floats that NumPy lacks become float32, which represents all of them; integers int8 or uint8."""
 
 from __future__ import annotations
 
@@ -32,12 +32,18 @@ def _is_writable(leaf: Leaf) -> bool:
 
 
 def _foreign(leaf: Leaf) -> bool:
-    return leaf.dtype.startswith(("bfloat", "float8", "float4", "complex32"))
+    return not dtypes.is_in_numpy(leaf.dtype)
+
+
+def _wider(dtype: str) -> np.dtype[Any]:
+    if dtype in dtypes.SMALL_INTEGERS:
+        return np.dtype("u1" if dtype.startswith("u") else "i1")
+    return np.dtype("<c8" if dtype == "complex32" else "<f4")
 
 
 def _member(source: Bundle, leaf: Leaf) -> Iterator[bytes | memoryview]:
     foreign = _foreign(leaf)
-    wider = np.dtype("<c8" if leaf.dtype == "complex32" else "<f4")
+    wider = _wider(leaf.dtype)
     dtype = wider if foreign else dtypes.to_numpy(leaf.dtype)
     fields: dict[str, Any] = {
         "descr": np.lib.format.dtype_to_descr(dtype),

@@ -19,7 +19,7 @@ from ..storage import LocalDisk, ReadFile
 _MAX_HEADER_BYTES = 100 << 20  # the reference reader's limit
 _MAX_INDEX_BYTES = 64 << 20
 _DTYPES = {
-    dtypes.safetensors_name(name): name for name in dtypes.plain_names() if dtypes.safetensors_name(name)
+    known: name for name in dtypes.plain_names() if (known := dtypes.safetensors_name_now(name)) is not None
 }
 
 
@@ -95,6 +95,8 @@ def _read(place: str, closing: contextlib.ExitStack, tree: dict[str, Node], span
             place, f"it has {file.size} bytes, and its header says {8 + length + expected}."
         )
     for name, kept in notes.items() if isinstance(notes, dict) else ():  # tied arrays, told as other names
+        if not isinstance(kept, str):
+            raise ForeignFileError(place, f"its metadata say something else than text of {name!r}.")
         if kept in table and name not in tree:
             tree[name] = Alias(paths.child("", kept))
 
@@ -118,10 +120,21 @@ def _leaf(place: str, name: str, entry: Any) -> tuple[Leaf, tuple[int, int]]:
                 raise ForeignFileError(
                     place, f"{name!r} is of type {dtype[:40]!r}, which Holdfast does not know."
                 )
+            if counts and dtype == "F4":  # counted one by one, and kept in pairs, as torch has them
+                shape = _in_pairs(place, name, shape)
             if not counts or prod(shape) * dtypes.item_size(_DTYPES[dtype]) != end - start or start < 0:
                 raise ForeignFileError(place, f"{name!r}: its shape and its offsets disagree.")
-            return Leaf(paths.child("", name), _DTYPES[dtype], tuple(shape)), (start, end)
+            kind = "torch" if dtype == "F4" else "numpy"  # which has no pairs
+            return Leaf(paths.child("", name), _DTYPES[dtype], tuple(shape), kind=kind), (start, end)
     raise ForeignFileError(place, f"{name!r} has no type, shape or offsets.")
+
+
+def _in_pairs(place: str, name: str, shape: list[int]) -> list[int]:
+    if not shape or shape[-1] % 2:
+        raise ForeignFileError(
+            place, f"{name!r} is of type 'F4', and its rows of {shape} are no pairs, as Holdfast needs them."
+        )
+    return [*shape[:-1], shape[-1] // 2]
 
 
 def _json(place: str, file: ReadFile, start: int, length: int, limit: int) -> Any:

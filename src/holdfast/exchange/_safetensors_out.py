@@ -14,6 +14,7 @@ from ..storage import NewFiles
 from ._choose import Chosen
 from ._stream import plain_dtype, runs
 
+_PAIRS = "float4_e2m1fn_x2"
 _ALIGNMENT = 8  # of the data, as the reference writer has it
 
 
@@ -22,7 +23,7 @@ def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str, shard_byte
 
     Returns the names of the files. Raises UsageError if the format has no name for a dtype.
     """
-    chosen.check("safetensors", lambda leaf: dtypes.safetensors_name(plain_dtype(leaf)) is not None)
+    chosen.check("safetensors", _is_writable)
     if "__metadata__" in (*chosen.arrays, *chosen.tied):
         raise UsageError("safetensors reserves the name '__metadata__': leave it out with only=.")
     shards = _shards(chosen.arrays, shard_bytes)
@@ -38,6 +39,16 @@ def write(source: Bundle, chosen: Chosen, files: NewFiles, name: str, shard_byte
     index = {"metadata": {"total_size": total}, "weight_map": homes}
     files.create(f"{name}.index.json").write(json.dumps(index, indent=2).encode())
     return [*parts, f"{name}.index.json"]
+
+
+def _is_writable(leaf: Leaf) -> bool:
+    is_known = dtypes.safetensors_name_now(plain_dtype(leaf)) is not None
+    return is_known and (leaf.dtype != _PAIRS or bool(leaf.shape))
+
+
+def _counted(leaf: Leaf) -> tuple[int, ...]:
+    """The shape as the format has it, which counts the single numbers of pairs."""
+    return (*leaf.shape[:-1], 2 * leaf.shape[-1]) if leaf.dtype == _PAIRS else leaf.shape
 
 
 def _shards(arrays: Mapping[str, Leaf], limit: int | None) -> Sequence[dict[str, Leaf]]:
@@ -65,8 +76,8 @@ def _write_file(
     for array in ordered:
         leaf = arrays[array]
         end = offset + leaf.size_bytes
-        dtype = dtypes.safetensors_name(plain_dtype(leaf))
-        table[array] = {"dtype": dtype, "shape": leaf.shape, "data_offsets": (offset, end)}
+        dtype = dtypes.safetensors_name_now(plain_dtype(leaf))
+        table[array] = {"dtype": dtype, "shape": _counted(leaf), "data_offsets": (offset, end)}
         offset = end
     try:
         header = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()

@@ -31,7 +31,7 @@ def opened(place: str) -> Iterator[tuple[Node, Part]]:
         if any(word in str(err) for word in _MODELS_OWN):
             why = "it holds more than tensors and plain data, and reading that would run code from it"
         raise ForeignFileError(place, f"{why}.") from err
-    yield of_value(value)
+    yield of_value(value, place)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def opened_dcp(place: str, trusted: bool) -> Iterator[tuple[Node, Part]]:
             load(state, checkpoint_id=place)
     except Exception as err:
         raise ForeignFileError(place, f"torch cannot read it: {err}.") from err
-    yield of_value(state)
+    yield of_value(state, place)
 
 
 def _torch() -> Any:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .._wording import a
 from ..checkpoint import Part
+from ..errors import ForeignFileError, UnsupportedStateError
 from ..records import Bytes, Leaf, Node
 from ..state import look
 
@@ -32,11 +34,19 @@ def one_at_a_time(fill: Callable[[Leaf, Bytes], None]) -> Part:
     return part
 
 
-def of_value(value: Any) -> tuple[Node, Part]:
-    """The tree of a value that is in memory or mapped into it.
+def of_value(value: Any, place: str) -> tuple[Node, Part]:
+    """The tree of a value that is in memory or mapped into it, and was read from `place`.
 
     Raises:
-        UnsupportedStateError: something in it cannot be saved.
+        ForeignFileError: something in it cannot be saved.
     """
-    taken = look(value)
+    try:
+        taken = look(value)
+    except UnsupportedStateError as err:
+        where = f"at {err.path!r}" if err.path else "in it"
+        raise ForeignFileError(
+            place, f"{where} is {a(err.kind)}, which cannot be saved. {err.hint}".rstrip()
+        ) from err
+    except RecursionError as err:
+        raise ForeignFileError(place, "it is nested too deep.") from err
     return taken.tree, lambda leaf, start, size: taken.piece(leaf, start, size).data

@@ -223,7 +223,7 @@ class Execution(Position):
         if self.resumption is not None and self.directory is not None:
             loop, saved = self._loop, self.saved_loop
             found = [] if loop is None or saved is None else loop.differences(saved)
-            found = [*found, *self.variables.differences]
+            found = [*found, *self.elsewhere, *self.variables.differences]
             self.resumption.announce(self.ahead, found, self.directory.rollbacks, self.variables.came_back)
         pending, self._hooks.pending = self._hooks.pending, []
         if (own := self.sessions.get(EXPERIMENT)) is not None:

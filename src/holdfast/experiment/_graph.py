@@ -70,6 +70,17 @@ class ModelGraph:
         """The nodes that hold a model, in the order in which they were given."""
         return tuple(node for node in self._nodes.values() if isinstance(node, ModelNode))
 
+    @property
+    def models_by_name(self) -> dict[str, Any]:
+        """The models by their labels, as names of variables: without dots."""
+        found: dict[str, Any] = {}
+        for node in self.model_nodes:
+            name = node.label.replace(".", "_")
+            while name in found:
+                name += "_"
+            found[name] = node.model
+        return found
+
     def __getitem__(self, label: str) -> Node:
         self._must_know(label)
         return self._nodes[label]

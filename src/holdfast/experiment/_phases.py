@@ -13,6 +13,7 @@ from ..data import BatchSource, Dataset, batches_of
 from ..errors import UsageError
 from ..policy import Checkpointing, attach_to_training, check_label
 from ._callbacks import Callback
+from ._graph import ModelGraph
 from ._loss import Loss, Metric
 
 Step: TypeAlias = Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
@@ -274,8 +275,14 @@ def _at_least_one(name: str, value: int) -> int:
     return value
 
 
-def functions_of(callbacks: Sequence[Callback], units: Sequence[Unit]) -> Iterator[Any]:
-    """What a plan calls while it runs: steps, losses, metrics, callbacks that save nothing by themselves; some are the library's own."""
+def functions_of(
+    callbacks: Sequence[Callback], units: Sequence[Unit], graph: ModelGraph | None
+) -> Iterator[Any]:
+    """What a plan calls while it runs: steps, losses, metrics, callbacks that save nothing by themselves; some are the library's own.
+
+    The models of `graph` are called, too: they come in one dict by name.
+    """
+    yield {} if graph is None else graph.models_by_name
     yield from _forgetful(callbacks)
     for _, unit in walk(units):
         yield getattr(unit, "step", None)

@@ -95,12 +95,13 @@ class Position:
         self._hooks = Hooks(directory)
         self._reopened: str | None = None  # a finished phase that continues
         self._attributes = _attributes_of(experiment.graph)
+        self.elsewhere: list[str] = []  # attributes that were saved and find no place
         self.variables = Variables(
             experiment.variables,
             self._held,
             self._own_parts,
             self._differ,
-            functions=lambda: functions_of(experiment.callbacks, units),
+            functions=lambda: functions_of(experiment.callbacks, units, experiment.graph),
         )
         self.variables.ignore(experiment.ignored)
         self.lacking = Lacking(self._held, self._lack)
@@ -219,7 +220,7 @@ class Position:
         self.done, self.entered = list(run["done"]), list(run["entered"])
         self._hooks.pending = [(reason, self.moment(hook, phase)) for reason, hook, phase in run["pending"]]
         if self._attributes is not None:
-            self._attributes.set_state(run.get("attributes", {}))
+            self.elsewhere = self._attributes.set_state(run.get("attributes", {}))
         self.results.set_state(saved["results"])
         self.results.run = id
         for path, callbacks in self._callbacks_ahead().items():

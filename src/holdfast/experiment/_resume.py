@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .. import bundle, state
 from ..errors import PlanMismatchError, UsageError
@@ -44,7 +44,8 @@ def load(
     )
     if found is None:
         return None
-    resumption, (saved, overridden, graph, unsaved) = found
+    resumption, (saved, overridden, kept, graph, unsaved) = found
+    resumption.keep(kept)
     resumption.add(
         [
             *saved["run"].get("lacking", ()),
@@ -62,17 +63,28 @@ def load(
     return resumption, saved
 
 
+class _Loaded(NamedTuple):
+    """What was saved; sentences on options that were overridden and kept; the graph as it was saved; variables that it lacks."""
+
+    saved: Mapping[str, Any]
+    overridden: Sequence[str]
+    kept: Sequence[str]
+    graph: SavedState | None
+    unsaved: Sequence[str]
+
+
 def _load(
     execution: Execution,
     opened: bundle.Bundle,
     plan: Mapping[str, Mapping[str, Any]],
     override: Sequence[str] | None,
     verify: Literal["first", "streaming"],
-) -> tuple[tuple[Mapping[str, Any], Sequence[str], SavedState | None, Sequence[str]], Sequence[str]]:
-    """What was saved, the options that were overridden, the graph as it was saved, variables that it lacks; paths of what it left out."""
+) -> tuple[_Loaded, Sequence[str]]:
+    """What came of it, and the paths of what it left out."""
     saved = read(opened)
-    kept: Sequence[str] = ()
+    left: Sequence[str] = ()
     overridden: Sequence[str] = ()
+    kept: Sequence[str] = ()
     saved_graph = None
     check_owner(execution, opened, saved)
     run, loop, graph = saved["run"], saved["phase"], execution.experiment.graph
@@ -85,17 +97,17 @@ def _load(
         script = graph.options
         check_override(override or (), script)
         restored = state.restore(opened, {"model_graph": graph}, verify=verify, keep=execution.excluded)
-        kept = restored.kept
+        left = restored.kept
         schedulers = [] if graph.scheduler is None else [graph.scheduler]
         if override is not None:
-            execution.options, overridden, _ = settle(
+            execution.options, overridden, kept = settle(
                 graph.optimizers, schedulers, then=run["options"], script=script, override=override
             )
-        saved_graph = SavedState(opened, ["model_graph"], [*kept, *(PLACES if overridden else [])])
+        saved_graph = SavedState(opened, ["model_graph"], [*left, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
     _reopen(execution)
     unsaved = execution.variables.take(opened, _tree_of(opened), run.get("variables"))
-    return (saved, overridden, saved_graph, unsaved), kept
+    return _Loaded(saved, overridden, kept, saved_graph, unsaved), left
 
 
 def read(opened: bundle.Bundle) -> Mapping[str, Any]:

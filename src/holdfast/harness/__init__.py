@@ -2,7 +2,18 @@
 
 from ._life import LIFE, Life, disk_of_life, end_process, living
 from ._progress import STEP_FILE, Seen, seen, tell
-from ._replay import DIRECTORY, REASON, Replay, asked, facts_of, is_end, place, resume_source, stop_at_end
+from ._replay import (
+    DIRECTORY,
+    REASON,
+    Replay,
+    asked,
+    facts_of,
+    file_place,
+    is_end,
+    place,
+    resume_source,
+    stop_at_end,
+)
 from ._scratch import scratch
 
 __all__ = [
@@ -17,6 +28,7 @@ __all__ = [
     "disk_of_life",
     "end_process",
     "facts_of",
+    "file_place",
     "is_end",
     "living",
     "place",

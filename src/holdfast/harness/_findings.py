@@ -21,6 +21,7 @@ class Finding:
         then: it in the uninterrupted run, in short; "" if that says nothing.
         now: it in the resumed run.
         hint: what to do.
+        is_left: whether the run was told to leave it to the script.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Finding:
     then: str
     now: str
     hint: str
+    is_left: bool = False
+
+    @property
+    def may_decide_nothing(self) -> bool:
+        """Whether it is what scripts keep for their logs, too, and not only for training: plain data."""
+        return self.kind in ("number", "variable")
 
 
 def findings(
@@ -135,7 +142,8 @@ def _differs(one: Look, other: Look) -> bool:
 
 def _finding(name: str, then: Look, now: Look, *, is_seen: bool = True) -> Finding:
     kind = _kind(name, now)
-    return Finding(name, kind, is_seen, *((then.shown, now.shown) if is_seen else ("", "")), "")
+    shown = (then.shown, now.shown) if is_seen else ("", "")
+    return Finding(name, kind, is_seen, *shown, hint="", is_left=now.is_left)
 
 
 def _kind(name: str, look: Look) -> Kind:

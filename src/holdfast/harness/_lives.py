@@ -123,7 +123,8 @@ def _link(source: str, target: str) -> None:
 
 
 def number_of(listed: Listed, seen: Sequence[Glimpse]) -> int:
-    """The counted hook at which it was saved."""
+    """The counted hook at which it was saved, or the last one before it if a script has saved between two."""
     assert listed.record is not None
     facts = facts_of(listed.record.moment)
-    return next((each.number for each in seen if each.moment == facts), 0)
+    before = (each.number for each in seen if each.moment["step"] <= facts["step"])
+    return next((each.number for each in seen if each.moment == facts), max(before, default=0))

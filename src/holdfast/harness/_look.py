@@ -47,6 +47,7 @@ class Look:
         is_live: whether it can still be read before it is written; of others only integers are looked at.
         is_model: whether its state is arrays that training writes, and its attributes are no part of it.
         is_hidden: whether it may be elsewhere, or in another state, even if the digest is the same.
+        is_left: whether the run was told to leave it to the script.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Look:
     is_live: bool = True
     is_model: bool = False
     is_hidden: bool = False
+    is_left: bool = False
 
 
 class Looks:

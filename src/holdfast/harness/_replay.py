@@ -80,6 +80,14 @@ def place(path: str | os.PathLike[str]) -> str:
     return _redirected(path) if replay is None else replay.place(os.fspath(path))
 
 
+def file_place(path: str | os.PathLike[str]) -> str:
+    """As `place`, for the path of one checkpoint: its folder stands for the directory."""
+    text = os.fspath(path)
+    folder, last = os.path.split(text.rstrip("/"))
+    there = place(folder or ".")
+    return text if there == (folder or ".") else os.path.join(there, last)
+
+
 def resume_source(resume: Any, directory: str | os.PathLike[str] | None) -> Any:
     """What a run in this directory resumes from: the script's choice, but in a replay the one checkpoint there."""
     replay = asked()

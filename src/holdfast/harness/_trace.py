@@ -7,13 +7,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from weakref import ReferenceType, ref
 
 from .. import rng, state
 from ..records import Moment
-from ..variables import is_own_class, live_names, other_modules, scopes
+from ..variables import is_ignored_by_a_run, is_own_class, live_names, other_modules, scopes
 from ._look import Look, Looks
 
 
@@ -68,7 +68,10 @@ class Trace:
             value = reference()
             if value is not None and not looks.has_entered(value):
                 looks.add(name, value)
-        return looks.found
+        return {
+            name: replace(look, is_left=True) if is_ignored_by_a_run(name) else look
+            for name, look in looks.found.items()
+        }
 
 
 def read_trace(path: str) -> list[Glimpse]:

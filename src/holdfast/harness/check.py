@@ -24,6 +24,7 @@ _BEGAN_AGAIN = (
     "pass resume=True, and a directory whose name is the same each time"
 )
 _NOT_YET_SEEN = "the state was the same in these steps, but the resumed script is not what it was"
+_NOT_NEEDED = "the state was the same in all these steps, which had no need of what begins anew"
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class Check:
         outcome: "same"; "differs", after a resume; "does not resume": it fails then, or begins again; "not
             reproducible": it differs after a resume, but from run to run as well, and nothing else is known to be lost.
         verdict: `PROVED` if the same, and the run itself says no less of its resume; what the run says if that is less,
-            or if not reproducible; else `NOT_EXACT`.
+            or if not reproducible; `EXACT_BUT_FOR` if the same, and variables of the script begin anew that nothing in these
+            steps had need of; else `NOT_EXACT`.
         compared: how many checkpoints were compared.
         ends_epoch: whether the end of an epoch was among the steps, if the script has epochs; it is killed after one.
         resumed: the verdict of the last resume, in the run's own words; None if there was none.
@@ -42,7 +44,9 @@ class Check:
         event: the last change of the disk before which it was killed; None if there was none.
         at: the first checkpoint that differs; None if none does.
         differing: the paths at which it does.
-        findings: what differs first in the script, or may be the cause; the likeliest first.
+        findings: what differs first in the script, or may be the cause; the likeliest first. If the same: plain data that
+            begin anew, such as a count for the log.
+        left: variables that begin anew, as the run was told to leave them to the script.
         why: what happened instead of a resume, or if the state does not differ.
         unseeded: what differs first between two uninterrupted runs; empty if they are the same, or none is known.
         is_reproducible: whether two uninterrupted runs are the same. If not, it is resumed where an uninterrupted run
@@ -59,6 +63,7 @@ class Check:
     at: str | None = None
     differing: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     why: str = ""
     unseeded: list[str] = field(default_factory=list)
     is_reproducible: bool = True
@@ -108,6 +113,8 @@ def _verdict(report: Check) -> Verdict:
         return said
     if report.outcome != "same":
         return Verdict.NOT_EXACT
+    if report.findings:
+        return min(Verdict.EXACT_BUT_FOR, said) if said > Verdict.NOT_COMPARED else Verdict.EXACT_BUT_FOR
     if (
         report.resumed == f"{Verdict.EXACT_BUT_FOR}: {ALL_OF_THEM}"
     ):  # which the run has not looked at, and this has
@@ -143,8 +150,8 @@ def _resume(report: Check, known: Known, killed: Lives, last: int, *, may_begin_
         return
     if _differ(report, known, killed, seen, known.again):
         report.outcome = "differs"
-    elif lost := _lost(known, seen):
-        report.outcome, report.findings, report.why = "differs", lost, _NOT_YET_SEEN
+    elif lost := _lost(report, known, seen):
+        _judge(report, lost)
 
 
 def _live_on(
@@ -166,10 +173,19 @@ def _live_on(
     return seen
 
 
-def _lost(known: Known, seen: Sequence[Glimpse]) -> list[Finding]:
+def _lost(report: Check, known: Known, seen: Sequence[Glimpse]) -> list[Finding]:
     """What is not as it was where the script resumes: the steps that are compared may not need it."""
     found = findings(known.seen, seen, known.again, only_first=True, holds=known.lives.holds())
-    return [each for each in found if each.is_seen]
+    there = [each for each in found if each.is_seen]
+    report.left = list(dict.fromkeys([*report.left, *(each.name for each in there if each.is_left)]))
+    return [each for each in there if not each.is_left]
+
+
+def _judge(report: Check, lost: list[Finding]) -> None:
+    """Every later save has the same state: plain data that begin anew are named, all else is a difference."""
+    is_needless = all(each.may_decide_nothing for each in lost)
+    report.outcome, report.why = ("same", _NOT_NEEDED) if is_needless else ("differs", _NOT_YET_SEEN)
+    report.findings = lost
 
 
 def _resume_uninterrupted(report: Check, known: Known, again: Lives, copy: Lives, at: int) -> None:
@@ -182,15 +198,11 @@ def _resume_uninterrupted(report: Check, known: Known, again: Lives, copy: Lives
     seen = _live_on(report, of_second, copy, known.again[-1].number)
     if report.outcome == "same":
         is_other = _differ(report, of_second, copy, seen, ())
-        if lost := _lost(of_second, seen):
-            report.outcome, report.findings = (
-                "differs",
-                [
-                    *lost,
-                    *(each for each in report.findings if not each.is_seen),
-                ],
-            )
-            report.why = "" if is_other else _NOT_YET_SEEN
+        if (lost := _lost(report, of_second, seen)) and is_other:
+            suspects = [each for each in report.findings if not each.is_seen]
+            report.outcome, report.findings = "differs", [*lost, *suspects]
+        elif lost:
+            _judge(report, lost)
         elif is_other:
             report.outcome = "not reproducible"
             report.findings = [*(each for each in apart if each.is_seen), *report.findings]

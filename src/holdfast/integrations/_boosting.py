@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, final
 
 import numpy as np
@@ -11,9 +11,11 @@ from .. import state
 from ..errors import UsageError
 from ..policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from ..runtime import ResumeReport
+from ..variables import Held, Variables
 from ._common import handover
 from ._common.arguments import Abilities, Arguments
 from ._common.handover import Handover
+from ._common.holders import by_class
 
 _AGAIN = (
     "the same rounds would come again, for the libraries draw from random states of their own that nobody can change; use "
@@ -58,6 +60,9 @@ class Rounds:
         dump: the model so far, in its library's own format.
         stops: what an early stopping knows, as plain data; restored as `stops`.
         facts: what the rounds to come depend on, as `facts_of` tells it: compared at a resume.
+        callbacks: those of the script.
+        calls: what else has functions of the script: parameters, options.
+        data: the data sets.
 
     Attributes:
         in_all: how many rounds the training is of; until `begin`, how many that of the checkpoint was.
@@ -72,6 +77,9 @@ class Rounds:
         stops: Callable[[], Any],
         exactness: str,
         facts: Mapping[str, str],
+        callbacks: Sequence[Any],
+        calls: Sequence[Any],
+        data: Sequence[Any],
     ) -> None:
         self._parts = Handover(["model", "stops"], lambda: {"model": dump(), "stops": stops()})
         if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
@@ -84,6 +92,14 @@ class Rounds:
         self._resume = arguments.resume
         self._is_behind = False  # restored, and the first round has not begun
         self._changed: list[str] = []  # since the checkpoint, in sentences
+        self._has_begun = False
+        self._variables = Variables(
+            arguments.variables,
+            dict,
+            lambda: [self, *data],
+            lambda found: self.loop.add_differences(found),
+            held=Held(lambda: by_class(callbacks), roots=lambda: [[*callbacks, *calls]]),
+        )
         self.loop = arguments.loop(
             {"booster": self._parts},
             lambda: {
@@ -93,6 +109,7 @@ class Rounds:
                 "scores": self.scores,
                 "facts": self._facts,
             },
+            variables=self._variables,
         )
 
     def resume(self) -> bytes | None:
@@ -121,10 +138,14 @@ class Rounds:
 
     def begin(self) -> None:
         """A round begins: before the first one after a resume, the model and the early stopping are compared with what was saved."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._variables.begin()
         if self._is_behind:
             self._is_behind = False
+            self._variables.put_back()
             is_drawing = self._exactness != "exact" and self.num_left > 0
-            found = [*([self._exactness] if is_drawing else []), *self._changed]
+            found = [*([self._exactness] if is_drawing else []), *self._changed, *self._variables.differences]
             self.loop.finish_resume(lambda: found)
             self.in_all = self._wanted
 

@@ -21,6 +21,7 @@ from ..checkpoint import Place
 from ..errors import UsageError
 from ..policy import Checkpointing
 from ..runtime import Resume
+from ..variables import Mode
 from . import _boosting
 from ._boosting import ABILITIES, Rounds
 
@@ -65,6 +66,7 @@ def train(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Any], None] | None = None,
     num_boost_round: int = 100,
     callbacks: Sequence[Callable[[Any], Any]] = (),
@@ -83,6 +85,8 @@ def train(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: every round reads all of the data.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
@@ -98,7 +102,7 @@ def train(
         SaveError: a save failed.
     """
     arguments = ABILITIES.check(
-        directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
+        directory, checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
     )
     if not isinstance(train_set, lightgbm.Dataset):
         raise UsageError(f"train_set must be a lightgbm.Dataset, not {train_set!r}.")
@@ -120,6 +124,9 @@ def train(
         stops=lambda: None,
         exactness=_exactness(params, train_set),
         facts=_boosting.facts_of(params, train_set.label),
+        callbacks=callbacks,
+        calls=[params, options],
+        data=_data_sets(train_set, options),
     )
 
     def save(env: Any) -> None:

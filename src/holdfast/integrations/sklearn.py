@@ -19,6 +19,7 @@ from ..checkpoint import Place
 from ..errors import StateMismatchError, UsageError
 from ..policy import Checkpointing, Limits
 from ..runtime import Resume, ResumeReport
+from ..variables import Mode
 from ._common.arguments import Abilities
 
 __all__ = ["GridSearch"]
@@ -92,6 +93,8 @@ class GridSearch:
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: every fit reads all of its data.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: nothing is trained from one fit to the next.
@@ -115,13 +118,14 @@ class GridSearch:
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        variables: Mode = "save",
         on_rollback: Callable[[Any], None] | None = None,
         cv: Any = None,
         scoring: Any = None,
     ) -> None:
         self._estimator, self._cv, self._scoring = estimator, cv, scoring
         self._arguments = ABILITIES.check(
-            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
+            directory, checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
         )
         self.candidates: list[dict[str, Any]] = list(ParameterGrid(grid))
         self.scores = np.empty((0, 0))

@@ -18,6 +18,7 @@ from ..checkpoint import Place
 from ..errors import UsageError
 from ..policy import Checkpointing
 from ..runtime import Resume
+from ..variables import Mode
 from . import _boosting
 from ._boosting import ABILITIES, Rounds
 
@@ -30,6 +31,7 @@ def __dir__() -> list[str]:
 
 _SAMPLING = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 _DRAWS = "rows or columns are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
+_RACES = "a linear model (gblinear) is updated by threads that race, unless updater is coord_descent: as good a model, but not the same"
 _PAIRS = (
     "pairs are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
 )
@@ -52,6 +54,7 @@ def train(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Any], None] | None = None,
     num_boost_round: int = 10,
     callbacks: Sequence[TrainingCallback] = (),
@@ -70,6 +73,8 @@ def train(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: every round reads all of the data.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: the same rounds would come again.
@@ -89,7 +94,7 @@ def train(
         callbacks = [*callbacks, stopping[-1]]
     saves = _Saves()
     arguments = ABILITIES.check(
-        directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
+        directory, checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
     )
     if not isinstance(dtrain, xgboost.DMatrix):
         raise UsageError(f"dtrain must be an xgboost.DMatrix, not {dtrain!r}.")
@@ -102,6 +107,9 @@ def train(
         ],
         exactness=_exactness(params),
         facts=_boosting.facts_of(params, dtrain.get_label()),
+        callbacks=callbacks,
+        calls=[params, options],
+        data=[dtrain, *(each for each, _ in options.get("evals") or ())],
     )
     with rounds.loop.holding():
         saved = rounds.resume()
@@ -130,6 +138,8 @@ def train(
 def _exactness(params: Mapping[str, Any]) -> str:
     if _is_sampled(params):
         return _DRAWS
+    if params.get("booster") == "gblinear" and params.get("updater") != "coord_descent":
+        return _RACES
     if str(params.get("objective")).startswith("rank:"):
         if params.get("lambdarank_pair_method") == "mean":
             return _PAIRS

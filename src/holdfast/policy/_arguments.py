@@ -32,6 +32,7 @@ class _Number(int):
     """As `_Text`."""
 
 
+_UNSET, _SAVE_ON = "unset", "save_on"
 _EPOCH_END, _ONE = _Text("epoch_end"), _Number(1)
 
 
@@ -218,7 +219,8 @@ class Arguments:
     def get_config(self) -> dict[str, Any]:
         """The policy as plain data, without the ledger; our additions only if not at their default.
 
-        A mode that was not passed is None until a parent settles it. With `when` there is no `save_on` and `every_n`. `on_saved` is no plain data, and left out.
+        A mode that was not passed is None until a parent settles it. With `when` there is no `save_on` and `every_n`. Where no
+        `save_on` was passed, it is named in `unset`: a parent without epochs saves at the end of a batch then. `on_saved` is no plain data, and left out.
         """
         hooks = {"save_on": list(self._hooks), "every_n": self.every_n}
         config = {
@@ -240,6 +242,7 @@ class Arguments:
             "save_on_preemption": self._preemption and (as_plain(self._preemption) or True),
             "save_on_exception": self._save_on_exception,
             "on_divergence": self._divergence and as_plain(self._divergence),
+            _UNSET: [_SAVE_ON] if self._is_hook_open else None,
         }
         return config | {name: value for name, value in additions.items() if value}
 
@@ -253,12 +256,15 @@ class Arguments:
         if not isinstance(config, Mapping):
             raise UsageError(f"a config is a dict, not {config!r}.")
         named = signature(cls).parameters.keys() - {"directory", "on_saved"}
-        unknown = [name for name in config if name not in {*named, "directory"}]
+        unknown = [name for name in config if name not in {*named, "directory", _UNSET}]
         if unknown:
             raise UsageError(
                 f"a config of Checkpointing has no {unknown[0]!r}; it may have {', '.join(sorted(named))}."
             )
-        known: dict[str, Any] = {name: config[name] for name in named if name in config}
+        unset = config.get(_UNSET) or []
+        if unset not in ([], [_SAVE_ON]):
+            raise UsageError(f"{_UNSET} may name {_SAVE_ON!r} in a list, and nothing else, not {unset!r}.")
+        known: dict[str, Any] = {name: config[name] for name in named - {*unset} if name in config}
         policy = cls(**known)
         # Set here and not by the constructor, whose warning would point at this file and not at the caller.
         policy._directory = _values.optional(_values.directory_path, "directory", config.get("directory"))
@@ -266,7 +272,10 @@ class Arguments:
         return policy
 
     def __repr__(self) -> str:
-        return f"Checkpointing({', '.join(f'{name}={value!r}' for name, value in self.get_config().items())})"
+        config = self.get_config()
+        unset = {_UNSET, *config.get(_UNSET, ())}
+        said = (f"{name}={value!r}" for name, value in config.items() if name not in unset)
+        return f"Checkpointing({', '.join(said)})"
 
     def _needs_disk(self) -> str | None:
         """The argument that only has a meaning on disk, if there is one."""

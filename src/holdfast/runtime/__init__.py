@@ -9,7 +9,7 @@ from ._hooks import Hooks
 from ._loop import Loop
 from ._prune import plan, prune
 from ._resuming.expected import Ahead, stream_digests, streams_used
-from ._resuming.hyperparameters import PLACES, check_override, options_of, settle
+from ._resuming.hyperparameters import PLACES, check_override, options_of, said_of, settle
 from ._resuming.options import CANNOT_PROVE, Origin, Resume
 from ._resuming.report import ResumeReport, Resumption
 from ._resuming.resume import resume_from
@@ -49,6 +49,7 @@ __all__ = [
     "prune",
     "resumable",
     "resume_from",
+    "said_of",
     "save",
     "save_manually",
     "say_end",

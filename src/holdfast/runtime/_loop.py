@@ -180,6 +180,7 @@ class Loop:
         about = self._restored.saved["run"]
         self._resumption.add([*self._restored.changed, *about.get("lacking", ())])
         self._resumption.lack(self._restored.unsaved)
+        self._resumption.keep(self._own.options.kept)
         if resume.prove:
             prove(self._directory, self._resumption)
         self._session.resume(about["counters"], self._directory.own(), self._resumption.report.record)
@@ -201,14 +202,17 @@ class Loop:
         loaded = {name: each for name, each in self._own.named.items() if name not in not_loaded}
         self._resumption.expect(self._restored.state, lambda: loaded)
         came_back = [] if self._own.variables is None else self._own.variables.came_back
-        self._resumption.announce(
-            *(self._ahead, find(), self._directory.rollbacks, came_back), self._own.options.kept
-        )
+        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""
         assert self._resumption is not None
         self._resumption.add(found)
+
+    def keep(self, found: Sequence[str]) -> None:
+        """The script says otherwise of these hyperparameters, and the checkpoint's values are used: a sentence each."""
+        assert self._resumption is not None
+        self._resumption.keep(found)
 
     def lack(self, found: Sequence[str], advice: str = ADVICE) -> None:
         """This trains and is not among the objects, so it is in no checkpoint: say so, once."""

@@ -140,7 +140,7 @@ class Run:
             self._stack.close()
             raise
         self._stack.callback(self._torch.close)
-        self._torch.begin(self._variables.held)
+        self._torch.begin(self._variables.held, lambda found: self._loop.lack(found, self._progress.advice))
         try:
             saved = self._loop.resume(self._resume)
             if saved is None:

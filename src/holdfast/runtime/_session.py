@@ -167,10 +167,7 @@ class Session:
         """
         assert self._directory is not None
         try:
-            said = f"{error}".encode(
-                errors="backslashreplace"
-            ).decode()  # it may name a file that is not UTF-8
-            reason = f"before {type(error).__name__}: {said}"[:_LONGEST_REASON]
+            reason = f"before {type(error).__name__}: {_said_by(error)}"[:_LONGEST_REASON]
             self._due.insists = True
             self.save(moment, state, reason=reason, metrics=metrics, ahead=lambda: Ahead(streams=streams))
             self._directory.writer.wait()
@@ -311,3 +308,11 @@ class Session:
             and record.kind == self._names.kind
             and listed.path == self._names.path(record.name)
         )
+
+
+def _said_by(error: BaseException) -> str:
+    """Its message, as text that can be stored: it may name a file that is not UTF-8, or fail when it is asked."""
+    try:
+        return f"{error}".encode(errors="backslashreplace").decode()
+    except Exception:
+        return "its message cannot be read"

@@ -12,7 +12,7 @@ from .. import bundle, state
 from ..checkpoint import Checkpoint, MappedArrays, path_of, save_alone, watched
 from ..checkpoint import open as open_checkpoint
 from ..errors import CheckpointNotFoundError, StateMismatchError, UsageError
-from ..harness import place
+from ..harness import file_place
 from ..records import STANDALONE, leaves
 from ..state import Restored
 from ..storage import LocalDisk, Storage, refuse_url
@@ -151,7 +151,7 @@ def load(
 
 def _open(path: Path_, disk: Storage, max_bytes: int | None = None) -> Checkpoint:
     given = path_of(path)
-    where = _redirected(given)
+    where = file_place(given)
     if where != given:  # by the environment (`holdfast torture`), and what is only read may not be there
         with suppress(CheckpointNotFoundError):
             return open_checkpoint(where, disk=disk, max_bytes=max_bytes)
@@ -163,13 +163,7 @@ def _full(path: Path_, disk: Storage) -> str:
     text = path_of(path)
     if isinstance(disk, LocalDisk):
         refuse_url(text)
-    return _redirected(text.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX)
-
-
-def _redirected(path: str) -> str:
-    folder, last = os.path.split(path.rstrip("/"))
-    there = place(folder or ".")
-    return path if there == (folder or ".") else os.path.join(there, last)
+    return file_place(text.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX)
 
 
 def _look(value: Any) -> state.LiveSnapshot:

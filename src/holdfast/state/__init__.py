@@ -16,7 +16,7 @@ from ._rebuild import rebuild
 from ._registry import is_container, is_value
 from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
-from ._tree import entries, find, in_optimizers
+from ._tree import entries, find, in_optimizers, inexact
 from ._walk import Walk
 from .adapters.attributes import Attributes, attributes
 
@@ -42,6 +42,7 @@ __all__ = [
     "entries",
     "find",
     "in_optimizers",
+    "inexact",
     "is_container",
     "is_left_out",
     "is_same",

@@ -243,11 +243,14 @@ class Fit:
             self.typed, self.exact = before
 
     @contextmanager
-    def taking_others_by(self, adapter: Others) -> Iterator[None]:
-        """While planning here, live objects that no adapter knows are left to this one, and it says which are replaced."""
+    def taking_others_by(self, adapter: Others) -> Iterator[Others | None]:
+        """While planning here, live objects that no adapter knows are left to this one, and it says which are replaced.
+
+        Gives the one that did it before.
+        """
         before, self._others = self._others, adapter
         try:
-            yield
+            yield before
         finally:
             self._others = before
 

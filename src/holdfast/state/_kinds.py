@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..records import Node, Object
-from ._tree import COLLECTION, entries
+from ..records import Alias, Leaf, Node, Object
+from ._tree import COLLECTION, entries, innermost
 
-_OF_SKLEARN = ("call", "function", "items", "neighbors", "sparse", "type")
+_OF_SKLEARN = ("call", "family", "function", "items", "neighbors", "sparse", "type")
 _OF_PANDAS = ("ExtensionArray", "Index")
 _MADE_BY_NAME: Final = frozenset(
     {
@@ -40,15 +40,31 @@ def kind_of(taken: Object) -> str:
     return ""
 
 
-def _is_same_kind(one: Object, other: Object) -> bool:
-    """Whether both were the same kind of object, by the same adapter, with equal facts."""
-    return (one.adapter, kind_of(one), one.about) == (other.adapter, kind_of(other), other.about)
+def _is_same_object(one: Object, other: Object) -> bool:
+    """Whether both are the same kind of object, by the same adapter, with equal facts and equal states."""
+    is_kind = (one.adapter, kind_of(one), one.about) == (other.adapter, kind_of(other), other.about)
+    return is_kind and is_same(one.state, other.state)
 
 
 def nodes(tree: Node) -> Iterator[tuple[str, Node]]:
-    """As `entries`; of an object only its kind, for its parts have entries of their own."""
+    """As `entries`, each under another path; of an object only its kind and plain value, for its parts have entries of their own.
+
+    The kind of an object that is nothing but an array is at the path of that and a slash.
+    """
     for path, node in entries(tree):
-        yield path, Object(node.adapter, node.type, None, node.about) if isinstance(node, Object) else node
+        if not isinstance(node, Object):
+            yield path, node
+        elif isinstance(innermost(node), Leaf | Alias):
+            yield f"{path}/", _without_parts(node)
+        else:
+            yield path, _without_parts(node)
+
+
+def _without_parts(node: Node) -> Node:
+    if isinstance(node, Object):
+        return Object(node.adapter, node.type, _without_parts(node.state), node.about)
+    has_parts = isinstance(node, Leaf | Alias) or (isinstance(node, dict | list | tuple) and node)
+    return None if has_parts else node
 
 
 def is_same(was: Any, now: Any) -> bool:
@@ -56,7 +72,7 @@ def is_same(was: Any, now: Any) -> bool:
     if type(was) is not type(now):
         return False
     if isinstance(was, Object):
-        return _is_same_kind(was, now)
+        return _is_same_object(was, now)
     if isinstance(was, float):
         return was.hex() == now.hex()
     if isinstance(was, complex):

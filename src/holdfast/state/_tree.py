@@ -46,12 +46,23 @@ def find(tree: Node, path: str) -> Node:
 def entries(tree: Node, path: str = "") -> Iterator[tuple[str, Node]]:
     """Every node that is not a container, with its path, in the order of the tree; `Object`s come before their parts.
 
-    `path`: of the tree itself.
+    An `Object` that is nothing but an array comes before that, with the same path. `path`: of the tree itself.
     """
     if isinstance(tree, Object) or not isinstance(tree, dict | list | tuple) or not tree:
         yield path, tree
+    if isinstance(tree, Object) and isinstance(array := innermost(tree), Leaf | Alias):
+        yield path, array
     for below, value in children(tree, path):
         yield from entries(value, below)
+
+
+def inexact(tree: Node) -> list[str]:
+    """Why training what is in the tree further would not come out as without an interruption, one sentence for each part."""
+    return [
+        f"{path!r}: {node.about['inexact']}"
+        for path, node in entries(tree)
+        if isinstance(node, Object) and "inexact" in node.about
+    ]
 
 
 def resolve(tree: Node, node: Node) -> Node:
@@ -80,8 +91,7 @@ def aliased(node: Node) -> Iterator[str]:
 
 def children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     """The paths and nodes of what `node`, which stands at `path`, holds."""
-    while isinstance(node, Object):  # an enum's value may be an object itself
-        node = node.state
+    node = innermost(node)
     if isinstance(node, dict):
         key: Hashable
         for key, value in node.items():
@@ -89,6 +99,13 @@ def children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
             yield paths.item(path, index), value
+
+
+def innermost(node: Node) -> Node:
+    """What is in an `Object`, and in that if it is one, too: an enum's value may be an object itself."""
+    while isinstance(node, Object):
+        node = node.state
+    return node
 
 
 def moved_forward(tree: Node, root: str) -> dict[str, str]:

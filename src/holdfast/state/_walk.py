@@ -76,11 +76,11 @@ class Walk:
             self._open.discard(id(value))
 
     @contextmanager
-    def taking_others_by(self, adapter: Claimant) -> Iterator[None]:
-        """Inside, what no adapter knows is taken apart by this one."""
+    def taking_others_by(self, adapter: Claimant) -> Iterator[Claimant | None]:
+        """Inside, what no adapter knows is taken apart by this one; gives the one that did it before."""
         before, self._others = self._others, adapter
         try:
-            yield
+            yield before
         finally:
             self._others = before
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from .. import state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
-from ._devices import device_of
 from ._frames import Scope
-from ._kinds import CONTAINERS, SCALARS, is_array, is_rng, is_value
+from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value, state_of
 from ._names import is_time_stamp, sentence
 from ._saved import Facts
 from ._walk import Slot
@@ -97,7 +96,7 @@ class Capture:
             return
         try:
             if slot.way == "protocol":
-                value = slot.value.state_dict()
+                value = state_of(slot.value)
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
             why = f"{type(err).__name__}: {err}"

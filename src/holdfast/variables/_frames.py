@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FrameType
@@ -89,7 +89,7 @@ def scopes(until: FrameType | None = None) -> list[Scope]:
             functions.setdefault(code.co_qualname, Scope(code.co_qualname, frame, {}))
         known = modules.get(id(frame.f_globals))
         if known is None or (is_module and known.frame is None):
-            scope = Scope(_module_scope(frame), frame if is_module else None, frame.f_globals)
+            scope = Scope(module_scope(frame.f_globals), frame if is_module else None, frame.f_globals)
             modules[id(frame.f_globals)] = scope
     return [*functions.values(), *modules.values()]
 
@@ -120,8 +120,9 @@ def is_at_break() -> bool:
     return re.match(rb"break\b", line.encode()[at.col_offset :]) is not None
 
 
-def _module_scope(frame: FrameType) -> str:
-    name = frame.f_globals.get("__name__", "__main__")
+def module_scope(namespace: Mapping[str, Any]) -> str:
+    """The name of the scope of a module with these globals."""
+    name = namespace.get("__name__", "__main__")
     return MODULE if name == "__main__" else f"{MODULE}:{name}"
 
 

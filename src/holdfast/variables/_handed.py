@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..state import Attributes
+from ._keras import saved_with
 from ._kinds import CONTAINERS, is_module, is_tensor, torch
 
 _DEEPEST = 6
@@ -52,6 +53,7 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
     if isinstance(value, int | float | str | bytes | None):  # one and the same object may be many values
         return
     yield value
+    yield from saved_with(value)
     if isinstance(value, Attributes):
         for each in value.held():
             if not isinstance(each, CONTAINERS):

@@ -1,4 +1,4 @@
-"""Objects that a framework holds (callbacks, models), in place of the script's variables: their attributes are part of the run.
+"""What a framework holds, in place of the script's variables: attributes of its callbacks and models, and what its functions of the script reach.
 
 What the classes of the framework set themselves is its own affair.
 """
@@ -6,15 +6,17 @@ What the classes of the framework set themselves is its own affair.
 from __future__ import annotations
 
 import dis
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType
 from typing import Any, Final, final
 
 from ._frames import Scope, is_own_class
 from ._handed import Handed
+from ._keras import is_of_keras
 from ._kinds import CONTAINERS, attributes, has_protocol, is_data, is_iterator, is_module, is_tensor
-from ._names import sentence
+from ._names import numbered
+from ._reach import Reach, is_loader
 from ._walk import Slot, Walk
 
 HELD: Final = "held"
@@ -26,26 +28,50 @@ class Held:
     """Objects by name, looked at again each time; of those of other people's classes only modules.
 
     Args:
-        skips_tensors: whether tensors in attributes of modules are saved elsewhere.
+        skips_tensors: whether tensors in attributes of the modules that were handed over are saved elsewhere.
+        roots: called for that from which all else is found that the framework calls: functions of the script, whose
+            globals and closures count, and objects of its classes.
+        others: called for what saves itself.
     """
 
-    def __init__(self, objects: Callable[[], Mapping[str, Any]], *, skips_tensors: bool = False) -> None:
+    def __init__(
+        self,
+        objects: Callable[[], Mapping[str, Any]],
+        *,
+        skips_tensors: bool = False,
+        roots: Callable[[], Iterable[Any]] = tuple,
+        others: Callable[[], Iterable[Any]] = tuple,
+    ) -> None:
         self._objects, self._skips_tensors = objects, skips_tensors
+        self._roots, self._others = roots, others
         self._namespace: dict[str, Any] = {}
+        self._reach = Reach(())
+        self._found: list[Any] = []  # besides the objects
+        self._called: list[Scope] = []
+
+    def begin(self) -> None:
+        """The training begins: find what the framework calls."""
+        self._reach = Reach(self._roots())
+        known = {*map(id, self._objects().values()), *map(id, self._others())}
+        self._called = self._reach.scopes()
+        self._found = [each for each in self._reach.objects if id(each) not in known]
 
     def scopes(self) -> list[Scope]:
-        """One, with the objects as its variables."""
+        """One with the objects as its variables, and those of the functions that are called."""
         self._namespace.clear()
         self._namespace |= {
             name: each
             for name, each in self._objects().items()
             if is_module(each) or is_own_class(type(each))
         }
-        return [_HeldScope(HELD, None, self._namespace)]
+        for each in self._found:
+            self._namespace[numbered(type(each).__name__, self._namespace)] = each
+        return [_HeldScope(HELD, None, self._namespace), *self._called]
 
     def walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
-        """A walk through their attributes."""
-        return _HeldWalk(handed, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
+        """A walk through their attributes, and through the variables of functions."""
+        theirs = {*self._reach.theirs, *map(id, self._namespace.values()), *map(id, self._others())}
+        return _HeldWalk(handed, theirs, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
 
 
 class _HeldScope(Scope):
@@ -58,14 +84,24 @@ class _HeldScope(Scope):
 
 
 class _HeldWalk(Walk):
-    def __init__(self, handed: Handed, *, is_for_saved: bool, skips_tensors: bool) -> None:
+    def __init__(
+        self, handed: Handed, theirs: Collection[int], *, is_for_saved: bool, skips_tensors: bool
+    ) -> None:
         super().__init__(handed, is_for_saved=is_for_saved)
-        self._skips_tensors = skips_tensors
+        self._theirs, self._skips_tensors = theirs, skips_tensors
+        self._is_among_held = True
+
+    def slots(self, scope: Scope, names: Mapping[str, Any]) -> Iterator[Slot]:
+        self._is_among_held = scope.name == HELD
+        yield from super().slots(scope, names)
 
     def _below(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
-        if owner is None:  # one of the objects themselves
+        if not self._is_among_held:
+            if id(value) not in self._theirs and not is_loader(value):
+                yield from super()._below(key, value, put, owner, depth)
+        elif owner is None:  # one of the objects themselves
             if is_module(value):
                 yield from self._of_module(key, value, depth)
             else:
@@ -74,13 +110,15 @@ class _HeldWalk(Walk):
             yield from super()._below(key, value, put, owner, depth)
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
-        theirs = _set_by_libraries(type(value))
+        is_saved_here = is_module(value) and not self._handed.holds(value)  # such as a metric of torchmetrics
+        theirs = frozenset[str]() if is_saved_here else _set_by_libraries(type(value))
         own = {name: each for name, each in found.items() if name not in theirs}
         yield from super()._in_attributes(key, value, own, depth)
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         for slot in super()._of_module(key, module, depth):
-            if not (self._skips_tensors and is_tensor(slot.value) and is_module(slot.owner)):
+            is_elsewhere = self._skips_tensors and self._is_among_held and self._handed.holds(slot.owner)
+            if not (is_elsewhere and is_tensor(slot.value) and is_module(slot.owner)):
                 yield slot
 
 
@@ -89,6 +127,7 @@ def _is_of_a_framework(value: Any, owner: Any) -> bool:
     if (
         is_data(value)
         or is_module(value)
+        or is_of_keras(value)
         or has_protocol(value)
         or is_iterator(value)
         or isinstance(value, CONTAINERS)
@@ -124,10 +163,3 @@ def _codes(member: Any) -> Iterator[CodeType]:
             if isinstance(code := getattr(each, "__code__", None), CodeType):
                 yield code
             each = getattr(each, "__wrapped__", None)
-
-
-def say(key: str, value: Any, why: str = "") -> str:
-    """What cannot be saved of an object that a framework holds, and what to do."""
-    if why or is_iterator(value):
-        return sentence(key, value, why)
-    return f"{key} ({type(value).__name__}) has changed and cannot be saved: give its class state_dict and load_state_dict"

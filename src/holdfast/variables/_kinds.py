@@ -9,6 +9,7 @@ import enum
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .. import state
+from .. import rng, state
 from ._frames import is_own_class
 from ._opaque.observers import is_observer
 
@@ -124,6 +125,18 @@ def has_protocol(value: Any) -> bool:
     return all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
+def state_of(value: Any) -> Any:
+    """What its `state_dict` gives; nothing is drawn by asking."""
+    with nullcontext() if type(value).__module__.startswith("torch.") else rng.preserved():
+        return value.state_dict()
+
+
+def is_unread_loader(value: Any) -> bool:
+    """Whether it is a loader of torch that nobody has read from: asking it for its state would start it, and draw."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and isinstance(value, data.DataLoader) and value._iterator is None
+
+
 def has_own_attributes(value: Any) -> bool:
     """Whether its attributes count as variables: of the script's own class, a namespace, or an environment of gymnasium."""
     return not isinstance(value, _NOT_WALKED) and _has_own_attributes(type(value))
@@ -202,3 +215,31 @@ def _torch_attributes() -> frozenset[str]:
         "_flat_weight_refs",
         "_is_full_backward_hook",
     }
+
+
+def device_of(value: Any) -> str | None:
+    """Where the first tensor in `value` is that is not in host memory; None if there is none."""
+    if is_tensor(value):
+        return None if value.device.type == "cpu" else str(value.device)
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | collections.deque):
+        return None
+    return next((device for each in value if (device := device_of(each)) is not None), None)
+
+
+def on_device(value: Any, device: str) -> Any:
+    """`value` with its tensors there: containers that can change are the same, others new."""
+    if is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = on_device(each, device)
+    elif isinstance(value, list | tuple | collections.deque):
+        moved = [on_device(each, device) for each in value]
+        return (
+            collections.deque(moved, value.maxlen)
+            if isinstance(value, collections.deque)
+            else type(value)(moved)
+        )
+    return value

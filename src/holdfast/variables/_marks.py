@@ -26,7 +26,9 @@ from ._kinds import (
     is_own_container,
     is_rng,
     is_tensor,
+    is_unread_loader,
     is_value,
+    state_of,
     torch,
 )
 
@@ -59,8 +61,10 @@ class Marks:
         """The mark of an object that has a `state_dict`; of a torch module where its arrays are, and how often written."""
         if is_module(value):
             arrays = [*value.parameters(), *value.buffers()]
-            return tuple((each.data_ptr(), _version(each)) for each in arrays if each.device.type != "meta")
-        return self._of(value.state_dict(), name)
+            return tuple((_address(each), _version(each)) for each in arrays if each.device.type != "meta")
+        if is_unread_loader(value):
+            return type(value)
+        return self._of(state_of(value), name)
 
     def _of(self, value: Any, name: str) -> Mark:
         kind = type(value)
@@ -68,6 +72,13 @@ class Marks:
             return kind, value if kind in (int, bool) or value is None else repr(value)
         if is_value(value):
             return kind, *self._parts(value, name)
+        if is_tensor(value) and _is_made_of_others(value):
+            walk = state.Walk()
+            return (
+                kind,
+                repr(walk.run(value, "")),
+                *(self._array(live.owner, name) for _, live in walk.arrays),
+            )
         if is_array(value):
             return self._array(value, name)
         if is_rng(value):
@@ -183,6 +194,15 @@ def _digest_of_numbers(items: list[Any]) -> bytes | None:
         return xxh3_128_digest(np.array(items, np.float64 if kinds == {float} else np.int64).tobytes())
     except OverflowError:
         return None
+
+
+def _is_made_of_others(tensor: Any) -> bool:
+    """Whether it is sparse or nested, and so has no memory of its own."""
+    return not tensor.is_meta and (tensor.is_nested or str(tensor.layout).startswith("torch.sparse_"))
+
+
+def _address(tensor: Any) -> int:
+    return 0 if _is_made_of_others(tensor) else tensor.data_ptr()
 
 
 def _version(tensor: Any) -> int:

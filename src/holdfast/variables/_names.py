@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from types import GeneratorType
@@ -72,3 +72,29 @@ def sentence(key: str, value: Any, why: str = "") -> str:
         f"{key} ({shown}) has changed and cannot be saved. Hand over an object that has state_dict and "
         f"load_state_dict, or register an adapter for it; run.ignore({key!r}) if it decides nothing"
     )
+
+
+def say_held(key: str, value: Any, why: str = "") -> str:
+    """The same of what a framework holds or calls."""
+    name = f"{key} ({type(value).__name__})"
+    if why:
+        return f"{name} has changed and cannot be saved: {why}"
+    if is_iterator(value):
+        return (
+            f"{name} is an iterator, and its place cannot be saved: a resume starts it from its beginning. "
+            f"Make it a class that has state_dict and load_state_dict, or let the framework's own loader go over the data"
+        )
+    if is_data(value):
+        return f"{key} has changed and is not saved: variables='watch', or there are several processes"
+    return (
+        f"{name} has changed and cannot be saved: give its class state_dict and load_state_dict, or let an object that "
+        f"the framework saves hold it; ignore({key!r}), or variables='off', if it decides nothing"
+    )
+
+
+def numbered(name: str, taken: Collection[str]) -> str:
+    """The name, or the next numbered one that is not taken yet."""
+    number, found = 1, name
+    while found in taken:
+        found, number = f"{name} {number}", number + 1
+    return found

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Iterator, Mapping
-from types import CodeType, FrameType, FunctionType
-from typing import Any, Final
+from types import FrameType, FunctionType
+from typing import Any
 
 from ._frames import is_of_script, is_own_class, scopes, script_frames
 from ._handed import Handed
 from ._kinds import is_module
+from ._reach import names_in
 from ._walk import Walk
-
-_GLOBAL: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "STORE_NAME"})
 
 
 def noticed(until: FrameType) -> dict[str, Any]:
@@ -53,22 +51,13 @@ def _mentioned(until: FrameType) -> dict[int, dict[str, None]]:
     while waiting:
         code, namespace = waiting.pop()
         names = found.setdefault(id(namespace), {})
-        for name in _global_names(code):
+        for name in names_in(code)[0]:
             if name in namespace and name not in names:
                 names[name] = None
                 new = [each for each in _functions(namespace[name]) if each.__code__ not in seen]
                 seen |= {each.__code__ for each in new}
                 waiting += [(each.__code__, each.__globals__) for each in new]
     return found
-
-
-def _global_names(code: CodeType) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _GLOBAL:
-            yield instruction.argval
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _global_names(const)
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:

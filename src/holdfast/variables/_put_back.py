@@ -12,10 +12,9 @@ import numpy as np
 
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
-from ._devices import on_device
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_own_container, is_rng, is_value
+from ._kinds import is_array, is_own_container, is_rng, is_value, on_device
 from ._saved import Saved
 from ._walk import Slot, Walk
 

@@ -6,12 +6,18 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 from __future__ import annotations
 
 import enum
+import functools
+from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Literal
 
-from ._frames import Scope
+import numpy as np
+
+from ._frames import Scope, is_of_script, is_own_class
 from ._handed import Handed
+from ._keras import KerasValues, is_of_keras
 from ._kinds import (
     CONTAINERS,
     SCALARS,
@@ -97,16 +103,25 @@ class Walk:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
-        if id(value) in self._seen or is_ignored(value):
+        if id(value) in self._seen:
             return
         if depth > _DEEPEST:
-            self._too_deep.append((key, value, put, owner))
+            if not is_ignored(value):
+                self._too_deep.append((key, value, put, owner))
+            return
+        yield from self._of_code(key, value)
+        if is_ignored(value):
             return
         self._seen.add(id(value))
         self._open.append(value)
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
+        elif is_of_keras(value):
+            yield Slot(key, "protocol", KerasValues(value), put, owner)
+            if has_own_attributes(value):
+                data = {name: each for name, each in attributes(value).items() if is_data(each)}
+                yield from self._in_attributes(key, value, data, depth)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
             if isinstance(value, CONTAINERS):
@@ -129,6 +144,37 @@ class Walk:
             yield from self._below(
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
+
+    def _of_code(self, key: str, code: Any) -> Iterator[Slot]:
+        """What a class or a function of the script keeps: attributes that are data, and defaults that are changed in place."""
+        if not isinstance(code, type | FunctionType | functools.partial):
+            return
+        self._seen.add(id(code))
+        self._open.append(code)
+        if isinstance(code, functools.partial):
+            kept = {**{str(index): each for index, each in enumerate(code.args)}, **code.keywords}
+            if isinstance(code.func, FunctionType):
+                yield from self._of_code(key, code.func)
+        elif isinstance(code, FunctionType):
+            if not is_of_script(code.__code__.co_filename):
+                return
+            defaults = dict(enumerate(code.__defaults__ or ())) | (code.__kwdefaults__ or {})
+            kept = {f"default {name}": each for name, each in defaults.items()}
+            yield from self._own_data(key, code, vars(code))
+        elif is_own_class(code):
+            yield from self._own_data(key, code, vars(code))
+            return
+        else:
+            return
+        for name, each in kept.items():
+            if isinstance(each, (*CONTAINERS, np.ndarray)) and is_data(each):
+                yield Slot(f"{key}.{name}", "data", each, _filler(each), code)
+
+    def _own_data(self, key: str, code: Any, found: Mapping[str, Any]) -> Iterator[Slot]:
+        self.holders[key] = code
+        for name, each in list(found.items()):
+            if not name.startswith("__") and is_data(each) and not self._handed.holds(each):
+                yield Slot(f"{key}.{name}", "data", each, _setter(code, name), code)
 
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
@@ -167,6 +213,25 @@ class Walk:
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}
                 yield from self._in_attributes(inside, each, data, depth + 1)
+
+
+def _filler(live: Any) -> Callable[[Any], None]:
+    """For what is changed in place only: it stays the same object."""
+
+    def fill(new: Any) -> None:
+        match live:
+            case np.ndarray():
+                live[...] = new
+            case list() | deque():
+                live.clear()
+                live.extend(new)
+            case dict() | set():
+                live.clear()
+                live.update(new)
+            case _:
+                raise TypeError(f"a {type(live).__name__} cannot be changed in place")
+
+    return fill
 
 
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:

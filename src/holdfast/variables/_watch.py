@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar, final
+from weakref import WeakSet
 
 from ..errors import UsageError
 from ..records import Node, Source
@@ -17,15 +18,15 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
-from ._functions import scopes_of
+from ._functions import scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
-from ._held import say as say_held
 from ._liveness import live_names
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, sentence
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import other_modules_of
 from ._put_back import put_back
+from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
 from ._walk import Walk
@@ -36,6 +37,7 @@ ALL_OF_THEM: Final = "the script's variables"
 """What is named where they are not looked at, so that nothing is known of them."""
 
 Item = TypeVar("Item")
+_all: WeakSet[Variables] = WeakSet()
 Mode = Literal["save", "watch", "off"]
 MODES = ("save", "watch", "off")
 
@@ -51,6 +53,11 @@ def check_mode(mode: Any) -> Mode:
     return mode
 
 
+def is_ignored_by_a_run(key: str) -> bool:
+    """Whether one of the runs of this process was told to leave this variable to the script."""
+    return any(is_left_to_script(key, each._ignored) for each in [*_all])
+
+
 @final
 class Variables:
     """The variables of the script that has a run.
@@ -61,7 +68,7 @@ class Variables:
         report: told of differences that are found after the resume, a sentence each.
         functions: called for those of the script that are called in the loop, and not from it: what they close over, and
             the objects that they belong to, count too.
-        held: objects of a framework whose attributes are looked at, in place of the script's variables.
+        held: what a framework holds and calls, which is looked at in place of the variables of the frames on the stack.
 
     Raises:
         UsageError: there is no such mode.
@@ -82,6 +89,7 @@ class Variables:
         self._objects, self._others, self._report, self._functions = objects, others, report, functions
         self._held = held
         self._ignored: list[str] = []
+        _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._marks = Marks()
         self._failures: list[str] = []  # of the look when the loop began
@@ -142,6 +150,8 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         with _guard.guarded("looked at") as self._failures:
+            if self._held is not None:
+                self._held.begin()
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed)
             others = [] if is_inner or self._held is not None else other_modules_of(here)
@@ -207,6 +217,8 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
+        if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
+            return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
         return {name: value for name, value in scope.variables().items() if name in names}
@@ -223,7 +235,11 @@ class Variables:
             )
 
     def _scopes(self) -> list[Scope]:
-        return [*scopes(), *scopes_of(self._functions())] if self._held is None else self._held.scopes()
+        if self._held is not None:
+            return self._held.scopes()
+        here = scopes()
+        variables = [each for scope in here for each in scope.variables().values()]
+        return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
 
     def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk

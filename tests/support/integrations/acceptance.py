@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.integrations.crashing import Crash
+from tests.support.integrations.crashing import Crash, counter
 from tests.support.newborn import Beat, Kill, Newborns, serve
 
 if TYPE_CHECKING:
@@ -187,13 +187,11 @@ def _doing(train: Callable[..., Ended]) -> Callable[[dict[str, Any], Beat], dict
 
 
 def _acting(policy: Checkpointing, acts: Mapping[str, str], beat: Beat) -> Beat:
-    count = 0
+    count = counter()
 
     def act() -> None:
-        nonlocal count
         beat()
-        count += 1
-        match acts.get(str(count)):
+        match acts.get(str(count())):
             case None:
                 pass
             case "crash":

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.integrations.spoiling import NEEDS
+NEEDS = {
+    "own_loop": "torch",
+    "experiment": "torch",
+    "sklearn_loop": "sklearn",
+    "grid_search": "sklearn",
+    "jax_loop": "jax",
+    "keras_jax": "keras",
+}
+"""What has to be installed for a name that is no package's own."""
 
 
 def answer_of(script: str, name: str, directory: Path) -> Any:

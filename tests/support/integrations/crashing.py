@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 
@@ -11,12 +12,21 @@ class Crash(Exception):
 
 def beats(crash_at: int | None) -> Callable[[], None]:
     """To be called in each batch: raises `Crash` in that of this number, counted from 1; never for None."""
-    count = 0
+    count = counter()
 
     def beat() -> None:
-        nonlocal count
-        count += 1
-        if count == crash_at:
+        if count() == crash_at:
             raise Crash
 
     return beat
+
+
+def counter() -> Callable[[], int]:
+    """Gives 1, 2, 3 in this life of a training, whatever comes back: a run does not look into streams."""
+    stream = io.BytesIO()
+
+    def count() -> int:
+        stream.write(b".")
+        return stream.tell()
+
+    return count

@@ -254,7 +254,6 @@ TRAININGS = {
         grid_search,
     )
 }
-NEEDS = {"own_loop": "torch", "experiment": "torch", "sklearn_loop": "sklearn", "grid_search": "sklearn"}
 
 
 class _Lines(logging.Handler):

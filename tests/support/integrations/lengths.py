@@ -111,7 +111,9 @@ def lightning_fit(directory: Path, policy: Checkpointing, n: int, stops: bool) -
             trainer.should_stop |= stops and trainer.current_epoch == 1
 
     pl.seed_everything(1, verbose=False)
-    made = trainer(HoldfastCallback(directory, checkpointing=policy), Stop(), max_epochs=n)
+    held = HoldfastCallback(directory, checkpointing=policy)
+    held.ignore("trained")  # of this life only
+    made = trainer(held, Stop(), max_epochs=n)
     made.fit(Small(count), *loaders())
     return trained
 
@@ -134,7 +136,7 @@ def transformers_train(directory: Path, policy: Checkpointing, n: int, stops: bo
 
     made = trainer(directory, Beats(count), Stop(), num_train_epochs=n)
     made.remove_callback(EarlyStoppingCallback)  # whose end depends on the rounding of one version or another
-    hold(made, directory, checkpointing=policy)
+    hold(made, directory, checkpointing=policy).ignore("trained")  # of this life only
     made.train()
     return trained
 
@@ -155,7 +157,8 @@ def xgboost_train(directory: Path, policy: Checkpointing, n: int, stops: bool) -
 
     x = np.random.default_rng(0).normal(size=(40, 3))
     data = xgboost.DMatrix(x, x.sum(1))
-    train({"nthread": 1}, data, directory, num_boost_round=n, checkpointing=policy, callbacks=[Stop()])
+    how = {"num_boost_round": n, "checkpointing": policy, "variables": "off"}
+    train({"nthread": 1}, data, directory, callbacks=[Stop()], **how)
     return trained
 
 
@@ -176,7 +179,8 @@ def lightgbm_train(directory: Path, policy: Checkpointing, n: int, stops: bool) 
     x = np.random.default_rng(0).normal(size=(90, 3))
     data = lightgbm.Dataset(x, x.sum(1), free_raw_data=False)
     params = {"num_leaves": 4, "verbose": -1, "num_threads": 1, "deterministic": True, "force_col_wise": True}
-    train(params, data, directory, num_boost_round=n, checkpointing=policy, callbacks=[stop])
+    how = {"num_boost_round": n, "checkpointing": policy, "variables": "off"}
+    train(params, data, directory, callbacks=[stop], **how)
     return trained
 
 

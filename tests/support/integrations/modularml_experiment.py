@@ -33,7 +33,12 @@ class Encoder(torch.nn.Module):
 
 
 def experiment(
-    beat: Callable[[], None] = lambda: None, *, node_ids: Any = (None, None), width: int = 8, **options: Any
+    beat: Callable[[], None] = lambda: None,
+    *,
+    node_ids: Any = (None, None),
+    width: int = 8,
+    lr: float = 1e-2,
+    **options: Any,
 ) -> Any:
     """Everything anew, from fixed seeds, with node ids that no two processes share unless they are given."""
     mml.ExperimentContext._set_active(mml.ExperimentContext())
@@ -53,7 +58,7 @@ def experiment(
     encoder = mml.ModelNode("encoder", model, upstream_ref=numbers, node_id=node_ids[0])
     head = mml.ModelNode("head", torch.nn.Linear(width, 1), upstream_ref=encoder, node_id=node_ids[1])
     graph = mml.ModelGraph(
-        [encoder, head], optimizer=mml.Optimizer("adam", opt_kwargs={"lr": 1e-2}, backend="torch")
+        [encoder, head], optimizer=mml.Optimizer("adam", opt_kwargs={"lr": lr}, backend="torch")
     )
     graph.build()
 

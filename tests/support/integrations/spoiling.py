@@ -250,13 +250,6 @@ TRAININGS = {
 MENDED = {"lightning", "keras", "keras_jax", "modularml"}
 """Those that put everything back once the framework is where it was: what was written before has no effect."""
 CUT_AT = {"modularml": 12}
-NEEDS = {
-    "own_loop": "torch",
-    "experiment": "torch",
-    "sklearn_loop": "sklearn",
-    "jax_loop": "jax",
-    "keras_jax": "keras",
-}
 
 
 def main(name: str, directory: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...records import Alias, CheckpointRecord, Leaf, Object
+from ...records import PLAIN, Alias, CheckpointRecord, Leaf, Object
 
 
 def dumps(value: Any) -> str:
@@ -47,6 +47,8 @@ def plain(value: Any) -> Any:
             return {"array": {"dtype": value.dtype, "shape": value.shape}}
         case Alias():
             return {"alias": value.path}
+        case Object() if value.state is not None and type(value.state) in PLAIN:
+            return {"object": value.type, "value": plain(value.state)}
         case Object():
             return {"object": value.type}
     return str(value)

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ...records import Alias, Leaf, Node, Object, leaves
+from ...records import PLAIN, Alias, Leaf, Node, Object, leaves
 from . import as_text
 from .columns import Column, Row
 
@@ -70,7 +70,8 @@ def node_text(node: Node) -> str:
         case Alias():
             return f"same as {as_text.printable(node.path)}"
         case Object():
-            return as_text.printable(node.type.rpartition(".")[2])
+            name = as_text.printable(node.type.rpartition(".")[2])
+            return f"{name} {_value(node.state)}" if type(node.state) in PLAIN - {type(None)} else name
     return _value(node)
 
 

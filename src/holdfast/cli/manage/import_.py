@@ -16,7 +16,10 @@ from .._output.console import Console
 def import_(
     source: Annotated[
         str,
-        typer.Argument(metavar="IN", help="….safetensors, ….npz, ….pt; a directory of shards, DCP or Orbax."),
+        typer.Argument(
+            metavar="IN",
+            help="….safetensors, ….npz, ….npy, ….pt, ….ckpt; a directory of weights, DCP or Orbax.",
+        ),
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The new checkpoint, ….ckpt.mml.")],
     trusted: Annotated[

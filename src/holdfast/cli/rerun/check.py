@@ -78,6 +78,11 @@ def _why(report: Check) -> str:
                 "the script differs from run to run even uninterrupted, so nothing can be proved of a resume"
             )
         case _:
+            if report.findings:
+                names = ", ".join(each.name for each in report.findings[:_SHOWN])
+                return (
+                    f"these steps came to the same bits, but this begins anew in the resumed script: {names}"
+                )
             return (
                 f"these steps came to the same bits, but the run itself says of its resume: {report.resumed}"
             )
@@ -102,7 +107,7 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
             ]
         ]
         if not is_proved:
-            lines += [_row("resumed", str(report.resumed)), _row("", _IGNORE)]
+            lines += [*_found(report), _row("resumed", str(report.resumed)), _row("", _IGNORE)]
         lines += [_row("note", note) for note in _notes(report)]
         return [*lines, _row("again", again)]
     lines = [
@@ -113,6 +118,15 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
         lines.append(_row("", f"… and {len(report.differing) - _SHOWN} more"))
     if report.resumed is not None:
         lines.append(_row("resumed", report.resumed))
+    lines += _found(report)
+    if not report.is_reproducible:
+        lines += [_row("note", _not_reproducible(report)), _row("", _SEED)]
+    return [*lines, _row("again", again)]
+
+
+def _found(report: Check) -> list[list[Cell]]:
+    """What differs in the script, a few of each kind, with what to do."""
+    lines: list[list[Cell]] = []
     for kind, group in groupby(report.findings, key=lambda finding: finding.kind):
         found = list(group)
         for finding in found[:_SHOWN]:
@@ -121,13 +135,12 @@ def _conclusion(report: Check, again: str) -> list[list[Cell]]:
                 if finding.then != finding.now
                 else ""
             )
-            lines.append(_row("first" if finding.is_seen else "perhaps", f"{finding.name} ({kind}){values}"))
+            what = "perhaps" if not finding.is_seen else "first" if report.outcome == "differs" else "named"
+            lines.append(_row(what, f"{finding.name} ({kind}){values}"))
         if len(found) > _SHOWN:
             lines.append(_row("", f"… and {len(found) - _SHOWN} more"))
         lines.append(_row("", found[0].hint))
-    if not report.is_reproducible:
-        lines += [_row("note", _not_reproducible(report)), _row("", _SEED)]
-    return [*lines, _row("again", again)]
+    return lines
 
 
 _IGNORE = (
@@ -140,6 +153,8 @@ _SEED = (
 
 
 def _notes(report: Check) -> Iterator[str]:
+    if report.left:
+        yield f"begins anew, as it is left to the script: {', '.join(report.left)}"
     if not report.ends_epoch:
         yield "no epoch ended in these steps, so what happens there was not tried: --steps N --every M"
     if not report.is_reproducible:

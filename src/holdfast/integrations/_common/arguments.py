@@ -13,7 +13,7 @@ from typing import Any, final
 from ...errors import UsageError
 from ...policy import Checkpointing, Limits
 from ...runtime import CANNOT_PROVE, Loop, Resume, Run, check_arguments
-from ...variables import Variables
+from ...variables import Mode, Variables, check_mode
 
 Directory = str | os.PathLike[str]
 
@@ -34,6 +34,7 @@ class Arguments:
     label: str
     allow_reread: bool
     share_directory: bool
+    variables: Mode
     on_rollback: Callable[[Any], None] | None
 
     def loop(
@@ -66,6 +67,7 @@ class Arguments:
             resume=self.resume,
             label=self.label,
             share_directory=self.share_directory,
+            variables=self.variables,
             on_rollback=self.on_rollback,
         )
 
@@ -96,6 +98,7 @@ class Abilities:
         label: str,
         allow_reread: bool,
         share_directory: bool,
+        variables: Any,
         on_rollback: Callable[[Any], None] | None,
     ) -> Arguments:
         """All of them, checked; they stand in the order of every integration's signature.
@@ -119,4 +122,7 @@ class Abilities:
                 raise UsageError(f"{name} does not work in {self.limits.where}: {self.refused[name]}.")
         policy = self.limits.check(self.default() if checkpointing is None else checkpointing)
         settled = Resume.of(resume, cannot=how)
-        return Arguments(directory, policy, settled, label, allow_reread, share_directory, on_rollback)
+        mode = check_mode(variables)
+        return Arguments(
+            *(directory, policy, settled, label, allow_reread), share_directory, mode, on_rollback
+        )

@@ -20,14 +20,12 @@ class HeldTraining(Reporting):
     Attributes:
         _behind: what is to be put back once the framework is there; None if nothing is.
         _lacking: finds, in process 0, what is at work and not saved.
-        _variables: what the attributes of callbacks and models have changed to, in process 0.
     """
 
     _given: Arguments
     _processes: Processes
     _behind: Any
     _lacking: Lacking
-    _variables: Variables | None = None
     _is_saving = False  # as opposed to a question, such as `state_digest`, which only process 0 hears
     _has_rolled_back = False  # and has not resumed yet
 
@@ -44,21 +42,25 @@ class HeldTraining(Reporting):
         self,
         holders: Callable[[], Mapping[str, Any]],
         objects: Callable[[], Mapping[str, Any]],
-        others: Sequence[Any],
+        trainer: Any,
+        others: Callable[[], Sequence[Any]],
         *,
         num_processes: int,
     ) -> Variables:
-        """Let what changes in the attributes of `holders` be part of each save, and of a resume; of several processes, named.
+        """Let the script's variables be part of each save, and of a resume; of several processes, named.
 
+        They are the attributes of `holders`, and what all functions of the script reach that `trainer` may call.
         `objects`, `others`: what is saved elsewhere, and what is the framework's.
         """
+        is_alone = num_processes == 1 or self._given.variables == "off"
         self._variables = Variables(
-            "save" if num_processes == 1 else "watch",
+            self._given.variables if is_alone else "watch",
             objects,
-            lambda: [self, *others],
+            lambda: [self, trainer],
             lambda found: self._known.add_differences(found),
-            held=Held(holders, skips_tensors=True),
+            held=Held(holders, skips_tensors=True, roots=lambda: [trainer], others=others),
         )
+        self._variables.ignore(self._ignored)
         return self._variables
 
     def _begin_attributes(self) -> None:

@@ -15,6 +15,8 @@ from ... import bundle, fingerprint, rng, state
 from ...checkpoint import Place, find, path_of, scan
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointNotFoundError, DamagedError, PlanMismatchError, StateMismatchError, UsageError
+from ...harness import file_place
+from ...harness import place as sent_to
 from ...policy import Checkpointing, Limits, check_name
 from ...records import Moment
 from ...runtime import (
@@ -27,6 +29,7 @@ from ...runtime import (
     SavedState,
     save_manually,
 )
+from ...variables import Mode
 from .._common.arguments import Abilities, Arguments
 from .._common.held_training import differences
 from ._prepared import Prepared
@@ -37,7 +40,7 @@ _OURS = ("loaders", "gradients", "random")
 """What a bundle of `save_state` holds beside the parts."""
 
 _ENTER = "with hold(accelerator, 'runs/mine') as run:"
-_DEFAULTS = (None, True, "train", False, None)
+_DEFAULTS = (None, True, "train", False, "save", None)
 ABILITIES = Abilities(
     limits=Limits(where="a run of accelerate"),
     needs_directory=False,
@@ -54,6 +57,7 @@ def hold(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Run], None] | None = None,
 ) -> Held:
     """Take hold of all that `accelerator` prepares and registers, before this call or after it, until the run begins.
@@ -75,6 +79,8 @@ def hold(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: a prepared loader has a position.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
 
@@ -95,9 +101,9 @@ def hold(
         )
     place = directory or accelerator.project_dir
     arguments = ABILITIES.check(
-        place or "", checkpointing, resume, label, allow_reread, share_directory, on_rollback
+        place or "", checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
     )
-    if place is None and (checkpointing, resume, label, share_directory, on_rollback) != _DEFAULTS:
+    if place is None and (checkpointing, resume, label, share_directory, variables, on_rollback) != _DEFAULTS:
         raise UsageError(f"these arguments are for a run, and a run needs a directory: {_ENTER}")
     return Held(accelerator, arguments)
 
@@ -164,11 +170,11 @@ class Held:
                 raise UsageError(
                     "say where: save_state('runs/mine/step_100'), or hold(accelerator, 'runs/mine')"
                 )
-            name = _next_name(self._directory)
+            name = _next_name(sent_to(self._directory))
             if self._run is not None:
                 return str(self._run.save(name, overwrite=False))
             output_dir = os.path.join(self._directory, name)
-        place = os.fspath(output_dir).rstrip("/").removesuffix(bundle.SUFFIX)
+        place = file_place(output_dir).removesuffix(bundle.SUFFIX)
         folder, name = os.path.split(place)
         run = secrets.token_hex(16)
         parts = {
@@ -216,8 +222,7 @@ class Held:
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
         place, damage, skipped = path_of(input_dir), None, list[str]()
-        found = find(place)
-        for each in [found] if found else scan(place)[::-1]:
+        for each in _newest_first(place):
             try:
                 return self._load(each.path, skipped)
             except DamagedError as err:
@@ -286,6 +291,16 @@ class Held:
             vars(each)["on_begin"] = compare
         if not loaders:
             compare()
+
+
+def _newest_first(path: str) -> list[bundle.Listed]:
+    """The checkpoint at this path, or those below it; of a script that saves elsewhere now, what it has saved there."""
+    for where in dict.fromkeys([file_place(path), sent_to(path), path]):
+        if (found := find(where)) is not None:
+            return [found]
+        if where != path and os.path.isdir(where) and (listed := scan(where)):
+            return listed[::-1]
+    return scan(path)[::-1]
 
 
 def _next_name(directory: str) -> str:

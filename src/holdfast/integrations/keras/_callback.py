@@ -16,7 +16,7 @@ from ...checkpoint import Place
 from ...errors import UsageError
 from ...policy import Checkpointing
 from ...runtime import Lacking, Loop, Resume
-from ...variables import Held, Variables
+from ...variables import Held, Mode, Variables
 from .._common.handover import Handover
 from .._common.holders import by_class
 from .._common.reporting import Reporting
@@ -31,6 +31,7 @@ from ._state import (
     get_seeds,
     layers_of,
     set_seeds,
+    settings_of,
     tell_of_errors,
 )
 
@@ -54,6 +55,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Keras gives its data no position: this is always done.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: a fit of Keras only goes forward.
@@ -79,11 +82,12 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        variables: Mode = "save",
         on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
         super().__init__()
         self._arguments = ABILITIES.check(
-            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
+            directory, checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
         )
         self._loop: Loop | None = None
 
@@ -98,7 +102,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
         listed.callbacks = [first, *others, self]
         self._siblings = Siblings(others)
-        self._exactness = exactness_of(iterator)
+        self._exactness, self._script = exactness_of(iterator), settings_of(model)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
         self._before: Any = None
         self._latest: dict[str, float] = {}
@@ -112,14 +116,17 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         callbacks = Handover(["changed"], lambda: {"changed": self._siblings.take()})
         optimizers = KerasOptimizers(model)
         others = [each for each in listed.callbacks if not isinstance(each, First | HoldfastCallback)]
-        self._variables = Variables(
-            "save",
+        variables = self._variables = Variables(
+            self._arguments.variables,
             lambda: {"model": model},
             lambda: [self, model],
             lambda found: self._known.add_differences(found),
-            held=Held(lambda: {**layers_of(model), **by_class(others)}),
+            held=Held(
+                lambda: {**layers_of(model), **by_class(others)}, roots=lambda: [model, listed, *others]
+            ),
         )
-        self._variables.begin()
+        variables.ignore(self._ignored)
+        variables.begin()
         lacking = self._lacking = Lacking(
             lambda: {"model": model},
             lambda found: self._known.lack(found, HAND_OVER),
@@ -128,7 +135,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         loop = self._loop = self._arguments.loop(
             *({"model": model, "callbacks": callbacks}, self._get_position, ("callbacks/**",)),
             lacking=lambda: lacking.found,
-            variables=self._variables,
+            variables=variables,
         )
         self._stack = ExitStack()
         self._stack.callback(optimizers.close)
@@ -240,6 +247,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             "seeds": get_seeds(),
             "trained_on": self._skipping.digest() if within and self._batch else None,
             "exactness": self._exactness,
+            "script": self._script.followed,
         }
 
     def _finish_resume_at(self, hook: str, is_there: bool = True) -> None:
@@ -253,7 +261,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         assert saved is not None
         state.restore(self._snapshot, {"model": self._model})
         self._siblings.put(self._given)
-        self._variables.put_back()
+        self._known_variables.put_back()
         self._at, self._epoch = saved["at"], saved["epoch"]
         self._batch, self._step = saved["batch"], saved["step"]
         self._latest = dict(saved["latest"])
@@ -266,7 +274,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         found = [saved["exactness"]] if saved["exactness"] != "exact" else []
-        found += [*self._siblings.differences(self._given), *self._variables.differences]
+        found += [*self._siblings.differences(self._given), *self._known_variables.differences]
+        found += self._compare_settings(self._script, saved.get("script"))
         if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
             found.append("the data give another batch than the one that was trained on")
         return found

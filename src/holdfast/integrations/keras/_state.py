@@ -17,6 +17,7 @@ from ...data import batches_of
 from ...errors import UsageError
 from ...policy import Limits
 from .._common.arguments import Abilities
+from .._common.script_settings import ScriptSettings
 
 OnError: TypeAlias = Callable[[BaseException], None]
 _FORWARD_ONLY = (
@@ -39,6 +40,9 @@ ABILITIES = Abilities(
         "on_rollback": _FORWARD_ONLY,
     },
 )
+_NAMES = ("name", "module", "registered_name")
+"""What of a config only says what it is called."""
+_ADVICE = ". To use the script's, set them in `on_train_batch_begin` of a callback"
 _SEEDS = "global_seed_generator"
 _OWN_EACH_TIME = keras.callbacks.ProgbarLogger
 _ORDERS = {"less": keras.ops.less, "greater": keras.ops.greater}
@@ -249,6 +253,24 @@ def _is_data(value: Any) -> bool:
             return all(map(_is_data, value.values()))
         case _:
             return any(value is order for order in _ORDERS.values())
+
+
+def settings_of(model: Any) -> ScriptSettings:
+    """What the script says of the optimizer, as plain data; its learning rate is a variable, and the checkpoint's is used."""
+    if model.optimizer is None:
+        return ScriptSettings({})
+    found = dict(_plain(model.optimizer.get_config(), ""))
+    rates = [name for name in found if name.rpartition(".")[2] == "learning_rate"]
+    found |= {name: float(str(np.float32(found[name]))) for name in rates}  # as the script has written it
+    return ScriptSettings(found, rates, advice=_ADVICE)
+
+
+def _plain(config: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _plain(value, f"{above}{name}.")
+        elif name not in _NAMES and (value is None or isinstance(value, bool | int | float | str)):
+            yield f"{above}{name}", value
 
 
 def layers_of(model: Any) -> dict[str, Any]:

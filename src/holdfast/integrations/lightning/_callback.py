@@ -21,6 +21,7 @@ from ...policy import Checkpointing
 from ...runtime import Loop, Resume
 from ...runtime.torch_updates import Updates
 from ...runtime.torch_watch.attributes import Attributes
+from ...variables import Mode
 from .._common import patching
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences
@@ -52,6 +53,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         label: what is trained, in names such as `train_epoch3`.
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
 
@@ -73,10 +76,11 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         label: str = "train",
         allow_reread: bool = False,
         share_directory: bool = False,
+        variables: Mode = "save",
         on_rollback: Callable[[HoldfastCallback], None] | None = None,
     ) -> None:
         self._given = trainers.ABILITIES.check(
-            directory, checkpointing, resume, label, allow_reread, share_directory, on_rollback
+            directory, checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
         )
         self._policy = self._given.policy
         self._loop: Loop | None = None  # of process 0
@@ -117,7 +121,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
                 variables=self._hold_attributes(
                     lambda: trainers.holders(trainer),
                     lambda: trainers.at_work(trainer),
-                    [trainer],
+                    trainer,
+                    lambda: trainers.saving_themselves(trainer),
                     num_processes=trainer.world_size,
                 ),
             )
@@ -417,7 +422,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
         self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
-        self._attributes.set_state(saved["own"].get("attributes", {}))
+        elsewhere = self._attributes.set_state(saved["own"].get("attributes", {}))
         self._validation.set_state(saved["own"].get("validation", ()))
         data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")
         if "reloaded" in saved:
@@ -425,7 +430,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._within, self._announced, self._ended = saved["within"], saved["announced"], saved["ended"]
         self._epoch = saved["epoch"]
         if self._loop is not None:
-            self._finish_loop(lambda: self._differences(saved))
+            self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
         else:
             rng.restore_state(saved["own"]["random"])
 
@@ -434,4 +439,4 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         now = [each.fingerprint() for each in sources]
         is_another = saved["within"] == "batches" and saved["next_batches"] != now
         found = differences(saved, sources, is_another_batch=is_another)
-        return found + self._script.compare(saved.get("script"))
+        return found + self._compare_settings(self._script, saved.get("script"))

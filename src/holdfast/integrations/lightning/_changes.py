@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
 
-from .._common.script_settings import ScriptSettings
+from .._common.script_settings import ScriptSettings, is_plain, options_by_name
 
 _OF_A_MODULE = ("training", "track_running_stats")  # the latter is a batch norm's
 _ACCUMULATION = "accumulate_grad_batches"
@@ -30,6 +30,7 @@ def settings(trainer: pl.Trainer) -> dict[str, Any]:
     return found
 
 
+_ADVICE = ". To use the script's, set them in `on_train_batch_start` of the module"
 _OF_TRAINER = (
     *(_ACCUMULATION, "gradient_clip_val", "gradient_clip_algorithm", "precision"),
     *("limit_train_batches", "overfit_batches"),
@@ -38,22 +39,12 @@ _OF_TRAINER = (
 
 def script_settings(trainer: Any) -> ScriptSettings:
     """What the script says of the trainer and its optimizers; Lightning restores the options of the latter."""
-    found = {name: value for name in _OF_TRAINER if _is_plain(value := getattr(trainer, name, None))}
-    options: dict[str, Any] = {}
-    for number, optimizer in enumerate(trainer.optimizers):
-        for index, group in enumerate(optimizer.param_groups):
-            where = "" if number == index == 0 else f" of optimizer {number}, group {index}"
-            base = {"lr": group["initial_lr"]} if "initial_lr" in group else {}  # what a schedule began with
-            for name, value in {**group, **base}.items():
-                if name != "initial_lr" and _is_plain(value):
-                    options[f"{name}{where}"] = list(value) if isinstance(value, tuple) else value
-    return ScriptSettings(found | options, options.keys())
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+    found = {name: value for name in _OF_TRAINER if is_plain(value := getattr(trainer, name, None))}
+    optimizers = {
+        f"optimizer {number}" if number else "": each for number, each in enumerate(trainer.optimizers)
+    }
+    options = options_by_name(optimizers)
+    return ScriptSettings(found | options, options.keys(), advice=_ADVICE)
 
 
 def set_settings(trainer: pl.Trainer, changed: Mapping[str, Any]) -> None:

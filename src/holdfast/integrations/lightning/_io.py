@@ -14,6 +14,8 @@ from ...checkpoint import find, remove
 from ...checkpoint import open as open_checkpoint
 from ...checkpoint import scan as scan_checkpoints
 from ...errors import DamagedError, UsageError
+from ...harness import file_place
+from ...harness import place as sent_to
 from ...policy import Write, check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, save_manually
@@ -88,7 +90,9 @@ class HoldfastCheckpointIO(BundleReader):
 
         Damaged ones are passed over, with a warning. For `fit(ckpt_path=…)` in a new process.
         """
-        for listed in reversed(scan_checkpoints(directory) if os.path.isdir(directory) else []):
+        sent = sent_to(directory)  # elsewhere, if the script is checked
+        where = sent if os.path.isdir(sent) else directory
+        for listed in reversed(scan_checkpoints(where) if os.path.isdir(where) else []):
             try:
                 with open_checkpoint(listed) as checkpoint:
                     problems = checkpoint.verify()
@@ -111,7 +115,7 @@ class HoldfastCheckpointIO(BundleReader):
         """
         if storage_options is not None:
             raise UsageError("bundles have no storage_options")
-        folder, name = os.path.split(_name(path))
+        folder, name = os.path.split(file_place(_name(path)))
         directory = self._directory(folder or ".")
         moment = Moment(
             run=self._run,
@@ -129,7 +133,7 @@ class HoldfastCheckpointIO(BundleReader):
         )
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        place = self._bundle_at(path)
+        place = find(file_place(_name(path)) + bundle.SUFFIX)  # never what the script has not saved there
         if place is None:
             super().remove_checkpoint(path)
         else:
@@ -142,7 +146,7 @@ class HoldfastCheckpointIO(BundleReader):
         super().teardown()
 
     def _bundle_at(self, path: str | os.PathLike[str]) -> str | None:
-        found = find(_name(path) + bundle.SUFFIX)
+        found = find(file_place(_name(path)) + bundle.SUFFIX) or find(_name(path) + bundle.SUFFIX)
         return None if found is None else found.path
 
     def _directory(self, folder: str) -> ExperimentDirectory:

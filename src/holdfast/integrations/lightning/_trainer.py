@@ -123,6 +123,15 @@ def holders(trainer: pl.Trainer) -> dict[str, Any]:
     return found
 
 
+def saving_themselves(trainer: pl.Trainer) -> list[Any]:
+    """The module, the data and the callbacks, which save themselves or are `holders`."""
+    return [
+        trainer.lightning_module,
+        getattr(trainer, "datamodule", None),
+        *getattr(trainer, "callbacks", []),
+    ]
+
+
 def _overrides(each: Any, base: type, *names: str) -> bool:
     return any(getattr(type(each), name) is not getattr(base, name) for name in names)
 

@@ -38,6 +38,13 @@ def live_parts(graph: ModelGraph | None) -> dict[str, Any]:
     return parts
 
 
+def optimizers_of(graph: ModelGraph | None) -> dict[str, Any]:
+    """Those that are built, by label; the graph's own has none."""
+    parts = live_parts(graph)
+    own = {"": parts["optimizer"]} if "optimizer" in parts else {}
+    return own | {f"node {label}": each for label, each in parts["node_optimizers"].items()}
+
+
 def describe(graph: ModelGraph | None) -> dict[str, Any]:
     """What has to be so before the live parts can be filled."""
     nodes = model_nodes(graph)

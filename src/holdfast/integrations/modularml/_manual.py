@@ -12,6 +12,7 @@ from ... import bundle
 from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
 from ...errors import CheckpointExistsError, PlanMismatchError
+from ...harness import file_place
 from ...policy import check_name
 from ...records import MANUAL, Moment
 from ...runtime import ExperimentDirectory, save_manually
@@ -19,8 +20,11 @@ from ._graph import live_parts, make_ready
 
 
 def bundle_at(place: str | Path) -> Path | None:
-    """The bundle that a path of ModularML's means, with its suffix or without; None if there is none."""
-    found = find(place)
+    """The bundle that a path of ModularML's means, with its suffix or without; None if there is none.
+
+    Of a script that saves elsewhere now, as `holdfast check` lets it, what it has saved there comes first.
+    """
+    found = find(file_place(place)) or find(place)
     return None if found is None else Path(found.path)
 
 
@@ -32,6 +36,7 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
         SaveError: the disk refused; what was there before is there still.
     """
     name = check_name(place.name.removesuffix(bundle.SUFFIX))
+    place = Path(file_place(place))
     folder = str(place.parent)
     if not overwrite and bundle_at(place) is not None:
         raise CheckpointExistsError(bundle.bundle_path(folder, name))

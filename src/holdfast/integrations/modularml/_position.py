@@ -23,14 +23,16 @@ from ...runtime import (
     streams_used,
     warn_lacking,
 )
-from ...variables import Held, Variables
+from ...variables import Held, Mode, Variables
+from .._common.script_settings import ScriptSettings, options_by_name
 from ._finished import Finished
-from ._graph import describe, live_parts, make_ready
+from ._graph import describe, live_parts, make_ready, optimizers_of
 from ._sessions import Sessions, train_phases
 from ._training import Training, sampler_generators
 from ._values import Decoder, Encoder
 
 _HAND_OVER = "let the ModelGraph or one of its nodes have it"
+_ADVICE = ". To use the script's, set them in the optimizer once the run has resumed"
 PLAIN = ("run", "graph", "phase", "finished", "history", "random")
 
 
@@ -48,7 +50,7 @@ class Position:
         training: the training phase at work.
     """
 
-    def __init__(self, experiment: Any, sessions: Sessions) -> None:
+    def __init__(self, experiment: Any, sessions: Sessions, variables: Mode) -> None:
         self._experiment, self._sessions = experiment, sessions
         self.run = secrets.token_hex(16)
         self.call, self.step = -1, 0
@@ -59,19 +61,30 @@ class Position:
         self._resumption: Resumption | None = None
         self._saved_graph: SavedState | None = None
         self._unsaved: Sequence[str] = ()  # attributes that the checkpoint could not hold
+        self._script: dict[str, Any] = {}  # the options of optimizers that the run follows
+        self._kept: Sequence[str] = ()  # of those that the script has changed
         self._history_before = 0
+        self._called: Sequence[Any] = ()  # units that may be none of the plan
         self._behind: Mapping[str, Any] | None = None  # of the checkpoint, until all is where it was
         self._streams_at_start = stream_digests(rng.capture_state())
         self.lacking = Lacking(lambda: live_parts(self._experiment.model_graph), self._lack)
         self.variables = Variables(
-            "save",
+            variables,
             lambda: live_parts(self._experiment.model_graph),
             lambda: [self, self._experiment],
             self._add_differences,
-            held=Held(lambda: live_parts(self._experiment.model_graph)["model_graph"]),
+            held=Held(
+                lambda: live_parts(self._experiment.model_graph)["model_graph"],
+                roots=lambda: [self._experiment, *self._called],
+            ),
         )
 
     # --- in the plan --------------------------------------------------------------------------------
+
+    def begin_variables(self, called: Sequence[Any]) -> None:
+        """What these units and the experiment hold and call is looked at from now on."""
+        self._called = called
+        self.variables.begin()
 
     def enter_call(self) -> None:
         """A call begins. The one that was interrupted keeps what it had done."""
@@ -131,6 +144,7 @@ class Position:
                     "announced": list(self.announced),
                     "counters": self._sessions.counters,
                     "streams_at_start": self._streams_at_start,
+                    "script": dict(self._script),
                     **({"lacking": list(found)} if (found := self.lacking.found) else {}),
                     **({"variables": facts} if facts else {}),
                 },
@@ -165,6 +179,7 @@ class Position:
         saved = self._behind
         self._resumption.add(saved["run"].get("lacking", ()))
         self._resumption.lack(self._unsaved)
+        self._resumption.keep(self._kept)
         self.run = self._sessions.directory.run  # a fork has another id than its state
         self.step = saved["run"]["step"]
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
@@ -197,9 +212,21 @@ class Position:
         if saved["run"]["label"] != self._experiment.label:
             before, now = saved["run"]["label"], self._experiment.label
             raise PlanMismatchError([f"{opened.path} is of experiment {before!r}, and this is {now!r}"])
+        self._compare_options(saved)
         kept = self._restore_graph(opened, saved, verify)
         self._unsaved = self.variables.take(opened, tree, saved["run"].get("variables"))
         return saved, kept
+
+    def note_options(self) -> None:
+        """Optimizers that were built since the last time have the options that the script has set."""
+        self._script = options_by_name(optimizers_of(self._experiment.model_graph)) | self._script
+
+    def _compare_options(self, saved: Mapping[str, Any]) -> None:
+        make_ready(self._experiment.model_graph, saved["graph"])
+        now = options_by_name(optimizers_of(self._experiment.model_graph))
+        settings = ScriptSettings(now, now.keys(), advice=_ADVICE)
+        settings.compare(saved["run"].get("script"))
+        self._script, self._kept = settings.followed, settings.kept
 
     def _restore_graph(
         self, opened: bundle.Bundle, saved: Mapping[str, Any], verify: Literal["first", "streaming"]

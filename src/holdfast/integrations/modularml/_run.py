@@ -39,7 +39,7 @@ class Held:
     def __init__(self, experiment: Any, settings: Settings) -> None:
         self.experiment, self._settings = experiment, settings
         self.sessions = Sessions(experiment, settings)
-        self.position = Position(experiment, self.sessions)
+        self.position = Position(experiment, self.sessions, settings.variables)
         self._is_calling, self._began = False, False
 
     # --- calls --------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class Held:
             self.position.enter_call()
             if self.sessions.directory is not None:
                 self.position.lacking.begin()
-                self.position.variables.begin()
+                self.position.begin_variables(units)
             if self.sessions.has(EXPERIMENT):
                 experiment._exp_checkpointing = _Announcing(self, own)
             yield
@@ -174,6 +174,7 @@ class Held:
         path = self.position.path
         self.sessions.add(path, phase)
         self.position.training = training = Training(path, phase, results)
+        self.position.note_options()
         saved = self.position.interrupted(path)
         if saved is not None:
             training.replay(saved, self.position.nodes)

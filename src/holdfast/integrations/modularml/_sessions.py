@@ -19,6 +19,7 @@ from ...harness import place
 from ...policy import Checkpointing, attach_to_experiment, attach_to_training, settle_mode
 from ...records import Moment
 from ...runtime import Ahead, ExperimentDirectory, Hooks, Origin, Session
+from ...variables import Mode
 from ._graph import memory_state
 from ._policies import IN_EXPERIMENT, IN_PHASES, independent, policy_of
 
@@ -42,6 +43,7 @@ class Settings:
     default: Checkpointing | None = None
     resume: Origin | None = True
     share_directory: bool = False
+    variables: Mode = "save"
 
 
 def _own_place(policy: Checkpointing) -> Path | None:

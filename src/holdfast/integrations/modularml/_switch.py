@@ -23,6 +23,7 @@ if _found not in KNOWN:
 
 from ...checkpoint import Place  # noqa: E402
 from ...runtime import Accounting, Resume, ResumeReport  # noqa: E402
+from ...variables import Mode  # noqa: E402
 
 try:
     from . import _patching
@@ -45,6 +46,7 @@ def enable(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Any], None] | None = None,
 ) -> None:
     """Let every experiment that runs from now on save through Holdfast, and resume from what is there.
@@ -64,6 +66,8 @@ def enable(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: the batches of a phase are drawn once, and are in the checkpoint.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
             Refused: ModularML's loops only go forward.
@@ -78,7 +82,7 @@ def enable(
         )
     given = "." if directory is None else directory  # those of the experiments are looked at later
     arguments = ABILITIES.check(
-        given, checkpointing, resume, label, allow_reread, share_directory, on_rollback
+        given, checkpointing, resume, label, allow_reread, share_directory, variables, on_rollback
     )
     _patching.switch_on(
         Settings(
@@ -87,6 +91,7 @@ def enable(
             default=arguments.policy,
             resume=arguments.resume.origin,
             share_directory=share_directory,
+            variables=variables,
         )
     )
 

@@ -20,6 +20,7 @@ from ...policy import Checkpointing
 from ...runtime import CANNOT_PROVE, Loop, Resume
 from ...runtime.torch_watch.attributes import Attributes
 from ...state.adapters.torch_optim import lay_out
+from ...variables import Mode
 from .._common import patching
 from .._common.arguments import Arguments
 from .._common.handover import Handover
@@ -39,6 +40,7 @@ def hold(
     label: str = "train",
     allow_reread: bool = False,
     share_directory: bool = False,
+    variables: Mode = "save",
     on_rollback: Callable[[Held], None] | None = None,
 ) -> Held:
     """Let Holdfast save what `trainer` trains, and load it; returns the callback that does it, added to the trainer.
@@ -56,6 +58,8 @@ def hold(
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
             Refused: the Trainer counts the batches of an epoch by their indices.
         share_directory: run even though another live run uses the directory.
+        variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
+            and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
         on_rollback: called with the callback or run after each rollback (`on_divergence="rollback"`), once everything is
             as it was in the checkpoint: the place to lower a learning rate.
 
@@ -74,6 +78,7 @@ def hold(
             label,
             allow_reread,
             share_directory,
+            variables,
             on_rollback,
         ),
     )
@@ -133,7 +138,9 @@ class Held(HeldTraining, TrainerCallback):
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
         self._attributes = Attributes({"model": self._trainer.model})
-        self._settings = ScriptSettings(trainers.settings_of(self._trainer), trainers.RESTORED)
+        self._settings = ScriptSettings(
+            trainers.settings_of(self._trainer), trainers.RESTORED, advice=trainers.ADVICE
+        )
         if not self._trainer.is_world_process_zero():
             with trainers.skipping_nothing(), leaving_signals_to_process_0(self._policy):
                 if (path := trainers.broadcast(None)) is not None:
@@ -147,7 +154,8 @@ class Held(HeldTraining, TrainerCallback):
             variables=self._hold_attributes(
                 lambda: trainers.holders(self._trainer),
                 lambda: trainers.at_work(self._trainer),
-                [self._trainer],
+                self._trainer,
+                lambda: trainers.saving_themselves(self._trainer),
                 num_processes=self._trainer.args.world_size,
             ),
         )
@@ -414,11 +422,11 @@ class Held(HeldTraining, TrainerCallback):
         trainers.set_course(self._trainer, own["course"])
         if self._is_extended:
             self._ended = self._trainer.control.should_training_stop = False
-        self._attributes.set_state(own.get("attributes", {}))
+        elsewhere = self._attributes.set_state(own.get("attributes", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
             return
-        self._finish_loop(lambda: self._differences(saved))
+        self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         source = self._known_loader.source
@@ -426,7 +434,7 @@ class Held(HeldTraining, TrainerCallback):
         is_another = has_next and saved["next_batch"] != source.fingerprint()
         found = differences(saved, [source], is_another_batch=is_another)
         found += trainers.callback_differences(self._trainer, saved["course"]["callbacks"])
-        found += self._settings.compare(saved.get("settings"))
+        found += self._compare_settings(self._settings, saved.get("settings"))
         then, now = self._saved_state.max_steps, self._trainer.state.max_steps
         if then != now and self._trainer.args.lr_scheduler_type != "constant":
             found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")

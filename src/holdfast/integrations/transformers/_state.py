@@ -80,6 +80,11 @@ def holders(trainer: Any) -> dict[str, Any]:
     return {**model, **by_class(callbacks), "trainer": trainer}
 
 
+def saving_themselves(trainer: Any) -> list[Any]:
+    """What is saved with the place in the data, or saves itself, or is among `holders`."""
+    return [trainer.args, trainer.train_dataset, trainer.eval_dataset, *trainer.callback_handler.callbacks]
+
+
 def get_course(trainer: Any) -> dict[str, Any]:
     """What the loop and its callbacks remember beyond that."""
     return {
@@ -146,6 +151,7 @@ def _plain(args: Mapping[str, Any]) -> dict[str, str]:
 
 
 RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+ADVICE = ". To use the script's, set them in `on_step_begin` of a callback"
 _IN_FORCE = (
     *(
         "lr_scheduler_type",

@@ -69,7 +69,7 @@ class Progress:
         if (
             self._variables.has_begun
         ):  # before, the script's variables are not known, and might hold what is missing
-            self._loop.lack(self._torch.look(closely=hook == "epoch_end"), self.advice)
+            self._torch.at(hook)
         at = {"epoch": epoch, "batch": batch, "step": self.step}
         self._minding(lambda: self._loop.announce(hook, **at, metrics=self.at.latest))
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
+from .._saving.lacking import Lacking
+
 
 @final
 class TorchObjects:
@@ -19,24 +21,23 @@ class TorchObjects:
         self._objects = objects
         self._updates: Any = None
         self._attributes: Any = None
-        self._at_work: Any = None  # while the run is
-        self._has_looked = False
+        self._lacking: Lacking | None = None
         if "torch" in sys.modules:
             from ..torch_updates import Updates
             from ..torch_watch.attributes import Attributes
 
             self._updates, self._attributes = Updates(objects), Attributes(objects)
 
-    def begin(self, variables: Callable[[], Mapping[str, Any]]) -> None:
-        """The run begins: find what is at work and neither among its objects nor among these `variables`."""
-        if self._updates is not None:
-            from ..torch_watch.at_work import AtWork
-
-            self._at_work = AtWork(lambda: self._objects, variables)
+    def begin(
+        self, variables: Callable[[], Mapping[str, Any]], report: Callable[[Sequence[str]], None]
+    ) -> None:
+        """The run begins: tell `report` what is at work and neither among its objects nor among these `variables`."""
+        self._lacking = Lacking(lambda: self._objects, report, variables=variables)
+        self._lacking.begin()
 
     def close(self) -> None:
         """The run has ended."""
-        for each in (self._updates, self._at_work):
+        for each in (self._updates, self._lacking):
             if each is not None:
                 each.close()
 
@@ -52,17 +53,15 @@ class TorchObjects:
             return None
         return self._updates.count
 
-    def look(self, *, closely: bool) -> Sequence[str]:
-        """What is at work and is not saved, a sentence each; `closely`, and the first time, by a walk through all objects."""
-        if self._at_work is None:
-            return ()
-        closely, self._has_looked = closely or not self._has_looked, True
-        return self._at_work.look(closely=closely)
+    def at(self, hook: str) -> None:
+        """The run is at this hook: look for what is at work and is not saved."""
+        if self._lacking is not None:
+            self._lacking.at(hook)
 
     @property
     def lacking(self) -> Sequence[str]:
-        """All that `look` has found."""
-        return () if self._at_work is None else self._at_work.found
+        """All of it that was found so far, a sentence each."""
+        return () if self._lacking is None else self._lacking.found
 
     def get_state(self) -> dict[str, Any]:
         attributes = {} if self._attributes is None else self._attributes.get_state()

@@ -53,11 +53,11 @@ def settle(
     then: Options,
     script: Options,
     override: Sequence[str],
-) -> tuple[list[dict[str, Any]], list[str], str]:
+) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """Keep the restored options, but for those named in `override`; warn of all others that the script has changed.
 
     `then`: the script's options when the run began; `script`: those it has set now, before the restore.
-    Returns the options that the run follows from now on, a sentence for each that was overridden, and which were kept.
+    Returns the options that the run follows from now on, and sentences for those that were overridden and those that were kept.
     """
     kept, changed = [], []
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -71,12 +71,11 @@ def settle(
                 changed.append(f"the optimizer's {option} was {before[name]} and is {now[name]} (override)")
             else:
                 kept.append((option, before[name], now[name]))
-    said = ""
+    said = list(dict.fromkeys(said_of(*each) for each in kept))
     if kept:
-        said = "; ".join(f"{option} is {before} (the script says {now})" for option, before, now in kept)
         names = ", ".join(dict.fromkeys(f'"{option}"' for option, *_ in kept))
         warnings.warn(
-            f"the checkpoint's hyperparameters are used: {said}. "
+            f"the checkpoint's hyperparameters are used: {'; '.join(said)}. "
             f"Pass resume=Resume(override=({names},)) to keep the script's.",
             UserWarning,
             stacklevel=_outside(),
@@ -87,6 +86,11 @@ def settle(
         for before, now in zip(then, script, strict=True)
     ]
     return followed, list(dict.fromkeys(changed)), said
+
+
+def said_of(option: str, before: Any, now: Any) -> str:
+    """The sentence for a hyperparameter that was kept."""
+    return f"{option} is {before} (the script says {now})"
 
 
 def _override(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Final, final
 
 from ...records import CheckpointRecord
 from ...verdict import Verdict
@@ -16,6 +16,8 @@ from .said import say
 from .saved_state import SavedState
 
 logger = logging.getLogger("holdfast")
+
+_KEPT: Final = "the checkpoint's hyperparameters are used"
 
 
 @final
@@ -49,10 +51,16 @@ class ResumeReport:
         return tuple(self._resumption.unsaved)
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """The hyperparameters that the script has changed and of which the checkpoint's value is used, a sentence each."""
+        return tuple(self._resumption.kept)
+
+    @property
     def verdict(self) -> str:
         """`"exact"`; `"exact but for: "` and the names in `unsaved`; or `"not exact: "` and the first of the differences.
 
-        `"proved"` where it would be `"exact"` and `Resume(prove=True)` has shown it.
+        `"proved"` where it would be `"exact"` and `Resume(prove=True)` has shown it. The first two also say what is in
+        `kept`, after `"; "`: the run continues as it was, and that is not what its script says now.
 
         `"not compared yet"` between the restore and the start of training, where what comes next is compared.
         """
@@ -60,9 +68,10 @@ class ResumeReport:
             return f"not exact: {self.differences[0]}"
         if not self._resumption.is_announced:
             return "not compared yet"
+        kept = f"; {_KEPT}: {'; '.join(self.kept)}" if self.kept else ""
         if self.unsaved:
-            return f"exact but for: {', '.join(self.unsaved)}"
-        return "proved" if self._resumption.is_proved else "exact"
+            return f"exact but for: {', '.join(self.unsaved)}{kept}"
+        return ("proved" if self._resumption.is_proved else "exact") + kept
 
 
 @final
@@ -82,6 +91,7 @@ class Resumption:
         self.is_announced = False
         self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
         self.unsaved: list[str] = []
+        self.kept: list[str] = []
         self._told: list[object] = []
         self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self)
@@ -96,12 +106,11 @@ class Resumption:
         found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
         came_back: Sequence[str] = (),
-        kept: str = "",
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
         `found`: what else the training loop or its framework finds different. `came_back`: the script's variables that
-        were put back. `kept`: the checkpoint's options that the script says otherwise. A rollback that is due then seeds the random states anew, which no longer are what they were.
+        were put back. A rollback that is due then seeds the random states anew, which no longer are what they were.
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
@@ -111,14 +120,19 @@ class Resumption:
         else:  # and the script may make its steps smaller
             self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
-        level = logging.INFO if self.report.rank >= Verdict.EXACT else logging.WARNING
+        is_plain = self.report.rank >= Verdict.EXACT and not self.kept
         variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
-        options = f"; the checkpoint's hyperparameters are used: {kept}" if kept else ""
-        say(level, f"resumed from {self.report.path}: {self.report.verdict}{variables}{options}")
+        kept = f"; {_KEPT}: {'; '.join(self.kept)}" if self.kept and self.differences else ""
+        said = f"resumed from {self.report.path}: {self.report.verdict}{variables}{kept}"
+        say(logging.INFO if is_plain else logging.WARNING, said)
 
     def lack(self, unsaved: Iterable[str]) -> None:
         """These variables of the script are not in the checkpoint, and should be."""
         self.unsaved = list(dict.fromkeys(unsaved))
+
+    def keep(self, kept: Iterable[str]) -> None:
+        """The script says otherwise of these hyperparameters, and the checkpoint's values are used: a sentence each."""
+        self.kept = list(dict.fromkeys([*self.kept, *kept]))
 
     def _spoiled(self) -> list[str]:
         if self._expected is None:

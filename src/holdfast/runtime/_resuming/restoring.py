@@ -73,7 +73,8 @@ class Restoring:
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
         settled = parts.options.settle(self.saved["run"]["options"], self._asked.overridden)
         parts.values.take(values, is_rollback=self._is_rollback)
-        self.changed = [*differences, *skipped, *settled, *own.values(), *values.differences]
+        lost = state.inexact({name: tree[name] for name in into if name in tree})
+        self.changed = [*differences, *skipped, *settled, *own.values(), *values.differences, *lost]
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept, *own]
         unlike += [f"{name}/**" for name in own]
         self.state = SavedState(opened, [*objects, *values.facts], unlike + (PLACES if settled else []))

@@ -13,13 +13,13 @@ class ScriptOptions:
     """Of each group of each optimizer among live `objects`, in order; groups that are added later included.
 
     Attributes:
-        kept: after `settle`, a sentence on what the script has changed and the checkpoint won over; empty if nothing.
+        kept: after `settle`, a sentence for each that the script has changed and the checkpoint won over.
     """
 
     def __init__(self, objects: Mapping[str, Any]) -> None:
         self._objects = objects
         self._options: list[Mapping[str, Any]] = [*options_of(self._optimizers)]
-        self.kept = ""
+        self.kept: list[str] = []
 
     @property
     def _optimizers(self) -> list[Any]:

@@ -20,6 +20,7 @@ class Lacking:
         objects: called for all that a checkpoint holds, live, by name.
         report: told of what is found, a sentence each.
         others: called for what a framework knows of optimizers of its own, a sentence each.
+        variables: called for what else a checkpoint holds: variables of the script.
     """
 
     def __init__(
@@ -28,8 +29,9 @@ class Lacking:
         report: Callable[[Sequence[str]], None],
         *,
         others: Callable[[], Sequence[str]] = lambda: (),
+        variables: Callable[[], Mapping[str, Any]] = dict[str, Any],
     ) -> None:
-        self._objects, self._report, self._others = objects, report, others
+        self._objects, self._report, self._others, self._variables = objects, report, others, variables
         self._at_work: Any = None
         self._has_looked = False
         self._found: dict[str, None] = {}
@@ -39,7 +41,7 @@ class Lacking:
         if self._at_work is None and "torch" in sys.modules:
             from ..torch_watch.at_work import AtWork
 
-            self._at_work, self._has_looked = AtWork(self._objects), False
+            self._at_work, self._has_looked = AtWork(self._objects, self._variables), False
 
     def at(self, hook: str) -> None:
         """The training is at this hook; what is looked at only at the first one and at the ends of epochs costs more."""

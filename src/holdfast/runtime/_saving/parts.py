@@ -13,6 +13,7 @@ from ...variables import Variables
 from .._resuming.expected import stream_digests, streams_used
 from .._resuming.script_options import ScriptOptions
 from .._resuming.script_values import ScriptValues
+from .._resuming.ties import tie, ties
 from .._table import Table
 from .growth import Growth
 from .values import Values
@@ -85,6 +86,7 @@ class Parts:
             "streams_at_start": self._streams_at_start,
             "options": self.options.get_state(),
             **({"given": self.script.followed} if self.script is not None and self.script.followed else {}),
+            **({"tied": tied} if (tied := ties(self.objects)) else {}),
             **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
             **({"values": values} if (values := self.values.facts()) else {}),
         }
@@ -92,6 +94,7 @@ class Parts:
     def set_state(self, saved: Mapping[str, Any], run: str) -> None:
         """What the loop itself needs of a checkpoint; `run`: of a fork another than was saved."""
         self.run = run
+        tie(self.objects, saved["run"].get("tied"))
         self._streams_at_start = dict(saved["run"]["streams_at_start"])
         self.results.set_state(saved["results"])
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ... import paths
+from ..._wording import a
 from ...plain_attributes import PlainAttributes
 from ...state.adapters.torch_nn import unwrapped
 
@@ -23,16 +24,17 @@ Token = tuple[int, int, int]
 
 @final
 class Attributes:
-    """Of the modules among `objects`, in dicts and lists too; those of torch itself keep only tensors.
+    """Of the modules among `objects`, in dicts and lists too; and which modules became others.
 
     `but`: names of attributes that are the framework's.
     """
 
     def __init__(self, objects: Mapping[str, Any], but: Collection[str] = ()) -> None:
+        self._objects = objects
         self._modules = dict(_modules(objects))
+        self._classes_at_first = self._classes()
         self._but = _PLUMBING | frozenset(but)
-        of_users = {path: each for path, each in self._modules.items() if not _is_torchs_own(each)}
-        self._plain = PlainAttributes(of_users, self._but)
+        self._plain = PlainAttributes(self._modules, self._but)
         self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors().items()}
         self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists().items()}
 
@@ -48,19 +50,20 @@ class Attributes:
             for path, tensors in self._lists().items()
             if self._lists_at_first.get(path) != [*map(_token, tensors)]
         }
-        found = {"plain": self._plain.get_state(), "tensors": tensors, "lists": lists}
+        classes = dict(self._classes().items() - self._classes_at_first.items())
+        found = {"plain": self._plain.get_state(), "tensors": tensors, "lists": lists, "classes": classes}
         return found if any(found.values()) else {}
 
     def set_state(self, saved: Mapping[str, Any]) -> list[str]:
-        """Put them back; a sentence for each module that is not here."""
+        """Put them back; a sentence for each module that is not here, or of another class."""
         plain, tensors, lists = (saved.get(kind, {}) for kind in ("plain", "tensors", "lists"))
         self._plain.set_state(plain)
-        now = self._tensors()
+        live = self._tensors()
         with torch.no_grad():
             for path, value in tensors.items():
                 owner, _, name = path.rpartition("/")
-                if path in now:
-                    _fill(*now[path], value)
+                if path in live:
+                    _fill(*live[path], value)
                 elif owner in self._modules and not _is_registered(self._modules[owner], name):
                     vars(self._modules[owner])[name] = torch.as_tensor(value).clone()
         for path, values in lists.items():
@@ -68,11 +71,20 @@ class Attributes:
             if owner in self._modules:
                 vars(self._modules[owner])[name] = [torch.as_tensor(value).clone() for value in values]
         owners = dict.fromkeys([*plain, *(path.rpartition("/")[0] for path in (*tensors, *lists))])
+        now = self._classes()
         return [
             f"attributes of the module {each!r} were saved, and it is not here"
             for each in owners
             if each not in self._modules
+        ] + [
+            f"the module {path!r} had become a {then}, and is {a(now.get(path, 'nothing'))} as the script begins"
+            for path, then in saved.get("classes", {}).items()
+            if now.get(path) != then
         ]
+
+    def _classes(self) -> dict[str, str]:
+        """The name of the class of each module, by path."""
+        return {path: type(each).__name__ for path, each in _modules(self._objects)}
 
     def _tensors(self) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
         """By path the dict that holds it, its name there, and itself."""
@@ -106,7 +118,7 @@ class Attributes:
 
 
 def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
-    """Each module that is not torch's own, once, by its path."""
+    """Each module, once, by its path."""
     seen: set[int] = set()
 
     def below(value: Any, path: str) -> Iterator[tuple[str, nn.Module]]:
@@ -129,10 +141,6 @@ def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
 def _is_registered(module: nn.Module, name: str) -> bool:
     """Whether it is a parameter or buffer here; it was something else where weights are pruned or reparametrised."""
     return name in module._parameters or name in module._buffers
-
-
-def _is_torchs_own(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.")
 
 
 def _persistent(module: nn.Module) -> Iterator[Any]:

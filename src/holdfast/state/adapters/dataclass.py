@@ -44,11 +44,11 @@ class Fields(ABC):
         makes = plan_entries(self.fields_of(live), taken.state, fit, path)
         is_taken = fit.is_taken(live, taken.state)
 
-        def act() -> Any:
-            values = {name: make() for name, make in makes.items()}
-            return self.fill(copy.copy(live) if is_taken else live, values)
+        return lambda: self.fill_or_copy(live, {name: make() for name, make in makes.items()}, is_taken)
 
-        return act
+    def fill_or_copy(self, live: Any, fields: dict[str, Any], is_taken: bool) -> Any:
+        """`fill`, or where something else is put into this live value already, of a copy."""
+        return self.fill(copy.copy(live) if is_taken else live, fields)
 
 
 class Dataclass(Fields):

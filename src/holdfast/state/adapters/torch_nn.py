@@ -48,8 +48,11 @@ class _Module:
         fills, loads = _plan_entries(module, taken.state, fit, path)
 
         def act() -> nn.Module:
-            for fill in fills:
-                fill()
+            for name, (entry, fill) in fills.items():
+                made = fill()
+                if made is not entry:  # of a nested buffer another one is made
+                    owner, _, last = name.rpartition(".")
+                    setattr(module.get_submodule(owner), last, made)
             if loads:
                 module.load_state_dict({name: make() for name, make in loads.items()}, strict=False)
             if taken.about:  # a partial restore brings none
@@ -61,11 +64,11 @@ class _Module:
 
 def _plan_entries(
     module: nn.Module, saved: dict[str, Node], fit: Fit, path: str
-) -> tuple[list[Make], dict[str, Make]]:
-    """What is filled in place, and what the module must load itself, under its own names."""
+) -> tuple[dict[str, tuple[Any, Make]], dict[str, Make]]:
+    """What is filled in place, with what fills it, and what the module must load itself, under its own names."""
     owned = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     entries = _entries(module)
-    fills: list[Make] = []
+    fills: dict[str, tuple[Any, Make]] = {}
     loads: dict[str, Make] = {}
     for name, own_name, entry in entries:
         below = paths.child(path, name)
@@ -73,7 +76,7 @@ def _plan_entries(
             fit.names.add(entry, below)  # an optimizer has it all the same
             fit.problem(below, "is not in the saved state")
         elif id(entry) in owned:
-            fills.append(fit.into(entry, saved[name], below))
+            fills[own_name] = entry, fit.into(entry, saved[name], below)
         else:  # extra state, or a copy that a hook made: filling it would have no effect
             loads[own_name] = fit.replace(entry, saved[name], below)
     for name in saved.keys() - {name for name, _, _ in entries}:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,25 @@ SPARSE: dict[str, type] = {
 _NEIGHBORS: dict[str, type] = {"sklearn.neighbors.KDTree": KDTree, "sklearn.neighbors.BallTree": BallTree}
 _MAX_SPREAD = 64  # times the bytes of the items: more widely spread items are restored without the gaps
 _METRICS = {
-    "EuclideanDistance64": "euclidean",
-    "ManhattanDistance64": "manhattan",
-    "ChebyshevDistance64": "chebyshev",
-    "MinkowskiDistance64": "minkowski",
-    "HaversineDistance64": "haversine",
+    f"{kind}Distance64": name
+    for kind, name in {
+        "Euclidean": "euclidean",
+        "Manhattan": "manhattan",
+        "Chebyshev": "chebyshev",
+        "Minkowski": "minkowski",
+        "SEuclidean": "seuclidean",
+        "Mahalanobis": "mahalanobis",
+        "Hamming": "hamming",
+        "Canberra": "canberra",
+        "BrayCurtis": "braycurtis",
+        "Jaccard": "jaccard",
+        "Dice": "dice",
+        "RogersTanimoto": "rogerstanimoto",
+        "RussellRao": "russellrao",
+        "SokalMichener": "sokalmichener",
+        "SokalSneath": "sokalsneath",
+        "Haversine": "haversine",
+    }.items()
 }
 
 
@@ -92,28 +107,47 @@ def _check_children(left: np.ndarray, right: np.ndarray, inner: np.ndarray) -> N
 # Neighbours
 
 
-def take_neighbors(value: Any, walk: Walk, path: str) -> Object:
-    """Its points: the index is built again from them, which gives the same one."""
+def take_neighbors(value: Any, walk: Walk, path: str, take: Callable[[Any, str], Node]) -> Object:
+    """Its points: the index is built again from them, which gives the same one. `take` takes a metric of the script's."""
     state = value.__getstate__()
     data, leaf_size, metric, weights = state[0], state[4], state[11], state[12]
-    name = _METRICS.get(type(metric).__name__)
-    p, weights_of_axes, _ = metric.__getstate__()[:3]
-    if name is None or (name == "minkowski" and np.size(weights_of_axes)):
-        walk.refuse(
-            path, f"{type(value).__name__} of metric {type(metric).__name__}", "Use algorithm='brute'."
-        )
+    kind = type(metric).__name__
+    p, vector, matrix, *of_script = metric.__getstate__()
+    name = "pyfunc" if of_script else _METRICS.get(kind)
+    if name is None:
+        walk.refuse(path, f"{type(value).__name__} of metric {kind}", "Use algorithm='brute'.")
     parts = {"data": data, "leaf_size": leaf_size, "metric": name, "p": float(p), "sample_weight": weights}
-    return Object("sklearn.neighbors", f"sklearn.neighbors.{type(value).__name__}", _nodes(parts, walk, path))
+    if name == "seuclidean" or (name == "minkowski" and np.size(vector)):
+        parts["vector"] = np.asarray(vector)
+    if name == "mahalanobis":
+        parts["matrix"] = np.asarray(matrix)
+    made = _nodes(parts, walk, path)
+    if of_script:
+        function, keywords = of_script
+        made["function"] = take(function, paths.child(path, "function"))
+        made["keywords"] = take(keywords, paths.child(path, "keywords"))
+    return Object("sklearn.neighbors", f"sklearn.neighbors.{type(value).__name__}", made)
 
 
 def make_neighbors(state: Any, taken: Object) -> Any:
-    if state["metric"] not in _METRICS.values():
-        raise ValueError(f"{state['metric']!r} is not a metric")
-    more = {"p": state["p"]} if state["metric"] == "minkowski" else {}
+    metric, more = state["metric"], {}
+    match metric:
+        case "minkowski":
+            more = {"p": state["p"]} | ({"w": state["vector"]} if "vector" in state else {})
+        case "seuclidean":
+            more = {"V": state["vector"]}
+        case "mahalanobis":
+            more = {"VI": state["matrix"]}
+        case "pyfunc":
+            if not isinstance(metric := state["function"], types.FunctionType):
+                raise ValueError(f"{metric!r} is not a metric")
+            more = dict(state["keywords"])
+        case _ if metric not in _METRICS.values():
+            raise ValueError(f"{metric!r} is not a metric")
     return _NEIGHBORS[taken.type](
         state["data"],
         leaf_size=state["leaf_size"],
-        metric=state["metric"],
+        metric=metric,
         sample_weight=state["sample_weight"],
         **more,
     )

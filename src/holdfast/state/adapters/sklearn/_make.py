@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from ...._wording import a
 from ....records import Node, Object
 from ..._fit import Fit, Make, said, unmakeable
 from ..._walk import type_name
+from ._birch import BEFORE, make_root
+from ._code import is_code, make_partial, parts_of, taken_live
 from ._compiled import (
     check_booster,
     check_decision_tree,
@@ -31,6 +34,7 @@ from ._compiled import (
     make_tree,
 )
 from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
+from ._scipy import family_name, family_named, make_frozen, make_spline
 from ._tables import FUNCTIONS, scalar_type
 
 _GROWING = frozenset({"n_estimators", "max_iter"})
@@ -96,6 +100,15 @@ class Making:
                 return self.fresh(node, path)
             case Object(adapter="sklearn.object"):
                 return self.into(live, node, path)
+            case Object(adapter="sklearn.live"):
+                is_same = is_code(live) and taken_live(live).state == node.state
+                return self._own_code(live, node, path, is_same=is_same)
+            case Object(adapter="sklearn.family"):
+                return self._own_code(live, node, path, is_same=family_name(live) == node.type)
+            case Object(adapter=adapter) if (composed := parts_of(live)) is not None and composed[
+                0
+            ] == adapter:
+                return self._composed(live, composed[2], node, path)
             case Object(adapter=adapter) if adapter not in _MAKERS:
                 return self._remembered(self._fit.into(live, node, path), path)
             case list() | tuple() if type(live) is type(node) and len(live) == len(node):
@@ -113,6 +126,26 @@ class Making:
             what = f"{_shown(saved)} was saved, the live parameter is {_shown(live)}; set_params() changes it"
             return self._misfit(live, path, what)
         return self._remembered(self._fit.keep(live), path)
+
+    def _own_code(self, live: Any, node: Object, path: str, *, is_same: bool) -> Make:
+        if is_same:
+            return self._remembered(self._fit.keep(live), path)
+        return self._misfit(live, path, f"{node.type} was saved, the live parameter is {_shown(live)}")
+
+    def _composed(self, live: Any, parts: dict[str, Any], node: Object, path: str) -> Make:
+        """Plan for what is composed of code and arguments: all of its parts must fit."""
+        if not isinstance(node.state, dict) or node.state.keys() != parts.keys():
+            return self._misfit(live, path, f"what was saved of this {node.type} is not valid")
+        below = [
+            self._parameter(part, node.state[name], paths.child(path, name)) for name, part in parts.items()
+        ]
+
+        def act() -> Any:
+            for make in below:
+                make()
+            return live
+
+        return self._remembered(act, path)
 
     def _misfit(self, live: Any, path: str, what: str) -> Make:
         return self._remembered(self._fit.misfit(live, path, what), path)
@@ -138,6 +171,8 @@ class Making:
                 return lambda: self._made[first]
             case Object(adapter="sklearn.object"):
                 return self._fresh_object(node, path)
+            case Object(adapter="sklearn.birch"):
+                return self._birch(below(node.state, path), path)
             case Object(adapter=adapter) if adapter in _MAKERS:
                 inner, maker = below(node.state, path), _MAKERS[adapter]
                 return self._remembered(lambda: maker(inner(), node), path)
@@ -146,6 +181,14 @@ class Making:
             case _:
                 make = self._fit.replace(None, node, path)
                 return self._remembered(make, path) if isinstance(node, Object) else make
+
+    def _birch(self, make: Make, path: str) -> Make:
+        def act() -> Any:
+            root, before = make_root(make())
+            self._made[relative(paths.child(path, BEFORE), self._root)] = before
+            return root
+
+        return self._remembered(act, path)
 
     def _remembered(self, make: Make, path: str) -> Make:
         def act() -> Any:
@@ -244,27 +287,28 @@ def _named(find: Callable[[str], Any], what: str) -> Callable[[None, Object], An
     return make
 
 
-def _make_partial(parts: dict[str, Any], taken: Object) -> Any:
-    if FUNCTIONS.name_of(parts["func"]) is None:
-        raise ValueError(f"{parts['func']!r} is not a function that a state may name")
-    return partial(parts["func"], *parts["args"], **parts["keywords"])
-
+_ITEMS: dict[str, Callable[[Any], Any]] = {
+    "builtins.dict": dict,
+    "collections.defaultdict": partial(defaultdict, OrderedDict),  # LightGBM's scores
+    "sklearn.utils.Bunch": lambda pairs: Bunch(**dict(pairs)),
+}
 
 _MAKERS: dict[str, Callable[[Any, Object], Any]] = {
     "sklearn.call": make_call,
+    "sklearn.distribution": make_frozen,
     "sklearn.dtype": lambda name, taken: np.dtype(object) if name == "object" else dtypes.to_numpy(name),
+    "sklearn.family": _named(family_named, "family of distributions that a state may name"),
     "sklearn.function": _named(FUNCTIONS.named, "function that a state may name"),
     "sklearn.global_random": lambda state, taken: mtrand._rand,  # type: ignore[attr-defined]
-    "sklearn.items": lambda pairs, taken: (
-        Bunch(**dict(pairs)) if taken.type.endswith("Bunch") else dict(pairs)
-    ),
+    "sklearn.items": lambda pairs, taken: _ITEMS[taken.type](pairs),
     "sklearn.masked": lambda parts, taken: np.ma.MaskedArray(
         parts["data"], parts["mask"], fill_value=parts["fill_value"]
     ),
     "sklearn.neighbors": make_neighbors,
     "sklearn.objects": _make_objects,
-    "sklearn.partial": _make_partial,
+    "sklearn.partial": make_partial,
     "sklearn.sparse": make_sparse,
+    "sklearn.spline": make_spline,
     "sklearn.spread": make_spread,
     "sklearn.tree": make_tree,
     "sklearn.type": _named(scalar_type, "type of numbers or strings"),

@@ -8,9 +8,12 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from ..._kinds import bare_name
+from ..._registry import adapter_of
 from ..._walk import type_name
+from ._code import is_code, parts_of
 from ._tables import CLASSES
 
+_MAX_DEPTH = 5  # of containers in a parameter
 VERSION_KEY = "_sklearn_version"
 
 # How much is computed at once and what is printed: a live estimator keeps its own.
@@ -66,3 +69,25 @@ def _kinds(live: BaseEstimator) -> Iterator[type]:
     for value in live.get_params(deep=True).values():
         if isinstance(value, BaseEstimator):
             yield type(value)
+        else:
+            yield from _callables(value, _MAX_DEPTH)
+
+
+def _callables(value: Any, depth: int) -> Iterator[type]:
+    """Classes of objects that stand for functions, and are known by their attributes."""
+    if isinstance(value, list | tuple | dict) and depth:
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _callables(each, depth - 1)
+    elif (composed := parts_of(value)) is not None and depth:
+        yield from _callables(composed[2].get("func"), depth - 1)
+        yield from _owners(composed[2].get("self"))
+    elif callable(value):
+        yield from _owners(value)
+
+
+def _owners(value: Any) -> Iterator[type]:
+    is_plain = hasattr(value, "__dict__") and not any(
+        "__slots__" in vars(kind) for kind in type(value).__mro__
+    )
+    if is_plain and not is_code(value) and adapter_of(type(value)) is None:
+        yield type(value)

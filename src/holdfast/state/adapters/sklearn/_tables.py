@@ -14,7 +14,7 @@ import numpy as np
 
 _ESTIMATORS = {
     "sklearn.calibration": "CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibration",
-    "sklearn.cluster": "AffinityPropagation AgglomerativeClustering BisectingKMeans DBSCAN FeatureAgglomeration HDBSCAN KMeans MeanShift MiniBatchKMeans OPTICS SpectralBiclustering SpectralClustering SpectralCoclustering",
+    "sklearn.cluster": "AffinityPropagation AgglomerativeClustering Birch BisectingKMeans DBSCAN FeatureAgglomeration HDBSCAN KMeans MeanShift MiniBatchKMeans OPTICS SpectralBiclustering SpectralClustering SpectralCoclustering",
     "sklearn.compose": "ColumnTransformer TransformedTargetRegressor",
     "sklearn.covariance": "EllipticEnvelope EmpiricalCovariance GraphicalLasso GraphicalLassoCV LedoitWolf MinCovDet OAS ShrunkCovariance",
     "sklearn.cross_decomposition": "CCA PLSCanonical PLSRegression PLSSVD",
@@ -43,7 +43,7 @@ _ESTIMATORS = {
     "sklearn.neighbors": "KNeighborsClassifier KNeighborsRegressor KNeighborsTransformer KernelDensity LocalOutlierFactor NearestCentroid NearestNeighbors NeighborhoodComponentsAnalysis RadiusNeighborsClassifier RadiusNeighborsRegressor RadiusNeighborsTransformer",
     "sklearn.neural_network": "BernoulliRBM MLPClassifier MLPRegressor",
     "sklearn.pipeline": "FeatureUnion Pipeline",
-    "sklearn.preprocessing": "Binarizer FunctionTransformer KBinsDiscretizer KernelCenterer LabelBinarizer LabelEncoder MaxAbsScaler MinMaxScaler MultiLabelBinarizer Normalizer OneHotEncoder OrdinalEncoder PolynomialFeatures PowerTransformer QuantileTransformer RobustScaler StandardScaler TargetEncoder",
+    "sklearn.preprocessing": "Binarizer FunctionTransformer KBinsDiscretizer KernelCenterer LabelBinarizer LabelEncoder MaxAbsScaler MinMaxScaler MultiLabelBinarizer Normalizer OneHotEncoder OrdinalEncoder PolynomialFeatures PowerTransformer QuantileTransformer RobustScaler SplineTransformer StandardScaler TargetEncoder",
     "sklearn.random_projection": "GaussianRandomProjection SparseRandomProjection",
     "sklearn.semi_supervised": "LabelPropagation LabelSpreading SelfTrainingClassifier",
     "sklearn.svm": "LinearSVC LinearSVR NuSVC NuSVR OneClassSVM SVC SVR",
@@ -54,10 +54,11 @@ _HELPERS = {
     "sklearn._loss.link": "HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit",
     "sklearn._loss.loss": "AbsoluteError ExponentialLoss HalfBinomialLoss HalfGammaLoss HalfMultinomialLoss HalfPoissonLoss HalfSquaredError HalfTweedieLoss HalfTweedieLossIdentity HuberLoss PinballLoss",
     "sklearn.cluster._bisect_k_means": "_BisectingTree",
+    "sklearn.compose": "make_column_selector",
     "sklearn.ensemble._hist_gradient_boosting.binning": "_BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
     "sklearn.gaussian_process.kernels": "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Matern PairwiseKernel Product RBF RationalQuadratic Sum WhiteKernel",
-    "sklearn.metrics._scorer": "_MultimetricScorer _PassthroughScorer _Scorer",
+    "sklearn.metrics._scorer": "_CurveScorer _MultimetricScorer _PassthroughScorer _Scorer",
     "sklearn.model_selection": "GroupKFold GroupShuffleSplit KFold LeaveOneGroupOut LeaveOneOut LeavePGroupsOut LeavePOut PredefinedSplit ShuffleSplit StratifiedGroupKFold StratifiedKFold StratifiedShuffleSplit TimeSeriesSplit",
     "sklearn.neural_network._stochastic_optimizers": "AdamOptimizer SGDOptimizer",
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
@@ -77,7 +78,10 @@ _FUNCTIONS = {
     "sklearn.metrics": "accuracy_score adjusted_mutual_info_score adjusted_rand_score average_precision_score balanced_accuracy_score brier_score_loss cohen_kappa_score completeness_score d2_absolute_error_score d2_pinball_score d2_tweedie_score explained_variance_score f1_score fbeta_score fowlkes_mallows_score hamming_loss hinge_loss homogeneity_score jaccard_score log_loss matthews_corrcoef max_error mean_absolute_error mean_absolute_percentage_error mean_gamma_deviance mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error mean_tweedie_deviance median_absolute_error mutual_info_score ndcg_score normalized_mutual_info_score precision_score r2_score rand_score recall_score roc_auc_score root_mean_squared_error root_mean_squared_log_error top_k_accuracy_score v_measure_score zero_one_loss",
 }
 
-_NUMPY_TYPES = "bool_ float16 float32 float64 int16 int32 int64 int8 object_ str_ uint16 uint32 uint64 uint8"
+_NUMPY_TYPES = (
+    "bool_ float16 float32 float64 int16 int32 int64 int8 object_ str_ uint16 uint32 uint64 uint8 "
+    "character complexfloating datetime64 floating generic inexact integer number signedinteger timedelta64 unsignedinteger"
+)
 _SCALAR_TYPES: dict[str, type] = {
     **{f"builtins.{name}": getattr(builtins, name) for name in ("bool", "int", "float", "str", "object")},
     **{f"numpy.{name}": getattr(np, name) for name in _NUMPY_TYPES.split()},

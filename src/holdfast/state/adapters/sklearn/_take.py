@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import types
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.random import BitGenerator, Generator, RandomState, mtrand
+from scipy.interpolate import BSpline
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.tree._tree import Tree
@@ -18,16 +18,25 @@ from .... import paths
 from ....records import Node, Object
 from ..._fit import unmakeable
 from ..._walk import Walk, type_name
+from ._birch import BEFORE, CFNode, take_root
+from ._code import FUNCTIONS as FUNCTION_TYPES
+from ._code import is_code, name_of, parts_of, taken_live
 from ._compiled import SPARSE, is_spread, take_call, take_neighbors, take_sparse, take_spread, take_tree
 from ._parts import FREE, RUNTIME, VERSION_KEY, Classes, parameter_names, relative
+from ._scipy import FAMILY, family_name, take_spline
 from ._tables import COMPILED, FUNCTIONS, scalar_type_name
 
-_FUNCTION_TYPES = (types.FunctionType, types.BuiltinFunctionType, np.ufunc, type(np.mean))
 # Types without attributes whose instances can be shared and changed in place.
-_SHARED = frozenset(f"sklearn.{kind}" for kind in ("neighbors", "objects", "sparse", "spread", "tree"))
+_SHARED = frozenset(
+    {
+        *(f"sklearn.{kind}" for kind in ("neighbors", "objects", "sparse", "spread", "tree")),
+        *(f"{library}.booster" for library in ("lightgbm", "xgboost")),
+    }
+)
 _MAX_DEPTH = 50  # a tree file may nest 256 deep, and an object takes four levels there
 _NO_CODE = (
-    "Only functions of scikit-learn, NumPy's elementary ones and scipy.special's can be named in a state."
+    "Beside what its parameters hold, only functions of scikit-learn, NumPy's elementary ones and scipy.special's can be "
+    "named in a state."
 )
 
 
@@ -82,18 +91,25 @@ class Taking:
                 is_object = value.hasobject and value.names is None
                 name = "object" if is_object else self._walk.dtype_name(value, path)
                 return Object("sklearn.dtype", "numpy.dtype", name)
-            case type():
-                return self._named("sklearn.type", scalar_type_name(value), path, f"class {type_name(value)}")
             case Tree():
                 return take_tree(value, self._walk, path)
             case KDTree() | BallTree():
-                return take_neighbors(value, self._walk, path)
-            case _ if isinstance(value, _FUNCTION_TYPES):
-                kind = f"function {getattr(value, '__qualname__', value)}"
-                return self._named("sklearn.function", FUNCTIONS.name_of(value), path, kind)
-            case partial():
-                parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
-                return Object("sklearn.partial", "functools.partial", self._entries(parts, path))
+                return take_neighbors(
+                    *(value, self._walk, path), lambda part, below: self.value(part, below, held=False)
+                )
+            case BSpline():
+                return take_spline(value, self._walk, path)
+            case CFNode():
+                node, before = take_root(value, self._walk, path)
+                self._met[id(before)] = before, paths.child(path, BEFORE)
+                return node
+            case _ if is_code(value):
+                return self._code(value, path, held=held)
+            case _ if (composed := parts_of(value)) is not None:
+                adapter, name, parts = composed
+                if adapter == "sklearn.method" and not held:
+                    self._walk.refuse(path, f"method {name}", _NO_CODE)
+                return Object(adapter, name, self._entries(parts, path, held=held))
             case _ if type(value) in SPARSE.values():
                 return take_sparse(value, self._walk, path)
             case _ if (name := COMPILED.name_of(type(value))) is not None:
@@ -112,7 +128,8 @@ class Taking:
         self._met[id(value)] = value, path
         parameters = parameter_names(value)
         state = self._attributes(value, path)
-        order = sorted(state, key=lambda attribute: attribute not in parameters)
+        # Of a Birch the tree comes before the leaf that leads into it.
+        order = sorted(state, key=lambda attribute: (attribute not in parameters, attribute != "root_"))
         return Object(
             "sklearn.object",
             name,
@@ -135,13 +152,11 @@ class Taking:
         if type(value) in (list, tuple):
             items = self._items(value, path, held=held)
             return items if type(value) is list else tuple(items)
-        if type(value) is Bunch or (type(value) is dict and any(map(_is_numpy, value))):
+        if (items := _items_name(value)) is not None:
             pairs = [
                 self._items(pair, paths.item(path, at), held=False) for at, pair in enumerate(value.items())
             ]
-            return Object(
-                "sklearn.items", "sklearn.utils.Bunch" if type(value) is Bunch else "builtins.dict", pairs
-            )
+            return Object("sklearn.items", items, pairs)
         if type(value) is dict:
             return self._entries(value, path, held=held)
         if isinstance(value, tuple):
@@ -166,11 +181,26 @@ class Taking:
     def _entries(self, parts: dict[Any, Any], path: str, *, held: bool = False) -> dict[Any, Node]:
         return {key: self.value(part, self._walk.child(path, key), held=held) for key, part in parts.items()}
 
-    def _named(self, adapter: str, name: str | None, path: str, kind: str) -> Object:
-        if name is None:
-            self._walk.refuse(path, kind, _NO_CODE)
-        return Object(adapter, name, None)
+    def _code(self, value: Any, path: str, *, held: bool) -> Object:
+        if isinstance(value, FAMILY):
+            adapter, name, kind = "sklearn.family", family_name(value), "distribution"
+        elif isinstance(value, type):
+            adapter, name, kind = "sklearn.type", scalar_type_name(value), "class"
+        else:
+            adapter, kind = "sklearn.function", "function"
+            name = FUNCTIONS.name_of(value) if isinstance(value, FUNCTION_TYPES) else None
+        if name is not None:
+            return Object(adapter, name, None)
+        if not held:
+            self._walk.refuse(path, f"{kind} {name_of(value).removeprefix('builtins.')}", _NO_CODE)
+        self._met[id(value)] = value, path
+        return taken_live(value)
 
 
-def _is_numpy(key: Any) -> bool:
-    return isinstance(key, np.generic)
+def _items_name(value: Any) -> str | None:
+    """The type of a mapping that is known here only, or has keys that are."""
+    if type(value) is dict and any(isinstance(key, np.generic) for key in value):
+        return "builtins.dict"
+    if type(value) is defaultdict and value.default_factory is OrderedDict:
+        return "collections.defaultdict"
+    return "sklearn.utils.Bunch" if type(value) is Bunch else None

@@ -24,6 +24,7 @@ from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
 from ..protocols import Stateful
+from .kept import changed_by, plan_kept
 
 _MAX_INNER = 8
 
@@ -88,6 +89,8 @@ class TorchOptimizer:
         if (gate := step_gate(value)) is not None:
             for tensor in (*names, *_tensors(list(value.state.values()))):
                 walk.gate(tensor, gate)
+        if kept := changed_by(value):
+            state["kept"] = walk.node(kept, walk.child(path, "kept"))
         about["shapes"] = {name: list(parameter.shape) for parameter, name in names.items()}
 
     def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:
@@ -129,9 +132,13 @@ class TorchOptimizer:
             if name in saved_inner
         ]
 
+        kept = plan_kept(live, taken.state.get("kept", {}), fit, paths.child(path, "kept"))
+
         def act() -> Optimizer:
             for make in inner:
                 make()
+            for name, make in kept.items():
+                vars(live)[name] = make()
             if sharing is not None:  # a loader makes new groups
                 live.param_groups = sharing.param_groups
             for group, makes in zip(live.param_groups, options, strict=True):
@@ -322,9 +329,10 @@ def _moved(make: Make, device: torch.device, parameter: torch.Tensor) -> Make:
 def laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """`value`, with the strides of `parameter` if it has its shape: fused kernels pair items by where they lie."""
     if (
-        value.shape != parameter.shape
+        value.layout != torch.strided
+        or parameter.layout != torch.strided
+        or value.shape != parameter.shape
         or value.stride() == parameter.stride()
-        or value.layout != torch.strided
     ):
         return value
     return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)

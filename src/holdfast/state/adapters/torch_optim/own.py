@@ -19,6 +19,7 @@ from ....records import Node, Object
 from ..._exclude import all_left_out
 from ..._fit import Fit, Make
 from ..._walk import Walk, type_name
+from .kept import changed_by, plan_kept
 from .optimizers import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
 
 _OWN = "own"
@@ -46,6 +47,8 @@ class _OwnState(TorchOptimizer):
         state[_OWN] = walk.node(_without_tensors_as_keys(own, names), walk.child(path, _OWN))
         if inner_optimizers(value):
             self._capture(value, walk, path, state, about)
+        elif kept := changed_by(value):
+            state["kept"] = walk.node(kept, walk.child(path, "kept"))
         about["parameters"] = [[name, list(parameter.shape)] for parameter, name in names.items()]
 
     def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:
@@ -65,11 +68,18 @@ class _OwnState(TorchOptimizer):
             return fit.left_out(live, paths.child(paths.child(path, _OWN), left) if left else path)
         make = fit.replace({}, saved, paths.child(path, _OWN))
         put_held = self._plan(live, taken, fit, path) if "param_groups" in taken.state else fit.keep(live)
+        kept = (
+            {}
+            if "param_groups" in taken.state
+            else plan_kept(live, taken.state.get("kept", {}), fit, paths.child(path, "kept"))
+        )
         parameters = {_key(name): parameter for parameter, name in names.items()}
 
         def act() -> Optimizer:
             live.load_state_dict(_with_tensors_as_keys(make(), live.state_dict(), parameters))
             made = put_held()
+            for name, make_kept in kept.items():
+                vars(live)[name] = make_kept()
             lay_out(live)
             return made
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from ...records import Bytes
-
-ADAPTERS = ()
+from ....records import Bytes
 
 
 class DeviceCopies:

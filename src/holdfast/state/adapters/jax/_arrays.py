@@ -1,4 +1,4 @@
-"""JAX: arrays of every dtype of complete bytes, and typed random keys.
+"""JAX: arrays of every dtype, and typed random keys.
 
 Neither is ever changed in place: a save keeps their memory instead of copying it, and a restore makes new ones.
 (JAX copies before it reuses donated memory that NumPy still looks at.)
@@ -13,15 +13,15 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ... import dtypes
-from ...records import Leaf, Node, Object
-from .._fit import Fit, Make, said
-from .._live import FixedArray
-from .._rebuild import Read, new_array
-from .._walk import Walk, type_name
+from .... import dtypes
+from ....records import Leaf, Node, Object
+from ..._fit import Fit, Make, said
+from ..._live import FixedArray
+from ..._rebuild import Read, new_array
+from ..._walk import Walk, type_name
 
 
-class _Array:
+class Array:
     """`jax.Array`. A weakly typed one is an `Object`, for it promotes otherwise than what has the same bytes."""
 
     name = "jax.Array"
@@ -38,11 +38,12 @@ class _Array:
             shape=value.shape,
             kind="jax",
             live=FixedArray(np.asarray(value)),
+            identity=_Itself(value),
         )
         return Object(self.name, type_name(jax.Array), leaf, {"weak": True}) if value.weak_type else leaf
 
     def plan(self, live: jax.Array, node: Node, fit: Fit, path: str) -> Make:
-        weak, leaf = _opened(node)
+        weak, leaf = _opened(node, fit)
         if not isinstance(leaf, Leaf):
             return fit.misfit(live, path, f"{said(node)} was saved, the live value is an array of JAX")
         if leaf.shape != live.shape or not _takes(live.dtype, leaf.dtype):
@@ -55,7 +56,7 @@ class _Array:
         return _weakened(np.asarray(state), bool(taken.about.get("weak")))
 
 
-class _Key:
+class Key:
     """A typed random key, or an array of them, by its words; which generator they are for must stay the same."""
 
     name = "jax.random.key"
@@ -106,13 +107,29 @@ def _takes(here: np.dtype, saved: str) -> bool:
     if here.name == saved:
         return True
     wider = dtypes.to_numpy(saved)
-    return jnp.issubdtype(wider, jnp.floating) and jnp.promote_types(here, wider) == wider
+    try:
+        return jnp.issubdtype(wider, jnp.floating) and jnp.promote_types(here, wider) == wider
+    except ValueError:  # eight-bit floats promote to nothing on their own
+        return False
 
 
-def _opened(node: Node) -> tuple[bool, Node]:
+class _Itself:
+    """An array as a key, and kept alive so that it stays one; its values are not looked at."""
+
+    def __init__(self, array: jax.Array) -> None:
+        self._array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other._array is self._array
+
+    def __hash__(self) -> int:
+        return id(self._array)
+
+
+def _opened(node: Node, fit: Fit) -> tuple[bool, Node]:
     """Whether the saved array was weakly typed, and its leaf."""
-    if isinstance(node, Object) and node.adapter == _Array.name:
-        return bool(node.about.get("weak")), node.state
+    if isinstance(node, Object) and node.adapter == Array.name:
+        return bool(node.about.get("weak")), fit.resolve(node.state)
     return False, node
 
 
@@ -129,11 +146,7 @@ def _placed(value: Any, live: jax.Array) -> jax.Array:
     return jax.device_put(value, live.sharding if live.committed else None)
 
 
-def _make_array(leaf: Leaf, read: Read) -> Any:
+def make_array(leaf: Leaf, read: Read) -> Any:
     """An array of JAX, or of NumPy if JAX is set not to have its type (`jax_enable_x64`)."""
     made = new_array(leaf, read)
     return jnp.asarray(made) if jax.dtypes.canonicalize_dtype(made.dtype) == made.dtype else made
-
-
-ADAPTERS = (_Array(), _Key())
-MAKERS = {"jax": _make_array}

@@ -1,0 +1,102 @@
+"""Tensors of every dtype that torch can copy; what is not dense is taken apart into tensors that are."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from .... import dtypes
+from ....records import Leaf, Node
+from ..._fit import Fit, Make
+from ..._names import Names
+from ..._walk import Walk, type_name
+from ._memory import LiveTensor, dtype_name, fill, identity, memory_of, memory_order
+from ._nested import Nested
+from ._sparse import Sparse
+
+_KNOWN = frozenset(dtypes.plain_names()) - dtypes.SMALL_INTEGERS.keys()  # of which torch has but the names
+
+
+class Tensor:
+    name = "torch.Tensor"
+
+    def claims(self, kind: type) -> bool:
+        return issubclass(kind, torch.Tensor)
+
+    def capture(self, value: torch.Tensor, walk: Walk, path: str) -> Node:
+        if (why := _obstacle(value)) is not None:
+            walk.refuse(path, *why)
+        walk.names.add(value, path)
+        if (form := _form_of(value)) is not None:
+            return form.capture(value, walk, path)
+        tensor = value.detach()
+        order = memory_order(tensor)
+        return walk.array(
+            path,
+            dtype=dtype_name(value),
+            shape=tuple(value.shape),
+            order=order,
+            kind="torch",
+            live=LiveTensor(value, order),
+            identity=identity(tensor),
+        )
+
+    def introduce(self, value: torch.Tensor, names: Names, path: str) -> None:
+        names.add(value, path)
+
+    def plan(self, live: torch.Tensor, node: Node, fit: Fit, path: str) -> Make:
+        why = _obstacle(live)
+        fit.names.add(live, path)
+        if why is not None:
+            return fit.misfit(live, path, f"the live value is a {why[0]}")
+        if (form := _form_of(live)) is not None:
+            return form.plan(live, node, fit, path)
+        tensor = live.detach()
+        if any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True)):
+            return fit.misfit(live, path, "the live tensor is expanded: several of its items share memory")
+
+        def act(leaf: Leaf) -> None:
+            if leaf.size_bytes:
+                fill(tensor, leaf, fit)
+
+        return fit.array(
+            live,
+            node,
+            path,
+            dtype=dtype_name(live),
+            shape=tuple(live.shape),
+            identity=identity(tensor),
+            fill=act,
+            memory=lambda leaf: memory_of(tensor, leaf),
+        )
+
+
+def _form_of(tensor: torch.Tensor) -> Sparse | Nested | None:
+    """What takes apart a tensor of this form; None if it is dense."""
+    if tensor.is_nested:
+        return NESTED
+    return SPARSE if tensor.layout in Sparse.layouts else None
+
+
+def _obstacle(tensor: torch.Tensor) -> tuple[str, str] | None:
+    """Why this tensor cannot be taken, and what to do; None if it can."""
+    if is_lazy(tensor):
+        return "tensor that is not initialised yet", "Run the module once before it is saved."
+    if tensor.is_meta:
+        return "tensor on the meta device, which has no data", "Give it its data first, or leave it out."
+    if tensor.is_quantized:
+        hint = "Save its int_repr() with its scale and zero point, or what dequantize() makes of it."
+        return f"quantised tensor of dtype {tensor.dtype}", hint
+    if dtype_name(tensor) not in _KNOWN:
+        return f"tensor of dtype {tensor.dtype}", "View it as one of bytes (torch.uint8) first."
+    if _form_of(tensor) is not None:
+        return None
+    if tensor.layout is not torch.strided:
+        return f"tensor of layout {tensor.layout}", "Turn it into a dense tensor first, by to_dense()."
+    if hasattr(type(tensor), "__tensor_flatten__"):
+        what = f"{type_name(type(tensor))}, which is made of other tensors"
+        return what, "Save these, or turn it into a dense tensor first."
+    return None
+
+
+SPARSE, NESTED = Sparse(), Nested()
