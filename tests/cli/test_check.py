@@ -184,7 +184,7 @@ def test_a_count_for_the_log_is_named_and_no_difference(before, body, name, kind
     done = holdfast("check", "--", *command)
     assert f"named    {name} ({kind})" in done.stdout
     assert "run.ignore" in done.stdout
-    assert f"begins anew in the resumed script: {name}" in done.stderr
+    assert f"starts from scratch in the resumed script: {name}" in done.stderr
 
 
 def test_a_count_that_the_run_is_told_to_ignore_is_proved_and_noted(work, holdfast):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections import deque
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,60 @@ def test_counters_of_samplers_and_datasets_come_back(cut, tmp_path):
     uninterrupted = go(tmp_path / "a", counting())
     before = go(tmp_path / "b", counting(), cut=cut)
     assert before + go(tmp_path / "b", counting()) == uninterrupted
+
+
+class FollowsLosses(data.Sampler):
+    """Draws what has been seen least; weights and a rate change in the middle of an epoch."""
+
+    def __init__(self) -> None:
+        self.seen, self.rate, self.rng = np.ones(12), 1, np.random.default_rng(3)
+
+    def __len__(self) -> int:
+        return 12
+
+    def __iter__(self):
+        weights = 1 / self.seen**self.rate
+        yield from self.rng.choice(12, size=12, p=weights / weights.sum()).tolist()
+
+    def feedback(self, batch: torch.Tensor) -> None:
+        self.seen[batch[:, 0].numpy()] += 1
+        self.rate += 1
+
+
+def weighted(sampler: data.Sampler) -> data.DataLoader:
+    return data.DataLoader(data.TensorDataset(torch.arange(12)), batch_size=3, sampler=sampler)
+
+
+def follow(directory: Path, sampler: Any, cut: tuple[int, int] | None) -> list[Any]:
+    torch.manual_seed(0)
+    seen, loader = [], weighted(sampler)
+    policy = Checkpointing(save_on=["batch_end", "epoch_end"], write=Write(durability="process"))
+    with (
+        suppress(InterruptedError),
+        Run(directory, {"weight": torch.zeros(1)}, checkpointing=policy, variables="off") as run,
+    ):
+        for epoch in run.epochs(N_EPOCHS):
+            for (rows,) in run.batches(loader):
+                if cut == (epoch, run.batch):
+                    raise InterruptedError
+                seen.append(rows.tolist())
+                if isinstance(sampler, FollowsLosses):
+                    sampler.feedback(rows[:, None])
+            if not isinstance(sampler, FollowsLosses):
+                sampler.weights = sampler.weights * torch.rand(12, dtype=torch.double)
+            if cut == (epoch, -1):
+                raise InterruptedError
+    return seen
+
+
+@pytest.mark.parametrize("cuts", [[(0, 2)], [(1, 3), (1, 3)], [(0, 1), (0, 3), (2, 1)], [(3, 2)]])
+@pytest.mark.parametrize(
+    "make", [FollowsLosses, lambda: data.WeightedRandomSampler(torch.ones(12, dtype=torch.double), 12)]
+)
+def test_an_order_that_follows_arrays_of_a_sampler_comes_back(make, cuts, tmp_path):
+    uninterrupted = follow(tmp_path / "a", make(), None)
+    lives = [follow(tmp_path / "b", make(), cut) for cut in [*cuts, None]]
+    assert [*chain(*lives)] == uninterrupted
 
 
 @pytest.mark.parametrize("cut", [(2, -1), (2, 2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import functools
 import random
 import types
 import uuid
@@ -110,6 +111,82 @@ def test_a_closure_and_a_nonlocal(tmp_path: Path):
 
     expected, found = both_ways(train, tmp_path, 5)
     assert found == expected == 28
+
+
+def test_a_number_whose_name_is_one_of_a_clock(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        eps_t, unknown_share, t = 0.9, 0.5, 0.25
+        with begin(directory) as run:
+            for step in run.steps(8):
+                eps_t, unknown_share, t = eps_t * 0.9, unknown_share * 0.8 + 0.01 * step, t + 0.3
+                stop_after(stop, step)
+        return eps_t, unknown_share, t
+
+    expected, found = both_ways(train, tmp_path, 5)
+    assert found == expected
+
+
+def counting(rate: float) -> tuple[Any, Any]:
+    """Functions that share variables of this one, whose frame is gone once they are called."""
+    count, rng, seen = 0, random.Random(3), []
+
+    def draw() -> float:
+        nonlocal count
+        count += 1
+        seen.append(rng.random() * rate / count)
+        return seen[-1]
+
+    return draw, lambda: (count, list(seen))
+
+
+def noted(value: float) -> None:
+    noted.total += value  # type: ignore[attr-defined]
+
+
+def remember(value: float, _memory: Any = []) -> float:  # noqa: B006
+    _memory.append(value)
+    return sum(_memory)
+
+
+@pytest.mark.parametrize("held_as", ["function", "list", "attribute", "partial", "method"])
+def test_what_functions_keep_between_two_calls(tmp_path: Path, held_as: str):
+    def train(directory: Path, stop: int | None) -> Any:
+        noted.total = 0.0  # type: ignore[attr-defined]
+        remember.__defaults__[0].clear()  # type: ignore[index]
+        draw, peek = counting(2.0)
+        shown = peek
+        match held_as:
+            case "list":
+                held: Any = [draw]
+            case "attribute":
+                held = types.SimpleNamespace(draw=draw)
+            case "partial":
+                held = functools.partial(lambda of, scale: of() * scale, draw, scale=2)
+            case "method":
+                held = Drawn(draw).again
+            case _:
+                held = draw
+        del draw, peek
+        result = 0.0
+        with begin(directory) as run:
+            for step in run.steps(9):
+                drawn = held[0]() if held_as == "list" else held.draw() if held_as == "attribute" else held()
+                noted(drawn)
+                result = remember(drawn)
+                stop_after(stop, step)
+        return shown(), noted.total, result  # type: ignore[attr-defined]
+
+    expected, found = both_ways(train, tmp_path, 3, 6)
+    assert found == expected
+
+
+class Drawn:
+    def __init__(self, draw: Any) -> None:
+        self.draw, self.times = draw, 0
+
+    def again(self) -> float:
+        self.times += 1
+        return self.draw() * self.times
 
 
 class Trainer:

@@ -126,3 +126,37 @@ def test_what_metrics_have_seen_is_put_back(tmp_path: Path):
 
     expected, found = both_ways(train, tmp_path, 5)
     assert found == expected
+
+
+class Soft(torch.utils.data.Dataset):  # type: ignore[misc]
+    def __init__(self, rows: Any) -> None:
+        self.rows, self.targets = rows, rows.clone()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index], self.targets[index]
+
+
+@pytest.mark.parametrize("in_subset", [False, True])
+def test_what_changes_in_a_dataset_that_only_its_loader_holds(in_subset: bool, tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        torch.manual_seed(0)
+        given = Soft(torch.randn(12, 2))
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(given, range(8)) if in_subset else given, 4, shuffle=True
+        )
+        del given
+        weight = torch.ones(2)
+        with begin(directory, {"weight": weight}) as run:
+            for _ in run.epochs(3):
+                for rows, targets in run.batches(loader):
+                    weight += 0.1 * (rows * targets).mean(0)
+                    stop_after(stop, run.step)
+                dataset = loader.dataset.dataset if in_subset else loader.dataset
+                dataset.targets = 0.5 * dataset.targets + weight
+        return weight.tolist()
+
+    expected, found = both_ways(train, tmp_path, 3, 5)
+    assert found == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import random
 import sys
 import time
 import types
@@ -94,6 +95,67 @@ def test_an_attribute_that_cannot_be_saved_is_named(tmp_path: Path):
         return run
 
     assert interrupted_and_resumed(train).unsaved == ("env.lines",)
+
+
+@pytest.mark.parametrize("size", [8, 3000])
+def test_objects_in_an_array_are_named(size: int, tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        memory = np.zeros(size, dtype=object)
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                memory[-1 - step] = types.SimpleNamespace(reward=step)
+                stop_after(stop, step)
+        return run
+
+    assert interrupted_and_resumed(train).unsaved == ("memory",)
+
+
+class Example:
+    def __init__(self, number: int) -> None:
+        self.number, self.uses = number, 0
+
+
+def test_the_order_of_objects_is_named(tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        examples, order = [Example(number) for number in range(9)], random.Random(1)
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                order.shuffle(examples)
+                stop_after(stop, step)
+        return run
+
+    assert interrupted_and_resumed(train).unsaved == ("examples",)
+
+
+def test_objects_that_are_made_anew_in_each_turn_are_saved_where_they_stand(tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        meters = [Example(number) for number in range(3)]
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                meters = [Example(each.number + step) for each in meters]
+                stop_after(stop, step)
+        return run, [each.number for each in meters]
+
+    with pytest.raises(Interrupted):
+        train(2)
+    run, numbers = train(None)
+    assert (numbers, run.last_resume.verdict) == ([15, 16, 17], "exact")
+
+
+def test_data_in_an_array_of_objects_come_back(tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        memory = np.full((2, 3), None)
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                memory.flat[step] = (step, np.full(2, step))
+                stop_after(stop, step)
+        return run, memory.tolist()
+
+    with pytest.raises(Interrupted):
+        train(2)
+    run, memory = train(None)
+    assert [first for row in memory for first, _ in row] == [*range(6)]
+    assert run.last_resume.verdict == "exact"
 
 
 def test_time_stamps_are_no_state(tmp_path: Path):

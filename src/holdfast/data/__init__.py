@@ -3,6 +3,7 @@
 from .._shown import shown_in as _shown_in
 from ._batch import Batch
 from ._choose import BATCHES, batches_of, batches_of_all
+from ._contents import digest_of_contents
 from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._order import order, sample_rng
@@ -28,6 +29,7 @@ __all__ = [
     "batches_of",
     "batches_of_all",
     "differences_of",
+    "digest_of_contents",
     "order",
     "sample_rng",
     "without_position",

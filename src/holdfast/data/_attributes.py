@@ -16,13 +16,14 @@ from ._parts import parts_of
 
 _FREE_LOOKS = 4
 _SHORT_S = 1e-3
+_OF_SAMPLERS = ("torch.utils.data.sampler", "torch.utils.data.distributed")
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 class OwnAttributes:
     """Plain attributes of a loader's parts, and of what is in these, that change while it is used.
 
-    Those of installed libraries are their affair, except for the rows that a subset of torch's chooses.
+    Those of installed libraries are their affair, except for torch's own samplers and the rows that its subsets choose.
 
     `iterated`: called for what is iterated in place of the loader.
     """
@@ -118,7 +119,7 @@ def _owners(loader: Any) -> dict[str, Any]:
 
 def _keeps_something(each: Any) -> bool:
     kind = type(each)
-    if _is_rows_chosen(kind):
+    if _chooses(kind):
         return True
     if isinstance(each, type) or not hasattr(each, "__dict__") or _is_trained(each):
         return False
@@ -131,8 +132,10 @@ def _is_trained(each: Any) -> bool:
     return torch is not None and isinstance(each, torch.nn.Module | torch.optim.Optimizer)
 
 
-def _is_rows_chosen(kind: type) -> bool:
-    return kind.__module__ == "torch.utils.data.dataset" and kind.__name__ == "Subset"
+def _chooses(kind: type) -> bool:
+    """Whether it is one of torch's own that says which rows come next."""
+    is_subset = kind.__module__ == "torch.utils.data.dataset" and kind.__name__ == "Subset"
+    return is_subset or kind.__module__ in _OF_SAMPLERS
 
 
 def _is_in_library(module: str) -> bool:

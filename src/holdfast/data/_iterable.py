@@ -11,6 +11,7 @@ from .._wording import a
 from ..errors import UsageError
 from ._attributes import OwnAttributes
 from ._batch import Batch
+from ._contents import digest_of_contents
 from ._generators import Drawing, OwnGenerators
 from ._source import Position
 
@@ -95,6 +96,13 @@ class IterableBatches(Drawing):
         self._attributes.set_state(state.get("attributes", {}))
         self._position = position
         return position.count(rest, self._as_batch, self.num_batches) if position.mid_epoch else rest
+
+    def fingerprint(self) -> str | None:
+        """Of a list of batches, the digest of the next batch itself."""
+        at = self._position
+        if not at.mid_epoch or not isinstance(self._data, list | tuple) or at.batch >= len(self._data):
+            return None
+        return digest_of_contents(self._data[at.batch])
 
     def describe(self) -> dict[str, Any]:
         return {"kind": _KIND, "type": type(self._data).__name__, "num_batches": self.num_batches}

@@ -48,7 +48,8 @@ class TorchLoaderBatches(Drawing):
         self._indices = IndexSampler(sampler, watch=foreign)
         self._generators = OwnGenerators(loader)
         self._twin = loader  # until there is one
-        self._attributes = OwnAttributes(loader, lambda: self._twin)
+        itself = weakref.ref(self)  # in no cycle: its workers end with it
+        self._attributes = OwnAttributes(loader, lambda: getattr(itself(), "_twin", loader))
         self._workers: WorkerStreams | None = None
         if loader.num_workers:
             self._workers = WorkerStreams(loader.collate_fn, loader.worker_init_fn, self._persistent)

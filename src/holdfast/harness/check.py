@@ -24,7 +24,7 @@ _BEGAN_AGAIN = (
     "pass resume=True, and a directory whose name is the same each time"
 )
 _NOT_YET_SEEN = "the state was the same in these steps, but the resumed script is not what it was"
-_NOT_NEEDED = "the state was the same in all these steps, which had no need of what begins anew"
+_NOT_NEEDED = "the state was the same in all these steps, which had no need of what starts from scratch"
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Check:
         outcome: "same"; "differs", after a resume; "does not resume": it fails then, or begins again; "not
             reproducible": it differs after a resume, but from run to run as well, and nothing else is known to be lost.
         verdict: `PROVED` if the same, and the run itself says no less of its resume; what the run says if that is less,
-            or if not reproducible; `EXACT_BUT_FOR` if the same, and variables of the script begin anew that nothing in these
+            or if not reproducible; `EXACT_BUT_FOR` if the same, and variables of the script start from scratch that nothing in these
             steps had need of; else `NOT_EXACT`.
         compared: how many checkpoints were compared.
         ends_epoch: whether the end of an epoch was among the steps, if the script has epochs; it is killed after one.
@@ -45,8 +45,8 @@ class Check:
         at: the first checkpoint that differs; None if none does.
         differing: the paths at which it does.
         findings: what differs first in the script, or may be the cause; the likeliest first. If the same: plain data that
-            begin anew, such as a count for the log.
-        left: variables that begin anew, as the run was told to leave them to the script.
+            start from scratch, such as a count for the log.
+        left: variables that start from scratch, as the run was told to leave them to the script.
         why: what happened instead of a resume, or if the state does not differ.
         unseeded: what differs first between two uninterrupted runs; empty if they are the same, or none is known.
         is_reproducible: whether two uninterrupted runs are the same. If not, it is resumed where an uninterrupted run
@@ -182,7 +182,7 @@ def _lost(report: Check, known: Known, seen: Sequence[Glimpse]) -> list[Finding]
 
 
 def _judge(report: Check, lost: list[Finding]) -> None:
-    """Every later save has the same state: plain data that begin anew are named, all else is a difference."""
+    """Every later save has the same state: plain data that start from scratch are named, all else is a difference."""
     is_needless = all(each.may_decide_nothing for each in lost)
     report.outcome, report.why = ("same", _NOT_NEEDED) if is_needless else ("differs", _NOT_YET_SEEN)
     report.findings = lost

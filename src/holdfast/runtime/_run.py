@@ -234,7 +234,9 @@ class Run:
             UsageError: not inside `epochs` (with `steps`: inside), a second time in one epoch, or the data cannot
                 resume here.
         """
-        return self._loops.batches(Given(data, until, batch_size, seed), steps)
+        return self._loops.batches(
+            Given(data, until, batch_size, seed, self._variables.is_made_in_loop), steps
+        )
 
     def steps(self, n_steps: int) -> Iterator[int]:
         """The steps still to be done, of `n_steps` in all: for a loop without epochs. Each is a batch of epoch 0.

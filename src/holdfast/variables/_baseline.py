@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator
+import gc
+from collections.abc import Collection, Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ._frames import Scope
+from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
 from ._marks import Marks
 from ._walk import Slot
@@ -16,11 +17,12 @@ _NO_SCALAR: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Of one slot: its mark, which object it was, and the value itself if it is a scalar."""
+    """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container."""
 
     mark: Hashable
     identity: int
     scalar: Any = _NO_SCALAR
+    items: tuple[int, ...] = ()
 
     @property
     def is_scalar(self) -> bool:
@@ -59,6 +61,17 @@ class Baseline:
         """The variables that were there when the outer loop began."""
         return self._scopes[scope.identity].names
 
+    def is_younger(self, value: Any, scopes: Iterable[Scope]) -> bool:
+        """Whether something was not there yet when the outer loop began: it is in later variables only, or in none."""
+        variables = [(scope, *each) for scope in scopes for each in scope.variables().items()]
+        holders = [(scope, name) for scope, name, each in variables if each is value]
+        if not holders:
+            return not _is_held(value, {id(each) for _, _, each in variables})
+        return all(
+            scope.identity in self._outer and name not in self._scopes[scope.identity].names
+            for scope, name in holders
+        )
+
     def begin(self, scopes: Iterable[Scope], *, is_inner: bool) -> Iterator[tuple[Scope, dict[str, Any]]]:
         """A loop begins: each scope, with those of its variables whose past begins now; `take` is to be called for them."""
         scopes = list(scopes)
@@ -86,7 +99,7 @@ class Baseline:
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
             scalar = slot.value if is_scalar else _NO_SCALAR
-            before = Before(self.mark_of(scope, slot), id(slot.value), scalar)
+            before = Before(self.mark_of(scope, slot), id(slot.value), scalar, slot.items)
             if slot.way != "data" and slot.owner is None:
                 self._objects[id(slot.value)] = before
                 self._owners[id(slot.value)] = slot.value
@@ -116,7 +129,7 @@ class Baseline:
             return True
         if before is None:  # where a container has grown, that is said of the container
             return not isinstance(slot.owner, CONTAINERS)
-        return before.mark != now
+        return before.mark != now or _have_moved(before.items, slot.items)
 
     def mark_of(self, scope: Scope, slot: Slot, known: Container[int] = ()) -> Hashable:
         """What is equal as long as the slot's content is what it was."""
@@ -130,5 +143,32 @@ class Baseline:
                 return None if slot.place is None else slot.place(self._marks, name, known)
 
 
+def _have_moved(before: tuple[int, ...], now: tuple[int, ...]) -> bool:
+    """Whether objects are in another order; those that are new are looked into, and saved where they stand."""
+    if before == now:
+        return False
+    places = {each: index for index, each in enumerate(before) if each}
+    return any(places.get(each, index) != index for index, each in enumerate(now))
+
+
 def _owned_key(slot: Slot) -> tuple[int, str]:
     return id(slot.owner), slot.key.rpartition(".")[2]
+
+
+def _is_held(value: Any, variables: Collection[int]) -> bool:
+    """Whether an object of the script's own classes has it, or a container that is one of these variables, by id."""
+    for holder in gc.get_referrers(value):
+        if is_own_class(type(holder)):
+            return True
+        if isinstance(holder, dict | list | tuple | set) and (id(holder) in variables or _is_owned(holder)):
+            return True
+    return False
+
+
+def _is_owned(container: Any) -> bool:
+    """Whether it is the attributes, or an attribute, of an object of the script's own classes."""
+    return any(
+        is_own_class(type(each))
+        or (type(each) is dict and any(is_own_class(type(owner)) for owner in gc.get_referrers(each)))
+        for each in gc.get_referrers(container)
+    )

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..state import Attributes
-from ._keras import saved_with
-from ._kinds import CONTAINERS, is_module, is_tensor, torch
+from ._kinds import CONTAINERS, is_module, is_tensor, saved_with_keras, torch
 
 _DEEPEST = 6
 
@@ -53,7 +52,7 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
     if isinstance(value, int | float | str | bytes | None):  # one and the same object may be many values
         return
     yield value
-    yield from saved_with(value)
+    yield from saved_with_keras(value)
     if isinstance(value, Attributes):
         for each in value.held():
             if not isinstance(each, CONTAINERS):

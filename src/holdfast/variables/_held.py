@@ -13,8 +13,16 @@ from typing import Any, Final, final
 
 from ._frames import Scope, is_own_class
 from ._handed import Handed
-from ._keras import is_of_keras
-from ._kinds import CONTAINERS, attributes, has_protocol, is_data, is_iterator, is_module, is_tensor
+from ._kinds import (
+    CONTAINERS,
+    attributes,
+    has_protocol,
+    is_data,
+    is_iterator,
+    is_module,
+    is_of_keras,
+    is_tensor,
+)
 from ._names import numbered
 from ._reach import Reach, is_loader
 from ._walk import Slot, Walk

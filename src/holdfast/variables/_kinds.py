@@ -57,6 +57,11 @@ def is_module(value: Any) -> bool:
     return torch() is not None and isinstance(value, torch().nn.Module)
 
 
+def is_of_torch_data(value: Any) -> bool:
+    """Whether it is a loader, dataset or sampler of torch's own."""
+    return type(value).__module__.startswith("torch.utils.data.") and not is_iterator(value)
+
+
 def is_rng(value: Any) -> bool:
     return isinstance(value, _RNGS) or (torch() is not None and isinstance(value, torch().Generator))
 
@@ -72,6 +77,10 @@ def is_array(value: Any) -> bool:
         or is_tensor(value)
         or is_jax_array(value)
     )
+
+
+def is_object_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 def is_value(value: Any) -> bool:
@@ -117,6 +126,37 @@ def is_own_container(value: Any) -> bool:
     return (
         may_be and kind not in _STANDARD_CONTAINERS and not has_protocol(value) and state.is_container(kind)
     )
+
+
+def _keras() -> Any:
+    """Keras, if the script has imported it, and entirely."""
+    found = sys.modules.get("keras")
+    return found if hasattr(found, "random") and hasattr(found, "Variable") else None
+
+
+def is_of_keras(value: Any) -> bool:
+    """Whether it keeps what it has learned or counted in variables of Keras; an optimizer is looked for where it works."""
+    keras = _keras()
+    return keras is not None and isinstance(
+        value, keras.Variable | keras.metrics.Metric | keras.layers.Layer | keras.random.SeedGenerator
+    )
+
+
+def keras_values(value: Any) -> Any:
+    """What is of Keras, as an object with a protocol."""
+    from ..state.adapters.keras import KerasValues
+
+    return KerasValues(value)
+
+
+def saved_with_keras(value: Any) -> Iterable[Any]:
+    """What of Keras is saved along with a model or layer; nothing for all else."""
+    keras = _keras()
+    if keras is None or not isinstance(value, keras.layers.Layer):
+        return ()
+    from ..state.adapters.keras import saved_with
+
+    return saved_with(value)
 
 
 def has_protocol(value: Any) -> bool:

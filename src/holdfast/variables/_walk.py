@@ -6,18 +6,13 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 from __future__ import annotations
 
 import enum
-import functools
-from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any, Literal
 
-import numpy as np
-
-from ._frames import Scope, is_of_script, is_own_class
+from ._frames import Scope, is_own_class
+from ._functions import is_function, kept_by
 from ._handed import Handed
-from ._keras import KerasValues, is_of_keras
 from ._kinds import (
     CONTAINERS,
     SCALARS,
@@ -28,6 +23,10 @@ from ._kinds import (
     is_ignored,
     is_iterator,
     is_module,
+    is_object_array,
+    is_of_keras,
+    is_of_torch_data,
+    keras_values,
 )
 from ._marks import Marks
 from ._opaque.looks import Looks
@@ -36,6 +35,7 @@ _DEEPEST = 12
 _MOST_ITEMS = 1000
 _TOO_MANY = f"it holds more than {_MOST_ITEMS:,} objects, and not all of them are looked at"
 _TOO_DEEP = f"objects in it lie more than {_DEEPEST} levels deep, and are not looked at"
+_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
 
 Way = Literal["data", "protocol", "opaque"]
 Place = Callable[[Marks, str, Container[int]], Hashable | None]
@@ -54,6 +54,7 @@ class Slot:
         owner: the object that it is an attribute or an item of; None for a variable.
         place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told.
         why: of what is named in any case: the reason.
+        items: of a container, which objects are in it, by id, in their order; 0 for data.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Slot:
     owner: Any = None
     place: Place | None = None
     why: str = ""
+    items: tuple[int, ...] = ()
 
 
 class Walk:
@@ -88,7 +90,7 @@ class Walk:
         self._too_deep.clear()
 
     @property
-    def seen(self) -> Container[int]:
+    def seen(self) -> set[int]:
         """The ids of the objects that it has come across."""
         return self._seen
 
@@ -109,7 +111,10 @@ class Walk:
             if not is_ignored(value):
                 self._too_deep.append((key, value, put, owner))
             return
-        yield from self._of_code(key, value)
+        if isinstance(value, type):
+            yield from self._of_class(key, value)
+        if is_function(value):
+            yield from self._in_function(key, value, depth)
         if is_ignored(value):
             return
         self._seen.add(id(value))
@@ -118,7 +123,7 @@ class Walk:
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
         elif is_of_keras(value):
-            yield Slot(key, "protocol", KerasValues(value), put, owner)
+            yield Slot(key, "protocol", keras_values(value), put, owner)
             if has_own_attributes(value):
                 data = {name: each for name, each in attributes(value).items() if is_data(each)}
                 yield from self._in_attributes(key, value, data, depth)
@@ -128,10 +133,12 @@ class Walk:
                 yield from self._in_items(key, value, put, owner, depth)
         elif has_protocol(value):
             yield Slot(key, "protocol", value, put, owner)
-        elif isinstance(value, CONTAINERS):
+        elif isinstance(value, CONTAINERS) or is_object_array(value):
             yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
+        elif is_of_torch_data(value):
+            yield from self._in_loader(key, value, depth)
         else:
             yield Slot(key, "opaque", value, put, owner, self._look(value))
 
@@ -145,50 +152,52 @@ class Walk:
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
 
-    def _of_code(self, key: str, code: Any) -> Iterator[Slot]:
-        """What a class or a function of the script keeps: attributes that are data, and defaults that are changed in place."""
-        if not isinstance(code, type | FunctionType | functools.partial):
+    def _of_class(self, key: str, kind: type) -> Iterator[Slot]:
+        """What a class of the script keeps: attributes that are data."""
+        if not is_own_class(kind):
             return
-        self._seen.add(id(code))
-        self._open.append(code)
-        if isinstance(code, functools.partial):
-            kept = {**{str(index): each for index, each in enumerate(code.args)}, **code.keywords}
-            if isinstance(code.func, FunctionType):
-                yield from self._of_code(key, code.func)
-        elif isinstance(code, FunctionType):
-            if not is_of_script(code.__code__.co_filename):
-                return
-            defaults = dict(enumerate(code.__defaults__ or ())) | (code.__kwdefaults__ or {})
-            kept = {f"default {name}": each for name, each in defaults.items()}
-            yield from self._own_data(key, code, vars(code))
-        elif is_own_class(code):
-            yield from self._own_data(key, code, vars(code))
-            return
-        else:
-            return
-        for name, each in kept.items():
-            if isinstance(each, (*CONTAINERS, np.ndarray)) and is_data(each):
-                yield Slot(f"{key}.{name}", "data", each, _filler(each), code)
-
-    def _own_data(self, key: str, code: Any, found: Mapping[str, Any]) -> Iterator[Slot]:
-        self.holders[key] = code
-        for name, each in list(found.items()):
+        self._seen.add(id(kind))
+        self._open.append(kind)
+        self.holders[key] = kind
+        for name, each in list(vars(kind).items()):
             if not name.startswith("__") and is_data(each) and not self._handed.holds(each):
-                yield Slot(f"{key}.{name}", "data", each, _setter(code, name), code)
+                yield Slot(f"{key}.{name}", "data", each, _setter(kind, name), kind)
+
+    def _in_function(self, key: str, function: Any, depth: int) -> Iterator[Slot]:
+        self._seen.add(id(function))
+        self._open.append(function)
+        self.holders[key] = function  # an attribute that it gets later
+        for name, value, put, owner in kept_by(function):
+            if (
+                id(owner) not in self._seen or owner is function
+            ):  # a variable that two functions share is met once
+                self._seen.add(id(owner))
+                yield from self._below(f"{key}.{name}" if name else key, value, put, owner, depth + 1)
+
+    def _in_loader(self, key: str, value: Any, depth: int) -> Iterator[Slot]:
+        """What a loader of torch, or one of its own datasets, holds of the script's own classes."""
+        for name in _PARTS_OF_LOADERS:
+            part = vars(value).get(name)
+            if has_own_attributes(part) or is_of_torch_data(part):
+                yield from self._below(
+                    f"{key}.{name}", part, lambda new, name=name: setattr(value, name, new), value, depth + 1
+                )
 
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
-        items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
-        if all(is_ignored(each) for _, each in items):
-            return  # a record of what has happened, such as the moments of hooks
-        kinds = sorted({type(each).__name__ for _, each in items})
-        is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
+        items = _items(value)
         names = [_name_of(index) for index, _ in items]
-        why = _TOO_MANY if len(items) > _MOST_ITEMS else ""
-        counted = len(items), kinds, [each for _, each in items] if is_unordered or None in names else []
-        # What it holds is not data: it must not grow.
-        yield Slot(key, "opaque", value, put, owner, self._look(counted), why)
+        is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
+        if not all(
+            is_ignored(each) for _, each in items
+        ):  # else it is a record, such as the moments of hooks
+            kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
+            counted = len(items), kinds, [each for _, each in items] if is_unordered or None in names else []
+            why = _TOO_MANY if len(items) > _MOST_ITEMS else ""
+            # What it holds is not data: it must not grow, and what is in it must stay in its place.
+            there = tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
+            yield Slot(key, "opaque", value, put, owner, self._look(counted), why, there)
         if is_unordered:
             return
         for name, (index, each) in list(zip(names, items, strict=True))[:_MOST_ITEMS]:
@@ -215,23 +224,10 @@ class Walk:
                 yield from self._in_attributes(inside, each, data, depth + 1)
 
 
-def _filler(live: Any) -> Callable[[Any], None]:
-    """For what is changed in place only: it stays the same object."""
-
-    def fill(new: Any) -> None:
-        match live:
-            case np.ndarray():
-                live[...] = new
-            case list() | deque():
-                live.clear()
-                live.extend(new)
-            case dict() | set():
-                live.clear()
-                live.update(new)
-            case _:
-                raise TypeError(f"a {type(live).__name__} cannot be changed in place")
-
-    return fill
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
 
 
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:
@@ -239,6 +235,8 @@ def _setter(owner: Any, name: str) -> Callable[[Any], None]:
 
 
 def _item_setter(owner: Any, index: Any) -> Callable[[Any], None]:
+    if is_object_array(owner):
+        return lambda new: owner.flat.__setitem__(index, new)
     return lambda new: owner.__setitem__(index, new)
 
 

@@ -215,6 +215,13 @@ class Variables:
                             found[f"{scope.name}/{slot.key}"] = slot.value
         return found
 
+    def is_made_in_loop(self, value: Any) -> bool:
+        """Whether something was not there yet when the loop began, as far as can be told."""
+        if self.mode != "off" and not self._baseline.is_empty:
+            with _guard.guarded("looked at"):
+                return self._baseline.is_younger(value, self._scopes())
+        return False
+
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
         if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them

@@ -80,9 +80,7 @@ def _why(report: Check) -> str:
         case _:
             if report.findings:
                 names = ", ".join(each.name for each in report.findings[:_SHOWN])
-                return (
-                    f"these steps came to the same bits, but this begins anew in the resumed script: {names}"
-                )
+                return f"these steps came to the same bits, but this starts from scratch in the resumed script: {names}"
             return (
                 f"these steps came to the same bits, but the run itself says of its resume: {report.resumed}"
             )
@@ -154,7 +152,7 @@ _SEED = (
 
 def _notes(report: Check) -> Iterator[str]:
     if report.left:
-        yield f"begins anew, as it is left to the script: {', '.join(report.left)}"
+        yield f"starts from scratch, as it is left to the script: {', '.join(report.left)}"
     if not report.ends_epoch:
         yield "no epoch ended in these steps, so what happens there was not tried: --steps N --every M"
     if not report.is_reproducible:

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 from ... import rng
-from ...data import ANOTHER_BATCH, BatchSource, Until, batches_of_all, differences_of, without_position
+from ...data import (
+    ANOTHER_BATCH,
+    BatchSource,
+    Until,
+    batches_of_all,
+    differences_of,
+    digest_of_contents,
+    without_position,
+)
 from ...errors import UsageError
 from ...policy import Checkpointing, Every
 from .expected import Ahead
 
 logger = logging.getLogger("holdfast")
+
+
+_MADE_OTHERWISE = (
+    "the data that the script makes in the loop are not those of before: what stands between run.epochs() and run.batches() ran "
+    'again, with what has been trained since. Keep what it computes in the run, run["labels"] = labels, and use run["labels"]'
+)
 
 
 @final
@@ -25,10 +40,22 @@ class Given:
     until: Until
     batch_size: int | None
     seed: int
+    is_made_in_loop: Callable[[Any], bool] = lambda each: False
 
     def is_same(self, other: Given | None) -> bool:
         """Whether the data are the same objects."""
         return other is not None and [*map(id, self.data)] == [*map(id, other.data)]
+
+    @cached_property
+    def are_made_in_loop(self) -> bool:
+        """Whether the script makes them anew in each epoch, so that those of the next may be others."""
+        return any(map(self.is_made_in_loop, self.data))
+
+    def contents(self) -> str | None:
+        """A digest of what the script made in the loop for this epoch; None if it has made nothing."""
+        made = filter(self.is_made_in_loop, self.data)
+        datasets = [each for each in map(_dataset_of, made) if self.is_made_in_loop(each)]
+        return digest_of_contents(datasets) if datasets else None
 
 
 @final
@@ -43,6 +70,7 @@ class EpochData:
         self._allow_reread, self._policy = allow_reread, policy
         self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
+        self._contents: str | None = None  # of `_given`, when the epoch began
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
         self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
@@ -55,7 +83,7 @@ class EpochData:
         if self.source is None or not given.is_same(self._given):
             source = self._source_of(given)
             _check_position(source, self._policy)
-            self.source, self._given = source, given
+            self.source, self._given, self._contents = source, given, given.contents()
         if self._position is None:
             return self.source, None
         with rng.preserved():
@@ -89,6 +117,7 @@ class EpochData:
         source, saved = self.source, self._saved
         if source is None:  # as far as is known, what the checkpoint says still holds
             return {
+                "contents": saved.get("contents"),
                 "data": self._position,
                 "exactness": saved.get("exactness", "exact"),
                 "next_batch": saved.get("next_batch"),
@@ -98,6 +127,7 @@ class EpochData:
         if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
             data["finished"] = True
         return {
+            "contents": self._contents if is_inside else None,
             "data": data,
             "exactness": source.exactness,
             "next_batch": source.fingerprint() if is_inside else None,
@@ -105,7 +135,7 @@ class EpochData:
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
-        self._given = self.source = None
+        self._given = self.source = self._contents = None
         self._saved, self._position = saved, saved["data"]
 
     def ahead(self, is_inside: bool) -> Ahead:
@@ -125,7 +155,16 @@ class EpochData:
         found += source.differences
         if is_inside and self._saved["next_batch"] != source.fingerprint():
             found.append(ANOTHER_BATCH)
+        contents = self._saved.get("contents")
+        if is_inside and None not in (contents, self._contents) and contents != self._contents:
+            return [*found, _MADE_OTHERWISE]
+        if not is_inside and self._given is not None and self._given.are_made_in_loop:
+            return found
         return found if about is None else found + differences_of(about, source.describe())
+
+
+def _dataset_of(data: Any) -> Any:
+    return getattr(data, "dataset", data)
 
 
 def _check_position(source: BatchSource, policy: Checkpointing) -> None:

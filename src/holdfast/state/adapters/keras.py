@@ -6,10 +6,11 @@ that it does not know. A variable's array is saved as what the backend has, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, final
 
 import keras
+import numpy as np
 
 from ... import paths
 from ...records import Node, Object
@@ -118,6 +119,49 @@ def held_by(value: Any) -> dict[str, Any]:
             if name not in _TRACKERS:
                 look(name if layer is value else f"{layer.name}:{index}.{name}", each)
     return found
+
+
+def saved_with(layer: Any) -> Iterator[Any]:
+    """The objects and variables of Keras that a checkpoint of this model or layer holds, itself included."""
+    yield from layer._flatten_layers()
+    for each in (layer, *held_by(layer).values(), *getattr(layer, "metrics", ())):
+        yield each
+        yield from getattr(each, "variables", ())
+
+
+@final
+class KerasValues:
+    """The values of the variables of one object of Keras, given and taken back as other objects do it."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = held
+
+    def state_dict(self) -> dict[str, list[np.ndarray]]:
+        """Their values, in order."""
+        return {"values": [np.array(keras.ops.convert_to_numpy(each.value)) for each in self._variables]}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[Any]]) -> None:
+        """Assign them.
+
+        Raises:
+            ValueError: there are more or fewer of them, or of another shape; nothing was assigned.
+        """
+        variables, values = self._variables, [*map(np.asarray, state["values"])]
+        now, then = [tuple(each.shape) for each in variables], [each.shape for each in values]
+        if now != then:
+            raise ValueError(f"its variables were of the shapes {then}, and are of {now} now")
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    @property
+    def _variables(self) -> list[Any]:
+        match self._held:
+            case keras.Variable():
+                return [self._held]
+            case keras.random.SeedGenerator():
+                return [self._held.state]
+            case _:
+                return list(self._held.variables)
 
 
 def _trained_by(held: Any) -> list[str]:
