@@ -22,19 +22,20 @@ def other_modules_of(on_stack: Sequence[Scope]) -> list[Scope]:
 def other_modules(on_stack: Sequence[Scope]) -> dict[str, dict[str, Any]]:
     """The globals of the user's modules that are not on the stack, by the module's name."""
     there = {id(scope.namespace) for scope in on_stack if scope.is_module}
-    modules = _users_modules(len(sys.modules), next(reversed(sys.modules), ""))
-    found = {name: vars(module) for name, module in modules.items() if id(vars(module)) not in there}
-    return dict(list(found.items())[:_MOST_MODULES])
+    names = _users_modules(len(sys.modules), next(reversed(sys.modules), ""))
+    found = {name: vars(sys.modules[name]) for name in names if name in sys.modules}
+    others = [(name, namespace) for name, namespace in found.items() if id(namespace) not in there]
+    return dict(others[:_MOST_MODULES])
 
 
 @lru_cache(maxsize=1)
-def _users_modules(count: int, newest: str) -> dict[str, ModuleType]:
+def _users_modules(count: int, newest: str) -> list[str]:
     """There may be thousands of modules: they are looked at again once there are others."""
-    return {
-        name: module
+    return [
+        name
         for name, module in list(sys.modules.items())
         if isinstance(module, ModuleType) and _is_users(module)
-    }
+    ]
 
 
 def _is_users(module: ModuleType) -> bool:
