@@ -92,9 +92,10 @@ def _of_generator(value: GeneratorType[Any, Any, Any], look: Look) -> Hashable |
         return "not begun"
     if state == GEN_RUNNING:
         return None
-    code, variables = frame.f_code, dict(frame.f_locals)
+    code, held = frame.f_code, frame.f_locals
+    variables = dict(held)
     given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    named = {id(each) for each in variables.values()}
+    named = {id(held), *map(id, variables.values())}
     on_stack = [
         each
         for each in gc.get_referents(value)
