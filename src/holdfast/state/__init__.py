@@ -13,7 +13,7 @@ from ._lazy import LazySnapshot, capture_lazily
 from ._live import Gate, Live
 from ._named import named
 from ._rebuild import rebuild
-from ._registry import is_value
+from ._registry import is_container, is_value
 from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
 from ._tree import entries, find, in_optimizers, inexact
@@ -43,6 +43,7 @@ __all__ = [
     "find",
     "in_optimizers",
     "inexact",
+    "is_container",
     "is_left_out",
     "is_same",
     "is_value",

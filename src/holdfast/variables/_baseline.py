@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ._frames import Scope, is_own_class
-from ._kinds import SCALARS
+from ._kinds import CONTAINERS, SCALARS
 from ._looks.identity import Referent
 from ._marks import Marks
 from ._walk import Slot
@@ -151,13 +151,18 @@ class Baseline:
     def has_changed(self, scope: Scope, slot: Slot) -> bool:
         """Whether the slot is not what it was; new ones are not."""
         before = self.of(scope, slot)
-        return (
-            before is None
-            or before.mark != self.mark_of(scope, slot)
-            or _have_moved(before.items, slot.items)
-        )
+        return before is None or before.mark != self.mark_of(scope, slot)
 
-    def mark_of(self, scope: Scope, slot: Slot) -> Hashable:
+    def has_moved(self, scope: Scope, slot: Slot, known: Container[int]) -> bool:
+        """Whether what cannot be saved may be elsewhere than it was; what is `known` in it is saved under another name."""
+        before, now = self.of(scope, slot), self.mark_of(scope, slot, known)
+        if slot.why or now is None:
+            return True
+        if before is None:  # where a container has grown, that is said of the container
+            return not isinstance(slot.owner, CONTAINERS)
+        return before.mark != now or _have_moved(before.items, slot.items)
+
+    def mark_of(self, scope: Scope, slot: Slot, known: Container[int] = ()) -> Hashable:
         """What is equal as long as the slot's content is what it was."""
         name = f"{scope.name}/{slot.key}"
         match slot.way:
@@ -167,8 +172,8 @@ class Baseline:
                 return self._marks.of_state(slot.value, name)
             case "named":
                 return "named", id(slot.value)
-            case "opaque":
-                return type(slot.value), repr(slot.position)
+            case _:
+                return None if slot.place is None else slot.place(self._marks, name, known)
 
 
 def _have_moved(before: tuple[int, ...], now: tuple[int, ...]) -> bool:

@@ -55,6 +55,8 @@ class Capture:
         self._scopes, self._keeps, self._say = scopes, keeps, say
         self._present: set[int] = set()  # of what is no data: all that is named, by id
         self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
+        self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
+        self._known: set[int] = set()  # ids of what is data, or has a protocol
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -62,11 +64,38 @@ class Capture:
         for slot in slots:
             if slot.way == "named":
                 self._name(slot, scope)
-            elif self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
-                if slot.way == "opaque" or not self._keeps:
-                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
-                else:
+                continue
+            if slot.way == "opaque":
+                self._opaque.append((scope, slot, slot.key, ""))
+                continue
+            if type(slot.value) not in SCALARS:
+                self._known.add(id(slot.value))
+            if self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
+                if self._keeps:
                     self._save(slot, scope)
+                else:
+                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
+
+    def name(self, scope: Scope, slots: Iterable[Slot], named: Callable[[str], str], why: str) -> None:
+        """Only name what has changed: `named` gives the name of a key, and `why` says why it is not saved."""
+        for slot in slots:
+            if slot.way == "named":
+                continue
+            if slot.way == "opaque":
+                self._opaque.append((scope, slot, named(slot.key), why))
+                continue
+            is_known = id(slot.value) in self._known or self._clocks.has_shown(slot.key, slot.value)
+            if not is_known and self._has_changed(slot, scope):
+                self.facts.unsaved[named(slot.key)] = self._say(named(slot.key), slot.value, why)
+
+    def finish(self, seen: Iterable[int]) -> None:
+        """Name what cannot be saved and has moved, now that all is known that is saved; `seen`: ids of what has a name."""
+        self._lose_what_is_anew()
+        known = {*self._known, *seen}
+        for scope, slot, key, why in self._opaque:
+            if self._baseline.has_moved(scope, slot, known):
+                said = f"{key} may have changed and is not saved: {slot.why}" if slot.why else ""
+                self.facts.unsaved[key] = said or self._say(key, slot.value, why)
 
     def _name(self, slot: Slot, scope: Scope) -> None:
         """Save the name that leads to the object which is there now, if it is another one."""
@@ -79,7 +108,7 @@ class Capture:
         first = self._first_names.get(id(now))
         if first is not None:
             self._refer(slot, scope, f"={first}")
-        elif slot.position:  # handed over, and none of those that were there
+        elif slot.is_handed:  # over, and none of those that were there
             return
         elif before is not None and before.is_like(now):
             self._anew.append((slot, before))
@@ -90,8 +119,8 @@ class Capture:
         ):
             self._lose(slot)
 
-    def finish(self) -> None:
-        """All has been added. What a new object holds cannot be put into the first one if that is still in use elsewhere."""
+    def _lose_what_is_anew(self) -> None:
+        """What a new object holds cannot be put into the first one if that is still in use elsewhere."""
         for slot, before in self._anew:
             first = before.get()
             if first is not None and id(first) in self._present:
@@ -117,8 +146,6 @@ class Capture:
 
     def _has_changed(self, slot: Slot, scope: Scope) -> bool:
         path = f"{scope.name}/{slot.key}"
-        if slot.way == "opaque":
-            return slot.position is None or self._baseline.has_changed(scope, slot)
         if path not in self._sticky and self._baseline.has_changed(scope, slot):
             self._sticky.add(path)
         return path in self._sticky

@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
 from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_rng, is_value, on_device
+from ._kinds import is_array, is_own_container, is_rng, is_value, on_device
 from ._looks.identity import find
 from ._saved import Saved
 from ._walk import Slot, Walk
@@ -100,7 +102,7 @@ def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot
     failed: dict[str, str] = {}
     for scope, slot in slots():
         first = baseline.named(scope, slot.key) if slot.way == "named" else None
-        if first is not None and not slot.position and (value := first.get()) is not slot.value:
+        if first is not None and not slot.is_handed and (value := first.get()) is not slot.value:
             if value is None or first.is_like(slot.value):
                 continue  # what they hold is looked at below
             slot.put(value)
@@ -140,7 +142,14 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 
 
 def _is_mutable(value: Any) -> bool:
-    return is_array(value) or is_rng(value) or is_value(value) or isinstance(value, dict | list | set | deque)
+    kinds = (dict, list, set, deque, np.ndarray)
+    return (
+        is_array(value)
+        or is_rng(value)
+        or is_value(value)
+        or isinstance(value, kinds)
+        or is_own_container(value)
+    )
 
 
 def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:

@@ -25,7 +25,7 @@ from ._liveness import live_names
 from ._looks.clocks import Clocks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
-from ._other_modules import OtherModules
+from ._other_modules import other_modules_of
 from ._put_back import put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
@@ -96,7 +96,6 @@ class Variables:
         self._marks = Marks()
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
-        self._other_modules = OtherModules(self._marks)
         self._saved: Saved | None = None  # to be put back
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
@@ -158,10 +157,9 @@ class Variables:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
             walk = self._walk(handed, here)
-            for scope, variables in self._baseline.begin(here, is_inner=is_inner):
+            others = [] if is_inner or self._held is not None else other_modules_of(here)
+            for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
-            if not is_inner and self._held is None:
-                self._other_modules.begin(here, handed)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -181,15 +179,28 @@ class Variables:
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
-            taking.finish()
-            for name, value in self._other_modules.changed(handed).items():
-                if not is_left_to_script(name, self._ignored) and not self._clocks.has_shown(name, value):
-                    taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
+            if self._held is None:
+                for scope in other_modules_of(here):
+                    self._name(scope, walk, taking)
+            taking.finish(walk.seen)
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
+
+    def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
+        """Name what has changed of the globals of another module."""
+
+        def named(key: str) -> str:
+            return f"{scope.name.partition(':')[2]}.{key}"
+
+        if scope not in self._baseline:  # it was imported only now
+            for new, variables in self._baseline.begin([scope], is_inner=True):
+                self._baseline.take(new, self._walk(self._handed(), ()).slots(new, variables))
+        slots = walk.slots(scope, scope.variables())
+        wanted = (each for each in slots if not is_left_to_script(named(each.key), self._ignored))
+        taking.name(scope, wanted, named, OF_ANOTHER_MODULE)
 
     @property
     def has_begun(self) -> bool:
@@ -308,7 +319,8 @@ class Variables:
         walk = self._walk_to_put(here)
         for scope in here:
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
-                yield (f"{scope.name}/{slot.key}", slot.way), self._baseline.mark_of(scope, slot)
+                if slot.way != "opaque":
+                    yield (f"{scope.name}/{slot.key}", slot.way), self._baseline.mark_of(scope, slot)
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
         variables = [(scope, self._readable(scope)) for scope in here if scope in self._baseline]
