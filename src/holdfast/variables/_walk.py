@@ -115,6 +115,8 @@ class Walk:
             yield from self._of_class(key, value)
         if is_function(value):
             yield from self._in_function(key, value, depth)
+            if is_function(getattr(value, "func", None)):  # a partial, of which all was looked into
+                return
         if is_ignored(value):
             return
         self._seen.add(id(value))
