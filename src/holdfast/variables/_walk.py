@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Literal
 
 from ._frames import Scope, is_own_class
@@ -115,7 +116,7 @@ class Walk:
             yield from self._of_class(key, value)
         if is_function(value):
             yield from self._in_function(key, value, depth)
-            if is_function(getattr(value, "func", None)):  # a partial, of which all was looked into
+            if isinstance(getattr(value, "func", None), FunctionType):  # a partial, of which all was looked into
                 return
         if is_ignored(value):
             return
