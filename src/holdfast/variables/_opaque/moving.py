@@ -71,7 +71,7 @@ def place_of(value: Any, look: Look) -> Hashable | None:
             called = getattr(value.func, "__self__", None)
             return look([called, *value.args, *value.keywords.values()], "args")
         case functools._lru_cache_wrapper():
-            return value.cache_info().misses, value.cache_info().currsize
+            return "a cache"  # which changes no result, if it is one
     if is_iterator(value):
         if type(value).__module__ == "itertools" or isinstance(value, enumerate | filter | map | zip):
             return _of_inner(value, look)
