@@ -22,6 +22,8 @@ FRAMEWORKS = {
     "transformers",
     "accelerate",
     "safetensors",
+    "stable_baselines3",
+    "gymnasium",
     "torchdata",
 }
 

@@ -53,6 +53,7 @@ FRAMEWORKS = {
     "mlflow": "MLflow",
     "modularml": "ModularML",
     "sklearn": "scikit-learn",
+    "stable_baselines3": "stable-baselines3",
     "tensorboard": "TensorBoard",
     "transformers": "transformers",
     "wandb": "Weights & Biases",

@@ -23,6 +23,7 @@ ENTRIES = {
     "lightning": "HoldfastCallback",
     "modularml": "enable",
     "sklearn": "GridSearch",
+    "stable_baselines3": "HoldfastCallback",
     "transformers": "hold",
     "xgboost": "train",
 }
@@ -42,6 +43,7 @@ REFUSED: dict[str, set[str]] = {
     "lightning": {"strict", "override"},
     "modularml": {"strict", "override", "allow_reread", "on_rollback", "label"},
     "sklearn": {"strict", "override", "allow_reread", "on_rollback"},
+    "stable_baselines3": {"strict", "override", "allow_reread", "on_rollback"},
     "transformers": {"strict", "override", "allow_reread"},
     "xgboost": {"strict", "override", "allow_reread", "on_rollback"},
 }
@@ -111,7 +113,7 @@ def call(name: str, place: Any, **asked: Any) -> None:
         case "accelerate":
             accelerate: Any = importlib.import_module("accelerate")
             made(accelerate.Accelerator(cpu=True), place, **asked)
-        case "keras" | "lightning":
+        case "keras" | "lightning" | "stable_baselines3":
             made(place, **asked)
         case "lightgbm":
             lightgbm: Any = importlib.import_module("lightgbm")

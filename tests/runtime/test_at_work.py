@@ -209,3 +209,17 @@ def test_each_of_several_optimizers_in_a_container_is_looked_at(tmp_path, caplog
     assert [line.partition(", so that")[0] for line in caplog.messages] == [
         "a schedule drives 'optimizers/1/second' and is not in the run"
     ]
+
+
+def test_a_tensor_that_was_handed_over_as_it_is_may_be_trained(tmp_path, caplog):
+    coefficient = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([coefficient])
+    with (
+        caplog.at_level(logging.WARNING, "holdfast"),
+        Run(tmp_path, {"coefficient": coefficient, "optimizer": optimizer}) as run,
+    ):
+        for _ in run.steps(3):
+            optimizer.zero_grad()
+            coefficient.square().sum().backward()
+            optimizer.step()
+    assert caplog.messages == []

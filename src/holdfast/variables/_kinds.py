@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, Final
@@ -41,6 +42,7 @@ _STANDARD_CONTAINERS = frozenset(
 _HAVE_VALUES: Final = frozenset({"array", "decimal", "fractions", "numpy", "pandas", "scipy", "uuid"})
 _RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _NOT_WALKED = (BaseException, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_ENVIRONMENTS: Final = frozenset({"gymnasium", "gym", "stable_baselines3"})
 _DEEPEST = 20
 
 
@@ -188,11 +190,19 @@ def _has_own_attributes(kind: type) -> bool:
         issubclass(kind, argparse.Namespace | SimpleNamespace)
         or is_own_class(kind)
         or any(
-            each.__module__.partition(".")[0] in ("gymnasium", "gym")
-            and each.__name__ in ("Env", "VectorEnv", "Space")
+            each.__module__.partition(".")[0] in _ENVIRONMENTS
+            and each.__name__ in ("Env", "VectorEnv", "VecEnv", "Space")
             for each in kind.__mro__
         )
     )
+
+
+def is_in_other_processes(value: Any) -> bool:
+    """Whether it is a vector of environments that it only sends messages to."""
+    if not any(each.__module__.partition(".")[0] in _ENVIRONMENTS for each in type(value).__mro__):
+        return False
+    processes = getattr(value, "__dict__", {}).get("processes")
+    return isinstance(processes, list | tuple) and any(isinstance(each, BaseProcess) for each in processes)
 
 
 def is_ignored(value: Any) -> bool:

@@ -21,6 +21,7 @@ from ._kinds import (
     has_protocol,
     is_data,
     is_ignored,
+    is_in_other_processes,
     is_iterator,
     is_module,
     is_object_array,
@@ -139,6 +140,8 @@ class Walk:
             if has_own_attributes(value):
                 data = {name: each for name, each in attributes(value).items() if is_data(each)}
                 yield from self._in_attributes(key, value, data, depth)
+        elif is_in_other_processes(value):
+            yield Slot(key, "opaque", value, put, owner)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
             if isinstance(value, CONTAINERS):

@@ -41,7 +41,7 @@ HERE = Path(__file__).parent / "cases"
 CASES = sorted(file.name.removesuffix("_case.py") for file in HERE.glob("*_case.py"))
 SAVING = {"save_on": ["batch_end", "epoch_end"], "every_n": 3}
 """Saves of two kinds, at different intervals; a batch's policy counts on across epochs."""
-WITHOUT_EPOCHS = ("lightgbm", "xgboost")
+WITHOUT_EPOCHS = ("lightgbm", "stable_baselines3", "xgboost")
 
 
 @dataclass(frozen=True)

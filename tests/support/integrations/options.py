@@ -31,6 +31,7 @@ REFUSED: dict[str, set[str]] = {
     "lightning": {*_HANDED_OVER, 'mode="memory"'},
     "modularml": {_GO},
     "sklearn": {'mode="memory"'},
+    "stable_baselines3": {_GO, 'snapshot="lazy"', 'save_on="epoch_end"', 'mode="memory"'},
     "torch": {'mode="memory"'},
     "transformers": {*_HANDED_OVER, 'save_on="batch_start"', 'mode="memory"'},
     "xgboost": _BOOSTING,
@@ -43,6 +44,7 @@ _COLUMNS = {
     "transformers": "transformers",
     "Keras": "keras_torch",
     "XGBoost, LightGBM": "xgboost",
+    "stable-baselines3": "stable_baselines3",
     "ModularML": "modularml",
 }
 _EVERYWHERE = (

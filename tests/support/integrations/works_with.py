@@ -14,6 +14,7 @@ from tests.support import ROOT
 from tests.support.integrations.acceptance import CASES, HERE
 
 _PROJECTS = {
+    "stable_baselines3": "stable-baselines3",
     "sklearn": "scikit-learn",
     "xgboost": "xgboost-cpu",
 }  # where a module has another name than its project
@@ -36,8 +37,8 @@ def _row(case: str) -> str:
     module = ast.parse((HERE / f"{case}_case.py").read_text())
     title = (ast.get_docstring(module) or case).partition(":")[0]
     pages = ROOT / "docs" / "integrations"
-    page = f"{case.partition('_')[0]}.md"
-    page = page if (pages / page).exists() else "own-loop.md"
+    names = (f"{case.replace('_', '-')}.md", f"{case.partition('_')[0]}.md")
+    page = next((name for name in names if (pages / name).exists()), "own-loop.md")
     tested = ", ".join(f"{project} {_span(project)}" for project in _projects(module))
     return f"| [{title}](docs/integrations/{page}) | {tested} | yes | skipped | as if uninterrupted |"
 

@@ -197,7 +197,8 @@ def _memory_of(objects: Mapping[str, Any]) -> set[int] | None:
     looked_at = {
         name: each
         for name, each in objects.items()
-        if isinstance(each, torch.nn.Module | dict | list | tuple) or not hasattr(type(each), "__iter__")
+        if isinstance(each, torch.nn.Module | torch.Tensor | dict | list | tuple)
+        or not hasattr(type(each), "__iter__")
     }
     try:
         with rng.preserved():
