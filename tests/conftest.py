@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -35,14 +34,3 @@ def signal_handlers_are_as_before() -> Iterator[None]:
     for name in left:
         signal.signal(signal.Signals[name], before[signal.Signals[name]] or signal.SIG_DFL)
     assert not left
-
-
-@pytest.fixture(autouse=True)
-def only_the_last_tests_import_jax(request: pytest.FixtureRequest) -> Iterator[None]:
-    """JAX warns at every fork of the process, so a test that forks fails after one that imports it, in some orders."""
-    before = "jax" in sys.modules
-    yield
-    imported = "jax" in sys.modules and not before
-    assert not imported or request.node.get_closest_marker("leaves_threads"), (
-        "mark this test with leaves_threads"
-    )

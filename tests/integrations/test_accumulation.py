@@ -86,9 +86,7 @@ def keras(directory, crash_at=None):
 
 
 @pytest.mark.parametrize("crash_at", [5, 9])
-@pytest.mark.parametrize(
-    "fit", [lightning, lightning_manual, transformers, pytest.param(keras, marks=pytest.mark.leaves_threads)]
-)
+@pytest.mark.parametrize("fit", [lightning, lightning_manual, transformers, keras])
 def test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path):
     name = fit.__name__.partition("_")[0]
     if importlib.util.find_spec(name) is None:

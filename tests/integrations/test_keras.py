@@ -23,6 +23,7 @@ import pytest
 import torch
 from keras.callbacks import LambdaCallback
 from tests.support.integrations.cases.keras_fit import compiled, fit, keras
+from tests.support.integrations.crashing import counter
 
 import holdfast
 from holdfast import Checkpointing, errors
@@ -38,11 +39,10 @@ def held(directory, hook="batch_end", every_n=3):
 
 
 def crashing(at):
-    count = [0]
+    count = counter()  # which goes back with nothing
 
     def beat(batch, logs=None):
-        count[0] += 1
-        if count[0] == at:
+        if count() == at:
             raise Crash
 
     return LambdaCallback(on_train_batch_begin=beat)

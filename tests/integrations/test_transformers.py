@@ -18,7 +18,7 @@ from holdfast import Checkpointing, errors
 from holdfast.cli import app
 from holdfast.integrations.transformers import hold
 from tests.support.integrations.cases.transformers_case import Beats, trainer
-from tests.support.integrations.crashing import Crash, beats
+from tests.support.integrations.crashing import Crash, beats, counter
 from tests.support.integrations.divergence import check_rollback
 from tests.support.integrations.pair import check_a_pair_resumes
 
@@ -154,14 +154,11 @@ def test_what_cannot_resume_is_refused_early(tmp_path):
 class NonFinite(TrainerCallback):
     """Weights become NaN after so many updates, once."""
 
-    count = 0  # of the class: an attribute of the callback would go back, too
-
     def __init__(self, at: int | None) -> None:
-        self._at, NonFinite.count = at, 0
+        self._at, self._count = at, counter()  # which goes back with nothing
 
     def on_step_end(self, args, state, control, model=None, **more) -> None:
-        NonFinite.count += 1
-        if NonFinite.count == self._at:
+        if self._count() == self._at:
             next(model.parameters()).data.fill_(float("nan"))
 
 

@@ -27,7 +27,7 @@ class Buffer:
     [
         ({"buffer": Buffer()}, "'buffer'"),
         ({"state": {"deep": [1, {"buffer": Buffer()}]}}, "'state/deep/1/buffer'"),
-        ({"names": np.array(["a", None], dtype=object)}, "'names'"),
+        ({"names": np.array(["a", object()], dtype=object)}, "'names/items/1'"),
     ],
 )
 def test_a_run_refuses_it_when_it_is_entered(tmp_path, objects, named):

@@ -123,6 +123,8 @@ def _keeps_something(each: Any) -> bool:
         return True
     if isinstance(each, type) or not hasattr(each, "__dict__") or _is_trained(each):
         return False
+    if hasattr(kind, "state_dict") and hasattr(kind, "load_state_dict"):  # it says itself what its state is
+        return False
     return kind.__module__.partition(".")[0] != "holdfast" and not _is_in_library(kind.__module__)
 
 

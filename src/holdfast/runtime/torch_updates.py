@@ -13,16 +13,15 @@ from .. import paths
 from ..errors import StateMismatchError
 from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
-from .torch_watch.stale_gradients import StaleGradients
 
 
 @final
 class Updates:
     """Watches the optimizers in `objects`, and the parameters of their modules, in containers too; counts the updates of the first.
 
-    A gradient is part of what comes next while an accumulation is half done. After an update most
+    A gradient is part of what comes next only while an accumulation is half done. After an update most
     loops leave the used gradients where they are; those are known by the version that they had when the
-    optimizer was done with them, and are not saved, unless the loop is seen to use them again.
+    optimizer was done with them, and are not saved.
     """
 
     def __init__(self, objects: Mapping[str, Any]) -> None:
@@ -31,13 +30,11 @@ class Updates:
             torch.Tensor, tuple[int, int]
         ] = {}  # by parameter: its gradient's address and version
         self._hooks: list[Any] = []
-        self._stale: dict[Optimizer, StaleGradients] = {}
         self.follow(objects)
 
     def follow(self, objects: Mapping[str, Any]) -> None:
         """Watch these from now on, in place of those before; the count continues."""
         self.close()
-        self._stale.clear()
         self._parameters = named_parameters(objects)
         self._optimizers = [each for _, each in reached(objects) if isinstance(each, Optimizer)]
         first = next((each for each in objects.values() if isinstance(each, Optimizer)), None)
@@ -51,14 +48,10 @@ class Updates:
 
     def _after_step(self, optimizer: Optimizer, *details: object, counts: bool) -> None:
         self.count += counts
-        stale = self._stale.setdefault(optimizer, StaleGradients())
-        stale.after_step(optimizer)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and not stale.are_kept:
+                if parameter.grad is not None:
                     self._used[parameter] = _version(parameter.grad)
-                else:
-                    self._used.pop(parameter, None)
 
     def resume(self, count: int, pending: Mapping[str, Any]) -> None:
         """Continue from what another process had counted, with the gradients that waited there.
@@ -85,8 +78,6 @@ class Updates:
         """Watch no more."""
         for hook in self._hooks:
             hook.remove()
-        for each in self._stale.values():
-            each.close()
 
 
 def _hooked(optimizer: Optimizer) -> Optimizer | None:

@@ -25,6 +25,7 @@ from ._kinds import (
     is_iterator,
     is_module,
     is_rng,
+    items_of,
     torch,
 )
 
@@ -98,10 +99,8 @@ def _each_of(values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]
     """These values, and those in short containers and chains of schedules among them, by name."""
     for name, value in values.items():
         inside: dict[str, Any] = {}
-        if isinstance(value, Mapping) and len(value) <= _MOST_ITEMS:
-            inside = {str(key): each for key, each in value.items()}
-        elif isinstance(value, CONTAINERS) and len(value) <= _MOST_ITEMS:
-            inside = {str(index): each for index, each in enumerate(value)}
+        if isinstance(value, (Mapping, *CONTAINERS)) and len(value) <= _MOST_ITEMS:
+            inside = {str(key): each for key, each in items_of(value)}
         elif _is_torchs(value):
             inside = {str(index): each for index, each in enumerate(getattr(value, "_schedulers", ()))}
         yield name, value

@@ -92,7 +92,7 @@ class _HeldScope(Scope):
 
 
 class _HeldWalk(Walk):
-    _looks_into_code = False
+    _looks_into_code = False  # what a framework calls has scopes of its own
 
     def __init__(
         self, handed: Handed, theirs: Collection[int], *, is_for_saved: bool, skips_tensors: bool

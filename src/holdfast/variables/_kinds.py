@@ -81,6 +81,15 @@ def is_array(value: Any) -> bool:
     )
 
 
+def items_of(value: Any) -> list[tuple[Any, Any]]:
+    """The keys, or numbers, and items of a container; of a list without the code of its class, which may do anything."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list):
+        return list(enumerate(list.__iter__(value)))
+    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
+
+
 def is_object_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == object
 

@@ -27,6 +27,7 @@ from ._kinds import (
     is_object_array,
     is_of_keras,
     is_of_torch_data,
+    items_of,
     keras_values,
 )
 from ._looks.code import Running, is_code, parts_of
@@ -75,7 +76,7 @@ class Slot:
 class Walk:
     """Walks through the scopes of the stack, each object once: under the name that is nearest to the loop."""
 
-    _looks_into_code = True
+    _looks_into_code = True  # of functions and classes
 
     def __init__(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> None:
         self._handed = handed
@@ -189,7 +190,7 @@ class Walk:
     def _in_items(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
-        items = _items(value)
+        items = items_of(value)
         names = [_name_of(index) for index, _ in items]
         is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
         if not all(
@@ -232,12 +233,6 @@ class Walk:
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}
                 yield from self._in_attributes(inside, each, data, depth + 1)
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        return list(value.items())
-    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
 
 
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, final
@@ -19,6 +17,7 @@ from ...runtime import Lacking, Loop, Resume
 from ...variables import Held, Mode, Variables
 from .._common.handover import Handover
 from .._common.holders import by_class
+from .._common.left_open import LeftOpen, close_by
 from .._common.reporting import Reporting
 from ._at_work import HAND_OVER, KerasOptimizers
 from ._state import (
@@ -37,6 +36,7 @@ from ._state import (
 
 _BETWEEN = ("phase_start", "epoch_end", "phase_end")
 """Hooks after which the next thing is an epoch's beginning."""
+_left_open = LeftOpen()
 
 
 @final
@@ -110,9 +110,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._begin(model, listed, iterator)
 
     def _begin(self, model: Any, listed: Any, iterator: Any) -> None:
-        place = threading.get_ident(), os.path.abspath(self._arguments.directory)
-        if (left := _open.pop(place, None)) is not None:
-            left._let_go()  # a fit of this thread that was ended by an exception, of which no callback is told
+        self._stack = ExitStack()
+        _left_open.begin(self._arguments.directory, self._let_go, self._stack)
         callbacks = Handover(["changed"], lambda: {"changed": self._siblings.take()})
         optimizers = KerasOptimizers(model)
         others = [each for each in listed.callbacks if not isinstance(each, First | HoldfastCallback)]
@@ -137,13 +136,10 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             lacking=lambda: lacking.found,
             variables=variables,
         )
-        self._stack = ExitStack()
         self._stack.callback(optimizers.close)
         self._stack.enter_context(loop.holding())
         lacking.begin()
         self._stack.callback(lacking.close)
-        self._stack.callback(_open.pop, place, None)
-        _open[place] = self
         try:
             with callbacks.expecting():
                 self._saved = loop.resume(self._arguments.resume)
@@ -222,14 +218,9 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._lacking.at(hook)
         self._known.announce(hook, epoch=epoch, batch=batch, step=self._step, metrics=self._latest)
 
-    def _let_go(self, error: BaseException | None = None) -> None:
+    def _let_go(self, error: BaseException) -> None:
         """The fit has ended by an exception. Not seen are those of Keras itself between two steps."""
-        error = error or RuntimeError("the training has ended by an exception")
-        try:
-            self._stack.__exit__(type(error), error, error.__traceback__)
-        except BaseException as err:
-            if err is not error:
-                raise
+        close_by(error, self._stack)
 
     # --- its position -----------------------------------------------------------------------------
 
@@ -279,20 +270,6 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():
             found.append("the data give another batch than the one that was trained on")
         return found
-
-
-_open: dict[tuple[int, str], HoldfastCallback] = {}
-"""Fits that have begun and not ended, as far as anybody has told us, by thread and directory."""
-
-
-def _let_go_of_all() -> None:
-    """The process ends: what is open was left by an exception."""
-    for left in [*_open.values()]:
-        left._let_go()
-
-
-# Before threads can no more be started, which writing needs; `atexit` comes after that.
-getattr(threading, "_register_atexit", atexit.register)(_let_go_of_all)
 
 
 def _check(model: Any) -> None:

@@ -71,6 +71,7 @@ class EpochData:
         self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
         self._contents: str | None = None  # of `_given`, when the epoch began
+        self._vary = False  # from one epoch to the next
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
         self._position: Mapping[str, Any] | None = None  # until a source has resumed from it
@@ -83,7 +84,9 @@ class EpochData:
         if self.source is None or not given.is_same(self._given):
             source = self._source_of(given)
             _check_position(source, self._policy)
-            self.source, self._given, self._contents = source, given, given.contents()
+            before, self._contents = self._contents, given.contents()
+            self._vary = self._vary or (None not in (before, self._contents) and before != self._contents)
+            self.source, self._given = source, given
         if self._position is None:
             return self.source, None
         with rng.preserved():
@@ -118,6 +121,7 @@ class EpochData:
         if source is None:  # as far as is known, what the checkpoint says still holds
             return {
                 "contents": saved.get("contents"),
+                "contents_vary": self._vary,
                 "data": self._position,
                 "exactness": saved.get("exactness", "exact"),
                 "next_batch": saved.get("next_batch"),
@@ -128,6 +132,7 @@ class EpochData:
             data["finished"] = True
         return {
             "contents": self._contents if is_inside else None,
+            "contents_vary": self._vary,
             "data": data,
             "exactness": source.exactness,
             "next_batch": source.fingerprint() if is_inside else None,
@@ -136,7 +141,7 @@ class EpochData:
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
         self._given = self.source = self._contents = None
-        self._saved, self._position = saved, saved["data"]
+        self._saved, self._position, self._vary = saved, saved["data"], saved.get("contents_vary", False)
 
     def ahead(self, is_inside: bool) -> Ahead:
         """The next batch, and the generators of the loader."""
@@ -158,7 +163,7 @@ class EpochData:
         contents = self._saved.get("contents")
         if is_inside and None not in (contents, self._contents) and contents != self._contents:
             return [*found, _MADE_OTHERWISE]
-        if not is_inside and self._given is not None and self._given.are_made_in_loop:
+        if not is_inside and self._vary and self._given is not None and self._given.are_made_in_loop:
             return found
         return found if about is None else found + differences_of(about, source.describe())
 
