@@ -190,7 +190,6 @@ COUNT: ContextVar[int] = ContextVar("count", default=0)
 MOVING: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "queue": (filled, lambda thing: thing.get()),
     "reader": (lambda: csv.reader(io.StringIO("1\n" * 50)), next),
-    "text": (lambda: io.StringIO("1\n" * 50), lambda thing: thing.readline()),
     "file": (this_file, lambda thing: thing.readline()),
     "lines": (lambda: begun(this_file()), next),
     "socket": (sockets, lambda thing: thing[0].recv(1)),
@@ -238,6 +237,43 @@ def test_a_file_that_is_only_written_decides_nothing(tmp_path: Path):
         return OPENED.enter_context((tmp_path / "log.txt").open("w"))
 
     assert verdict_of(make, lambda thing: thing.write("1"), tmp_path / "run") == "exact"
+
+
+def test_a_log_that_could_be_read_decides_nothing_while_it_is_written_at_its_end(tmp_path: Path):
+    def make() -> Any:
+        return OPENED.enter_context((tmp_path / "log.txt").open("w+"))
+
+    assert verdict_of(make, lambda thing: thing.write("1"), tmp_path / "run") == "exact"
+
+
+STREAMS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "text": (lambda: io.StringIO("1\n" * 50), lambda thing: thing.readline()),
+    "bytes": (lambda: io.BytesIO(bytes(50)), lambda thing: thing.read(3)),
+    "log": (io.StringIO, lambda thing: thing.write("1\n")),
+    "ends": (lambda: io.StringIO("1\n2\r3", newline="\r"), lambda thing: thing.write("é\n")),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_in_memory_comes_back(name: str, tmp_path: Path):
+    make, use = STREAMS[name]
+    wanted = make()
+    for _ in range(6):
+        use(wanted)
+
+    def train(stop: int | None) -> Any:
+        thing = make()
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                use(thing)
+                stop_after(stop, step)
+        return run, thing
+
+    with pytest.raises(InterruptedError):
+        train(2)
+    run, thing = train(None)
+    assert run.last_resume.verdict == "exact"
+    assert (thing.getvalue(), thing.tell()) == (wanted.getvalue(), wanted.tell())
 
 
 def test_a_batch_that_is_fetched_ahead_is_named(tmp_path: Path):

@@ -33,6 +33,7 @@ from ._kinds import (
 from ._looks.code import Running, is_code, parts_of
 from ._looks.identity import is_named
 from ._marks import Marks
+from ._memory_streams import MemoryStream, is_memory_stream
 from ._opaque.looks import Looks
 
 _DEEPEST = 12
@@ -141,6 +142,8 @@ class Walk:
             if has_own_attributes(value):
                 data = {name: each for name, each in attributes(value).items() if is_data(each)}
                 yield from self._in_attributes(key, value, data, depth)
+        elif is_memory_stream(value):
+            yield Slot(key, "protocol", MemoryStream(value), put, owner)
         elif is_in_other_processes(value):
             yield Slot(key, "opaque", value, put, owner)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):

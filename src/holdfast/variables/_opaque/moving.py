@@ -8,6 +8,7 @@ import gc
 import io
 import itertools
 import mmap
+import os
 import queue
 import socket
 import subprocess
@@ -131,7 +132,9 @@ def _of_file(value: Any) -> Hashable | None:
     if not value.readable() or (isinstance(getattr(value, "name", None), int) and value.name <= 2):
         return "written"
     try:
-        return getattr(value, "mode", ""), value.tell()
+        at = value.tell()
+        was_written = value.writable() and at >= os.fstat(value.fileno()).st_size
+        return "written" if was_written else at
     except OSError:  # a pipe; or it is read line by line, and does not tell its place meanwhile
         return None
 
