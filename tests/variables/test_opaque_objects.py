@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from tests.support.interrupted import begin, both_ways, stop_after
+from tests.support.interrupted import Interrupted, begin, both_ways, stop_after
 from tests.variables.test_unsaved_variables import interrupted_and_resumed
 
 LIBRARY = """
@@ -269,7 +269,7 @@ def test_a_stream_in_memory_comes_back(name: str, tmp_path: Path):
                 stop_after(stop, step)
         return run, thing
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(Interrupted):
         train(2)
     run, thing = train(None)
     assert run.last_resume.verdict == "exact"
