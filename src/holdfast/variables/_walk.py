@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._frames import Scope, is_own_class
+from ._functions import FunctionScope
 from ._handed import Handed
 from ._kinds import (
     CONTAINERS,
@@ -83,7 +84,9 @@ class Walk:
         self._handed = handed
         self._running = Running(on_stack)
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
-        self._seen: set[int] = set()
+        self._seen = {
+            id(scope.function) for scope in on_stack if isinstance(scope, FunctionScope)
+        }  # what it keeps is in its scope
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
         self._too_deep: list[tuple[str, Any, Callable[[Any], None], Any]] = []
         self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own

@@ -18,7 +18,7 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
-from ._functions import scopes_of, scopes_within
+from ._functions import FunctionScope, scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
@@ -229,7 +229,7 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
-        if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
+        if isinstance(scope, GlobalScope | AttributeScope | FunctionScope):  # a function may make them
             return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live

@@ -77,8 +77,11 @@ def is_code(value: Any) -> bool:
     return isinstance(value, _CODE)
 
 
-def parts_of(value: Any, running: Running) -> Iterator[Part]:
-    """What code keeps; of that of libraries only the objects and functions of the script that it was made with."""
+def parts_of(value: Any, running: Running | None = None) -> Iterator[Part]:
+    """What code keeps; of that of libraries only the objects and functions of the script that it was made with.
+
+    With `running`, without the variables that are looked at already.
+    """
     match value:
         case FunctionType():
             yield from _of_function(value, running)
@@ -101,14 +104,18 @@ def parts_of(value: Any, running: Running) -> Iterator[Part]:
             return
 
 
-def _of_function(function: FunctionType, running: Running) -> Iterator[Part]:
+def _of_function(function: FunctionType, running: Running | None) -> Iterator[Part]:
     code, kept = function.__code__, vars(function)
     if "__wrapped__" in kept:
         yield _fixed("__wrapped__", kept["__wrapped__"], function)
-    if not is_of_script(code.co_filename):
+    cells = {name: cell for name, cell in cells_of(function).items() if _is_set(cell)}
+    if not is_of_script(code.co_filename):  # such as a decorator, which closes over what it decorates
+        for name, cell in cells.items():
+            if isinstance(cell.cell_contents, FunctionType):
+                yield _fixed(name, cell.cell_contents, cell)
         return
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        if name != "__class__" and _is_set(cell) and not running.has(function, name, cell):
+    for name, cell in cells.items():
+        if running is None or not running.has(function, name, cell):
             yield Part(name, cell.cell_contents, functools.partial(setattr, cell, "cell_contents"), cell)
     for name, each in list(kept.items()):
         if not _is_dunder(name):
@@ -123,6 +130,13 @@ def _of_function(function: FunctionType, running: Running) -> Iterator[Part]:
     for name, each in list(of_keywords.items()):
         put = functools.partial(of_keywords.__setitem__, name)
         yield Part(f"{name}=" if name in kept else name, each, put, function)
+
+
+def cells_of(function: FunctionType) -> dict[str, CellType]:
+    """The variables of other functions that it closes over."""
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    cells.pop("__class__", None)  # of a method with super()
+    return cells
 
 
 def _of_class(kind: type) -> Iterator[Part]:
