@@ -33,8 +33,8 @@ from ._kinds import (
 )
 from ._looks.code import Running, is_code, parts_of
 from ._looks.identity import is_named
+from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
-from ._memory_streams import MemoryStream, is_memory_stream
 from ._opaque.looks import Looks
 
 _DEEPEST = 12
