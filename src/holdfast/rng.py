@@ -114,6 +114,13 @@ def next_draw(generator: Any) -> str:
     return f"{_next_bits(clone):016x}"
 
 
+def seed_sequence(generator: Any) -> np.random.SeedSequence | None:
+    """What a generator of NumPy makes its children from (`spawn`); None if it cannot have any."""
+    bits = generator.bit_generator if isinstance(generator, np.random.Generator) else generator
+    found = getattr(bits, "seed_seq", None) if isinstance(bits, np.random.BitGenerator) else None
+    return found if isinstance(found, np.random.SeedSequence) else None
+
+
 def is_generator(value: object) -> bool:
     """Whether `value` is a random generator of Python, NumPy or torch with a state of its own."""
     torch = sys.modules.get("torch")

@@ -85,6 +85,20 @@ def a_step() -> Any:
     return step
 
 
+def with_a_decorated_function(directory: Path, stop: int | None) -> Experiment:
+    graph, step = a_graph(), torch.enable_grad()(a_step())
+    return experiment(directory, stop, graph, step)
+
+
+def with_attributes_and_defaults(directory: Path, stop: int | None) -> Experiment:
+    def step(graph: ModelGraph, batch: Any, kept: list[float] = []) -> dict[str, float]:  # noqa: B006
+        step.calls = getattr(step, "calls", 0) + 1  # type: ignore[attr-defined]
+        kept.append(update(graph, batch, 1 / (step.calls + sum(kept))))  # type: ignore[attr-defined]
+        return {"loss": kept[-1]}
+
+    return experiment(directory, stop, a_graph(), step)
+
+
 class Trainer:
     def __init__(self) -> None:
         self.momentum, self.hidden = 1.0, torch.zeros(2)
@@ -116,7 +130,13 @@ def with_a_forgetful_callback(directory: Path, stop: int | None) -> Experiment:
     return experiment(directory, stop, graph, None, losses=losses, callbacks=[Anneal()])
 
 
-CASES = [with_a_closure, with_a_method, with_a_forgetful_callback]
+CASES = [
+    with_a_closure,
+    with_a_decorated_function,
+    with_attributes_and_defaults,
+    with_a_method,
+    with_a_forgetful_callback,
+]
 
 
 @pytest.mark.parametrize("build", CASES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import shutil
 import sys
 import time
 import types
@@ -115,16 +116,28 @@ class Example:
         self.number, self.uses = number, 0
 
 
-def test_the_order_of_objects_is_named(tmp_path: Path):
+@pytest.mark.parametrize(("size", "unsaved"), [(9, ()), (1009, ("examples",))])
+def test_the_order_of_objects_comes_back_or_is_named(size: int, unsaved: tuple[str, ...], tmp_path: Path):
+    orders: list[list[int]] = []
+
     def train(stop: int | None) -> Any:
-        examples, order = [Example(number) for number in range(9)], random.Random(1)
+        examples, order = [Example(number) for number in range(size)], random.Random(1)
         with begin(tmp_path) as run:
             for step in run.steps(6):
                 order.shuffle(examples)
+                for place, each in enumerate(examples):
+                    each.uses += place
+                orders.append([each.number * 10_000 + each.uses for each in examples])
+                run.ignore("orders")
                 stop_after(stop, step)
         return run
 
-    assert interrupted_and_resumed(train).unsaved == ("examples",)
+    assert interrupted_and_resumed(train).unsaved == unsaved
+    if not unsaved:
+        resumed = orders[-1]
+        shutil.rmtree(tmp_path)
+        train(None)
+        assert resumed == orders[-1]
 
 
 def test_objects_that_are_made_anew_in_each_turn_are_saved_where_they_stand(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import io
 import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -79,7 +80,7 @@ class Looks:
         if isinstance(value, FunctionType):
             self._add_function(name, value, depth)
             return
-        if is_ignored(value) or _is_ours(value):
+        if is_ignored(value) or isinstance(value, io.IOBase) or _is_ours(value):
             return
         look = _look(value)
         is_own = has_own_attributes(value)

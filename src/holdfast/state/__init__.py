@@ -14,7 +14,7 @@ from ._live import Gate, Live
 from ._named import named
 from ._plan import Plan
 from ._rebuild import rebuild
-from ._registry import is_value
+from ._registry import is_container, is_value
 from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
 from ._tree import entries, find, in_optimizers, inexact
@@ -45,6 +45,7 @@ __all__ = [
     "find",
     "in_optimizers",
     "inexact",
+    "is_container",
     "is_left_out",
     "is_same",
     "is_value",

@@ -96,6 +96,11 @@ def is_value(kind: type) -> bool:
     return getattr(adapter_of(kind), "is_value", False)
 
 
+def is_container(kind: type) -> bool:
+    """Whether values of this type are a dict or a list of a class of its own, of which the contents and attributes are saved."""
+    return getattr(adapter_of(kind), "is_container", False)
+
+
 def introduce(value: Any, names: Names, path: str) -> None:
     """Name what is in a value that is left out: others, such as an optimizer, may refer to it all the same."""
     named = getattr(adapter_of(type(value)), "introduce", None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ._frames import Scope, is_own_class
-from ._kinds import SCALARS
+from ._kinds import CONTAINERS, SCALARS
+from ._looks.identity import Referent
 from ._marks import Marks
 from ._walk import Slot
 
@@ -35,6 +36,7 @@ class _Known:
 
     names: set[str]
     slots: dict[str, Before] = field(default_factory=dict)
+    named: dict[str, Referent] = field(default_factory=dict)
 
 
 class Baseline:
@@ -84,8 +86,9 @@ class Baseline:
                 continue
             new = {name: value for name, value in variables.items() if name not in known.names}
             if is_inner:  # in another turn of the outer loop they have another past
-                for key in [key for key in known.slots if key.partition(".")[0] not in known.names]:
-                    del known.slots[key]
+                for past in (known.slots, known.named):
+                    for key in [key for key in past if key.partition(".")[0] not in known.names]:
+                        del past[key]
             else:
                 known.names |= new.keys()
             yield scope, new
@@ -95,6 +98,9 @@ class Baseline:
     def take(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """This is what the slots were; of what an object holds only if that is not known yet."""
         for slot in slots:
+            if slot.way == "named":
+                self._scopes[scope.identity].named[slot.key] = Referent(slot.value)
+                continue
             is_scalar = slot.way == "data" and type(slot.value) in SCALARS
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
@@ -117,16 +123,46 @@ class Baseline:
         found = None if known is None else known.slots.get(slot.key)
         return self._objects.get(id(slot.value)) if found is None and slot.way != "data" else found
 
+    def named(self, scope: Scope, key: str) -> Referent | None:
+        """The object that a variable, an attribute or an item named, if it was no data."""
+        known = self._scopes.get(scope.identity)
+        return None if known is None else known.named.get(key)
+
+    def was_data(self, scope: Scope, slot: Slot) -> bool:
+        """Whether there were data in place of an object that is there now."""
+        if slot.owner is not None:
+            return _owned_key(slot) in self._owned
+        known = self._scopes.get(scope.identity)
+        return known is not None and slot.key in known.slots
+
+    def first_names(self, scopes: Iterable[Scope]) -> dict[int, str]:
+        """By the id of each object that variables of these scopes named, and that is still there: `scope/key`, variables first."""
+        found: dict[int, str] = {}
+        for scope in scopes:
+            known = self._scopes.get(scope.identity)
+            for key, referent in () if known is None else known.named.items():
+                value, path = referent.get(), f"{scope.name}/{key}"
+                if value is not None and (
+                    id(value) not in found or path.count(".") < found[id(value)].count(".")
+                ):
+                    found[id(value)] = path
+        return found
+
     def has_changed(self, scope: Scope, slot: Slot) -> bool:
         """Whether the slot is not what it was; new ones are not."""
         before = self.of(scope, slot)
-        return (
-            before is None
-            or before.mark != self.mark_of(scope, slot)
-            or _have_moved(before.items, slot.items)
-        )
+        return before is None or before.mark != self.mark_of(scope, slot)
 
-    def mark_of(self, scope: Scope, slot: Slot) -> Hashable:
+    def has_moved(self, scope: Scope, slot: Slot, known: Container[int]) -> bool:
+        """Whether what cannot be saved may be elsewhere than it was; what is `known` in it is saved under another name."""
+        before, now = self.of(scope, slot), self.mark_of(scope, slot, known)
+        if slot.why or now is None:
+            return True
+        if before is None:  # where a container has grown, that is said of the container
+            return not isinstance(slot.owner, CONTAINERS)
+        return before.mark != now or _have_moved(before.items, slot.items)
+
+    def mark_of(self, scope: Scope, slot: Slot, known: Container[int] = ()) -> Hashable:
         """What is equal as long as the slot's content is what it was."""
         name = f"{scope.name}/{slot.key}"
         match slot.way:
@@ -134,8 +170,10 @@ class Baseline:
                 return self._marks.of(slot.value, name)
             case "protocol":
                 return self._marks.of_state(slot.value, name)
+            case "named":
+                return "named", id(slot.value)
             case _:
-                return type(slot.value), repr(slot.position)
+                return None if slot.place is None else slot.place(self._marks, name, known)
 
 
 def _have_moved(before: tuple[int, ...], now: tuple[int, ...]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from .. import state
@@ -11,7 +12,11 @@ from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._frames import Scope
 from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value, state_of
-from ._names import is_time_stamp, sentence
+from ._looks import identity
+from ._looks.clocks import Clocks
+from ._looks.code import is_code
+from ._looks.identity import Referent
+from ._names import sentence
 from ._saved import Facts
 from ._walk import Slot
 
@@ -24,6 +29,8 @@ class Capture:
 
     Args:
         sticky: what has changed once, by `scope/key`: saved from then on without another look.
+        clocks: what shows a clock is no state.
+        scopes: all that are looked at.
         keeps: whether values are saved, rather than only named.
         say: the sentence for what is named, by key, value and reason.
 
@@ -36,28 +43,109 @@ class Capture:
         self,
         baseline: Baseline,
         sticky: set[str],
+        clocks: Clocks,
+        scopes: Sequence[Scope],
         *,
         keeps: bool,
         say: Callable[[str, Any, str], str] = sentence,
     ) -> None:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
-        self._baseline, self._sticky, self._keeps, self._say = baseline, sticky, keeps, say
+        self._baseline, self._sticky, self._clocks = baseline, sticky, clocks
+        self._scopes, self._keeps, self._say = scopes, keeps, say
+        self._present: set[int] = set()  # of what is no data: all that is named, by id
+        self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
+        self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
+        self._known: set[int] = set()  # ids of what is data, or has a protocol
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
         """Save of these slots what has changed."""
         for slot in slots:
-            if self._has_changed(slot, scope) and not is_time_stamp(slot.key, slot.value):
-                if slot.way == "opaque" or not self._keeps:
-                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
-                else:
+            if slot.way == "named":
+                self._name(slot, scope)
+                continue
+            if slot.way == "opaque":
+                self._opaque.append((scope, slot, slot.key, ""))
+                continue
+            if type(slot.value) not in SCALARS:
+                self._known.add(id(slot.value))
+            if self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
+                if self._keeps:
                     self._save(slot, scope)
+                else:
+                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
+
+    def name(self, scope: Scope, slots: Iterable[Slot], named: Callable[[str], str], why: str) -> None:
+        """Only name what has changed: `named` gives the name of a key, and `why` says why it is not saved."""
+        for slot in slots:
+            if slot.way == "named":
+                continue
+            if slot.way == "opaque":
+                self._opaque.append((scope, slot, named(slot.key), why))
+                continue
+            is_known = id(slot.value) in self._known or self._clocks.has_shown(slot.key, slot.value)
+            if not is_known and self._has_changed(slot, scope):
+                self.facts.unsaved[named(slot.key)] = self._say(named(slot.key), slot.value, why)
+
+    def finish(self, seen: Iterable[int]) -> None:
+        """Name what cannot be saved and has moved, now that all is known that is saved; `seen`: ids of what has a name."""
+        self._lose_what_is_anew()
+        known = {*self._known, *seen}
+        for scope, slot, key, why in self._opaque:
+            if self._baseline.has_moved(scope, slot, known):
+                said = f"{key} may have changed and is not saved: {slot.why}" if slot.why else ""
+                self.facts.unsaved[key] = said or self._say(key, slot.value, why)
+
+    def _name(self, slot: Slot, scope: Scope) -> None:
+        """Save the name that leads to the object which is there now, if it is another one."""
+        before, now = self._baseline.named(scope, slot.key), slot.value
+        self._present.add(id(now))
+        if before is not None and before.get() is now:
+            return
+        if before is None and slot.owner is not None and not self._baseline.was_data(scope, slot):
+            return
+        first = self._first_names.get(id(now))
+        if first is not None:
+            self._refer(slot, scope, f"={first}")
+        elif slot.is_handed:  # over, and none of those that were there
+            return
+        elif before is not None and before.is_like(now):
+            self._anew.append((slot, before))
+        elif (name := identity.name_of(now, None if before is None else before.get())) is not None:
+            self._refer(slot, scope, name)
+        elif not identity.is_told_by_looks(now) and (
+            before is not None or (is_code(now) and self._baseline.was_data(scope, slot))
+        ):
+            self._lose(slot)
+
+    def _lose_what_is_anew(self) -> None:
+        """What a new object holds cannot be put into the first one if that is still in use elsewhere."""
+        for slot, before in self._anew:
+            first = before.get()
+            if first is not None and id(first) in self._present:
+                self._lose(slot)
+
+    def _lose(self, slot: Slot) -> None:
+        """Another object is there, and cannot be saved; of a container's items the container is named, and once."""
+        is_item = isinstance(slot.owner, CONTAINERS)
+        key = slot.key.rpartition(".")[0] if is_item else slot.key
+        self.facts.unsaved.setdefault(key, identity.sentence(slot.key, slot.value, to_ignore=key))
+
+    def _refer(self, slot: Slot, scope: Scope, name: str) -> None:
+        if self._keeps:
+            self.facts.objects[f"{scope.name}/{slot.key}"] = name
+        else:
+            self.facts.unsaved[slot.key] = (
+                f"{slot.key} names another object now, and is not saved: variables='watch'"
+            )
+
+    @cached_property
+    def _first_names(self) -> dict[int, str]:
+        return self._baseline.first_names(self._scopes)
 
     def _has_changed(self, slot: Slot, scope: Scope) -> bool:
         path = f"{scope.name}/{slot.key}"
-        if slot.way == "opaque":
-            return slot.position is None or self._baseline.has_changed(scope, slot)
         if path not in self._sticky and self._baseline.has_changed(scope, slot):
             self._sticky.add(path)
         return path in self._sticky

@@ -7,34 +7,28 @@ true of the functions of a schedule, and of an object that was handed over: its 
 from __future__ import annotations
 
 import functools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from types import CellType, CodeType, FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
-
-import numpy as np
 
 from .. import state
 from ..errors import UnsupportedStateError
-from ._frames import Scope, is_of_script, is_own_class, script_frames
+from ._frames import Scope, is_of_script, is_own_class
 from ._kinds import (
     CONTAINERS,
-    SCALARS,
     attributes,
     has_own_attributes,
     has_protocol,
-    is_array,
     is_data,
-    is_iterator,
     is_module,
-    is_rng,
     items_of,
     torch,
 )
+from ._looks.code import cells_of, parts_of
+from ._names import numbered
 
-_UNSET = object()
 _LARGEST_KEPT = 16 << 20  # in bytes; what is larger is left to the object's own `state_dict`
 _DEEPEST = 4
 _MOST_ITEMS = 64
@@ -42,29 +36,45 @@ _MOST_ITEMS = 64
 
 @dataclass(frozen=True, slots=True)
 class FunctionScope(Scope):
-    """What one function closes over, or the object that it belongs to.
+    """What one function of the script keeps."""
 
-    Attributes:
-        cells: by name the variables of the functions around it.
-        objects: by name what else it keeps, which is changed in place.
-    """
+    function: Any  # a FunctionType, which a type checker would take for a method
 
-    cells: Mapping[str, CellType]
+    @property
+    def identity(self) -> tuple[str, int]:
+        return self.name, id(self.function)
+
+    @property
+    def cells(self) -> dict[str, CellType]:
+        """The variables of functions around it."""
+        return cells_of(self.function)
+
+    def variables(self) -> dict[str, Any]:
+        return {part.name: part.value for part in parts_of(self.function)}
+
+    def put(self, name: str, value: Any) -> None:
+        for part in parts_of(self.function):
+            if part.name == name:
+                part.put(value)
+                return
+        if name in self.cells:  # not assigned yet
+            self.cells[name].cell_contents = value
+        else:
+            setattr(self.function, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectScope(Scope):
+    """Objects by name, which are changed in place."""
+
     objects: Mapping[str, Any]
 
     @property
     def identity(self) -> tuple[str, int]:
-        kept = [*self.cells.values(), *self.objects.values()]
-        return self.name, id(kept[0])
+        return self.name, id(next(iter(self.objects.values())))
 
     def variables(self) -> dict[str, Any]:
-        return {
-            **{name: cell.cell_contents for name, cell in self.cells.items() if _is_set(cell)},
-            **self.objects,
-        }
-
-    def put(self, name: str, value: Any) -> None:
-        self.cells[name].cell_contents = value
+        return dict(self.objects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,146 +144,41 @@ def _can_be_kept(value: Any) -> bool:
 
 
 def scopes_of(functions: Iterable[Any]) -> list[Scope]:
-    """A scope for each of these functions, methods and callable objects that keeps something, and for objects in a dict by name.
+    """A scope for each of these functions, methods and callable objects of the script, and for objects in a dict by name.
 
     Scopes of one name are told apart by numbers.
     """
     found: dict[str, Scope] = {}
     seen: set[int] = set()
-    for name, cells, objects in _kept_by_all(functions):
-        kept = [*cells.values(), *objects.values()]
-        if not kept or all(id(each) in seen for each in kept):
+    for each in _kept_by_all(functions):
+        if isinstance(each, FunctionType):
+            if id(each) not in seen and _is_of_script(each):
+                seen.add(id(each))
+                name = numbered(each.__qualname__, found)
+                found[name] = FunctionScope(name, None, {}, each)
             continue
-        seen |= set(map(id, kept))
-        numbered, number = name, 2
-        while numbered in found:
-            numbered, number = f"{name} ({number})", number + 1
-        found[numbered] = FunctionScope(numbered, None, {}, cells, objects)
+        objects = each if isinstance(each, Mapping) else {"self": each}
+        if not objects or all(id(one) in seen for one in objects.values()):
+            continue
+        seen |= set(map(id, objects.values()))
+        name = numbered("objects" if isinstance(each, Mapping) else type(each).__qualname__, found)
+        found[name] = ObjectScope(name, None, {}, dict(objects))
     return list(found.values())
 
 
-def _kept_by_all(functions: Iterable[Any]) -> Iterator[tuple[str, dict[str, CellType], dict[str, Any]]]:
+def _kept_by_all(functions: Iterable[Any]) -> Iterator[Any]:
+    """Functions, objects of the script, and dicts."""
     for each in functions:
         while isinstance(each, functools.partial):
             yield from _kept_by_all([*each.args, *each.keywords.values()])
             each = each.func
         if isinstance(each, MethodType):
             each = each.__self__ if has_own_attributes(each.__self__) else each.__func__
-        if isinstance(each, FunctionType):
-            if is_of_script(each.__code__.co_filename):
-                cells = zip(each.__code__.co_freevars, each.__closure__ or (), strict=True)
-                yield (
-                    each.__qualname__,
-                    {name: cell for name, cell in cells if name != "__class__"},  # of a method with super()
-                    {name: default for name, default in defaults_of(each).items() if _changes(default)},
-                )
-                yield from _kept_by_all(filter(has_own_attributes, defaults_of(each).values()))
-        elif isinstance(each, Mapping):
-            yield "objects", {}, dict(each)
-        elif has_own_attributes(each):
-            yield type(each).__qualname__, {}, {"self": each}
+        if isinstance(each, FunctionType):  # not the decorator of a library, but what it decorates
+            each = inspect.unwrap(each, stop=_is_of_script)
+        if isinstance(each, FunctionType | Mapping) or has_own_attributes(each):
+            yield each
 
 
-def defaults_of(function: FunctionType) -> dict[str, Any]:
-    """The defaults of its arguments, by name: one object for all calls."""
-    code, defaults = function.__code__, function.__defaults__ or ()
-    names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
-    return {**dict(zip(names, defaults, strict=True)), **(function.__kwdefaults__ or {})}
-
-
-def _changes(value: Any) -> bool:
-    """Whether it can be another without being assigned."""
-    is_frozen = isinstance(value, tuple | frozenset)
-    return (
-        is_array(value)
-        or is_rng(value)
-        or is_iterator(value)
-        or (isinstance(value, CONTAINERS) and not is_frozen)
-    )
-
-
-def _is_set(cell: CellType) -> bool:
-    try:
-        return cell.cell_contents is not _UNSET
-    except ValueError:
-        return False
-
-
-# --- below a function that a variable leads to -----------------------------------------------------
-
-Kept = tuple[str, Any, Callable[[Any], None], Any]
-"""A name (empty: it goes by that of the function), what is there, how to put something else there, and what it belongs to."""
-
-
-def is_function(value: Any) -> bool:
-    """Whether it is one that may keep something."""
-    return isinstance(value, FunctionType | MethodType | functools.partial)
-
-
-def kept_by(function: Any) -> Iterator[Kept]:
-    """What is below a function, a method, or a partial; nothing of a library's.
-
-    Variables that a running frame of the script has are left to it.
-    """
-    if isinstance(function, functools.partial):
-        parts = [("", function.func), *enumerate(function.args), *function.keywords.items()]
-        yield from ((str(name), part, _filler(part), function) for name, part in parts)
-    elif isinstance(function, MethodType):
-        kept = function.__self__ if has_own_attributes(function.__self__) else function.__func__
-        yield "", kept, _filler(kept), function
-    elif isinstance(function, FunctionType) and is_of_script(function.__code__.co_filename):
-        yield from _of_function(function)
-
-
-def _of_function(function: FunctionType) -> Iterator[Kept]:
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    running = _names_of_running_frames(function.__code__) if cells else frozenset[str]()
-    for name, cell in cells.items():
-        try:
-            value = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-        if name not in running:
-            yield name, value, functools.partial(setattr, cell, "cell_contents"), cell
-    for name, value in vars(function).items():
-        if name != "__wrapped__":
-            yield name, value, functools.partial(setattr, function, name), function
-    for name, value in defaults_of(function).items():
-        if type(value) not in SCALARS:
-            yield name, value, _filler(value), function
-
-
-def _filler(live: Any) -> Callable[[Any], None]:
-    """For what is changed in place only: it stays the same object."""
-
-    def fill(new: Any) -> None:
-        match live:
-            case np.ndarray():
-                live[...] = new
-            case list() | deque():
-                live.clear()
-                live.extend(new)
-            case dict() | set():
-                live.clear()
-                live.update(new)
-            case _:
-                raise TypeError(f"a {type(live).__name__} cannot be changed in place")
-
-    return fill
-
-
-def _names_of_running_frames(code: CodeType) -> frozenset[str]:
-    """The variables around this code whose frames are on the stack."""
-    found = set[str]()
-    for frame in script_frames():
-        around = frame.f_code
-        if (around.co_cellvars or around.co_freevars) and code in _nested(around):
-            found |= {*around.co_cellvars, *around.co_freevars}
-    return frozenset(found)
-
-
-@lru_cache(maxsize=4096)
-def _nested(code: CodeType) -> frozenset[CodeType]:
-    """The code of all functions that are defined inside of this one."""
-    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
-    return frozenset(inner).union(*map(_nested, inner))
+def _is_of_script(function: Any) -> bool:
+    return isinstance(function, FunctionType) and is_of_script(function.__code__.co_filename)

@@ -76,8 +76,8 @@ class Held:
             self._namespace[numbered(type(each).__name__, self._namespace)] = each
         return [_HeldScope(HELD, None, self._namespace), *self._called]
 
-    def walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
-        """A walk through their attributes, and through the variables of functions."""
+    def walk(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> Walk:
+        """A walk through their attributes, and through the variables of functions; `on_stack` is not looked at."""
         theirs = {*self._reach.theirs, *map(id, self._namespace.values()), *map(id, self._others())}
         return _HeldWalk(handed, theirs, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
 

@@ -6,7 +6,6 @@ import argparse
 import collections
 import datetime
 import enum
-import io
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ import numpy as np
 
 from .. import rng, state
 from ._frames import is_own_class
+from ._opaque.observers import is_observer
 
 SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 NUMBERS: Final = frozenset({bool, int, float})
@@ -39,49 +39,9 @@ CONTAINERS: Final = (dict, list, tuple, set, frozenset, collections.deque)
 _STANDARD_CONTAINERS = frozenset(
     {*CONTAINERS, collections.OrderedDict, collections.defaultdict, collections.Counter}
 )
-_HAVE_VALUES: Final = frozenset({"decimal", "fractions", "numpy", "pandas", "scipy", "uuid"})
+_HAVE_VALUES: Final = frozenset({"array", "decimal", "fractions", "numpy", "pandas", "scipy", "uuid"})
 _RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _NOT_WALKED = (BaseException, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
-_OBSERVERS: Final = frozenset(
-    {
-        "__future__",
-        "_csv",
-        "_io",
-        "_pytest",
-        "accelerate",
-        "argparse",
-        "asyncio",
-        "concurrent",
-        "contextlib",
-        "csv",
-        "functools",
-        "holdfast",
-        "hypothesis",
-        "io",
-        "json",
-        "logging",
-        "matplotlib",
-        "mlflow",
-        "multiprocessing",
-        "pathlib",
-        "pluggy",
-        "pytest",
-        "queue",
-        "re",
-        "rich",
-        "subprocess",
-        "tempfile",
-        "tensorboard",
-        "tensorboardX",
-        "threading",
-        "tqdm",
-        "typing",
-        "unittest",
-        "wandb",
-        "weakref",
-    }
-)
-"""Packages whose objects only look at training, or run it: what moves in them decides nothing."""
 _ENVIRONMENTS: Final = frozenset({"gymnasium", "gym", "stable_baselines3"})
 _DEEPEST = 20
 
@@ -145,14 +105,38 @@ def is_data(value: Any, depth: int = 0) -> bool:
     kind = type(value)
     if kind in SCALARS or isinstance(value, _VALUES) or is_array(value) or is_rng(value) or is_value(value):
         return True
-    if not isinstance(value, CONTAINERS) or depth > _DEEPEST:
+    if depth > _DEEPEST:
+        return False
+    if is_array_of_objects(value):
+        return all(is_data(each, depth + 1) for each in value.flat)
+    if is_own_container(value):
+        parts = [*attributes(value).values(), *(_items(value) if isinstance(value, CONTAINERS) else ())]
+        return all(is_data(each, depth + 1) for each in parts)
+    if not isinstance(value, CONTAINERS):
         return False
     if kind not in _STANDARD_CONTAINERS and not (isinstance(value, tuple) and hasattr(value, "_fields")):
         return False
-    items = value.values() if isinstance(value, Mapping) else value
+    items = _items(value)
     if set(map(type, items)) <= SCALARS:
         return True
     return all(is_data(each, depth + 1) for each in items)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value
+
+
+def is_array_of_objects(value: Any) -> bool:
+    return type(value) is np.ndarray and value.dtype.kind in "OT"
+
+
+def is_own_container(value: Any) -> bool:
+    """Whether it is a dict or a list of a class of its own, which may hold more than its items; or a `UserDict`."""
+    kind = type(value)
+    may_be = isinstance(value, (*CONTAINERS, collections.UserDict, collections.UserList))
+    return (
+        may_be and kind not in _STANDARD_CONTAINERS and not has_protocol(value) and state.is_container(kind)
+    )
 
 
 def _keras() -> Any:
@@ -233,17 +217,15 @@ def is_in_other_processes(value: Any) -> bool:
 def is_ignored(value: Any) -> bool:
     """Whether nothing is to be said of it: code, and what only looks at training."""
     return (
-        isinstance(value, (*_NOT_WALKED, io.IOBase))
-        or (type(value).__module__.partition(".")[0] in _OBSERVERS and not has_own_attributes(value))
-        or (
-            callable(value)
-            and not is_module(value)
-            and not is_of_keras(value)
-            and not has_protocol(value)
-            and not has_own_attributes(value)
-            and not hasattr(type(value), "__next__")
-        )
+        isinstance(value, _NOT_WALKED)
+        or (is_observer(type(value)) and not has_own_attributes(value))
+        or (callable(value) and not is_iterator(value) and not has_protocol(value) and not _can_hold(value))
     )
+
+
+def _can_hold(value: Any) -> bool:
+    """Whether an object has room for attributes: a function of compiled code has none."""
+    return hasattr(value, "__dict__") or any(_slots(kind) for kind in type(value).__mro__)
 
 
 def is_iterator(value: Any) -> bool:
@@ -258,9 +240,9 @@ def position_of(value: Any) -> Any:
             return "at its end"
         plain = {name: each for name, each in frame.f_locals.items() if type(each) in SCALARS}
         return frame.f_lasti, repr(plain)
-    yielded = getattr(value, "_num_yielded", None)  # of a torch loader
-    if isinstance(yielded, int):
-        return yielded
+    for name in ("_num_yielded", "line_num"):  # of a torch loader, of a reader of csv
+        if isinstance(counted := getattr(value, name, None), int):
+            return counted
     if type(value).__module__ == "itertools" and type(value).__name__ in ("count", "repeat"):
         return repr(value)
     left: Callable[[], int] | None = getattr(value, "__length_hint__", None)

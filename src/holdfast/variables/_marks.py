@@ -18,9 +18,12 @@ from ._kinds import (
     CONTAINERS,
     NUMBERS,
     SCALARS,
+    attributes,
     is_array,
+    is_array_of_objects,
     is_jax_array,
     is_module,
+    is_own_container,
     is_rng,
     is_tensor,
     is_unread_loader,
@@ -80,7 +83,14 @@ class Marks:
             return self._array(value, name)
         if is_rng(value):
             is_bare = isinstance(value, np.random.BitGenerator)
-            return kind, self._of(value.state if is_bare else rng.generator_state(value), name)
+            drawn = self._of(value.state if is_bare else rng.generator_state(value), name)
+            seed = rng.seed_sequence(value)
+            return kind, drawn, None if seed is None else seed.n_children_spawned
+        if is_array_of_objects(value):
+            return value.shape, self._container([*value.flat], name)
+        if is_own_container(value):
+            items = self._container(value, name) if isinstance(value, CONTAINERS) else ()
+            return items, self._container(attributes(value), name)
         if isinstance(value, CONTAINERS):
             return self._container(value, name)
         return kind, repr(value)  # of objects without a look of their own: which one it is

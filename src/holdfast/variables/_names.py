@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from fnmatch import fnmatchcase
 from types import GeneratorType
 from typing import Any, Final
@@ -13,14 +10,9 @@ from typing import Any, Final
 from ..errors import UsageError
 from ._kinds import is_data, is_iterator
 
-_YEAR_S: Final = 365 * 86400.0
 OF_ANOTHER_MODULE: Final = (
     "it is a global of another module. Let an object of the script hold it, or hand it over"
 )
-_BEFORE_IMPORT_S: Final = 120.0
-_CLOCKS: Final = [(clock, clock()) for clock in (time.monotonic, time.perf_counter)]
-"""Those whose zero is anywhere, and what they showed when this process imported the library."""
-_CLOCK = re.compile(r"time|^t\d*$|^tic|^toc|clock|^start|started|_t$|_ts$|stamp|^begin|now")
 
 
 def check_patterns(patterns: Iterable[str]) -> list[str]:
@@ -41,20 +33,6 @@ def is_left_to_script(key: str, patterns: Sequence[str]) -> bool:
     parts = key.split(".")
     above = [".".join(parts[: end + 1]) for end in range(len(parts))]
     return any(fnmatchcase(each, pattern) for each in above for pattern in patterns)
-
-
-def is_time_stamp(key: str, value: Any) -> bool:
-    """Whether a value is an instant of a clock: what a script measures with is no state of the run."""
-    if isinstance(value, datetime):
-        return abs(datetime.now(value.tzinfo).timestamp() - value.timestamp()) < _YEAR_S
-    if type(value) is not float:
-        return False
-    if abs(time.time() - value) < _YEAR_S:
-        return True
-    name = key.rpartition(".")[2].lower()
-    return _CLOCK.search(name) is not None and any(
-        began - _BEFORE_IMPORT_S < value <= clock() for clock, began in _CLOCKS
-    )
 
 
 def sentence(key: str, value: Any, why: str = "") -> str:

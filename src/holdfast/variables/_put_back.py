@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
+from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_rng, is_value, on_device
+from ._kinds import is_array, is_own_container, is_rng, is_value, on_device
+from ._looks.identity import find
 from ._saved import Saved
 from ._walk import Slot, Walk
 
@@ -53,6 +57,66 @@ def put_back(saved: Saved, scopes: list[Scope], walk: Walk) -> tuple[dict[str, A
     return done, failed
 
 
+def put_objects(
+    saved: Saved, scopes: list[Scope], walk: Walk, baseline: Baseline
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Let variables name the objects again that they named, as `put_back` does with values; to be done before it."""
+    done: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    there = {scope.name: scope for scope in scopes}
+    slots: dict[str, Slot] = {}
+    for scope in scopes:
+        keys = _keys_in(saved.facts.objects, scope)
+        roots = {key.partition(".")[0] for key in keys}
+        found = walk.slots(scope, {name: each for name, each in scope.variables().items() if name in roots})
+        by_key = {slot.key: slot for slot in found} if keys else {}
+        for key in keys:
+            slot = by_key.get(key) or _new_slot(key, scope, walk)
+            if slot is not None:
+                slots[f"{scope.name}/{key}"] = slot
+            else:
+                failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
+    objects: dict[str, Any] = {}
+    for path, slot in slots.items():
+        name = saved.facts.objects[path]
+        if name.startswith("="):
+            at, _, key = name[1:].partition("/")
+            first = baseline.named(there[at], key) if at in there else None
+            objects[path] = None if first is None else first.get()
+        else:
+            objects[path] = find(name, slot.value)
+    for path, value in objects.items():
+        try:
+            if value is None:
+                raise LookupError(f"nothing is called {saved.facts.objects[path].lstrip('=')} now")
+            if slots[path].value is not value:
+                slots[path].put(value)
+            done[path] = value
+        except Exception as err:  # the owner's own code
+            failed[path] = f"{type(err).__name__}: {err}"
+    return done, failed
+
+
+def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot]]]) -> dict[str, str]:
+    """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
+    failed: dict[str, str] = {}
+    for scope, slot in slots():
+        first = baseline.named(scope, slot.key) if slot.way == "named" else None
+        if first is not None and not slot.is_handed and (value := first.get()) is not slot.value:
+            if value is None or first.is_like(slot.value):
+                continue  # what they hold is looked at below
+            slot.put(value)
+    for scope, slot in slots():
+        before = baseline.of(scope, slot)
+        if slot.way in ("opaque", "named") or before is None or not baseline.has_changed(scope, slot):
+            continue
+        if before.is_scalar:
+            slot.put(before.scalar)
+        else:
+            failed[f"{scope.name}/{slot.key}"] = "it changed only after that checkpoint"
+    return failed
+
+
 def _new_slot(key: str, scope: Scope, walk: Walk) -> Slot | None:
     """For a variable, or an attribute, that is not there yet."""
     above, _, name = key.rpartition(".")
@@ -78,7 +142,14 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) ->
 
 
 def _is_mutable(value: Any) -> bool:
-    return is_array(value) or is_rng(value) or is_value(value) or isinstance(value, dict | list | set | deque)
+    kinds = (dict, list, set, deque, np.ndarray)
+    return (
+        is_array(value)
+        or is_rng(value)
+        or is_value(value)
+        or isinstance(value, kinds)
+        or is_own_container(value)
+    )
 
 
 def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:

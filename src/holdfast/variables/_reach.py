@@ -10,14 +10,14 @@ import builtins
 import dis
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from ._frames import Scope, is_of_script, is_own_class, module_scope
-from ._functions import defaults_of, scopes_of
+from ._functions import scopes_of
 from ._kinds import (
     CONTAINERS,
     SCALARS,
@@ -31,6 +31,7 @@ from ._kinds import (
     is_value,
     torch,
 )
+from ._looks.code import parts_of
 from ._names import numbered
 
 _DEEPEST: Final = 8
@@ -56,13 +57,13 @@ class GlobalScope(Scope):
 
 @dataclass(frozen=True, slots=True)
 class AttributeScope(Scope):
-    """What a class, or a function, has in attributes of its own.
+    """What a class has in attributes of its own.
 
     Attributes:
         owner: whose they are.
     """
 
-    owner: Any
+    owner: type
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -107,13 +108,13 @@ class Reach:
             self._visit(*self._waiting.popleft())
 
     def scopes(self) -> list[Scope]:
-        """What the functions close over, the globals they mention, a scope for each module, and attributes of classes and functions."""
+        """What the functions close over, the globals they mention, a scope for each module, and attributes of classes."""
         found: dict[str, Scope] = {each.name: each for each in scopes_of(self._functions)}
         for namespace, names in self._globals.values():
             name = module_scope(namespace)
             if names and name not in found:
                 found[name] = GlobalScope(name, None, namespace, names)
-        for owner in (*self._kinds, *self._functions):
+        for owner in self._kinds:
             name = numbered(owner.__qualname__, found)
             found[name] = AttributeScope(name, None, {}, owner)
         return list(found.values())
@@ -169,13 +170,10 @@ class Reach:
 
     def _function(self, function: FunctionType, depth: int) -> None:
         is_own = is_of_script(function.__code__.co_filename)
-        inside = 1 if is_own else depth + 1  # a decorator of a library closes over what it decorates
-        self._add(_closed_over(function), inside)
-        self._add([getattr(function, "__wrapped__", None)], inside)
+        self._add([part.value for part in parts_of(function)], 1 if is_own else depth + 1)
         if not is_own:
             return
         self._functions.append(function)
-        self._add([*defaults_of(function).values(), *vars(function).values()], 1)
         globals_, attributes = names_in(function.__code__)
         self._mention(function.__globals__, globals_, attributes)
 
@@ -208,14 +206,6 @@ def names_in(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
             globals_ |= dict.fromkeys(inside)
             attributes |= dict.fromkeys(below)
     return tuple(globals_), tuple(attributes)
-
-
-def _closed_over(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not set yet
-            continue
 
 
 def _attributes(value: Any) -> list[Any]:

@@ -23,6 +23,8 @@ class Facts:
         same: what is the same object as another variable.
         named: of containers whose items are named tuples: the name of their class.
         devices: where tensors were, if not in host memory.
+        objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
+            was when the loop began, or `module:name`.
         unsaved: what cannot be saved and has moved, by key, in a sentence.
     """
 
@@ -31,6 +33,7 @@ class Facts:
     same: dict[str, str] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
+    objects: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
@@ -80,13 +83,17 @@ class Saved:
     @property
     def paths(self) -> set[str]:
         """`scope/key` of all that there is."""
-        return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {*self.facts.same}
+        return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {
+            *self.facts.same,
+            *self.facts.objects,
+        }
 
     def forget(self, path: str) -> None:
         """What is at this `scope/key` is not to be put back."""
         scope, _, key = path.partition("/")
         self.forgotten.add(path)
         self.facts.same.pop(path, None)
+        self.facts.objects.pop(path, None)
         self.nodes.get(scope, {}).pop(key, None)
 
 

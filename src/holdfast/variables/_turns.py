@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import GeneratorType
@@ -14,6 +15,11 @@ _COUNTS_ANEW = (
     "as in tqdm(enumerate(run.batches(loader))), or use run.batch, the index in the epoch, or run.step"
 )
 _BESIDE = "what a zip takes beside the run's iterator starts at its beginning: run.batches(one, other) goes through several loaders"
+
+_CUT_ANEW = (
+    "an islice around the run's iterator counts from its start again, and so gives more than it would have: "
+    "leave the loop by a break, as in if run.batch == 3, or use run.steps"
+)
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
@@ -107,6 +113,10 @@ class Turns(Generic[Item]):
         parts = [
             each for each in gc.get_referrers(self) if type(each) is tuple
         ]  # a zip holds its parts in one
+        is_cut = any(type(each) is itertools.islice for each in gc.get_referrers(self)) or (
+            bool(running)
+            and any(type(each) is itertools.islice and _is_around(each, running) for each in gc.get_objects())
+        )
         zips = [each for each in gc.get_referrers(*parts) if type(each) is zip] if parts else []
         if running:
             zips += [each for each in gc.get_objects() if type(each) is zip and _goes_over(each, running)]
@@ -115,11 +125,17 @@ class Turns(Generic[Item]):
             and any(_goes_over(each, running) for each in gc.get_objects() if type(each) is enumerate)
         )
         beside = any(len(_inner(each)) > 1 for each in zips)
-        return [*([_COUNTS_ANEW] if is_numbered else []), *([_BESIDE] if beside else [])]
+        found = ((is_numbered, _COUNTS_ANEW), (beside, _BESIDE), (is_cut, _CUT_ANEW))
+        return [said for is_found, said in found if is_found]
 
 
 def _inner(around: Any) -> tuple[Any, ...]:
     return around.__reduce__()[1]
+
+
+def _is_around(around: Any, frames: set[int]) -> bool:
+    parts = gc.get_referents(around)
+    return any(isinstance(each, GeneratorType) and id(each.gi_frame) in frames for each in parts)
 
 
 def _goes_over(around: Any, frames: set[int]) -> bool:

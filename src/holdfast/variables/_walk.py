@@ -5,15 +5,18 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import enum
+from collections import deque
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._frames import Scope, is_own_class
-from ._functions import is_function, kept_by
+from ._functions import FunctionScope
 from ._handed import Handed
 from ._kinds import (
     CONTAINERS,
+    SCALARS,
     attributes,
     has_own_attributes,
     has_protocol,
@@ -27,14 +30,22 @@ from ._kinds import (
     is_of_torch_data,
     items_of,
     keras_values,
-    position_of,
 )
+from ._looks.code import Running, is_code, parts_of
+from ._looks.identity import is_named
+from ._looks.memory_streams import MemoryStream, is_memory_stream
+from ._marks import Marks
+from ._opaque.looks import Looks
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
+_TOO_MANY = f"it holds more than {_MOST_ITEMS:,} objects, and not all of them are looked at"
+_TOO_DEEP = f"objects in it lie more than {_DEEPEST} levels deep, and are not looked at"
 _PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
 
-Way = Literal["data", "protocol", "opaque"]
+Way = Literal["data", "protocol", "opaque", "named"]
+Place = Callable[[Marks, str, Container[int]], Hashable | None]
+"""Takes marks, a name for them, and the ids of what is saved under another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +54,14 @@ class Slot:
 
     Attributes:
         key: of the place in its scope.
-        way: how what is there is saved: as data, by its own protocol, or not at all.
+        way: how what is there is saved: as data, by its own protocol, or not at all; "named": only which object it is.
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
+        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told.
+        why: of what is named in any case: the reason.
         items: of a container, which objects are in it, by id, in their order; 0 for data.
-        position: of what cannot be saved: something that differs once it has moved; None if that cannot be told.
+        is_handed: of what is only named: whether it was handed over.
     """
 
     key: str
@@ -56,8 +69,10 @@ class Slot:
     value: Any
     put: Callable[[Any], None]
     owner: Any = None
-    position: Any = None
+    place: Place | None = None
+    why: str = ""
     items: tuple[int, ...] = ()
+    is_handed: bool = False
 
 
 class Walk:
@@ -65,11 +80,15 @@ class Walk:
 
     _looks_into_code = True  # of functions and classes
 
-    def __init__(self, handed: Handed, *, is_for_saved: bool = False) -> None:
+    def __init__(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> None:
         self._handed = handed
+        self._running = Running(on_stack)
         self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
-        self._seen: set[int] = set()
+        self._seen = {
+            id(scope.function) for scope in on_stack if isinstance(scope, FunctionScope)
+        }  # what it keeps is in its scope
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
+        self._too_deep: list[tuple[str, Any, Callable[[Any], None], Any]] = []
         self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own
 
     def slots(self, scope: Scope, names: Mapping[str, Any]) -> Iterator[Slot]:
@@ -77,28 +96,47 @@ class Walk:
         for name, value in names.items():
             if not name.startswith("__"):
                 yield from self._below(name, value, lambda new, name=name: scope.put(name, new), None, 0)
+        for key, value, put, owner in self._too_deep:
+            if id(value) not in self._seen:  # by a shorter way
+                name = ".".join(key.split(".")[: 2 if key.startswith("self.") else 1])
+                yield Slot(name, "opaque", value, put, owner, why=_TOO_DEEP)
+        self._too_deep.clear()
+
+    @property
+    def seen(self) -> set[int]:
+        """The ids of the objects that it has come across."""
+        return self._seen
 
     def _below(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
-        if self._handed.holds(value):
+        is_plain = is_data(value)
+        is_handed = self._handed.holds(value)
+        if not is_plain and self._looks_into_code and is_named(value):
+            yield Slot(key, "named", value, put, owner, is_handed=is_handed)
+        if is_handed:
             return
-        if is_data(value):
+        if is_plain:
             if self._is_for_saved or not self._handed.shares_memory(value):
                 yield Slot(key, "data", value, put, owner)
             return
-        if id(value) in self._seen or depth > _DEEPEST:
+        if id(value) in self._seen:
             return
-        if self._looks_into_code and isinstance(value, type):
-            yield from self._of_class(key, value)
-        if self._looks_into_code and is_function(value):
-            yield from self._in_function(key, value, depth)
+        if depth > _DEEPEST:
+            if not is_ignored(value):
+                self._too_deep.append((key, value, put, owner))
+            return
+        if self._looks_into_code and is_code(value):
+            yield from self._in_code(key, value, depth)
+            return
         if is_ignored(value):
             return
         self._seen.add(id(value))
         self._open.append(value)
+        if is_own_class(type(value)):
+            yield from self._in_code(f"{key}.__class__", type(value), depth)
         if is_module(value):
             if any(not self._handed.shares_memory(each) for each in [*value.parameters(), *value.buffers()]):
                 yield Slot(key, "protocol", value, put, owner)
@@ -107,10 +145,14 @@ class Walk:
             if has_own_attributes(value):
                 data = {name: each for name, each in attributes(value).items() if is_data(each)}
                 yield from self._in_attributes(key, value, data, depth)
+        elif is_memory_stream(value):
+            yield Slot(key, "protocol", MemoryStream(value), put, owner)
         elif is_in_other_processes(value):
             yield Slot(key, "opaque", value, put, owner)
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
+            if isinstance(value, CONTAINERS):
+                yield from self._in_items(key, value, put, owner, depth)
         elif has_protocol(value):
             yield Slot(key, "protocol", value, put, owner)
         elif isinstance(value, CONTAINERS) or is_object_array(value):
@@ -119,10 +161,11 @@ class Walk:
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif is_of_torch_data(value):
             yield from self._in_loader(key, value, depth)
-        elif is_iterator(value):
-            yield Slot(key, "opaque", value, put, owner, position_of(value))
         else:
-            yield Slot(key, "opaque", value, put, owner, _looks(value))
+            yield Slot(key, "opaque", value, put, owner, self._look(value))
+
+    def _look(self, value: Any) -> Place:
+        return lambda marks, name, known: Looks(marks, name, self._handed, known).of(value)
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
         self.holders[key] = value
@@ -131,27 +174,15 @@ class Walk:
                 f"{key}.{name}", each, lambda new, name=name: setattr(value, name, new), value, depth + 1
             )
 
-    def _of_class(self, key: str, kind: type) -> Iterator[Slot]:
-        """What a class of the script keeps: attributes that are data."""
-        if not is_own_class(kind):
+    def _in_code(self, key: str, code: Any, depth: int) -> Iterator[Slot]:
+        """What functions, methods and classes keep."""
+        if not self._looks_into_code or id(code) in self._seen:
             return
-        self._seen.add(id(kind))
-        self._open.append(kind)
-        self.holders[key] = kind
-        for name, each in list(vars(kind).items()):
-            if not name.startswith("__") and is_data(each) and not self._handed.holds(each):
-                yield Slot(f"{key}.{name}", "data", each, _setter(kind, name), kind)
-
-    def _in_function(self, key: str, function: Any, depth: int) -> Iterator[Slot]:
-        self._seen.add(id(function))
-        self._open.append(function)
-        self.holders[key] = function  # an attribute that it gets later
-        for name, value, put, owner in kept_by(function):
-            if (
-                id(owner) not in self._seen or owner is function
-            ):  # a variable that two functions share is met once
-                self._seen.add(id(owner))
-                yield from self._below(f"{key}.{name}" if name else key, value, put, owner, depth + 1)
+        self._seen.add(id(code))
+        self._open.append(code)
+        self.holders[key] = code  # for an attribute that it gets later
+        for part in parts_of(code, self._running):
+            yield from self._below(f"{key}.{part.name}", part.value, part.put, part.owner, depth + 1)
 
     def _in_loader(self, key: str, value: Any, depth: int) -> Iterator[Slot]:
         """What a loader of torch, or one of its own datasets, holds of the script's own classes."""
@@ -166,18 +197,28 @@ class Walk:
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         items = items_of(value)
+        names = [_name_of(index) for index, _ in items]
+        is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
         if not all(
-            is_ignored(each) for _, each in items
+            is_ignored(each) and not (self._looks_into_code and is_code(each)) for _, each in items
         ):  # else it is a record, such as the moments of hooks
             kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
-            beyond = hash(tuple(id(each) for _, each in items[_MOST_ITEMS:]))
-            # What it holds is not data: it must not grow, and what is not looked into must stay.
-            there = tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
-            yield Slot(key, "opaque", value, put, owner, (len(items), kinds, beyond), there)
-        for index, each in items[:_MOST_ITEMS]:
-            if isinstance(index, str | int):
-                inside = self._below(f"{key}.{index}", each, _item_setter(value, index), value, depth + 1)
-                yield from (slot for slot in inside if slot.value is not each or _is_telling(slot))
+            counted = len(items), kinds, [each for _, each in items] if is_unordered or None in names else []
+            why = _TOO_MANY if len(items) > _MOST_ITEMS else ""
+            # What it holds is not data: it must not grow, and what is in it must stay in its place; in a list and the
+            # like that is looked at item by item.
+            is_by_item = self._looks_into_code and isinstance(value, list | deque | dict)
+            there = (
+                ()
+                if is_by_item
+                else tuple(0 if is_data(each) else id(each) for _, each in items[:_MOST_ITEMS])
+            )
+            yield Slot(key, "opaque", value, put, owner, self._look(counted), why, there)
+        if is_unordered:
+            return
+        for name, (index, each) in list(zip(names, items, strict=True))[:_MOST_ITEMS]:
+            if name is not None:
+                yield from self._below(f"{key}.{name}", each, _item_setter(value, index), value, depth + 1)
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         """What a torch module holds besides what its `state_dict` has: attributes, buffers that are not persistent."""
@@ -193,33 +234,27 @@ class Walk:
                 if buffer is not None:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             if has_own_attributes(each):
+                yield from self._in_code(f"{inside}.__class__", type(each), depth)
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}
                 yield from self._in_attributes(inside, each, data, depth + 1)
 
 
-def _is_telling(slot: Slot) -> bool:
-    """Whether something can be said of an item besides that it is one."""
-    return slot.way != "opaque" or is_iterator(slot.value) or isinstance(slot.value, CONTAINERS)
-
-
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:
     return lambda new: setattr(owner, name, new)
 
 
-def _item_setter(owner: Any, index: str | int) -> Callable[[Any], None]:
+def _item_setter(owner: Any, index: Any) -> Callable[[Any], None]:
     if is_object_array(owner):
         return lambda new: owner.flat.__setitem__(index, new)
     return lambda new: owner.__setitem__(index, new)
 
 
-def _looks(value: Any) -> Any:
-    """What can be seen of an object of a library: its plain attributes."""
-    try:
-        found = vars(value)
-    except TypeError:
-        return ()
-    return tuple(
-        (name, repr(each)) for name, each in list(found.items()) if type(each) in (bool, int, float, str)
-    )
+def _name_of(index: Any) -> str | None:
+    """A key of a dict as a part of a name; None if it is not the same in another process."""
+    is_plain = type(index) in SCALARS or isinstance(index, enum.Enum)
+    if not is_plain and not (type(index) is tuple and all(type(each) in SCALARS for each in index)):
+        return None
+    said = index if isinstance(index, str) else repr(index)
+    return said if isinstance(index, str) else said.replace(".", "_")

@@ -18,18 +18,19 @@ from . import _guard
 from ._baseline import Baseline
 from ._capture import Capture
 from ._frames import Scope, scopes
-from ._functions import scopes_of, scopes_within
+from ._functions import FunctionScope, scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
+from ._looks.clocks import Clocks
 from ._marks import Marks
-from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, is_time_stamp, say_held, sentence
-from ._other_modules import OtherModules
-from ._put_back import put_back
+from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
+from ._other_modules import other_modules_of
+from ._put_back import put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
-from ._walk import Walk
+from ._walk import Slot, Walk, Way
 
 logger = logging.getLogger("holdfast")
 
@@ -91,10 +92,10 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
+        self._clocks = Clocks()
         self._marks = Marks()
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
-        self._other_modules = OtherModules(self._marks)
         self._saved: Saved | None = None  # to be put back
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
@@ -150,15 +151,15 @@ class Variables:
             self._begin(is_inner=False)
 
     def _begin(self, *, is_inner: bool) -> None:
+        self._clocks.begin()
         with _guard.guarded("looked at") as self._failures:
             if self._held is not None:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
-            walk = self._walk(handed)
-            for scope, variables in self._baseline.begin(here, is_inner=is_inner):
+            walk = self._walk(handed, here)
+            others = [] if is_inner or self._held is not None else other_modules_of(here)
+            for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables))
-            if not is_inner and self._held is None:
-                self._other_modules.begin(here, handed)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -168,23 +169,38 @@ class Variables:
             return {}, {}
         with _guard.guarded("saved") as failures:
             say = sentence if self._held is None else say_held
-            taking = Capture(self._baseline, self._sticky, keeps=self.mode == "save", say=say)
             here, handed = self._scopes(), self._handed()
-            walk = self._walk(handed)
+            keeps = self.mode == "save"
+            taking = Capture(self._baseline, self._sticky, self._clocks, here, keeps=keeps, say=say)
+            walk = self._walk(handed, here)
             for scope in here:
                 if scope in self._baseline:
                     slots = walk.slots(scope, self._readable(scope))
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
-            for name, value in self._other_modules.changed(handed).items():
-                if not is_left_to_script(name, self._ignored) and not is_time_stamp(name, value):
-                    taking.facts.unsaved[name] = sentence(name, value, OF_ANOTHER_MODULE)
+            if self._held is None:
+                for scope in other_modules_of(here):
+                    self._name(scope, walk, taking)
+            taking.finish(walk.seen)
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
+
+    def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
+        """Name what has changed of the globals of another module."""
+
+        def named(key: str) -> str:
+            return f"{scope.name.partition(':')[2]}.{key}"
+
+        if scope not in self._baseline:  # it was imported only now
+            for new, variables in self._baseline.begin([scope], is_inner=True):
+                self._baseline.take(new, self._walk(self._handed(), ()).slots(new, variables))
+        slots = walk.slots(scope, scope.variables())
+        wanted = (each for each in slots if not is_left_to_script(named(each.key), self._ignored))
+        taking.name(scope, wanted, named, OF_ANOTHER_MODULE)
 
     @property
     def has_begun(self) -> bool:
@@ -196,8 +212,9 @@ class Variables:
         found: dict[str, Any] = {}
         if self.mode == "save":
             with _guard.guarded("looked at"):
-                walk = self._walk(self._handed())
-                for scope in self._scopes():
+                here = self._scopes()
+                walk = self._walk(self._handed(), here)
+                for scope in here:
                     for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
                         if slot.way == "protocol" and not is_left_to_script(slot.key, self._ignored):
                             found[f"{scope.name}/{slot.key}"] = slot.value
@@ -212,7 +229,7 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
-        if isinstance(scope, GlobalScope | AttributeScope):  # a function may make them
+        if isinstance(scope, GlobalScope | AttributeScope | FunctionScope):  # a function may make them
             return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
@@ -236,9 +253,12 @@ class Variables:
         variables = [each for scope in here for each in scope.variables().values()]
         return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
 
-    def _walk(self, handed: Handed, *, is_for_saved: bool = False) -> Walk:
+    def _walk(self, handed: Handed, here: Sequence[Scope], *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk
-        return make(handed, is_for_saved=is_for_saved)
+        return make(handed, here, is_for_saved=is_for_saved)
+
+    def _walk_to_put(self, here: Sequence[Scope]) -> Walk:
+        return self._walk(self._handed(), here, is_for_saved=True)
 
     def _handed(self) -> Handed:
         return Handed(self._objects(), [self, *self._others()])
@@ -266,7 +286,9 @@ class Variables:
             return
         with _guard.guarded("put back") as failures:
             here = self._scopes()
-            done, failed = put_back(saved, here, self._walk(self._handed(), is_for_saved=True))
+            objects, lost = put_objects(saved, here, self._walk_to_put(here), self._baseline)
+            done, failed = put_back(saved, here, self._walk_to_put(here))
+            done, failed = {**objects, **done}, {**lost, **failed}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
@@ -288,36 +310,30 @@ class Variables:
             return
         before = dict(self._marks_now())
         yield
-        for path, mark in self._marks_now():
-            if before.get(path) != mark:
-                saved.forget(path)
+        for at, mark in self._marks_now():
+            if before.get(at) != mark:
+                saved.forget(at[0])
 
-    def _marks_now(self) -> Iterator[tuple[str, Hashable]]:
-        walk = self._walk(self._handed(), is_for_saved=True)
-        for scope in self._scopes():
+    def _marks_now(self) -> Iterator[tuple[tuple[str, Way], Hashable]]:
+        here = self._scopes()
+        walk = self._walk_to_put(here)
+        for scope in here:
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
-                yield f"{scope.name}/{slot.key}", self._baseline.mark_of(scope, slot)
+                if slot.way != "opaque":
+                    yield (f"{scope.name}/{slot.key}", slot.way), self._baseline.mark_of(scope, slot)
 
     def _take_back(self, here: list[Scope], but: set[str]) -> dict[str, str]:
-        """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
-        failed = {}
-        walk = self._walk(self._handed())
-        for scope in here:
-            for slot in walk.slots(scope, self._readable(scope) if scope in self._baseline else {}):
-                path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
-                if (
-                    path in but
-                    or slot.way == "opaque"
-                    or before is None
-                    or is_left_to_script(slot.key, self._ignored)
-                ):
-                    continue
-                if self._baseline.has_changed(scope, slot):
-                    if before.is_scalar:
-                        slot.put(before.scalar)
-                    else:
-                        failed[path] = "it changed only after that checkpoint"
-        return failed
+        variables = [(scope, self._readable(scope)) for scope in here if scope in self._baseline]
+
+        def slots() -> Iterator[tuple[Scope, Slot]]:
+            walk = self._walk(self._handed(), here)
+            for scope, there in variables:
+                for slot in walk.slots(scope, there):
+                    is_left = is_left_to_script(slot.key, self._ignored)
+                    if f"{scope.name}/{slot.key}" not in but and not is_left:
+                        yield scope, slot
+
+        return take_back(self._baseline, slots)
 
     @property
     def differences(self) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
+from unittest.mock import Mock
 
 
 class Crash(Exception):
@@ -22,11 +22,11 @@ def beats(crash_at: int | None) -> Callable[[], None]:
 
 
 def counter() -> Callable[[], int]:
-    """Gives 1, 2, 3 in this life of a training, whatever comes back: a run does not look into streams."""
-    stream = io.BytesIO()
+    """Gives 1, 2, 3 in this life of a training, whatever comes back: a run does not look into mocks."""
+    called = Mock()
 
     def count() -> int:
-        stream.write(b".")
-        return stream.tell()
+        called()
+        return called.call_count
 
     return count

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
+from ... import rng
 from ...records import Node, Object
 from .._fit import Fit, Make
 from .._kinds import bare_name
-from .._walk import Walk
+from .._walk import Walk, type_name
 from .protocols import Stated
 
+_CHILDREN: Final = "seed_seq"
+"""The key of what children are spawned from, in the state of a generator that has some."""
 _BIT_GENERATORS = {
     kind.__name__: kind
     for kind in (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
@@ -58,7 +62,13 @@ class _NumpyRandom(Stated):
         saved, here = node.get("bit_generator") if isinstance(node, dict) else None, state["bit_generator"]
         if saved != here:
             return fit.misfit(state, path, f"{saved} was saved, the live generator is {here}")
-        return fit.into(state, node, path)
+        assert isinstance(node, dict)
+        drawn = {key: each for key, each in node.items() if key != _CHILDREN}
+        make = fit.into({key: each for key, each in state.items() if key != _CHILDREN}, drawn, path)
+        if _CHILDREN not in node:
+            return make
+        make_seed = fit.fresh(node[_CHILDREN])
+        return lambda: {**make(), _CHILDREN: make_seed()}
 
     def fresh(self, state: Any, taken: Object) -> Any:
         made = bits = _BIT_GENERATORS[state["bit_generator"]]()
@@ -71,7 +81,9 @@ class _NumpyRandom(Stated):
         if isinstance(value, np.random.RandomState):
             return dict(value.get_state(legacy=False))
         bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-        return dict(bits.state)
+        seed = rng.seed_sequence(bits)
+        has_children = seed is not None and seed.n_children_spawned > 0
+        return {**bits.state, _CHILDREN: dict(seed.state)} if seed and has_children else dict(bits.state)
 
     def put(self, live: Any, state: dict[str, Any]) -> None:
         _check_position(state)
@@ -79,7 +91,55 @@ class _NumpyRandom(Stated):
             live.set_state(state)
         else:
             bits = live.bit_generator if isinstance(live, np.random.Generator) else live
+            seed = state.pop(_CHILDREN, None)
             bits.state = state
+            _set_children(bits, seed)
+
+
+def _set_children(bits: np.random.BitGenerator, saved: Any) -> None:
+    """Let what is spawned next be what would have been."""
+    live = rng.seed_sequence(bits)
+    if live is None or (saved is None and not live.n_children_spawned):
+        return
+    wanted = {**live.state, "n_children_spawned": 0} if saved is None else saved
+    if not isinstance(wanted, Mapping) or wanted.keys() != live.state.keys():
+        raise ValueError("a generator's children cannot be spawned from this")
+    made = np.random.SeedSequence(**wanted)
+    if made.state != live.state:
+        getattr(bits, "__setstate__")((bits.state, made))  # noqa: B009
+
+
+class _SeedSequence:
+    """What generators are seeded from, with the number of those that were."""
+
+    name = "numpy.seed_sequence"
+    is_value = True
+
+    def claims(self, kind: type) -> bool:
+        return kind is np.random.SeedSequence
+
+    def capture(self, value: np.random.SeedSequence, walk: Walk, path: str) -> Node:
+        return Object(self.name, type_name(np.random.SeedSequence), walk.node(dict(value.state), path))
+
+    def plan(self, live: np.random.SeedSequence, node: Node, fit: Fit, path: str) -> Make:
+        make = fit.replace(live, node, path)
+
+        def act() -> np.random.SeedSequence:
+            made = make()
+            ahead = made.n_children_spawned - live.n_children_spawned
+            if ahead < 0 or {**made.state, "n_children_spawned": 0} != {
+                **live.state,
+                "n_children_spawned": 0,
+            }:
+                return made
+            if ahead:
+                live.spawn(ahead)
+            return live
+
+        return act
+
+    def fresh(self, state: Any, taken: Object) -> np.random.SeedSequence:
+        return np.random.SeedSequence(**state)
 
 
 def _check_position(state: dict[str, Any]) -> None:
@@ -90,4 +150,4 @@ def _check_position(state: dict[str, Any]) -> None:
         raise ValueError(f"the next word would be {place} of {end}")
 
 
-ADAPTERS = (_PythonRandom(), _NumpyRandom())
+ADAPTERS = (_PythonRandom(), _NumpyRandom(), _SeedSequence())

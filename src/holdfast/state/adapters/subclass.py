@@ -25,6 +25,7 @@ _ATTRIBUTES: Final = "attributes"
 
 class Subclass:
     name = "subclass"
+    is_container = True
 
     def claims(self, kind: type) -> bool:
         if issubclass(kind, _WRAPPERS):
