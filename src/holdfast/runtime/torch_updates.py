@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch.optim import Optimizer
@@ -14,6 +15,8 @@ from ..errors import StateMismatchError
 from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
 from .torch_watch.stale_gradients import StaleGradients
+
+_FRAMES_LOOKED_AT: Final = 8
 
 
 @final
@@ -48,9 +51,10 @@ class Updates:
         for name, each in self._optimizers.items():
             if (hooked := _hooked(each)) is None:
                 continue
-            known = before.get(name)
-            is_known = known is not None and known.optimizer is hooked
-            stale = self._stale[name] = known if is_known else StaleGradients(hooked)
+            stale = before.get(name)
+            if stale is None or stale.optimizer is not hooked:
+                stale = StaleGradients(hooked)
+            self._stale[name] = stale
             self._hooks.append(
                 hooked.register_step_post_hook(
                     functools.partial(self._after_step, stale=stale, counts=hooked is counting)
@@ -63,6 +67,8 @@ class Updates:
     def _after_step(
         self, optimizer: Optimizer, *details: object, stale: StaleGradients, counts: bool
     ) -> None:
+        if _is_within_another_step(optimizer):
+            return
         self.count += counts
         stale.after_step()
         for group in optimizer.param_groups:
@@ -135,6 +141,16 @@ def _hooked(optimizer: Optimizer) -> Optimizer | None:
         return optimizer
     inside = (_hooked(each) for each in inner_optimizers(optimizer).values())
     return next((each for each in inside if each is not None), None)
+
+
+def _is_within_another_step(optimizer: Optimizer) -> bool:
+    """Whether the step that has just been made was called by the optimizer's own: torch calls the hooks for both."""
+    step: Any = type(optimizer).step
+    frame, left = sys._getframe(2), _FRAMES_LOOKED_AT  # that of torch around the step, which calls us
+    while (frame := frame.f_back) is not None and (left := left - 1):
+        if frame.f_code is step.__code__ and frame.f_locals.get("self") is optimizer:
+            return True
+    return False
 
 
 def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, Any]) -> None:

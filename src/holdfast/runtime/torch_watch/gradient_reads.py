@@ -84,9 +84,8 @@ def _reads_before_backward(code: CodeType, readers: set[str]) -> bool:
         if step.opname.startswith("LOAD_") and isinstance(step.argval, str):
             if step.argval.endswith("backward"):
                 return False
-            is_attribute = step.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            if step.argval in readers and (step.argval != "grad" or is_attribute):
-                if before not in _OTHER_GRADS:
-                    return True
+            is_gradient = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and before not in _OTHER_GRADS
+            if step.argval in readers and (step.argval != "grad" or is_gradient):
+                return True
         before = step.argval
     return False
