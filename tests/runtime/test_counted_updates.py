@@ -24,7 +24,10 @@ class Decorated(torch.optim.Adam):
 
 @pytest.mark.parametrize("kind", [Own, Decorated])
 def test_a_step_that_calls_that_of_its_base_class_is_one_update(kind, tmp_path):
-    torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+    (
+        torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]),
+        torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]),
+    )
     model = torch.nn.Linear(2, 1)
     optimizer = kind(model.parameters(), 0.1)
     policy = Checkpointing(save_on="phase_end")
