@@ -105,7 +105,7 @@ class Remembering(PPO):
         self._memory = Memory(self._memory.hidden * 0.9 + mean, (self._memory.cells[0] + 1,))
         with torch.no_grad():
             self._scale.bias += 0.01 * mean
-        weight = 1 + 0.01 * float(self._memory.hidden[0]) + float(self._scale.bias)
+        weight = 1 + 0.01 * float(self._memory.hidden[0]) + float(self._scale.bias.detach())
         self.rollout_buffer.advantages *= weight / float(self._memory.cells[0])
         return done
 
