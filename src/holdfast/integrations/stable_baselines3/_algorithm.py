@@ -19,9 +19,9 @@ from ...plain_attributes import is_plain as is_plain_attribute
 from ...policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from .._common.arguments import Abilities
 from .._common.script_settings import ScriptSettings, is_plain
+from .._common.siblings import Siblings
 from ._environment import LEFT, Environment, get_generators, put_generators, spaces_of
 from ._rest import Rest
-from ._siblings import Siblings
 
 _FORWARD_ONLY: Final = (
     "no callback can send `learn` back; use 'stop', change what diverges, and start again: it resumes from the newest "

@@ -33,7 +33,7 @@ from ._algorithm import (
 )
 from ._environment import Environment
 from ._rest import Rest
-from ._siblings import Siblings, all_below
+from ._siblings import all_below, siblings
 
 _ADVICE = "each resume starts a new episode; leave= names attributes that decide nothing"
 _HAND_OVER = "an algorithm saves what its `_get_torch_save_params` names"
@@ -120,7 +120,7 @@ class HoldfastCallback(Reporting, BaseCallback):
                 key = f"env_of_{name.replace(' ', '_')}"
                 environments[key] = Environment(key, of_evaluation, self._leave)
         missing = [each.missing for each in environments.values() if each.missing is not None]
-        self._siblings = Siblings(named)
+        self._siblings = siblings(named)
         objects = objects_of(self.model)
         rest = Rest(self.model, objects, is_plain)
         self._progress = Progress(self.model, environments, self._siblings, rest)
