@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints-dev.txt)
 
 MINUTES ?= 10
-WORKERS := -n 2 --maxschedchunk 8  # few tests at a time, so that none waits at the end behind the other's long ones
+WORKERS := -n 2 --dist loadgroup  # one test at a time, but for those that share what takes long to make
 
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
 EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,20 @@ for name, value in ONE_THREAD.items():
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Last come the tests after which no process should be forked any more."""
     items.sort(key=lambda item: item.get_closest_marker("leaves_threads") is not None)
+
+
+_frozen_for: list[Path] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the first test of each file: what was imported is garbage for no collection of a later test to look for.
+
+    All tests and frameworks are a million objects, and looking through them took half of the time of short trainings.
+    """
+    if _frozen_for != [item.path]:
+        _frozen_for[:] = [item.path]
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -58,10 +58,11 @@ class Leaf:
     shape: tuple[int, ...]
     order: Literal["C", "F"] = "C"
     kind: str = "numpy"
+    size_bytes: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def size_bytes(self) -> int:
-        return prod(self.shape) * dtypes.item_size(self.dtype)
+    def __post_init__(self) -> None:
+        size_bytes = prod(self.shape) * dtypes.item_size(self.dtype)
+        object.__setattr__(self, "size_bytes", size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

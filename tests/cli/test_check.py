@@ -6,12 +6,14 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import holdfast as holdfast_package
 from holdfast.cli._output.exit import VERDICTS
+from tests.support.preloaded import preloaded
 from tests.support.verdicts import WITHOUT_VARIABLES
 
 # Numbers alone, so that a start takes a fraction of a second. What a test adds stands at its place.
@@ -41,6 +43,12 @@ with holdfast.Run("runs/mine", parts, variables="off") as run:
             weights += np.random.normal(size=8) * batch
             BODY
 """
+
+
+@pytest.fixture(autouse=True)
+def fast_starts() -> Iterator[None]:
+    with preloaded("numpy").of_check():
+        yield
 
 
 @pytest.fixture

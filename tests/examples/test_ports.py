@@ -5,15 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.port_runs import ONE_THREAD, PORTS, SAVE_EVERY, outcome
+from tests.support.port_runs import PORTS, SAVE_EVERY, outcome
+from tests.support.preloaded import preloaded
 
 NAMES = sorted(SAVE_EVERY)
 CANNOT_BE_SAVED = {"diffusion": "self.dl", "mingpt": "data_iter"}
@@ -82,17 +80,10 @@ def test_a_full_port_ends_in_the_same_bits(name, tmp_path):
 
 
 def checked(folder: str, name: str, directory: Path) -> tuple[int, dict]:
-    script = [sys.executable, str(PORTS / folder / f"{name}.py"), "report.json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "holdfast", "check", "--seed", "1", "--json", "--", *script],
-        cwd=directory,
-        env=os.environ | ONE_THREAD,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (0, 8), done.stderr
-    return done.returncode, json.loads(done.stdout)
+    port = str(PORTS / folder / f"{name}.py")
+    done = preloaded("torch").check(port, "report.json", directory=directory)
+    assert done.exit_code in (0, 8), done.output
+    return done.exit_code, json.loads(done.stdout)
 
 
 @needs_torch

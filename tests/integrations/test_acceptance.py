@@ -34,7 +34,16 @@ class Case:
 
 @pytest.fixture(
     scope="module",
-    params=[case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+    params=[
+        pytest.param(
+            case,
+            marks=[
+                pytest.mark.xdist_group(f"acceptance of {case}"),
+                *[pytest.mark.slow] * (case not in QUICK),
+            ],
+        )
+        for case in CASES
+    ],
 )
 def case(request, tmp_path_factory) -> Iterator[Case]:
     if (lacking := missing(request.param)) is not None:

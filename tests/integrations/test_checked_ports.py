@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.preloaded import preloaded, with_its_framework
 
 PORTED = Path(__file__).parents[1] / "support" / "integrations" / "ported"
 NEEDS = {"experiment": "torch"}
@@ -27,23 +28,29 @@ HOMES = {
 """What the hint says of where to keep it; elsewhere it is handed over to a `Run`."""
 
 
-def checked(name: str, how: str, directory: Path, *, code: int) -> dict:
-    if importlib.util.find_spec(NEEDS.get(name, name)) is None:
-        pytest.skip(f"{name} is not installed")
-    script = [sys.executable, str(PORTED / f"{name}_port.py"), how]
-    done = subprocess.run(
-        [sys.executable, "-m", "holdfast", "check", "--seed", "1", "--json", "--", *script],
-        cwd=directory,
-        env=os.environ | {"KERAS_BACKEND": "torch"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    assert [path for path in directory.rglob("*") if path.is_file()] == [], (
-        "the script's own directory was used"
-    )
-    return json.loads(done.stdout)
+def by_name(*cases: str | tuple[str, str]) -> list[Any]:
+    """Each in the test process of others of that name, so that few import its framework."""
+    return [
+        pytest.param(*each, marks=with_its_framework(NEEDS.get(each[0], each[0])))
+        for each in ([case] if isinstance(case, str) else case for case in cases)
+    ]
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch) -> Callable[..., dict]:
+    def check(name: str, how: str, *, code: int) -> dict:
+        if importlib.util.find_spec(NEEDS.get(name, name)) is None:
+            pytest.skip(f"{name} is not installed")
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        port = str(PORTED / f"{name}_port.py")
+        done = preloaded(NEEDS.get(name, name)).check(port, how, directory=tmp_path)
+        assert done.exit_code == code, done.output
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [], (
+            "the script's own directory was used"
+        )
+        return json.loads(done.stdout)
+
+    return check
 
 
 def test_each_integration_has_such_a_script():
@@ -54,9 +61,9 @@ def test_each_integration_has_such_a_script():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_a_right_port_is_proved(name, tmp_path):
-    report = checked(name, "right", tmp_path, code=0)
+@pytest.mark.parametrize("name", by_name(*NAMES))
+def test_a_right_port_is_proved(name, checked):
+    report = checked(name, "right", code=0)
     assert (report["verdict"], report["resumed"], report["findings"]) == ("proved", "exact", [])
     assert report["kills"][0]["resumes_from"]
 
@@ -68,19 +75,22 @@ LOOKED_INTO = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(LOOKED_INTO))
-def test_a_number_that_a_called_function_keeps_outside_comes_back(name, tmp_path):
-    report = checked(name, "number", tmp_path, code=0)
+@pytest.mark.parametrize("name", by_name(*sorted(LOOKED_INTO)))
+def test_a_number_that_a_called_function_keeps_outside_comes_back(name, checked):
+    report = checked(name, "number", code=0)
     assert (report["verdict"], report["resumed"]) == ("proved", "exact")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"),
-    [(name, "iterator") for name in NAMES] + [(name, "number") for name in NAMES if name not in LOOKED_INTO],
+    by_name(
+        *((name, "iterator") for name in NAMES),
+        *((name, "number") for name in NAMES if name not in LOOKED_INTO),
+    ),
 )
-def test_what_a_wrong_port_keeps_outside_is_named(name, how, tmp_path):
-    report = checked(name, how, tmp_path, code=8)
+def test_what_a_wrong_port_keeps_outside_is_named(name, how, checked):
+    report = checked(name, how, code=8)
     assert report["outcome"] == "differs"
     assert [each["name"] for each in report["findings"] if each["is_seen"]] == [
         {"number": "outside.count", "iterator": "outside.places"}[how]
@@ -92,12 +102,11 @@ def test_what_a_wrong_port_keeps_outside_is_named(name, how, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "held"),
-    [
-        ("lightning", "Scale.places"),
-        ("keras", "callbacks.1.places"),
+    by_name(
+        *(("lightning", "Scale.places"), ("keras", "callbacks.1.places")),
         ("stable_baselines3", "Scale.places"),
-    ],
+    ),
 )
-def test_what_only_a_framework_holds_is_named(name, held, tmp_path):
-    report = checked(name, "held", tmp_path, code=8)
+def test_what_only_a_framework_holds_is_named(name, held, checked):
+    report = checked(name, "held", code=8)
     assert held in [each["name"] for each in report["findings"] if each["is_seen"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.integrations import forgotten
-from tests.support.integrations.answers import answer_of
+from tests.support.integrations.answers import answer_of, by_name
 
 NAMED = "an optimizer (Adam) trains and is not in the run"
 
@@ -13,14 +13,14 @@ NAMED = "an optimizer (Adam) trains and is not in the run"
 IN_VARIABLES = {"own_loop", "accelerate"}  # in whose loops it is found among what functions close over
 
 
-@pytest.mark.parametrize("name", sorted(IN_VARIABLES))
+@pytest.mark.parametrize("name", by_name(*sorted(IN_VARIABLES)))
 def test_one_that_a_function_of_the_script_keeps_comes_back(name, tmp_path):
     answer = answer_of(forgotten.__file__, name, tmp_path)
     assert answer["verdict"] == "exact"
     assert not any(NAMED in line for line in answer["warned"])
 
 
-@pytest.mark.parametrize("name", sorted({*forgotten.WITH_TORCH} - IN_VARIABLES))
+@pytest.mark.parametrize("name", by_name(*sorted({*forgotten.WITH_TORCH} - IN_VARIABLES)))
 def test_an_optimizer_that_nobody_handed_over_is_named(name, tmp_path):
     answer = answer_of(forgotten.__file__, name, tmp_path)
     assert answer["verdict"] == f"not exact: {NAMED}"

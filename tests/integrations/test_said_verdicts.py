@@ -8,11 +8,11 @@ import pytest
 import holdfast
 from holdfast import Checkpointing, Run, Write
 from tests.support.integrations import inexact
-from tests.support.integrations.answers import answer_of
+from tests.support.integrations.answers import answer_of, by_name
 from tests.support.integrations.inexact import TRAININGS, own_loop
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", by_name(*TRAININGS))
 def test_the_log_says_what_the_verdict_says(name, tmp_path):
     answer = answer_of(inexact.__file__, name, tmp_path)
     assert answer["verdict"].startswith("not exact: "), answer

@@ -51,28 +51,28 @@ def test_saving_at_every_hook_changes_nothing(name, saved, uninterrupted):
     assert digest == uninterrupted(name).digest
 
 
+PARTS = pytest.mark.parametrize("part", ["some", pytest.param("the others", marks=pytest.mark.slow)])
+
+
+def part_of(checkpoints, part, first, step):
+    some = checkpoints[first::step]
+    return some if part == "some" else [each for each in checkpoints if each not in some]
+
+
+@PARTS
 @pytest.mark.parametrize("name", QUICK)
-def test_a_run_resumes_exactly_from_its_checkpoints(name, saved, uninterrupted):
+def test_a_run_resumes_exactly_from_each_of_its_checkpoints(name, part, saved, uninterrupted):
     _, directory, checkpoints = saved(name)
     first = list(QUICK).index(name) % 5  # another fifth for each plan: hooks come round every few
-    resume_from(name, directory, checkpoints[first::5], uninterrupted(name))
+    resume_from(name, directory, part_of(checkpoints, part, first, 5), uninterrupted(name))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
-def test_a_run_resumes_exactly_from_each_of_its_checkpoints(name, saved, uninterrupted):
-    _, directory, checkpoints = saved(name)
-    resume_from(name, directory, checkpoints, uninterrupted(name))
-
-
-@pytest.mark.parametrize(
-    "part", [pytest.param(slice(0, None, 6)), pytest.param(slice(None), marks=pytest.mark.slow)]
-)
+@PARTS
 def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
     part, saved, uninterrupted, tmp_path
 ):
     _, directory, checkpoints = saved("rich")
-    for checkpoint in checkpoints[part]:
+    for checkpoint in part_of(checkpoints, part, 0, 6):
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)
         resumed = resume("rich", Saving(str(copy)), checkpoint)

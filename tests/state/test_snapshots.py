@@ -86,14 +86,14 @@ def test_memory_that_a_snapshot_has_is_lent_to_nobody_else_before_it_is_released
 
 
 def test_a_copy_that_fails_gives_its_memory_back_and_says_why(monkeypatch):
-    from holdfast.state import _copying
+    from holdfast.state._block import copying
 
     def fail(out, live, start):
         raise MemoryError
 
     buffers = Buffers()
     with monkeypatch.context() as patch:
-        patch.setattr(_copying, "_copy", fail)
+        patch.setattr(copying, "_copy", fail)
         with pytest.raises(MemoryError):
             capture({"values": np.zeros(8 * MIB)}, buffers=buffers)
     assert len(buffers._free) == 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import holdfast
 from holdfast.records import CheckpointRecord
+from tests.support.preloaded import preloaded
 
 PORTS = Path(__file__).parent.parent.parent / "examples" / "ports"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -76,15 +76,8 @@ def run(
             [str(Path(__file__).parents[1] / "examples" / "killing"), os.environ.get("PYTHONPATH", "")]
         )
         environment |= {"PYTHONPATH": path, "SAVE_EVERY": str(save_every), "KILL_AFTER": str(kill_after)}
-    done = subprocess.run(
-        [sys.executable, str(script), "report.json"],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    command = [sys.executable, str(script), "report.json"]
+    done = preloaded("torch").run(command, cwd=directory, env=environment, timeout=600)
     assert done.returncode == (-signal.SIGKILL if kill_after else 0), done.stderr
     return None if kill_after else json.loads((directory / "report.json").read_text()), done.stderr
 

@@ -65,7 +65,7 @@ class Rounds:
         data: the data sets.
 
     Attributes:
-        in_all: how many rounds the training is of; until `begin`, how many that of the checkpoint was.
+        in_all: how many rounds the training is of; until `check`, how many that of the checkpoint was.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Rounds:
         )
 
     def resume(self) -> bytes | None:
-        """The model of the wanted checkpoint; None from scratch, or before the first round. `begin` is to be called then."""
+        """The model of the wanted checkpoint; None from scratch, or before the first round. `begin` and `check` are to be called then."""
         with self._parts.expecting():
             saved = self.loop.resume(self._resume)
         if saved is None:
@@ -137,13 +137,17 @@ class Rounds:
         return 0 if self.stopped_early else max(self._wanted - self.num_done, 0)
 
     def begin(self) -> None:
-        """A round begins: before the first one after a resume, the model and the early stopping are compared with what was saved."""
+        """A round begins, and no callback of the script has been called: what they keep is put back before the first."""
         if not self._has_begun:
             self._has_begun = True
             self._variables.begin()
+            if self._is_behind:
+                self._variables.put_back()
+
+    def check(self) -> None:
+        """All callbacks were called: before the first round after a resume, what is live is compared with what was saved."""
         if self._is_behind:
             self._is_behind = False
-            self._variables.put_back()
             is_drawing = self._exactness != "exact" and self.num_left > 0
             found = [*([self._exactness] if is_drawing else []), *self._changed, *self._variables.differences]
             self.loop.finish_resume(lambda: found)
@@ -164,6 +168,7 @@ class Rounds:
     def end(self) -> None:
         """The last round has been, or an early stopping has ended it."""
         self.begin()  # if there was none left
+        self.check()
         if not self.is_over:
             self.is_over = True
             if self.num_done < self._wanted:

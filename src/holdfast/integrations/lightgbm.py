@@ -48,7 +48,7 @@ _PENALTIES = ("cegb_penalty_feature_lazy", "cegb_penalty_feature_coupled")
 _OFFSET = (
     "LightGBM adds init_score to what the trees predict in another order: the same model but for rounding"
 )
-_ORDER = 100  # after all callbacks of LightGBM
+_ORDER = 100  # beyond those of all callbacks of LightGBM
 
 
 @final
@@ -117,10 +117,11 @@ def train(
     if train_set.free_raw_data:
         raise UsageError("resuming needs the raw data: Dataset(…, free_raw_data=False)")
     now: list[lightgbm.Booster] = []
+    given: list[str] = []
     rounds = Rounds(
         arguments,
         wanted=num_boost_round,
-        dump=lambda: _text(now[0], rounds.in_all) if now else b"",
+        dump=lambda: _text(now[0], rounds.in_all, *given) if now else b"",
         stops=lambda: None,
         exactness=_exactness(params, train_set),
         facts=_boosting.facts_of(params, train_set.label),
@@ -134,12 +135,17 @@ def train(
         rounds.add({(each[0], each[1]): each[2] for each in env.evaluation_result_list or ()})
 
     def begin(env: Any) -> None:
-        if rounds.num_done:
-            now[:] = [env.model]
+        if not given:
+            given.append(_parameters(env.model.model_to_string()))
         rounds.begin()
 
-    begin.before_iteration = True  # type: ignore[attr-defined]
-    save.order = begin.order = _ORDER  # type: ignore[attr-defined]
+    def check(env: Any) -> None:
+        if rounds.num_done:
+            now[:] = [env.model]
+        rounds.check()
+
+    begin.before_iteration = check.before_iteration = True  # type: ignore[attr-defined]
+    begin.order, check.order, save.order = -_ORDER, _ORDER, _ORDER  # type: ignore[attr-defined]
     with rounds.loop.holding():
         saved = rounds.resume()
         if saved is not None:
@@ -155,6 +161,7 @@ def train(
                         callbacks=[
                             *(_of_all_rounds(each, num_boost_round) for each in callbacks),
                             begin,
+                            check,
                             save,
                         ],
                         keep_training_booster=True,
@@ -169,10 +176,17 @@ def train(
         return Trained(now[0], rounds)
 
 
-def _text(booster: lightgbm.Booster, num_boost_round: int) -> bytes:
-    """The entire model; it says of how many rounds the training is, not how many were left after a resume."""
+def _text(booster: lightgbm.Booster, num_boost_round: int, parameters: str | None = None) -> bytes:
+    """The entire model, with the parameters of the script: not those of a callback, or of the rounds left after a resume."""
     text = booster.model_to_string(num_iteration=-1)
+    if parameters is not None:
+        text = text.replace(_parameters(text), parameters)
     return re.sub(r"(?m)^\[num_iterations: \d+\]$", f"[num_iterations: {num_boost_round}]", text).encode()
+
+
+def _parameters(text: str) -> str:
+    found = re.search(r"(?ms)^parameters:.*?^end of parameters$", text)
+    return "" if found is None else found[0]
 
 
 def _stops_early(params: Mapping[str, Any]) -> bool:

@@ -123,7 +123,7 @@ def train(
                 dtrain,
                 rounds.num_left,
                 xgb_model=start,
-                callbacks=[_InOrder([*callbacks, saves], num_before=rounds.num_done)],
+                callbacks=[_InOrder(callbacks, saves, num_before=rounds.num_done)],
                 **options,
             )
             saves.model = start
@@ -155,13 +155,15 @@ def _is_sampled(params: Mapping[str, Any]) -> bool:
 
 
 class _InOrder(TrainingCallback):
-    """Callbacks as they were given, ours last: older versions of XGBoost (3.0) call theirs in the order of a set.
+    """Callbacks as they were given: older versions of XGBoost (3.0) call theirs in the order of a set.
+
+    Ours restores what they have before any of them is called in the first round, and saves after all of them.
 
     A schedule of learning rates is one for all rounds, and is told so; XGBoost would begin it again.
     """
 
-    def __init__(self, callbacks: Sequence[TrainingCallback], num_before: int) -> None:
-        self._callbacks, self._num_before = callbacks, num_before
+    def __init__(self, callbacks: Sequence[TrainingCallback], ours: _Saves, num_before: int) -> None:
+        self._callbacks, self._ours, self._num_before = [*callbacks, ours], ours, num_before
 
     def before_training(self, model: Any) -> Any:
         for each in self._callbacks:
@@ -171,6 +173,7 @@ class _InOrder(TrainingCallback):
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        self._ours.rounds.begin()
         return any(
             each.before_iteration(model, self._number(epoch, each), evals_log) for each in self._callbacks
         )
@@ -202,7 +205,7 @@ class _Saves(TrainingCallback):
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         if self.rounds.num_done:
             self.model = model
-        self.rounds.begin()
+        self.rounds.check()
         return False
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from .._shown import shown_in as _shown_in
 from ._adapter import Adapter, register_adapter, register_type
-from ._buffers import Buffers
+from ._block.buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
 from ._fit import Fit, Make, unmakeable
@@ -12,6 +12,7 @@ from ._later.own_types import meet_own_types
 from ._lazy import LazySnapshot, capture_lazily
 from ._live import Gate, Live
 from ._named import named
+from ._plan import Plan
 from ._rebuild import rebuild
 from ._registry import is_value
 from ._restore import Restored, restore
@@ -31,6 +32,7 @@ __all__ = [
     "LiveSnapshot",
     "Make",
     "MemorySnapshot",
+    "Plan",
     "Restored",
     "Walk",
     "all_left_out",

@@ -18,8 +18,7 @@ import numpy as np
 
 from ..errors import SnapshotTornError
 from ..records import Bytes, Leaf, Node
-from ._buffers import Buffers
-from ._copying import Copying
+from ._block.buffers import Buffers
 from ._live import Gate, Live, Span, piece
 from ._snapshot import Block, BlockSnapshot
 from ._walk import Walk
@@ -41,7 +40,7 @@ def capture_lazily(
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
         MemoryError: there is no memory for the copy.
     """
-    walk = Walk(exclude)
+    walk = Walk(exclude, with_gates=True)
     tree = walk.run(value, path)
     return LazySnapshot(tree, walk, buffers, check=check)
 
@@ -63,11 +62,11 @@ class LazySnapshot(BlockSnapshot):
         self._lock, self._sealed = threading.Lock(), threading.Event()
         gates = _gated(walk)
         self._watched = [(leaf, live, live.stamp()) for leaf, live in walk.arrays if leaf.path in gates]
-        self._block = block = Block(walk.arrays, buffers)
-        at_once = [(leaf, live) for leaf, live in walk.arrays if check or leaf.path not in gates]
-        later = [] if check else [(leaf, live) for leaf, live, _ in self._watched]
-        copying = Copying(block.jobs(at_once))
-        self._copying = Copying(block.jobs(later))
+        regions = walk.regions()
+        self._block = block = Block(regions, buffers)
+        later = frozenset() if check else gates.keys()
+        copying = block.copying(regions, {leaf.path for leaf, _ in walk.arrays} - later)
+        self._copying = block.copying(regions, later)
         try:
             copying.run()
         except BaseException:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -47,12 +47,27 @@ class Live(Protocol):
         """Have the device copy all bytes into `out`, where they are after its `wait`."""
         ...
 
+    def batch(self) -> Batch | None:
+        """What copies many arrays like this one in one call; None if it is better copied by itself."""
+        ...
+
     def span(self) -> Span:
         """The memory span that it is part of."""
         ...
 
     def stamp(self) -> Hashable:
         """Changes whenever the array is written in a way that leaves a trace; None if no write does."""
+        ...
+
+
+class Batch(Protocol):
+    """Copies small arrays of one library, of which each would cost more time in Python than its bytes cost."""
+
+    def prepare(self, memory: Bytes, cuts: Sequence[tuple[int, Any]]) -> Callable[[], None]:
+        """What copies all bytes of each array into `memory`, from the byte on that stands before it.
+
+        It may be called again as long as each array is over the same memory.
+        """
         ...
 
 
@@ -110,6 +125,9 @@ class LiveArray:
 
     def send(self, out: Bytes) -> None:
         self.fill(out, 0)
+
+    def batch(self) -> Batch | None:
+        return None
 
     def span(self) -> Span:
         array = self.owner

@@ -10,14 +10,18 @@ class Names:
     """State paths of live objects that others refer to: an optimizer names its parameters by them."""
 
     def __init__(self) -> None:
-        self._paths: dict[int, tuple[Any, str]] = {}  # the object is kept, so that its id stays its own
+        self.by_id: dict[int, tuple[Any, str]] = {}  # the object is kept, so that its id stays its own
+        self.repeated: list[str] = []  # the first names of those that were met again
 
     def add(self, value: Any, path: str) -> None:
         """Record that `value` is at `path`; of a tied one the first name counts."""
-        self._paths.setdefault(id(value), (value, path))
+        entry = value, path
+        first = self.by_id.setdefault(id(value), entry)
+        if first is not entry:
+            self.repeated.append(first[1])
 
     def of(self, value: Any) -> str | None:
-        found = self._paths.get(id(value))
+        found = self.by_id.get(id(value))
         return found[1] if found else None
 
 

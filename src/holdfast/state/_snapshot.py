@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from .. import dtypes
 from ..errors import CheckpointDamagedError
 from ..records import Bytes, Leaf, Node
-from ._buffers import PAGE_BYTES, Buffers, aligned
-from ._copying import Copying
-from ._live import FixedArray, Live, piece
+from ._block.buffers import Buffers, aligned
+from ._block.copying import Copying
+from ._block.region import NOTHING, Region, block_of
+from ._live import Live, piece
+from ._plan import Plan
 from ._walk import Walk
 
-_SMALL_ALIGNMENT = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
 _PART_BYTES = 4 << 20
 
 
 def capture(
-    value: Any, *, path: str = "", buffers: Buffers | None = None, exclude: Sequence[str] = ()
+    value: Any,
+    *,
+    path: str = "",
+    buffers: Buffers | None = None,
+    plan: Plan | None = None,
+    exclude: Sequence[str] = (),
 ) -> MemorySnapshot:
     """Copy the entire state of `value`, usually a dict of live objects by name.
 
     Arrays are copied into host memory, one block for all of them, by several threads; live objects may change
     as soon as this returns. Every leaf's path begins with `path`. `buffers` lends the memory until `release()`.
-    What is at a path that one of the patterns `exclude` matches is left out.
+    What is at a path that one of the patterns `exclude` matches is left out. `plan` keeps what the next snapshot of
+    the same structure need not find again.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
         MemoryError: there is no memory for the copy.
     """
-    walk = Walk(exclude)
+    walk = Walk(exclude, plan=plan)
     tree = walk.run(value, path)
-    return MemorySnapshot(tree, walk.arrays, buffers)
+    return MemorySnapshot(tree, walk.regions(), buffers)
 
 
-def look(value: Any, *, path: str = "", exclude: Sequence[str] = ()) -> LiveSnapshot:
-    """The state of `value` without a copy, valid as long as nothing changes it.
+def look(
+    value: Any, *, path: str = "", plan: Plan | None = None, exclude: Sequence[str] = ()
+) -> LiveSnapshot:
+    """The state of `value` without a copy, valid as long as nothing changes it. `plan`: as of `capture`.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
     """
-    walk = Walk(exclude)
+    walk = Walk(exclude, plan=plan)
     tree = walk.run(value, path)
     return LiveSnapshot(tree, walk.arrays)
 
@@ -76,12 +85,10 @@ class BlockSnapshot:
 class MemorySnapshot(BlockSnapshot):
     """The state tree and the bytes of its leaves; a `records.Snapshot`, and a `Source` to restore from."""
 
-    def __init__(
-        self, tree: Node, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None = None
-    ) -> None:
+    def __init__(self, tree: Node, regions: Sequence[Region], buffers: Buffers | None = None) -> None:
         self.tree = tree
-        self._block = Block(arrays, buffers)
-        copying = Copying(self._block.jobs(arrays))
+        self._block = Block(regions, buffers)
+        copying = self._block.copying(regions)
         try:
             copying.run()
         except BaseException:
@@ -154,41 +161,48 @@ class Block:
         MemoryError: there is not enough memory.
     """
 
-    def __init__(self, arrays: Sequence[tuple[Leaf, Live]], buffers: Buffers | None) -> None:
+    def __init__(self, regions: Sequence[Region], buffers: Buffers | None) -> None:
         self._buffers = buffers
-        never_written = ((leaf, live.view()) for leaf, live in arrays if isinstance(live, FixedArray))
-        fixed = {leaf.path: view for leaf, view in never_written if view is not None}
-        leaves = [leaf for leaf, _ in arrays if leaf.path not in fixed]
-        size, starts = _lay_out(leaves)
-        device = next((device for _, live in arrays if (device := live.device()) is not None), None)
-        self._memory: Bytes | None = aligned(size, device) if buffers is None else buffers.take(size, device)
-        self._rooms = {
-            leaf.path: self._memory[start : start + leaf.size_bytes]
-            for leaf, start in zip(leaves, starts, strict=True)
-        }
-        self._bytes = {path: _read_only(room) for path, room in (self._rooms | fixed).items()}
+        size, starts = block_of(regions)
+        device = next((found for each in regions if (found := each.device) is not None), None)
+        memory: Bytes = aligned(size, device) if buffers is None else buffers.take(size, device)
+        self._memory: Bytes | None = memory
+        self._read = _read_only(memory)
+        self._begins = starts
+        self._places = [(start, each.starts, each.fixed) for start, each in zip(starts, regions, strict=True)]
+        self.size_bytes = sum(each.of_arrays_bytes for each in regions)
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(room.nbytes for room in self._bytes.values())
-
-    def jobs(self, arrays: Iterable[tuple[Leaf, Live]]) -> Iterator[tuple[Bytes, Live]]:
-        """What is to be copied: where each leaf's bytes are to be put, and the array that has them."""
-        return ((self._rooms[leaf.path], live) for leaf, live in arrays if leaf.path in self._rooms)
+    def copying(self, regions: Sequence[Region], only: Collection[str] | None = None) -> Copying:
+        """What copies all arrays of the same regions, or those at these paths, to their places."""
+        memory = self._memory
+        assert memory is not None
+        is_lent = self._buffers is not None
+        return Copying(
+            each.copies(memory[start : start + each.size_bytes], only, is_for_again=is_lent)
+            for start, each in zip(self._begins, regions, strict=True)
+        )
 
     def bytes(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, read-only."""
-        data = self._bytes.get(leaf.path)
+        data = self._find(leaf.path, leaf.size_bytes)
         if data is None or data.nbytes != leaf.size_bytes:
             raise _missing(leaf)
         return data
 
+    def _find(self, path: str, size: int) -> Bytes | None:
+        for begin, starts, fixed in self._places:
+            if (start := starts.get(path)) is not None:
+                return self._read[begin + start : begin + start + size]
+            if path in fixed:
+                return _read_only(fixed[path])
+        return None
+
     def release(self) -> None:
         """Return the memory to its lender: it may be lent to the next snapshot."""
-        self._rooms, self._bytes = {}, {}
+        self._places = []
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
-        self._memory = None
+        self._memory, self._read = None, NOTHING
 
 
 def _read_only(room: Bytes) -> Bytes:
@@ -199,14 +213,3 @@ def _read_only(room: Bytes) -> Bytes:
 
 def _missing(leaf: Leaf) -> CheckpointDamagedError:
     return CheckpointDamagedError("the snapshot in memory", f"it has no leaf {leaf.path!r} of this size")
-
-
-def _lay_out(leaves: Sequence[Leaf]) -> tuple[int, list[int]]:
-    """Where each leaf begins in one block, and how long that is."""
-    starts, end = [], 0
-    for leaf in leaves:
-        alignment = PAGE_BYTES if leaf.size_bytes >= PAGE_BYTES else _SMALL_ALIGNMENT
-        end = -(-end // alignment) * alignment
-        starts.append(end)
-        end += leaf.size_bytes
-    return end, starts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, NoReturn
@@ -10,9 +10,11 @@ from typing import Any, Literal, NoReturn
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
 from ..records import Alias, Leaf, Node
+from ._block.region import Region
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
-from ._names import Later, Names
+from ._names import Later
+from ._plan import Found, Part, Plan, Proof
 from ._registry import Claimant, adapter_of, introduce
 from ._tree import in_order, moved_forward
 
@@ -23,35 +25,41 @@ _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up 
 class Walk:
     """One walk over live objects; what matches a pattern of `exclude` is left out.
 
+    `with_gates`: whether to find the gates of arrays, too.
     `arrays` has the live array of each leaf, and keeps it alive; `tied` has the repeated ones.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
     `later` for what needs the names of objects that may come later in the walk.
     """
 
-    def __init__(self, exclude: Sequence[str] = ()) -> None:
-        self.arrays: list[tuple[Leaf, Live]] = []
-        self.tied: list[Live] = []
+    def __init__(
+        self, exclude: Sequence[str] = (), *, with_gates: bool = False, plan: Plan | None = None
+    ) -> None:
+        self.with_gates = with_gates
+        self._plan = None if exclude or with_gates else plan
+        self._found = Found()
+        self._parts: list[tuple[int, Part]] = []  # each with the number of arrays that were there after it
+        self.arrays, self.tied, self.names = self._found.arrays, self._found.tied, self._found.names
         self.gates: dict[int, Gate | None] = {}  # by the id of an array's owner; None: it has several
         self._owners: list[Any] = []  # kept alive, so that ids stay their own
         self._exclude = exclude
         self._others: Claimant | None = None
-        self.names = Names()
         self.later = Later()
         self._open: set[int] = set()
-        self._taken: set[str] = set()
-        self._memory: dict[Hashable, str] = {}
 
     def run(self, value: Any, path: str) -> Node:
         """The state tree of `value`."""
         tree = self.node(value, path)
         self.later.run()
+        if self._plan is not None:
+            self._plan.keep(part for _, part in self._parts)
         if not self.tied or not (moved := moved_forward(tree, path)):
             return tree
         leaves = {
             leaf.path: replace(leaf, path=moved[leaf.path]) for leaf, _ in self.arrays if leaf.path in moved
         }
-        self.arrays = [(leaves.get(leaf.path, leaf), live) for leaf, live in self.arrays]
+        self._parts = []
+        self.arrays = self._found.arrays = [(leaves.get(leaf.path, leaf), live) for leaf, live in self.arrays]
         return in_order(tree, leaves, path)
 
     def node(self, value: Any, path: str) -> Node:
@@ -69,11 +77,50 @@ class Walk:
         adapter = adapter_of(kind) or self._others
         if adapter is None:
             self.refuse(path, type_name(kind))
+        if getattr(adapter, "is_leaf", False):
+            return adapter.capture(value, self, path)
         self._enter(value, path)
         try:
             return adapter.capture(value, self, path)
         finally:
             self._open.discard(id(value))
+
+    def regions(self) -> list[Region]:
+        """The arrays as they are to lie in a snapshot: those of each part that was kept together, and all others."""
+        others: list[tuple[Leaf, Live]] = []
+        begin = 0
+        for end, part in self._parts:
+            others += self.arrays[begin : end - len(part.found.arrays)]
+            begin = end
+        return [*(part.region for _, part in self._parts), Region([*others, *self.arrays[begin:]])]
+
+    def part(
+        self,
+        value: Any,
+        path: str,
+        make: Callable[[], Node],
+        proof: Callable[[], Proof | None],
+        *,
+        given: Any = None,
+    ) -> Node:
+        """What `make` gives for a part of `value` at `path`; what it gave in the walk before, if that is proved to be the same.
+
+        `proof` is called for what later proves that; it gives None if nothing can. `given` is compared: what the node
+        depends on besides `value`. Both are kept alive.
+        """
+        if self._plan is None:
+            return make()
+        kept = self._plan.parts.get(path)
+        is_same = kept is not None and kept.value is value and kept.given == given and kept.proof()
+        if kept is None or not is_same or not self._found.add(kept.found):
+            mark = self._found.mark()
+            node = make()
+            found, proved = self._found.since(mark), proof()
+            if found is None or proved is None:
+                return node
+            kept = Part(path, value, given, proved, node, found, Region(found.arrays))
+        self._parts.append((len(self.arrays), kept))
+        return kept.node
 
     @contextmanager
     def taking_others_by(self, adapter: Claimant) -> Iterator[Claimant | None]:
@@ -106,14 +153,16 @@ class Walk:
     ) -> Leaf | Alias:
         """A leaf for the array `live`. Equal `identity` means: the very same memory."""
         leaf = Leaf(path, dtype, shape, order, kind)
+        found = self._found
         if identity is not None and leaf.size_bytes:
-            first = self._memory.setdefault((kind, dtype, shape, identity), path)
+            first = found.memory.setdefault((kind, dtype, shape, identity), path)
             if first != path:
-                self.tied.append(live)
+                found.tied.append(live)
+                found.repeated.append(first)
                 return Alias(first)
-        if path in self._taken:
+        if path in found.taken:
             self.refuse(path, "second entry of the same name")
-        self._taken.add(path)
+        found.taken.add(path)
         self.arrays.append((leaf, live))
         return leaf
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import state
 from ...policy import Checkpointing, Key
-from ...state import Buffers, LazySnapshot, LiveSnapshot, MemorySnapshot
+from ...state import Buffers, LazySnapshot, LiveSnapshot, MemorySnapshot, Plan
 
 logger = logging.getLogger("holdfast")
 
@@ -19,7 +19,7 @@ class Taking:
     """Takes snapshots for the saves of one run, in memory that is kept between them."""
 
     def __init__(self) -> None:
-        self.buffers = Buffers()
+        self.buffers, self._plan = Buffers(), Plan()
         self._lazy = True
         self._unchecked = _CHECKED
 
@@ -32,14 +32,14 @@ class Taking:
             UnsupportedStateError: something cannot be saved.
         """
         if not policy.write.background:
-            return state.look(value, exclude=policy.exclude)
+            return state.look(value, plan=self._plan, exclude=policy.exclude)
         try:
             if policy.snapshot is not None and self._lazy:
                 check = policy.snapshot.check or self._unchecked > 0
                 taken = state.capture_lazily(value, buffers=self.buffers, exclude=policy.exclude, check=check)
                 self._unchecked -= 1
                 return taken
-            return state.capture(value, buffers=self.buffers, exclude=policy.exclude)
+            return state.capture(value, buffers=self.buffers, plan=self._plan, exclude=policy.exclude)
         except MemoryError:
             logger.warning(
                 "there is no memory for a copy of the state: it is written piece by piece, and training waits"

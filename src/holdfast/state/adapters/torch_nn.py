@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from torch import nn
 
@@ -18,6 +18,9 @@ from ...records import Node, Object
 from .._fit import Fit, Make
 from .._names import Names
 from .._walk import Walk, type_name
+from .torch import proof_of_module
+
+_Any = TypeVar("_Any")
 
 _log = logging.getLogger("holdfast")
 _listed: set[type] = set()
@@ -32,12 +35,18 @@ class _Module:
 
     def capture(self, value: nn.Module, walk: Walk, path: str) -> Node:
         module = unwrapped(value)
-        _list_unsaved(module)
-        state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module)}
-        return Object(self.name, type_name(type(module)), state, _flags(module))
+        return walk.part(
+            module, path, lambda: self._capture(module, walk, path), lambda: proof_of_module(module)
+        )
+
+    def _capture(self, module: nn.Module, walk: Walk, path: str) -> Node:
+        below = _modules(module)
+        _list_unsaved(below)
+        state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module, below)}
+        return Object(self.name, type_name(type(module)), state, _flags(module, below))
 
     def introduce(self, value: nn.Module, names: Names, path: str) -> None:
-        for name, _, entry in _entries(unwrapped(value)):
+        for name, _, entry in _entries(module := unwrapped(value), _modules(module)):
             names.add(entry, paths.child(path, name))
 
     def plan(self, live: nn.Module, node: Node, fit: Fit, path: str) -> Make:
@@ -67,7 +76,7 @@ def _plan_entries(
 ) -> tuple[dict[str, tuple[Any, Make]], dict[str, Make]]:
     """What is filled in place, with what fills it, and what the module must load itself, under its own names."""
     owned = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    entries = _entries(module)
+    entries = _entries(module, _modules(module))
     fills: dict[str, tuple[Any, Make]] = {}
     loads: dict[str, Make] = {}
     for name, own_name, entry in entries:
@@ -86,30 +95,41 @@ def _plan_entries(
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module inside wrappers of `torch.compile` and data parallelism, recognised by type."""
-    while (inside := _wrapped_name(module)) is not None:
+    while (inside := _wrapped_name(type(module))) is not None:
         module = getattr(module, inside)
     return module
 
 
-def _wrapped_name(module: nn.Module) -> str | None:
-    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+def _wrapped_name(kind: type) -> str | None:
+    if issubclass(kind, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return "module"
     compiler = sys.modules.get("torch._dynamo.eval_frame")  # importing it takes seconds
-    return "_orig_mod" if compiler is not None and isinstance(module, compiler.OptimizedModule) else None
+    return "_orig_mod" if compiler is not None and issubclass(kind, compiler.OptimizedModule) else None
 
 
-def _entries(module: nn.Module) -> list[tuple[str, str, Any]]:
+_Modules: TypeAlias = list[tuple[str, nn.Module]]
+"""A module and all below it, each with its own name, as often as it occurs."""
+
+
+def _modules(module: nn.Module) -> _Modules:
+    return list(module.named_modules(remove_duplicate=False))
+
+
+def _entries(module: nn.Module, below: _Modules) -> list[tuple[str, str, Any]]:
     """What `state_dict` has, live: (canonical name, the module's own name, value)."""
     state = module.state_dict(keep_vars=True)
-    return list(zip(_canonical(module, state), state.keys(), state.values(), strict=True))
+    return list(zip(_canonical(below, state), state.keys(), state.values(), strict=True))
 
 
-def _canonical(module: nn.Module, names: Iterable[str]) -> list[str]:
-    """Names below `module` without the parts that wrappers put into them."""
+def _canonical(modules: _Modules, names: Iterable[str]) -> list[str]:
+    """Names below the first of the modules without the parts that wrappers put into them."""
+    insides = {kind: _wrapped_name(kind) for kind in {type(below) for _, below in modules}}
+    if not any(insides.values()):
+        return list(names)
     wrappers = [
         (f"{path}." if path else "", f"{inside}.")
-        for path, below in module.named_modules(remove_duplicate=False)
-        if (inside := _wrapped_name(below)) is not None
+        for path, below in modules
+        if (inside := insides[type(below)]) is not None
     ]
     wrappers.sort(key=lambda wrapper: len(wrapper[0]), reverse=True)  # the inner ones first
     canonical = []
@@ -121,45 +141,53 @@ def _canonical(module: nn.Module, names: Iterable[str]) -> list[str]:
     return canonical
 
 
-def _flags(module: nn.Module) -> dict[str, Any]:
+def _flags(module: nn.Module, modules: _Modules) -> dict[str, Any]:
     """Which submodules are in another mode than the module, and which parameters are frozen."""
-    modules = _named(module, module.named_modules(remove_duplicate=False))
-    parameters = _named(module, module.named_parameters(remove_duplicate=False))
+    others = [(name, below) for name, below in modules if below.training != module.training]
+    frozen = [(name, each) for name, each in _parameters(modules) if not each.requires_grad]
     return {
         "training": module.training,
-        "modes": {name: below.training for name, below in modules if below.training != module.training},
-        "frozen": [name for name, parameter in parameters if not parameter.requires_grad],
+        "modes": {name: below.training for name, below in _named(modules, others)},
+        "frozen": [name for name, _ in _named(modules, frozen)],
     }
 
 
 def _set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
     training, modes = about.get("training", True), about.get("modes", {})
     frozen = set(about.get("frozen", ()))
-    for name, below in _named(module, module.named_modules(remove_duplicate=False)):
+    modules = _modules(module)
+    for name, below in _named(modules, modules):
         below.training = bool(modes.get(name, training))
-    for name, parameter in _named(module, module.named_parameters(remove_duplicate=False)):
+    for name, parameter in _named(modules, list(_parameters(modules))):
         if parameter.requires_grad == (name in frozen):
             parameter.requires_grad_(name not in frozen)
 
 
-def _named(module: nn.Module, pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    names, values = zip(*pairs, strict=True) if (pairs := list(pairs)) else ((), ())
+def _parameters(modules: _Modules) -> Iterator[tuple[str, nn.Parameter]]:
+    for path, below in modules:
+        for name, parameter in below._parameters.items():
+            if parameter is not None:
+                yield f"{path}.{name}" if path else name, parameter
+
+
+def _named(modules: _Modules, pairs: Sequence[tuple[str, _Any]]) -> list[tuple[str, _Any]]:
     # The dot distinguishes a wrapper's own path ("a._orig_mod") from a mere prefix of a name.
-    canonical = _canonical(module, [f"{name}." for name in names])
-    return [(name.removesuffix("."), value) for name, value in zip(canonical, values, strict=True)]
+    canonical = _canonical(modules, [f"{name}." for name, _ in pairs])
+    return [(name.removesuffix("."), value) for name, (_, value) in zip(canonical, pairs, strict=True)]
 
 
-def _list_unsaved(module: nn.Module) -> None:
+def _list_unsaved(modules: _Modules) -> None:
     """Log once for each type what a checkpoint of it leaves out."""
-    for below in module.modules():
-        if type(below) in _listed or type(below).__module__.startswith("torch."):
+    for kind in {type(below) for _, below in modules} - _listed:
+        _listed.add(kind)
+        if kind.__module__.startswith("torch."):
             continue
-        _listed.add(type(below))
+        below = next(each for _, each in modules if type(each) is kind)
         names = {*(set(vars(below)) - _PLUMBING), *below._non_persistent_buffers_set}
         if names:
             _log.info(
                 "%s: not saved (plain attributes, non-persistent buffers): %s",
-                type(below).__name__,
+                kind.__name__,
                 sorted(names),
             )
 

@@ -5,6 +5,7 @@ import torch
 from ..values import Value as _Value
 from ._generator import Generator as _Generator
 from ._memory import make_tensor as _make_tensor
+from ._proof import proof_of_module, proof_of_optimizer
 from ._tensors import NESTED as _NESTED
 from ._tensors import SPARSE as _SPARSE
 from ._tensors import Tensor as _Tensor
@@ -25,4 +26,6 @@ MAKERS = {"torch": _make_tensor}
 __all__ = [
     "ADAPTERS",
     "MAKERS",
+    "proof_of_module",
+    "proof_of_optimizer",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache
+from typing import Any, Final, Literal
 
 import torch
+from torch import _utils
 
 from ....records import Bytes, Leaf
 from ..._fit import Fit
@@ -19,29 +21,37 @@ class LiveTensor:
     """The memory of a tensor, its bytes in this order."""
 
     def __init__(self, tensor: torch.Tensor, order: str = "C") -> None:
-        self.owner = tensor
-        tensor = tensor.detach()
-        self._rows = _transposed(tensor) if order == "F" else tensor
+        self.owner, self._order = tensor, order
+
+    @property
+    def _rows(self) -> torch.Tensor:
+        rows = self.owner.detach()
+        return _transposed(rows) if self._order == "F" else rows
 
     def view(self) -> Bytes | None:
-        return _bytes(self._rows) if _is_plain(self._rows) else None
+        rows = self._rows
+        return _bytes(rows) if _is_plain(rows) else None
 
     def fill(self, out: Bytes, start: int) -> None:
-        first = start // self._rows.element_size()
-        copy_run(self._rows, first, torch.from_numpy(out).view(self._rows.dtype))
+        rows = self._rows
+        copy_run(rows, start // rows.element_size(), torch.from_numpy(out).view(rows.dtype))
 
     def device(self) -> DeviceCopies | None:
-        return copies_from(self._rows.device)
+        return copies_from(self.owner.device)
 
     def send(self, out: Bytes) -> None:
         device = self.device()
         assert device is not None
-        device.send(self._rows, torch.from_numpy(out).view(self._rows.dtype).reshape(self._rows.shape))
+        rows = self._rows
+        device.send(rows, torch.from_numpy(out).view(rows.dtype).reshape(rows.shape))
+
+    def batch(self) -> SmallTensors | None:
+        return None
 
     def span(self) -> Span:
-        storage = self._rows.untyped_storage()
+        storage = self.owner.untyped_storage()
         start = storage.data_ptr()
-        return Span(str(self._rows.device), start, start + storage.nbytes())
+        return Span(_name_of(self.owner.device), start, start + storage.nbytes())
 
     def stamp(self) -> Hashable:
         """The version that autograd counts, and where the memory is; None where it does not count, or on a device."""
@@ -50,9 +60,65 @@ class LiveTensor:
         return self.owner._version, self.owner.data_ptr()
 
 
+class SmallTensor(LiveTensor):
+    """The memory of a small tensor on the CPU, whose bytes lie in a row."""
+
+    def device(self) -> None:
+        return None
+
+    def batch(self) -> SmallTensors | None:
+        return None if self.owner.is_neg() else SMALL
+
+
+class SmallTensors:
+    """Copies many tensors by one call of torch each element type, without threads of torch's: those wait for each other."""
+
+    most_items = 32768 - 1  # torch copies more with several threads
+
+    def prepare(self, memory: Bytes, cuts: Sequence[tuple[int, LiveTensor]]) -> Callable[[], None]:
+        by_type: dict[torch.dtype, list[tuple[int, torch.Tensor]]] = {}
+        for start, live in cuts:
+            by_type.setdefault(live.owner.dtype, []).append((start, live._rows))
+        made = [
+            (_places(memory, found, dtype), [each for _, each in found]) for dtype, found in by_type.items()
+        ]
+
+        @torch.no_grad()
+        def copy() -> None:
+            for places, rows in made:
+                torch._foreach_copy_(places, rows)  # pyright: ignore[reportPrivateImportUsage]
+
+        return copy
+
+
+def _places(
+    memory: Bytes, found: Sequence[tuple[int, torch.Tensor]], dtype: torch.dtype
+) -> list[torch.Tensor]:
+    """For each tensor a view of the memory from its byte on, in its shape: cut by one call, gaps between them included."""
+    gap = torch.empty(1, dtype=dtype)
+    like: list[torch.Tensor] = []
+    end = found[0][0]
+    first = end
+    for start, rows in found:
+        if start > end:
+            like.append(gap.expand((start - end) // dtype.itemsize))
+        like.append(rows)
+        end = start + rows.nbytes
+    flat = torch.from_numpy(memory[first:end]).view(dtype)
+    cut = _utils._unflatten_dense_tensors(flat, like)
+    return [place for place, each in zip(cut, like, strict=True) if each._base is not gap]
+
+
 def dtype_name(tensor: torch.Tensor) -> str:
     """The name of its element type, as in `dtypes`."""
-    return str(tensor.dtype).removeprefix("torch.")
+    return _name_of(tensor.dtype).removeprefix("torch.")
+
+
+_name_of = cache(str)
+"""Of an element type or a device: making it takes longer than looking it up."""
+
+
+SMALL: Final = SmallTensors()
 
 
 def memory_order(tensor: torch.Tensor) -> Literal["C", "F"]:
@@ -64,7 +130,8 @@ def _transposed(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def identity(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return str(tensor.device), tensor.data_ptr(), tensor.stride(), tensor.is_conj(), tensor.is_neg()
+    strides = None if tensor.is_contiguous() else tensor.stride()
+    return _name_of(tensor.device), tensor.data_ptr(), strides, tensor.is_conj(), tensor.is_neg()
 
 
 def _is_plain(rows: torch.Tensor) -> bool:

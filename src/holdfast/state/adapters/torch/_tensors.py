@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch.nn.parameter import is_lazy
 
@@ -10,7 +13,7 @@ from ....records import Leaf, Node
 from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
-from ._memory import LiveTensor, dtype_name, fill, identity, memory_of, memory_order
+from ._memory import SMALL, LiveTensor, SmallTensor, dtype_name, fill, identity, memory_of, memory_order
 from ._nested import Nested
 from ._sparse import Sparse
 
@@ -19,26 +22,30 @@ _KNOWN = frozenset(dtypes.plain_names()) - dtypes.SMALL_INTEGERS.keys()  # of wh
 
 class Tensor:
     name = "torch.Tensor"
+    is_leaf = True
 
     def claims(self, kind: type) -> bool:
         return issubclass(kind, torch.Tensor)
 
     def capture(self, value: torch.Tensor, walk: Walk, path: str) -> Node:
-        if (why := _obstacle(value)) is not None:
-            walk.refuse(path, *why)
+        if (kind := _kind_of(value)) is None:
+            if (why := _obstacle(value)) is not None:
+                walk.refuse(path, *why)
+            if (form := _form_of(value)) is not None:
+                walk.names.add(value, path)
+                return form.capture(value, walk, path)
+            kind = _new_kind(value)
         walk.names.add(value, path)
-        if (form := _form_of(value)) is not None:
-            return form.capture(value, walk, path)
-        tensor = value.detach()
-        order = memory_order(tensor)
+        order = "C" if (is_in_a_row := value.is_contiguous()) else memory_order(value)
+        is_small = kind.is_batched and value.numel() < SMALL.most_items and (is_in_a_row or order == "F")
         return walk.array(
             path,
-            dtype=dtype_name(value),
+            dtype=kind.dtype,
             shape=tuple(value.shape),
             order=order,
             kind="torch",
-            live=LiveTensor(value, order),
-            identity=identity(tensor),
+            live=(SmallTensor if is_small else LiveTensor)(value, order),
+            identity=identity(value),
         )
 
     def introduce(self, value: torch.Tensor, names: Names, path: str) -> None:
@@ -69,6 +76,38 @@ class Tensor:
             fill=act,
             memory=lambda leaf: memory_of(tensor, leaf),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What class, element type, layout and device say of a tensor.
+
+    Attributes:
+        dtype: its name.
+        is_batched: whether small ones are copied many at a time.
+    """
+
+    dtype: str
+    is_batched: bool
+
+
+_kinds: dict[tuple[Any, ...], _Kind | None] = {}
+
+
+def _kind_of(tensor: torch.Tensor) -> _Kind | None:
+    """Found once for all tensors that are alike; None if it is not dense, or something stands against it."""
+    if tensor.is_nested:
+        return None
+    alike = type(tensor), tensor.dtype, tensor.layout, tensor.device
+    if alike not in _kinds:
+        is_taken = _form_of(tensor) is None and _obstacle(tensor) is None
+        _kinds[alike] = _new_kind(tensor) if is_taken else None
+    return _kinds[alike]
+
+
+def _new_kind(tensor: torch.Tensor) -> _Kind:
+    is_batched = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"
+    return _Kind(dtype_name(tensor), is_batched and not tensor.dtype.is_complex)
 
 
 def _form_of(tensor: torch.Tensor) -> Sparse | Nested | None:

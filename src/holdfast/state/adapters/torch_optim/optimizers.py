@@ -24,6 +24,7 @@ from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
 from ..protocols import Stateful
+from ..torch import proof_of_optimizer
 from .kept import changed_by, plan_kept
 
 _MAX_INNER = 8
@@ -64,15 +65,21 @@ class TorchOptimizer:
         self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
     ) -> None:
         names = parameter_names(value, walk.names, path)
-        if inner_optimizers(value):  # a wrapper may write before the inner one steps
+        if walk.with_gates and inner_optimizers(value):  # a wrapper may write before the inner one steps
             for tensor in (*names, *_tensors_held(value)):
                 walk.no_gate(tensor)
         within = walk.child(path, "state")
-        state["state"] = {
-            name: walk.node(dict(value.state[parameter]), walk.child(within, name))
-            for parameter, name in names.items()
-            if parameter in value.state
-        }
+        state["state"] = walk.part(
+            value,
+            within,
+            lambda: {
+                name: walk.node(dict(value.state[parameter]), walk.child(within, name))
+                for parameter, name in names.items()
+                if parameter in value.state
+            },
+            lambda: proof_of_optimizer(value),
+            given=(list(map(id, names)), list(names.values())),
+        )
         others = {key: entry for key, entry in value.state.items() if not isinstance(key, torch.Tensor)}
         if others:
             state["others"] = walk.node(others, walk.child(path, "others"))
@@ -86,7 +93,7 @@ class TorchOptimizer:
             if below.count("/inner/") > _MAX_INNER:
                 walk.refuse(path, type_name(type(value)), "Its optimizers hold each other.")
             state["inner"] = {name: walk.node(each, walk.child(below, name)) for name, each in inner.items()}
-        if (gate := step_gate(value)) is not None:
+        if walk.with_gates and (gate := step_gate(value)) is not None:
             for tensor in (*names, *_tensors(list(value.state.values()))):
                 walk.gate(tensor, gate)
         if kept := changed_by(value):

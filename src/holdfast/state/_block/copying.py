@@ -10,27 +10,59 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from ..records import Bytes
-from ._live import Device, Live
+from ...records import Bytes
+from .._live import Batch, Device, Live
 
 _THREADS = max(1, min(4, os.cpu_count() or 1))  # more than that only wait for memory
 _CHUNK_BYTES = 16 << 20
 
-Chunk = list[tuple[Bytes, Live, int]]
-"""What to fill, from which array, and from which byte on."""
+Cut: TypeAlias = tuple[int, int, Live]
+"""Where in the memory the bytes of an array are to be put, how many, and the array."""
+
+Chunk: TypeAlias = list[Callable[[], None]]
+"""Copies for one thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What copies some arrays, as often as it is asked to.
+
+    Attributes:
+        chunks: for the threads of the host.
+        sent: what a device copies by itself: device, where to, and the array.
+    """
+
+    chunks: Sequence[Chunk]
+    sent: Sequence[tuple[Device, Bytes, Live]]
+
+
+def copies(memory: Bytes, cuts: Iterable[Cut]) -> Copies:
+    """What puts the bytes of each array into `memory`."""
+    cuts = [cut for cut in cuts if cut[1]]
+    sent = [
+        (device, memory[start : start + size], live)
+        for start, size, live in cuts
+        if (device := live.device()) is not None
+    ]
+    by_device = {id(live) for _, _, live in sent}
+    here = [cut for cut in cuts if id(cut[2]) not in by_device] if sent else cuts
+    return Copies(tuple(_chunks(memory, here)), sent)
 
 
 class Copying:
-    """Copies each array into its buffer: now, by `run`, or in the background, by `begin` and at last `finish`."""
+    """Copies arrays into one piece of memory: now, by `run`, or in the background, by `begin` and at last `finish`."""
 
-    def __init__(self, jobs: Iterable[tuple[Bytes, Live]]) -> None:
-        jobs = [job for job in jobs if len(job[0])]
-        self._left = deque(_chunks(job for job in jobs if job[1].device() is None))
-        self._sent = [(device, out, live) for out, live in jobs if (device := live.device()) is not None]
+    def __init__(self, copies: Iterable[Copies]) -> None:
+        copies = [*copies]
+        self._left = deque(chunk for each in copies for chunk in each.chunks)
+        self._sent = [sent for each in copies for sent in each.sent]
         self._devices: list[Device] = []
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
@@ -92,8 +124,8 @@ class Copying:
                 chunk = self._left.popleft()
             except IndexError:
                 return
-            for out, live, start in chunk:
-                _copy(out, live, start)
+            for copy in chunk:
+                copy()
 
     def _help_on(self) -> None:
         """Run as a thread, which hands over its exception."""
@@ -112,16 +144,26 @@ def _copy(out: Bytes, live: Live, start: int) -> None:
         np.copyto(out, view[start : start + len(out)])
 
 
-def _chunks(jobs: Iterable[tuple[Bytes, Live]]) -> Iterator[Chunk]:
+def _chunks(memory: Bytes, cuts: Iterable[Cut]) -> Iterator[Chunk]:
+    batches: dict[Batch, list[tuple[int, Live]]] = {}
+    sizes: dict[Batch, int] = {}
     chunk: Chunk = []
     size = 0
-    for out, live in jobs:
-        for start in range(0, len(out), _CHUNK_BYTES):
-            part = out[start : start + _CHUNK_BYTES]
-            chunk.append((part, live, start))
+    for at, length, live in cuts:
+        if (batch := live.batch()) is not None:
+            batches.setdefault(batch, []).append((at, live))
+            sizes[batch] = sizes.get(batch, 0) + length
+            if sizes[batch] >= _CHUNK_BYTES:
+                yield [batch.prepare(memory, batches.pop(batch))]
+                sizes[batch] = 0
+            continue
+        for start in range(0, length, _CHUNK_BYTES):
+            part = memory[at + start : at + min(start + _CHUNK_BYTES, length)]
+            chunk.append(partial(_copy, part, live, start))
             size += len(part)
             if size >= _CHUNK_BYTES:
                 yield chunk
                 chunk, size = [], 0
+    chunk += [batch.prepare(memory, each) for batch, each in batches.items()]
     if chunk:
         yield chunk

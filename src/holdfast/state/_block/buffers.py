@@ -10,8 +10,8 @@ from threading import Lock
 
 import numpy as np
 
-from ..records import Bytes
-from ._live import Device
+from ...records import Bytes
+from .._live import Device
 
 PAGE_BYTES = 4096
 
