@@ -104,7 +104,7 @@ class Remembering(PPO):
         mean = float(self.rollout_buffer.rewards.mean())
         self._memory = Memory(self._memory.hidden * 0.9 + mean, (self._memory.cells[0] + 1,))
         with torch.no_grad():
-            self._scale.bias += 0.01 * mean
+            self._scale.bias.add_(0.01 * mean)
         weight = 1 + 0.01 * float(self._memory.hidden[0]) + float(self._scale.bias.detach())
         self.rollout_buffer.advantages *= weight / float(self._memory.cells[0])
         return done
