@@ -122,6 +122,11 @@ class PlainAttributes:
         return _copied(value, takes_tensors=self._takes_tensors)
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a value counts as plain data where no tensors do; True of one that holds none."""
+    return _copied(value, takes_tensors=False) is not _NONE
+
+
 def different(
     these: Mapping[str, Mapping[str, Any]], others: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:

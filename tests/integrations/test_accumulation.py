@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from holdfast import Checkpointing, Write
+import holdfast
+from holdfast import Checkpointing, Write, state
 from tests.support.integrations.crashing import Crash, beats
 
 pytestmark = [
@@ -98,6 +99,80 @@ def test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path):
     assert again.last_resume is not None
     assert again.last_resume.verdict == "exact"
     assert again.state_digest() == uninterrupted.state_digest()
+
+
+def lightning_never_cleared(directory, crash_at=None):
+    import lightning.pytorch as pl
+
+    from holdfast.integrations.lightning import HoldfastCallback
+    from tests.support.integrations.cases.lightning_case import Small, loaders, trainer
+
+    class Manual(Small):
+        automatic_optimization = False
+
+        def configure_optimizers(self):
+            return super().configure_optimizers()["optimizer"]
+
+        def training_step(self, batch, index):
+            self.manual_backward(super().training_step(batch, index))
+            self.optimizers().step()
+
+    pl.seed_everything(1, verbose=False)
+    callback = HoldfastCallback(directory, checkpointing=policy())
+    trainer(callback, max_epochs=2, accumulate_grad_batches=1).fit(Manual(beats(crash_at)), *loaders())
+    return callback
+
+
+def accelerate_never_cleared(directory, crash_at=None):
+    from holdfast.integrations.accelerate import hold
+    from tests.support.integrations.cases.accelerate_case import prepared
+
+    accelerator, model, optimizer, _, loader, _ = prepared()
+    beat = beats(crash_at)
+    with hold(accelerator, directory, checkpointing=policy()) as run:
+        for _ in run.epochs(2):
+            for batch in run.batches(loader):
+                beat()
+                accelerator.backward((model(batch[0]) - batch[1]).square().mean())
+                optimizer.step()
+    return run
+
+
+@pytest.mark.parametrize("crash_at", [2, 5])
+@pytest.mark.parametrize("fit", [lightning_never_cleared, accelerate_never_cleared])
+def test_gradients_that_are_never_cleared_come_back(fit, crash_at, tmp_path):
+    test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path)
+
+
+@pytest.mark.parametrize("saves_at", [1, 3, 12])
+@pytest.mark.parametrize("clears", [True, False])
+def test_what_was_seen_of_gradients_comes_back_with_load_state(saves_at, clears, tmp_path):
+    pytest.importorskip("accelerate")
+    import torch
+
+    from holdfast.integrations.accelerate import hold
+    from tests.support.integrations.cases.accelerate_case import prepared
+
+    def train(held, prepared, batches):
+        accelerator, model, optimizer = prepared[:3]
+        for number, batch in batches:
+            optimizer.zero_grad() if clears else None
+            accelerator.backward((model(batch[0]) - batch[1]).square().mean())
+            optimizer.step()
+            if number == saves_at:
+                held.save_state(tmp_path / "saved")
+        held.save_state(tmp_path / "end")
+        tree = holdfast.load(tmp_path / "end.ckpt.mml")
+        tree.pop("loaders")
+        return state.digest(state.capture(tree))
+
+    batches = [(number, (torch.rand(4, 6), torch.rand(4, 1))) for number in range(1, 15)]
+    first = prepared()
+    expected = train(hold(first[0]), first, batches)
+    again = prepared()
+    held = hold(again[0])
+    held.load_state(tmp_path / "saved.ckpt.mml")
+    assert train(held, again, batches[saves_at:]) == expected
 
 
 def convolution(hook):

@@ -21,6 +21,7 @@ HOMES = {
     "keras": "an attribute of a callback",
     "modularml": "a buffer of a model",
     "experiment": "a buffer of a model",
+    "stable_baselines3": "an attribute of a callback",
     "xgboost": "the number of the round",
     "lightgbm": "the number of the round",
 }
@@ -53,9 +54,10 @@ def checked(tmp_path, monkeypatch) -> Callable[..., dict]:
 
 
 def test_each_integration_has_such_a_script():
-    cases = {path.name.partition("_")[0] for path in (PORTED.parent / "cases").glob("*_case.py")}
-    # Loops of torch and jax are `Run`'s own: tests/cli/test_check.py. A rollout of stable-baselines3 is no batch to kill after.
-    assert cases - {"torch", "jax", "stable"} <= {*NAMES}
+    cases = {path.name.removesuffix("_case.py") for path in (PORTED.parent / "cases").glob("*_case.py")}
+    cases = {name.removesuffix("_torch").removesuffix("_jax") for name in cases}
+    # Loops of torch and jax are `Run`'s own: tests/cli/test_check.py.
+    assert cases - {"torch", "jax"} <= {*NAMES}
 
 
 @pytest.mark.slow
@@ -66,7 +68,9 @@ def test_a_right_port_is_proved(name, checked):
     assert report["kills"][0]["resumes_from"]
 
 
-LOOKED_INTO = {"lightning", "transformers", "keras", "modularml", "xgboost", "lightgbm"}
+LOOKED_INTO = {
+    *("lightning", "transformers", "keras", "modularml", "stable_baselines3", "xgboost", "lightgbm"),
+}
 """Frameworks that call what the script gives them: the globals of its functions are saved, in any module."""
 
 
@@ -97,7 +101,11 @@ def test_what_a_wrong_port_keeps_outside_is_named(name, how, checked):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "held"), by_name(("lightning", "Scale.places"), ("keras", "callbacks.1.places"))
+    ("name", "held"),
+    by_name(
+        *(("lightning", "Scale.places"), ("keras", "callbacks.1.places")),
+        ("stable_baselines3", "Scale.places"),
+    ),
 )
 def test_what_only_a_framework_holds_is_named(name, held, checked):
     report = checked(name, "held", code=8)

@@ -98,6 +98,27 @@ def test_attributes_that_decide_nothing_can_be_left_to_the_script(newborns, tmp_
     assert (got["verdict"], got["digest"]) == ("exact", wanted["digest"])
 
 
+@pytest.mark.parametrize("variables", ["off", "save"])
+def test_what_an_algorithm_keeps_for_itself_comes_back(variables, newborns, tmp_path):
+    given = {"given": {"variables": variables}}
+    wanted = learn(newborns, "ppo_with_a_memory", tmp_path / "uninterrupted", **given)
+    for kill_at in (42, 99):
+        assert learn(newborns, "ppo_with_a_memory", tmp_path / "killed", kill_at=kill_at, **given)[
+            "was_killed"
+        ]
+    got = learn(newborns, "ppo_with_a_memory", tmp_path / "killed", **given)
+    assert got["verdict"] == {"off": "exact but for: the script's variables", "save": "exact"}[variables]
+    assert (got["digest"], got["weights"]) == (wanted["digest"], wanted["weights"])
+
+
+def test_what_of_an_algorithm_cannot_be_saved_is_named(newborns, tmp_path):
+    given = {"given": {"variables": "off"}}
+    assert learn(newborns, "ppo_with_an_iterator", tmp_path, kill_at=99, **given)["was_killed"]
+    got = learn(newborns, "ppo_with_an_iterator", tmp_path, **given)
+    said = "the algorithm's attribute _tape is not saved: _tape is a builtins.range_iterator"
+    assert got["verdict"] == f"not exact: {said}"
+
+
 def test_a_changed_setting_of_the_script_is_in_force_and_named(newborns, tmp_path):
     assert learn(newborns, "dqn", tmp_path, kill_at=99)["was_killed"]
     got = learn(newborns, "dqn", tmp_path, set={"gamma": 0.5, "batch_size": 4})

@@ -14,11 +14,12 @@ ORDER: Final[tuple[Kind, ...]] = (
 loop; counters; schedules and others that were not handed over; environments and buffers; what draws at random."""
 
 _HOMES: Final = {
-    "lightning": "a buffer of the module, or in the state_dict of a callback",
-    "transformers": "a buffer of the model, or in a callback that is an ExportableState",
-    "model_graph": "a buffer of a model, or in the state of a callback",
-    "callbacks": "an attribute of a callback",
-    "booster": "",
+    ("lightning",): "a buffer of the module, or in the state_dict of a callback",
+    ("transformers",): "a buffer of the model, or in a callback that is an ExportableState",
+    ("model_graph",): "a buffer of a model, or in the state of a callback",
+    ("callbacks",): "an attribute of a callback",
+    ("policy", "progress"): "an attribute of a callback",
+    ("booster",): "",
 }
 """Where a framework keeps what a script adds, by what its checkpoints hold."""
 
@@ -29,7 +30,7 @@ _SEED = (
 
 def hint(name: str, kind: Kind, holds: Collection[str]) -> str:
     """What to do about `name`, if the script's checkpoints hold parts of these names."""
-    home = next((_HOMES[part] for part in _HOMES if part in holds), None)
+    home = next((home for parts, home in _HOMES.items() if {*parts} <= {*holds}), None)
     if kind == "random state":
         return _SEED
     if home is None:

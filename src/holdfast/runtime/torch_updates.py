@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch.optim import Optimizer
@@ -13,15 +14,18 @@ from .. import paths
 from ..errors import StateMismatchError
 from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
+from .torch_watch.stale_gradients import StaleGradients
+
+_FRAMES_LOOKED_AT: Final = 8
 
 
 @final
 class Updates:
     """Watches the optimizers in `objects`, and the parameters of their modules, in containers too; counts the updates of the first.
 
-    A gradient is part of what comes next only while an accumulation is half done. After an update most
+    A gradient is part of what comes next while an accumulation is half done. After an update most
     loops leave the used gradients where they are; those are known by the version that they had when the
-    optimizer was done with them, and are not saved.
+    optimizer was done with them, and are not saved, unless the loop is seen to use them again.
     """
 
     def __init__(self, objects: Mapping[str, Any]) -> None:
@@ -30,40 +34,86 @@ class Updates:
             torch.Tensor, tuple[int, int]
         ] = {}  # by parameter: its gradient's address and version
         self._hooks: list[Any] = []
+        self._stale: dict[str, StaleGradients] = {}
         self.follow(objects)
 
     def follow(self, objects: Mapping[str, Any]) -> None:
         """Watch these from now on, in place of those before; the count continues."""
-        self.close()
+        before, self._stale = self._stale, {}
+        for each in self._hooks:
+            each.remove()
         self._parameters = named_parameters(objects)
-        self._optimizers = [each for _, each in reached(objects) if isinstance(each, Optimizer)]
+        self._optimizers = {name: each for name, each in reached(objects) if isinstance(each, Optimizer)}
         first = next((each for each in objects.values() if isinstance(each, Optimizer)), None)
         counting = None if first is None else _hooked(first)
         self.is_counting = counting is not None
-        self._hooks = [
-            hooked.register_step_post_hook(functools.partial(self._after_step, counts=hooked is counting))
-            for each in self._optimizers
-            if (hooked := _hooked(each)) is not None
-        ]
+        self._hooks = []
+        for name, each in self._optimizers.items():
+            if (hooked := _hooked(each)) is None:
+                continue
+            stale = before.get(name)
+            if stale is None or stale.optimizer is not hooked:
+                stale = StaleGradients(hooked)
+            self._stale[name] = stale
+            self._hooks.append(
+                hooked.register_step_post_hook(
+                    functools.partial(self._after_step, stale=stale, counts=hooked is counting)
+                )
+            )
+        for each in before.values():
+            if each not in self._stale.values():
+                each.close()
 
-    def _after_step(self, optimizer: Optimizer, *details: object, counts: bool) -> None:
+    def _after_step(
+        self, optimizer: Optimizer, *details: object, stale: StaleGradients, counts: bool
+    ) -> None:
+        if _is_within_another_step(optimizer):
+            return
         self.count += counts
+        stale.after_step()
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.grad is not None and not stale.are_kept:
                     self._used[parameter] = _version(parameter.grad)
+                else:
+                    self._used.pop(parameter, None)
 
-    def resume(self, count: int, pending: Mapping[str, Any]) -> None:
-        """Continue from what another process had counted, with the gradients that waited there.
+    def resume(self, count: int, pending: Mapping[str, Any], seen: Mapping[str, Any]) -> None:
+        """Continue from what another process had counted, with the gradients that waited there, and what it had `seen`.
 
         Raises:
             StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
         """
         set_gradients(self._parameters, pending)
         self.count = count
-        for optimizer in self._optimizers if count else ():
+        for name, stale in self._stale.items():
+            if (saved := seen.get("optimizers", {}).get(name)) is not None:
+                stale.set_state(saved)
+        for path in seen.get("zeroed", ()):
+            if (parameter := self._parameters.get(path)) is not None and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+                self._used[parameter] = _version(parameter.grad)
+        for optimizer in self._optimizers.values() if count else ():
             # Else a schedule whose epoch has no update left would warn that it moves before the first one.
             optimizer._opt_called = True  # type: ignore[attr-defined]
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What was seen of how the loop clears gradients: by optimizer, and the used ones that it will fill with zeros."""
+        zeroed = {
+            parameter
+            for stale in self._stale.values()
+            if stale.become_zeros
+            for group in stale.optimizer.param_groups
+            for parameter in group["params"]
+        }
+        used = [
+            path
+            for path, parameter in self._parameters.items()
+            if parameter in zeroed and parameter.grad is not None and self._is_used(parameter)
+        ]
+        optimizers = {name: stale.get_state() for name, stale in self._stale.items()}
+        return {"optimizers": optimizers, "zeroed": used}
 
     @property
     def pending(self) -> dict[str, Any]:
@@ -71,13 +121,18 @@ class Updates:
         return {
             path: _taken(parameter.grad)
             for path, parameter in self._parameters.items()
-            if parameter.grad is not None and self._used.get(parameter) != _version(parameter.grad)
+            if parameter.grad is not None and not self._is_used(parameter)
         }
+
+    def _is_used(self, parameter: torch.Tensor) -> bool:
+        return self._used.get(parameter) == _version(parameter.grad)
 
     def close(self) -> None:
         """Watch no more."""
         for hook in self._hooks:
             hook.remove()
+        for each in self._stale.values():
+            each.close()
 
 
 def _hooked(optimizer: Optimizer) -> Optimizer | None:
@@ -86,6 +141,16 @@ def _hooked(optimizer: Optimizer) -> Optimizer | None:
         return optimizer
     inside = (_hooked(each) for each in inner_optimizers(optimizer).values())
     return next((each for each in inside if each is not None), None)
+
+
+def _is_within_another_step(optimizer: Optimizer) -> bool:
+    """Whether the step that has just been made was called by the optimizer's own: torch calls the hooks for both."""
+    step: Any = type(optimizer).step
+    frame, left = sys._getframe(2), _FRAMES_LOOKED_AT  # that of torch around the step, which calls us
+    while (frame := frame.f_back) is not None and (left := left - 1):
+        if frame.f_code is step.__code__ and frame.f_locals.get("self") is optimizer:
+            return True
+    return False
 
 
 def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, Any]) -> None:
@@ -130,7 +195,7 @@ def _gradient_of(parameter: torch.Tensor, saved: Any) -> torch.Tensor:
     )
 
 
-def _version(gradient: torch.Tensor) -> tuple[int, int]:
+def _version(gradient: Any) -> tuple[int, int]:
     where = gradient._values() if gradient.layout == torch.sparse_coo else gradient
     return where.data_ptr(), gradient._version
 

@@ -184,6 +184,31 @@ def lightgbm_train(directory: Path, policy: Checkpointing, n: int, stops: bool) 
     return trained
 
 
+def stable_baselines3_learn(directory: Path, policy: Checkpointing, n: int, stops: bool) -> int:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    from holdfast.integrations.stable_baselines3 import HoldfastCallback
+    from tests.support.integrations.cases.stable_baselines3_case import environment
+
+    trained = 0
+
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            return not (stops and self.num_timesteps > 2 * 16)
+
+        def _on_rollout_end(self) -> None:
+            nonlocal trained
+            trained += 1
+
+    sizes = {"n_steps": 8, "batch_size": 8, "n_epochs": 1, "policy_kwargs": {"net_arch": [4]}}
+    model = PPO("MlpPolicy", environment(), seed=3, device="cpu", **sizes)
+    held = HoldfastCallback(directory, checkpointing=policy)
+    held.ignore("trained")  # of this life only
+    model.learn(n * 16, callback=[held, Stop()], log_interval=None)
+    return trained
+
+
 TRAININGS: dict[str, tuple[Training, tuple[str, ...]]] = {
     "Run, epochs": (torch_loop, ("torch",)),
     "Run, steps": (steps, ()),
@@ -193,4 +218,5 @@ TRAININGS: dict[str, tuple[Training, tuple[str, ...]]] = {
     "transformers": (transformers_train, ("transformers",)),
     "xgboost": (xgboost_train, ("xgboost",)),
     "lightgbm": (lightgbm_train, ("lightgbm",)),
+    "stable-baselines3": (stable_baselines3_learn, ("stable_baselines3",)),
 }

@@ -226,6 +226,28 @@ def lightgbm(directory: Path, beat: Beat, spoils: bool) -> Ended:
     return Ended(done.state_digest(), done.last_resume)
 
 
+def stable_baselines3(directory: Path, beat: Beat, spoils: bool) -> Ended:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    from holdfast.integrations.stable_baselines3 import HoldfastCallback
+    from tests.support.integrations.cases.stable_baselines3_case import Beats, environment
+
+    class Writes(BaseCallback):
+        def _on_training_start(self) -> None:
+            if spoils:
+                write(self.model.policy)
+
+        def _on_step(self) -> bool:
+            return True
+
+    sizes = {"n_steps": 8, "batch_size": 8, "n_epochs": 1, "policy_kwargs": {"net_arch": [4]}}
+    model = PPO("MlpPolicy", environment(), seed=3, device="cpu", **sizes)
+    held = HoldfastCallback(directory, checkpointing=policy())
+    model.learn(8 * 16, callback=[held, Writes(), Beats(beat)], log_interval=None)
+    return Ended(held.state_digest(), held.last_resume)
+
+
 def keras_jax(directory: Path, beat: Beat, spoils: bool) -> Ended:
     return keras(directory, beat, spoils, backend="jax")
 
@@ -245,6 +267,7 @@ TRAININGS = {
         modularml,
         xgboost,
         lightgbm,
+        stable_baselines3,
     )
 }
 MENDED = {"lightning", "keras", "keras_jax", "modularml"}

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -86,6 +86,48 @@ def ppo_with_a_schedule() -> BaseAlgorithm:
     return PPO("MlpPolicy", Walk(), learning_rate=rate, n_steps=16, batch_size=8, n_epochs=2, **small())
 
 
+class Memory(NamedTuple):
+    hidden: torch.Tensor
+    cells: tuple[torch.Tensor, ...]
+
+
+class Remembering(PPO):
+    """Weighs each rollout by a memory and by a network of its own, neither of which stable-baselines3 would save."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._memory = Memory(torch.zeros(2), (torch.zeros(1),))
+        self._scale = torch.nn.Linear(1, 1)
+
+    def collect_rollouts(self, *args: Any, **options: Any) -> bool:
+        done = super().collect_rollouts(*args, **options)
+        mean = float(self.rollout_buffer.rewards.mean())
+        self._memory = Memory(self._memory.hidden * 0.9 + mean, (self._memory.cells[0] + 1,))
+        with torch.no_grad():
+            self._scale.bias.add_(0.01 * mean)
+        weight = 1 + 0.01 * float(self._memory.hidden[0]) + float(self._scale.bias.detach())
+        self.rollout_buffer.advantages *= weight / float(self._memory.cells[0])
+        return done
+
+
+class Unrolling(Remembering):
+    """Keeps an iterator as well."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._tape = iter(range(10**6))
+
+
+def ppo_with_a_memory() -> BaseAlgorithm:
+    env = make_vec_env(Walk, n_envs=2, seed=1)
+    return Remembering("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=2, **small())
+
+
+def ppo_with_an_iterator() -> BaseAlgorithm:
+    env = make_vec_env(Walk, n_envs=2, seed=1)
+    return Unrolling("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=2, **small())
+
+
 def dqn() -> BaseAlgorithm:
     return DQN("MlpPolicy", Walk(), target_update_interval=30, **off_policy())
 
@@ -115,6 +157,7 @@ MODELS = {
     each.__name__: each
     for each in (
         *(ppo, ppo_on_cartpole, ppo_elsewhere, ppo_emulated, ppo_with_a_schedule),
+        *(ppo_with_a_memory, ppo_with_an_iterator),
         *(dqn, dqn_on_cartpole, a2c, sac, td3),
     )
 }

@@ -39,6 +39,7 @@ FRAMEWORKS = {
     "modularml": ("modularml", "torch._dynamo"),
     "numpy": ("numpy",),
     "sklearn": ("sklearn.datasets", "sklearn.neural_network"),
+    "stable_baselines3": ("stable_baselines3", "gymnasium", "torch._dynamo"),
     "torch": ("torch.utils.data", "torch.distributions", "torch._dynamo"),
     "transformers": ("transformers.trainer", "transformers.models.gpt2", "datasets", "torch._dynamo"),
     "xgboost": ("xgboost", "sklearn.datasets"),

@@ -38,6 +38,8 @@ logger = logging.getLogger("holdfast")
 
 _OURS = ("loaders", "gradients", "random")
 """What a bundle of `save_state` holds beside the parts."""
+_SEEN = "stale_gradients"
+"""This too, but for the first ones."""
 
 _ENTER = "with hold(accelerator, 'runs/mine') as run:"
 _DEFAULTS = (None, True, "train", False, "save", None)
@@ -189,6 +191,7 @@ class Held:
                 for each in self._prepared.loaders
             ],
             "gradients": self._prepared.updates.pending,
+            _SEEN: self._prepared.updates.seen,
             "random": rng.capture_state(),
         }
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
@@ -246,9 +249,10 @@ class Held:
             tree = checkpoint.tree()
             if isinstance(tree, dict) and "run" in tree:
                 raise PlanMismatchError([f"{path} is of a run, which resumes by itself: {_ENTER}"])
-            if not isinstance(tree, dict) or tree.keys() != {*self._prepared.parts(), *_OURS}:
+            if not isinstance(tree, dict) or tree.keys() - {_SEEN} != {*self._prepared.parts(), *_OURS}:
                 raise PlanMismatchError([f"{path} holds other things than the accelerator does"])
             saved, gradients, streams = (checkpoint[name] for name in _OURS)
+            seen = checkpoint[_SEEN] if _SEEN in tree else {}
             if len(saved) != len(self._prepared.loaders):
                 raise PlanMismatchError(
                     [f"{path} is of {len(saved)} loaders, and here are {len(self._prepared.loaders)}"]
@@ -262,7 +266,7 @@ class Held:
             context += fingerprint.differences(record.environment, fingerprint.environment())
             loaded = self._loaded = Resumption(path, record, skipped, context)
             loaded.expect(SavedState(checkpoint.source, self._prepared.parts()), self._prepared.parts)
-        self._prepared.updates.resume(self._accelerator.step, gradients)
+        self._prepared.updates.resume(self._accelerator.step, gradients, seen)
         for loader, where in zip(self._prepared.loaders, saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)

@@ -23,7 +23,6 @@ from ._at_work import HAND_OVER, KerasOptimizers
 from ._state import (
     ABILITIES,
     First,
-    Siblings,
     Skipping,
     exactness_of,
     frames_of_fit,
@@ -31,6 +30,7 @@ from ._state import (
     layers_of,
     set_seeds,
     settings_of,
+    siblings,
     tell_of_errors,
 )
 
@@ -101,7 +101,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         # A new list, for the old one is being gone through: from now on we see what all others have done.
         first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
         listed.callbacks = [first, *others, self]
-        self._siblings = Siblings(others)
+        self._siblings = siblings(others)
         self._exactness, self._script = exactness_of(iterator), settings_of(model)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
         self._before: Any = None
@@ -251,7 +251,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         saved, self._saved = self._saved, None
         assert saved is not None
         state.restore(self._snapshot, {"model": self._model})
-        self._siblings.put(self._given)
+        absent = self._siblings.put(self._given)
         self._known_variables.put_back()
         self._at, self._epoch = saved["at"], saved["epoch"]
         self._batch, self._step = saved["batch"], saved["step"]
@@ -260,7 +260,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         self._model.stop_training = saved["stopped"]
         set_seeds(saved["seeds"])
         # The callbacks' attributes are compared by themselves: which of them have changed is seen from another start.
-        self._known.finish_resume(lambda: self._differences(saved), not_loaded=["callbacks"])
+        self._known.finish_resume(lambda: [*absent, *self._differences(saved)], not_loaded=["callbacks"])
+        self._siblings.forget_absent()
         del self._snapshot, self._given
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from ...errors import UsageError
 from ...policy import Limits
 from .._common.arguments import Abilities
 from .._common.script_settings import ScriptSettings
+from .._common.siblings import Siblings
 
 OnError: TypeAlias = Callable[[BaseException], None]
 _FORWARD_ONLY = (
@@ -163,96 +164,20 @@ class First(keras.callbacks.LambdaCallback):
     """Called before all others."""
 
 
-@final
-class Siblings:
-    """The other callbacks of a fit: what of their attributes training has changed.
-
-    What the script has set (a patience, a file name) is not saved, so that a script can change it.
-    """
-
-    def __init__(self, callbacks: Iterable[Any]) -> None:
-        self._by_name: dict[str, Any] = {}
-        for callback in callbacks:
-            if not isinstance(callback, _OWN_EACH_TIME):
-                name = type(callback).__name__
-                same = sum(each.rpartition(" ")[0] == name for each in self._by_name)
-                self._by_name[f"{name} {same}"] = callback
-        self._at_start = self._digests()
-
-    def take(self) -> dict[str, dict[str, Any]]:
-        """Their changed attributes, by name."""
-        now = self._digests()
-        taken = {
-            name: {
-                key: _taken(vars(callback)[key])
-                for key, digest in now[name].items()
-                if self._at_start[name].get(key) != digest
-            }
-            for name, callback in self._by_name.items()
-        }
-        return {name: changed for name, changed in taken.items() if changed}
-
-    def put(self, taken: Mapping[str, Mapping[str, Any]]) -> None:
-        """Set them.
-
-        Raises:
-            UsageError: a callback that had a state is not here now; nothing was set.
-        """
-        for name in taken:
-            if name not in self._by_name:
-                raise UsageError(
-                    f"a callback {name.rpartition(' ')[0]} had a state in the checkpoint, and is not among the callbacks now"
-                )
-        for name, changed in taken.items():
-            vars(self._by_name[name]).update({key: _given(value) for key, value in changed.items()})
-
-    def differences(self, taken: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """A sentence for each callback whose attributes are not as they were saved."""
-        return [
-            f"the callback {name.rpartition(' ')[0]} is not as it was saved: {', '.join(differing)} changed before the first step"
-            for name, changed in taken.items()
-            if (differing := [key for key, value in changed.items() if not self._is_now(name, key, value)])
-        ]
-
-    def _is_now(self, name: str, key: str, value: Any) -> bool:
-        live = _taken(vars(self._by_name[name]).get(key))
-        return state.digest(state.capture(live)) == state.digest(state.capture(value))
-
-    def _digests(self) -> dict[str, dict[str, str]]:
-        return {
-            name: {
-                key: state.digest(state.capture(_taken(value)))
-                for key, value in vars(callback).items()
-                if key != "params" and not _is_of_a_file(callback, key) and _is_data(value)
-            }
-            for name, callback in self._by_name.items()
-        }
+def siblings(callbacks: Iterable[Any]) -> Siblings:
+    """The other callbacks of a fit, by the names of their classes, numbered from 0."""
+    named: dict[str, Any] = {}
+    for each in callbacks:
+        if not isinstance(each, _OWN_EACH_TIME):
+            name = type(each).__name__
+            same = sum(other.rpartition(" ")[0] == name for other in named)
+            named[f"{name} {same}"] = each
+    return Siblings(named, _is_left, chosen=_ORDERS)
 
 
-def _taken(value: Any) -> Any:
-    """`value`, or the name of an order that a callback has chosen: none yet means that it will be chosen, once."""
-    return {"order": value.__name__} if callable(value) else value
-
-
-def _given(value: Any) -> Any:
-    return _ORDERS[value["order"]] if isinstance(value, dict) and value.keys() == {"order"} else value
-
-
-def _is_of_a_file(callback: Any, key: str) -> bool:
-    """What TensorBoard keeps for itself is of the files and the profiler that it has open, and of how long things took."""
-    return key.startswith("_") and isinstance(callback, keras.callbacks.TensorBoard)
-
-
-def _is_data(value: Any) -> bool:
-    match value:
-        case None | bool() | int() | float() | str() | np.ndarray() | np.generic():
-            return True
-        case list() | tuple():
-            return all(map(_is_data, value))
-        case dict():
-            return all(map(_is_data, value.values()))
-        case _:
-            return any(value is order for order in _ORDERS.values())
+def _is_left(callback: Any, key: str) -> bool:
+    """What Keras gives to each; and what TensorBoard keeps of open files and its profiler, and of how long things took."""
+    return key == "params" or (key.startswith("_") and isinstance(callback, keras.callbacks.TensorBoard))
 
 
 def settings_of(model: Any) -> ScriptSettings:

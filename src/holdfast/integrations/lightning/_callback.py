@@ -360,6 +360,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         """What each process has for itself; process 0 has its random states in every checkpoint anyway."""
         own = data.get_state(self._trainer) | {
             "gradients": {} if self._updates is None else self._updates.pending,
+            "stale_gradients": {} if self._updates is None else self._updates.seen,
             "metrics": trainers.get_metrics(self._trainer),
             "validation": self._validation.get_state(),
             **({"attributes": changed} if (changed := self._attributes.get_state()) else {}),
@@ -421,7 +422,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         saved, self._behind = self._behind, None
         trainers.put_back(self._trainer, saved["checkpoint"])
         trainers.set_metrics(self._trainer, saved["own"]["metrics"])
-        self._updates.resume(self._trainer.global_step, saved["own"]["gradients"])
+        own = saved["own"]
+        self._updates.resume(self._trainer.global_step, own["gradients"], own.get("stale_gradients", {}))
         elsewhere = self._attributes.set_state(saved["own"].get("attributes", {}))
         self._validation.set_state(saved["own"].get("validation", ()))
         data.put_back(self._trainer, saved["own"], is_among_batches=saved["within"] == "batches")

@@ -8,18 +8,20 @@ from typing import Any, Final, final
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
 from ... import state
 from ...errors import UsageError
 from ...plain_attributes import PlainAttributes
+from ...plain_attributes import is_plain as is_plain_attribute
 from ...policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from .._common.arguments import Abilities
 from .._common.script_settings import ScriptSettings, is_plain
+from .._common.siblings import Siblings
 from ._environment import LEFT, Environment, get_generators, put_generators, spaces_of
-from ._siblings import Siblings
+from ._rest import Rest
 
 _FORWARD_ONLY: Final = (
     "no callback can send `learn` back; use 'stop', change what diverges, and start again: it resumes from the newest "
@@ -53,8 +55,8 @@ _FINISHED: Final = ("ep_info_buffer", "ep_success_buffer")
 _SCHEDULES: Final = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
 _OF_THIS_PROCESS: Final = ("start_time", "_total_timesteps", "_num_timesteps_at_start")
 _WITHOUT_EFFECT: Final = ("verbose", "tensorboard_log", "seed", "n_envs", "exploration_rate")
-_EMPTY_BETWEEN: Final = (RolloutBuffer, DictRolloutBuffer)
-"""Which are emptied when a rollout begins, and that is where checkpoints are taken."""
+_EMPTY_BETWEEN: Final = ("stable_baselines3", "sb3_contrib")
+"""Packages whose rollout buffers are emptied when a rollout begins, and that is where checkpoints are taken."""
 
 
 def objects_of(model: BaseAlgorithm) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def objects_of(model: BaseAlgorithm) -> dict[str, Any]:
     found = {name.replace(".", "_"): _at(model, name) for name in [*names, *tensors]}
     for name in ("replay_buffer", "rollout_buffer"):
         buffer = getattr(model, name, None)
-        if buffer is not None and type(buffer) not in _EMPTY_BETWEEN:
+        is_empty = name == "rollout_buffer" and type(buffer).__module__.partition(".")[0] in _EMPTY_BETWEEN
+        if buffer is not None and not is_empty:
             found[name] = state.attributes(buffer, leave=[*LEFT, "env", "device"])
     if model.action_noise is not None:
         found["action_noise"] = state.attributes(model.action_noise, leave=LEFT)
@@ -105,7 +108,8 @@ class Progress:
     """Where an algorithm is, for a `Handover`: values that it replaces, and never changes in place.
 
     Args:
-        is_resumable: whether the episode under way is saved, with the environment that it is in.
+        environments: the episode under way is saved if that of training is.
+        rest: its attributes that are no plain data.
     """
 
     NAMES: Final = (
@@ -120,9 +124,13 @@ class Progress:
     )
 
     def __init__(
-        self, model: BaseAlgorithm, environments: Mapping[str, Environment], siblings: Siblings
+        self,
+        model: BaseAlgorithm,
+        environments: Mapping[str, Environment],
+        siblings: Siblings,
+        rest: Rest,
     ) -> None:
-        self._model, self._siblings = model, siblings
+        self._model, self._siblings, self._rest = model, siblings, rest
         self._is_resumable = environments["env"].missing is None
         self._owners: dict[str, Any] = dict(spaces_of(model, "model"))
         for name, each in environments.items():
@@ -134,7 +142,7 @@ class Progress:
         model: Any = self._model
         return {
             "counters": {name: getattr(model, name) for name in _COUNTERS},
-            "changed": self._attributes.get_state().get("model", {}),
+            "changed": self._attributes.get_state().get("model", {}) | self._rest.take(),
             "episode": {name: getattr(model, name) for name in _EPISODE} if self._is_resumable else {},
             "finished": {name: _without_times(getattr(model, name)) for name in _FINISHED},
             "noise": {name: list(each) for name, each in _noise_of(model).items()},
@@ -148,7 +156,9 @@ class Progress:
         model = self._model
         for name, value in {**given["counters"], **given["episode"]}.items():
             setattr(model, name, value)
-        self._attributes.put({"model": given["changed"]})
+        plain = {name: value for name, value in given["changed"].items() if is_plain_attribute(value)}
+        self._attributes.put({"model": plain})
+        self._rest.put({name: value for name, value in given["changed"].items() if name not in plain})
         for name, entries in given["finished"].items():
             live = getattr(model, name)
             live.clear()
@@ -185,6 +195,11 @@ def check(model: Any) -> None:
     if not isinstance(model, BaseAlgorithm) or model.env is None:
         raise UsageError(
             "a HoldfastCallback is for model.learn(…, callback=…) of stable-baselines3; around a loop of your own use holdfast.Run"
+        )
+    if not isinstance(model, OnPolicyAlgorithm | OffPolicyAlgorithm):
+        raise UsageError(
+            f"{type(model).__name__} has no rollouts between which it could be saved: that takes an algorithm with a "
+            "rollout buffer or a replay buffer"
         )
 
 

@@ -12,9 +12,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ...checkpoint import Place
 from ...errors import PlanMismatchError, UsageError
+from ...plain_attributes import is_plain
 from ...policy import Checkpointing
 from ...runtime import Lacking, Loop, Resume, warn_lacking
-from ...variables import Held, Mode, Variables
+from ...variables import Held, Mode, Variables, is_own_class
 from .._common import patching
 from .._common.handover import Handover
 from .._common.holders import by_class
@@ -31,7 +32,8 @@ from ._algorithm import (
     settings_of,
 )
 from ._environment import Environment
-from ._siblings import Siblings, all_below
+from ._rest import Rest
+from ._siblings import all_below, siblings
 
 _ADVICE = "each resume starts a new episode; leave= names attributes that decide nothing"
 _HAND_OVER = "an algorithm saves what its `_get_torch_save_params` names"
@@ -118,10 +120,12 @@ class HoldfastCallback(Reporting, BaseCallback):
                 key = f"env_of_{name.replace(' ', '_')}"
                 environments[key] = Environment(key, of_evaluation, self._leave)
         missing = [each.missing for each in environments.values() if each.missing is not None]
-        self._siblings = Siblings(named)
-        self._progress = Progress(self.model, environments, self._siblings)
+        self._siblings = siblings(named)
+        objects = objects_of(self.model)
+        rest = Rest(self.model, objects, is_plain)
+        self._progress = Progress(self.model, environments, self._siblings, rest)
         self._handover = Handover(Progress.NAMES, self._progress.take)
-        objects = {**objects_of(self.model), "progress": self._handover}
+        objects = {**rest.objects, **objects, "progress": self._handover}
         for each in environments.values():
             objects |= each.objects
         variables = self._variables = Variables(
@@ -137,7 +141,12 @@ class HoldfastCallback(Reporting, BaseCallback):
             ),
         )
         variables.ignore(self._ignored)
-        lacking = self._lacking = Lacking(lambda: objects, lambda found: self._known.lack(found, _HAND_OVER))
+        is_watched = self._arguments.variables != "off" and is_own_class(type(self.model))  # by the variables
+        lacking = self._lacking = Lacking(
+            lambda: objects,
+            lambda found: self._known.lack(found, _HAND_OVER),
+            others=lambda: () if is_watched else rest.missing,
+        )
         loop = self._loop = self._arguments.loop(
             *(objects, self._get_position, ("progress/**",)),
             lacking=lambda: [*missing, *lacking.found],

@@ -67,6 +67,7 @@ class TorchObjects:
         attributes = {} if self._attributes is None else self._attributes.get_state()
         return {
             "gradients": {} if self._updates is None else self._updates.pending,
+            **({} if self._updates is None else {"stale_gradients": self._updates.seen}),
             **({"attributes": attributes} if attributes else {}),
         }
 
@@ -75,5 +76,5 @@ class TorchObjects:
         self.follow()
         if self._updates is None:
             return []
-        self._updates.resume(saved["updates"], saved["gradients"])
+        self._updates.resume(saved["updates"], saved["gradients"], saved.get("stale_gradients", {}))
         return self._attributes.set_state(saved.get("attributes", {}))
