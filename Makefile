@@ -23,12 +23,9 @@ test-all: setup        ## all tests
 test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 10 minutes
 	.venv-oldest/bin/python -m pytest -q -n 2 -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data
 
-# What depends on the interpreter; the frameworks are tested with one.
-NEWER ?= python3.13
-test-newer:            ## the variables of scripts with another Python: make test-newer NEWER=python3.12
-	test -x .venv-$(notdir $(NEWER))/bin/python || $(NEWER) -m venv .venv-$(notdir $(NEWER))
-	.venv-$(notdir $(NEWER))/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest pytest-xdist hypothesis
-	.venv-$(notdir $(NEWER))/bin/python -m pytest -q -n 2 -m "not slow" tests/variables
+NEWER ?= 3.12 3.13
+test-newer:            ## the core, without frameworks, with newer Pythons: make test-newer NEWER=3.13
+	.ci/test-newer $(NEWER)
 
 torture: setup         ## long campaigns of kills, power cuts, damage and races: make torture MINUTES=10
 	$(BIN)/python -m tests.support.reliability.torture --minutes $(MINUTES)
