@@ -20,7 +20,7 @@ def fit(self: pl.Trainer, *args: Any, **options: Any) -> None:
         policy = Checkpointing(
             save_on=["batch_end", "epoch_end"], max_to_keep=1, write=Write(durability="process")
         )
-        ours = HoldfastCallback(directory, checkpointing=policy)
+        ours = HoldfastCallback(directory, checkpointing=policy, allow_reread=True)
         self.callbacks.append(ours)
         try:
             return _fit(self, *args, **options)

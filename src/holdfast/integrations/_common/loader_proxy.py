@@ -22,7 +22,6 @@ class Disguised:
         setattr(self._loader, name, value)
 
 
-@final
 class HeldLoader(Disguised):
     """A transparent proxy for a loader whose iterators can be resumed in another process.
 
@@ -67,9 +66,19 @@ class HeldLoader(Disguised):
             own["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
         return own["_source"]
 
+
+@final
+class HeldStatefulLoader(HeldLoader):
+    """The same for a loader that has a state of its own, which a trainer finds by these methods and saves in its own files."""
+
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: its position is kept with the run. That it is there says that the loader can resume."""
-        return {}
+        return self._loader.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `state_dict`."""
+        self._loader.load_state_dict(state)
+
+
+def held_class(loader: Any) -> type[HeldLoader]:
+    """What `loader` is held by: a trainer that looks for a state finds one exactly where the loader has it."""
+    is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+    return HeldStatefulLoader if is_stateful else HeldLoader
