@@ -9,7 +9,7 @@ WORKERS := -n 2 --maxschedchunk 8  # few tests at a time, so that none waits at 
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
 EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint
 
-.PHONY: demo test test-all test-oldest test-newer torture lint format docs bench bench-quick bench-reliability setup clean
+.PHONY: demo test test-all test-oldest test-newer peer-suite torture lint format docs bench bench-quick bench-reliability setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and resumes, bit for bit
 	$(BIN)/holdfast demo
@@ -26,6 +26,10 @@ test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest v
 NEWER ?= 3.12 3.13
 test-newer:            ## the core, without frameworks, with newer Pythons: make test-newer NEWER=3.13
 	.ci/test-newer $(NEWER)
+
+PEER ?= lightning
+peer-suite: setup      ## a framework's own tests with Holdfast in them: make peer-suite PEER=lightning FROM=CHECKOUT
+	$(BIN)/python -m tests.support.peer_suites $(PEER) $(FROM)
 
 torture: setup         ## long campaigns of kills, power cuts, damage and races: make torture MINUTES=10
 	$(BIN)/python -m tests.support.reliability.torture --minutes $(MINUTES)
@@ -92,4 +96,4 @@ BENCH_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .venv-oldest .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis

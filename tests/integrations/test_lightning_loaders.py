@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+import pickle
 
 import pytest
 
@@ -101,6 +103,19 @@ def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without
     stock, beside = (tmp_path / name / "step=3.ckpt" for name in ("stock", "beside"))
     assert loader_states(beside) == loader_states(stock)
     assert all(map(torch.equal, run(ckpt_path=beside), run(ckpt_path=stock)))
+
+
+def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
+    callback = fit(
+        tmp_path,
+        {"train_dataloaders": DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)},
+        limit_val_batches=0,
+        max_epochs=2,
+    )
+    held = callback._trainer.fit_loop._combined_loader
+    assert held is not None
+    assert not multiprocessing.active_children()
+    assert len(pickle.loads(pickle.dumps(held.flattened[0]))) == 5
 
 
 def loader_states(path) -> object:

@@ -26,6 +26,7 @@ def run(
         written.touch()
         path = os.pathsep.join([str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", "pytest", "-q", "--color=no", "--tb=short", "-p", "no:cacheprovider"]
+        command += ["--continue-on-collection-errors"]
         command += ["--rootdir", str(checkout), "-c", str(checkout / "pyproject.toml")]
         command += [part for name in (outcomes.__name__, *plugins) for part in ("-p", name)]
         where = checkout / suite.where

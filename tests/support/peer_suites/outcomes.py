@@ -44,6 +44,11 @@ class Recorder:
         with open(self._path, "a") as lines:
             lines.write(json.dumps([report.nodeid, report.outcome]) + "\n")
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            with open(self._path, "a") as lines:
+                lines.write(json.dumps([report.nodeid, "failed"]) + "\n")
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):

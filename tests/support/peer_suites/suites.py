@@ -44,7 +44,8 @@ SUITES = {
             "HoldfastCheckpointIO in place of Lightning's",
             "tests.support.peer_suites.lightning_io",
             "tests/tests_pytorch",
-            ("checkpointing",),
+            ("checkpointing/test_checkpoint_callback_frequency.py", "checkpointing/test_model_checkpoint.py",
+             "checkpointing/test_torch_saving.py", "checkpointing/test_trainer_checkpoint.py"),
             lightning.OF_IO,
         ),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, final
 
-from ...data import BatchSource, batches_of
+from ...data import BatchSource, TorchLoaderBatches, batches_of
 
 
 class Disguised:
@@ -16,6 +16,8 @@ class Disguised:
         return len(self._loader)
 
     def __getattr__(self, name: str) -> Any:
+        if "_loader" not in vars(self):  # as it is unpickled
+            raise AttributeError(name)
         return getattr(vars(self)["_loader"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -65,6 +67,15 @@ class HeldLoader(Disguised):
         if own["_source"] is None:
             own["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
         return own["_source"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a trainer that is pickled or copied, after its fit: the copy starts anew."""
+        return vars(self) | {"_source": None}
+
+    def end_workers(self) -> None:
+        """End persistent workers, which are not the loader's own: a trainer would find none to end."""
+        if isinstance(self._source, TorchLoaderBatches):
+            self._source.end_workers()
 
 
 @final

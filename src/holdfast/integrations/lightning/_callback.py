@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Literal, final
 
 import lightning.pytorch as pl
@@ -112,6 +113,9 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
+        self._stack.callback(
+            data.end_workers, trainer
+        )  # the last of all: what an exception leaves is saved before
         if not trainer.is_global_zero:
             self._stack.enter_context(leaving_signals_to_process_0(self._policy))
         else:
@@ -262,7 +266,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         epochs: Any = self._trainer.fit_loop.epoch_progress.current
         return held_class(loader)(
             loader,
-            lambda: epochs.processed,
+            partial(getattr, epochs, "processed"),  # a trainer is pickled now and then
             allow_reread=self._given.allow_reread,
             state=states[index] if index < len(states) else None,
             num_ready=0 if self._behind is None else len(self._behind["own"].get("ready", ())),

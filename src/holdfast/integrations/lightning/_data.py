@@ -53,6 +53,14 @@ def sources_of(trainer: pl.Trainer) -> list[BatchSource]:
     return [each.source for each in loaders if isinstance(each, HeldLoader)]
 
 
+def end_workers(trainer: pl.Trainer) -> None:
+    """End the persistent workers of the training loaders, as Lightning does when a fit ends."""
+    combined = trainer.fit_loop._combined_loader
+    for each in () if combined is None else combined.flattened:
+        if isinstance(each, HeldLoader):
+            each.end_workers()
+
+
 def get_state(trainer: pl.Trainer) -> dict[str, Any]:
     combined = trainer.fit_loop._combined_loader
     return {
@@ -67,7 +75,7 @@ def get_state(trainer: pl.Trainer) -> dict[str, Any]:
 def without_states(trainer: pl.Trainer) -> Iterator[None]:
     """Within, the training loaders have no state for a checkpoint of Lightning's: ours has their positions.
 
-    A `StatefulDataLoader` draws a random number whenever it is asked for its state.
+    A `StatefulDataLoader` draws a random number whenever somebody reads its state.
     """
     combined: Any = trainer.fit_loop._combined_loader
     if combined is None:
