@@ -60,8 +60,9 @@ def compare(suite: Suite, stock: Mapping[str, str], ours: Mapping[str, str]) -> 
         print(
             f"  {'known' if suite.reason(test) else 'LOST '}  {test}: {suite.reason(test) or ours.get(test, 'not run')}"
         )
-    asked = {name for name in suite.internals if any(test.startswith(name) for test in ours)}
-    stale = [name for name in asked if not any(test.startswith(name) for test in lost)]
+    names = {test: {test, test.partition("[")[0]} for test in ours}
+    asked = {name for name in suite.internals if any(name in own for own in names.values())}
+    stale = [name for name in asked if not any(name in names.get(test, ()) for test in lost)]
     for name in stale:
         print(f"  STALE  {name}: passes, so it is no internal")
     return not stale and all(suite.reason(test) for test in lost)
