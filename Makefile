@@ -9,7 +9,7 @@ WORKERS := -n 2 --dist loadgroup  # one test at a time, but for those that share
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
 EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint
 
-.PHONY: demo test test-all test-oldest test-newer torture lint format docs bench bench-quick bench-reliability setup clean
+.PHONY: demo test test-all test-oldest test-newer peer-suite torture lint format docs bench bench-quick bench-reliability setup clean
 
 demo: setup            ## the main job: an experiment is killed three times and resumes, bit for bit
 	$(BIN)/holdfast demo
@@ -23,12 +23,13 @@ test-all: setup        ## all tests
 test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 10 minutes
 	.venv-oldest/bin/python -m pytest -q -n 2 -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data
 
-# What depends on the interpreter; the frameworks are tested with one.
-NEWER ?= python3.13
-test-newer:            ## the variables of scripts with another Python: make test-newer NEWER=python3.12
-	test -x .venv-$(notdir $(NEWER))/bin/python || $(NEWER) -m venv .venv-$(notdir $(NEWER))
-	.venv-$(notdir $(NEWER))/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest pytest-xdist hypothesis
-	.venv-$(notdir $(NEWER))/bin/python -m pytest -q -n 2 -m "not slow" tests/variables
+NEWER ?= 3.12 3.13
+test-newer:            ## the core, without frameworks, with newer Pythons: make test-newer NEWER=3.13
+	.ci/test-newer $(NEWER)
+
+PEER ?= lightning
+peer-suite: setup      ## a framework's own tests with Holdfast in them: make peer-suite PEER=lightning FROM=CHECKOUT
+	$(BIN)/python -m tests.support.peer_suites $(PEER) $(FROM)
 
 torture: setup         ## long campaigns of kills, power cuts, damage and races: make torture MINUTES=10
 	$(BIN)/python -m tests.support.reliability.torture --minutes $(MINUTES)
@@ -95,4 +96,4 @@ BENCH_PIP := .venv-bench/bin/python -m pip install --quiet --disable-pip-version
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .venv-oldest .venv-bench .venv-docs site .pytest_cache .ruff_cache .hypothesis

@@ -68,13 +68,19 @@ def kill_in(case: Case, part: float) -> Kill:
     return Kill(after_beats=round(part * case.uninterrupted.beats), after_s=0.0)
 
 
-def test_a_run_that_is_killed_resumes_in_a_new_process_and_keeps_what_it_would_have_kept(case, tmp_path):
-    assert case.runs.run(tmp_path, kill_in(case, 0.7), max_to_keep=KEPT).was_killed
+def test_a_run_that_is_killed_twice_resumes_in_new_processes_and_keeps_what_it_would_have_kept(
+    case, tmp_path
+):
+    assert case.runs.run(tmp_path, kill_in(case, 0.35), max_to_keep=KEPT).was_killed
+    before = [listed.record.name for listed in holdfast.scan(tmp_path) if listed.record]
+    assert case.runs.run(tmp_path, kill_in(case, 0.5), max_to_keep=KEPT).was_killed
     outcome = case.runs.run(tmp_path, max_to_keep=KEPT, compile_anew=True)
     assert outcome.resumed_from is not None
+    assert outcome.resumed_from not in before, "the second process has saved something of its own"
     assert outcome.beats < case.uninterrupted.beats
     assert (outcome.verdict, outcome.digest) == ("exact", case.uninterrupted.digest)
-    assert names(tmp_path) - {outcome.resumed_from} == case.kept - {outcome.resumed_from}
+    origins = {before[-1], outcome.resumed_from}
+    assert names(tmp_path) - origins == case.kept - origins
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+import pickle
 
 import pytest
 
@@ -11,7 +13,9 @@ if importlib.util.find_spec("lightning") is None:
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import Checkpointing, Write
 from holdfast.integrations.lightning import HoldfastCallback
@@ -72,3 +76,66 @@ def test_persistent_workers_of_validation_draw_nothing_more_after_a_resume(crash
         }
 
     check(tmp_path, data, crash_at, num_sanity_val_steps=0, max_epochs=3)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*(callbacks used to create the checkpoint|your dataloader is not resumable)"
+)
+@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without_it(kind, tmp_path):
+    def run(*callbacks, ckpt_path=None) -> list[torch.Tensor]:
+        pl.seed_everything(1, verbose=False)
+        model, loader = Small(), kind(rows(0), batch_size=4)
+        made = trainer(*callbacks, accumulate_grad_batches=1, max_epochs=2, limit_val_batches=0)
+        made.fit(model, loader, ckpt_path=ckpt_path)
+        made.save_checkpoint(tmp_path / "end.ckpt")
+        return list(model.parameters())
+
+    def saving(name):
+        return ModelCheckpoint(tmp_path / name, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+
+    policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+    holdfast = HoldfastCallback(tmp_path / "ours", checkpointing=policy)
+    run(saving("stock"))
+    at_the_end = loader_states(tmp_path / "end.ckpt")
+    run(saving("beside"), holdfast)
+    assert loader_states(tmp_path / "end.ckpt") == at_the_end
+    stock, beside = (tmp_path / name / "step=3.ckpt" for name in ("stock", "beside"))
+    assert loader_states(beside) == loader_states(stock)
+    assert all(map(torch.equal, run(ckpt_path=beside), run(ckpt_path=stock)))
+
+
+def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
+    callback = fit(
+        tmp_path,
+        {"train_dataloaders": DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)},
+        limit_val_batches=0,
+        max_epochs=2,
+    )
+    held = callback._trainer.fit_loop._combined_loader
+    assert held is not None
+    assert not multiprocessing.active_children()
+    assert len(pickle.loads(pickle.dumps(held.flattened[0]))) == 5
+
+
+def loader_states(path) -> object:
+    return torch.load(path, weights_only=False)["loops"]["fit_loop"].get("combined_loader")
+
+
+def test_a_learning_rate_is_sought_in_later_epochs_too(tmp_path):
+    class Seeking(LearningRateFinder):
+        def on_train_epoch_start(self, trainer, pl_module) -> None:
+            if trainer.current_epoch in (0, 1):
+                self.lr_find(trainer, pl_module)
+
+    def run(*callbacks) -> list[torch.Tensor]:
+        pl.seed_everything(1, verbose=False)
+        model = Small()
+        model.lr = 1e-3
+        seeking = Seeking(num_training_steps=4, early_stop_threshold=None)
+        options = {"limit_val_batches": 0, "accumulate_grad_batches": 1, "default_root_dir": tmp_path}
+        trainer(seeking, *callbacks, **options).fit(model, DataLoader(rows(0), batch_size=4))
+        return list(model.parameters())
+
+    policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+    assert all(map(torch.equal, run(), run(HoldfastCallback(tmp_path / "ours", checkpointing=policy))))

@@ -79,7 +79,8 @@ def test_a_live_array_of_any_memory_order_is_filled_in_place(array, order):
 def test_a_scalar_comes_back_as_a_numpy_scalar(scalar):
     again = rebuild(capture([scalar]))[0]
     assert type(again) is type(scalar)
-    assert np.asarray(again).tobytes() == np.asarray(scalar).tobytes()
+    meant = 10 if isinstance(scalar, np.longdouble) and np.finfo(scalar).nmant == 63 else None
+    assert np.asarray(again).tobytes()[:meant] == np.asarray(scalar).tobytes()[:meant]  # the rest is padding
 
 
 def test_arrays_that_share_memory_stay_tied_and_equal_ones_stay_apart():

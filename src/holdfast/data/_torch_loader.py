@@ -257,6 +257,13 @@ class TorchLoaderBatches(Drawing):
             self._ends_workers.atexit = False  # torch handles that itself
         return batches
 
+    def end_workers(self) -> None:
+        """End persistent workers now; the next epoch, if there is one, starts new ones."""
+        if self._ends_workers is not None:
+            self._ends_workers()
+            vars(self._twin)["_iterator"] = None
+            self._warm = False
+
     def _warm_up(self) -> None:
         self._indices.silent = True
         for _ in self._iterator():

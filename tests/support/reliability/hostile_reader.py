@@ -17,14 +17,16 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from click.testing import CliRunner, Result
+import typer.testing
 from rich.cells import cell_len
 from typer.main import get_command
+from typer.testing import CliRunner, Result
 
 import holdfast
 from holdfast.cli import app
@@ -57,7 +59,7 @@ FORBIDDEN = (
         "mmap.",
     ),
 )
-COMMAND = get_command(app)  # built once: Typer evaluates its own annotations
+typer.testing._get_command = cache(get_command)  # built once: Typer evaluates its own annotations
 OURS = re.compile("\x1b\\[[0-9;]*m")  # the colours of the command, on a terminal
 
 
@@ -110,7 +112,7 @@ def asked(path: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     for command in (["ls", "--wide"], ["show", "--all"], ["show", "--json"], ["verify", "--deep"]):
         yield (
             " ".join(["holdfast", *command]),
-            lambda command=command: shown(CliRunner().invoke(COMMAND, [*command, path])),
+            lambda command=command: shown(CliRunner().invoke(app, [*command, path])),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, final
 
-from ...data import BatchSource, batches_of
+from ...data import BatchSource, TorchLoaderBatches, batches_of
 
 
 class Disguised:
@@ -16,13 +16,14 @@ class Disguised:
         return len(self._loader)
 
     def __getattr__(self, name: str) -> Any:
+        if "_loader" not in vars(self):  # as it is unpickled
+            raise AttributeError(name)
         return getattr(vars(self)["_loader"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._loader, name, value)
 
 
-@final
 class HeldLoader(Disguised):
     """A transparent proxy for a loader whose iterators can be resumed in another process.
 
@@ -67,9 +68,28 @@ class HeldLoader(Disguised):
             own["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
         return own["_source"]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a trainer that is pickled or copied, after its fit: the copy starts anew."""
+        return vars(self) | {"_source": None}
+
+    def end_workers(self) -> None:
+        """End persistent workers, which are not the loader's own: a trainer would find none to end."""
+        if isinstance(self._source, TorchLoaderBatches):
+            self._source.end_workers()
+
+
+@final
+class HeldStatefulLoader(HeldLoader):
+    """The same for a loader that has a state of its own, which a trainer finds by these methods and saves in its own files."""
+
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: its position is kept with the run. That it is there says that the loader can resume."""
-        return {}
+        return self._loader.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `state_dict`."""
+        self._loader.load_state_dict(state)
+
+
+def held_class(loader: Any) -> type[HeldLoader]:
+    """What `loader` is held by: a trainer that looks for a state finds one exactly where the loader has it."""
+    is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+    return HeldStatefulLoader if is_stateful else HeldLoader

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Literal, final
 
 import lightning.pytorch as pl
@@ -25,7 +27,7 @@ from ...variables import Mode
 from .._common import patching
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences
-from .._common.loader_proxy import HeldLoader
+from .._common.loader_proxy import held_class
 from .._common.processes import Processes, leaving_signals_to_process_0, watched_handlers
 from . import _changes as changes
 from . import _data as data
@@ -111,6 +113,9 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
+        self._stack.callback(
+            data.end_workers, trainer
+        )  # the last of all: what an exception leaves is saved before
         if not trainer.is_global_zero:
             self._stack.enter_context(leaving_signals_to_process_0(self._policy))
         else:
@@ -181,6 +186,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         after(fit_loop, "on_advance_start", self._after_epoch_start)
         after(fit_loop, "on_advance_end", self._after_epoch)
         after(fit_loop, "on_run_end", self._after_run)
+        wrap(epoch_loop, "reset", self._reset)
         after(epoch_loop, "on_run_start", self._after_batches_start)
         wrap(epoch_loop, "advance", self._advance)
         after(epoch_loop, "on_advance_end", self._after_batch)
@@ -258,9 +264,9 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         index, self._num_held = self._num_held, self._num_held + 1
         states = () if self._behind is None else self._behind["own"]["data"]
         epochs: Any = self._trainer.fit_loop.epoch_progress.current
-        return HeldLoader(
+        return held_class(loader)(
             loader,
-            lambda: epochs.processed,
+            partial(getattr, epochs, "processed"),  # a trainer is pickled now and then
             allow_reread=self._given.allow_reread,
             state=states[index] if index < len(states) else None,
             num_ready=0 if self._behind is None else len(self._behind["own"].get("ready", ())),
@@ -283,6 +289,14 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         call._call_lightning_module_hook(self._trainer, "on_train_epoch_start")
         if self._behind["within"] == "epoch":
             self._finish_resume()
+
+    def _reset(self, reset: Callable[[], None]) -> None:
+        with warnings.catch_warnings():
+            if self._behind is not None:  # Lightning knows no loader that resumes but by a state of its own
+                warnings.filterwarnings(
+                    "ignore", "You're resuming from a checkpoint that ended before the epoch"
+                )
+            reset()
 
     def _after_batches_start(self) -> None:
         if self._behind is not None:
@@ -328,7 +342,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     # --- state ------------------------------------------------------------------------------------
 
     def _take(self) -> dict[str, Any]:
-        checkpoint = self._trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        with data.without_states(self._trainer):
+            checkpoint = self._trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         now = changes.settings(self._trainer)
         checkpoint[trainers.BESIDE] = {
             "weights": changes.weights_in_use(self._trainer, checkpoint),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import lightning.pytorch as pl
@@ -52,6 +53,14 @@ def sources_of(trainer: pl.Trainer) -> list[BatchSource]:
     return [each.source for each in loaders if isinstance(each, HeldLoader)]
 
 
+def end_workers(trainer: pl.Trainer) -> None:
+    """End the persistent workers of the training loaders, as Lightning does when a fit ends."""
+    combined = trainer.fit_loop._combined_loader
+    for each in () if combined is None else combined.flattened:
+        if isinstance(each, HeldLoader):
+            each.end_workers()
+
+
 def get_state(trainer: pl.Trainer) -> dict[str, Any]:
     combined = trainer.fit_loop._combined_loader
     return {
@@ -60,6 +69,23 @@ def get_state(trainer: pl.Trainer) -> dict[str, Any]:
         "ready": [*getattr(trainer.fit_loop._data_fetcher, "batches", ())],
         "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
     }
+
+
+@contextmanager
+def without_states(trainer: pl.Trainer) -> Iterator[None]:
+    """Within, the training loaders have no state for a checkpoint of Lightning's: ours has their positions.
+
+    A `StatefulDataLoader` draws a random number whenever somebody reads its state.
+    """
+    combined: Any = trainer.fit_loop._combined_loader
+    if combined is None:
+        yield
+        return
+    combined._state_dicts = list
+    try:
+        yield
+    finally:
+        del combined._state_dicts
 
 
 def put_back(trainer: pl.Trainer, own: Mapping[str, Any], *, is_among_batches: bool) -> None:

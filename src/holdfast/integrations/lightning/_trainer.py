@@ -133,7 +133,8 @@ def saving_themselves(trainer: pl.Trainer) -> list[Any]:
 
 
 def _overrides(each: Any, base: type, *names: str) -> bool:
-    return any(getattr(type(each), name) is not getattr(base, name) for name in names)
+    theirs = {name: getattr(base, name) for name in names}  # which a stand-in for a callback may lack
+    return any(getattr(type(each), name, own) is not own for name, own in theirs.items())
 
 
 def _loops(loop: _Loop) -> Iterator[_Loop]:
