@@ -14,6 +14,7 @@ from ..errors import (
     CheckpointNotFoundError,
     CheckpointPinnedError,
     CheckpointReplacedError,
+    CheckpointUnreadableError,
     HoldfastError,
     SaveError,
 )
@@ -95,9 +96,10 @@ def _check_id(disk: Storage, found_at: str, path: str, expected_id: str) -> None
             record = read_record(inside, path)
     except FileNotFoundError:
         pass
-    except HoldfastError as err:
-        if isinstance(err.__cause__, OSError):
-            raise SaveError(path, f"it cannot be removed: {err.__cause__.strerror}") from err
+    except CheckpointUnreadableError as err:
+        raise SaveError(path, f"it cannot be removed: {err.why}") from err
+    except HoldfastError:
+        pass
     if record is None or record.id != expected_id:
         raise CheckpointReplacedError(path, expected_id, record.id if record else None)
 

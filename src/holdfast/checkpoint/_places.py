@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .. import bundle, collector
-from ..errors import CheckpointNotFoundError, TooManyOpenFilesError, UsageError
+from ..errors import CheckpointNotFoundError, UsageError
 from ..storage import LocalDisk, Storage, local_path, refuse_url
 
 _SHOWN = 5
@@ -99,7 +98,8 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
     The run that saved last is the last one; within a run the order is that of its saves.
 
     Raises:
-        CheckpointNotFoundError: there is no such directory, or it cannot be listed.
+        CheckpointNotFoundError: there is no such directory.
+        CheckpointUnreadableError: it cannot be listed. A folder below it that cannot is given with this `problem`.
         TooManyOpenFilesError: this process can open no more files.
         UsageError: it is no path.
     """
@@ -109,10 +109,10 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
         disk.folders(path)
     except FileNotFoundError:
         raise CheckpointNotFoundError(path, "there is no such directory") from None
-    except OSError as err:
-        if err.errno in (errno.EMFILE, errno.ENFILE):
-            raise TooManyOpenFilesError(path, str(err.strerror)) from err
+    except NotADirectoryError as err:
         raise CheckpointNotFoundError(path, f"it cannot be listed ({err.strerror})") from None
+    except OSError as err:
+        raise bundle.unreadable(path, "it cannot be listed", err) from err
     return scan_if_there(path, disk=disk)
 
 

@@ -56,11 +56,18 @@ def note_run(disk: Storage, path: str, run: str) -> None:
 
 
 def noted_runs(disk: Storage, path: str) -> frozenset[str]:
-    """The runs that have saved in this directory, as far as is known; none if it is older than this note."""
+    """The runs that have saved in this directory, as far as is known; none if it is older than this note.
+
+    Raises:
+        CheckpointUnreadableError: the system refuses to list them.
+    """
+    place = f"{path}/{_RUNS}"
     try:
-        return frozenset(disk.folders(f"{path}/{_RUNS}"))
-    except OSError:
+        return frozenset(disk.folders(place))
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as err:
+        raise bundle.unreadable(place, "it cannot be listed", err) from err
 
 
 def clear_leftovers(disk: Storage, path: str) -> None:

@@ -17,11 +17,11 @@ from .. import bundle, fingerprint
 from ..checkpoint import FORKED_FROM, draft, find, has_been_held, scan, watched
 from ..errors import (
     CheckpointNotFoundError,
+    CheckpointUnreadableError,
     DamagedError,
     HoldfastError,
     SaveError,
     SnapshotTornError,
-    TooManyOpenFilesError,
 )
 from ..harness import disk_of_life, stop_at_end
 from ..policy import When
@@ -251,12 +251,15 @@ class ExperimentDirectory:
 
     def remove(self, path: str) -> None:
         """Delete a bundle that retention gave up: only this run's, never the one that the run resumed from."""
-        listed = bundle.look(self.disk, path)
+        try:
+            listed = bundle.look(self.disk, path)
+        except CheckpointUnreadableError as err:
+            listed = bundle.Listed(path, None, err)
         why = None
         if listed is None:
             why = "it is gone already"
         elif listed.record is None:
-            why = "it is damaged"
+            why = "it is damaged" if isinstance(listed.problem, DamagedError) else str(listed.problem)
         elif listed.record.run != self.run:
             why = "another run saved it"
         elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
@@ -313,7 +316,7 @@ def failing_as_a_save(path: str) -> Iterator[None]:
         yield
     except SnapshotTornError as err:
         raise SaveError(path, str(err)) from err
-    except TooManyOpenFilesError as err:
+    except CheckpointUnreadableError as err:
         raise SaveError(path, str(err)) from err
     except MemoryError as err:
         raise SaveError(path, "there was not enough memory to write it") from err
