@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from .. import bundle, collector
 from ..errors import CheckpointNotFoundError, UsageError
-from ..storage import LocalDisk, Storage, local_path, refuse_url
+from ..storage import LocalDisk, Storage, local_path, real_path, refuse_url
 
 _SHOWN = 5
 
@@ -72,7 +72,7 @@ def find(
         if not found:
             ending = f"/{name.removesuffix(bundle.SUFFIX)}{bundle.SUFFIX}"
             found = [each for each in _inside(directory, among, disk) if each.path.endswith(ending)]
-    distinct = {os.path.realpath(each.path): each for each in reversed(found)}
+    distinct = {real_path(each.path): each for each in reversed(found)}
     if len(distinct) > 1:
         raise UsageError(
             f"{text!r} means several checkpoints: {_names(found)}. Pass the path of one of them."
@@ -137,7 +137,7 @@ def _look(path: str, disk: Storage) -> bundle.Listed | None:
     if listed is None or listed.record:
         return listed
     # A copy under another name is a checkpoint by its record; a damaged one has only its name.
-    name = os.path.basename(os.path.realpath(path))
+    name = os.path.basename(real_path(path))
     is_one = (
         name.endswith(bundle.SUFFIX) or path.endswith(bundle.SUFFIX) or f"{bundle.SUFFIX}.damaged-" in name
     )

@@ -26,7 +26,7 @@ from ..errors import (
 from ..harness import disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
-from ..storage import LocalDisk, Storage, is_below
+from ..storage import LocalDisk, Storage, is_below, real_path
 from ._claim import claim, clear_leftovers, note_run, noted_runs, try_out
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
@@ -211,7 +211,7 @@ class ExperimentDirectory:
         entered: set[str] = set()
 
         def enters(folder: str) -> bool:
-            entered.add(os.path.realpath(folder))
+            entered.add(real_path(folder))
             return self._is_ours(folder)
 
         found = [
@@ -220,8 +220,8 @@ class ExperimentDirectory:
             for listed in bundle.scan(self.disk, place, enters=enters)
         ]
         for folder in sorted(self._own_folders):  # one that is a link, or below one, was not entered
-            place = os.path.realpath(folder)
-            if place not in entered | {os.path.realpath(each) for each in (self.path, *self._also)}:
+            place = real_path(folder)
+            if place not in entered | {real_path(each) for each in (self.path, *self._also)}:
                 entered.add(place)
                 found += bundle.scan(self.disk, folder, enters=enters)
         return sorted(found, key=bundle.by_age)
