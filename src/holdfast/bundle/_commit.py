@@ -90,8 +90,8 @@ def commit(
     place = bundle_path(directory, name)
     try:
         created = make_directories(disk, directory)
-        for _ in range(_ATTEMPTS):
-            if f"{name}{SUFFIX}" not in disk.folders(directory):
+        for attempt in range(_ATTEMPTS):
+            if not _has_name(disk, directory, name, by_listing=attempt > 0):
                 record = _commit_new(disk, directory, name, fill, created, durable)
             elif overwrite:
                 record = _commit_over(disk, directory, name, fill, durable, is_known)
@@ -106,6 +106,21 @@ def commit(
     except OSError as err:
         raise SaveError(place, _reason(err)) from err
     raise SaveError(place, "other processes kept replacing it")
+
+
+def _has_name(disk: Storage, directory: str, name: str, *, by_listing: bool) -> bool:
+    """Whether a directory has the bundle's name.
+
+    Listing takes the longer the more there are, so it is looked up first; of that a "no" may be out of date (some file
+    systems remember it for half a minute), and then the new name turns out to be taken.
+    """
+    if by_listing:
+        return f"{name}{SUFFIX}" in disk.folders(directory)
+    try:
+        with disk.open_directory(directory) as above, disk.open_directory(bundle_path(directory, name)) as it:
+            return above.status(f"{name}{SUFFIX}").identity == it.identity  # a link is none
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _commit_new(
