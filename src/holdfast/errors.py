@@ -300,6 +300,13 @@ class SaveError(HoldfastError, OSError):
         return f"could not save {self.place}: {self.why}. Earlier checkpoints are untouched."
 
 
+class NotChangedError(SaveError):
+    """The disk refused to remove, pin or unpin a checkpoint; it is as it was."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.why}. It is as it was, and so are all others."
+
+
 class CommitUncertainError(SaveError):
     """The new checkpoint is in place, but the disk did not confirm that it is durable."""
 

@@ -16,6 +16,7 @@ from ..errors import (
     CheckpointReplacedError,
     CheckpointUnreadableError,
     HoldfastError,
+    NotChangedError,
     SaveError,
 )
 from ..storage import Storage
@@ -59,7 +60,7 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
     except FileNotFoundError:
         raise CheckpointNotFoundError(path) from None
     except OSError as err:
-        raise SaveError(path, f"it cannot be removed: {err.strerror}") from err
+        raise NotChangedError(path, f"it cannot be removed: {err.strerror}") from err
     try:
         empty_trash(disk, trash)
     except OSError as err:
@@ -97,7 +98,7 @@ def _check_id(disk: Storage, found_at: str, path: str, expected_id: str) -> None
     except FileNotFoundError:
         pass
     except CheckpointUnreadableError as err:
-        raise SaveError(path, f"it cannot be removed: {err.why}") from err
+        raise NotChangedError(path, f"it cannot be removed: {err.why}") from err
     except HoldfastError:
         pass
     if record is None or record.id != expected_id:
