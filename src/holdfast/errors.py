@@ -23,6 +23,7 @@ The tree says what the caller does next:
     │   └── TooManyOpenFilesError                           raise the limit, or close what the script holds open
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
+    │   ├── NotChangedError                                 see to the disk or the permission, and try again
     │   └── CommitUncertainError                            check the disk, then save again
     ├── NothingProvedError                              let the script run, save, and train longer; then try again
     ├── DivergenceError                                     resume from the newest finite one, with something changed
