@@ -19,9 +19,11 @@ The tree says what the caller does next:
     ├── DamagedError                                        use an intact checkpoint (`holdfast verify` lists them)
     │   ├── CheckpointDamagedError                          use another checkpoint: a file is missing or malformed
     │   └── PieceDamagedError                               use another checkpoint: stored bytes have changed
-    ├── TooManyOpenFilesError (OSError)                     raise the limit, or close what the script holds open
+    ├── CheckpointUnreadableError (OSError)                 see to the disk, the permission or the mount, and try again
+    │   └── TooManyOpenFilesError                           raise the limit, or close what the script holds open
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
+    │   ├── NotChangedError                                 see to the disk or the permission, and try again
     │   └── CommitUncertainError                            check the disk, then save again
     ├── NothingProvedError                              let the script run, save, and train longer; then try again
     ├── DivergenceError                                     resume from the newest finite one, with something changed
@@ -202,12 +204,22 @@ class PieceDamagedError(DamagedError):
         return f"{self.place}: {self.what}. `holdfast verify DIR` lists the intact checkpoints."
 
 
-class TooManyOpenFilesError(HoldfastError, OSError):
-    """A checkpoint cannot be read because this process, or the machine, can open no more files; it may be intact."""
+class CheckpointUnreadableError(HoldfastError, OSError):
+    """The system refuses to read what lies here (no permission, a failing disk or mount); it may be intact."""
 
     def __init__(self, place: str, why: str) -> None:
         super().__init__(place, why)
         self.place, self.why = place, why
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: {self.why}, which says nothing of its bytes, so nothing was skipped or changed. See to the disk, "
+            "the mount or the permission and try again; where it stays like this, name another checkpoint."
+        )
+
+
+class TooManyOpenFilesError(CheckpointUnreadableError):
+    """A checkpoint cannot be read because this process, or the machine, can open no more files; it may be intact."""
 
     def __str__(self) -> str:
         return (
@@ -287,6 +299,13 @@ class SaveError(HoldfastError, OSError):
 
     def __str__(self) -> str:
         return f"could not save {self.place}: {self.why}. Earlier checkpoints are untouched."
+
+
+class NotChangedError(SaveError):
+    """The disk refused to remove, pin or unpin a checkpoint; it is as it was."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.why}. It is as it was, and so are all others."
 
 
 class CommitUncertainError(SaveError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from holdfast import bundle, state
 from holdfast.cli import app
@@ -73,7 +73,7 @@ def experiment(tmp_path: Path) -> Experiment:
 
 
 @pytest.fixture
-def holdfast() -> Callable[..., Result]:
+def holdfast() -> Callable[..., Any]:
     """The command, run in this process: `holdfast("ls", path)`."""
 
     def run(*arguments: object, **options: Any) -> Any:

@@ -119,3 +119,17 @@ def test_links_to_directories_are_not_followed_twice(experiment, holdfast):
     os.symlink("real", experiment.directory / "again")
     assert names(holdfast("ls", experiment.directory).stdout) == ["real/a"]
     assert names(holdfast("ls", Path(experiment.directory, "again")).stdout) == ["a"]
+
+
+def test_numbers_that_json_lacks_are_strings_wherever_they_stand(experiment, holdfast):
+    place = experiment.save("a", details={"elapsed_s": float("inf"), "deep": [{"x": float("nan")}]})
+    for line in (
+        ["ls", "--json", place.parent],
+        ["show", "--json", place],
+        ["top", "--once", "--json", place.parent],
+    ):
+        ended = holdfast(*line)
+        assert ended.exit_code == 0, ended.exception
+        assert "NaN" not in ended.stdout
+        assert "Infinity" not in ended.stdout
+        assert '"inf"' in ended.stdout

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.checkpoint
 
 import holdfast
 from holdfast.errors import ForeignFileError, UsageError
@@ -301,3 +302,20 @@ def test_what_keras_saved_by_orbax_comes_in_without_how_to_build_the_model(tmp_p
     state = imported(newest, tmp_path)
     (kernel,) = (each["kernel"] for each in state["trainable_variables"]["sequential"].values())
     np.testing.assert_array_equal(kernel, np.load(tmp_path / "kernel.npy"))
+
+
+def test_a_header_that_ends_in_the_middle_and_a_torn_directory_of_torch_are_our_errors(tmp_path):
+    """NumPy parses a header by `tokenize`; DCP raises what is no `Exception`."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3L,"
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    raw = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(raw[:10] + header.ljust(len(raw[10:128])) + raw[128:])
+    with pytest.raises(ForeignFileError, match=r"a\.npy"):
+        holdfast.import_checkpoint(tmp_path / "a.npy", tmp_path / "out")
+    with pytest.warns(UserWarning, match="single process"):
+        torch.distributed.checkpoint.save(WEIGHTS, checkpoint_id=tmp_path / "dcp")
+    (data,) = (tmp_path / "dcp").glob("*.distcp")
+    data.write_bytes(data.read_bytes()[:40])
+    with pytest.raises(ForeignFileError, match="torch cannot read it"):
+        holdfast.import_checkpoint(tmp_path / "dcp", tmp_path / "out", trusted=True)
+    assert not (tmp_path / "out.ckpt.mml").exists()

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from holdfast import bundle
-from holdfast.errors import CheckpointDamagedError, SaveError
+from holdfast.errors import CheckpointUnreadableError, SaveError
 from holdfast.runtime import ExperimentDirectory
 from holdfast.storage import LocalDisk, MemoryDisk
 from holdfast.testing import FaultyDisk
@@ -58,7 +58,7 @@ def test_a_directory_that_cannot_be_listed_is_not_taken_for_an_empty_one():
     disk = MemoryDisk()
     bundle.make_directories(disk, "runs")
     faulty = FaultyDisk(disk, 0, errno.EIO, kinds=frozenset({"folders"}))
-    with pytest.raises(CheckpointDamagedError, match="cannot be listed"):
+    with pytest.raises(CheckpointUnreadableError, match="cannot be listed"):
         list(bundle.scan(faulty, "runs"))
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from holdfast import Checkpointing, Run, Write
+from holdfast.errors import RunActiveError
 
 ENTER = """
 import sys
@@ -56,6 +58,11 @@ def read_all(directory: Path) -> None:
             path.read_bytes()
 
 
+def pack_all(directory: Path) -> None:
+    with tarfile.open(directory.with_suffix(".tar"), "w") as archive:
+        archive.add(directory)
+
+
 def refuse(directory: Path) -> None:
     with pytest.raises(Exception, match="this process"), Run(directory, {"w": np.zeros(1)}):
         pass
@@ -70,7 +77,7 @@ def fork(directory: Path) -> None:
     os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize("act", [copy_all, read_all, refuse, fork])
+@pytest.mark.parametrize("act", [copy_all, read_all, pack_all, refuse, fork])
 def test_what_opens_its_files_in_the_same_process_does_not_end_the_hold(act, tmp_path):
     directory = tmp_path / "run"
     policy = Checkpointing(save_on="batch_end", write=Write(background=False))
@@ -92,3 +99,55 @@ def test_a_fork_that_outlives_a_killed_run_does_not_hold_its_directory(tmp_path)
     finally:
         os.kill(child, signal.SIGKILL)
         killed.stdout.close()
+
+
+def link_all(directory: Path, copy: Path) -> None:
+    shutil.copytree(directory, copy, copy_function=os.link)
+
+
+def test_a_copy_by_links_is_another_directory(tmp_path):
+    """As `cp -al` makes it: the file of the lock is the same one, and neither run is in the way of the other."""
+    directory, copy = tmp_path / "run", tmp_path / "copy"
+    policy = Checkpointing(save_on="batch_end")
+    with Run(directory, {"w": np.zeros(1)}, checkpointing=policy) as run:
+        for step in run.steps(3):
+            if step == 1:
+                link_all(directory, copy)
+                note = (directory / ".run.lock").read_bytes()
+                assert enters(copy) == ""
+                with Run(copy, {"w": np.zeros(1)}):  # in this process, too
+                    assert enters(copy) == "RunActiveError"
+                assert (directory / ".run.lock").read_bytes() == note
+                assert enters(directory) == "RunActiveError"
+    assert enters(directory) == ""
+
+
+def test_a_file_that_was_linked_to_the_lock_is_not_written_to(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("by hand")
+    (tmp_path / "run").mkdir()
+    os.link(precious, tmp_path / "run" / ".run.lock")
+    with Run(tmp_path / "run", {"w": np.zeros(1)}):
+        assert enters(tmp_path / "run") == "RunActiveError"
+    assert precious.read_text() == "by hand"
+
+
+ELSEWHERE = (
+    "import sys; import holdfast.storage._locks as locks; locks._OF_FILE = locks._OF_FILE_WAIT = None\n"
+)
+
+
+def test_where_only_bsd_has_locks_of_the_open_file_they_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.storage._locks._OF_FILE", None)
+    with Run(tmp_path / "run", {"w": np.zeros(1)}):
+        copy_all(tmp_path / "run")
+        entering = [sys.executable, "-c", ELSEWHERE + ENTER, tmp_path / "run"]
+        done = subprocess.run(entering, capture_output=True, text=True)
+        assert "RunActiveError" in done.stderr
+
+
+def test_a_machine_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: os.fsdecode(b"caf\xe9"))
+    with Run(tmp_path, {"w": np.zeros(1)}), pytest.raises(RunActiveError) as refused:
+        Run(tmp_path, {"w": np.zeros(1)}).__enter__()
+    assert refused.value.is_own

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import holdfast
 from holdfast import KeepBest, KeepLast
@@ -19,7 +20,7 @@ from tests.support.small_runs import all_verify
 LOSSES = [5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 7.0]
 
 
-def command(*arguments: object) -> Result:
+def command(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
 

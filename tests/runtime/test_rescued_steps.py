@@ -50,3 +50,12 @@ def test_an_exception_whose_message_cannot_be_read_loses_nothing(tmp_path):
         train()
     (saved,) = holdfast.scan(tmp_path)
     assert (saved.record.moment.step, saved.record.reason) == (5, "before Mute: its message cannot be read")
+
+
+def test_any_text_in_a_record_is_stored(tmp_path):
+    """The name of a metric, here; what is no Unicode is written as it is shown."""
+    weight = np.zeros(2)
+    with Run(tmp_path, {"weight": weight}, checkpointing=Checkpointing(save_on="batch_end")) as run:
+        for _ in run.steps(2):
+            run.log({os.fsdecode(b"loss of caf\xe9"): 1.5})
+    assert [each.record.metrics for each in holdfast.scan(tmp_path)][-1] == {r"loss of caf\udce9": 1.5}

@@ -8,10 +8,11 @@ from ._folders import make_directories
 from ._format.names import PINNED, RECORD, SUFFIX, bundle_path, new_id, part_path
 from ._format.strict_json import decode as decode_json
 from ._leftovers import sweep
+from ._open import unreadable
 from ._pin import file_sizes, is_pinned, pin, unpin
 from ._read import Bundle, StoredPiece
 from ._save import save
-from ._scan import Listed, by_age, by_run, look, scan
+from ._scan import Listed, by_age, by_run, look, refuse_unreadable, scan
 from ._sharing import Sharing
 
 __all__ = [
@@ -36,10 +37,12 @@ __all__ = [
     "new_id",
     "part_path",
     "pin",
+    "refuse_unreadable",
     "save",
     "scan",
     "sweep",
     "unpin",
+    "unreadable",
 ]
 
 _shown_in(__name__, *map(globals().__getitem__, __all__))

@@ -30,6 +30,7 @@ from typing import Protocol
 from ..errors import (
     CheckpointDamagedError,
     CheckpointExistsError,
+    CheckpointUnreadableError,
     CommitUncertainError,
     HoldfastError,
     SaveError,
@@ -58,7 +59,6 @@ from ._write import write_file
 logger = logging.getLogger("holdfast")
 
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
-_NO_REGULAR_FILE = {errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO}
 _ATTEMPTS = 10  # one is lost only to another process's committed save or deletion of the same name
 
 
@@ -90,8 +90,8 @@ def commit(
     place = bundle_path(directory, name)
     try:
         created = make_directories(disk, directory)
-        for _ in range(_ATTEMPTS):
-            if f"{name}{SUFFIX}" not in disk.folders(directory):
+        for attempt in range(_ATTEMPTS):
+            if not _has_name(disk, directory, name, by_listing=attempt > 0):
                 record = _commit_new(disk, directory, name, fill, created, durable)
             elif overwrite:
                 record = _commit_over(disk, directory, name, fill, durable, is_known)
@@ -99,11 +99,28 @@ def commit(
                 raise CheckpointExistsError(place)
             if record is not None:
                 return record
+    except CheckpointUnreadableError as err:  # what has the name now: whether it may be replaced is not known
+        raise SaveError(place, err.why) from err
     except HoldfastError:
         raise
     except OSError as err:
         raise SaveError(place, _reason(err)) from err
     raise SaveError(place, "other processes kept replacing it")
+
+
+def _has_name(disk: Storage, directory: str, name: str, *, by_listing: bool) -> bool:
+    """Whether a directory has the bundle's name.
+
+    Listing takes the longer the more there are, so it is looked up first; of that a "no" may be out of date (some file
+    systems remember it for half a minute), and then the new name turns out to be taken.
+    """
+    if by_listing:
+        return f"{name}{SUFFIX}" in disk.folders(directory)
+    try:
+        with disk.open_directory(directory) as above, disk.open_directory(bundle_path(directory, name)) as it:
+            return above.status(f"{name}{SUFFIX}").identity == it.identity  # a link is none
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _commit_new(
@@ -194,7 +211,7 @@ def _commit_over(
 def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:
     """Rename a pinned bundle, unchanged and still pinned, to free its name for the save."""
     place = bundle_path(directory, name)
-    aside = bundle_path(directory, pinned_name(name, _record_in(inside, place).id))
+    aside = bundle_path(directory, pinned_name(name, read_record(inside, place).id))
     if _moved(disk, place, aside, inside):
         logger.warning("%s is pinned, so it was kept: it was renamed to %s", place, aside)
 
@@ -206,7 +223,7 @@ def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) 
         write_file(inside, new_record(id), encode_record(record), durable=durable)
         if durable:
             inside.sync()
-        replaced = _record_in(inside, place)
+        replaced = read_record(inside, place)
     except BaseException:
         _discard(inside, id)
         raise
@@ -269,20 +286,10 @@ def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
 
 def _is_damaged(disk: Storage, inside: Directory, place: str, is_known: bool) -> bool:
     try:
-        record = _record_in(inside, place)
+        record = read_record(inside, place)
     except (CheckpointDamagedError, FileNotFoundError):
         return True
     return is_any_damaged(disk, place, record, is_known=is_known)
-
-
-def _record_in(inside: Directory, place: str) -> CheckpointRecord:
-    """The record. If the disk refuses to read it, that is the disk's error: the bundle is not damaged."""
-    try:
-        return read_record(inside, place)
-    except CheckpointDamagedError as err:
-        if isinstance(err.__cause__, OSError) and err.__cause__.errno not in _NO_REGULAR_FILE:
-            raise err.__cause__ from None
-        raise
 
 
 def _is_still(disk: Storage, place: str, inside: Directory) -> bool:

@@ -8,13 +8,17 @@ sweeper may settle what a dead deleter left, and no bundle comes back that someb
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 
 from ..errors import (
     CheckpointNotFoundError,
     CheckpointPinnedError,
     CheckpointReplacedError,
+    CheckpointUnreadableError,
     HoldfastError,
+    NotChangedError,
     SaveError,
 )
 from ..storage import Storage
@@ -45,24 +49,48 @@ def delete(disk: Storage, path: str, *, expected_id: str | None = None) -> None:
             raise CheckpointPinnedError(path)
         if expected_id is None:
             _check_is_bundle(disk, path)
-            disk.rename(path, trash)
+            if not _moved(disk, path, trash):
+                trash = path
         else:
             disk.open_directory(path).close()  # nothing there is another error than another checkpoint there
             _check_id(disk, path, path, expected_id)
             aside = aside_path(directory, name, expected_id)
-            disk.rename(path, aside)
-            _settle(disk, aside, trash, path, expected_id)
+            if _moved(disk, path, aside):
+                _settle(disk, aside, trash, path, expected_id)
+            else:
+                trash = path
+        if trash == path:
+            _end_in_place(disk, path)
         sync_removal(disk, directory)
     except HoldfastError:
         raise
     except FileNotFoundError:
         raise CheckpointNotFoundError(path) from None
     except OSError as err:
-        raise SaveError(path, f"it cannot be removed: {err.strerror}") from err
+        raise NotChangedError(path, f"it cannot be removed: {err.strerror}") from err
     try:
         empty_trash(disk, trash)
     except OSError as err:
         logger.warning("%s is deleted, but %s could not be removed: %s", path, trash, err)
+
+
+def _moved(disk: Storage, path: str, to: str) -> bool:
+    """Rename the bundle; False where that cannot be: a lower layer of an overlay file system has it."""
+    try:
+        disk.rename(path, to)
+    except OSError as err:
+        if err.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
+def _end_in_place(disk: Storage, path: str) -> None:
+    """What has no record is no checkpoint: durably, before a file of it goes."""
+    with disk.open_directory(path) as inside:
+        with contextlib.suppress(FileNotFoundError):
+            inside.unlink(RECORD)
+        inside.sync()
 
 
 def _settle(disk: Storage, aside: str, trash: str, path: str, expected_id: str) -> None:
@@ -95,9 +123,10 @@ def _check_id(disk: Storage, found_at: str, path: str, expected_id: str) -> None
             record = read_record(inside, path)
     except FileNotFoundError:
         pass
-    except HoldfastError as err:
-        if isinstance(err.__cause__, OSError):
-            raise SaveError(path, f"it cannot be removed: {err.__cause__.strerror}") from err
+    except CheckpointUnreadableError as err:
+        raise NotChangedError(path, f"it cannot be removed: {err.why}") from err
+    except HoldfastError:
+        pass
     if record is None or record.id != expected_id:
         raise CheckpointReplacedError(path, expected_id, record.id if record else None)
 

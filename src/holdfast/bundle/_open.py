@@ -10,6 +10,7 @@ from ..errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
     CheckpointReplacedError,
+    CheckpointUnreadableError,
     HoldfastError,
     TooManyOpenFilesError,
 )
@@ -19,6 +20,7 @@ from ._format.names import RECORD
 from ._format.record import MAX_RECORD_BYTES, decode_record
 
 _ATTEMPTS = 5
+_NO_REGULAR_FILE = {errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.ENOTDIR}
 
 
 def read_record(directory: Directory, place: str) -> CheckpointRecord:
@@ -27,6 +29,7 @@ def read_record(directory: Directory, place: str) -> CheckpointRecord:
     Raises:
         FileNotFoundError: there is none.
         CheckpointDamagedError, FormatVersionError: it cannot be trusted, or is too new.
+        CheckpointUnreadableError: the system refuses to read it.
     """
     try:
         file = directory.open(RECORD)
@@ -98,19 +101,22 @@ def _open_all(
     return None
 
 
-def unreadable(place: str, what: str, err: OSError) -> CheckpointDamagedError | TooManyOpenFilesError:
-    """The error for what the system did not open: damage, unless it was short of descriptors."""
+def unreadable(place: str, what: str, err: OSError) -> CheckpointDamagedError | CheckpointUnreadableError:
+    """The error for what the system did not open or read: damage only where something else lies in a file's place."""
     if err.errno in (errno.EMFILE, errno.ENFILE):
         return TooManyOpenFilesError(place, str(err.strerror))
-    return CheckpointDamagedError(place, f"{what} ({err.strerror})")
+    if err.errno in _NO_REGULAR_FILE:
+        return CheckpointDamagedError(place, f"{what} ({err.strerror})")
+    code = errno.errorcode.get(err.errno or 0, "errno ?")
+    return CheckpointUnreadableError(place, f"{what} ({err.strerror or err} [{code}])")
 
 
 def is_at(disk: Storage, path: str, inside: Directory) -> bool:
-    """Whether `path` is the directory that we have open; False, too, where it cannot be opened."""
+    """Whether `path` is the directory that we have open; OSError where that cannot be known."""
     try:
         with disk.open_directory(path) as now:
             return now.identity == inside.identity
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -118,13 +124,16 @@ def read_bounded(file: ReadFile, limit: int, place: str, what: str) -> bytearray
     """All bytes of a small file of the bundle `place`.
 
     Raises:
-        CheckpointDamagedError: there are more than `limit`, or the disk fails.
+        CheckpointDamagedError: there are more than `limit`, or fewer than its size says.
+        CheckpointUnreadableError: the disk fails.
     """
     if file.size > limit:
         raise CheckpointDamagedError(place, f"its {what} would be {file.size} bytes long")
     data = bytearray(file.size)
     try:
         file.read_into(0, memoryview(data))
-    except (EOFError, OSError) as err:
+    except EOFError as err:
         raise CheckpointDamagedError(place, f"its {what} cannot be read ({err})") from err
+    except OSError as err:
+        raise unreadable(place, f"its {what} cannot be read", err) from err
     return data

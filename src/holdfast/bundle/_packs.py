@@ -16,6 +16,7 @@ from ..storage import ReadFile
 from ._format.codec import decompress, num_planes
 from ._format.pack import alignment_of, parse_header, read_header
 from ._format.pieces import Piece
+from ._open import unreadable
 from ._rot import distrust
 
 
@@ -57,7 +58,9 @@ class Packs:
                 if blake3(header).hexdigest() != self._digests[pack]:
                     raise ValueError("its header has another digest than recorded")
                 self._headers[pack] = parse_header(header, file.size)
-            except (ValueError, EOFError, OSError) as err:
+            except OSError as err:
+                raise unreadable(self._place, f"{pack} cannot be read", err) from err
+            except (ValueError, EOFError) as err:
                 distrust(pack, self._digests[pack])
                 raise CheckpointDamagedError(self._place, f"{pack}: {err}") from None
         return self._headers[pack]
@@ -67,6 +70,7 @@ class Packs:
 
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
+            CheckpointUnreadableError: the disk refuses to read them.
         """
         try:
             if codec is None:
@@ -74,7 +78,7 @@ class Packs:
                 found = xxh3_128_hexdigest(out)
             else:
                 found, _ = _inside(self._frame(piece), leaf, out, deep=False)
-        except (EOFError, OSError) as err:
+        except EOFError as err:
             found = f"unreadable: {err}"
         if damage := self._difference(leaf, piece, found):
             raise damage
@@ -93,7 +97,7 @@ class Packs:
                 found = [self._read_digests(piece, size, scratch, deep=deep)] * len(same)
             else:
                 found = _inside_for_each(self._frame(piece), same, deep=deep)
-        except (EOFError, OSError) as err:
+        except EOFError as err:
             found = [(f"unreadable: {err}", "")] * len(same)
         differences = (
             self._difference(leaf, piece, *each) for (leaf, _, piece), each in zip(same, found, strict=True)
@@ -119,7 +123,10 @@ class Packs:
     def _read(self, piece: Piece, start: int, out: memoryview) -> None:
         """Bytes of the piece from `start` on, unchecked."""
         begin, _ = self.spans(piece.file)[piece.key]
-        self.file(piece.file).read_into(begin + start, out)
+        try:
+            self.file(piece.file).read_into(begin + start, out)
+        except OSError as err:
+            raise unreadable(self._place, f"{piece.file} cannot be read", err) from err
 
     def _frame(self, piece: Piece) -> Bytes:
         begin, end = self.spans(piece.file)[piece.key]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Iterator
 
-from ..errors import CheckpointNotFoundError, CheckpointReplacedError, SaveError
+from ..errors import CheckpointNotFoundError, CheckpointReplacedError, NotChangedError, SaveError
 from ..storage import Directory, Storage
 from ._format.names import PINNED
 from ._open import is_at, read_record
@@ -90,4 +90,4 @@ def _failing(path: str) -> Iterator[None]:
     except (CheckpointReplacedError, SaveError):
         raise
     except OSError as err:
-        raise SaveError(path, f"its pin cannot be changed: {err.strerror}") from err
+        raise NotChangedError(path, f"its pin cannot be changed: {err.strerror}") from err

@@ -59,6 +59,7 @@ class Bundle:
         CheckpointNotFoundError: there is no bundle.
         CheckpointReplacedError: the name holds another checkpoint than `expected_id`.
         CheckpointDamagedError: a file is missing or has the wrong size; the checkpoint is not complete.
+        CheckpointUnreadableError: the system refuses to open it. So may all that reads from it.
         FormatVersionError: it was written in a newer format.
     """
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ..errors import CheckpointDamagedError, HoldfastError, TooManyOpenFilesError
+from ..errors import CheckpointDamagedError, CheckpointUnreadableError, HoldfastError, TooManyOpenFilesError
 from ..records import CheckpointRecord
 from ..storage import Storage
 from ._format.names import SUFFIX
 from ._open import is_at, read_record, unreadable
 
 _LOOKS = 5  # one fails only if a bundle of this name was deleted meanwhile
+_OF_THE_SYSTEM = "lost+found"  # at the root of a file system, closed to all but its administrator
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A bundle that is there: its record, or why it has no usable one."""
+    """A bundle that is there: its record, or why it has no usable one. Also a folder that may hold some and cannot be listed."""
 
     path: str
     record: CheckpointRecord | None
@@ -28,15 +29,15 @@ def scan(
 ) -> Iterator[Listed]:
     """Every bundle below `directory`, in no order. Hidden folders and symbolic links are not followed.
 
-    `enters` decides for every other folder whether to search it.
+    `enters` decides for every other folder whether to search it. One that cannot be listed is given with its `problem`.
 
     Raises:
-        CheckpointDamagedError: the disk fails to list a directory, so there may be more than can be seen.
+        CheckpointUnreadableError: the directory itself cannot be listed, so there may be more than can be seen.
         TooManyOpenFilesError: this process can open no more files.
     """
     try:
         folders = disk.folders(directory)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as err:
         raise unreadable(directory, "it cannot be listed", err) from err
@@ -47,7 +48,13 @@ def scan(
             if listed:
                 yield listed
         elif depth and not name.startswith(".") and f"{SUFFIX}.damaged-" not in name and enters(path):
-            yield from scan(disk, path, depth=depth - 1, enters=enters)
+            try:
+                yield from scan(disk, path, depth=depth - 1, enters=enters)
+            except TooManyOpenFilesError:
+                raise
+            except CheckpointUnreadableError as err:  # of this folder: those below it are given, not raised
+                if name != _OF_THE_SYSTEM:
+                    yield Listed(path, None, _without_trace(err))
 
 
 def by_age(listed: Listed) -> tuple[tuple[int, str, str], str]:
@@ -82,11 +89,23 @@ def look(disk: Storage, path: str) -> Listed | None:
         except TooManyOpenFilesError:
             raise
         except HoldfastError as err:
-            err.__context__ = None  # a list of problems must not keep alive what was read to find them
-            return Listed(path, None, err.with_traceback(None))
+            return Listed(path, None, _without_trace(err))
         except OSError as err:
             problem = unreadable(path, "it cannot be opened", err)
             if isinstance(problem, TooManyOpenFilesError):
                 raise problem from err
             return Listed(path, None, problem)
     return None
+
+
+def refuse_unreadable(found: Iterable[Listed]) -> None:
+    """Raise what the system refused to show, where the newest checkpoint is searched: it may be that one."""
+    for listed in found:
+        if isinstance(listed.problem, CheckpointUnreadableError):
+            raise listed.problem
+
+
+def _without_trace(err: HoldfastError) -> HoldfastError:
+    """A list of problems must not keep alive what was read to find them."""
+    err.__context__ = None
+    return err.with_traceback(None)

@@ -39,6 +39,7 @@ class KnownPack:
     links: int  # how many later checkpoints linked it
     durable: bool
     homes: list[str] = field(default_factory=list)  # bundles that hold it; the newest last
+    digests: set[str] = field(default_factory=set)  # of its pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,9 @@ class Sharing:
     def __init__(self) -> None:
         self._pieces: dict[str, Known] = {}
         self._packs: dict[str, KnownPack] = {}
+        self._by_home: dict[
+            str, dict[str, KnownPack]
+        ] = {}  # by bundle and name: no save looks at all bundles
         self._num_rotten = len(distrusted_since(0))  # what was found before concerns no pack of ours
 
     def refresh(self) -> None:
@@ -89,7 +93,10 @@ class Sharing:
 
     def holds(self, bundle: str) -> bool:
         """Whether this process wrote or verified what is in `bundle`."""
-        return any(bundle in pack.homes for pack in self._packs.values())
+        return any(
+            bundle in pack.homes and self._packs.get(name) is pack
+            for name, pack in self._by_home.get(bundle, {}).items()
+        )
 
     def find(self, piece: Digested) -> Known | None:
         """Where the bytes of `piece` are; None if unknown or too small to be worth sharing."""
@@ -116,22 +123,28 @@ class Sharing:
             pack.links = max(pack.links, fresh.links)
             pack.durable |= fresh.durable
             pack.homes = [home for home in pack.homes if home != bundle] + [bundle]
+            self._by_home.setdefault(bundle, {})[entry.name] = pack
         for leaf in leaves(stored.tree):
             if leaf.size_bytes < MIN_SHARED_BYTES or leaf.path in stored.codecs:
                 continue  # too small, or its bytes are not in the pack as they are
             for cut, piece in zip(cuts(leaf), stored.pieces[leaf.path], strict=True):
                 if cut.size >= MIN_SHARED_BYTES:
                     seen_s = proven_s.get(piece.blake3, now_s)
-                    self._pieces[piece.blake3] = Known(self._packs[piece.file], piece.key, piece.born, seen_s)
+                    pack = self._packs[piece.file]
+                    pack.digests.add(piece.blake3)
+                    self._pieces[piece.blake3] = Known(pack, piece.key, piece.born, seen_s)
 
     def forget(self, bundle: str) -> None:
         """`bundle` is gone; what was only there is no longer known."""
-        if not self.holds(bundle):
-            return
-        for pack in self._packs.values():
+        for name, pack in self._by_home.pop(bundle, {}).items():
             pack.homes = [home for home in pack.homes if home != bundle]
-        self._packs = {name: pack for name, pack in self._packs.items() if pack.homes}
-        self._pieces = {digest: known for digest, known in self._pieces.items() if known.pack.homes}
+            if pack.homes or self._packs.get(name) is not pack:
+                continue
+            del self._packs[name]
+            for digest in pack.digests:
+                known = self._pieces.get(digest)
+                if known is not None and known.pack is pack:
+                    del self._pieces[digest]
 
     def unproven(self, pieces: Sequence[Digested], now_s: float) -> dict[str, str]:
         """Of these known pieces, those to be compared before they are linked: their XXH3 by key in the pack."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from .. import bundle
 from ..errors import CheckpointThinnedError, UsageError
 from ..records import leaves
-from ..storage import LocalDisk, Storage, local_path
+from ..storage import LocalDisk, Storage, absolute, local_path
 from ._checkpoint import source_of
 from ._derived import Pieces, StreamedSnapshot, draft
 from ._lock import LOCK
@@ -58,7 +58,7 @@ def fork(
             parent=origin.id,
             metrics=origin.metrics,
             details={name: origin.details[name] for name in _KEPT if name in origin.details}
-            | {FORKED_FROM: {"id": origin.id, "run": origin.run, "path": os.path.abspath(opened.path)}},
+            | {FORKED_FROM: {"id": origin.id, "run": origin.run, "path": absolute(opened.path)}},
         )
         snapshot = StreamedSnapshot(opened.tree, Pieces(opened))
         record = bundle.save(disk, target, first, snapshot, sharing, overwrite=False)

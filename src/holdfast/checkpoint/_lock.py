@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from ..bundle import unreadable
+from ..errors import TooManyOpenFilesError
 from ..storage import LocalDisk, Storage
 
 LOCK = ".run.lock"
@@ -12,12 +14,18 @@ LOCK = ".run.lock"
 
 
 def has_been_held(disk: Storage, folder: str) -> bool:
-    """Whether a run has ever used this folder as its experiment's directory."""
+    """Whether a run has ever used this folder as its experiment's directory.
+
+    Raises:
+        TooManyOpenFilesError: this process can open no more files.
+    """
     try:
         with disk.open_directory(folder) as here:
             here.status(LOCK)
-    except OSError:
-        return False
+    except OSError as err:
+        if isinstance(refused := unreadable(folder, "it cannot be opened", err), TooManyOpenFilesError):
+            raise refused from err
+        return False  # whoever enters it is told of what cannot be read there
     return True
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .. import bundle, collector
-from ..errors import CheckpointNotFoundError, TooManyOpenFilesError, UsageError
-from ..storage import LocalDisk, Storage, local_path, refuse_url
+from ..errors import CheckpointNotFoundError, UsageError
+from ..storage import LocalDisk, Storage, local_path, real_path, refuse_url
 
 _SHOWN = 5
 
@@ -73,7 +72,7 @@ def find(
         if not found:
             ending = f"/{name.removesuffix(bundle.SUFFIX)}{bundle.SUFFIX}"
             found = [each for each in _inside(directory, among, disk) if each.path.endswith(ending)]
-    distinct = {os.path.realpath(each.path): each for each in reversed(found)}
+    distinct = {real_path(each.path): each for each in reversed(found)}
     if len(distinct) > 1:
         raise UsageError(
             f"{text!r} means several checkpoints: {_names(found)}. Pass the path of one of them."
@@ -99,7 +98,8 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
     The run that saved last is the last one; within a run the order is that of its saves.
 
     Raises:
-        CheckpointNotFoundError: there is no such directory, or it cannot be listed.
+        CheckpointNotFoundError: there is no such directory.
+        CheckpointUnreadableError: it cannot be listed. A folder below it that cannot is given with this `problem`.
         TooManyOpenFilesError: this process can open no more files.
         UsageError: it is no path.
     """
@@ -109,10 +109,10 @@ def scan(directory: str | os.PathLike[str], *, disk: Storage | None = None) -> l
         disk.folders(path)
     except FileNotFoundError:
         raise CheckpointNotFoundError(path, "there is no such directory") from None
-    except OSError as err:
-        if err.errno in (errno.EMFILE, errno.ENFILE):
-            raise TooManyOpenFilesError(path, str(err.strerror)) from err
+    except NotADirectoryError as err:
         raise CheckpointNotFoundError(path, f"it cannot be listed ({err.strerror})") from None
+    except OSError as err:
+        raise bundle.unreadable(path, "it cannot be listed", err) from err
     return scan_if_there(path, disk=disk)
 
 
@@ -137,7 +137,7 @@ def _look(path: str, disk: Storage) -> bundle.Listed | None:
     if listed is None or listed.record:
         return listed
     # A copy under another name is a checkpoint by its record; a damaged one has only its name.
-    name = os.path.basename(os.path.realpath(path))
+    name = os.path.basename(real_path(path))
     is_one = (
         name.endswith(bundle.SUFFIX) or path.endswith(bundle.SUFFIX) or f"{bundle.SUFFIX}.damaged-" in name
     )

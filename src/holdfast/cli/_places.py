@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from .. import bundle
 from ..checkpoint import find, scan
+from ..errors import CheckpointUnreadableError
+from ._output import as_text
+from ._output.console import Console
 
 
 def find_all(place: str, *, namesake: bool = False) -> list[bundle.Listed]:
@@ -23,6 +27,14 @@ def find_all(place: str, *, namesake: bool = False) -> list[bundle.Listed]:
     if not os.path.isdir(place) or os.path.samefile(place, found.path):
         return [found]
     return [*scan(place), *([found] if namesake else [])]
+
+
+def readable(found: Sequence[bundle.Listed]) -> list[bundle.Listed]:
+    """Those that the system lets us see; the others are named on standard error, since they are missing from what is said."""
+    refused = [each for each in found if isinstance(each.problem, CheckpointUnreadableError)]
+    for each in refused:
+        Console(stderr=True).say(f"holdfast: left out {as_text.printable(str(each.problem))}", "red")
+    return [each for each in found if each not in refused]
 
 
 def name_in(directory: str, path: str) -> str:

@@ -14,7 +14,7 @@ from ..bundle import decode_json
 from ..checkpoint import Part
 from ..errors import ForeignFileError
 from ..records import Alias, Leaf, Node
-from ..storage import LocalDisk, ReadFile
+from ..storage import LocalDisk, ReadFile, real_path
 
 _MAX_HEADER_BYTES = 100 << 20  # the reference reader's limit
 _MAX_INDEX_BYTES = 64 << 20
@@ -150,7 +150,7 @@ def _json(place: str, file: ReadFile, start: int, length: int, limit: int) -> An
 
 def _open(place: str) -> ReadFile:
     # Download caches are full of symbolic links; follow the one that the user named.
-    folder, name = os.path.split(os.path.realpath(place))
+    folder, name = os.path.split(real_path(place))
     try:
         with LocalDisk().open_directory(folder) as directory:
             return directory.open(name)

@@ -43,6 +43,7 @@ def opened_dcp(place: str, trusted: bool) -> Iterator[tuple[Node, Part]]:
             "If you know who wrote it, pass trusted=True (--trusted)."
         )
     torch = _torch()
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import load
@@ -58,8 +59,9 @@ def opened_dcp(place: str, trusted: bool) -> Iterator[tuple[Node, Part]]:
                 for name, about in known.items()
             }
             load(state, checkpoint_id=place)
-    except Exception as err:
-        raise ForeignFileError(place, f"torch cannot read it: {err}.") from err
+    except (Exception, CheckpointException) as err:  # which is no `Exception`
+        why = str(err).strip().split("\n")[0] or type(err).__name__
+        raise ForeignFileError(place, f"torch cannot read it: {why}.") from err
     yield of_value(state, place)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from blake3 import blake3
 
 from ..records import Moment
-from ..storage import is_below
+from ..storage import absolute, is_below, real_path
 from ._life import end_process
 
 VARIABLE = "HOLDFAST_REPLAY"
@@ -45,7 +45,7 @@ class Replay:
 
     def place(self, path: str) -> str:
         """The directory used in its place: the copy of the experiment's, or an empty one beside it for any other."""
-        real = os.path.realpath(path)
+        real = real_path(path)
         if is_below(real, self.scratch):
             return path
         if is_below(real, self.of):
@@ -121,8 +121,8 @@ def _redirected(path: str | os.PathLike[str]) -> str:
     elsewhere = os.environ.get(DIRECTORY)
     if not elsewhere:
         return os.fspath(path)
-    root, wanted = os.path.abspath(elsewhere), os.path.abspath(path)
+    root, wanted = absolute(elsewhere), absolute(path)
     if is_below(wanted, root):
         return wanted
-    here = os.getcwd()
+    here = absolute(".")
     return os.path.join(root, os.path.relpath(wanted, here if is_below(wanted, here) else "/"))

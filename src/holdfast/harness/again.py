@@ -12,7 +12,7 @@ from .. import bundle
 from ..checkpoint import open as open_checkpoint
 from ..compare import unlike
 from ..errors import CheckpointNotFoundError, CheckpointThinnedError, UsageError
-from ..storage import LocalDisk
+from ..storage import LocalDisk, real_path
 from ._replay import Replay, facts_of
 from ._scratch import scratch
 
@@ -49,8 +49,8 @@ def do_again(
         raise CheckpointThinnedError(start.path)
     if end.record is None:
         raise CheckpointNotFoundError(end.path, "its record cannot be read")
-    of, disk = os.path.realpath(of), LocalDisk()
-    here, there = (os.path.relpath(os.path.realpath(each.path), of) for each in (start, end))
+    of, disk = real_path(of), LocalDisk()
+    here, there = (os.path.relpath(real_path(each.path), of) for each in (start, end))
     with (
         open_checkpoint(start) as opened,
         open_checkpoint(end) as expected,

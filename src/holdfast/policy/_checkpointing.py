@@ -15,6 +15,7 @@ from typing import Any, final
 
 from .. import state as states
 from ..errors import UsageError
+from ..storage import absolute
 from . import _labels, _values, _when
 from ._arguments import Arguments
 from ._conditions import Every, Overhead, Seconds, Spent
@@ -288,9 +289,9 @@ class Checkpointing(Arguments):
         return evicted
 
     def _keys_of(self, path: str | os.PathLike[str]) -> list[Key]:
-        wanted = os.path.abspath(path)
+        wanted = absolute(path)
         return [
             key
             for key, entry in self._entries.items()
-            if isinstance(entry, Path) and os.path.abspath(entry) == wanted
+            if isinstance(entry, Path) and absolute(entry) == wanted
         ]

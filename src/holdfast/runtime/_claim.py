@@ -34,7 +34,8 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
         RunActiveError: somebody else does.
         SaveError: it cannot be made or written.
     """
-    me = f"{socket.gethostname()} {os.getpid()}"
+    # A name that is not UTF-8 is written as it is shown.
+    me = f"{socket.gethostname()} {os.getpid()}".encode(errors="backslashreplace").decode()
     with _needed(path):
         _make(disk, path)
         with disk.open_directory(path) as here:
@@ -56,11 +57,18 @@ def note_run(disk: Storage, path: str, run: str) -> None:
 
 
 def noted_runs(disk: Storage, path: str) -> frozenset[str]:
-    """The runs that have saved in this directory, as far as is known; none if it is older than this note."""
+    """The runs that have saved in this directory, as far as is known; none if it is older than this note.
+
+    Raises:
+        CheckpointUnreadableError: the system refuses to list them.
+    """
+    place = f"{path}/{_RUNS}"
     try:
-        return frozenset(disk.folders(f"{path}/{_RUNS}"))
-    except OSError:
+        return frozenset(disk.folders(place))
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as err:
+        raise bundle.unreadable(place, "it cannot be listed", err) from err
 
 
 def clear_leftovers(disk: Storage, path: str) -> None:
@@ -90,7 +98,8 @@ def _holder(disk: Storage, path: str) -> tuple[str, int]:
         note = bytearray(min(file.size, 1024))
         file.read_into(0, memoryview(note))
         file.close()
-    host, _, pid = note.decode(errors="replace").partition(" ")
+    host, _, rest = note.decode(errors="replace").partition(" ")
+    pid = rest.partition(" ")[0]
     return host or "?", int(pid) if pid.isdigit() else 0
 
 

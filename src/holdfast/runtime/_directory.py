@@ -17,16 +17,16 @@ from .. import bundle, fingerprint
 from ..checkpoint import FORKED_FROM, draft, find, has_been_held, scan, watched
 from ..errors import (
     CheckpointNotFoundError,
+    CheckpointUnreadableError,
     DamagedError,
     HoldfastError,
     SaveError,
     SnapshotTornError,
-    TooManyOpenFilesError,
 )
 from ..harness import disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
-from ..storage import LocalDisk, Storage, is_below
+from ..storage import LocalDisk, Storage, is_below, real_path
 from ._claim import claim, clear_leftovers, note_run, noted_runs, try_out
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
@@ -211,7 +211,7 @@ class ExperimentDirectory:
         entered: set[str] = set()
 
         def enters(folder: str) -> bool:
-            entered.add(os.path.realpath(folder))
+            entered.add(real_path(folder))
             return self._is_ours(folder)
 
         found = [
@@ -220,8 +220,8 @@ class ExperimentDirectory:
             for listed in bundle.scan(self.disk, place, enters=enters)
         ]
         for folder in sorted(self._own_folders):  # one that is a link, or below one, was not entered
-            place = os.path.realpath(folder)
-            if place not in entered | {os.path.realpath(each) for each in (self.path, *self._also)}:
+            place = real_path(folder)
+            if place not in entered | {real_path(each) for each in (self.path, *self._also)}:
                 entered.add(place)
                 found += bundle.scan(self.disk, folder, enters=enters)
         return sorted(found, key=bundle.by_age)
@@ -251,12 +251,15 @@ class ExperimentDirectory:
 
     def remove(self, path: str) -> None:
         """Delete a bundle that retention gave up: only this run's, never the one that the run resumed from."""
-        listed = bundle.look(self.disk, path)
+        try:
+            listed = bundle.look(self.disk, path)
+        except CheckpointUnreadableError as err:
+            listed = bundle.Listed(path, None, err)
         why = None
         if listed is None:
             why = "it is gone already"
         elif listed.record is None:
-            why = "it is damaged"
+            why = "it is damaged" if isinstance(listed.problem, DamagedError) else str(listed.problem)
         elif listed.record.run != self.run:
             why = "another run saved it"
         elif self.resumed_from is not None and listed.record.id == self.resumed_from.id:
@@ -313,7 +316,7 @@ def failing_as_a_save(path: str) -> Iterator[None]:
         yield
     except SnapshotTornError as err:
         raise SaveError(path, str(err)) from err
-    except TooManyOpenFilesError as err:
+    except CheckpointUnreadableError as err:
         raise SaveError(path, str(err)) from err
     except MemoryError as err:
         raise SaveError(path, "there was not enough memory to write it") from err

@@ -34,12 +34,14 @@ def plan(
 
     Raises:
         CheckpointNotFoundError: there is no such directory.
+        CheckpointUnreadableError: the system refuses to show what is there, which may be the newest.
         UsageError: `keep` is nothing of the kind, or there is no such run.
     """
     if not isinstance(keep, Keep):
         raise UsageError(f"say what to keep, such as KeepLast(3) or MaxBytes('20 GB'), not {keep!r}.")
     disk, place = disk or LocalDisk(), local_path("directory", directory).rstrip("/") or "/"
     found = scan(place, disk=disk)
+    bundle.refuse_unreadable(found)
     listed = [(each.path, each.record) for each in found if each.record is not None]
     run = _run(listed, run)
     if run is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import dtypes
 from .._wording import a
-from ..errors import DamagedError, PieceDamagedError, RestoreIncompleteError
+from ..errors import CheckpointUnreadableError, DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called, is_same
@@ -267,19 +267,21 @@ class Fit:
             self._source.read_all(direct)
         except PieceDamagedError as err:
             raise RestoreIncompleteError(err.leaf, str(err)) from err
+        except CheckpointUnreadableError as err:
+            raise RestoreIncompleteError("the state", str(err)) from err
         self._filled = {leaf.path: out.ctypes.data for leaf, out in direct}
 
     def read(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` with the leaf's bytes.
 
         Raises:
-            RestoreIncompleteError: they are damaged; earlier leaves are already filled.
+            RestoreIncompleteError: they are damaged or cannot be read; earlier leaves are already filled.
         """
         if self._filled and self._filled.get(leaf.path) == out.ctypes.data:
             return
         try:
             self._source.read_into(leaf, out)
-        except DamagedError as err:
+        except (DamagedError, CheckpointUnreadableError) as err:
             raise RestoreIncompleteError(leaf.path, str(err)) from err
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
@@ -290,7 +292,7 @@ class Fit:
         """
         try:
             yield from self._source.parts(leaf)
-        except DamagedError as err:
+        except (DamagedError, CheckpointUnreadableError) as err:
             raise RestoreIncompleteError(leaf.path, str(err)) from err
 
     def _equal_bytes(self, one: Leaf, other: Leaf) -> bool:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from .. import collector
-from ..errors import DamagedError, HoldfastError, RestoreIncompleteError, StateMismatchError, UsageError
+from ..errors import (
+    CheckpointUnreadableError,
+    DamagedError,
+    HoldfastError,
+    RestoreIncompleteError,
+    StateMismatchError,
+    UsageError,
+)
 from ..records import Node, Source
 from ._fit import Fit
 from ._partial import renamed, selected, without_modes
@@ -130,7 +137,7 @@ def _restore(
             fit.read_ahead()
         loaded = tuple(leaf.path for leaf in fit.needed)
         return Restored(make(), tuple(fit.problems), tuple(dict.fromkeys(fit.kept)), loaded)
-    except DamagedError as err:
+    except (DamagedError, CheckpointUnreadableError) as err:
         raise RestoreIncompleteError("the state", str(err)) from err
     except HoldfastError:
         raise

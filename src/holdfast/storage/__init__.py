@@ -4,7 +4,7 @@ from .._shown import shown_in as _shown_in
 from ._local import LocalDisk
 from ._memory import MemoryDisk
 from ._new_files import NewFiles
-from ._paths import is_below, local_path, refuse_url
+from ._paths import absolute, is_below, local_path, real_path, refuse_url
 from ._protocol import Directory, Held, ReadFile, Status, Storage, WriteFile
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "Status",
     "Storage",
     "WriteFile",
+    "absolute",
     "is_below",
     "local_path",
+    "real_path",
     "refuse_url",
 ]
 

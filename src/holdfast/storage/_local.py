@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import mmap
 import os
 import stat
-import struct
 import sys
 
 from ._direct import DIRECT_BYTES, DirectWriter, make_direct, write_all
+from ._locks import Held, claim, hold, is_held
 from ._protocol import Buffer, Status
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # Some systems keep fsync cheap by not telling the medium; this is how they are made to.
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-
-# A lock of the open file, where there are such: POSIX drops a process's own as soon as it closes *any* descriptor of the
-# file, which a copy of the directory does. A fork would share it, so a child closes what it has of it.
-_OF_FILE: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-_OF_FILE_WAIT: int | None = getattr(fcntl, "F_OFD_SETLKW", None)
-_ENTIRE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # C's `struct flock`
-
-# Where there are only POSIX's, this process must never open a file that it holds itself, only to see whether it is held.
-_held_here: dict[tuple[int, int], _Held] = {}
 
 
 class LocalDisk:
@@ -126,37 +114,14 @@ class _Directory(_Descriptor):
     def unlink(self, name: str) -> None:
         os.unlink(name, dir_fd=self._descriptor)
 
-    def hold(self, name: str) -> _Held:
-        held = _Held(os.open(name, _WRITE, 0o666, dir_fd=self._descriptor))
-        _lock(held, wait=True)  # a process that checks whether it is held has it for an instant
-        return held
+    def hold(self, name: str) -> Held:
+        return hold(self._descriptor, name)
 
-    def claim(self, name: str, note: bytes) -> _Held | None:
-        with contextlib.suppress(FileNotFoundError):
-            if self.is_held(name):
-                return None
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        held = _Held(os.open(name, flags, 0o666, dir_fd=self._descriptor))
-        if not _lock(held):
-            return None
-        os.ftruncate(held.descriptor, 0)
-        os.pwrite(held.descriptor, note, 0)
-        return held
+    def claim(self, name: str, note: bytes) -> Held | None:
+        return claim(self._descriptor, name, note)
 
     def is_held(self, name: str) -> bool | None:
-        about = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-        if (about.st_dev, about.st_ino) in _held_here:
-            return True
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(name, flags, dir_fd=self._descriptor)
-        try:
-            _take_lock(descriptor)
-        except OSError as err:
-            return True if err.errno in (errno.EAGAIN, errno.EACCES) else None
-        else:
-            return False
-        finally:
-            os.close(descriptor)
+        return is_held(self._descriptor, name)
 
     def sync(self) -> None:
         if sys.platform != "win32":  # no directory syncs there; NTFS journals its names
@@ -237,64 +202,6 @@ class _ReadFile(_Descriptor):
             return memoryview(mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ))
         except ValueError as err:  # it is empty, or shorter than when it was opened
             raise OSError(errno.EINVAL, str(err)) from None
-
-
-class _Held(_Descriptor):
-    _identity = (-1, -1)
-
-    def __init__(self, descriptor: int) -> None:
-        super().__init__(descriptor)
-        about = os.fstat(descriptor)
-        self._identity = (about.st_dev, about.st_ino)
-        _held_here[self._identity] = self
-
-    @property
-    def descriptor(self) -> int:
-        return self._descriptor
-
-    def release(self) -> None:
-        """Release the lock (the file stays)."""
-        self.close()
-
-    def close(self) -> None:
-        if self._descriptor >= 0:  # else another process may hold it by now
-            _held_here.pop(self._identity, None)
-        super().close()
-
-
-def _lock(held: _Held, *, wait: bool = False) -> bool:
-    """Take the lock; False if another process has it. Where locks are not supported, always True."""
-    try:
-        _take_lock(held.descriptor, wait=wait)
-    except OSError as err:
-        if err.errno in _NO_LOCKS:
-            return True
-        held.release()
-        if err.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
-
-
-def _take_lock(descriptor: int, *, wait: bool = False) -> None:
-    command = _OF_FILE_WAIT if wait else _OF_FILE
-    if command is not None:
-        try:
-            fcntl.fcntl(descriptor, command, _ENTIRE_FILE)
-            return
-        except OSError as err:
-            if err.errno not in _NO_LOCKS:
-                raise
-    fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-
-
-def _let_go_as_child() -> None:
-    for held in [*_held_here.values()]:
-        held.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_as_child)
 
 
 def _sync(descriptor: int) -> None:

@@ -110,7 +110,7 @@ class _Directory:
     def status(self, name: str) -> Status:
         found = self._folder if name == "." else self._folder.entries.get(name)
         if isinstance(found, _Folder):
-            return Status(0, found.modified_s, 2, is_file=False, identity=id(found))
+            return Status(0, found.modified_s, 2, is_file=False, identity=found)
         file = _file_in(self._folder, name)
         return Status(len(file.data), file.modified_s, file.links, is_file=True, identity=id(file))
 

@@ -34,5 +34,21 @@ def refuse_url(text: str) -> None:
 
 def is_below(path: str, above: str) -> bool:
     """Whether `path` is the directory `above`, or in it; both relative to where the process is, links not followed."""
-    root = os.path.abspath(above).rstrip("/")
-    return f"{os.path.abspath(path)}/".startswith(f"{root}/")
+    root = absolute(above).rstrip("/")
+    return f"{absolute(path)}/".startswith(f"{root}/")
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """`os.path.abspath`, and the path as it is where the working directory has been removed."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return os.path.normpath(os.fspath(path))
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """`os.path.realpath`, and the path as it is where the working directory has been removed."""
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError:
+        return os.path.normpath(os.fspath(path))

@@ -18,6 +18,8 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any, Final
 
+from ..storage import absolute
+
 MODULE: Final = "module"
 """The scope of the script's module-level variables; of another module it is followed by `:` and the module's name."""
 
@@ -131,7 +133,7 @@ def is_of_script(file: str) -> bool:
     """Whether code in this file is the user's own; what was typed into an interpreter or a notebook is, too."""
     if file.startswith("<frozen"):
         return False
-    path = os.path.abspath(file)
+    path = absolute(file)
     parts = path.split(os.sep)
     return not (path.startswith(_LIBRARIES) or "site-packages" in parts or "dist-packages" in parts)
 

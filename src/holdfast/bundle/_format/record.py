@@ -89,12 +89,12 @@ def encode_record(record: CheckpointRecord) -> bytes:
     """The bytes of `checkpoint.json`.
 
     Raises:
-        UsageError: readers would refuse it: a string is too long, or has lone surrogates.
+        UsageError: readers would refuse it: a string is too long, or its details are no plain data.
     """
     try:
         data = _encode(record)
         decode_record(data, record.name)
-    except (CheckpointDamagedError, UnicodeError, TypeError) as err:
+    except (CheckpointDamagedError, OverflowError, TypeError) as err:
         raise UsageError(f"checkpoint {record.name!r} cannot be saved: {err}") from None
     return data
 
@@ -111,8 +111,23 @@ def _encode(record: CheckpointRecord) -> bytes:
     }
     if record.details:
         content["details"] = _encode_plain(record.details)
-    body = strict_json.encode(content)[:-1]
+    try:
+        body = strict_json.encode(content)[:-1]
+    except UnicodeEncodeError:
+        body = strict_json.encode(_storable(content))[:-1]
     return body + b',"digest":"%s"}' % blake3(body).hexdigest().encode()
+
+
+def _storable(content: Any) -> Any:
+    r"""Text that is no Unicode (from the name of a file that is not UTF-8, say) as it is shown: `caf\udce9`."""
+    match content:
+        case str():
+            return content.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_storable(key): _storable(value) for key, value in content.items()}
+        case list() | tuple():
+            return [_storable(each) for each in content]
+    return content
 
 
 def decode_record(data: bytes, place: str) -> CheckpointRecord:

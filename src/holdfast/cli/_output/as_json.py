@@ -12,7 +12,23 @@ from ...records import PLAIN, Alias, CheckpointRecord, Leaf, Object
 
 
 def dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+    """One line. JSON has no NaN and infinities, so such a number is a string, wherever it stands."""
+    try:
+        text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_nameable(value), ensure_ascii=True, allow_nan=False)
+    return text.replace("\x7f", "\\u007f")
+
+
+def _nameable(value: Any) -> Any:
+    match value:
+        case float():
+            return number(value)
+        case list() | tuple():
+            return [_nameable(each) for each in value]
+        case dict():
+            return {key: _nameable(each) for key, each in value.items()}
+    return value
 
 
 def of_record(record: CheckpointRecord) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from ...checkpoint import describe_nonfinite
-from ...errors import CheckpointDamagedError, FormatVersionError, HoldfastError
+from ...errors import CheckpointDamagedError, CheckpointUnreadableError, FormatVersionError, HoldfastError
 from ...records import IMPORTED, STANDALONE, CheckpointRecord, Moment
 
 _DAY_S = 86400
@@ -128,6 +128,8 @@ def reason(problem: HoldfastError) -> str:
     match problem:
         case CheckpointDamagedError():
             return printable(problem.what)
+        case CheckpointUnreadableError():
+            return printable(problem.why)
         case FormatVersionError():
             return f"format version {problem.found}; this Holdfast reads up to {problem.known}"
     return printable(str(problem))

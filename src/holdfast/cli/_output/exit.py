@@ -11,6 +11,7 @@ from ...verdict import Verdict
 OK = 0
 DAMAGED = 1
 NEWER_FORMAT = 3
+REFUSED = 5
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -30,9 +31,9 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (NEWER_FORMAT, "a newer Holdfast wrote it", (errors.FormatVersionError,)),
     (4, "another process is active there", (errors.RunActiveError, errors.CheckpointReplacedError)),
     (
-        5,
-        "writing failed, or no more files can be opened",
-        (errors.SaveError, errors.SnapshotTornError, errors.TooManyOpenFilesError),
+        REFUSED,
+        "writing failed, or the system refuses to read",
+        (errors.SaveError, errors.SnapshotTornError, errors.CheckpointUnreadableError),
     ),
     (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),

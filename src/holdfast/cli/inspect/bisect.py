@@ -15,6 +15,7 @@ from ...bundle import Listed
 from ...checkpoint import open as open_checkpoint
 from ...compare import FiniteCheck, Search, Verdict, first_bad
 from ...errors import CheckpointNotFoundError, HoldfastError, UsageError
+from ...storage import absolute
 from .._options import Json, Only
 from .._output import as_text
 from .._output.console import Cell, Console
@@ -126,7 +127,7 @@ def _nan_check(only: str | None) -> _Check:
 def _user_check(command: list[str]) -> _Check:
     def check(listed: Listed) -> tuple[Verdict, str]:
         sys.stdout.flush()
-        place = os.path.abspath(listed.path)
+        place = absolute(listed.path)
         try:
             # Its output is for people: a program may be reading ours.
             done = subprocess.run(

@@ -10,7 +10,7 @@ from .._output import as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Cell, Console
 from .._output.disk import Share, Sharing
-from .._places import find_all, name_in
+from .._places import find_all, name_in, readable
 
 _COLUMNS = (
     Column("name", floor=24, keep_end=True),
@@ -26,7 +26,7 @@ def du(
     json: Json = False,
 ) -> None:
     """Show what checkpoints take on the disk, by folder: alone, shared, and what deleting them would free."""
-    paths, console = [listed.path for listed in find_all(directory)], Console()
+    paths, console = [listed.path for listed in readable(find_all(directory))], Console()
     sharing = Sharing(paths)
     folders: dict[str, list[str]] = {}
     for path in paths:

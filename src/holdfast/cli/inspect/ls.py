@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ... import collector
-from ...bundle import Listed
-from ...errors import CheckpointDamagedError, FormatVersionError
+from ...bundle import SUFFIX, Listed
+from ...errors import CheckpointDamagedError, CheckpointUnreadableError, FormatVersionError
 from ...records import CheckpointRecord
 from .._options import Directory, JsonLines
 from .._output import as_json, as_text
@@ -126,6 +126,8 @@ def _signs(path: str, record: CheckpointRecord | None) -> list[Cell]:
 def _why(listed: Listed) -> str:
     if isinstance(listed.problem, CheckpointDamagedError):
         return f"damaged: {as_text.reason(listed.problem)}"
+    if isinstance(listed.problem, CheckpointUnreadableError):
+        return f"unreadable: {as_text.reason(listed.problem)}"
     return as_text.reason(listed.problem) if listed.problem else "unreadable"
 
 
@@ -133,10 +135,14 @@ def _summary(found: Sequence[Listed]) -> list[Cell]:
     sharing = Sharing(listed.path for listed in found)
     used, copies = sharing.of().size, sharing.copies
     newer = sum(isinstance(listed.problem, FormatVersionError) for listed in found)
-    damaged = sum(listed.record is None for listed in found) - newer
-    cells: list[Cell] = [(as_text.count(len(found), "checkpoint"), "bold")]
+    unreadable = sum(isinstance(listed.problem, CheckpointUnreadableError) for listed in found)
+    damaged = sum(listed.record is None for listed in found) - newer - unreadable
+    folders = sum(not listed.path.endswith(SUFFIX) for listed in found if listed.record is None)
+    cells: list[Cell] = [(as_text.count(len(found) - folders, "checkpoint"), "bold")]
     if damaged:
         cells += [(", ", ""), (f"{damaged:,} damaged", "red")]
+    if unreadable:
+        cells += [(", ", ""), (f"{unreadable:,} unreadable", "red")]
     if newer:
         cells += [(", ", ""), (f"{newer:,} in a newer format", "red")]
     cells.append((f" · {as_text.size(used)} on disk", ""))

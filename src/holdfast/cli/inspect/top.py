@@ -17,7 +17,7 @@ from .._options import Directory, JsonLines
 from .._output import as_json, as_text
 from .._output.columns import Column, Row, layout
 from .._output.console import Console
-from .._places import find_all, name_in
+from .._places import find_all, name_in, readable
 
 _COLUMNS = (
     Column("run"),
@@ -69,7 +69,7 @@ def top(
     console = Console()
     if once or json or not console.is_terminal:
         while True:
-            seen = look(find_all(directory), run_at, time.time())
+            seen = look(readable(find_all(directory)), run_at, time.time())
             if json:
                 console.json(_as_json(run) for run in seen)
             else:

@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from ...bundle import Listed, look
+from ...bundle import SUFFIX, Listed, look
 from ...checkpoint import Checkpoint
 from ...checkpoint import open as open_checkpoint
 from ...errors import (
     CheckpointNotFoundError,
+    CheckpointUnreadableError,
     DamagedError,
     FormatVersionError,
     HoldfastError,
@@ -26,16 +27,17 @@ from ...storage import LocalDisk
 from .._options import JsonLines
 from .._output import as_text
 from .._output.console import Cell, Console
-from .._output.exit import DAMAGED, NEWER_FORMAT, OK
+from .._output.exit import DAMAGED, NEWER_FORMAT, OK, REFUSED
 from .._places import find_all, name_in
 
 _BATCH_BYTES = 256 << 20  # between two steps of the progress bar
 _SHOWN = 20
 
-Status = Literal["ok", "damaged", "newer", "gone"]
+Status = Literal["ok", "damaged", "unreadable", "newer", "gone"]
 _LABELS: dict[Status, Cell] = {
     "ok": ("ok", "green"),
     "damaged": ("damaged", "bold red"),
+    "unreadable": ("unreadable", "bold red"),
     "newer": ("in a newer format", "yellow"),
     "gone": ("deleted meanwhile", "dim"),
 }
@@ -80,6 +82,8 @@ def verify(
 def check(listed: Listed, deep: bool, advance: Callable[[int], None] = lambda size_bytes: None) -> Outcome:
     """Read the checkpoint that has this path now; `advance` gets the number of bytes read."""
     try:
+        if isinstance(listed.problem, CheckpointUnreadableError) and not listed.path.endswith(SUFFIX):
+            raise listed.problem  # a folder
         with open_checkpoint(listed.path) as checkpoint:
             problems: list[HoldfastError] = []
             for batch, size_bytes in _batches(checkpoint):
@@ -94,6 +98,8 @@ def check(listed: Listed, deep: bool, advance: Callable[[int], None] = lambda si
         return Outcome(listed.path, "damaged", problems=(again.problem,))
     except DamagedError as err:
         return Outcome(listed.path, "damaged", problems=(err,))
+    except CheckpointUnreadableError as err:
+        return Outcome(listed.path, "unreadable", problems=(err,))
     except FormatVersionError as err:
         return Outcome(listed.path, "newer", problems=(err,))
 
@@ -157,7 +163,12 @@ def _summary(outcomes: list[Outcome], took_s: float) -> list[Cell]:
 
 def _exit_code(outcomes: list[Outcome]) -> int:
     met = {outcome.status for outcome in outcomes}
-    return DAMAGED if "damaged" in met else NEWER_FORMAT if "newer" in met else OK
+    codes: tuple[tuple[Status, int], ...] = (
+        ("damaged", DAMAGED),
+        ("unreadable", REFUSED),
+        ("newer", NEWER_FORMAT),
+    )
+    return next((code for status, code in codes if status in met), OK)
 
 
 def _as_json(outcome: Outcome) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from ...bundle import Listed
 from ...checkpoint import removable, remove
 from ...errors import UsageError
+from ...storage import real_path
 from .._options import Bundles, JsonLines
 from .._output import as_text
 from .._output.console import Cell, Console
@@ -24,7 +24,7 @@ def rm(
 ) -> None:
     """Delete checkpoints. Files shared with other checkpoints stay; a checkpoint that changed in the meantime is kept."""
     listed = [removable(place) for place in bundles]  # refuses before anything is deleted
-    doomed = list({os.path.realpath(each.path): each for each in listed}.values())
+    doomed = list({real_path(each.path): each for each in listed}.values())
     if not yes and not _agreed(doomed):
         Console(stderr=True).say("Nothing was deleted.")
         return

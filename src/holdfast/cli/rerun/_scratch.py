@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ...bundle import make_directories
 from ...errors import UsageError
-from ...storage import LocalDisk
+from ...storage import LocalDisk, absolute, real_path
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def scratch(name: str, directory: str | None) -> Iterator[str]:
     if directory is not None:
         yield _made(directory)
         return
-    place = os.path.realpath(tempfile.mkdtemp(prefix=f"holdfast-{name}-"))
+    place = real_path(tempfile.mkdtemp(prefix=f"holdfast-{name}-"))
     try:
         yield place
     finally:
@@ -31,7 +31,7 @@ def scratch(name: str, directory: str | None) -> Iterator[str]:
 
 
 def _made(directory: str) -> str:
-    place = os.path.abspath(directory)
+    place = absolute(directory)
     if os.path.isdir(place) and os.listdir(place):
         raise UsageError(f"{directory} is not empty: pass a new directory.")
     make_directories(LocalDisk(), place)

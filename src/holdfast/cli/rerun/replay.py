@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from ...checkpoint import locate, run_at, scan
 from ...errors import CheckpointNotFoundError, NotReproducedError, UsageError
 from ...harness.again import Again, do_again
 from ...records import MANUAL
-from ...storage import LocalDisk
+from ...storage import LocalDisk, real_path
 from ...verdict import Verdict
 from .._options import Json
 from .._output import as_text
@@ -37,9 +36,9 @@ def replay(
 ) -> None:
     """Run a script again from one checkpoint to the next, in a scratch directory, and say whether it reaches the same state."""
     start = locate(place)
-    of = os.path.realpath(directory if directory is not None else run_at(os.path.realpath(start.path))[0])
+    of = real_path(directory if directory is not None else run_at(real_path(start.path))[0])
     end = _next(of, start) if to is None else locate(to, directory=of, disk=LocalDisk())
-    goal = name_in(of, os.path.realpath(end.path))
+    goal = name_in(of, real_path(end.path))
     done = do_again(command, of, start, end)
     if not done.is_reached:
         raise UsageError(
@@ -75,6 +74,6 @@ def _report(of: str, start: str, end: str, done: Again, json: bool) -> None:
         facts = {"from": start, "to": end, "resumed": done.resumed, "verdict": str(verdict)}
         Console().json([{**facts, "same_state": not done.differing, "differing": list(done.differing)}])
     elif not done.differing:
-        here, there = (as_text.printable(name_in(of, os.path.realpath(path))) for path in (start, end))
+        here, there = (as_text.printable(name_in(of, real_path(path))) for path in (start, end))
         how = f"resumed: {as_text.printable(done.resumed)}"
         Console().say(f"Same state, bit for bit: {here} → {there} ({how}).")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeAlias, final
 
+from ...storage import absolute
+
 LetGo: TypeAlias = Callable[[BaseException], None]
 
 
@@ -23,7 +25,7 @@ class LeftOpen:
 
     def begin(self, directory: str | os.PathLike[str], let_go: LetGo, until: ExitStack) -> None:
         """A training begins, and is open until the stack is closed; `let_go` closes it with the exception that ended it."""
-        place = threading.get_ident(), os.path.abspath(directory)
+        place = threading.get_ident(), absolute(directory)
         if (left := self._open.pop(place, None)) is not None:
             left(_unknown())
         self._open[place] = let_go

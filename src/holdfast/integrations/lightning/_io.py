@@ -19,6 +19,7 @@ from ...harness import place as sent_to
 from ...policy import Write, check_name
 from ...records import Moment
 from ...runtime import ExperimentDirectory, save_manually
+from ...storage import absolute
 from ._trainer import checkpoint_of, parts_of
 
 logger = logging.getLogger("holdfast")
@@ -151,7 +152,7 @@ class HoldfastCheckpointIO(BundleReader):
 
     def _directory(self, folder: str) -> ExperimentDirectory:
         """Held from the first save to the end, for what its checkpoints share."""
-        key = os.path.abspath(folder)
+        key = absolute(folder)
         if key not in self._directories:
             self._directories[key] = ExperimentDirectory(folder, self._run, share=True)
         return self._directories[key]

@@ -7,7 +7,7 @@ import os
 import sys
 
 from ... import bundle
-from ...errors import CheckpointThinnedError, DamagedError, UsageError
+from ...errors import CheckpointThinnedError, CheckpointUnreadableError, DamagedError, UsageError
 from ...harness import DIRECTORY, asked, living
 from ...records import MANUAL
 from .._directory import ExperimentDirectory
@@ -36,7 +36,7 @@ def prove(directory: ExperimentDirectory, resumption: Resumption) -> None:
         return
     try:
         again = do_again(_command(), directory.path, start, end, quiet=True)
-    except (CheckpointThinnedError, DamagedError) as err:
+    except (CheckpointThinnedError, CheckpointUnreadableError, DamagedError) as err:
         logger.warning("not proved: %s", err)
         return
     if not again.is_reached:

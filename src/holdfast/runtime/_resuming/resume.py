@@ -12,6 +12,7 @@ from ...errors import (
     CheckpointDamagedError,
     CheckpointNotFoundError,
     CheckpointThinnedError,
+    CheckpointUnreadableError,
     DamagedError,
     PieceDamagedError,
     RestoreIncompleteError,
@@ -50,6 +51,7 @@ def resume_from(
         CheckpointNotFoundError: the one requested is not there.
         UsageError: what was requested means several.
         DamagedError: it is damaged, and nothing was changed; or all are, with `origin=True`.
+        CheckpointUnreadableError: the system refuses to read it; with `origin=True` any that may be the newest.
         CheckpointThinnedError: the one requested has no optimizer any more; nothing was changed.
     """
     skipped: list[str] = []
@@ -72,6 +74,8 @@ def resume_from(
             CheckpointNotFoundError,
             CheckpointThinnedError,
         ) as err:
+            if isinstance(err.__cause__, CheckpointUnreadableError):
+                raise err.__cause__ from None  # which is no damage: the same checkpoint may be read in a minute
             if origin is not True:
                 raise
             # The path stands before it, and what to do is said once, at the end.
@@ -98,6 +102,7 @@ def _candidates(
 ) -> Iterator[bundle.Listed]:
     if origin is True:
         newest_first = _of_this_directory(directory)
+        bundle.refuse_unreadable(newest_first)
         # Without a record its age is unknown, so a damaged one is always reported.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
         usable = [listed for listed in newest_first if not isinstance(listed.problem, DamagedError)]

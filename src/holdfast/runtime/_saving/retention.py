@@ -9,7 +9,13 @@ from typing import final
 
 from ... import bundle, state
 from ...checkpoint import Pieces, StreamedSnapshot
-from ...errors import CheckpointNotFoundError, CheckpointReplacedError, DamagedError, SaveError
+from ...errors import (
+    CheckpointNotFoundError,
+    CheckpointReplacedError,
+    CheckpointUnreadableError,
+    DamagedError,
+    SaveError,
+)
 from ...policy import (
     Checkpointing,
     Evicted,
@@ -87,7 +93,10 @@ class Retention:
         disk, origin = self._directory.disk, self._directory.resumed_from
         found = []
         for path in map(str, self._policy.get_paths()):
-            listed = bundle.look(disk, path)
+            try:
+                listed = bundle.look(disk, path)
+            except CheckpointUnreadableError:  # what cannot be judged stays
+                continue
             if listed is None or listed.record is None:
                 continue
             protected = None
@@ -117,7 +126,13 @@ class Retention:
                             opened.record.name,
                         )
                         self._told.add("thin_after")
-            except (SaveError, DamagedError, CheckpointNotFoundError, CheckpointReplacedError) as err:
+            except (
+                SaveError,
+                DamagedError,
+                CheckpointNotFoundError,
+                CheckpointReplacedError,
+                CheckpointUnreadableError,
+            ) as err:
                 logger.warning("%s was not thinned: %s", each.path, err)
 
     def _thin(self, opened: bundle.Bundle) -> bool:
