@@ -41,7 +41,7 @@ ABILITIES = Abilities(
     },
 )
 HAND_OVER = "pass it to the Trainer as optimizers=(optimizer, scheduler), or let a callback that is an ExportableState save it"
-_TIMES = ("_runtime", "_per_second")
+_TIMES = ("_runtime", "_per_second", "step_time")  # the last is of TRL
 
 
 def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
