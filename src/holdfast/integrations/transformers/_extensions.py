@@ -22,7 +22,7 @@ from ... import paths
 from ...runtime.torch_watch.attributes import Attributes
 from ...variables import attributes, is_own_class
 from .._common.holders import by_class
-from ._values import MISSING, UNKNOWN, checksum, form_of, plain, put_into
+from ._values import MISSING, TIMES, UNKNOWN, checksum, form_of, plain, put_into, without
 
 _TRANSFORMERS: Final = frozenset(
     {"transformers", "accelerate", "torch", "builtins", "abc", "typing", "holdfast"}
@@ -57,11 +57,12 @@ class Extensions:
         found = self._look()
         return {**found.modules, **found.stateful}
 
-    def get_state(self, *, with_modules: bool = True) -> dict[str, Any]:
+    def get_state(self, *, with_modules: bool = True, with_times: bool = True) -> dict[str, Any]:
         """What has changed, as plain data and arrays; empty if nothing has.
 
         Args:
             with_modules: without them it is what each process has for itself.
+            with_times: without how long things took.
         """
         found = self._look()
         values = {
@@ -75,6 +76,7 @@ class Extensions:
             for path, value in found.opaque.items()
             if value is not None and self._opaque_at_first.get(path) is not value
         ]
+        values = values if with_times else without(TIMES, values)
         taken: dict[str, Any] = {"values": values} if values else {}
         if with_modules and (found.modules or found.stateful):
             now = {path: each.state_dict() for path, each in found.modules.items()}

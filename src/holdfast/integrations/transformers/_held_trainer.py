@@ -18,7 +18,7 @@ from ...checkpoint import Place, find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import CANNOT_PROVE, Loop, Resume
+from ...runtime import CANNOT_PROVE, Loop, Resume, check_position
 from ...runtime.torch_updates import Updates
 from ...runtime.torch_watch.attributes import Attributes
 from ...state.adapters.torch_optim import lay_out
@@ -59,7 +59,6 @@ def hold(
             `trainer.train(resume_from_checkpoint=…)` has the last word.
         label: what is trained, in names such as `train_epoch3`.
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
-            Refused: the Trainer counts the batches of an epoch by their indices.
         share_directory: run even though another live run uses the directory.
         variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
             and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
@@ -309,7 +308,9 @@ class Held(HeldTraining, TrainerCallback):
 
     def _get_train_dataloader(self, original: Callable[[], Any]) -> Any:
         prepared = original()
-        self._loader = loaders.hold(prepared, on_resumed=self._finish_resume)
+        reread = self._given.allow_reread
+        self._loader = loaders.hold(prepared, on_resumed=self._finish_resume, allow_reread=reread)
+        check_position(self._loader.source, self._policy)
         if self._behind is not None:
             self._check_length(self._behind.get("per_epoch"))
             with rng.preserved():
@@ -374,7 +375,7 @@ class Held(HeldTraining, TrainerCallback):
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
             **self._changed_attributes(),
-            "extensions": self._extensions.get_state(),
+            "extensions": self._extensions.get_state(with_times=self._with_times),
             "gradients": self._pending,
             "settings": self._settings.followed,
             "per_epoch": self._per_epoch,

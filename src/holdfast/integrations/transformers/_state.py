@@ -23,6 +23,7 @@ from .._common import handover
 from .._common.arguments import Abilities
 from .._common.holders import by_class
 from ..accelerate._loaders import ReadyLoader
+from ._values import TIMES
 
 logger = logging.getLogger("holdfast")
 
@@ -37,11 +38,9 @@ ABILITIES = Abilities(
         "strict": "a Trainer needs all of its own state; load the weights that fit into the model before, by "
         "Checkpoint.restore(…, strict=False), and train with resume=False",
         "override": "a Trainer loads its optimizer itself; set the value in `on_step_begin` of a callback",
-        "allow_reread": "its place in an epoch is counted by the indices of a dataset; give it one that has them",
     },
 )
 HAND_OVER = "pass it to the Trainer as optimizers=(optimizer, scheduler), or let a callback that is an ExportableState save it"
-_TIMES = ("_runtime", "_per_second", "step_time")  # the last is of TRL
 
 
 def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
@@ -266,7 +265,7 @@ def check(trainer: Trainer) -> None:
 
 
 def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith(_TIMES)}
+    return {name: value for name, value in row.items() if not name.endswith(TIMES)}
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:

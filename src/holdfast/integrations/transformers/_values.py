@@ -14,6 +14,9 @@ UNKNOWN: Final = object()
 """Stands for what is no data."""
 MISSING: Final = object()
 
+TIMES: Final = ("_runtime", "_per_second", "step_time")  # the last is of TRL
+"""How names end of what says how long something took."""
+
 _SCALARS: Final = (bool, int, float, complex, str, bytes, type(None))
 _DICTS: Final = (dict, defaultdict, OrderedDict, Counter)
 _MOST_ITEMS: Final = 100_000  # more are a data set
@@ -51,7 +54,7 @@ def plain(value: Any) -> Any:
         items = [taken(each) for each in value]
         if any(each is UNKNOWN for each in items):
             return UNKNOWN
-        return deque(items, value.maxlen) if kind is deque else kind(items)
+        return deque(items, value.maxlen) if kind is deque else tuple(items) if kind is tuple else items
 
     return taken(value)
 
@@ -64,20 +67,17 @@ def put_into(live: Any, saved: Any, device: torch.device) -> Any:
         if list(saved) == [_ON_DEVICE]:
             return torch.as_tensor(saved[_ON_DEVICE]).clone().to(device)
         target: Any = live if type(live) in _DICTS else {}
-        before = dict(target)
+        before: dict[Any, Any] = dict(target)
         make = getattr(target, "default_factory", None) or (lambda: None)
         target.clear()
         for key, each in saved.items():
             target[key] = put_into(before[key] if key in before else make(), each, device)
         return target
     if isinstance(saved, list | tuple | deque):
-        before = (
-            list(live)
-            if type(live) in (list, tuple, deque) and len(live) == len(saved)
-            else [None] * len(saved)
-        )
-        items = [put_into(old, each, device) for old, each in zip(before, saved, strict=True)]
-        if type(live) in (list, deque) and type(live) is type(saved):
+        is_alike = isinstance(live, list | tuple | deque) and len(live) == len(saved)
+        olds = list(live) if is_alike else [None] * len(saved)
+        items = [put_into(old, each, device) for old, each in zip(olds, saved, strict=True)]
+        if isinstance(live, list | deque) and type(live) is type(saved):
             live.clear()
             live.extend(items)
             return live
@@ -87,13 +87,28 @@ def put_into(live: Any, saved: Any, device: torch.device) -> Any:
     return saved.copy() if isinstance(saved, np.ndarray | set) else saved
 
 
+def without(endings: tuple[str, ...], values: Any) -> Any:
+    """Plain data without the entries of dicts whose names end so."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: without(endings, each)
+        for key, each in values.items()
+        if not (isinstance(key, str) and key.endswith(endings))
+    }
+
+
 def form_of(value: Any) -> Any:
     """Something to compare `value` by, arrays by what is in them."""
     kind = type(value)
     if isinstance(value, torch.Tensor):
         return "tensor", checksum([value])
     if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, hashlib.blake2b(np.ascontiguousarray(value)).hexdigest()
+        return (
+            value.dtype.str,
+            value.shape,
+            hashlib.blake2b(np.ascontiguousarray(value).tobytes()).hexdigest(),
+        )
     if kind in _DICTS:
         return "dict", tuple((repr(key), form_of(each)) for key, each in value.items())
     if kind in (list, tuple, deque):
@@ -124,7 +139,7 @@ def _sum_of(tensor: torch.Tensor) -> Any:
         return id(tensor), tensor._version
     flat = tensor.contiguous().reshape(-1).view(torch.uint8)
     if flat.device.type == "cpu":
-        return hashlib.blake2b(flat.numpy(), digest_size=16).hexdigest()
+        return hashlib.blake2b(flat.numpy().data, digest_size=16).hexdigest()
     if flat.numel() % 4 == 0:
         flat = flat.view(torch.int32)
     weights = torch.arange(1, _ELEMENTS + 1, device=flat.device)
