@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from .. import paths
 from ..errors import StateMismatchError
+from ..state.adapters.torch_nn import named_as_live
 from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
 
@@ -59,7 +60,7 @@ class Updates:
         Raises:
             StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
         """
-        set_gradients(self._parameters, pending)
+        set_gradients(self._parameters, named_as_live(self._parameters, pending))
         self.count = count
         for optimizer in self._optimizers if count else ():
             # Else a schedule whose epoch has no update left would warn that it moves before the first one.

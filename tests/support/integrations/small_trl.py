@@ -75,7 +75,7 @@ def dpo(directory: Path, **options: Any) -> transformers.Trainer:
 
 
 def grpo(directory: Path, **options: Any) -> transformers.Trainer:
-    place = str(directory) + "-model"
+    place = directory.parent / "model"
     model().save_pretrained(place)
     transformers.set_seed(0)
     started = LlamaForCausalLM.from_pretrained(place)

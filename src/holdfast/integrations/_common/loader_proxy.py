@@ -67,9 +67,20 @@ class HeldLoader(Disguised):
             own["_source"] = batches_of(self._loader, raw=True, allow_reread=self._allow_reread)
         return own["_source"]
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the loader itself gives a state and takes it back."""
+        return all(callable(getattr(self._loader, name, None)) for name in ("state_dict", "load_state_dict"))
+
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: its position is kept with the run. That it is there says that the loader can resume."""
-        return {}
+        """What the loader itself says, for the framework's own files; its position in a run is kept with the run.
+
+        That there is one says to the framework that the loader can resume.
+        """
+        iterated = getattr(self.source, "iterated", self._loader) if self.keeps_state else None
+        return {} if iterated is None else iterated.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `state_dict`."""
+        if state and self.keeps_state:
+            self._loader.load_state_dict(state)

@@ -21,6 +21,7 @@ from ...policy import Checkpointing
 from ...runtime import CANNOT_PROVE, Loop, Resume, check_position
 from ...runtime.torch_updates import Updates
 from ...runtime.torch_watch.attributes import Attributes
+from ...state.adapters.torch_nn import compiled_differently, named_as_live
 from ...state.adapters.torch_optim import lay_out
 from ...variables import Mode
 from .._common import patching
@@ -218,6 +219,7 @@ class Held(HeldTraining, TrainerCallback):
         self._at: str | None = None
         self._owes = self._ended = False
         self._updates: Updates | None = None
+        self._compiled: list[str] = []
         self._epoch = self._next_epoch = self._began_at = 0
         self._latest: dict[str, float] = {}
         if self._behind is None:
@@ -414,7 +416,8 @@ class Held(HeldTraining, TrainerCallback):
 
     def _load_model(self, found: Mapping[str, Any]) -> None:
         model: Any = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        model.load_state_dict(found["model"])
+        self._compiled = compiled_differently(live := model.state_dict(), found["model"])
+        model.load_state_dict(named_as_live(live, found["model"]))
 
     def _load_optimizer(self, found: Mapping[str, Any]) -> None:
         trainer: Any = self._trainer
@@ -477,6 +480,7 @@ class Held(HeldTraining, TrainerCallback):
         has_next = not saved["loader"]["source"]["finished"]
         is_another = has_next and saved["next_batch"] != source.fingerprint()
         found = differences(saved, [source], is_another_batch=is_another)
+        found += self._compiled
         found += trainers.callback_differences(self._trainer, saved["course"]["callbacks"])
         found += self._compare_settings(self._settings, saved.get("settings"))
         then, now = self._saved_state.max_steps, self._trainer.state.max_steps

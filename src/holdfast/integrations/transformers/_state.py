@@ -149,7 +149,7 @@ def _plain(args: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in args.items() if isinstance(value, bool | int | float | str)}
 
 
-RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "data_seed")
 ADVICE = ". To use the script's, set them in `on_step_begin` of a callback"
 _IN_FORCE = (
     *(
