@@ -15,7 +15,8 @@ from ._io import bundle_at, read_bundle
 
 def read_bundles() -> None:
     """Let Lightning ask us first what a path is; all that is no bundle it loads by itself, as before."""
-    stock: Any = vars(saving)["pl_load"]
+    module: Any = saving
+    stock = module.pl_load
 
     @functools.wraps(stock)
     def load(path_or_url: Any, map_location: Any = None, **options: Any) -> Any:
@@ -27,4 +28,4 @@ def read_bundles() -> None:
         is_device = isinstance(map_location, str | torch.device)
         return move_data_to_device(checkpoint, torch.device(map_location)) if is_device else checkpoint
 
-    vars(saving)["pl_load"] = load
+    module.pl_load = load

@@ -1,7 +1,8 @@
 """What Trainers and callbacks of other libraries keep, such as TRL's: the completions that are still to be trained on, a reference
 model, counters. transformers saves none of it.
 
-What classes of the script set themselves is among its variables; here is what those of libraries set.
+Data that classes of the script set are among its variables; here is what those of libraries set, and the modules and optimizers
+of both: an average of weights is often updated through `.data`, which no version counter tells.
 """
 
 from __future__ import annotations
@@ -127,10 +128,13 @@ class Extensions:
         found.skip(*trained.modules(), trainer.optimizer, trainer.lr_scheduler, handler, *handler.callbacks)
         others = [each for each in handler.callbacks if not isinstance(each, ExportableState)]
         for name, owner in {"trainer": trainer, **by_class(others)}.items():
-            names, packages = _of_libraries(type(owner))
-            for attribute, value in list(vars(owner).items()) if packages else ():
+            names, base, packages = _of_libraries(type(owner))
+            for attribute, value in list(vars(owner).items()):
+                path = f"{name}.{attribute}"
                 if attribute in names:
-                    found.add(f"{name}.{attribute}", (owner, attribute), value, packages)
+                    found.add(path, (owner, attribute), value, packages)
+                elif attribute not in base and is_own_class(type(owner)):
+                    found.add(path, (owner, attribute), value, packages, takes_data=False)
         return found
 
 
@@ -148,12 +152,22 @@ class _Found:
     def skip(self, *others: Any) -> None:
         self._seen.update(id(each) for each in others if each is not None)
 
-    def add(self, path: str, slot: Slot, value: Any, packages: frozenset[str], depth: int = 0) -> None:
+    def add(
+        self,
+        path: str,
+        slot: Slot,
+        value: Any,
+        packages: frozenset[str],
+        depth: int = 0,
+        *,
+        takes_data: bool = True,
+    ) -> None:
         if id(value) in self._seen:
             return
         self.slots[path] = slot
         if plain(value) is not UNKNOWN:
-            self.values[path] = value
+            if takes_data:
+                self.values[path] = value
             return
         self._seen.add(id(value))
         if isinstance(value, torch.nn.Module):
@@ -161,13 +175,15 @@ class _Found:
                 self.modules[path] = value
             else:  # what is trained, wrapped together with others
                 for name, child in value.named_children():
-                    self.add(f"{path}.{name}", (value, name), child, packages, depth + 1)
+                    self.add(
+                        *(f"{path}.{name}", (value, name), child, packages, depth + 1), takes_data=takes_data
+                    )
         elif isinstance(value, _STATEFUL):
             self.stateful[path] = value
         elif depth < _DEEPEST and (below := list(_inside(path, value, packages))):
             for inner, its_slot, each in below:
-                self.add(inner, its_slot, each, packages, depth + 1)
-        elif not callable(value):
+                self.add(inner, its_slot, each, packages, depth + 1, takes_data=takes_data)
+        elif takes_data and not callable(value):
             self.opaque[path] = value
 
 
@@ -204,12 +220,13 @@ def _package(kind: type) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _of_libraries(kind: type) -> tuple[frozenset[str], frozenset[str]]:
-    """The attributes that classes of libraries set which this one is derived from, and the packages of those."""
+def _of_libraries(kind: type) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The attributes that classes of libraries set which this one is derived from; those that transformers' set; the packages."""
     libraries = [each for each in kind.__mro__ if not is_own_class(each)]
     others = [each for each in libraries if _package(each) not in _TRANSFORMERS]
     base = [each for each in libraries if _package(each) in _TRANSFORMERS]
-    return _stored(others) - _stored(base), frozenset(map(_package, others))
+    theirs = _stored(base)
+    return _stored(others) - theirs, theirs, frozenset(map(_package, others))
 
 
 def _stored(kinds: list[type]) -> frozenset[str]:

@@ -7,9 +7,10 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, final
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_utils import has_length
 
@@ -163,11 +164,13 @@ class Held(HeldTraining, TrainerCallback):
                 num_processes=self._trainer.args.world_size,
             ),
         )
-        with loop.holding(), trainers.skipping_nothing(), closing(lacking):
+        with loop.holding(), trainers.skipping_nothing(), closing(lacking), ExitStack() as until:
             lacking.begin()
             with self._parts.expecting():
                 self._behind = loop.resume(wanted)
-            self._check_counts(None if self._behind is None else self._behind.get("settings"))
+            then = None if self._behind is None else self._behind.get("settings")
+            self._check_counts(then)
+            until.enter_context(trainers.seeds_of(self._trainer.args, then))
             self._found = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
@@ -309,7 +312,10 @@ class Held(HeldTraining, TrainerCallback):
         """In place of the Trainer's own: the policy decides, and has its say after this."""
 
     def _get_train_dataloader(self, original: Callable[[], Any]) -> Any:
-        prepared = original()
+        then = None if self._behind is None else self._behind.get("initial_seed")
+        with trainers.one_process_reads(self._trainer), trainers.seeded(then):
+            self._initial_seed = torch.initial_seed()  # by which accelerate orders the samples
+            prepared = original()
         reread = self._given.allow_reread
         self._loader = loaders.hold(prepared, on_resumed=self._finish_resume, allow_reread=reread)
         check_position(self._loader.source, self._policy)
@@ -381,6 +387,7 @@ class Held(HeldTraining, TrainerCallback):
             "gradients": self._pending,
             "settings": self._settings.followed,
             "per_epoch": self._per_epoch,
+            "initial_seed": self._initial_seed,
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "about_data": [source.describe()],

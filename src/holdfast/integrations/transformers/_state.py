@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from ... import rng
 from ...errors import UsageError
 from ...policy import Checkpointing, KeepBest, KeepLast, Limits
 from .._common import handover
@@ -173,6 +174,47 @@ def settings_of(trainer: Any) -> dict[str, Any]:
         name: value if isinstance(value, bool | int | float | None) else str(getattr(value, "value", value))
         for name, value in found.items()
     }
+
+
+@contextmanager
+def seeds_of(args: Any, then: Mapping[str, Any] | None) -> Iterator[None]:
+    """The seeds that the run began with, by which the Trainer orders the samples; afterwards the script's again."""
+    before = {
+        name: getattr(args, name) for name in ("seed", "data_seed") if then is not None and name in then
+    }
+    for name in before if then is not None else ():
+        setattr(args, name, then[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(args, name, value)
+
+
+@contextmanager
+def seeded(initial: int | None) -> Iterator[None]:
+    """As if torch had been seeded so at first; None: as it was."""
+    if initial in (None, torch.initial_seed()):
+        yield
+        return
+    with rng.preserved():
+        torch.manual_seed(initial)
+        yield
+
+
+@contextmanager
+def one_process_reads(trainer: Any) -> Iterator[None]:
+    """Let one process alone read a stream itself, and not through accelerate's dispatcher, which gives the same batches."""
+    accelerator = trainer.accelerator
+    config: Any = getattr(accelerator, "dataloader_config", None)
+    if config is None or config.dispatch_batches is not None or trainer.args.world_size > 1:
+        yield
+        return
+    config.dispatch_batches = False
+    try:
+        yield
+    finally:
+        config.dispatch_batches = None
 
 
 def _stateful(trainer: Any) -> list[Any]:
