@@ -199,7 +199,8 @@ def test_a_part_that_is_compiled_in_one_run_only_resumes_and_is_named(order, tmp
     held, model, _ = fit(tmp_path / "b", made(order[1]), **options)
     said = "was compiled and is not now" if order[0] else "is compiled now and was not"
     assert f"the module of 'net.weight' {said}" in held.last_resume.differences
-    assert same(model, expected)  # "eager" compiles nothing
+    pairs = zip(model.parameters(), expected.parameters(), strict=True)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in pairs)
 
 
 def saved(directory, **options):
