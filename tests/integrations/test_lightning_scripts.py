@@ -194,7 +194,7 @@ def test_a_part_that_is_compiled_in_one_run_only_resumes_and_is_named(order, tmp
         return type("Made", (Model,), {"compiled": compiled})()
 
     options = {"accumulate_grad_batches": 2, "max_epochs": 6}
-    _, expected, _ = fit(tmp_path / "a", **options)
+    _, expected, _ = fit(tmp_path / "a", made(order[0]), **options)
     crashed(tmp_path / "b", made(order[0]), **options)
     held, model, _ = fit(tmp_path / "b", made(order[1]), **options)
     said = "was compiled and is not now" if order[0] else "is compiled now and was not"
