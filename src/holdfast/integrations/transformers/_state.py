@@ -179,11 +179,10 @@ def settings_of(trainer: Any) -> dict[str, Any]:
 @contextmanager
 def seeds_of(args: Any, then: Mapping[str, Any] | None) -> Iterator[None]:
     """The seeds that the run began with, by which the Trainer orders the samples; afterwards the script's again."""
-    before = {
-        name: getattr(args, name) for name in ("seed", "data_seed") if then is not None and name in then
-    }
-    for name in before if then is not None else ():
-        setattr(args, name, then[name])
+    saved = {name: then[name] for name in ("seed", "data_seed") if name in then} if then is not None else {}
+    before = {name: getattr(args, name) for name in saved}
+    for name, value in saved.items():
+        setattr(args, name, value)
     try:
         yield
     finally:
