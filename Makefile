@@ -7,7 +7,7 @@ MINUTES ?= 10
 WORKERS := -n 2 --dist loadgroup  # one test at a time, but for those that share what takes long to make
 
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
-EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint
+EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint trl
 
 .PHONY: demo test test-all test-oldest test-newer peer-suite torture lint format docs bench bench-quick bench-reliability setup clean
 

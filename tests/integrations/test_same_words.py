@@ -44,7 +44,7 @@ REFUSED: dict[str, set[str]] = {
     "modularml": {"strict", "override", "allow_reread", "on_rollback", "label"},
     "sklearn": {"strict", "override", "allow_reread", "on_rollback"},
     "stable_baselines3": {"strict", "override", "allow_reread", "on_rollback"},
-    "transformers": {"strict", "override", "allow_reread"},
+    "transformers": {"strict", "override"},
     "xgboost": {"strict", "override", "allow_reread", "on_rollback"},
 }
 ASKED: dict[str, dict[str, Any]] = {

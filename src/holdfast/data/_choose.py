@@ -15,6 +15,7 @@ from ._own import DatasetBatches
 from ._several import SeveralBatches, Until
 from ._source import BatchSource
 from ._stateful import StatefulBatches, loses_its_buffer
+from ._stream import StreamLoader, is_over_stream
 from ._torch_loader import TorchLoaderBatches
 
 BATCHES = "__holdfast_batches__"
@@ -35,8 +36,9 @@ def batches_of(
     """The source of batches that resumes most exactly with `data`.
 
     Args:
-        data: a `Dataset` (or a mapping of arrays); a torch `DataLoader`; a loader with `state_dict`
-            and `load_state_dict`; a list of batches, or anything that can be iterated again.
+        data: a `Dataset` (or a mapping of arrays); a torch `DataLoader`; a loader, or a stream in a `DataLoader`
+            without workers, with `state_dict` and `load_state_dict`; a list of batches, or anything that can be
+            iterated again.
         batch_size, shuffle, seed, drop_last: for a `Dataset` only; a loader decides for itself.
             Without a batch size all rows are one batch.
         columns: names of a batch's items, in order, where the loader gives tuples or single arrays; a
@@ -64,7 +66,9 @@ def batches_of(
     torch_data = sys.modules.get("torch.utils.data")
     if torch_data is not None and _is_map_style_loader(data, torch_data):
         return TorchLoaderBatches(data, as_batch)
-    rereads = allow_reread and loses_its_buffer(data)
+    rereads = allow_reread and (loses_its_buffer(data) or loses_its_buffer(getattr(data, "dataset", None)))
+    if torch_data is not None and is_over_stream(data, torch_data) and not rereads:
+        return StatefulBatches(StreamLoader(data), as_batch)
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict") and not rereads:
         return StatefulBatches(data, as_batch)
     if torch_data is not None and isinstance(data, torch_data.Dataset) and not rereads:

@@ -11,6 +11,7 @@ from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
 from ._iterable import length_of, refuse_one_shot
 from ._source import Position
+from ._stream import StreamLoader
 
 _KIND = "stateful loader"
 
@@ -42,6 +43,8 @@ class StatefulBatches(Drawing):
                 "a shuffle buffer of datasets is refilled, so the samples in it are missing from this epoch: "
                 "allow_reread=True reads the epoch again instead"
             )
+        if isinstance(self._loader, StreamLoader):  # which has no sampler
+            return "exact"
         dataset = getattr(self._loader, "dataset", None)
         sampler = getattr(self._loader, "batch_sampler", None)
         if dataset is not None and not hasattr(dataset, "state_dict"):

@@ -93,6 +93,7 @@ class TorchLoaderBatches(Drawing):
         state = self._position.to_state(_KIND)
         state |= {"generators": self._generators.get_state(self._position.batch), "warm": self._warm}
         state |= self._attributes.facts()
+        state["batch_size"] = getattr(self._loader, "batch_size", None)
         state |= _if_any("attributes_of_workers", self._attributes.of_workers)
         if self._position.mid_epoch and (current := self._indices.current):
             state |= {"before": self._before, "handed_out": current.digest}
@@ -128,11 +129,7 @@ class TorchLoaderBatches(Drawing):
             with self._attributes.as_for({} if self._warm else for_workers):
                 rest = self._start(position, num_again)
             if self._indices.current is None or self._indices.current.digest != state["handed_out"]:
-                raise UsageError(
-                    f"the loader's sampler no longer gives the {position.batch} batches of indices that it gave in "
-                    f"epoch {position.epoch}. Either the data or the sampler changed, or its order depends on "
-                    "more than its generators, the global random states at the epoch's start, and set_epoch()."
-                )
+                raise UsageError(self._not_given(position, state.get("batch_size")))
         if self._workers is not None:
             self._workers.set_next({}, num_again=0)
         self._position = position
@@ -158,6 +155,25 @@ class TorchLoaderBatches(Drawing):
     def _digest(self) -> str | None:
         """Of all samples, where they are in memory; None where only reading them would tell."""
         return digest_of_samples(self._loader.dataset)
+
+    @property
+    def iterated(self) -> Any:
+        """The loader whose own state, if it keeps one, is this position; None in an epoch that was resumed in its middle."""
+        return None if self._indices.start else self._twin
+
+    def _not_given(self, position: Position, then: int | None) -> str:
+        now = getattr(self._loader, "batch_size", None)
+        why = (
+            f"the batch size was {then} and is {now}"
+            if then not in (None, now)
+            else "either the data or the sampler changed, or its order depends on more than its generators, the global "
+            "random states at the epoch's start, and set_epoch()"
+        )
+        return (
+            f"the loader's sampler no longer gives the {position.batch} batches of indices that it gave in epoch "
+            f"{position.epoch}: {why}. Give it what it had; or resume from the end of an epoch, where another batch size is "
+            "taken (`holdfast ls` shows the names, for resume='…'); or start again with resume=False in another directory."
+        )
 
     def fingerprint(self) -> str | None:
         if not self._position.mid_epoch or self._indices.current is None:

@@ -8,6 +8,7 @@ from ._directory import ExperimentDirectory
 from ._hooks import Hooks
 from ._loop import Loop
 from ._prune import plan, prune
+from ._resuming.data import check_position
 from ._resuming.expected import Ahead, stream_digests, streams_used
 from ._resuming.hyperparameters import PLACES, check_override, options_of, said_of, settle
 from ._resuming.options import CANNOT_PROVE, Origin, Resume
@@ -42,6 +43,7 @@ __all__ = [
     "Table",
     "check_arguments",
     "check_override",
+    "check_position",
     "current_run",
     "load",
     "options_of",

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from .. import paths
 from ..errors import StateMismatchError
+from ..state.adapters.torch_nn import named_as_live
 from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
 from .torch_watch.stale_gradients import StaleGradients
@@ -84,7 +85,7 @@ class Updates:
         Raises:
             StateMismatchError: a gradient belongs to no parameter here; nothing was changed.
         """
-        set_gradients(self._parameters, pending)
+        set_gradients(self._parameters, named_as_live(self._parameters, pending))
         self.count = count
         for name, stale in self._stale.items():
             if (saved := seen.get("optimizers", {}).get(name)) is not None:

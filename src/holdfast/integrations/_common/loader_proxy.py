@@ -83,10 +83,13 @@ class HeldStatefulLoader(HeldLoader):
     """The same for a loader that has a state of its own, which a trainer finds by these methods and saves in its own files."""
 
     def state_dict(self) -> dict[str, Any]:
-        return self._loader.state_dict()
+        """What the loader itself says, for the framework's own files; its position in a run is kept with the run."""
+        iterated = getattr(self.source, "iterated", self._loader)
+        return {} if iterated is None else iterated.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._loader.load_state_dict(state)
+        if state:
+            self._loader.load_state_dict(state)
 
 
 def held_class(loader: Any) -> type[HeldLoader]:

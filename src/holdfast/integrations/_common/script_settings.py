@@ -62,7 +62,8 @@ class ScriptSettings:
             if then is not None and name in then and then[name] != value
         ]
         kept = [each for each in changed if each[0] in self._restored]
-        self.followed |= {name: was for name, was, _ in kept}
+        # What the script does not say this time, as a schedule that a callback makes later, is as it was.
+        self.followed = {**(then or {}), **self.followed, **{name: was for name, was, _ in kept}}
         self.kept = [said_of(*each) for each in kept]
         if kept:
             said = "; ".join(self.kept)

@@ -120,6 +120,7 @@ class Held:
         self._run: Run | None = None  # inside the `with`
         self._loaded: Resumption | None = None  # by `load_state`
         self._prepared = Prepared(accelerator)
+        self._has_named_hooks = False
         accelerator.save_state = self.save_state  # type: ignore[method-assign]
         accelerator.load_state = self.load_state  # type: ignore[method-assign]
 
@@ -134,6 +135,7 @@ class Held:
             raise UsageError(f"a run needs a directory: {_ENTER}")
         if self._run is not None:
             raise UsageError("the run of this accelerator has begun already")
+        self._name_hooks()
         run = self._arguments.run(self._prepared.parts())
         self._run = run.__enter__()
         self._prepared.close("its run has begun")
@@ -144,6 +146,22 @@ class Held:
         self._prepared.reopen()
         assert run is not None
         run.__exit__(kind, error, trace)
+
+    def _name_hooks(self) -> None:
+        """Say once that those are not called which write files of their own beside accelerate's, or read them."""
+        kinds = {"save": "_save_model_state_pre_hook", "load": "_load_model_state_pre_hook"}
+        found = [
+            f"register_{kind}_state_pre_hook"
+            for kind, name in kinds.items()
+            if getattr(self._accelerator, name, None)
+        ]
+        if found and not self._has_named_hooks:
+            self._has_named_hooks = True
+            logger.warning(
+                "the hooks of %s are not called: a bundle is no folder that they could write to. What they keep is saved if it "
+                "is handed to accelerator.register_for_checkpointing()",
+                " and ".join(found),
+            )
 
     @property
     def parts(self) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from ...errors import UsageError
 from .._common.loader_proxy import Disguised
 
 
-def hold(prepared: Any, *, on_resumed: Callable[[], None] = lambda: None) -> ReadyLoader:
+def hold(
+    prepared: Any, *, on_resumed: Callable[[], None] = lambda: None, allow_reread: bool = False
+) -> ReadyLoader:
     """Put a `ReadyLoader` inside of a loader that `Accelerator.prepare` gave; the same one, if it is there already.
 
     Raises:
@@ -28,7 +30,7 @@ def hold(prepared: Any, *, on_resumed: Callable[[], None] = lambda: None) -> Rea
         )
     inside: Any = prepared.base_dataloader
     if type(inside) is not ReadyLoader:
-        inside = ReadyLoader(prepared, inside)
+        inside = ReadyLoader(prepared, inside, allow_reread=allow_reread)
         vars(prepared)["base_dataloader"] = inside
     vars(inside)["_on_resumed"] = on_resumed
     return inside
@@ -38,8 +40,9 @@ def hold(prepared: Any, *, on_resumed: Callable[[], None] = lambda: None) -> Rea
 class ReadyLoader(Disguised):
     """A transparent proxy for the plain loader whose iterators can be resumed, including the batch that was ready."""
 
-    def __init__(self, prepared: DataLoaderShard, loader: Any) -> None:
-        vars(self).update(_prepared=prepared, _loader=loader, _source=batches_of(loader, raw=True))
+    def __init__(self, prepared: DataLoaderShard, loader: Any, *, allow_reread: bool = False) -> None:
+        source = batches_of(loader, raw=True, allow_reread=allow_reread)
+        vars(self).update(_prepared=prepared, _loader=loader, _source=source)
         vars(self).update(_ready=[], _rest=None, _on_resumed=lambda: None)
         vars(self)["on_begin"] = lambda: None  # called when an iteration begins
 

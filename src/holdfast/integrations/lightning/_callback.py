@@ -23,6 +23,7 @@ from ...policy import Checkpointing
 from ...runtime import Loop, Resume
 from ...runtime.torch_updates import Updates
 from ...runtime.torch_watch.attributes import Attributes
+from ...state.adapters.torch_nn import compiled_differently, named_as_live
 from ...variables import Mode
 from .._common import patching
 from .._common.handover import Handover
@@ -104,7 +105,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._trainer, self._module = trainer, pl_module
         self._processes = Processes(trainer.world_size, trainer.strategy.broadcast)
         self._within: Within = "start"
-        self._ended = self._announced = self._is_trial = self._is_running = False
+        self._ended = self._announced = self._is_trial = self._is_running = self._is_past = False
+        self._compiled: list[str] = []
         self._epoch: int | None = None
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
@@ -138,7 +140,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._settings = changes.settings(trainer)
         self._script = changes.script_settings(trainer)
         if self._behind is not None:  # a finder of learning rates has loaded its own checkpoint since
-            trainer._checkpoint_connector._loaded_checkpoint = self._behind["checkpoint"]
+            trainer._checkpoint_connector._loaded_checkpoint = self._for_lightning(self._behind["checkpoint"])
         optimizers = {f"optimizer {index}": each for index, each in enumerate(trainer.optimizers)}
         self._updates = Updates({"model": pl_module, **optimizers})
         self._stack.callback(self._updates.close)
@@ -182,6 +184,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         wrap(fit_loop, "run", self._run)
         wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers)
         wrap(fit_loop, "setup_data", self._setup_data)
+        wrap(fit_loop, "on_save_checkpoint", lambda of: data.without_empty_states(of()))
         after(fit_loop, "on_run_start", self._after_run_start)
         after(fit_loop, "on_advance_start", self._after_epoch_start)
         after(fit_loop, "on_advance_end", self._after_epoch)
@@ -360,6 +363,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             "within": self._within,
             "announced": self._announced,
             "ended": self._ended,
+            "cut": self._within == "between" and trainers.is_cut_short(self._trainer),
             "epoch": self._epoch,
             "should_stop": bool(self._trainer.should_stop),
             "reloaded": self._trainer.fit_loop._last_train_dl_reload_epoch,
@@ -397,9 +401,18 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._behind = found
         connector = self._trainer._checkpoint_connector
         connector._ckpt_path = found["path"]
-        connector._loaded_checkpoint = found["checkpoint"]
+        connector._loaded_checkpoint = self._for_lightning(found["checkpoint"])
         self._trainer.should_stop = found["should_stop"]
         return None
+
+    def _for_lightning(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """Not further than this fit goes, which Lightning would refuse: a script that calls `fit` twice was in the second."""
+        done, most = (
+            checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"],
+            self._trainer.max_epochs,
+        )
+        self._is_past = most not in (None, -1) and done > most
+        return trainers.in_epoch(checkpoint, moved=most - done) if self._is_past and most else checkpoint
 
     def _find(self, wanted: Resume) -> dict[str, Any] | None:
         """What to resume from, in every process what concerns it."""
@@ -428,7 +441,16 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         check_number(saved["world_size"], self._trainer.world_size, path)
         rank = self._trainer.global_rank
         own = saved["own"] if rank == 0 else saved["own"]["others"][rank - 1]
-        return {**saved, "own": own, "path": path, "checkpoint": trainers.checkpoint_of(parts)}
+        checkpoint, live = trainers.checkpoint_of(parts), self._module.state_dict()
+        self._compiled = compiled_differently(live, checkpoint["state_dict"])
+        checkpoint["state_dict"] = named_as_live(live, checkpoint["state_dict"])
+        most = self._trainer.max_steps
+        if saved.get("cut") and (most == -1 or checkpoint["global_step"] < most):
+            # More is to be trained now, and the epoch has batches left.
+            checkpoint = trainers.in_epoch(checkpoint, moved=-1)
+            epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            saved = {**saved, "within": "batches", "announced": False, "ended": False, "epoch": epoch}
+        return {**saved, "own": own, "path": path, "checkpoint": checkpoint}
 
     def _finish_resume(self) -> None:
         """The loops are where they were when it was saved: from here on all is as it would have been."""
@@ -454,6 +476,11 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         sources = data.sources_of(self._trainer)
         now = [each.fingerprint() for each in sources]
-        is_another = saved["within"] == "batches" and saved["next_batches"] != now
-        found = differences(saved, sources, is_another_batch=is_another)
+        is_known = saved["within"] == "batches" and saved["next_batches"] is not None and not self._is_past
+        found = differences(saved, sources, is_another_batch=is_known and saved["next_batches"] != now)
+        found += self._compiled
+        if saved.get("cut") and saved["within"] == "batches":
+            found.append(
+                f"max_steps had ended epoch {saved['epoch']} in its middle, and what is done at an epoch's end was done there"
+            )
         return found + self._compare_settings(self._script, saved.get("script"))

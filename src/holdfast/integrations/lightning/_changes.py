@@ -4,6 +4,7 @@ are saved in whose place, over how many batches gradients are accumulated.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +45,22 @@ def script_settings(trainer: Any) -> ScriptSettings:
         f"optimizer {number}" if number else "": each for number, each in enumerate(trainer.optimizers)
     }
     options = options_by_name(optimizers)
+    for number, each in enumerate(trainer.lr_scheduler_configs):
+        of = f" of schedule {number}" if number else " of the schedule"
+        found[f"class{of}"] = type(each.scheduler).__name__
+        options |= {f"{name}{of}": value for name, value in _options_of(each.scheduler).items()}
+    options["seed"] = os.environ.get("PL_GLOBAL_SEED")
     return ScriptSettings(found | options, options.keys(), advice=_ADVICE)
+
+
+def _options_of(schedule: Any) -> dict[str, Any]:
+    """What a schedule was made with; its counters change, and `base_lrs` are the optimizer's."""
+    but = {"last_epoch", "base_lrs", "best", "cooldown_counter", "num_bad_epochs", "verbose"}
+    return {
+        name: value
+        for name, value in vars(schedule).items()
+        if not name.startswith("_") and name not in but and is_plain(value)
+    }
 
 
 def set_settings(trainer: pl.Trainer, changed: Mapping[str, Any]) -> None:

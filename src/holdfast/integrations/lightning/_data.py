@@ -68,6 +68,7 @@ def get_state(trainer: pl.Trainer) -> dict[str, Any]:
         # Of data without a length the next batch is read ahead, to know which is the last.
         "ready": [*getattr(trainer.fit_loop._data_fetcher, "batches", ())],
         "consumed": list(getattr(getattr(combined, "_iterator", None), "_consumed", ())),
+        "index": getattr(getattr(combined, "_iterator", None), "_idx", 0),  # which a `dataloader_iter` gives
     }
 
 
@@ -92,11 +93,20 @@ def put_back(trainer: pl.Trainer, own: Mapping[str, Any], *, is_among_batches: b
     """What of it the loaders, made anew, do not know by themselves."""
     combined = trainer.fit_loop._combined_loader
     iterator: Any = None if combined is None else combined._iterator
-    if iterator is not None and is_among_batches and own["consumed"]:
-        iterator._consumed = list(own["consumed"])
+    if iterator is not None and is_among_batches:
+        iterator._idx = own.get("index", iterator._idx)
+        if own["consumed"]:
+            iterator._consumed = list(own["consumed"])
     if ready := own.get("ready"):
         fetcher: Any = trainer.fit_loop._data_fetcher
         fetcher.batches = [tuple(each) for each in ready]
+
+
+def without_empty_states(saved: dict[str, Any]) -> dict[str, Any]:
+    """What Lightning's own checkpoint says of the fit loop, as it would without us: no state of loaders that keep none."""
+    if not all(saved.get("combined_loader", [{}])):
+        saved.pop("combined_loader", None)
+    return saved
 
 
 def is_ours(path: Any, directory: str) -> bool:

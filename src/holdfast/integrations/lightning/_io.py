@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
 from typing import Any, Literal, final
 
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from ... import bundle
@@ -48,8 +50,7 @@ class BundleReader(CheckpointIO):
         if place is None:
             options = {} if weights_only is None else {"weights_only": weights_only}
             return self._otherwise.load_checkpoint(os.fspath(path), map_location, **options)
-        with open_checkpoint(place) as opened:
-            return checkpoint_of(opened["lightning"])
+        return read_bundle(place)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         self._otherwise.remove_checkpoint(os.fspath(path))
@@ -81,6 +82,7 @@ class HoldfastCheckpointIO(BundleReader):
     ) -> None:
         super().__init__(otherwise or TorchCheckpointIO())
         Write(durability=durability)  # which refuses what has no meaning
+        see_bundles()
         self._durability: Literal["full", "process"] = durability
         self._run = secrets.token_hex(16)
         self._directories: dict[str, ExperimentDirectory] = {}
@@ -146,9 +148,12 @@ class HoldfastCheckpointIO(BundleReader):
         self._directories.clear()
         super().teardown()
 
+    def exists(self, path: str | os.PathLike[str]) -> bool:
+        """Whether there is a bundle for `path`: `ModelCheckpoint` takes another name then, as it does for files."""
+        return self._bundle_at(path) is not None
+
     def _bundle_at(self, path: str | os.PathLike[str]) -> str | None:
-        found = find(file_place(_name(path)) + bundle.SUFFIX) or find(_name(path) + bundle.SUFFIX)
-        return None if found is None else found.path
+        return bundle_at(path)
 
     def _directory(self, folder: str) -> ExperimentDirectory:
         """Held from the first save to the end, for what its checkpoints share."""
@@ -156,6 +161,44 @@ class HoldfastCheckpointIO(BundleReader):
         if key not in self._directories:
             self._directories[key] = ExperimentDirectory(folder, self._run, share=True)
         return self._directories[key]
+
+
+def see_bundles() -> None:
+    """Let every `ModelCheckpoint` of a trainer with a `HoldfastCheckpointIO` know which names are taken."""
+    stock = ModelCheckpoint.file_exists
+    if getattr(stock, "sees_bundles", False):
+        return
+
+    @functools.wraps(stock)
+    def file_exists(self: ModelCheckpoint, filepath: Any, trainer: Any) -> bool:
+        plugin = trainer.strategy.checkpoint_io
+        if not isinstance(plugin, HoldfastCheckpointIO):
+            return stock(self, filepath, trainer)
+        is_there = trainer.is_global_zero and plugin.exists(filepath)
+        return trainer.strategy.reduce_boolean_decision(is_there, all=False)
+
+    vars(file_exists)["sees_bundles"] = True
+    ModelCheckpoint.file_exists = file_exists
+
+
+def bundle_at(path: str | os.PathLike[str]) -> str | None:
+    """The path of the bundle that `path`, or Lightning's name for it, means; None if there is none."""
+    found = find(file_place(_name(path)) + bundle.SUFFIX) or find(_name(path) + bundle.SUFFIX)
+    return None if found is None else found.path
+
+
+def read_bundle(path: str) -> dict[str, Any]:
+    """The checkpoint of Lightning's in a bundle, in host memory.
+
+    Raises:
+        DamagedError: it is not what was saved.
+        UsageError: it is of something else than a training of Lightning.
+    """
+    with open_checkpoint(path) as opened:
+        tree = opened.tree()
+        if not isinstance(tree, dict) or "lightning" not in tree:
+            raise UsageError(f"{path} is no checkpoint of a training with Lightning; holdfast.load reads it.")
+        return checkpoint_of(opened["lightning"])
 
 
 def _name(path: str | os.PathLike[str]) -> str:

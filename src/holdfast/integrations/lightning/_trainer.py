@@ -52,6 +52,24 @@ def checkpoint_of(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {theirs: parts[ours] for ours, theirs in _THEIRS.items() if ours in parts} | parts["trainer"]
 
 
+def is_cut_short(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that has just ended was ended by `max_steps`, and has batches left."""
+    steps, most = trainer.global_step, trainer.max_steps
+    return most != -1 and steps >= most and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def in_epoch(checkpoint: Mapping[str, Any], *, moved: int) -> dict[str, Any]:
+    """A checkpoint of Lightning's in which so many more epochs have been done."""
+    loops = checkpoint["loops"]
+    progress = loops["fit_loop"]["epoch_progress"]
+    changed = {
+        kind: {**counts, **{name: counts[name] + moved for name in ("processed", "completed")}}
+        for kind, counts in progress.items()
+    }
+    fit_loop = {**loops["fit_loop"], "epoch_progress": {**progress, **changed}}
+    return {**checkpoint, "loops": {**loops, "fit_loop": fit_loop}}
+
+
 def begin_again(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
     """Restore all that Lightning itself restores, and let the fit loop take its data anew when it is run."""
     connector, fit_loop = trainer._checkpoint_connector, trainer.fit_loop

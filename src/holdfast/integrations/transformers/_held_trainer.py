@@ -7,18 +7,22 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, final
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainerState
+from transformers.trainer_utils import has_length
 
 from ... import rng
 from ...checkpoint import Place, find, path_of
 from ...checkpoint import open as open_checkpoint
 from ...errors import DivergenceError, PlanMismatchError, UsageError
 from ...policy import Checkpointing
-from ...runtime import CANNOT_PROVE, Loop, Resume
+from ...runtime import CANNOT_PROVE, Loop, Resume, check_position
+from ...runtime.torch_updates import Updates
 from ...runtime.torch_watch.attributes import Attributes
+from ...state.adapters.torch_nn import compiled_differently, named_as_live
 from ...state.adapters.torch_optim import lay_out
 from ...variables import Mode
 from .._common import patching
@@ -29,6 +33,7 @@ from .._common.processes import Processes, leaving_signals_to_process_0
 from .._common.script_settings import ScriptSettings
 from ..accelerate import _loaders as loaders
 from . import _state as trainers
+from ._extensions import Extensions
 
 
 def hold(
@@ -56,7 +61,6 @@ def hold(
             `trainer.train(resume_from_checkpoint=…)` has the last word.
         label: what is trained, in names such as `train_epoch3`.
         allow_reread: whether data without a position may be read again from the start of an epoch, to skip what was done.
-            Refused: the Trainer counts the batches of an epoch by their indices.
         share_directory: run even though another live run uses the directory.
         variables: "save": variables of the script that have changed since the loop began are saved and put back, too,
             and those that cannot be are named. "watch": all of them are only named. "off": they are the script's affair.
@@ -138,6 +142,7 @@ class Held(HeldTraining, TrainerCallback):
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
         self._attributes = Attributes({"model": self._trainer.model})
+        self._extensions = Extensions(self._trainer)
         self._settings = ScriptSettings(
             trainers.settings_of(self._trainer), trainers.RESTORED, advice=trainers.ADVICE
         )
@@ -147,23 +152,25 @@ class Held(HeldTraining, TrainerCallback):
                     with open_checkpoint(path) as checkpoint:
                         self._found, self._behind = checkpoint["transformers"], checkpoint["run"]["position"]
                 return self._train_once(lambda folder: train(folder, *more, **options))
-        lacking = self._begin_lacking(lambda: trainers.at_work(self._trainer), trainers.HAND_OVER)
+        lacking = self._begin_lacking(self._at_work, trainers.HAND_OVER)
         loop = self._loop = self._given.loop(
             *({"transformers": self._parts}, self._get_position, ("transformers/trainer/**",)),
-            lacking=lambda: lacking.found,
+            lacking=lambda: [*lacking.found, *self._extensions.lacking],
             variables=self._hold_attributes(
                 lambda: trainers.holders(self._trainer),
-                lambda: trainers.at_work(self._trainer),
+                self._at_work,
                 self._trainer,
                 lambda: trainers.saving_themselves(self._trainer),
                 num_processes=self._trainer.args.world_size,
             ),
         )
-        with loop.holding(), trainers.skipping_nothing(), closing(lacking):
+        with loop.holding(), trainers.skipping_nothing(), closing(lacking), ExitStack() as until:
             lacking.begin()
             with self._parts.expecting():
                 self._behind = loop.resume(wanted)
-            self._check_counts(None if self._behind is None else self._behind.get("settings"))
+            then = None if self._behind is None else self._behind.get("settings")
+            self._check_counts(then)
+            until.enter_context(trainers.seeds_of(self._trainer.args, then))
             self._found = self._parts.given
             if self._trainer.args.world_size > 1:
                 trainers.broadcast(None if self.last_resume is None else self.last_resume.path)
@@ -179,6 +186,9 @@ class Held(HeldTraining, TrainerCallback):
                     with self._parts.expecting():
                         self._behind = loop.roll_back(err)
                     self._found, self._has_rolled_back = self._parts.given, True
+
+    def _at_work(self) -> dict[str, Any]:
+        return trainers.at_work(self._trainer) | self._extensions.at_work()
 
     def _check_counts(self, then: Mapping[str, Any] | None) -> None:
         """PlanMismatchError if updates were counted otherwise."""
@@ -211,7 +221,9 @@ class Held(HeldTraining, TrainerCallback):
         self._loader: loaders.ReadyLoader | None = None
         self._at: str | None = None
         self._owes = self._ended = False
-        self._epoch = 0
+        self._updates: Updates | None = None
+        self._compiled: list[str] = []
+        self._epoch = self._next_epoch = self._began_at = 0
         self._latest: dict[str, float] = {}
         if self._behind is None:
             return train(None)
@@ -230,11 +242,16 @@ class Held(HeldTraining, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self._begin_attributes()
+        work = trainers.at_work(self._trainer)
+        model = self._trainer.accelerator.unwrap_model(work["model"])
+        self._updates = Updates({"model": model, "optimizer": work["optimizer"]})
         if self._behind is None:
             self._tell("phase_start", step=state.global_step)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        self._epoch, self._ended = int(state.epoch or 0), False
+        self._epoch, self._ended = self._next_epoch, False
+        self._next_epoch += 1
+        self._began_at = state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self._at = "step"
@@ -252,13 +269,15 @@ class Held(HeldTraining, TrainerCallback):
         if not self._ended:
             self._ended = True
             self._announce("phase_end")
+        if self._updates is not None:
+            self._updates.close()
 
     def _maybe_log_save_evaluate(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         done = original(*more, **options)
         at, self._at = self._at, None
         if at == "step":
             # What ends an epoch comes after its last update, and a checkpoint between the two would skip it.
-            self._owes = float(self._trainer.state.epoch or 0).is_integer()
+            self._owes = float(self._trainer.state.epoch or 0).is_integer() or self._is_at_end_of_stream
             if not self._owes:
                 self._announce("batch_end")
         elif at == "epoch":
@@ -285,7 +304,7 @@ class Held(HeldTraining, TrainerCallback):
         is_stopped = self._trainer.control.should_training_stop and state.global_step < state.max_steps
         if is_stopped and self._loop is not None and not hook.startswith("phase"):
             self._loop.stop("the training was stopped")  # the end comes only after one more row of the log
-        batch = state.global_step - self._epoch * self._per_epoch - 1 if hook.startswith("batch") else None
+        batch = state.global_step - self._began_at - 1 if hook.startswith("batch") else None
         epoch = None if hook.startswith("phase") else self._epoch
         self._tell(hook, epoch=epoch, batch=batch, step=state.global_step, metrics=self._latest)
 
@@ -293,8 +312,13 @@ class Held(HeldTraining, TrainerCallback):
         """In place of the Trainer's own: the policy decides, and has its say after this."""
 
     def _get_train_dataloader(self, original: Callable[[], Any]) -> Any:
-        prepared = original()
-        self._loader = loaders.hold(prepared, on_resumed=self._finish_resume)
+        then = None if self._behind is None else self._behind.get("initial_seed")
+        with trainers.one_process_reads(self._trainer), trainers.seeded(then):
+            self._initial_seed = torch.initial_seed()  # by which accelerate orders the samples
+            prepared = original()
+        reread = self._given.allow_reread
+        self._loader = loaders.hold(prepared, on_resumed=self._finish_resume, allow_reread=reread)
+        check_position(self._loader.source, self._policy)
         if self._behind is not None:
             self._check_length(self._behind.get("per_epoch"))
             with rng.preserved():
@@ -303,7 +327,7 @@ class Held(HeldTraining, TrainerCallback):
 
     def _check_length(self, then: int | None) -> None:
         """PlanMismatchError if an epoch had another number of updates, by which the Trainer finds its place."""
-        if then is not None and then != self._per_epoch:
+        if then is not None and self._per_epoch is not None and then != self._per_epoch:
             raise PlanMismatchError(
                 [
                     f"an epoch had {then} updates and has {self._per_epoch} now: there are other data, or other batches"
@@ -318,9 +342,15 @@ class Held(HeldTraining, TrainerCallback):
         return self._loader
 
     @property
-    def _per_epoch(self) -> int:
-        """Updates of an epoch."""
+    def _per_epoch(self) -> int | None:
+        """Updates of an epoch; None of a stream, whose end nobody knows."""
+        if not has_length(self._known_loader):
+            return None
         return math.ceil(len(self._known_loader) / self._trainer.args.gradient_accumulation_steps)
+
+    @property
+    def _is_at_end_of_stream(self) -> bool:
+        return self._per_epoch is None and _is_over(self._known_loader.get_state())
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -334,6 +364,8 @@ class Held(HeldTraining, TrainerCallback):
             "loader": self._known_loader.get_state(),
             "course": trainers.get_course(self._trainer),
             **self._changed_attributes(),
+            "extensions": self._extensions.get_state(with_modules=False),
+            **self._gradients(),
             "random": rng.capture_state(),
         }
 
@@ -345,18 +377,28 @@ class Held(HeldTraining, TrainerCallback):
         return {
             "others": others,
             "epoch": self._epoch,
+            "began_at": self._began_at,
             "ended": self._ended,
             "latest": dict(self._latest),
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
             **self._changed_attributes(),
+            "extensions": self._extensions.get_state(with_times=self._with_times),
+            **self._gradients(),
             "settings": self._settings.followed,
             "per_epoch": self._per_epoch,
+            "initial_seed": self._initial_seed,
             "loader": self._known_loader.get_state(),
             "exactness": source.exactness,
             "about_data": [source.describe()],
             "next_batch": source.fingerprint(),
         }
+
+    def _gradients(self) -> dict[str, Any]:
+        """Those that wait for an update, at the end of a stream; and what was seen of how used ones are cleared."""
+        if self._updates is None:
+            return {}
+        return {"gradients": self._updates.pending, "stale_gradients": self._updates.seen}
 
     def _changed_attributes(self) -> dict[str, Any]:
         changed = self._attributes.get_state()
@@ -382,7 +424,8 @@ class Held(HeldTraining, TrainerCallback):
 
     def _load_model(self, found: Mapping[str, Any]) -> None:
         model: Any = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        model.load_state_dict(found["model"])
+        self._compiled = compiled_differently(live := model.state_dict(), found["model"])
+        model.load_state_dict(named_as_live(live, found["model"]))
 
     def _load_optimizer(self, found: Mapping[str, Any]) -> None:
         trainer: Any = self._trainer
@@ -397,8 +440,15 @@ class Held(HeldTraining, TrainerCallback):
 
     def _init_training_state(self, original: Callable[..., Any], *more: Any, **options: Any) -> Any:
         epochs, steps = original(*more, **options)
-        stopped = self._behind is not None and self._behind["stopped"] and not self._is_extended
-        return (more[2], 0) if stopped else (epochs, steps)
+        behind = self._behind
+        if behind is not None and behind["stopped"] and not self._is_extended:
+            epochs, steps = more[2], 0
+        elif behind is not None and self._per_epoch is None:  # the Trainer takes a stream for one long epoch
+            loader = self._own_part(behind)["loader"]
+            updates = 0 if _is_over(loader) else self._saved_state.global_step - behind["began_at"]
+            epochs, steps = loader["epoch"], updates * self._trainer.args.gradient_accumulation_steps
+        self._next_epoch = epochs
+        return epochs, steps
 
     @property
     def _is_extended(self) -> bool:
@@ -417,12 +467,18 @@ class Held(HeldTraining, TrainerCallback):
             return
         saved, self._behind = self._behind, None
         self._epoch = max(self._epoch, saved["epoch"])  # between two epochs, the next one has begun
+        if self._epoch == saved["epoch"]:
+            self._began_at = saved["began_at"]
         self._ended, self._latest = saved["ended"], dict(saved["latest"])
         own = self._own_part(saved)
         trainers.set_course(self._trainer, own["course"])
+        if self._updates is not None:
+            count, gradients = self._trainer.state.global_step, own.get("gradients", {})
+            self._updates.resume(count, gradients, own.get("stale_gradients", {}))
         if self._is_extended:
             self._ended = self._trainer.control.should_training_stop = False
         elsewhere = self._attributes.set_state(own.get("attributes", {}))
+        elsewhere += self._extensions.set_state(own.get("extensions", {}), saved.get("extensions", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
             return
@@ -433,9 +489,15 @@ class Held(HeldTraining, TrainerCallback):
         has_next = not saved["loader"]["source"]["finished"]
         is_another = has_next and saved["next_batch"] != source.fingerprint()
         found = differences(saved, [source], is_another_batch=is_another)
+        found += self._compiled
         found += trainers.callback_differences(self._trainer, saved["course"]["callbacks"])
         found += self._compare_settings(self._settings, saved.get("settings"))
         then, now = self._saved_state.max_steps, self._trainer.state.max_steps
         if then != now and self._trainer.args.lr_scheduler_type != "constant":
             found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")
         return found
+
+
+def _is_over(loader: Mapping[str, Any]) -> bool:
+    """Whether the saved position in the data is the end of an epoch."""
+    return bool(loader["source"]["finished"]) and not loader["ready"]

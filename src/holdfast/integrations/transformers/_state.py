@@ -17,12 +17,14 @@ from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from ... import rng
 from ...errors import UsageError
 from ...policy import Checkpointing, KeepBest, KeepLast, Limits
 from .._common import handover
 from .._common.arguments import Abilities
 from .._common.holders import by_class
 from ..accelerate._loaders import ReadyLoader
+from ._values import TIMES
 
 logger = logging.getLogger("holdfast")
 
@@ -37,11 +39,9 @@ ABILITIES = Abilities(
         "strict": "a Trainer needs all of its own state; load the weights that fit into the model before, by "
         "Checkpoint.restore(…, strict=False), and train with resume=False",
         "override": "a Trainer loads its optimizer itself; set the value in `on_step_begin` of a callback",
-        "allow_reread": "its place in an epoch is counted by the indices of a dataset; give it one that has them",
     },
 )
 HAND_OVER = "pass it to the Trainer as optimizers=(optimizer, scheduler), or let a callback that is an ExportableState save it"
-_TIMES = ("_runtime", "_per_second")
 
 
 def parts_of(trainer: Any, *, with_times: bool) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _plain(args: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in args.items() if isinstance(value, bool | int | float | str)}
 
 
-RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+RESTORED = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "data_seed")
 ADVICE = ". To use the script's, set them in `on_step_begin` of a callback"
 _IN_FORCE = (
     *(
@@ -174,6 +174,46 @@ def settings_of(trainer: Any) -> dict[str, Any]:
         name: value if isinstance(value, bool | int | float | None) else str(getattr(value, "value", value))
         for name, value in found.items()
     }
+
+
+@contextmanager
+def seeds_of(args: Any, then: Mapping[str, Any] | None) -> Iterator[None]:
+    """The seeds that the run began with, by which the Trainer orders the samples; afterwards the script's again."""
+    saved = {name: then[name] for name in ("seed", "data_seed") if name in then} if then is not None else {}
+    before = {name: getattr(args, name) for name in saved}
+    for name, value in saved.items():
+        setattr(args, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(args, name, value)
+
+
+@contextmanager
+def seeded(initial: int | None) -> Iterator[None]:
+    """As if torch had been seeded so at first; None: as it was."""
+    if initial in (None, torch.initial_seed()):
+        yield
+        return
+    with rng.preserved():
+        torch.manual_seed(initial)
+        yield
+
+
+@contextmanager
+def one_process_reads(trainer: Any) -> Iterator[None]:
+    """Let one process alone read a stream itself, and not through accelerate's dispatcher, which gives the same batches."""
+    accelerator = trainer.accelerator
+    config: Any = getattr(accelerator, "dataloader_config", None)
+    if config is None or config.dispatch_batches is not None or trainer.args.world_size > 1:
+        yield
+        return
+    config.dispatch_batches = False
+    try:
+        yield
+    finally:
+        config.dispatch_batches = None
 
 
 def _stateful(trainer: Any) -> list[Any]:
@@ -266,7 +306,7 @@ def check(trainer: Trainer) -> None:
 
 
 def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith(_TIMES)}
+    return {name: value for name, value in row.items() if not name.endswith(TIMES)}
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:

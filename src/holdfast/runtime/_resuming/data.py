@@ -83,7 +83,7 @@ class EpochData:
         """
         if self.source is None or not given.is_same(self._given):
             source = self._source_of(given)
-            _check_position(source, self._policy)
+            check_position(source, self._policy)
             before, self._contents = self._contents, given.contents()
             self._vary = self._vary or (None not in (before, self._contents) and before != self._contents)
             self.source, self._given = source, given
@@ -172,7 +172,7 @@ def _dataset_of(data: Any) -> Any:
     return getattr(data, "dataset", data)
 
 
-def _check_position(source: BatchSource, policy: Checkpointing) -> None:
+def check_position(source: BatchSource, policy: Checkpointing) -> None:
     """At the first batch, and not at a resume weeks later: data that cannot resume where the policy saves.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from torch import nn
 
@@ -93,11 +93,31 @@ def _plan_entries(
     return fills, loads
 
 
+_OF_COMPILED: Final = "_orig_mod."
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module inside wrappers of `torch.compile` and data parallelism, recognised by type."""
     while (inside := _wrapped_name(type(module))) is not None:
         module = getattr(module, inside)
     return module
+
+
+def named_as_live(live: Iterable[str], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What was saved by the names of weights, by those that they have now: a part that `torch.compile` wraps has others."""
+    names = {each.replace(_OF_COMPILED, ""): each for each in live}
+    return {names.get(name.replace(_OF_COMPILED, ""), name): value for name, value in saved.items()}
+
+
+def compiled_differently(live: Iterable[str], saved: Iterable[str]) -> list[str]:
+    """A sentence if some weights, by name, are of compiled modules only then or only now, which need not compute the same bits."""
+    now = {each.replace(_OF_COMPILED, ""): _OF_COMPILED in each for each in live}
+    for name in saved:
+        plain, was = name.replace(_OF_COMPILED, ""), _OF_COMPILED in name
+        if now.get(plain, was) != was:
+            said = "was compiled and is not now" if was else "is compiled now and was not"
+            return [f"the module of {plain!r} {said}"]
+    return []
 
 
 def _wrapped_name(kind: type) -> str | None:
