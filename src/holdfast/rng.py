@@ -9,13 +9,16 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from .errors import UsageError
+
+CHILDREN: Final = "seed_seq"
+"""The key of what children are spawned from, in the state of a generator of NumPy that has some."""
 
 RandomState: TypeAlias = dict[str, Any]
 """Plain data and arrays: what `capture_state` gives and `restore_state` takes."""
@@ -133,8 +136,10 @@ def is_generator(value: object) -> bool:
 def generator_state(generator: Any) -> Any:
     """The state of one generator (see `is_generator`; also the module `random`) as plain data and arrays."""
     match generator:
-        case np.random.Generator():
-            return generator.bit_generator.state
+        case np.random.Generator() | np.random.BitGenerator():
+            bits, seed = _bits_of(generator), seed_sequence(generator)
+            has_children = seed is not None and seed.n_children_spawned > 0
+            return {**bits.state, CHILDREN: dict(seed.state)} if seed and has_children else dict(bits.state)
         case np.random.RandomState():
             return generator.get_state(legacy=False)
         case _ if hasattr(generator, "getstate"):
@@ -146,14 +151,33 @@ def generator_state(generator: Any) -> Any:
 def set_generator_state(generator: Any, state: Any) -> None:
     """Put a state from `generator_state` into a generator of the same kind."""
     match generator:
-        case np.random.Generator():
-            generator.bit_generator.state = state
+        case np.random.Generator() | np.random.BitGenerator():
+            bits = _bits_of(generator)
+            bits.state = {name: each for name, each in state.items() if name != CHILDREN}
+            _set_children(bits, state.get(CHILDREN))
         case np.random.RandomState():
             generator.set_state(state)
         case _ if hasattr(generator, "setstate"):
             generator.setstate((state["version"], tuple(state["words"].tolist()), state["gauss"]))
         case _:
             generator.set_state(_as_tensor(state))
+
+
+def _bits_of(generator: np.random.Generator | np.random.BitGenerator) -> np.random.BitGenerator:
+    return generator.bit_generator if isinstance(generator, np.random.Generator) else generator
+
+
+def _set_children(bits: np.random.BitGenerator, saved: Any) -> None:
+    """Let what is spawned next be what would have been."""
+    live = seed_sequence(bits)
+    if live is None or (saved is None and not live.n_children_spawned):
+        return
+    wanted = {**live.state, "n_children_spawned": 0} if saved is None else saved
+    if not isinstance(wanted, Mapping) or wanted.keys() != live.state.keys():
+        raise ValueError("a generator's children cannot be spawned from this")
+    made = np.random.SeedSequence(**wanted)
+    if made.state != live.state:
+        getattr(bits, "__setstate__")((bits.state, made))  # noqa: B009
 
 
 def _clones(state: RandomState) -> dict[str, Any]:

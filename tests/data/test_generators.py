@@ -234,3 +234,26 @@ def test_a_generator_that_the_loop_makes_anew_each_epoch_resumes(tmp_path):
     assert run.last_resume is not None
     assert run.last_resume.verdict == "exact"
     assert str(rest) == str(complete)  # `seen` has come back, too
+
+
+def test_what_a_generator_of_the_data_has_spawned_counts(tmp_path):
+    class Noisy(torch.utils.data.Dataset):
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return float(self.rng.spawn(1)[0].random())
+
+    def read(batches):
+        return [next(batches).tolist() for _ in range(2)]
+
+    first = batches_of(torch.utils.data.DataLoader(Noisy(), 2), raw=True)
+    batches = first.begin(0)
+    next(batches)
+    saved = first.get_state()
+    then = read(batches)
+    second = batches_of(torch.utils.data.DataLoader(Noisy(), 2), raw=True)
+    assert read(second.resume(saved)) == then

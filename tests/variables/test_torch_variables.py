@@ -185,3 +185,26 @@ def test_sparse_and_nested_tensors_are_variables_like_others(tmp_path: Path):
     expected, found = both_ways(train, tmp_path, 3, 6)
     assert found == expected
     assert expected[0] == [256.0] * 3
+
+
+def averaged(directory: Path, stop: int | None) -> tuple[Any, holdfast.ResumeReport | None]:
+    """The average is written through `.data`, which no counter of torch sees."""
+    torch.manual_seed(0)
+    model, average = torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with begin(directory, {"model": model, "optimizer": optimizer}) as run:
+        for step in run.steps(8):
+            model(torch.randn(8, 4)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            for mean, each in zip(average.parameters(), model.parameters(), strict=True):
+                mean.data.mul_(0.5).add_(each.data, alpha=0.5)
+            stop_after(stop, step + 1)
+    return [each.tolist() for each in average.parameters()], run.last_resume
+
+
+def test_a_module_that_is_written_through_data_comes_back(tmp_path: Path):
+    (expected, _), (found, report) = both_ways(averaged, tmp_path, 3)
+    assert found == expected
+    assert report is not None
+    assert report.verdict == "exact"

@@ -35,6 +35,7 @@ from ._kinds import (
 _SMALL_BYTES: Final = 1 << 20  # looked at in full, always
 _MANY_ITEMS: Final = 10_000
 _SAMPLES: Final = 4096
+_GLANCED_AT: Final = 64  # items of each array of a module
 _SHARE: Final = 0.01
 _FREE_LOOKS: Final = 3
 Mark = Hashable
@@ -58,10 +59,13 @@ class Marks:
         return self._of(value, name)
 
     def of_state(self, value: Any, name: str) -> Mark:
-        """The mark of an object that has a `state_dict`; of a torch module where its arrays are, and how often written."""
+        """The mark of an object that has a `state_dict`; of a torch module where its arrays are, how often written, and some items.
+
+        A write through `.data` counts in no version: it is seen by what it has changed.
+        """
         if is_module(value):
-            arrays = [*value.parameters(), *value.buffers()]
-            return tuple((_address(each), _version(each)) for each in arrays if each.device.type != "meta")
+            arrays = [each for each in (*value.parameters(), *value.buffers()) if each.device.type != "meta"]
+            return tuple((_address(each), _version(each), _glance(each)) for each in arrays)
         if is_unread_loader(value):
             return type(value)
         return self._of(state_of(value), name)
@@ -82,10 +86,7 @@ class Marks:
         if is_array(value):
             return self._array(value, name)
         if is_rng(value):
-            is_bare = isinstance(value, np.random.BitGenerator)
-            drawn = self._of(value.state if is_bare else rng.generator_state(value), name)
-            seed = rng.seed_sequence(value)
-            return kind, drawn, None if seed is None else seed.n_children_spawned
+            return kind, self._of(rng.generator_state(value), name)
         if is_array_of_objects(value):
             return value.shape, self._container([*value.flat], name)
         if is_own_container(value):
@@ -207,6 +208,15 @@ def _address(tensor: Any) -> int:
 
 def _version(tensor: Any) -> int:
     return -1 if tensor.is_inference() else tensor._version
+
+
+def _glance(tensor: Any) -> bytes | None:
+    """Some items of a dense tensor, all of one that is small."""
+    if _is_made_of_others(tensor) or tensor.is_quantized or not tensor.is_contiguous():
+        return None
+    flat = tensor.detach().reshape(-1)
+    some = flat[:: max(1, flat.numel() // _GLANCED_AT)].cpu()
+    return _as_numpy(some).tobytes()
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:

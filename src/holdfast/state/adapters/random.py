@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from .._kinds import bare_name
 from .._walk import Walk, type_name
 from .protocols import Stated
 
-_CHILDREN: Final = "seed_seq"
-"""The key of what children are spawned from, in the state of a generator that has some."""
 _BIT_GENERATORS = {
     kind.__name__: kind
     for kind in (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
@@ -63,12 +60,12 @@ class _NumpyRandom(Stated):
         if saved != here:
             return fit.misfit(state, path, f"{saved} was saved, the live generator is {here}")
         assert isinstance(node, dict)
-        drawn = {key: each for key, each in node.items() if key != _CHILDREN}
-        make = fit.into({key: each for key, each in state.items() if key != _CHILDREN}, drawn, path)
-        if _CHILDREN not in node:
+        drawn = {key: each for key, each in node.items() if key != rng.CHILDREN}
+        make = fit.into({key: each for key, each in state.items() if key != rng.CHILDREN}, drawn, path)
+        if rng.CHILDREN not in node:
             return make
-        make_seed = fit.fresh(node[_CHILDREN])
-        return lambda: {**make(), _CHILDREN: make_seed()}
+        make_seed = fit.fresh(node[rng.CHILDREN])
+        return lambda: {**make(), rng.CHILDREN: make_seed()}
 
     def fresh(self, state: Any, taken: Object) -> Any:
         made = bits = _BIT_GENERATORS[state["bit_generator"]]()
@@ -78,35 +75,11 @@ class _NumpyRandom(Stated):
         return made
 
     def get(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, np.random.RandomState):
-            return dict(value.get_state(legacy=False))
-        bits = value.bit_generator if isinstance(value, np.random.Generator) else value
-        seed = rng.seed_sequence(bits)
-        has_children = seed is not None and seed.n_children_spawned > 0
-        return {**bits.state, _CHILDREN: dict(seed.state)} if seed and has_children else dict(bits.state)
+        return dict(rng.generator_state(value))
 
     def put(self, live: Any, state: dict[str, Any]) -> None:
         _check_position(state)
-        if isinstance(live, np.random.RandomState):
-            live.set_state(state)
-        else:
-            bits = live.bit_generator if isinstance(live, np.random.Generator) else live
-            seed = state.pop(_CHILDREN, None)
-            bits.state = state
-            _set_children(bits, seed)
-
-
-def _set_children(bits: np.random.BitGenerator, saved: Any) -> None:
-    """Let what is spawned next be what would have been."""
-    live = rng.seed_sequence(bits)
-    if live is None or (saved is None and not live.n_children_spawned):
-        return
-    wanted = {**live.state, "n_children_spawned": 0} if saved is None else saved
-    if not isinstance(wanted, Mapping) or wanted.keys() != live.state.keys():
-        raise ValueError("a generator's children cannot be spawned from this")
-    made = np.random.SeedSequence(**wanted)
-    if made.state != live.state:
-        getattr(bits, "__setstate__")((bits.state, made))  # noqa: B009
+        rng.set_generator_state(live, state)
 
 
 class _SeedSequence:
