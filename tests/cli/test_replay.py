@@ -95,7 +95,7 @@ def test_a_script_that_asks_for_no_resume_resumes_from_the_checkpoint_all_the_sa
 
 
 def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfast):
-    command = script(LOOP.format(resume=True, other="os.urandom(1)[0] + os.getpid()"))
+    command = script(LOOP.format(resume=True, other="int.from_bytes(os.urandom(4)) + os.getpid()"))
     done = holdfast("replay", "runs/loop/train_epoch1", "--", *command)
     assert done.exit_code == 8, done.output
     assert "the state differs from that of train_epoch2: 'other' is not the same" in done.stderr
@@ -141,7 +141,7 @@ def test_an_experiment_is_replayed_between_epochs_and_to_the_end_of_its_phase(wo
 
 
 def test_an_experiment_that_is_not_deterministic_is_found(work, holdfast):
-    command = script(EXPERIMENT.format(factor="(1 + os.urandom(1)[0] / 1000 + os.getpid() / 1e6)"))
+    command = script(EXPERIMENT.format(factor="(1 + int.from_bytes(os.urandom(4)) / 1000 + os.getpid() / 1e6)"))
     done = holdfast("replay", "runs/lines/fit/fit_epoch1", "--", *command)
     assert done.exit_code == 8, done.output
     assert "'model_graph/line/0.weight' is not the same" in done.stderr
