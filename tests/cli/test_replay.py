@@ -141,7 +141,9 @@ def test_an_experiment_is_replayed_between_epochs_and_to_the_end_of_its_phase(wo
 
 
 def test_an_experiment_that_is_not_deterministic_is_found(work, holdfast):
-    command = script(EXPERIMENT.format(factor="(1 + int.from_bytes(os.urandom(4)) / 1000 + os.getpid() / 1e6)"))
+    command = script(
+        EXPERIMENT.format(factor="(1 + int.from_bytes(os.urandom(4)) / 1000 + os.getpid() / 1e6)")
+    )
     done = holdfast("replay", "runs/lines/fit/fit_epoch1", "--", *command)
     assert done.exit_code == 8, done.output
     assert "'model_graph/line/0.weight' is not the same" in done.stderr

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from holdfast import Checkpointing, Run, Write
-from holdfast.errors import RunActiveError
+from holdfast.errors import RunActiveError, SaveError
 
 ENTER = """
 import sys
@@ -151,3 +151,29 @@ def test_a_machine_may_have_any_name(tmp_path, monkeypatch):
     with Run(tmp_path, {"w": np.zeros(1)}), pytest.raises(RunActiveError) as refused:
         Run(tmp_path, {"w": np.zeros(1)}).__enter__()
     assert refused.value.is_own
+
+
+def _train(place, happens) -> None:
+    state = {"w": np.zeros(1)}
+    policy = Checkpointing(save_on="batch_end", keep=None, write=Write(background=False))
+    with Run(place, state, checkpointing=policy) as run:
+        for step in run.steps(4):
+            state["w"] += 1
+            if step == 2:
+                happens()
+
+
+@pytest.mark.parametrize("moved", ["runs", "runs/a"])
+def test_a_directory_that_is_moved_while_it_is_used_gets_no_second_half(moved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SaveError, match="was moved away while the run uses it"):
+        _train("runs/a", lambda: os.rename(moved, "elsewhere"))
+    assert not Path("runs/a").exists()
+    with Run("elsewhere" if moved == "runs/a" else "elsewhere/a", {"w": np.zeros(1)}) as run:
+        assert run.step == 2
+
+
+def test_a_directory_that_is_removed_while_it_is_used_is_made_again(tmp_path):
+    _train(tmp_path / "a", lambda: shutil.rmtree(tmp_path / "a"))
+    with Run(tmp_path / "a", {"w": np.zeros(1)}) as run:
+        assert run.step == 4

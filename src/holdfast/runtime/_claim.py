@@ -46,6 +46,16 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
     return held
 
 
+def place_of(disk: Storage, path: str) -> object:
+    """Which directory has this path now, by its lock; None if there is none."""
+    with _needed(path):
+        try:
+            with disk.open_directory(path) as here:
+                return here.status(LOCK).identity
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
 def note_run(disk: Storage, path: str, run: str) -> None:
     """Keep, durably, that this run saves in this directory: what others saved may have been copied here.
 

@@ -27,7 +27,7 @@ from ..harness import disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import LocalDisk, Storage, is_below, real_path
-from ._claim import claim, clear_leftovers, note_run, noted_runs, try_out
+from ._claim import claim, clear_leftovers, note_run, noted_runs, place_of, try_out
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
 from ._resuming.expected import Ahead, fingerprint_of
@@ -83,6 +83,7 @@ class ExperimentDirectory:
         self._parent: str | None = None
         self._closed = self._is_noted = False
         self._lock = claim(self.disk, self.path, share=share)
+        self._place = place_of(self.disk, self.path)
         try:
             if self._lock is not None:
                 clear_leftovers(self.disk, self.path)
@@ -141,6 +142,7 @@ class ExperimentDirectory:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
                 is not enough memory, or a live snapshot was changed meanwhile.
         """
+        self._check_place()
         if not self._is_noted:
             note_run(self.disk, self.path, self.run)
             self._is_noted = True
@@ -167,6 +169,20 @@ class ExperimentDirectory:
         )
         stop_at_end(bundle.bundle_path(folder, record.name), record.moment)
         return record
+
+    def _check_place(self) -> None:
+        """SaveError if it was moved away: what is saved would lie in another one of its name, without all that came before.
+
+        One that was removed is made again.
+        """
+        if self._lock is None or not self._lock.is_there:
+            return
+        if place_of(self.disk, self.path) != self._place:
+            raise SaveError(
+                self.path,
+                "the run's directory was moved away while the run uses it: move it back, or end the run and resume it "
+                "where its directory is now",
+            )
 
     def resume_from(self, opened: bundle.Bundle) -> None:
         """The run resumes from this checkpoint, whose bytes have all been verified: its packs can be shared."""

@@ -38,6 +38,11 @@ class Held:
         self.identity = _identity(os.fstat(descriptor))
         _held_here.setdefault(self.identity, self)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the file has a name, wherever its directory may be now."""
+        return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink > 0
+
     def release(self) -> None:
         """Release the lock (the file stays)."""
         descriptor, self.descriptor = self.descriptor, -1

@@ -211,6 +211,10 @@ class _Held:
         self._file = file
         file.held = True
 
+    @property
+    def is_there(self) -> bool:
+        return self._file.links > 0
+
     def release(self) -> None:
         self._file.held = False
 

@@ -130,6 +130,11 @@ class Directory(Protocol):
 class Held(Protocol):
     """A locked owner file; releases itself when the process dies."""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the file has a name, wherever its directory may be now."""
+        ...
+
     def release(self) -> None:
         """Release the lock (the file stays)."""
         ...
