@@ -208,3 +208,25 @@ def test_a_module_that_is_written_through_data_comes_back(tmp_path: Path):
     assert found == expected
     assert report is not None
     assert report.verdict == "exact"
+
+
+def scaled(directory: Path, stop: int | None) -> tuple[Any, holdfast.ResumeReport | None]:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", growth_interval=2)
+    with begin(directory, {"model": model, "optimizer": optimizer}) as run:
+        for step in run.steps(8):
+            optimizer.zero_grad()
+            scaler.scale(model(torch.randn(8, 4)).square().mean()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            stop_after(stop, step + 1)
+    return (scaler.get_scale(), scaler.state_dict(), model.weight.tolist()), run.last_resume
+
+
+def test_a_scaler_that_was_not_handed_over_comes_back(tmp_path: Path):
+    (expected, _), (found, report) = both_ways(scaled, tmp_path, 3)
+    assert found == expected
+    assert report is not None
+    assert report.verdict == "exact"

@@ -218,7 +218,7 @@ def is_ignored(value: Any) -> bool:
     """Whether nothing is to be said of it: code, and what only looks at training."""
     return (
         isinstance(value, _NOT_WALKED)
-        or (is_observer(type(value)) and not has_own_attributes(value))
+        or (is_observer(type(value)) and not (has_own_attributes(value) or has_protocol(value)))
         or (callable(value) and not is_iterator(value) and not has_protocol(value) and not _can_hold(value))
     )
 
