@@ -7,7 +7,7 @@ MINUTES ?= 10
 WORKERS := -n 2 --dist loadgroup  # one test at a time, but for those that share what takes long to make
 
 # Every extra, beside each other; xgboost-cpu stands for the extra xgboost, which brings half a gigabyte for GPUs.
-EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint trl
+EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,modularml,tensorboard,mlflow,wandb,jax,keras,lightgbm,torchdata,datasets,stable-baselines3,dev]" xgboost-cpu orbax-checkpoint
 
 .PHONY: demo test test-all test-oldest test-newer peer-suite torture lint format docs bench bench-quick bench-reliability setup clean
 
@@ -63,7 +63,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e $(EVERYTHING)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e $(EVERYTHING) trl
 	touch $@
 
 # Older builds of torch bring gigabytes of GPU packages: make test-oldest OLDEST_TORCH=torch==2.4.1
