@@ -24,6 +24,16 @@ from holdfast import Run
 with Run(sys.argv[1], {"w": np.zeros(1)}):
     pass
 """
+KILLED_AS_IT_STARTS_ANOTHER = """
+import ctypes, os, signal, sys, time
+import numpy as np
+from holdfast import Run
+with Run(sys.argv[1], {"w": np.zeros(1)}):
+    if not ctypes.CDLL(None).fork():  # as between the fork and the exec of a program
+        time.sleep(1)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 KILLED_WITH_A_CHILD = """
 import os, signal, sys, time
 import numpy as np
@@ -151,6 +161,14 @@ def test_a_machine_may_have_any_name(tmp_path, monkeypatch):
     with Run(tmp_path, {"w": np.zeros(1)}), pytest.raises(RunActiveError) as refused:
         Run(tmp_path, {"w": np.zeros(1)}).__enter__()
     assert refused.value.is_own
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a fork")
+def test_a_process_that_was_killed_as_it_started_another_holds_nothing(tmp_path):
+    command = [sys.executable, "-c", KILLED_AS_IT_STARTS_ANOTHER, str(tmp_path / "a")]
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    with Run(tmp_path / "a", {"w": np.zeros(1)}):
+        pass
 
 
 def _train(place, happens) -> None:

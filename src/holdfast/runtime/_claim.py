@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +14,8 @@ from ..checkpoint import LOCK
 from ..errors import RunActiveError, SaveError
 from ..storage import Held, Storage
 
+_TRIES, _BETWEEN_S = 100, 0.05
+"""How often and how soon to try again for the lock of a process that is dead."""
 _RUNS = ".runs"
 """A folder in an experiment's directory that holds an empty one for each run that has saved there."""
 
@@ -40,6 +44,10 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
         _make(disk, path)
         with disk.open_directory(path) as here:
             held = here.claim(LOCK, me.encode())
+            patience = 0 if share else _TRIES
+            while held is None and (patience := patience - 1) >= 0 and _is_dead(*_holder(disk, path)):
+                time.sleep(_BETWEEN_S)
+                held = here.claim(LOCK, me.encode())
             if held is None and not share:
                 host, pid = _holder(disk, path)
                 raise RunActiveError(path, host, pid, f"{host} {pid}" == me)
@@ -111,6 +119,19 @@ def _holder(disk: Storage, path: str) -> tuple[str, int]:
     host, _, rest = note.decode(errors="replace").partition(" ")
     pid = rest.partition(" ")[0]
     return host or "?", int(pid) if pid.isdigit() else 0
+
+
+def _is_dead(host: str, pid: int) -> bool:
+    """Whether the holder is a process of this machine that is no more: what it was starting may have its lock for a moment."""
+    if host != socket.gethostname() or pid <= 0 or sys.platform == "win32":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 @contextmanager
