@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import pickle
+from contextlib import nullcontext
 
 import pytest
 
@@ -116,6 +117,28 @@ def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
     assert held is not None
     assert not multiprocessing.active_children()
     assert len(pickle.loads(pickle.dumps(held.flattened[0]))) == 5
+
+
+def test_lightnings_advice_on_workers_is_given_for_a_held_loader_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning.fabric.utilities.data._num_cpus_available", lambda: 4)
+    with pytest.warns(UserWarning, match="The 'train_dataloader' does not have many workers") as said:
+        fit(tmp_path, {"train_dataloaders": DataLoader(rows(0), batch_size=4)}, max_epochs=1, limit_val_batches=0)
+    assert sum("train_dataloader" in str(each.message) for each in said) == 1
+
+
+@pytest.mark.parametrize("crash_at", [None, 3])
+def test_after_a_fit_the_trainer_has_the_loaders_themselves(crash_at, tmp_path):
+    loaders = [DataLoader(rows(seed), batch_size=4) for seed in (0, 1)]
+    policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+
+    class OfTwo(Small):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch["a"], batch_idx)
+
+    made = trainer(HoldfastCallback(tmp_path, checkpointing=policy), max_epochs=1, limit_val_batches=0)
+    with pytest.raises(Crash) if crash_at else nullcontext():
+        made.fit(OfTwo(beats(crash_at)), {"a": loaders[0], "b": loaders[1]})
+    assert made.train_dataloader == {"a": loaders[0], "b": loaders[1]}
 
 
 def loader_states(path) -> object:

@@ -96,3 +96,13 @@ def held_class(loader: Any) -> type[HeldLoader]:
     """What `loader` is held by: a trainer that looks for a state finds one exactly where the loader has it."""
     is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
     return HeldStatefulLoader if is_stateful else HeldLoader
+
+
+def let_go(loader: Any) -> Any:
+    """After a fit: end the workers of a held loader, and give the loader itself.
+
+    One with a state of its own stays held, for the framework's own files ask it for that.
+    """
+    if isinstance(loader, HeldLoader):
+        loader.end_workers()
+    return vars(loader)["_loader"] if type(loader) is HeldLoader else loader
