@@ -142,7 +142,7 @@ def test_after_a_fit_the_trainer_has_the_loaders_themselves(crash_at, tmp_path):
 
 
 def loader_states(path) -> object:
-    return torch.load(path, weights_only=False)["loops"]["fit_loop"].get("combined_loader")
+    return torch.load(path, weights_only=False)["loops"]["fit_loop"]["state_dict"].get("combined_loader")
 
 
 def test_a_learning_rate_is_sought_in_later_epochs_too(tmp_path):

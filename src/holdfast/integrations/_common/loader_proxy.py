@@ -99,10 +99,8 @@ def held_class(loader: Any) -> type[HeldLoader]:
 
 
 def let_go(loader: Any) -> Any:
-    """After a fit: end the workers of a held loader, and give the loader itself.
-
-    One with a state of its own stays held, for the framework's own files ask it for that.
-    """
-    if isinstance(loader, HeldLoader):
-        loader.end_workers()
-    return vars(loader)["_loader"] if type(loader) is HeldLoader else loader
+    """After a fit: the loader itself, of which no worker is left; `loader`, if it is not held."""
+    if not isinstance(loader, HeldLoader):
+        return loader
+    loader.end_workers()
+    return vars(loader)["_loader"]
