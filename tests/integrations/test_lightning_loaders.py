@@ -6,6 +6,8 @@ import importlib.util
 import multiprocessing
 import pickle
 from contextlib import nullcontext
+from functools import partial
+from itertools import islice
 
 import pytest
 
@@ -15,7 +17,7 @@ if importlib.util.find_spec("lightning") is None:
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import Checkpointing, Write
@@ -79,10 +81,37 @@ def test_persistent_workers_of_validation_draw_nothing_more_after_a_resume(crash
     check(tmp_path, data, crash_at, num_sanity_val_steps=0, max_epochs=3)
 
 
+class CountingBatches(BatchSampler):
+    """Has a state, as its iterators have none."""
+
+    num_given = 0
+    num_to_skip = 0
+
+    def __iter__(self):
+        self.num_given, self.num_to_skip = self.num_to_skip, 0
+        for batch in islice(super().__iter__(), self.num_given, None):
+            self.num_given += 1
+            yield batch
+
+    def state_dict(self):
+        return {"num_given": self.num_given}
+
+    def load_state_dict(self, state) -> None:
+        self.num_to_skip = state["num_given"]
+
+
+def with_a_sampler_that_has_a_state(data, batch_size):
+    batches = CountingBatches(SequentialSampler(data), batch_size, drop_last=False)
+    return StatefulDataLoader(data, batch_sampler=batches)
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*(callbacks used to create the checkpoint|your dataloader is not resumable)"
 )
-@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize(
+    "kind",
+    [DataLoader, StatefulDataLoader, partial(StatefulDataLoader, num_workers=1), with_a_sampler_that_has_a_state],
+)
 def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without_it(kind, tmp_path):
     def run(*callbacks, ckpt_path=None) -> list[torch.Tensor]:
         pl.seed_everything(1, verbose=False)
