@@ -204,7 +204,9 @@ def test_a_loader_with_a_next_batch_is_taken_if_its_iterators_are_others():
 
 
 def test_a_loader_that_is_its_own_iterator_is_refused():
-    with pytest.raises(UsageError, match=r"a Restarting is its own iterator.*__iter__ returns a new iterator"):
+    with pytest.raises(
+        UsageError, match=r"a Restarting is its own iterator.*__iter__ returns a new iterator"
+    ):
         batches_of(Restarting())
 
 

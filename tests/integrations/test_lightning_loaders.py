@@ -110,7 +110,12 @@ def with_a_sampler_that_has_a_state(data, batch_size):
 )
 @pytest.mark.parametrize(
     "kind",
-    [DataLoader, StatefulDataLoader, partial(StatefulDataLoader, num_workers=1), with_a_sampler_that_has_a_state],
+    [
+        DataLoader,
+        StatefulDataLoader,
+        partial(StatefulDataLoader, num_workers=1),
+        with_a_sampler_that_has_a_state,
+    ],
 )
 def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without_it(kind, tmp_path):
     def run(*callbacks, ckpt_path=None) -> list[torch.Tensor]:
@@ -151,7 +156,12 @@ def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
 def test_lightnings_advice_on_workers_is_given_for_a_held_loader_too(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning.fabric.utilities.data._num_cpus_available", lambda: 4)
     with pytest.warns(UserWarning, match="The 'train_dataloader' does not have many workers") as said:
-        fit(tmp_path, {"train_dataloaders": DataLoader(rows(0), batch_size=4)}, max_epochs=1, limit_val_batches=0)
+        fit(
+            tmp_path,
+            {"train_dataloaders": DataLoader(rows(0), batch_size=4)},
+            max_epochs=1,
+            limit_val_batches=0,
+        )
     assert sum("train_dataloader" in str(each.message) for each in said) == 1
 
 

@@ -116,7 +116,9 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
-        self._stack.callback(data.let_go, trainer)  # the last of all: what an exception leaves is saved before
+        self._stack.callback(
+            data.let_go, trainer
+        )  # the last of all: what an exception leaves is saved before
         if not trainer.is_global_zero:
             self._stack.enter_context(leaving_signals_to_process_0(self._policy))
         else:
