@@ -141,6 +141,7 @@ def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without
 
 
 def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
+    before = multiprocessing.active_children()  # a StatefulDataLoader that is saved after a fit starts one
     callback = fit(
         tmp_path,
         {"train_dataloaders": DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)},
@@ -149,7 +150,7 @@ def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
     )
     held = callback._trainer.fit_loop._combined_loader
     assert held is not None
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= set(before)
     assert len(pickle.loads(pickle.dumps(held.flattened[0]))) == 5
 
 
