@@ -21,6 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Tensor
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import Checkpointing, Write
+from holdfast.integrations._common.loader_proxy import HeldLoader
 from holdfast.integrations.lightning import HoldfastCallback
 from tests.support.integrations.cases.lightning_case import Small, trainer
 from tests.support.integrations.crashing import Crash, beats
@@ -140,18 +141,20 @@ def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without
     assert all(map(torch.equal, run(ckpt_path=beside), run(ckpt_path=stock)))
 
 
-def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
+def test_a_fit_leaves_no_workers_and_its_loader_can_be_pickled_within(tmp_path):
+    class Pickling(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:
+            held = trainer.fit_loop._combined_loader
+            assert held is not None
+            assert isinstance(held.flattened[0], HeldLoader)
+            assert len(list(pickle.loads(pickle.dumps(held.flattened[0])))) == 5
+
     before = multiprocessing.active_children()  # a StatefulDataLoader that is saved after a fit starts one
-    callback = fit(
-        tmp_path,
-        {"train_dataloaders": DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)},
-        limit_val_batches=0,
-        max_epochs=2,
-    )
-    held = callback._trainer.fit_loop._combined_loader
-    assert held is not None
+    loader = DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)
+    made = trainer(HoldfastCallback(tmp_path), Pickling(), limit_val_batches=0, max_epochs=2)
+    made.fit(Small(), loader)
     assert set(multiprocessing.active_children()) <= set(before)
-    assert len(pickle.loads(pickle.dumps(held.flattened[0]))) == 5
+    assert len(pickle.loads(pickle.dumps(made.train_dataloader))) == 5
 
 
 def test_lightnings_advice_on_workers_is_given_for_a_held_loader_too(tmp_path, monkeypatch):

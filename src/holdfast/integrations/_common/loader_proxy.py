@@ -69,7 +69,7 @@ class HeldLoader(Disguised):
         return own["_source"]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a trainer that is pickled or copied, after its fit: the copy starts anew."""
+        """For a trainer that is pickled or copied within its fit: the copy starts anew."""
         return vars(self) | {"_source": None}
 
     def end_workers(self) -> None:
