@@ -122,7 +122,8 @@ def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without
     def run(*callbacks, ckpt_path=None) -> list[torch.Tensor]:
         pl.seed_everything(1, verbose=False)
         model, loader = Small(), kind(rows(0), batch_size=4)
-        made = trainer(*callbacks, accumulate_grad_batches=1, max_epochs=2, limit_val_batches=0)
+        options = {"accumulate_grad_batches": 1, "max_epochs": 2, "limit_val_batches": 0}
+        made = trainer(*callbacks, default_root_dir=tmp_path, **options)
         made.fit(model, loader, ckpt_path=ckpt_path)
         made.save_checkpoint(tmp_path / "end.ckpt")
         return list(model.parameters())
