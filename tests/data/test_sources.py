@@ -170,6 +170,46 @@ def test_what_can_be_read_only_once_is_refused_at_once():
         batches_of(TensorDataset(torch.arange(3)))
 
 
+class Wrapper:
+    """A hand-written loader, which one may also ask for its next batch."""
+
+    def __init__(self, seed: int = 0) -> None:
+        order = torch.Generator().manual_seed(seed)
+        self.inside = DataLoader(list(range(8)), batch_size=2, shuffle=True, generator=order)
+        self.current = iter(self.inside)
+
+    def __iter__(self):
+        self.current = iter(self.inside)
+        return self.current
+
+    def __next__(self):
+        return next(self.current)
+
+
+class Restarting(Wrapper):
+    def __iter__(self):
+        super().__iter__()
+        return self
+
+
+def test_a_loader_with_a_next_batch_is_taken_if_its_iterators_are_others():
+    as_if_alone, loader = Wrapper(), Wrapper()
+    source = batches_of(loader, raw=True, allow_reread=True)
+    expected = [[batch.tolist() for batch in as_if_alone] for _ in range(2)]
+    assert [batch.tolist() for batch in source.begin(0)] == expected[0]
+    rest = source.begin(1)
+    assert [batch.tolist() for batch in take(rest, 2)] == expected[1][:2]
+    again = batches_of(Wrapper(seed=5), raw=True, allow_reread=True)
+    assert [batch.tolist() for batch in again.resume(source.get_state())] == expected[1][2:]
+
+
+def test_a_loader_that_is_its_own_iterator_is_refused():
+    with pytest.raises(
+        UsageError, match=r"a Restarting is its own iterator.*__iter__ returns a new iterator"
+    ):
+        batches_of(Restarting())
+
+
 # --- what is exact --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import pickle
+from contextlib import nullcontext
+from functools import partial
+from itertools import islice
 
 import pytest
 
@@ -14,10 +17,11 @@ if importlib.util.find_spec("lightning") is None:
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import Checkpointing, Write
+from holdfast.integrations._common.loader_proxy import HeldLoader
 from holdfast.integrations.lightning import HoldfastCallback
 from tests.support.integrations.cases.lightning_case import Small, trainer
 from tests.support.integrations.crashing import Crash, beats
@@ -78,15 +82,48 @@ def test_persistent_workers_of_validation_draw_nothing_more_after_a_resume(crash
     check(tmp_path, data, crash_at, num_sanity_val_steps=0, max_epochs=3)
 
 
+class CountingBatches(BatchSampler):
+    """Has a state, as its iterators have none."""
+
+    num_given = 0
+    num_to_skip = 0
+
+    def __iter__(self):
+        self.num_given, self.num_to_skip = self.num_to_skip, 0
+        for batch in islice(super().__iter__(), self.num_given, None):
+            self.num_given += 1
+            yield batch
+
+    def state_dict(self):
+        return {"num_given": self.num_given}
+
+    def load_state_dict(self, state) -> None:
+        self.num_to_skip = state["num_given"]
+
+
+def with_a_sampler_that_has_a_state(data, batch_size):
+    batches = CountingBatches(SequentialSampler(data), batch_size, drop_last=False)
+    return StatefulDataLoader(data, batch_sampler=batches)
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*(callbacks used to create the checkpoint|your dataloader is not resumable)"
 )
-@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        DataLoader,
+        StatefulDataLoader,
+        partial(StatefulDataLoader, num_workers=1),
+        with_a_sampler_that_has_a_state,
+    ],
+)
 def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without_it(kind, tmp_path):
     def run(*callbacks, ckpt_path=None) -> list[torch.Tensor]:
         pl.seed_everything(1, verbose=False)
         model, loader = Small(), kind(rows(0), batch_size=4)
-        made = trainer(*callbacks, accumulate_grad_batches=1, max_epochs=2, limit_val_batches=0)
+        options = {"accumulate_grad_batches": 1, "max_epochs": 2, "limit_val_batches": 0}
+        made = trainer(*callbacks, default_root_dir=tmp_path, **options)
         made.fit(model, loader, ckpt_path=ckpt_path)
         made.save_checkpoint(tmp_path / "end.ckpt")
         return list(model.parameters())
@@ -105,21 +142,51 @@ def test_lightnings_own_files_beside_the_callback_are_what_they_would_be_without
     assert all(map(torch.equal, run(ckpt_path=beside), run(ckpt_path=stock)))
 
 
-def test_a_fit_leaves_no_workers_and_can_be_pickled(tmp_path):
-    callback = fit(
-        tmp_path,
-        {"train_dataloaders": DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)},
-        limit_val_batches=0,
-        max_epochs=2,
-    )
-    held = callback._trainer.fit_loop._combined_loader
-    assert held is not None
-    assert not multiprocessing.active_children()
-    assert len(pickle.loads(pickle.dumps(held.flattened[0]))) == 5
+def test_a_fit_leaves_no_workers_and_its_loader_can_be_pickled_within(tmp_path):
+    class Pickling(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:
+            held = trainer.fit_loop._combined_loader
+            assert held is not None
+            assert isinstance(held.flattened[0], HeldLoader)
+            assert len(list(pickle.loads(pickle.dumps(held.flattened[0])))) == 5
+
+    before = multiprocessing.active_children()  # a StatefulDataLoader that is saved after a fit starts one
+    loader = DataLoader(rows(0), batch_size=4, num_workers=1, persistent_workers=True)
+    made = trainer(HoldfastCallback(tmp_path), Pickling(), limit_val_batches=0, max_epochs=2)
+    made.fit(Small(), loader)
+    assert set(multiprocessing.active_children()) <= set(before)
+    assert len(pickle.loads(pickle.dumps(made.train_dataloader))) == 5
+
+
+def test_lightnings_advice_on_workers_is_given_for_a_held_loader_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning.fabric.utilities.data._num_cpus_available", lambda: 4)
+    with pytest.warns(UserWarning, match="The 'train_dataloader' does not have many workers") as said:
+        fit(
+            tmp_path,
+            {"train_dataloaders": DataLoader(rows(0), batch_size=4)},
+            max_epochs=1,
+            limit_val_batches=0,
+        )
+    assert sum("train_dataloader" in str(each.message) for each in said) == 1
+
+
+@pytest.mark.parametrize("crash_at", [None, 3])
+def test_after_a_fit_the_trainer_has_the_loaders_themselves(crash_at, tmp_path):
+    loaders = [DataLoader(rows(seed), batch_size=4) for seed in (0, 1)]
+    policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
+
+    class OfTwo(Small):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch["a"], batch_idx)
+
+    made = trainer(HoldfastCallback(tmp_path, checkpointing=policy), max_epochs=1, limit_val_batches=0)
+    with pytest.raises(Crash) if crash_at else nullcontext():
+        made.fit(OfTwo(beats(crash_at)), {"a": loaders[0], "b": loaders[1]})
+    assert made.train_dataloader == {"a": loaders[0], "b": loaders[1]}
 
 
 def loader_states(path) -> object:
-    return torch.load(path, weights_only=False)["loops"]["fit_loop"].get("combined_loader")
+    return torch.load(path, weights_only=False)["loops"]["fit_loop"]["state_dict"].get("combined_loader")
 
 
 def test_a_learning_rate_is_sought_in_later_epochs_too(tmp_path):

@@ -6,9 +6,11 @@ without moving anything: a sampler draws at the same points of a run, whether a 
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from blake3 import blake3
@@ -19,19 +21,33 @@ from ..errors import UsageError
 _WATCHED_DRAWS = 8  # a sampler that draws from a global generator for each batch shows it soon
 
 
-class IndexSampler:
-    """Stands in a `DataLoader` for its own batch sampler (or sampler) and begins at batch `start`."""
+class _Stateful(Protocol):
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any, /) -> Any: ...
 
-    def __init__(self, sampler: Iterable[Any], watch: bool) -> None:
-        self.sampler = sampler
+
+class IndexSampler:
+    """Stands in a `DataLoader` for its own batch sampler (or sampler) and begins at batch `start`.
+
+    In a loader that tells its state (torchdata's) this tells the sampler's and its iterator's, which are part of that.
+    """
+
+    def __init__(self, sampler: Iterable[Any], watch: bool, *, tells_state: bool = False) -> None:
+        self.sampler: Any = sampler
         self.start = 0
         self.silent = False  # gives nothing: only lets the loader create its iterator
         self.current: IndexIterator | None = None
         self.draws_globally = False  # found out while an epoch ran, where `watch` is True
         self._watch = watch
+        self.tells_state = tells_state
+        if tells_state and has_state(sampler):
+            self.state_dict, self.load_state_dict = self._tell, sampler.load_state_dict
+
+    def _tell(self) -> Any:
+        return self.sampler.state_dict() if self.current is None else self.current.tell(self.sampler)
 
     def __len__(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type]  # a sampler without it raises TypeError, as it does itself
+        return len(self.sampler)  # a sampler without it raises TypeError, as it does itself
 
     def __iter__(self) -> Iterator[Any]:
         if self.silent:
@@ -59,6 +75,14 @@ class IndexIterator:
         self._num_drawn = 0
         self._ended = False
         self._handed_out = blake3()
+        self._telling = [each for each in (owner.sampler, indices) if owner.tells_state and has_state(each)]
+        self._told: list[Any] = []  # before the batch that is ahead was drawn
+        if indices in self._telling:
+            self.state_dict, self.load_state_dict = partial(self.tell, indices), indices.load_state_dict
+
+    def tell(self, part: Any) -> Any:
+        """The state of the sampler or of its iterator, as it would be if no batch were drawn ahead."""
+        return self._told[self._telling.index(part)] if self._drawn else part.state_dict()
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -99,10 +123,15 @@ class IndexIterator:
         self._to_skip = 0
         if not self._drawn and not self._ended:
             try:
+                self._told = [copy.deepcopy(each.state_dict()) for each in self._telling]
                 self._drawn.append(self._owner.draw(self._indices, self._num_drawn))
                 self._num_drawn += 1
             except StopIteration:
                 self._ended = True
+
+
+def has_state(part: Any) -> TypeGuard[_Stateful]:
+    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
 
 
 def digest_of(indices: Any) -> str:

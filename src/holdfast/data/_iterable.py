@@ -131,17 +131,30 @@ class IterableBatches(Drawing):
 
 
 def refuse_one_shot(data: Any) -> None:
-    """Raises `UsageError` for what can be read only once, and for what cannot be iterated."""
-    if hasattr(data, "__next__"):
+    """Raises `UsageError` for what can be read only once, as far as one can tell, and for what cannot be iterated."""
+    if hasattr(data, "__next__") and _is_own_iterator(data):
         raise UsageError(
-            f"{a(type(data).__name__)} can be read only once, so neither a second epoch nor a resume could read it. "
-            "Give a list, a DataLoader, or an object whose __iter__ starts over each time."
+            f"{a(type(data).__name__)} is its own iterator, so it may be one that can be read only once, which neither a "
+            "second epoch nor a resume could read again. Give a list, a DataLoader, or an object whose __iter__ returns "
+            "a new iterator each time."
         )
     if not hasattr(data, "__iter__"):
         raise UsageError(
             f"batches cannot be made of {a(type(data).__name__)}. Give a holdfast.data.Dataset (from_pandas and "
             "from_torch make one), a DataLoader, or a list of batches."
         )
+
+
+def _is_own_iterator(data: Any) -> bool:
+    """Whether a new iterator of `data` is `data`; asking leaves the random states as they are."""
+    if not hasattr(data, "__iter__"):
+        return True
+    generators = OwnGenerators(data)
+    states = generators.get_state(num_read=0)
+    with rng.preserved():
+        found = iter(data) is data
+    generators.set_state(states)
+    return found
 
 
 def length_of(data: Any) -> int | None:

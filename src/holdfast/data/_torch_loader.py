@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ._attributes import OwnAttributes
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
-from ._indices import IndexSampler, digest_of
+from ._indices import IndexSampler, digest_of, has_state
 from ._iterable import length_of
 from ._parts import digest_of_samples, parts_of
 from ._source import Position
@@ -45,7 +45,7 @@ class TorchLoaderBatches(Drawing):
         sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
         samplers = [part for name, part in parts_of(loader).items() if name.endswith("sampler")]
         foreign = any(not type(part).__module__.startswith(_TORCH_SAMPLERS) for part in samplers)
-        self._indices = IndexSampler(sampler, watch=foreign)
+        self._indices = IndexSampler(sampler, watch=foreign, tells_state=has_state(loader))
         self._generators = OwnGenerators(loader)
         self._twin = loader  # until there is one
         itself = weakref.ref(self)  # in no cycle: its workers end with it

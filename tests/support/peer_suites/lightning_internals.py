@@ -6,8 +6,11 @@ _ONE_SHOT = "trains on a generator, which no resume could read again: refused"
 _NOT_FIRST = "pretends, in a single process, not to be process 0"
 _MOCK = "has a mock as callback, whose `state_key` is no text: refused"
 _CLASS = "has a class as a callback's `state_key`, as before Lightning 1.5: refused"
-_PROXY = "looks for the loader itself in the trainer, where ours stands in a proxy"
-_WORKERS = "waits for the advice to use more workers, which is not given for a loader that stands in a proxy"
+_OWN_ITERATOR = (
+    "trains on a loader that is its own iterator, and may be one that can be read only once: refused"
+)
+_PROXY = "asks, within the fit, whether the trainer's loader is of its class: ours stands in a proxy"
+_CLOCK = "replaces time.perf_counter by a list of times, as many as Lightning asks for: we ask for it, too"
 _SAVE = "replaces torch.save by a mock and counts its calls: bundles are not written by it"
 _STORAGE = (
     "replaces TorchCheckpointIO.save_checkpoint by a mock, and passes storage options, which bundles have not"
@@ -22,9 +25,13 @@ OF_CALLBACK: dict[str, str] = {
     "callbacks/test_callbacks.py::test_callbacks_configured_in_model": _MOCK,
     "callbacks/test_callbacks.py::test_configure_callbacks_hook_multiple_calls": _MOCK,
     "callbacks/test_callbacks.py::test_resume_callback_state_saved_by_type_stateful": _CLASS,
-    "trainer/test_dataloaders.py::test_train_dataloader_passed_to_fit": _PROXY,
-    "trainer/test_dataloaders.py::test_warning_with_few_workers": _WORKERS,
-    "trainer/test_dataloaders.py::test_warning_with_few_workers_multi_loader": _WORKERS,
+    "callbacks/test_throughput_monitor.py::test_throughput_monitor_fit": _CLOCK,
+    "callbacks/test_throughput_monitor.py::test_throughput_monitor_fit_with_validation": _CLOCK,
+    "callbacks/test_throughput_monitor.py::test_throughput_monitor_fit_gradient_accumulation": _CLOCK,
+    "callbacks/test_throughput_monitor.py::test_throughput_monitor_variable_batch_size": _CLOCK,
+    "callbacks/test_throughput_monitor.py::test_throughput_monitor_validation_with_many_epochs": _CLOCK,
+    "trainer/test_dataloaders.py::test_request_dataloader": _PROXY,
+    "trainer/test_dataloaders.py::test_train_dataloader_not_implemented_error": _OWN_ITERATOR,
 }
 OF_IO: dict[str, str] = {
     "checkpointing/test_checkpoint_callback_frequency.py::test_default_checkpoint_freq": _SAVE,

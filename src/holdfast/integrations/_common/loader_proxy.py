@@ -69,7 +69,7 @@ class HeldLoader(Disguised):
         return own["_source"]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a trainer that is pickled or copied, after its fit: the copy starts anew."""
+        """For a trainer that is pickled or copied within its fit: the copy starts anew."""
         return vars(self) | {"_source": None}
 
     def end_workers(self) -> None:
@@ -96,3 +96,11 @@ def held_class(loader: Any) -> type[HeldLoader]:
     """What `loader` is held by: a trainer that looks for a state finds one exactly where the loader has it."""
     is_stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
     return HeldStatefulLoader if is_stateful else HeldLoader
+
+
+def let_go(loader: Any) -> Any:
+    """After a fit: the loader itself, of which no worker is left; `loader`, if it is not held."""
+    if not isinstance(loader, HeldLoader):
+        return loader
+    loader.end_workers()
+    return vars(loader)["_loader"]

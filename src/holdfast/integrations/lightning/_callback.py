@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
+from lightning.pytorch.trainer.connectors import data_connector
 
 from ... import rng
 from ...checkpoint import Place
@@ -116,7 +117,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
         self._stack.callback(
-            data.end_workers, trainer
+            data.let_go, trainer
         )  # the last of all: what an exception leaves is saved before
         if not trainer.is_global_zero:
             self._stack.enter_context(leaving_signals_to_process_0(self._policy))
@@ -264,6 +265,8 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             if not self._is_reloading:
                 self._validation.hold(loader)
             return loader
+        # Lightning's advice on workers, which it gives on nothing but a DataLoader.
+        data_connector._worker_check(self._trainer, loader, "train_dataloader")
         index, self._num_held = self._num_held, self._num_held + 1
         states = () if self._behind is None else self._behind["own"]["data"]
         epochs: Any = self._trainer.fit_loop.epoch_progress.current

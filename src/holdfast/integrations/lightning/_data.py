@@ -13,6 +13,7 @@ from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
 from ...data import BatchSource
 from .._common.loader_proxy import HeldLoader
+from .._common.loader_proxy import let_go as let_go_of
 
 
 @final
@@ -53,12 +54,11 @@ def sources_of(trainer: pl.Trainer) -> list[BatchSource]:
     return [each.source for each in loaders if isinstance(each, HeldLoader)]
 
 
-def end_workers(trainer: pl.Trainer) -> None:
-    """End the persistent workers of the training loaders, as Lightning does when a fit ends."""
+def let_go(trainer: pl.Trainer) -> None:
+    """After a fit the trainer has the training loaders themselves, as without us, and they have no workers left."""
     combined = trainer.fit_loop._combined_loader
-    for each in () if combined is None else combined.flattened:
-        if isinstance(each, HeldLoader):
-            each.end_workers()
+    if combined is not None:
+        combined.flattened = [let_go_of(each) for each in combined.flattened]
 
 
 def get_state(trainer: pl.Trainer) -> dict[str, Any]:
