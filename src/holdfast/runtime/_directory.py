@@ -83,8 +83,8 @@ class ExperimentDirectory:
         self._parent: str | None = None
         self._closed = self._is_noted = False
         self._lock = claim(self.disk, self.path, share=share)
-        self._place = place_of(self.disk, self.path)
         try:
+            self._place = place_of(self.disk, self.path)
             if self._lock is not None:
                 clear_leftovers(self.disk, self.path)
             self._seq = max((listed.record.seq for listed in self.scan() if listed.record), default=0)

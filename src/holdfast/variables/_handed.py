@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..state import Attributes
-from ._kinds import CONTAINERS, is_module, is_tensor, saved_with_keras, torch
+from ._kinds import CONTAINERS, is_module, is_tensor, saved_with_keras, torch, values_of
 
 _DEEPEST = 6
 
@@ -63,7 +63,7 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
         yield from value.modules()
         yield from value.parameters()
     elif isinstance(value, CONTAINERS) and depth < _DEEPEST and len(value) <= 1000:
-        for each in value.values() if isinstance(value, Mapping) else value:
+        for each in values_of(value):
             yield from _parts(each, depth + 1)
 
 
@@ -89,11 +89,8 @@ def _arrays_held_by(value: Any) -> Iterator[Any]:
 def _arrays(value: Any, depth: int = 0) -> Iterator[Any]:
     if isinstance(value, np.ndarray) or is_tensor(value):
         yield value
-    elif isinstance(value, Mapping) and depth < _DEEPEST:
-        for each in value.values():
-            yield from _arrays(each, depth + 1)
-    elif isinstance(value, CONTAINERS) and depth < _DEEPEST:
-        for each in value:
+    elif isinstance(value, (Mapping, *CONTAINERS)) and depth < _DEEPEST:
+        for each in values_of(value):
             yield from _arrays(each, depth + 1)
 
 

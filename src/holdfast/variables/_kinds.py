@@ -36,6 +36,7 @@ _VALUES = (
     slice,
 )
 CONTAINERS: Final = (dict, list, tuple, set, frozenset, collections.deque)
+_WITHOUT_KEYS: Final[tuple[Any, ...]] = CONTAINERS[1:]
 _STANDARD_CONTAINERS = frozenset(
     {*CONTAINERS, collections.OrderedDict, collections.defaultdict, collections.Counter}
 )
@@ -82,12 +83,10 @@ def is_array(value: Any) -> bool:
 
 
 def items_of(value: Any) -> list[tuple[Any, Any]]:
-    """The keys, or numbers, and items of a container; of a list without the code of its class, which may do anything."""
+    """The keys, or numbers, and items of a container, without the code of its class."""
     if isinstance(value, Mapping):
-        return list(value.items())
-    if isinstance(value, list):
-        return list(enumerate(list.__iter__(value)))
-    return list(enumerate(value.reshape(-1) if is_object_array(value) else value))
+        return list(dict.items(value) if isinstance(value, dict) else value.items())
+    return list(enumerate(value.reshape(-1) if is_object_array(value) else _items(value)))
 
 
 def is_object_array(value: Any) -> bool:
@@ -116,14 +115,35 @@ def is_data(value: Any, depth: int = 0) -> bool:
         return False
     if kind not in _STANDARD_CONTAINERS and not (isinstance(value, tuple) and hasattr(value, "_fields")):
         return False
+    if isinstance(value, Mapping | set | frozenset) and any(map(_is_found_by_identity, value)):
+        return False  # what comes back are other keys, by which nothing is found
     items = _items(value)
     if set(map(type, items)) <= SCALARS:
         return True
     return all(is_data(each, depth + 1) for each in items)
 
 
+def _is_found_by_identity(key: Any) -> bool:
+    if type(key) in SCALARS:
+        return False
+    return is_tensor(key) or (type(key).__hash__ is object.__hash__ and is_own_class(type(key)))
+
+
 def _items(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, Mapping) else value
+    """The items of a container, without the code of a class of the script, which may draw, or fail, while it is gone through."""
+    if isinstance(value, dict):
+        return dict.values(value)
+    if isinstance(value, Mapping):
+        return value.values()
+    for kind in _WITHOUT_KEYS:
+        if isinstance(value, kind):
+            return kind.__iter__(value)
+    return value
+
+
+def values_of(value: Any) -> list[Any]:
+    """As a list; see `_items`."""
+    return list(_items(value))
 
 
 def is_array_of_objects(value: Any) -> bool:

@@ -23,6 +23,15 @@ _LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
 _Place = tuple[int, int]  # line, and column in bytes
 
 
+class _Every(frozenset[str]):
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY: Final = _Every()
+"""All names, those of variables that are made later, too: for code that looks them up by text."""
+
+
 def live_names(frame: FrameType) -> frozenset[str] | None:
     """The names that what comes after this point of the frame may read before it writes them; None: it cannot be told."""
     return _live_at(frame.f_code, frame.f_lasti)
@@ -41,7 +50,7 @@ def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
     if code.co_name == "<module>":
         live |= read_in_functions
     if live & _DYNAMIC:
-        return None
+        return EVERY
     return frozenset(live | {*code.co_cellvars, *code.co_freevars})
 
 

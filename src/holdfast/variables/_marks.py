@@ -30,6 +30,7 @@ from ._kinds import (
     is_value,
     state_of,
     torch,
+    values_of,
 )
 
 _SMALL_BYTES: Final = 1 << 20  # looked at in full, always
@@ -99,8 +100,9 @@ class Marks:
     def _container(self, value: Any, name: str) -> Mark:
         kind, length = type(value), len(value)
         if isinstance(value, set | frozenset):
-            return kind, length, frozenset(value) if length < _MANY_ITEMS else hash(frozenset(value))
-        items = list(value.values()) if isinstance(value, Mapping) else list(value)
+            members = frozenset(values_of(value))
+            return kind, length, members if length < _MANY_ITEMS else hash(members)
+        items = values_of(value)
         keys = tuple(value) if isinstance(value, Mapping) else ()
         kinds = set(map(type, items))
         if kinds <= NUMBERS and (digest := _digest_of_numbers(items)) is not None:

@@ -30,6 +30,7 @@ from ._kinds import (
     is_rng,
     is_value,
     torch,
+    values_of,
 )
 from ._looks.code import parts_of
 from ._names import numbered
@@ -141,8 +142,7 @@ class Reach:
         elif isinstance(value, functools.partial):
             self._add([value.func, *value.args, *value.keywords.values()], depth, is_held=is_held)
         elif isinstance(value, CONTAINERS):
-            items = list(value.values()) if isinstance(value, Mapping) else list(value)
-            self._add(items[:_MOST_ITEMS], depth + 1, is_held=is_held)
+            self._add(values_of(value)[:_MOST_ITEMS], depth + 1, is_held=is_held)
         elif not (isinstance(value, ModuleType) or is_iterator(value) or _is_ours(value)):
             self._object(value, depth, is_held)
 

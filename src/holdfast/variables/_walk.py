@@ -9,7 +9,7 @@ import enum
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ._frames import Scope, is_own_class
 from ._functions import FunctionScope
@@ -43,6 +43,7 @@ _TOO_MANY = f"it holds more than {_MOST_ITEMS:,} objects, and not all of them ar
 _TOO_DEEP = f"objects in it lie more than {_DEEPEST} levels deep, and are not looked at"
 _PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
 
+_NUMBERS_AND_TEXTS: Final[tuple[Any, ...]] = (int, float, complex, str, bytes)
 Way = Literal["data", "protocol", "opaque", "named"]
 Place = Callable[[Marks, str, Container[int]], Hashable | None]
 """Takes marks, a name for them, and the ids of what is saved under another name."""
@@ -149,6 +150,8 @@ class Walk:
             yield Slot(key, "protocol", MemoryStream(value), put, owner)
         elif is_in_other_processes(value):
             yield Slot(key, "opaque", value, put, owner)
+        elif isinstance(value, _NUMBERS_AND_TEXTS):  # of an own class: it would not come back as one
+            yield Slot(key, "opaque", value, put, owner, lambda *_: _plain_text(value))
         elif has_own_attributes(value) and not is_iterator(value) and not has_protocol(value):
             yield from self._in_attributes(key, value, attributes(value), depth)
             if isinstance(value, CONTAINERS):
@@ -233,12 +236,20 @@ class Walk:
                 buffer = each._buffers.get(name)
                 if buffer is not None:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
+            for name, parameter in each._parameters.items():
+                if parameter is not None and vars(parameter):
+                    yield from self._in_attributes(f"{inside}.{name}", parameter, vars(parameter), depth + 1)
             if has_own_attributes(each):
                 yield from self._in_code(f"{inside}.__class__", type(each), depth)
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
             elif not self._handed.holds(each):  # of one that was handed over they are saved with it
                 data = {name: value for name, value in attributes(each).items() if is_data(value)}
                 yield from self._in_attributes(inside, each, data, depth + 1)
+
+
+def _plain_text(value: Any) -> str:
+    base = next(each for each in _NUMBERS_AND_TEXTS if isinstance(value, each))
+    return base.__repr__(value)
 
 
 def _setter(owner: Any, name: str) -> Callable[[Any], None]:
