@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -234,32 +235,29 @@ def test_tied_arrays_that_part_are_refused_or_named(tmp_path):
         go(tmp_path, {"a": one, "b": one}, part)
 
 
-class Kept(list[int]):
-    """No list that is saved as a variable, beside what its holder saves."""
-
-
 class Buffer:
-    """Of the script: it can be iterated, and saves itself."""
+    """Of the script: it can be iterated, and saves itself, from a place that no run looks into."""
 
     def __init__(self) -> None:
-        self.kept = Kept()
+        self.place = Mock(kept=[])
 
     def __iter__(self):
-        return iter(self.kept)
+        return iter(self.place.kept)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"kept": list(self.kept)}
+        return {"kept": list(self.place.kept)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.kept = Kept(saved["kept"])
+        self.place.kept = list(saved["kept"])
 
 
 @pytest.mark.parametrize("spoils", [False, True])
 def test_an_object_that_can_be_iterated_is_compared_too_unless_it_loads_data(spoils, tmp_path):
     def update(run: Run) -> None:
-        run["buffer"].kept.append(len(run["buffer"].kept))
+        kept = run["buffer"].place.kept
+        kept.append(len(kept))
 
     go(tmp_path, {"buffer": Buffer()}, update, cut=CUT)
-    spoil: Update = (lambda run: run["buffer"].kept.clear()) if spoils else (lambda run: None)
+    spoil: Update = (lambda run: run["buffer"].place.kept.clear()) if spoils else (lambda run: None)
     verdict = report_of(go(tmp_path, {"buffer": Buffer()}, update, spoil=spoil)).verdict
     assert verdict.startswith("not exact: 'buffer' is not as it was saved" if spoils else "exact")

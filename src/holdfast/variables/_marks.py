@@ -52,6 +52,7 @@ class Marks:
     def __init__(self) -> None:
         self.sampled: set[str] = set()
         self._looks: dict[str, int] = {}
+        self._open: set[int] = set()  # the ids of the containers that are being looked at
         self._began_s = time.perf_counter()
         self._spent_s = 0.0  # with what is large
 
@@ -98,6 +99,15 @@ class Marks:
         return kind, repr(value)  # of objects without a look of their own: which one it is
 
     def _container(self, value: Any, name: str) -> Mark:
+        if id(value) in self._open:
+            return type(value), "that contains itself"
+        self._open.add(id(value))
+        try:
+            return self._of_items(value, name)
+        finally:
+            self._open.discard(id(value))
+
+    def _of_items(self, value: Any, name: str) -> Mark:
         kind, length = type(value), len(value)
         if isinstance(value, set | frozenset):
             members = frozenset(values_of(value))

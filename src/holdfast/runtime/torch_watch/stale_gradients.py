@@ -81,9 +81,10 @@ class StaleGradients:
         return asdict(self._seen)
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Continue to watch where another process was."""
+        """Continue to watch where another process was; of other parameters from the beginning."""
         self.close()
-        self._seen = _Seen(**saved)
+        seen = _Seen(**saved)
+        self._seen = _Seen() if (seen.watched or 0) >= len(self._parameters()) else seen
         if self._seen.watched is not None and not self._seen.is_settled:
             self._watch(self._seen.watched)
 
