@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 
 import holdfast
+from holdfast.variables import _other_modules
 from tests.support.interrupted import Interrupted, begin, both_ways, stop_after
 from tests.variables.test_unsaved_variables import interrupted_and_resumed
 
@@ -319,7 +320,11 @@ def by_new():
         ("by_new", "new"),
     ],
 )
-def test_globals_of_other_modules_that_are_no_data_are_named(by: str, named: str, tmp_path: Path):
+def test_globals_of_other_modules_that_are_no_data_are_named(
+    by: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # All tests are modules of this user, and only the first ones are looked at.
+    monkeypatch.setattr(_other_modules, "_users_modules", lambda count, newest: ["users_module"])
     for module in imported("users_module", tmp_path / "of_the_user", MODULE):
 
         def train(stop: int | None, module: Any = module) -> Any:

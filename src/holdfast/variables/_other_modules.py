@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ._frames import MODULE, Scope, is_of_script
 
-_MOST_MODULES: Final = 100  # those that were imported last
+_MOST_MODULES: Final = 100  # those that were imported first
 
 
 def other_modules_of(on_stack: Sequence[Scope]) -> list[Scope]:
@@ -25,7 +25,7 @@ def other_modules(on_stack: Sequence[Scope]) -> dict[str, dict[str, Any]]:
     names = _users_modules(len(sys.modules), next(reversed(sys.modules), ""))
     found = {name: vars(sys.modules[name]) for name in names if name in sys.modules}
     others = [(name, namespace) for name, namespace in found.items() if id(namespace) not in there]
-    return dict(others[-_MOST_MODULES:])
+    return dict(others[:_MOST_MODULES])
 
 
 @lru_cache(maxsize=1)
