@@ -117,7 +117,7 @@ def is_data(value: Any, depth: int = 0) -> bool:
         return False
     if isinstance(value, Mapping | set | frozenset) and any(map(_is_found_by_identity, value)):
         return False  # what comes back are other keys, by which nothing is found
-    items = _items(value)
+    items = values_of(value)
     if set(map(type, items)) <= SCALARS:
         return True
     return all(is_data(each, depth + 1) for each in items)
