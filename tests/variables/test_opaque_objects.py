@@ -337,6 +337,32 @@ def test_globals_of_other_modules_that_are_no_data_are_named(
         assert interrupted_and_resumed(train).unsaved == (f"users_module.{named}",)
 
 
+def test_where_looking_at_other_modules_takes_long_what_was_found_is_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    looks: list[int] = []
+    for module in imported("users_module", tmp_path / "of_the_user", MODULE):
+        monkeypatch.setattr(_other_modules, "_users_modules", lambda count, newest: ["users_module"])
+        monkeypatch.setattr(_other_modules, "_CHEAP_S", 0.0)
+        monkeypatch.setattr(_other_modules, "_SHARE", 0.0)
+        look = _other_modules.Pace.look
+        monkeypatch.setattr(_other_modules.Pace, "look", lambda pace: (looks.append(1), look(pace))[1])
+
+        def train(stop: int | None, module: Any = module) -> Any:
+            with begin(tmp_path / "run") as run:
+                for step in run.steps(9):
+                    module.by_object()
+                    stop_after(stop, step)
+            return run
+
+        with pytest.raises(Interrupted):
+            train(8)
+        assert len(looks) == 3
+        report = train(None).last_resume
+        assert report is not None
+        assert report.verdict == "exact but for: users_module.state.count"
+
+
 # --- containers ---------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,12 @@ class Capture:
             if not is_known and self._has_changed(slot, scope):
                 self.facts.unsaved[named(slot.key)] = self._say(named(slot.key), slot.value, why)
 
+    def beside(self) -> Capture:
+        """For what is only named, and knows what this one saves."""
+        made = Capture(self._baseline, self._sticky, self._clocks, self._scopes, keeps=False, say=self._say)
+        made._known = self._known
+        return made
+
     def finish(self, seen: Iterable[int]) -> None:
         """Name what cannot be saved and has moved, now that all is known that is saved; `seen`: ids of what has a name."""
         self._lose_what_is_anew()

@@ -25,7 +25,7 @@ from ._liveness import live_names
 from ._looks.clocks import Clocks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
-from ._other_modules import other_modules_of
+from ._other_modules import Pace, other_modules_of
 from ._put_back import put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
@@ -94,6 +94,7 @@ class Variables:
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._clocks = Clocks()
         self._marks = Marks()
+        self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
         self._saved: Saved | None = None  # to be put back
@@ -179,10 +180,15 @@ class Variables:
                     taking.add(
                         scope, (each for each in slots if not is_left_to_script(each.key, self._ignored))
                     )
-            if self._held is None:
-                for scope in other_modules_of(here):
-                    self._name(scope, walk, taking)
+            if self._held is None and self._pace.is_due():
+                with self._pace.look():
+                    others = taking.beside()
+                    for scope in other_modules_of(here):
+                        self._name(scope, walk, others)
+                    others.finish(walk.seen)
+                self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
+            taking.facts.unsaved.update(self._of_others)
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
