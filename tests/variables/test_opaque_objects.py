@@ -346,7 +346,9 @@ def test_where_looking_at_other_modules_takes_long_what_was_found_is_said_again(
         monkeypatch.setattr(_other_modules, "_CHEAP_S", 0.0)
         monkeypatch.setattr(_other_modules, "_SHARE", 0.0)
         look = _other_modules.Pace.look
-        monkeypatch.setattr(_other_modules.Pace, "look", lambda pace: (looks.append(1), look(pace))[1])
+        monkeypatch.setattr(
+            _other_modules.Pace, "look", lambda pace, look=look: (looks.append(1), look(pace))[1]
+        )
 
         def train(stop: int | None, module: Any = module) -> Any:
             with begin(tmp_path / "run") as run:
