@@ -238,9 +238,14 @@ def is_ignored(value: Any) -> bool:
     """Whether nothing is to be said of it: code, and what only looks at training."""
     return (
         isinstance(value, _NOT_WALKED)
-        or (is_observer(type(value)) and not (has_own_attributes(value) or has_protocol(value)))
+        or (is_observer(type(value)) and not (has_own_attributes(value) or _keeps_state(value)))
         or (callable(value) and not is_iterator(value) and not has_protocol(value) and not _can_hold(value))
     )
+
+
+def _keeps_state(value: Any) -> bool:
+    """Whether it gives its state and takes it back; what accelerate wraps is saved by `hold`, or named."""
+    return has_protocol(value) and not type(value).__module__.startswith("accelerate.")
 
 
 def _can_hold(value: Any) -> bool:
