@@ -6,7 +6,6 @@ that the run trains; from then on at samples, and that is said.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from ._kinds import (
     torch,
     values_of,
 )
+from ._looks.budget import Budget
 
 _SMALL_BYTES: Final = 1 << 20  # looked at in full, always
 _MANY_ITEMS: Final = 10_000
@@ -53,8 +53,7 @@ class Marks:
         self.sampled: set[str] = set()
         self._looks: dict[str, int] = {}
         self._open: set[int] = set()  # the ids of the containers that are being looked at
-        self._began_s = time.perf_counter()
-        self._spent_s = 0.0  # with what is large
+        self._budget = Budget()  # for what is large
 
     def of(self, value: Any, name: str) -> Mark:
         """The mark of `value`, which is data."""
@@ -165,14 +164,12 @@ class Marks:
         if array.nbytes <= _SMALL_BYTES:
             return xxh3_128_digest(np.ascontiguousarray(array).tobytes())
         looks = self._looks[name] = self._looks.get(name, 0) + 1
-        now_s = time.perf_counter()
-        if looks > _FREE_LOOKS and self._spent_s > _SHARE * (now_s - self._began_s):
+        if looks > _FREE_LOOKS and self._budget.is_used_up(_SHARE):
             self.sampled.add(name)
             return self._sample(array)
-        full = xxh3_128_digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-        mark = full, *self._sample(array)
-        self._spent_s += time.perf_counter() - now_s
-        return _Full(mark)
+        with self._budget.spending():
+            full = xxh3_128_digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            return _Full((full, *self._sample(array)))
 
     @staticmethod
     def _sample(array: np.ndarray) -> tuple[bytes]:

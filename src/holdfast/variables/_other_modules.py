@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
 
 from ._frames import MODULE, Scope, is_of_script
+from ._looks.budget import Budget
 
 _FREE_LOOKS: Final = 3
 _CHEAP_S: Final = 0.005
@@ -23,19 +23,15 @@ class Pace:
     """When to look at them: at each save as long as that is cheap, else as often as a small share of the run's time allows."""
 
     def __init__(self) -> None:
-        self._began_s = time.perf_counter()
-        self._num_looks, self._spent_s, self._last_s = 0, 0.0, 0.0
+        self._budget, self._num_looks = Budget(), 0
 
     def is_due(self) -> bool:
-        is_cheap = self._num_looks < _FREE_LOOKS or self._last_s < _CHEAP_S
-        return is_cheap or self._spent_s < _SHARE * (time.perf_counter() - self._began_s)
+        is_cheap = self._num_looks < _FREE_LOOKS or self._budget.last_s < _CHEAP_S
+        return is_cheap or not self._budget.is_used_up(_SHARE)
 
-    @contextmanager
-    def look(self) -> Iterator[None]:
-        began_s = time.perf_counter()
-        yield
-        self._last_s = time.perf_counter() - began_s
-        self._num_looks, self._spent_s = self._num_looks + 1, self._spent_s + self._last_s
+    def look(self) -> AbstractContextManager[None]:
+        self._num_looks += 1
+        return self._budget.spending()
 
 
 def other_modules_of(on_stack: Sequence[Scope]) -> list[Scope]:
