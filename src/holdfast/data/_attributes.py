@@ -12,6 +12,7 @@ from typing import Any
 
 from ..plain_attributes import Cells, PlainAttributes, different
 from ._generators import reached
+from ._indices import has_state
 from ._parts import parts_of
 
 _FREE_LOOKS = 4
@@ -123,7 +124,7 @@ def _keeps_something(each: Any) -> bool:
         return True
     if isinstance(each, type) or not hasattr(each, "__dict__") or _is_trained(each):
         return False
-    if hasattr(kind, "state_dict") and hasattr(kind, "load_state_dict"):  # it says itself what its state is
+    if has_state(kind):  # it says itself what its state is
         return False
     return kind.__module__.partition(".")[0] != "holdfast" and not _is_in_library(kind.__module__)
 

@@ -10,6 +10,7 @@ from .._wording import a
 from ..errors import UsageError
 from ._batch import namer
 from ._dataset import Dataset
+from ._indices import has_state
 from ._iterable import IterableBatches
 from ._own import DatasetBatches
 from ._several import SeveralBatches, Until
@@ -69,7 +70,7 @@ def batches_of(
     rereads = allow_reread and (loses_its_buffer(data) or loses_its_buffer(getattr(data, "dataset", None)))
     if torch_data is not None and is_over_stream(data, torch_data) and not rereads:
         return StatefulBatches(StreamLoader(data), as_batch)
-    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict") and not rereads:
+    if has_state(data) and not rereads:
         return StatefulBatches(data, as_batch)
     if torch_data is not None and isinstance(data, torch_data.Dataset) and not rereads:
         raise UsageError(

@@ -42,9 +42,8 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[Any]:
         if self._has_resumed and not self._resumes and self._is_known:
-            self.dataset.load_state_dict(
-                copy.deepcopy(self._at_first)
-            )  # else each pass would begin where it resumed
+            # Else each pass would begin where it resumed.
+            self.dataset.load_state_dict(copy.deepcopy(self._at_first))
         self._resumes = False
         return iter(self._loader)
 

@@ -31,10 +31,8 @@ class Tensor:
         if (kind := _kind_of(value)) is None:
             if (why := _obstacle(value)) is not None:
                 walk.refuse(path, *why)
-            if (form := _form_of(value)) is not None:
-                walk.names.add(value, path)
-                return form.capture(value, walk, path)
-            kind = _new_kind(value)
+            walk.names.add(value, path)
+            return (NESTED if value.is_nested else SPARSE).capture(value, walk, path)
         walk.names.add(value, path)
         order = "C" if (is_in_a_row := value.is_contiguous()) else memory_order(value)
         is_small = kind.is_batched and value.numel() < SMALL.most_items and (is_in_a_row or order == "F")
