@@ -112,9 +112,7 @@ class StaleGradients:
 
         def before_accumulation(_: torch.Tensor) -> None:
             seen = self._seen
-            if (
-                not seen.is_cleared
-            ):  # asked of no other than a gradient that is there: in most loops it is None
+            if not seen.is_cleared:  # in most loops there is no gradient to look at
                 is_zeroed = parameter.grad is not None and _is_zero(parameter.grad)
                 if is_zeroed or parameter.grad is None:
                     seen.is_cleared, seen.is_zeroed = True, is_zeroed
