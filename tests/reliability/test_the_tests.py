@@ -69,7 +69,7 @@ ORDERS = [
         """\
         if durable:
             inside.sync()
-        replaced = _record_in(inside, place)
+        replaced = read_record(inside, place)
     except BaseException:
         _discard(inside, id)
         raise
@@ -80,7 +80,7 @@ ORDERS = [
         inside.rename(new_record(id), RECORD)
 """,
         """\
-        replaced = _record_in(inside, place)
+        replaced = read_record(inside, place)
     except BaseException:
         _discard(inside, id)
         raise
@@ -111,10 +111,10 @@ ORDERS = [
         "the replaced files go before the new record is in place",
         COMMIT,
         """\
-        replaced = _record_in(inside, place)
+        replaced = read_record(inside, place)
     except""",
         """\
-        replaced = _record_in(inside, place)
+        replaced = read_record(inside, place)
         for entry in replaced.packs:
             inside.unlink(entry.name)
     except""",

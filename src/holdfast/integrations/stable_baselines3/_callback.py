@@ -155,12 +155,12 @@ class HoldfastCallback(Reporting, BaseCallback):
         _left_open.begin(self._arguments.directory, self._let_go, self._stack)
         self._stack.enter_context(loop.holding())
         try:
+            self._watch_for_errors()  # before it is noticed what the algorithm's attributes are
             variables.begin()
             lacking.begin()
             self._stack.callback(lacking.close)
             warn_lacking(missing, _ADVICE)
             self._resume(loop)
-            self._watch_for_errors()
         except BaseException as err:
             self._let_go(err)
             raise
