@@ -12,7 +12,7 @@ import numpy as np
 from .. import dtypes
 from .._wording import a
 from ..errors import CheckpointUnreadableError, DamagedError, PieceDamagedError, RestoreIncompleteError
-from ..records import Bytes, Leaf, Node, Object, Source, leaves_and_aliases
+from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called, is_same
 from ._names import Later, Names
@@ -63,6 +63,7 @@ class Fit:
         self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
         self._containers: dict[int, tuple[Any, Node]] = {}
+        self._arrays: dict[str, Any] = {}  # by the path of what will be in it: the live one
         self._direct: dict[str, tuple[Leaf, Bytes]] = {}
         self._filled: dict[str, int] = {}  # path: the address that its bytes have been read to
 
@@ -85,6 +86,19 @@ class Fit:
                 live, path, f"the live object is {a(type_name(type(live)))}, for which there is no adapter"
             )
         return adapter.plan(live, self.resolve(node), self, path)
+
+    def item(self, live: Any, node: Node, path: str) -> Make:
+        """As `into`, for what is then put into the container that `live` is in: tied arrays become one object there, too."""
+        make = self.into(live, node, path)
+        first = self._arrays.get(node.path) if isinstance(node, Alias) else None
+        if first is None or first is live or type(first) is not type(live):
+            return make
+
+        def act() -> Any:
+            make()
+            return first
+
+        return act
 
     def fresh(self, node: Node) -> Make:
         """Plan to make a new value from `node`."""
@@ -139,6 +153,7 @@ class Fit:
                 return self.misfit(live, path, what)
             return self.keep(live)
         self._targets[target] = node
+        self._arrays.setdefault(node.path, live)
         self.need(node)
         if node.size_bytes and node.path not in self._direct and (live_bytes := memory(node)) is not None:
             self._direct[node.path] = node, live_bytes
