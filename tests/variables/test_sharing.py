@@ -13,8 +13,8 @@ import pytest
 import holdfast
 from holdfast import attributes
 from holdfast.records import leaves
-from holdfast.variables._memory import View, overlap
-from holdfast.variables._places import at, elements_of, put_at, text_of
+from holdfast.variables._shared.memory import View, overlap
+from holdfast.variables._shared.places import at, elements_of, put_at, text_of
 from tests.support.interrupted import begin, both_ways, stop_after
 
 torch = pytest.importorskip("torch")

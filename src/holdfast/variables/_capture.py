@@ -19,7 +19,7 @@ from ._looks.code import is_code
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
-from ._sharing import Sharing, can_change, without
+from ._shared.sharing import Sharing, can_change, without
 from ._walk import Slot
 
 _MOST_BYTES: Final = 4 << 30

@@ -11,7 +11,7 @@ import numpy as np
 from ..state import Attributes
 from ._kinds import CONTAINERS, is_array, is_module, is_tensor, saved_with_keras, values_of
 from ._marks import Marks
-from ._memory import address, form
+from ._shared.memory import address, form
 
 _DEEPEST = 6
 

@@ -18,9 +18,9 @@ from ._frames import Scope
 from ._held import HELD
 from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
 from ._looks.identity import find
-from ._memory import View
-from ._places import HANDED, at, elements_of, put_at, root_of_text
 from ._saved import Saved
+from ._shared.memory import View
+from ._shared.places import HANDED, at, elements_of, put_at, root_of_text
 from ._walk import Slot, Walk
 
 

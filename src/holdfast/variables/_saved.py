@@ -21,7 +21,7 @@ class Facts:
         rebound: what is another object than when the loop began: a resume puts a new value in its place.
         protocol: of what the state was saved.
         same: what is the same object as another variable.
-        shared: by place (`_places`), in a value or in what was handed over, the place of the same object, or of the array in whose
+        shared: by place (`_shared.places`), in a value or in what was handed over, the place of the same object, or of the array in whose
             memory it lies.
         named: of containers whose items are named tuples: the name of their class.
         devices: where tensors were, if not in host memory.

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from .. import paths
-from ..state import Attributes
-from ._kinds import (
+from ... import paths
+from ...state import Attributes
+from .._kinds import (
     SCALARS,
     attributes,
     has_own_attributes,

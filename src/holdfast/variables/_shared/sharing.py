@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..state import Attributes
-from ._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, torch
-from ._memory import Unlike, View, address, overlap
-from ._places import HANDED, Link, parts_of, root_of, root_of_text, text_of
+from ...state import Attributes
+from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, torch
+from .memory import Unlike, View, address, overlap
+from .places import HANDED, Link, parts_of, root_of, root_of_text, text_of
 
 MOST: Final = 10_000
 _TOO_MANY: Final = f"it holds more than {MOST:,} objects that are elsewhere, too"

@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from ._kinds import is_tensor, torch
-from ._places import Link, text_of
+from .._kinds import is_tensor, torch
+from .places import Link, text_of
 
 _MOST_WORK: Final = 100_000  # of NumPy, to find out whether two arrays overlap
 
