@@ -1,4 +1,4 @@
-"""What callbacks and models of a framework keep in attributes, and no state of theirs has, comes back or is named."""
+"""What callbacks and models of a framework keep in attributes, and no state of theirs has, comes back or is named; so does which weights it froze."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ def lightning(directory, crash_at=None, change=lambda memory: None):
     class Model(Small, Memory):
         def training_step(self, batch, index):
             self.remember()
+            if self.count == 3:
+                next(self.parameters()).requires_grad_(False)
             return super().training_step(batch, index)
 
     pl.seed_everything(1, verbose=False)
@@ -88,8 +90,10 @@ def transformers(directory, crash_at=None, change=lambda memory: None):
     from tests.support.integrations.cases.transformers_case import Beats, trainer
 
     class Remembers(TrainerCallback, Memory):
-        def on_step_begin(self, *details, **more):
+        def on_step_begin(self, args, state, control, model=None, **more):
             self.remember()
+            if self.count == 3:
+                next(model.parameters()).requires_grad_(False)
 
     callback = Remembers()
     callback.begin()

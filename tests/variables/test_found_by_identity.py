@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,36 +22,95 @@ def verdict(train: Any) -> str:
     return report.verdict
 
 
-def test_a_dict_by_tensors_is_named(tmp_path: Path):
+@dataclass(eq=False)
+class Player:
+    name: str
+
+
+def by_tensors(directory: Path, stop: int | None) -> Any:
     torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(2, 1)
+    torch.nn.init.ones_(model.weight)
+    momentum, seen, modes = (
+        defaultdict[Any, dict[str, Any]](dict),
+        dict[int, float](),
+        {model: 0, stop_after: 1},
+    )
+    with begin(directory, {"model": model}) as run:
+        for step in run.steps(6):
+            modes[model] += step
+            for each in model.parameters():
+                state = momentum[each]
+                state["m"] = state.get("m", 0) * 0.5 + step
+                seen[id(each)] = seen.get(id(each), 0.0) + state["m"]
+            stop_after(stop, step)
+    return (
+        [(momentum[each]["m"], seen[id(each)]) for each in model.parameters()],
+        [*modes.values()],
+        run.last_resume,
+    )
 
+
+def by_objects(directory: Path, stop: int | None) -> Any:
+    players = [Player("a"), Player("b")]
+    ratings, wins, beaten = dict.fromkeys(players, 0.0), Counter[Player](), dict[int, int]()
+    with begin(directory) as run:
+        for step in run.steps(6):
+            player = players[step % 2]
+            ratings[player] += step
+            wins[player] += 1
+            beaten[id(player)] = beaten.get(id(player), 0) + 1
+            if step == 3:
+                wins = Counter(wins)
+            stop_after(stop, step)
+    return [(each.name, ratings[each], wins[each], beaten[id(each)]) for each in players], 0, run.last_resume
+
+
+@pytest.mark.parametrize("at", [(2,), (4,), (3, 5)], ids=str)
+@pytest.mark.parametrize("train", [by_tensors, by_objects], ids=lambda each: each.__name__)
+def test_a_dict_by_objects_or_by_their_ids_finds_them_again(train: Any, at: tuple[int, ...], tmp_path: Path):
+    expected, found = both_ways(train, tmp_path, *at)
+    assert found[:2] == expected[:2]
+    assert found[2].verdict == "exact"
+
+
+def test_a_dict_by_objects_that_no_name_leads_to_is_named(tmp_path: Path):
     def train(stop: int | None) -> Any:
-        weight = torch.ones(2)
-        momentum = {weight: torch.zeros(2)}
-        with begin(tmp_path, {"weight": weight}) as run:
-            for step in run.steps(6):
-                momentum[weight] += weight
-                stop_after(stop, step)
-        return run
-
-    assert verdict(train) == "exact but for: momentum"
-
-
-def test_a_dict_by_objects_that_are_equal_to_themselves_alone_is_named(tmp_path: Path):
-    @dataclass(eq=False)
-    class Player:
-        name: str
-
-    def train(stop: int | None) -> Any:
-        players = [Player("a"), Player("b")]
-        ratings = dict.fromkeys(players, 0.0)
+        torch = pytest.importorskip("torch")
+        by_tensor, by_id, ids = {}, {}, set()
+        hidden = [torch.zeros(2)]
         with begin(tmp_path) as run:
             for step in run.steps(6):
-                ratings[players[step % 2]] += 1
+                hidden.append(torch.ones(2))
+                by_tensor[hidden[-1]] = step
+                players = [Player("a")]
+                by_id[id(players[0])] = step
+                ids.add(id(players[0]))
+                stop_after(stop, step)
+                del players
+        return run
+
+    assert verdict(train).startswith("exact but for: by_tensor")
+
+
+def test_an_optimizer_that_keeps_something_by_id_is_named(tmp_path: Path):
+    torch = pytest.importorskip("torch")
+
+    class Normed(torch.optim.SGD):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.norms: dict[int, float] = {}
+
+    def train(stop: int | None) -> Any:
+        model = torch.nn.Linear(2, 1)
+        optimizer = Normed(model.parameters(), lr=0.1)
+        with begin(tmp_path, {"model": model, "optimizer": optimizer}) as run:
+            for step in run.steps(6):
+                optimizer.norms.update({id(each): float(step) for each in model.parameters()})
                 stop_after(stop, step)
         return run
 
-    assert verdict(train) == "exact but for: ratings"
+    assert "keeps by id() of a parameter (norms)" in verdict(train)
 
 
 def test_a_number_of_an_own_class_is_named(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cached_property
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from ._looks.code import is_code
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
+from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, ids_in
 from ._shared.sharing import Sharing, can_change, without
 from ._walk import Slot
 
@@ -61,6 +62,7 @@ class Capture:
         self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
         self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
         self._known: set[int] = set()  # ids of what is data, or has a protocol
+        self._ids: dict[str, tuple[Slot, list[int]]] = {}  # by path, what may find objects by their ids
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -108,6 +110,7 @@ class Capture:
         self._lose_what_is_anew()
         if self._keeps:
             self._share()
+        self._lose_ids({*self._present, *seen})
         known = {*self._known, *seen}
         for scope, slot, key, why in self._opaque:
             if self._baseline.has_moved(scope, slot, known):
@@ -125,7 +128,7 @@ class Capture:
         first = self._first_names.get(id(now))
         if first is not None:
             self._refer(slot, scope, f"={first}")
-        elif slot.is_handed and (place := self._sharing.place_of(now)) is not None:
+        elif slot.is_handed and (place := self._sharing.place_of(id(now))) is not None:
             self._refer(slot, scope, place)
         elif slot.is_handed:
             return
@@ -198,6 +201,41 @@ class Capture:
                 self.facts.rebound.remove(root)
             self.facts.unsaved[key] = self._say(key, value, why)
 
+    def _lose_ids(self, present: Set[int]) -> None:
+        """Name what finds objects by ids that could not be saved as their places."""
+        for path, (slot, ids) in self._ids.items():
+            if not present.isdisjoint(ids) or any(map(self._place_of, ids)):
+                scope, _, key = path.partition("/")
+                self.values.get(scope, {}).pop(key, None)
+                self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, BY_IDS)
+
+    def _place_of(self, key: int) -> str | None:
+        """What leads to the object of this id: a place in what was handed over, or where it was when the loop began."""
+        first = self._first_names.get(key)
+        return self._sharing.place_of(key) or (None if first is None else f"={first}")
+
+    def _name_of(self, value: Any) -> str | None:
+        return self._place_of(id(value)) or identity.name_of(value, None)
+
+    def _as_saved(self, slot: Slot, path: str) -> Any:
+        """The value as it is saved; raises if that cannot be."""
+        value, facts = slot.value, self.facts
+        if isinstance(value, ByObject):
+            saved = as_saved(value.held, self._name_of)
+            if saved is None:
+                raise LookupError(WITHOUT_PLACE)
+            facts.keyed[path] = BY_OBJECT
+            return saved
+        if slot.way == "protocol":
+            return state_of(value)
+        if ids := ids_in(value):
+            saved = as_saved(value, self._place_of) if isinstance(value, dict) else None
+            if saved is not None:
+                facts.keyed[path] = BY_ID
+                return saved
+            self._ids[path] = slot, ids
+        return value if slot.place is None else without(value, self._handed.has_memory_of)
+
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         facts = self.facts
@@ -208,23 +246,21 @@ class Capture:
             facts.same[path] = first
             return
         try:
-            if slot.way == "protocol":
-                value = state_of(slot.value)
-            elif slot.place is not None:
-                value = without(value, self._handed.has_memory_of)
+            value = self._as_saved(slot, path)
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
-            why = f"{type(err).__name__}: {err}"
+            why = str(err) if str(err) == WITHOUT_PLACE else f"{type(err).__name__}: {err}"
         if why:
+            facts.keyed.pop(path, None)
             facts.unsaved[slot.key] = self._say(slot.key, slot.value, why)
             return
         if is_shared:
             self._first[id(slot.value)] = path
-        if slot.way == "protocol":
+        if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
         elif before is None or before.identity != id(slot.value):
             facts.rebound.append(path)
-        if slot.way == "data":
+        if slot.way == "data" and path not in facts.keyed:
             is_new = path in facts.rebound or not is_array(slot.value)
             self._sharing.add(path, slot.value, is_new=is_new)
         if (device := device_of(value)) is not None:

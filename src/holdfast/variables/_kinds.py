@@ -115,7 +115,7 @@ def is_data(value: Any, depth: int = 0) -> bool:
         return False
     if kind not in _STANDARD_CONTAINERS and not (isinstance(value, tuple) and hasattr(value, "_fields")):
         return False
-    if isinstance(value, Mapping | set | frozenset) and any(map(_is_found_by_identity, value)):
+    if isinstance(value, Mapping | set | frozenset) and any(map(is_found_by_identity, value)):
         return False  # what comes back are other keys, by which nothing is found
     items = values_of(value)
     if set(map(type, items)) <= SCALARS:
@@ -123,10 +123,13 @@ def is_data(value: Any, depth: int = 0) -> bool:
     return all(is_data(each, depth + 1) for each in items)
 
 
-def _is_found_by_identity(key: Any) -> bool:
+def is_found_by_identity(key: Any) -> bool:
+    """Whether nothing is found by a key that is made again: a tensor, a module, or an object of the script that is equal only to itself."""
     if type(key) in SCALARS:
         return False
-    return is_tensor(key) or (type(key).__hash__ is object.__hash__ and is_own_class(type(key)))
+    if is_tensor(key) or is_module(key) or isinstance(key, type | FunctionType):
+        return True
+    return type(key).__hash__ is object.__hash__ and is_own_class(type(key))
 
 
 def _items(value: Any) -> Iterable[Any]:

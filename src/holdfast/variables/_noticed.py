@@ -10,6 +10,7 @@ from ._frames import is_of_script, is_own_class, scopes, script_frames
 from ._handed import Handed
 from ._kinds import is_module
 from ._reach import names_in
+from ._shared.keyed import ByObject
 from ._walk import Walk
 
 
@@ -29,7 +30,7 @@ def noticed(until: FrameType) -> dict[str, Any]:
             used = mentioned.get(id(scope.namespace), {})
             variables = {name: value for name, value in variables.items() if name in used}
         for slot in walk.slots(scope, variables):
-            if slot.way == "protocol" and not _gives_items(slot.value):
+            if slot.way == "protocol" and not (_gives_items(slot.value) or isinstance(slot.value, ByObject)):
                 found[f"{scope.name}.{slot.key}" if slot.key in found else slot.key] = slot.value
     return {name: value for name, value in found.items() if not _is_part(value, found)}
 

@@ -19,17 +19,50 @@ from ._held import HELD
 from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
 from ._looks.identity import find
 from ._saved import Saved
+from ._shared.keyed import BY_ID, ByObject, filled
 from ._shared.memory import View
 from ._shared.places import HANDED, at, elements_of, put_at, root_of_text
 from ._walk import Slot, Walk
 
 
+class Objects:
+    """The objects of the script, by the names that a checkpoint has for them.
+
+    Args:
+        handed: what was handed over, by name.
+    """
+
+    def __init__(self, scopes: list[Scope], baseline: Baseline, handed: Mapping[str, Any]) -> None:
+        self._there = {scope.name: scope for scope in scopes}
+        self._baseline, self.handed = baseline, handed
+
+    def called(self, name: str, like: Any = None) -> Any:
+        """`=scope/key` as it was when the loop began, a place in what was handed over, or `module:name` of code in place of `like`.
+
+        Raises:
+            LookupError: nothing is called so now.
+        """
+        found = None
+        with contextlib.suppress(LookupError, ValueError):
+            if name.startswith("="):
+                scope, _, key = name[1:].partition("/")
+                first = self._baseline.named(self._there[scope], key)
+                found = None if first is None else first.get()
+            elif (root := root_of_text(name)).startswith(HANDED):
+                found = at(self.handed[root.removeprefix(HANDED)], elements_of(name))
+            else:
+                found = find(name, like)
+        if found is None:
+            raise LookupError(f"nothing is called {name.lstrip('=')} now")
+        return found
+
+
 def put_back(
-    saved: Saved, scopes: list[Scope], walk: Walk, objects: Mapping[str, Any]
+    saved: Saved, scopes: list[Scope], walk: Walk, objects: Objects
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Put into these scopes what was saved of them: what is there now by `scope/key`, and what failed, and why.
 
-    `walk`: one that has not begun. `objects`: what was handed over, by name.
+    `walk`: one that has not begun.
     """
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -55,7 +88,8 @@ def put_back(
         if path in saved.facts.same or key not in saved.nodes.get(scope, ()):
             continue
         try:
-            done[path] = _put(slot, path, saved.nodes[scope][key], saved, scopes)
+            put = _put_by_object if path in saved.facts.keyed else _put
+            done[path] = put(slot, path, saved.nodes[scope][key], saved, scopes, objects)
         except Exception as err:  # the variable's own code, or a class that is another one now
             failed[path] = f"{type(err).__name__}: {err}"
     for path, first in saved.facts.same.items():
@@ -65,7 +99,7 @@ def put_back(
     for target, source in shared.items():
         path = root_of_text(target)
         try:
-            _share(target, source, slots, done, objects)
+            _share(target, source, slots, done, objects.handed)
         except Exception as err:  # there is no such place now
             failed[path] = (
                 f"what it shares with {root_of_text(source)} is not there now ({type(err).__name__}: {err})"
@@ -95,43 +129,29 @@ def _share(
 
 
 def put_objects(
-    saved: Saved, scopes: list[Scope], walk: Walk, baseline: Baseline, handed: Mapping[str, Any]
+    saved: Saved, scopes: list[Scope], walk: Walk, objects: Objects
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Let variables name the objects again that they named, as `put_back` does with values; to be done before it."""
-    done: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    there = {scope.name: scope for scope in scopes}
-    slots: dict[str, Slot] = {}
+    found: dict[str, tuple[Slot, Any]] = {}
     for scope in scopes:
         keys = _keys_in(saved.facts.objects, scope)
         roots = {key.partition(".")[0] for key in keys}
-        found = walk.slots(scope, {name: each for name, each in scope.variables().items() if name in roots})
-        by_key = {slot.key: slot for slot in found} if keys else {}
+        slots = walk.slots(scope, {name: each for name, each in scope.variables().items() if name in roots})
+        by_key = {slot.key: slot for slot in slots} if keys else {}
         for key in keys:
-            slot = by_key.get(key) or _new_slot(key, scope, walk)
-            if slot is not None:
-                slots[f"{scope.name}/{key}"] = slot
-            else:
-                failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
-    objects: dict[str, Any] = {}
-    for path, slot in slots.items():
-        name = saved.facts.objects[path]
-        if name.startswith("="):
-            above, _, key = name[1:].partition("/")
-            first = baseline.named(there[above], key) if above in there else None
-            objects[path] = None if first is None else first.get()
-        elif (root := root_of_text(name)).startswith(HANDED):
-            with contextlib.suppress(LookupError, ValueError):
-                objects[path] = at(handed[root.removeprefix(HANDED)], elements_of(name))
-        else:
-            objects[path] = find(name, slot.value)
-    for path in slots:
-        value = objects.get(path)
+            path, slot = f"{scope.name}/{key}", by_key.get(key) or _new_slot(key, scope, walk)
+            try:
+                if slot is None:
+                    raise LookupError("there is nothing of this name now")
+                found[path] = slot, objects.called(saved.facts.objects[path], slot.value)
+            except LookupError as err:
+                failed[path] = str(err)
+    done: dict[str, Any] = {}
+    for path, (slot, value) in found.items():  # only now, as one of them may be called by another's place
         try:
-            if value is None:
-                raise LookupError(f"nothing is called {saved.facts.objects[path].lstrip('=')} now")
-            if slots[path].value is not value:
-                slots[path].put(value)
+            if slot.value is not value:
+                slot.put(value)
             done[path] = value
         except Exception as err:  # the owner's own code
             failed[path] = f"{type(err).__name__}: {err}"
@@ -175,7 +195,20 @@ def _keys_in(same: Mapping[str, str], scope: Scope) -> list[str]:
     return [path.removeprefix(f"{scope.name}/") for path in same if path.startswith(f"{scope.name}/")]
 
 
-def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -> Any:
+def _put_by_object(
+    slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], objects: Objects
+) -> Any:
+    made = _rebuilt(path, node, saved, scopes)
+    keys = [objects.called(each) for each in made["keys"]]
+    live = slot.value.held if isinstance(slot.value, ByObject) else slot.value
+    by_id, is_new = saved.facts.keyed[path] == BY_ID, path in saved.facts.rebound
+    now = filled(live, made, keys, by_id=by_id, is_new=is_new)
+    if now is not live:
+        slot.put(now)
+    return now
+
+
+def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
     if path in saved.facts.protocol:
         slot.value.load_state_dict(state.rebuild(saved.source, node))
         return slot.value

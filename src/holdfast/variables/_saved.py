@@ -23,6 +23,7 @@ class Facts:
         same: what is the same object as another variable.
         shared: by place (`_shared.places`), in a value or in what was handed over, the place of the same object, or of the array in whose
             memory it lies.
+        keyed: of dicts by objects, or by ids of objects (`_shared.keyed`): which of these.
         named: of containers whose items are named tuples: the name of their class.
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
@@ -34,6 +35,7 @@ class Facts:
     protocol: list[str] = field(default_factory=list)
     same: dict[str, str] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
+    keyed: dict[str, str] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)

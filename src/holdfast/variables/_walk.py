@@ -36,6 +36,7 @@ from ._looks.identity import is_named
 from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
 from ._opaque.looks import Looks
+from ._shared.keyed import ByObject, is_by_object
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
@@ -126,6 +127,11 @@ class Walk:
             yield Slot(key, "data", value, put, owner, self._form(value) if is_shared else None)
             return
         if id(value) in self._seen:
+            return
+        if is_by_object(value) and not self._handed.shares_memory(value):
+            self._seen.add(id(value))
+            self._open.append(value)
+            yield Slot(key, "protocol", ByObject(value), put, owner)
             return
         if depth > _DEEPEST:
             if not is_ignored(value):

@@ -27,7 +27,7 @@ from ._looks.clocks import Clocks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
-from ._put_back import put_back, put_objects, take_back
+from ._put_back import Objects, put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
 from ._turns import Items, Turns
@@ -288,10 +288,11 @@ class Variables:
         if saved is None:
             return
         with _guard.guarded("put back") as failures:
-            here, given, handed = self._scopes(), self._objects(), self._handed()
-            objects, lost = put_objects(saved, here, self._walk(handed, here), self._baseline, given)
-            done, failed = put_back(saved, here, self._walk(self._handed(), here), given)
-            done, failed = {**objects, **done}, {**lost, **failed}
+            here = self._scopes()
+            known = Objects(here, self._baseline, self._objects())
+            named, lost = put_objects(saved, here, self._walk(self._handed(), here), known)
+            done, failed = put_back(saved, here, self._walk(self._handed(), here), known)
+            done, failed = {**named, **done}, {**lost, **failed}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]

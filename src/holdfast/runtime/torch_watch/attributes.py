@@ -1,4 +1,4 @@
-"""What modules keep for themselves: plain attributes, tensors that are no buffers, and buffers that are not persistent.
+"""What modules keep for themselves: plain attributes, tensors that are no buffers, buffers that are not persistent, which weights are frozen.
 
 No `state_dict` has them. The updates that an average of weights has counted, or a buffer that a forward pass adds to,
 decide what comes next all the same; so those that have changed since the training began are saved with its position.
@@ -36,6 +36,7 @@ class Attributes:
         self._but = _PLUMBING | frozenset(but)
         self._plain = PlainAttributes(self._modules, self._but)
         self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors().items()}
+        self._flags_at_first = {path: each.requires_grad for path, each in self._parameters().items()}
         self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists().items()}
 
     def get_state(self) -> dict[str, Any]:
@@ -51,7 +52,13 @@ class Attributes:
             if self._lists_at_first.get(path) != [*map(_token, tensors)]
         }
         classes = dict(self._classes().items() - self._classes_at_first.items())
+        flags = {
+            path: each.requires_grad
+            for path, each in self._parameters().items()
+            if self._flags_at_first.get(path) != each.requires_grad
+        }
         found = {"plain": self._plain.get_state(), "tensors": tensors, "lists": lists, "classes": classes}
+        found |= {"requires_grad": flags}
         return found if any(found.values()) else {}
 
     def set_state(self, saved: Mapping[str, Any]) -> list[str]:
@@ -66,6 +73,9 @@ class Attributes:
                     _fill(*live[path], value)
                 elif owner in self._modules and not _is_registered(self._modules[owner], name):
                     vars(self._modules[owner])[name] = torch.as_tensor(value).clone()
+        parameters = self._parameters()
+        for path in parameters.keys() & saved.get("requires_grad", {}).keys():
+            parameters[path].requires_grad_(bool(saved["requires_grad"][path]))
         for path, values in lists.items():
             owner, _, name = path.rpartition("/")
             if owner in self._modules:
@@ -85,6 +95,14 @@ class Attributes:
     def _classes(self) -> dict[str, str]:
         """The name of the class of each module, by path."""
         return {path: type(each).__name__ for path, each in _modules(self._objects)}
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return {
+            f"{path}/{name}": parameter
+            for path, module in self._modules.items()
+            for name, parameter in module._parameters.items()
+            if parameter is not None
+        }
 
     def _tensors(self) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
         """By path the dict that holds it, its name there, and itself."""

@@ -46,14 +46,14 @@ class Sharing:
         if type(value) not in SCALARS:
             (self._new if is_new else self._others).append((root, value))
 
-    def place_of(self, value: Any) -> str | None:
-        """The place of something that was handed over, or is a part of that; None if it has none."""
+    def place_of(self, key: int) -> str | None:
+        """The place of the object of this id that was handed over, or is a part of that; None if there is none."""
         if self._known is None:
             looks = _Looks(with_all=True)
             for name, each in self._objects.items():
                 looks.look(f"{HANDED}{name}", each, is_wanted=False)
             self._known = {key: links[0] for key, (_, links) in looks.places.items()}
-        link = self._known.get(id(value))
+        link = self._known.get(key)
         try:
             return None if link is None else text_of(link)
         except TypeError:

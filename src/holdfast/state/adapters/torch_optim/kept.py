@@ -6,6 +6,7 @@ Numbers and texts count once they have changed, so that a setting stays the scri
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -48,6 +49,18 @@ def changed_by(optimizer: Optimizer) -> dict[str, Any]:
     }
 
 
+def inexact(optimizer: Optimizer) -> dict[str, str]:
+    """What `about` says of attributes that would mean nothing in another process: those by `id()` of a parameter."""
+    ids = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    names = [name for name, value in vars(optimizer).items() if _is_by_id(value, ids)]
+    why = f"what it keeps by id() of a parameter ({', '.join(names)}) is not saved; keep it in self.state[parameter]"
+    return {"inexact": why} if names else {}
+
+
+def _is_by_id(value: Any, ids: Set[int]) -> bool:
+    return isinstance(value, dict) and any(type(key) is int and key in ids for key in value)
+
+
 def plan_kept(live: Optimizer, saved: Node, fit: Fit, path: str) -> dict[str, Make]:
     """Arrays and generators that are there are filled, other values replaced; what had not changed is what it was at first."""
     if not isinstance(saved, dict):
@@ -68,10 +81,14 @@ def plan_kept(live: Optimizer, saved: Node, fit: Fit, path: str) -> dict[str, Ma
 def _kept_by(optimizer: Optimizer) -> dict[str, Any]:
     if type(optimizer).__module__.startswith("torch."):
         return {}
+    ids = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     return {
         name: value
         for name, value in vars(optimizer).items()
-        if name not in _TORCHS_OWN and not name.startswith("_optimizer_") and _is_data(value)
+        if name not in _TORCHS_OWN
+        and not name.startswith("_optimizer_")
+        and _is_data(value)
+        and not _is_by_id(value, ids)
     }
 
 

@@ -25,7 +25,7 @@ from ..._names import Names
 from ..._walk import Walk, type_name
 from ..protocols import Stateful
 from ..torch import proof_of_optimizer
-from .kept import changed_by, plan_kept
+from .kept import changed_by, inexact, plan_kept
 
 _MAX_INNER = 8
 
@@ -98,6 +98,7 @@ class TorchOptimizer:
                 walk.gate(tensor, gate)
         if kept := changed_by(value):
             state["kept"] = walk.node(kept, walk.child(path, "kept"))
+        about |= inexact(value)
         about["shapes"] = {name: list(parameter.shape) for parameter, name in names.items()}
 
     def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:

@@ -19,7 +19,7 @@ from ....records import Node, Object
 from ..._exclude import all_left_out
 from ..._fit import Fit, Make
 from ..._walk import Walk, type_name
-from .kept import changed_by, plan_kept
+from .kept import changed_by, inexact, plan_kept
 from .optimizers import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
 
 _OWN = "own"
@@ -49,6 +49,7 @@ class _OwnState(TorchOptimizer):
             self._capture(value, walk, path, state, about)
         elif kept := changed_by(value):
             state["kept"] = walk.node(kept, walk.child(path, "kept"))
+        about |= inexact(value)
         about["parameters"] = [[name, list(parameter.shape)] for parameter, name in names.items()]
 
     def plan(self, live: Optimizer, node: Node, fit: Fit, path: str) -> Make:

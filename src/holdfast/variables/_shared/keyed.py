@@ -1,0 +1,66 @@
+"""Dicts whose keys are found by their identity: parameters, players; or the `id()` of such objects.
+
+In another process these are other objects, with other ids. So it is saved where each of them is, and a resume looks it up there.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from .._kinds import is_data, is_found_by_identity, values_of
+
+BY_OBJECT: Final = "object"
+BY_ID: Final = "id"
+_LEAST_ID: Final = 1 << 32  # of an object in memory; what counts is smaller
+WITHOUT_PLACE: Final = "one of its keys is an object that no name leads to"
+BY_IDS: Final = (
+    "it holds id()s of objects, which are others in another process; number the objects, or name them"
+)
+
+
+class ByObject:
+    """Such a dict, as an object with a state."""
+
+    def __init__(self, held: dict[Any, Any]) -> None:
+        self.held = held
+
+    def state_dict(self) -> dict[str, Any]:
+        """To be compared in this process."""
+        return {"keys": [*map(id, self.held)], "values": values_of(self.held)}
+
+    def load_state_dict(self, state: Any) -> None:
+        raise NotImplementedError  # `filled` does it: only a resume knows the objects
+
+
+def is_by_object(value: Any) -> bool:
+    """Whether it is a dict of data by objects that are found by their identity alone."""
+    return (
+        isinstance(value, dict)
+        and len(value) > 0
+        and all(map(is_found_by_identity, value))
+        and all(map(is_data, values_of(value)))
+    )
+
+
+def ids_in(value: Any) -> list[int]:
+    """The numbers by which a dict or a set finds something that may be ids of objects."""
+    if not isinstance(value, dict | set | frozenset):
+        return []
+    return [each for each in value if type(each) is int and each >= _LEAST_ID]
+
+
+def as_saved(held: dict[Any, Any], name_of: Callable[[Any], str | None]) -> dict[str, Any] | None:
+    """The dict with what leads to each key, which `name_of` gives; None if nothing leads to one of them."""
+    names = [*map(name_of, held)]
+    return None if None in names else {"keys": names, "values": values_of(held)}
+
+
+def filled(live: Any, saved: Any, objects: Sequence[Any], *, by_id: bool, is_new: bool) -> dict[Any, Any]:
+    """The live dict, or another one of its kind if `is_new`, with the saved values by these objects."""
+    made = {} if not isinstance(live, dict) else copy.copy(live) if is_new else live
+    values: Iterable[Any] = saved["values"]
+    dict.clear(made)
+    dict.update(made, zip(map(id, objects) if by_id else objects, values, strict=True))
+    return made
