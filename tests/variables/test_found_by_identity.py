@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from multiprocessing import Value
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import pytest
@@ -31,6 +34,7 @@ def by_tensors(directory: Path, stop: int | None) -> Any:
     torch = pytest.importorskip("torch")
     model = torch.nn.Linear(2, 1)
     torch.nn.init.ones_(model.weight)
+    weakly = WeakKeyDictionary[Any, int]()
     momentum, seen, modes = (
         defaultdict[Any, dict[str, Any]](dict),
         dict[int, float](),
@@ -39,6 +43,7 @@ def by_tensors(directory: Path, stop: int | None) -> Any:
     with begin(directory, {"model": model}) as run:
         for step in run.steps(6):
             modes[model] += step
+            weakly[model] = weakly.get(model, 0) + step
             for each in model.parameters():
                 state = momentum[each]
                 state["m"] = state.get("m", 0) * 0.5 + step
@@ -46,7 +51,7 @@ def by_tensors(directory: Path, stop: int | None) -> Any:
             stop_after(stop, step)
     return (
         [(momentum[each]["m"], seen[id(each)]) for each in model.parameters()],
-        [*modes.values()],
+        [*modes.values(), *weakly.values()],
         run.last_resume,
     )
 
@@ -91,6 +96,22 @@ def test_a_dict_by_objects_that_no_name_leads_to_is_named(tmp_path: Path):
         return run
 
     assert verdict(train).startswith("exact but for: by_tensor")
+
+
+def test_a_weak_reference_that_is_chosen_anew_and_counters_of_c_are_named(tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        players = [Player("a"), Player("b")]
+        best, stays, counted, shared = ref(players[0]), ref(players[1]), ctypes.c_long(0), Value("i", 0)
+        with begin(tmp_path) as run:
+            for step in run.steps(6):
+                best = ref(players[1])
+                counted.value += 1
+                shared.value += 1
+                stop_after(stop, step)
+        assert best() is stays()
+        return run
+
+    assert verdict(train) == "exact but for: best, counted, shared"
 
 
 def test_an_optimizer_that_keeps_something_by_id_is_named(tmp_path: Path):

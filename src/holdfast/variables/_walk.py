@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+from weakref import ReferenceType
 
 from ._frames import Scope, is_own_class
 from ._functions import FunctionScope
@@ -127,6 +128,9 @@ class Walk:
             yield Slot(key, "data", value, put, owner, self._form(value) if is_shared else None)
             return
         if id(value) in self._seen:
+            return
+        if isinstance(value, ReferenceType):  # what it refers to is looked at where it is held
+            yield Slot(key, "opaque", value, put, owner, lambda *_: id(value()))
             return
         if is_by_object(value) and not self._handed.shares_memory(value):
             self._seen.add(id(value))

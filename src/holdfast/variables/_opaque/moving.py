@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import ctypes
 import functools
 import gc
 import io
@@ -66,6 +67,8 @@ def place_of(value: Any, look: Look) -> Hashable | None:
             return look(value.cell_contents, "contents") if gc.get_referents(value) else "empty"
         case array.array() | mmap.mmap() | memoryview():
             return _of_bytes(value)
+        case ctypes._SimpleCData() | ctypes.Array() | ctypes.Structure() | ctypes.Union():
+            return xxh3_128_digest(bytes(value))
         case KeysView() | ValuesView() | ItemsView() | MappingProxyType():
             return len(value)
         case functools.partial():
@@ -79,6 +82,8 @@ def place_of(value: Any, look: Look) -> Hashable | None:
         place = position_of(value)
         seed = getattr(value, "_base_seed", None)  # of a torch loader: another one in each epoch
         return None if place is None else repr((place, seed if isinstance(seed, int) else None))
+    if type(value).__module__ == "multiprocessing.sharedctypes":
+        return xxh3_128_digest(bytes(value.get_obj()))
     if type(value).__module__ == "multiprocessing.queues":
         return None  # what is in it, another process may take
     return NOT_MOVING

@@ -6,8 +6,9 @@ In another process these are other objects, with other ids. So it is saved where
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from .._kinds import is_data, is_found_by_identity, values_of
 
@@ -23,7 +24,7 @@ BY_IDS: Final = (
 class ByObject:
     """Such a dict, as an object with a state."""
 
-    def __init__(self, held: dict[Any, Any]) -> None:
+    def __init__(self, held: MutableMapping[Any, Any]) -> None:
         self.held = held
 
     def state_dict(self) -> dict[str, Any]:
@@ -37,7 +38,7 @@ class ByObject:
 def is_by_object(value: Any) -> bool:
     """Whether it is a dict of data by objects that are found by their identity alone."""
     return (
-        isinstance(value, dict)
+        isinstance(value, dict | WeakKeyDictionary)
         and len(value) > 0
         and all(map(is_found_by_identity, value))
         and all(map(is_data, values_of(value)))
@@ -51,16 +52,19 @@ def ids_in(value: Any) -> list[int]:
     return [each for each in value if type(each) is int and each >= _LEAST_ID]
 
 
-def as_saved(held: dict[Any, Any], name_of: Callable[[Any], str | None]) -> dict[str, Any] | None:
+def as_saved(held: MutableMapping[Any, Any], name_of: Callable[[Any], str | None]) -> dict[str, Any] | None:
     """The dict with what leads to each key, which `name_of` gives; None if nothing leads to one of them."""
     names = [*map(name_of, held)]
     return None if None in names else {"keys": names, "values": values_of(held)}
 
 
-def filled(live: Any, saved: Any, objects: Sequence[Any], *, by_id: bool, is_new: bool) -> dict[Any, Any]:
+def filled(
+    live: Any, saved: Any, objects: Sequence[Any], *, by_id: bool, is_new: bool
+) -> MutableMapping[Any, Any]:
     """The live dict, or another one of its kind if `is_new`, with the saved values by these objects."""
-    made = {} if not isinstance(live, dict) else copy.copy(live) if is_new else live
+    made = {} if not isinstance(live, dict | WeakKeyDictionary) else copy.copy(live) if is_new else live
     values: Iterable[Any] = saved["values"]
-    dict.clear(made)
-    dict.update(made, zip(map(id, objects) if by_id else objects, values, strict=True))
+    made.clear()
+    for key, value in zip(map(id, objects) if by_id else objects, values, strict=True):
+        made[key] = value
     return made
