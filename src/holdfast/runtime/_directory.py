@@ -116,8 +116,7 @@ class ExperimentDirectory:
     def _details(self, ahead: Ahead | None) -> dict[str, Any]:
         details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
         if self.resumption is not None:
-            report = self.resumption.report
-            details["resume"] = {"from": report.record.id, "verdict": report.verdict}
+            details["resume"] = self.resumption.noted
         if self.rollbacks.count:
             details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
         return details

@@ -179,7 +179,7 @@ class Loop:
         self._resumption, self._restored = found
         about = self._restored.saved["run"]
         self._resumption.add([*self._restored.changed, *about.get("lacking", ())])
-        self._resumption.lack(self._restored.unsaved)
+        self._resumption.lack(self._restored.unsaved, self._own.is_ignored)
         self._resumption.keep(self._own.options.kept)
         if resume.prove:
             prove(self._directory, self._resumption)

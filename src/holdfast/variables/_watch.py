@@ -56,7 +56,7 @@ def check_mode(mode: Any) -> Mode:
 
 def is_ignored_by_a_run(key: str) -> bool:
     """Whether one of the runs of this process was told to leave this variable to the script."""
-    return any(is_left_to_script(key, each._ignored) for each in [*_all])
+    return any(each.is_ignored(key) for each in [*_all])
 
 
 @final
@@ -106,6 +106,10 @@ class Variables:
     def ignore(self, patterns: Iterable[str]) -> None:
         """Leave the variables that a pattern matches to the script."""
         self._ignored += check_patterns(patterns)
+
+    def is_ignored(self, key: str) -> bool:
+        """Whether a pattern matches this variable."""
+        return is_left_to_script(key, self._ignored)
 
     # --- the loop ---------------------------------------------------------------------------------
 
