@@ -23,6 +23,7 @@ from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
 from ._looks.clocks import Clocks
+from ._looks.environ import Environ
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
@@ -92,7 +93,7 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
-        self._clocks = Clocks()
+        self._clocks, self._environ = Clocks(), Environ()
         self._marks = Marks()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
@@ -157,6 +158,7 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         self._clocks.begin()
+        self._environ.begin()
         with _guard.guarded("looked at") as self._failures:
             if self._held is not None:
                 self._held.begin()
@@ -193,6 +195,10 @@ class Variables:
                 self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
+            environ = self._environ.changed(is_held=self._held is not None)
+            taking.facts.unsaved.update(
+                {key: said for key, said in environ.items() if not self.is_ignored(key)}
+            )
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()

@@ -185,7 +185,7 @@ class Progress:
         if self.is_behind:
             self.is_behind = False
             self._variables.put_back(is_last=is_at_place)
-            self._loop.finish_resume(self._differences)
+            self._loop.finish_resume(self._differences, is_in_script=is_at_place)
 
     def data_came_late(self) -> None:
         """The checkpoint was between two epochs, and only now are the data here."""

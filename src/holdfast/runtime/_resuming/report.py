@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+from ... import fingerprint
 from ...records import CheckpointRecord
 from ...verdict import Verdict
 from .earlier import again, differences_before, note, unsaved_before
@@ -103,6 +104,12 @@ class Resumption:
         self.report = ResumeReport(path, record, tuple(skipped), self)
 
     @property
+    def switches(self) -> dict[str, str]:
+        """Under which switches the run was training, as the checkpoint says, which may say anything."""
+        saved = self.report.record.details.get("switches")
+        return {str(name): str(value) for name, value in saved.items()} if isinstance(saved, Mapping) else {}
+
+    @property
     def unsaved(self) -> list[str]:
         """The script's variables that were lost, now or earlier, and that it has not said to ignore."""
         return [each for each in self._unsaved if not self._is_ignored(each)]
@@ -133,6 +140,7 @@ class Resumption:
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
+        upcoming += fingerprint.differences(self.switches, fingerprint.switches())
         rolled_back = None if rollbacks is None else rollbacks.reseed(record.run)
         if rolled_back is None:
             self.add([*found, *self._spoiled(), *upcoming])
