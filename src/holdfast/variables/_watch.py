@@ -24,6 +24,7 @@ from ._held import Held
 from ._liveness import live_names
 from ._looks.clocks import Clocks
 from ._looks.environ import Environ
+from ._looks.hooks import Hooks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
@@ -93,7 +94,7 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
-        self._clocks, self._environ = Clocks(), Environ()
+        self._clocks, self._environ, self._hooks = Clocks(), Environ(), Hooks()
         self._marks = Marks()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
@@ -160,6 +161,7 @@ class Variables:
         self._clocks.begin()
         self._environ.begin()
         with _guard.guarded("looked at") as self._failures:
+            self._hooks.begin(self._objects())
             if self._held is not None:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
@@ -195,15 +197,18 @@ class Variables:
                 self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
-            environ = self._environ.changed(is_held=self._held is not None)
-            taking.facts.unsaved.update(
-                {key: said for key, said in environ.items() if not self.is_ignored(key)}
-            )
+            taking.facts.unsaved.update(self._beside())
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
+
+    def _beside(self) -> dict[str, str]:
+        """What has changed beside the variables, and decides as they do."""
+        run = "run." if self._held is None else ""
+        found = self._environ.changed(run) | self._hooks.changed(self._objects(), run)
+        return {key: said for key, said in found.items() if not self.is_ignored(key)}
 
     def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
         """Name what has changed of the globals of another module."""

@@ -67,14 +67,14 @@ class Environ:
         if self._began is None:
             self._began = dict(os.environ)
 
-    def changed(self, *, is_held: bool) -> dict[str, str]:
-        """A sentence for each variable that is not as it was, by the name under which it can be ignored."""
+    def changed(self, run: str) -> dict[str, str]:
+        """A sentence for each variable that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
         if self._began is None:
             return {}
         now = dict(os.environ)
         names = [each for each in {**self._began, **now} if self._began.get(each) != now.get(each)]
         keys = {f"os.environ.{each}": each for each in names if not each.startswith(_OF_LIBRARIES)}
-        return {key: _sentence(key, name, "" if is_held else "run.") for key, name in keys.items()}
+        return {key: _sentence(key, name, run) for key, name in keys.items()}
 
 
 def _sentence(key: str, name: str, run: str) -> str:
