@@ -308,8 +308,9 @@ class Variables:
         with _guard.guarded("put back") as failures:
             here = self._scopes()
             objects, lost = put_objects(saved, here, self._walk_to_put(here), self._baseline)
+            of_run = self._objects_of_run(saved, here)
             done, failed = put_back(saved, here, self._walk_to_put(here))
-            done, failed = {**objects, **done}, {**lost, **failed}
+            done, failed = {**objects, **done}, {**lost, **failed, **of_run}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
@@ -320,6 +321,22 @@ class Variables:
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
             self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
+
+    def _objects_of_run(self, saved: Saved, here: Sequence[Scope]) -> dict[str, str]:
+        """Leave alone what was an object of its own when it was saved, and as the script begins is the run's, which has its state."""
+        walk, found = self._walk_to_put(here), dict[str, str]()
+        for scope in here:
+            names = {key.partition(".")[0] for key in saved.nodes.get(scope.name, ())}
+            there = {name: each for name, each in scope.variables().items() if name in names}
+            for slot in walk.slots(scope, there):
+                path = f"{scope.name}/{slot.key}"
+                if slot.is_handed and path in saved.facts.protocol:
+                    found[path] = "the run had another object by then, and has this one as the script begins"
+        for path in [
+            each for each in saved.paths for one in found if each == one or each.startswith(f"{one}.")
+        ]:
+            saved.forget(path)
+        return found
 
     @contextmanager
     def changes_win(self) -> Iterator[None]:
