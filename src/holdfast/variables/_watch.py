@@ -24,6 +24,7 @@ from ._held import Held
 from ._liveness import live_names
 from ._looks.clocks import Clocks
 from ._looks.environ import Environ
+from ._looks.handlers import HandlerScope, handlers
 from ._looks.hooks import Hooks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
@@ -250,7 +251,9 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
-        if isinstance(scope, GlobalScope | AttributeScope | FunctionScope):  # a function may make them
+        if isinstance(
+            scope, GlobalScope | AttributeScope | FunctionScope | HandlerScope
+        ):  # a function may make them
             return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
@@ -272,7 +275,8 @@ class Variables:
             return self._held.scopes()
         here = scopes()
         variables = [each for scope in here for each in scope.variables().values()]
-        return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
+        within = scopes_within(self._objects(), variables)
+        return [*here, *scopes_of(self._functions()), *within, *handlers()]
 
     def _walk(self, handed: Handed, here: Sequence[Scope], *, is_for_saved: bool = False) -> Walk:
         make = Walk if self._held is None else self._held.walk
