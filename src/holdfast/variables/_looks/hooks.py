@@ -123,7 +123,7 @@ def _look(found: Registered, value: Any, path: str, depth: int, seen: set[int]) 
         _add(found, path, value, _OF_TENSORS)
     elif is_module(value):
         _look_at_module(found, value, path, seen)
-    elif hasattr(value, "_optimizer_step_post_hooks"):
+    elif isinstance(value, torch().optim.Optimizer):
         _add(found, path, value, _OF_OPTIMIZERS)
     else:
         for name, each in _inside(value):
