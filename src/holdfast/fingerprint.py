@@ -12,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from ._version import __version__
 
+GRAD_MODE: Final = "torch grad mode"
+_AUTOCAST: Final = ("cpu", "cuda")
 _WORTH_NAMING = ("numpy", "torch", "sklearn", "pandas", "jax", "keras", "lightning", "transformers")
 
 
@@ -39,6 +41,32 @@ def environment() -> dict[str, str]:
     if torch is not None:
         found |= _of_torch(torch)
     return found
+
+
+def switches() -> dict[str, str]:
+    """What a script or a `with` statement sets for the code that runs in it, as texts by name: of this thread, at this place."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    kernels, kinds = torch.backends.cuda, [each for each in _AUTOCAST if torch.is_autocast_enabled(each)]
+    return {
+        GRAD_MODE: _on(torch.is_grad_enabled()),
+        "torch inference mode": _on(torch.is_inference_mode_enabled()),
+        "torch autocast": ", ".join(f"{each} {torch.get_autocast_dtype(each)}" for each in kinds) or "off",
+        "torch default device": _default_device(torch),
+        "torch attention kernels": f"flash={_on(kernels.flash_sdp_enabled())}, "
+        f"memory-efficient={_on(kernels.mem_efficient_sdp_enabled())}, math={_on(kernels.math_sdp_enabled())}",
+        "torch oneDNN": _on(torch._C._get_mkldnn_enabled()),
+    }
+
+
+def set_grad_mode(saved: Mapping[str, str]) -> bool:
+    """Let torch record gradients, or not, as `switches` found it; returns whether that was another mode."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or saved.get(GRAD_MODE) in (None, _on(torch.is_grad_enabled())):
+        return False
+    torch.set_grad_enabled(saved[GRAD_MODE] == "on")
+    return True
 
 
 def differences(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -69,11 +97,24 @@ def _of_torch(torch: Any) -> dict[str, str]:
         "torch default dtype": str(torch.get_default_dtype()),
         "torch matmul precision": torch.get_float32_matmul_precision(),
         "cudnn": f"deterministic={torch.backends.cudnn.deterministic}, benchmark={torch.backends.cudnn.benchmark}",
+        "cudnn use": f"enabled={torch.backends.cudnn.enabled}, tf32={torch.backends.cudnn.allow_tf32}",
     }
     if torch.cuda.is_initialized():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         found["gpu"] = ", ".join(names)
     return found
+
+
+def _default_device(torch: Any) -> str:
+    if (
+        not torch._C._len_torch_function_stack()
+    ):  # it is one of its entries; to ask for it costs more than all else
+        return "cpu"
+    return str(torch.get_default_device())
+
+
+def _on(is_on: bool) -> str:
+    return "on" if is_on else "off"
 
 
 @cache

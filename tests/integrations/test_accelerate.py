@@ -202,4 +202,10 @@ def test_other_data_after_load_state_are_named(tmp_path):
     accelerator.load_state(tmp_path)
     next(iter(loader))
     assert held.last_resume is not None
-    assert held.last_resume.verdict == "not exact: the data's values have changed"
+    said = "not exact: the data's values have changed"
+    assert held.last_resume.verdict == said
+
+    held.save_state(tmp_path / "again")  # of a state to which those data have led
+    accelerator.load_state(tmp_path / "again")
+    next(iter(loader))
+    assert held.last_resume.verdict == said.replace("not exact: ", "not exact: at an earlier resume, ")

@@ -22,6 +22,7 @@ def test_the_log_says_what_the_verdict_says(name, tmp_path):
     )  # where the script's variables are seen, so is this list
     assert (level, said) == ("WARNING", f"resumed from {answer['path']}: {answer['verdict']}")
     assert answer["saved"]["verdict"] == answer["verdict"]
+    assert answer["again"].startswith("not exact: ")  # what it has changed is in the state
 
 
 def test_what_is_found_only_after_the_resume_has_one_line_more(tmp_path, caplog):

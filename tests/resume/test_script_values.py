@@ -88,7 +88,9 @@ def test_a_change_is_named_and_the_scripts_holds(what, tmp_path):
     assert config == change() == run["config"]
     again = train(tmp_path, change(), 3)
     assert again.last_resume is not None
-    assert again.last_resume.verdict == "exact", "it is the run's from now on"
+    said = [each.removeprefix("at an earlier resume, ") for each in again.last_resume.differences]
+    assert said == [*run.last_resume.differences], "it is the run's from now on, and nothing new"
+    assert again.last_resume.verdict.startswith("not exact: at an earlier resume, config")
 
 
 @pytest.mark.parametrize("what", CONFIGS)

@@ -8,6 +8,7 @@ from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._order import order, sample_rng
 from ._own import DatasetBatches
+from ._parts import digest_of_samples
 from ._sampler import ResumableSampler
 from ._several import Until
 from ._source import ANOTHER_BATCH, BatchSource, differences_of, without_position
@@ -30,6 +31,7 @@ __all__ = [
     "batches_of_all",
     "differences_of",
     "digest_of_contents",
+    "digest_of_samples",
     "order",
     "sample_rng",
     "without_position",

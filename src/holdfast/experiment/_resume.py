@@ -53,7 +53,7 @@ def load(
             *_plan.changed(saved["plan"], plan, saved["run"]["done"]),
         ]
     )
-    resumption.lack(unsaved)
+    resumption.lack(unsaved, execution.variables.is_ignored)
     if graph is not None:
         resumption.expect(graph, lambda: {"model_graph": experiment.graph})
     own = directory.own()

@@ -76,6 +76,7 @@ class ExperimentDirectory:
         self.resumed_from: CheckpointRecord | None = None
         self.resumption: Resumption | None = None  # how exactly it resumed is recorded with each save
         self.rollbacks = Rollbacks()
+        self._switches: Mapping[str, str] = {}
         self.taking = Taking()
         self.writer = BackgroundWriter()
         self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
@@ -113,11 +114,17 @@ class ExperimentDirectory:
             details=self._details(ahead),
         )
 
+    def heed(self, moment: Moment) -> None:
+        """The run is at this hook: inside of its loop, the switches are those under which it trains."""
+        if moment.hook.startswith(("batch_", "epoch_")):
+            self._switches = fingerprint.switches()
+
     def _details(self, ahead: Ahead | None) -> dict[str, Any]:
         details: dict[str, Any] = {} if ahead is None else {"next": fingerprint_of(ahead)}
+        if self._switches:
+            details["switches"] = self._switches
         if self.resumption is not None:
-            report = self.resumption.report
-            details["resume"] = {"from": report.record.id, "verdict": report.verdict}
+            details["resume"] = self.resumption.noted
         if self.rollbacks.count:
             details["rollbacks"] = {"count": self.rollbacks.count, "why": self.rollbacks.why}
         return details

@@ -65,6 +65,7 @@ class Hooks:
         if directory is not None:
             directory.writer.check()
             directory.calls.hear(moment.hook)
+            directory.heed(moment)
         for session in sessions if watching is None else watching:
             session.watch.look(directory, moment, metrics, losses)
         due = [(session, reason) for session in sessions if (reason := session.due(moment))]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
-from .. import rng, state
+from .. import fingerprint, rng, state
 from ..errors import DivergenceError, UsageError
 from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_name, settle_mode
@@ -179,7 +179,7 @@ class Loop:
         self._resumption, self._restored = found
         about = self._restored.saved["run"]
         self._resumption.add([*self._restored.changed, *about.get("lacking", ())])
-        self._resumption.lack(self._restored.unsaved)
+        self._resumption.lack(self._restored.unsaved, self._own.is_ignored)
         self._resumption.keep(self._own.options.kept)
         if resume.prove:
             prove(self._directory, self._resumption)
@@ -188,12 +188,17 @@ class Loop:
         return about["position"]
 
     def finish_resume(
-        self, find: Callable[[], Sequence[str]] = lambda: (), *, not_loaded: Collection[str] = ()
+        self,
+        find: Callable[[], Sequence[str]] = lambda: (),
+        *,
+        not_loaded: Collection[str] = (),
+        is_in_script: bool = False,
     ) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
 
         What comes next is compared with what should, and the live objects with what was saved, except for those that
-        are loaded only later (`not_loaded`); `find` says what else the loop finds different. From now on `last_resume.verdict` is
+        are loaded only later (`not_loaded`); `find` says what else the loop finds different. `is_in_script`: this is called where
+        the saves are, in the script's own loop, so that torch's grad mode is put back, too. From now on `last_resume.verdict` is
         known, and it is in the log.
         """
         assert self._resumption is not None
@@ -202,6 +207,8 @@ class Loop:
         loaded = {name: each for name, each in self._own.named.items() if name not in not_loaded}
         self._resumption.expect(self._restored.state, lambda: loaded)
         came_back = [] if self._own.variables is None else self._own.variables.came_back
+        if is_in_script and fingerprint.set_grad_mode(self._resumption.switches):
+            came_back = [*came_back, fingerprint.GRAD_MODE]
         self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
 
     def add_differences(self, found: Sequence[str]) -> None:

@@ -24,6 +24,9 @@ from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
 from ._looks.clocks import Clocks
+from ._looks.environ import Environ
+from ._looks.handlers import HandlerScope, handlers
+from ._looks.hooks import Hooks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
@@ -57,7 +60,7 @@ def check_mode(mode: Any) -> Mode:
 
 def is_ignored_by_a_run(key: str) -> bool:
     """Whether one of the runs of this process was told to leave this variable to the script."""
-    return any(is_left_to_script(key, each._ignored) for each in [*_all])
+    return any(each.is_ignored(key) for each in [*_all])
 
 
 @final
@@ -93,7 +96,7 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
-        self._clocks = Clocks()
+        self._clocks, self._environ, self._hooks = Clocks(), Environ(), Hooks()
         self._marks = Marks()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
@@ -107,6 +110,10 @@ class Variables:
     def ignore(self, patterns: Iterable[str]) -> None:
         """Leave the variables that a pattern matches to the script."""
         self._ignored += check_patterns(patterns)
+
+    def is_ignored(self, key: str) -> bool:
+        """Whether a pattern matches this variable."""
+        return is_left_to_script(key, self._ignored)
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -154,7 +161,9 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         self._clocks.begin()
+        self._environ.begin()
         with _guard.guarded("looked at") as self._failures:
+            self._hooks.begin(self._objects())
             if self._held is not None:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
@@ -190,11 +199,18 @@ class Variables:
                 self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
+            taking.facts.unsaved.update(self._beside())
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
+
+    def _beside(self) -> dict[str, str]:
+        """What has changed beside the variables, and decides as they do."""
+        run = "run." if self._held is None else ""
+        found = self._environ.changed(run) | self._hooks.changed(self._objects(), run)
+        return {key: said for key, said in found.items() if not self.is_ignored(key)}
 
     def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
         """Name what has changed of the globals of another module."""
@@ -236,7 +252,9 @@ class Variables:
 
     def _readable(self, scope: Scope) -> dict[str, Any]:
         """The variables that can still be read; those of before the loop where that cannot be told."""
-        if isinstance(scope, GlobalScope | AttributeScope | FunctionScope):  # a function may make them
+        if isinstance(
+            scope, GlobalScope | AttributeScope | FunctionScope | HandlerScope
+        ):  # a function may make them
             return scope.variables()
         live = None if scope.frame is None else live_names(scope.frame)
         names = self._baseline.names_of(scope) if live is None else live
@@ -258,7 +276,8 @@ class Variables:
             return self._held.scopes()
         here = scopes()
         variables = [each for scope in here for each in scope.variables().values()]
-        return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
+        within = scopes_within(self._objects(), variables)
+        return [*here, *scopes_of(self._functions()), *within, *handlers()]
 
     def _walk(self, handed: Handed, here: Sequence[Scope]) -> Walk:
         return (Walk if self._held is None else self._held.walk)(handed, here)
@@ -291,8 +310,9 @@ class Variables:
             here = self._scopes()
             known = Objects(here, self._baseline, self._objects())
             named, lost = put_objects(saved, here, self._walk(self._handed(), here), known)
+            of_run = self._objects_of_run(saved, here)
             done, failed = put_back(saved, here, self._walk(self._handed(), here), known)
-            done, failed = {**named, **done}, {**lost, **failed}
+            done, failed = {**named, **done}, {**lost, **failed, **of_run}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
@@ -303,6 +323,22 @@ class Variables:
             away = [path for path in saved.paths if path.partition("/")[0] not in there]
             self._failed |= dict.fromkeys(away, "the function that it is in is not running now")
             self._saved = None
+
+    def _objects_of_run(self, saved: Saved, here: Sequence[Scope]) -> dict[str, str]:
+        """Leave alone what was an object of its own when it was saved, and as the script begins is the run's, which has its state."""
+        walk, found = self._walk(self._handed(), here), dict[str, str]()
+        for scope in here:
+            names = {key.partition(".")[0] for key in saved.nodes.get(scope.name, ())}
+            there = {name: each for name, each in scope.variables().items() if name in names}
+            for slot in walk.slots(scope, there):
+                path = f"{scope.name}/{slot.key}"
+                if slot.is_handed and path in saved.facts.protocol:
+                    found[path] = "the run had another object by then, and has this one as the script begins"
+        for path in [
+            each for each in saved.paths for one in found if each == one or each.startswith(f"{one}.")
+        ]:
+            saved.forget(path)
+        return found
 
     @contextmanager
     def changes_win(self) -> Iterator[None]:

@@ -214,6 +214,7 @@ class Held:
         }
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
         with ExperimentDirectory(folder or ".", run, share=True) as directory:
+            directory.resumption = self._loaded
             return str(
                 save_manually(
                     *(directory, folder or ".", check_name(name), parts),

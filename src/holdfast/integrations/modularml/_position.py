@@ -178,7 +178,7 @@ class Position:
         self._resumption, self._behind = found
         saved = self._behind
         self._resumption.add(saved["run"].get("lacking", ()))
-        self._resumption.lack(self._unsaved)
+        self._resumption.lack(self._unsaved, self.variables.is_ignored)
         self._resumption.keep(self._kept)
         self.run = self._sessions.directory.run  # a fork has another id than its state
         self.step = saved["run"]["step"]

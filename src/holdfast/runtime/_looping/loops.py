@@ -79,7 +79,7 @@ class Loops:
                 if progress.diverged is None:
                     progress.finish_resume()
                     progress.finish_epoch()
-        progress.finish_resume(is_at_place=False)
+        progress.finish_over()
 
     def _steps_left(self, n_steps: int) -> Generator[int, None, None]:
         progress, at = self._progress, self._progress.at
@@ -90,7 +90,7 @@ class Loops:
                 yield at.steps
                 progress.finish_batch(at.steps)
         at.within = None
-        progress.finish_resume(is_at_place=False)
+        progress.finish_over()
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class Loops:
                 raise UsageError("these data give no batches, so no number of steps can be reached.")
             progress.finish_epoch()
         progress.is_paused = True
-        progress.finish_resume()
+        progress.finish_over(given)
 
     def _batches(self, given: Given, until_step: int | None = None) -> Generator[Any, None, None]:
         progress, at = self._progress, self._progress.at

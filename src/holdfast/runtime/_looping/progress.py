@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from ...errors import DivergenceError
 from ...variables import Variables
 from .._loop import Loop
-from .._resuming.data import EpochData
+from .._resuming.data import EpochData, Given
 from .._saving.lacking import ADVICE
 from .._saving.unsaved import Unsaved
 from .._saving.values import OUTSIDE
@@ -182,10 +182,23 @@ class Progress:
 
         `is_at_place`: it is this loop; not one that was over by then.
         """
+        self._finish_resume(self._differences, is_at_place=is_at_place)
+
+    def finish_over(self, given: Given | None = None) -> None:
+        """The loop has ended; if the script has not come to where the checkpoint was, nothing was left to train.
+
+        `given`: the data of this loop; without them they would have been given within it.
+        """
+        self._finish_resume(
+            lambda: [*self._differences(), *self._data.differences_when_over(given)],
+            is_at_place=given is not None,
+        )
+
+    def _finish_resume(self, find: Callable[[], Sequence[str]], *, is_at_place: bool) -> None:
         if self.is_behind:
             self.is_behind = False
             self._variables.put_back(is_last=is_at_place)
-            self._loop.finish_resume(self._differences)
+            self._loop.finish_resume(find, is_in_script=is_at_place)
 
     def data_came_late(self) -> None:
         """The checkpoint was between two epochs, and only now are the data here."""

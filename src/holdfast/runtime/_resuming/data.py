@@ -16,10 +16,12 @@ from ...data import (
     batches_of_all,
     differences_of,
     digest_of_contents,
+    digest_of_samples,
     without_position,
 )
 from ...errors import UsageError
 from ...policy import Checkpointing, Every
+from ...variables import scopes
 from .expected import Ahead
 
 logger = logging.getLogger("holdfast")
@@ -71,6 +73,7 @@ class EpochData:
         self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
         self._contents: str | None = None  # of `_given`, when the epoch began
+        self._names: list[str | None] = []  # of the variables of the script that hold `_given`
         self._vary = False  # from one epoch to the next
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
@@ -87,6 +90,10 @@ class EpochData:
             before, self._contents = self._contents, given.contents()
             self._vary = self._vary or (None not in (before, self._contents) and before != self._contents)
             self.source, self._given = source, given
+            names = {id(value): name for name, value in _variables().items()}
+            self._names = [
+                None if given.is_made_in_loop(each) else names.get(id(each)) for each in given.data
+            ]
         if self._position is None:
             return self.source, None
         with rng.preserved():
@@ -126,6 +133,7 @@ class EpochData:
                 "exactness": saved.get("exactness", "exact"),
                 "next_batch": saved.get("next_batch"),
                 "about_data": saved.get("about_data"),
+                "names": saved.get("names"),
             }
         data = source.get_state()
         if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
@@ -137,6 +145,7 @@ class EpochData:
             "exactness": source.exactness,
             "next_batch": source.fingerprint() if is_inside else None,
             "about_data": source.describe(),
+            "names": self._names,
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
@@ -166,6 +175,33 @@ class EpochData:
         if not is_inside and self._vary and self._given is not None and self._given.are_made_in_loop:
             return found
         return found if about is None else found + differences_of(about, source.describe())
+
+    def differences_when_over(self, given: Given | None) -> list[str]:
+        """Of a run that has nothing left to train: whether the data of its script are those of before.
+
+        `given`: to the loop. Without one those are looked at that are in the variables of the names of before.
+        """
+        saved = self._saved.get("about_data")
+        about = saved if isinstance(saved, Mapping) else {}
+        if given is not None:
+            return differences_of(about, self._source_of(given).describe())
+        there, names = _variables(), self._saved.get("names") or ()
+        each_about = (
+            [about] if len(names) == 1 else [about.get(f"loader {at + 1}", {}) for at in range(len(names))]
+        )
+        for name, of_one in zip(names, each_about, strict=True):
+            now = digest_of_samples(_dataset_of(there[name])) if name in there else None
+            if None not in (now, was := of_one.get("digest")) and now != was:
+                return [f"the data's values have changed: {name} holds others than the run was trained on"]
+        return []
+
+
+def _variables() -> dict[str, Any]:
+    """Those of the script by name, of the innermost function first."""
+    found: dict[str, Any] = {}
+    for scope in scopes():
+        found = {**scope.variables(), **found}
+    return found
 
 
 def _dataset_of(data: Any) -> Any:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+from ... import fingerprint
 from ...records import CheckpointRecord
 from ...verdict import Verdict
+from .earlier import again, differences_before, note, unsaved_before
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
 from .rollbacks import Rollbacks
@@ -42,7 +44,7 @@ class ResumeReport:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """What keeps the rest of the run from being exact, one sentence each; the gravest first."""
+        """What keeps the run from being exact, one sentence each, the gravest first; earlier resumes that led to the checkpoint included."""
         return tuple(self._resumption.differences)
 
     @property
@@ -81,20 +83,44 @@ class Resumption:
     Args:
         path, record, skipped: as in the report.
         context: what was kept, and versions and settings that differ, which only may make a difference.
+
+    What was not exact in the resumes that led to the checkpoint is so in this one.
     """
 
     def __init__(
         self, path: str, record: CheckpointRecord, skipped: Iterable[str], context: Iterable[str]
     ) -> None:
-        self.differences = list(dict.fromkeys(context))
+        self.differences = differences_before(record)
+        self._insert(len(self.differences), context)
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
+        self._rolled_back: str | None = None
         self.is_announced = False
         self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
-        self.unsaved: list[str] = []
+        self._unsaved = unsaved_before(record)
+        self._is_ignored: Callable[[str], bool] = lambda name: False
         self.kept: list[str] = []
         self._told: list[object] = []
         self._expected: tuple[SavedState, Callable[[], Mapping[str, Any]]] | None = None
         self.report = ResumeReport(path, record, tuple(skipped), self)
+
+    @property
+    def switches(self) -> dict[str, str]:
+        """Under which switches the run was training, as the checkpoint says, which may say anything."""
+        saved = self.report.record.details.get("switches")
+        return {str(name): str(value) for name, value in saved.items()} if isinstance(saved, Mapping) else {}
+
+    @property
+    def unsaved(self) -> list[str]:
+        """The script's variables that were lost, now or earlier, and that it has not said to ignore."""
+        return [each for each in self._unsaved if not self._is_ignored(each)]
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """How exactly the run resumed, for the record of what it saves. A rollback is no resume: an uninterrupted run has it too."""
+        lasting = [each for each in self.differences if each != self._rolled_back]
+        return {"from": self.report.record.id, "verdict": self.report.verdict} | note(
+            lasting, self.unsaved, is_compared=self.is_announced
+        )
 
     def expect(self, saved: SavedState, live: Callable[[], Mapping[str, Any]]) -> None:
         """Let `announce` compare the live state with what the checkpoint holds."""
@@ -114,10 +140,12 @@ class Resumption:
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
+        upcoming += fingerprint.differences(self.switches, fingerprint.switches())
         rolled_back = None if rollbacks is None else rollbacks.reseed(record.run)
         if rolled_back is None:
             self.add([*found, *self._spoiled(), *upcoming])
         else:  # and the script may make its steps smaller
+            self._rolled_back = rolled_back
             self.add([*found, *upcoming, rolled_back])
         self.is_announced = True
         is_plain = self.report.rank >= Verdict.EXACT and not self.kept
@@ -126,9 +154,10 @@ class Resumption:
         said = f"resumed from {self.report.path}: {self.report.verdict}{variables}{kept}"
         say(logging.INFO if is_plain else logging.WARNING, said)
 
-    def lack(self, unsaved: Iterable[str]) -> None:
-        """These variables of the script are not in the checkpoint, and should be."""
-        self.unsaved = list(dict.fromkeys(unsaved))
+    def lack(self, unsaved: Iterable[str], is_ignored: Callable[[str], bool]) -> None:
+        """These variables of the script are not in the checkpoint, and should be, unless they are ignored."""
+        self._unsaved = list(dict.fromkeys([*unsaved, *self._unsaved]))
+        self._is_ignored = is_ignored
 
     def keep(self, kept: Iterable[str]) -> None:
         """The script says otherwise of these hyperparameters, and the checkpoint's values are used: a sentence each."""
@@ -142,11 +171,18 @@ class Resumption:
 
     def add(self, found: Iterable[str]) -> None:
         """Let the report say these differences too; once the verdict is in the log, with a further line there."""
-        new = [each for each in dict.fromkeys(found) if each not in self.differences]
-        self.differences[self._num_compared : self._num_compared] = new
+        new = self._insert(self._num_compared, found)
         self._num_compared += len(new)
         if self.is_announced and new:
             logger.warning("since the resume from %s: not exact: %s", self.report.path, "; ".join(new))
+
+    def _insert(self, place: int, found: Iterable[str]) -> list[str]:
+        """Those that are new, from now on at this place; what is so now need not be said of an earlier resume."""
+        new = [each for each in dict.fromkeys(found) if each not in self.differences]
+        self.differences[place:place] = new
+        said_again = {again(each) for each in new if again(each) != each}
+        self.differences[:] = [each for each in self.differences if each not in said_again]
+        return new
 
     def tell(self, on_saved: object) -> None:
         """Let what was told of each checkpoint go back to this one, if it can; once, however many policies name it.

@@ -59,6 +59,10 @@ class Parts:
         """The objects, and the values that the script has set."""
         return {**self.objects, **self.values.live}
 
+    def is_ignored(self, variable: str) -> bool:
+        """Whether the script has said to leave this variable alone."""
+        return self.variables is not None and self.variables.is_ignored(variable)
+
     def begin(self) -> None:
         """The script has made its objects: what is plain data in them, and how large they are, is what it says."""
         self.growth, self.script = Growth(self.objects, self._policy.exclude), ScriptValues(self.objects)
