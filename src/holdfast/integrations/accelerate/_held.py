@@ -234,6 +234,7 @@ class Held:
 
         Raises:
             CheckpointNotFoundError: there is none.
+            CheckpointUnreadableError: the system refuses to read one that may be the newest; nothing was changed.
             DamagedError: it is damaged, or all are; nothing was changed.
             StateMismatchError: it does not fit; nothing was changed.
         """
@@ -243,7 +244,9 @@ class Held:
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
         place, damage, skipped = path_of(input_dir), None, list[str]()
-        for each in _newest_first(place):
+        newest_first = _newest_first(place)
+        bundle.refuse_unreadable(newest_first)
+        for each in newest_first:
             try:
                 return self._load(each.path, skipped)
             except DamagedError as err:

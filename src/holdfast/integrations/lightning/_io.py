@@ -12,9 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
 from ... import bundle
-from ...checkpoint import find, remove
+from ...checkpoint import find, remove, scan_if_there
 from ...checkpoint import open as open_checkpoint
-from ...checkpoint import scan as scan_checkpoints
 from ...errors import DamagedError, UsageError
 from ...harness import file_place
 from ...harness import place as sent_to
@@ -92,10 +91,14 @@ class HoldfastCheckpointIO(BundleReader):
         """The path of the newest checkpoint below `directory` of which every byte is as it was saved; None without one.
 
         Damaged ones are passed over, with a warning. For `fit(ckpt_path=…)` in a new process.
+
+        Raises:
+            CheckpointUnreadableError: the system refuses to read one that may be the newest, or to list the directory.
         """
         sent = sent_to(directory)  # elsewhere, if the script is checked
-        where = sent if os.path.isdir(sent) else directory
-        for listed in reversed(scan_checkpoints(where) if os.path.isdir(where) else []):
+        newest_first = scan_if_there(sent if os.path.isdir(sent) else directory)[::-1]
+        bundle.refuse_unreadable(newest_first)
+        for listed in newest_first:
             try:
                 with open_checkpoint(listed) as checkpoint:
                     problems = checkpoint.verify()
