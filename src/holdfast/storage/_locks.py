@@ -53,7 +53,9 @@ class Held:
         os.close(descriptor)
 
     def __del__(self) -> None:
-        if hasattr(self, "identity") and _held_here is not None:  # else the interpreter ends, and the lock with it
+        if (
+            hasattr(self, "identity") and _held_here is not None
+        ):  # else the interpreter ends, and the lock with it
             self.release()
 
 
