@@ -185,6 +185,7 @@ class Held:
             UsageError: there is neither an `output_dir` nor a directory, or it cannot be a bundle's.
             SaveError: the disk refused.
         """
+        self._name_hooks()
         if output_dir is None:
             if not self._directory:
                 raise UsageError(
@@ -240,6 +241,7 @@ class Held:
         """
         if self._run is not None:
             raise UsageError("a run resumes by itself when it begins: pass resume= to hold()")
+        self._name_hooks()
         input_dir = input_dir or self._directory
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
