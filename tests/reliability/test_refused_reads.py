@@ -147,7 +147,9 @@ def test_a_checkpoint_that_may_not_be_opened_is_listed_as_that_and_no_older_one_
 
 
 @pytest.mark.parametrize("below", ["", "second.ckpt.mml"])
-def test_a_state_of_accelerate_that_may_not_be_read_is_not_passed_over_for_an_older_one(below, tmp_path, refused):
+def test_a_state_of_accelerate_that_may_not_be_read_is_not_passed_over_for_an_older_one(
+    below, tmp_path, refused
+):
     pytest.importorskip("accelerate")
     from holdfast.integrations.accelerate import hold
     from tests.support.integrations.cases.accelerate_case import prepared

@@ -111,7 +111,7 @@ def plan_each(
         if key not in live:
             fit.problem(below, "was saved, but there is no live object for it")
         else:
-            makes[key] = fit.into(live[key], saved, below)
+            makes[key] = fit.entry(live, key, live[key], saved, below)
     for key in [key for key in live if key not in known]:
         makes[key] = fit.misfit(live[key], _path_of(path, key), "is not in the saved state")
     return makes
@@ -266,7 +266,10 @@ def _is_plain_item(value: Any) -> bool:
 
 def plan_items(live: Any, node: Any, fit: Fit, path: str) -> list[Make]:
     pairs = zip(live, node, strict=True)
-    return [fit.into(entry, saved, paths.item(path, index)) for index, (entry, saved) in enumerate(pairs)]
+    return [
+        fit.entry(live, index, entry, saved, paths.item(path, index))
+        for index, (entry, saved) in enumerate(pairs)
+    ]
 
 
 def replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:
