@@ -17,7 +17,7 @@ _READ_AHEAD = ("Prefetcher", "PinMemory")
 def beginning(loader: Any, *, is_inside: bool) -> Iterator[None]:
     """Within it the next iterator begins where the state says that was loaded.
 
-    A loader that has been asked for its state before gives the iterator that was made for that: it is given now, and dropped.
+    A loader whose state has been read before gives the iterator that was made for that: it is given now, and dropped.
     Inside an epoch none reads a batch to see whether the epoch is over: what is drawn for it is drawn later.
     """
     own: dict[str, Any] = getattr(loader, "__dict__", {})
