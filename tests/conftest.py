@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,10 +18,22 @@ from tests.support.newborn import ONE_THREAD
 for name, value in ONE_THREAD.items():
     os.environ.setdefault(name, value)
 
+from holdfast.variables import _other_modules  # noqa: E402
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Last come the tests after which no process should be forked any more."""
     items.sort(key=lambda item: item.get_closest_marker("leaves_threads") is not None)
+
+
+def pytest_configure() -> None:
+    """To a run in a test, the modules of other tests are none of the user's: to look at a hundred takes longer than the test."""
+    is_users = _other_modules._is_users
+
+    def is_users_of_a_test(module: ModuleType) -> bool:
+        return is_users(module) and not module.__name__.startswith("tests.")
+
+    _other_modules._is_users = is_users_of_a_test
 
 
 _frozen_for: list[Path] = []

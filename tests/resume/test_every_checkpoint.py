@@ -72,7 +72,8 @@ def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
     part, saved, uninterrupted, tmp_path
 ):
     _, directory, checkpoints = saved("rich")
-    for checkpoint in part_of(checkpoints, part, 0, 6):
+    first = {"some": 0, "the others": 3}[part]  # a third of them: each leaves a directory to compare
+    for checkpoint in checkpoints[first::6]:
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)
         resumed = resume("rich", Saving(str(copy)), checkpoint)

@@ -12,7 +12,7 @@ import numpy as np
 from .. import dtypes
 from .._wording import a
 from ..errors import CheckpointUnreadableError, DamagedError, PieceDamagedError, RestoreIncompleteError
-from ..records import Bytes, Leaf, Node, Object, Source, leaves_and_aliases
+from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
 from ._kinds import is_called, is_same
 from ._names import Later, Names
@@ -63,6 +63,7 @@ class Fit:
         self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
         self._containers: dict[int, tuple[Any, Node]] = {}
+        self._arrays: dict[str, Any] = {}  # by the path of what will be in it: the live one
         self._direct: dict[str, tuple[Leaf, Bytes]] = {}
         self._filled: dict[str, int] = {}  # path: the address that its bytes have been read to
 
@@ -87,13 +88,13 @@ class Fit:
         return adapter.plan(live, self.resolve(node), self, path)
 
     def entry(self, container: Any, key: Any, live: Any, node: Node, path: str) -> Make:
-        """As `into`, for an entry of a container. If that is to be filled with something else already, at another path
+        """As `item`, for an entry of a container. If that is to be filled with something else already, at another path
         (`target = params`), it is made anew, and so is this entry: the live array gets what it has there."""
         if (met := self._containers.get(id(container))) is not None and self._is_made_anew(
             met[1], key, live, node
         ):
             return self.fresh(node)
-        return self.into(live, node, path)
+        return self.item(live, node, path)
 
     def _is_made_anew(self, there: Node, key: Any, live: Any, node: Node) -> bool:
         known = dict(enumerate(there)) if isinstance(there, list) else there
@@ -103,6 +104,19 @@ class Fit:
             return False
         makes_anew = getattr(adapter_of(type(live)), "makes_anew", None)
         return makes_anew is not None and makes_anew(live) and live.shape == node.shape
+
+    def item(self, live: Any, node: Node, path: str) -> Make:
+        """As `into`, for what is then put into the container that `live` is in: tied arrays become one object there, too."""
+        make = self.into(live, node, path)
+        first = self._arrays.get(node.path) if isinstance(node, Alias) else None
+        if first is None or first is live or type(first) is not type(live):
+            return make
+
+        def act() -> Any:
+            make()
+            return first
+
+        return act
 
     def fresh(self, node: Node) -> Make:
         """Plan to make a new value from `node`."""
@@ -157,6 +171,7 @@ class Fit:
                 return self.misfit(live, path, what)
             return self.keep(live)
         self._targets[target] = node
+        self._arrays.setdefault(node.path, live)
         self.need(node)
         if node.size_bytes and node.path not in self._direct and (live_bytes := memory(node)) is not None:
             self._direct[node.path] = node, live_bytes

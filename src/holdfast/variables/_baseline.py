@@ -166,7 +166,7 @@ class Baseline:
         """What is equal as long as the slot's content is what it was."""
         name = f"{scope.name}/{slot.key}"
         match slot.way:
-            case "data":
+            case "data" if slot.place is None:
                 return self._marks.of(slot.value, name)
             case "protocol":
                 return self._marks.of_state(slot.value, name)

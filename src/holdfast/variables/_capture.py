@@ -11,6 +11,7 @@ from .. import state
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._frames import Scope
+from ._handed import Handed
 from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value, state_of
 from ._looks import identity
 from ._looks.clocks import Clocks
@@ -18,6 +19,7 @@ from ._looks.code import is_code
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
+from ._shared.sharing import Sharing, can_change, without
 from ._walk import Slot
 
 _MOST_BYTES: Final = 4 << 30
@@ -41,6 +43,7 @@ class Capture:
 
     def __init__(
         self,
+        handed: Handed,
         baseline: Baseline,
         sticky: set[str],
         clocks: Clocks,
@@ -51,7 +54,8 @@ class Capture:
     ) -> None:
         self.values: dict[str, dict[str, Any]] = {}
         self.facts = Facts()
-        self._baseline, self._sticky, self._clocks = baseline, sticky, clocks
+        self._handed, self._baseline, self._sticky, self._clocks = handed, baseline, sticky, clocks
+        self._sharing = Sharing(handed.objects, handed.has_memory_of)
         self._scopes, self._keeps, self._say = scopes, keeps, say
         self._present: set[int] = set()  # of what is no data: all that is named, by id
         self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
@@ -70,11 +74,14 @@ class Capture:
                 continue
             if type(slot.value) not in SCALARS:
                 self._known.add(id(slot.value))
-            if self._has_changed(slot, scope) and not self._clocks.has_shown(slot.key, slot.value):
-                if self._keeps:
-                    self._save(slot, scope)
-                else:
-                    self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
+            if not (self._has_changed(slot, scope) or self._is_another(slot, scope)):
+                self._stays(slot, scope)
+            elif self._clocks.has_shown(slot.key, slot.value):
+                continue
+            elif self._keeps:
+                self._save(slot, scope)
+            else:
+                self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
 
     def name(self, scope: Scope, slots: Iterable[Slot], named: Callable[[str], str], why: str) -> None:
         """Only name what has changed: `named` gives the name of a key, and `why` says why it is not saved."""
@@ -90,13 +97,17 @@ class Capture:
 
     def beside(self) -> Capture:
         """For what is only named, and knows what this one saves."""
-        made = Capture(self._baseline, self._sticky, self._clocks, self._scopes, keeps=False, say=self._say)
+        made = Capture(
+            self._handed, self._baseline, self._sticky, self._clocks, self._scopes, keeps=False, say=self._say
+        )
         made._known = self._known
         return made
 
     def finish(self, seen: Iterable[int]) -> None:
         """Name what cannot be saved and has moved, now that all is known that is saved; `seen`: ids of what has a name."""
         self._lose_what_is_anew()
+        if self._keeps:
+            self._share()
         known = {*self._known, *seen}
         for scope, slot, key, why in self._opaque:
             if self._baseline.has_moved(scope, slot, known):
@@ -114,7 +125,9 @@ class Capture:
         first = self._first_names.get(id(now))
         if first is not None:
             self._refer(slot, scope, f"={first}")
-        elif slot.is_handed:  # over, and none of those that were there
+        elif slot.is_handed and (place := self._sharing.place_of(now)) is not None:
+            self._refer(slot, scope, place)
+        elif slot.is_handed:
             return
         elif before is not None and before.is_like(now):
             self._anew.append((slot, before))
@@ -156,6 +169,35 @@ class Capture:
             self._sticky.add(path)
         return path in self._sticky
 
+    def _is_another(self, slot: Slot, scope: Scope) -> bool:
+        """Whether another object is there which can change, even if it is equal to the first one now."""
+        before = self._baseline.of(scope, slot)
+        is_another = (
+            self._keeps
+            and slot.way == "data"
+            and slot.place is None
+            and before is not None
+            and before.identity != id(slot.value)
+            and can_change(slot.value)
+        )
+        if is_another:
+            self._sticky.add(f"{scope.name}/{slot.key}")
+        return is_another
+
+    def _stays(self, slot: Slot, scope: Scope) -> None:
+        if self._keeps and slot.way == "data":
+            self._sharing.add(f"{scope.name}/{slot.key}", slot.value, is_new=False)
+
+    def _share(self) -> None:
+        """Note what is at several places, and save nothing that cannot be put at all of them."""
+        self.facts.shared, lost = self._sharing.find()
+        for root, why in lost.items():
+            scope, _, key = root.partition("/")
+            value = self.values.get(scope, {}).pop(key, None)
+            if root in self.facts.rebound:
+                self.facts.rebound.remove(root)
+            self.facts.unsaved[key] = self._say(key, value, why)
+
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         facts = self.facts
@@ -168,6 +210,8 @@ class Capture:
         try:
             if slot.way == "protocol":
                 value = state_of(slot.value)
+            elif slot.place is not None:
+                value = without(value, self._handed.has_memory_of)
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
             why = f"{type(err).__name__}: {err}"
@@ -175,11 +219,14 @@ class Capture:
             facts.unsaved[slot.key] = self._say(slot.key, slot.value, why)
             return
         if is_shared:
-            self._first[id(value)] = path
+            self._first[id(slot.value)] = path
         if slot.way == "protocol":
             facts.protocol.append(path)
-        elif before is None or before.identity != id(value):
+        elif before is None or before.identity != id(slot.value):
             facts.rebound.append(path)
+        if slot.way == "data":
+            is_new = path in facts.rebound or not is_array(slot.value)
+            self._sharing.add(path, slot.value, is_new=is_new)
         if (device := device_of(value)) is not None:
             facts.devices[path] = device
         if (named := _named_tuples(value)) is not None:

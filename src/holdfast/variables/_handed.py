@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..state import Attributes
-from ._kinds import CONTAINERS, is_module, is_tensor, saved_with_keras, torch, values_of
+from ._kinds import CONTAINERS, is_array, is_module, is_tensor, saved_with_keras, values_of
+from ._marks import Marks
+from ._shared.memory import address, form
 
 _DEEPEST = 6
 
 
 class Handed:
-    """Objects of a run, as they are now, and others that it has to do with (`others`), such as its data."""
+    """Objects of a run, as they are now, and others that it has to do with (`others`), such as its data.
+
+    Attributes:
+        objects: those of the run, by name.
+    """
 
     def __init__(self, objects: Mapping[str, Any], others: Iterable[Any]) -> None:
-        self._mapping = objects
+        self.objects = objects
         self._objects = list(objects.values())
         self._others = list(others)
 
@@ -28,11 +34,24 @@ class Handed:
 
     def shares_memory(self, value: Any) -> bool:
         """Whether any array in `value`, which is data, lies in memory of an object that was handed over."""
-        return any((at := _address(array)) is not None and at in self._addresses for array in _arrays(value))
+        return any(map(self.has_memory_of, _arrays(value)))
+
+    def has_memory_of(self, array: Any) -> bool:
+        """Whether this array lies in memory of an object that was handed over."""
+        return (at := address(array)) is not None and at in self._addresses
+
+    def form_of(self, value: Any, marks: Marks, name: str) -> Hashable:
+        """The mark of data that share memory with these objects: of such arrays where they lie, which is all that they are."""
+        if is_array(value) and self.has_memory_of(value):
+            return form(value)
+        if isinstance(value, CONTAINERS):
+            keys = tuple(value) if isinstance(value, Mapping) else ()
+            return type(value), keys, tuple(self.form_of(each, marks, name) for each in values_of(value))
+        return marks.of(value, name)
 
     @cached_property
     def _ids(self) -> set[int]:
-        found = {id(self), id(self._mapping), *map(id, self._others)}
+        found = {id(self), id(self.objects), *map(id, self._others)}
         for each in self._objects:
             found |= set(map(id, _parts(each)))
         return found
@@ -42,9 +61,9 @@ class Handed:
         found = set()
         for each in self._objects:
             for array in _arrays_held_by(each):
-                address = _address(array)
-                if address is not None:
-                    found.add(address)
+                at = address(array)
+                if at is not None:
+                    found.add(at)
         return found
 
 
@@ -92,16 +111,3 @@ def _arrays(value: Any, depth: int = 0) -> Iterator[Any]:
     elif isinstance(value, (Mapping, *CONTAINERS)) and depth < _DEEPEST:
         for each in values_of(value):
             yield from _arrays(each, depth + 1)
-
-
-def _address(array: Any) -> int | None:
-    """Where the memory begins that an array lies in; None if it has none."""
-    if isinstance(array, np.ndarray):
-        while isinstance(array.base, np.ndarray):
-            array = array.base
-        if is_tensor(array.base):
-            return _address(array.base)
-        return array.__array_interface__["data"][0] if array.nbytes else None
-    if array.layout is not torch().strided or array.is_meta or not array.numel():
-        return None
-    return array.untyped_storage().data_ptr() or None

@@ -76,10 +76,10 @@ class Held:
             self._namespace[numbered(type(each).__name__, self._namespace)] = each
         return [_HeldScope(HELD, None, self._namespace), *self._called]
 
-    def walk(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> Walk:
+    def walk(self, handed: Handed, on_stack: Iterable[Scope] = ()) -> Walk:
         """A walk through their attributes, and through the variables of functions; `on_stack` is not looked at."""
         theirs = {*self._reach.theirs, *map(id, self._namespace.values()), *map(id, self._others())}
-        return _HeldWalk(handed, theirs, is_for_saved=is_for_saved, skips_tensors=self._skips_tensors)
+        return _HeldWalk(handed, theirs, skips_tensors=self._skips_tensors)
 
 
 class _HeldScope(Scope):
@@ -94,10 +94,8 @@ class _HeldScope(Scope):
 class _HeldWalk(Walk):
     _looks_into_code = False  # what a framework calls has scopes of its own
 
-    def __init__(
-        self, handed: Handed, theirs: Collection[int], *, is_for_saved: bool, skips_tensors: bool
-    ) -> None:
-        super().__init__(handed, is_for_saved=is_for_saved)
+    def __init__(self, handed: Handed, theirs: Collection[int], *, skips_tensors: bool) -> None:
+        super().__init__(handed)
         self._theirs, self._skips_tensors = theirs, skips_tensors
         self._is_among_held = True
 

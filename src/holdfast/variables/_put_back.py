@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 from collections import deque
@@ -15,22 +16,29 @@ from ..errors import CheckpointDamagedError, StateMismatchError
 from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_own_container, is_rng, is_value, on_device
+from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
 from ._looks.identity import find
 from ._saved import Saved
+from ._shared.memory import View
+from ._shared.places import HANDED, at, elements_of, put_at, root_of_text
 from ._walk import Slot, Walk
 
 
-def put_back(saved: Saved, scopes: list[Scope], walk: Walk) -> tuple[dict[str, Any], dict[str, str]]:
+def put_back(
+    saved: Saved, scopes: list[Scope], walk: Walk, objects: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Put into these scopes what was saved of them: what is there now by `scope/key`, and what failed, and why.
 
-    `walk`: one for what was saved, that has not begun.
+    `walk`: one that has not begun. `objects`: what was handed over, by name.
     """
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     slots: dict[str, Slot] = {}
+    shared = saved.facts.shared
+    places = {root_of_text(each): each for each in [*shared, *shared.values()]}
     for scope in scopes:
         keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
+        keys = [*dict.fromkeys([*keys, *_keys_in(places, scope)])]
         roots = {key.partition(".")[0] for key in keys}
         there = {name: value for name, value in scope.variables().items() if name in roots}
         found = {slot.key: slot for slot in walk.slots(scope, there)}
@@ -44,7 +52,7 @@ def put_back(saved: Saved, scopes: list[Scope], walk: Walk) -> tuple[dict[str, A
                 slots[f"{scope.name}/{key}"] = slot
     for path, slot in slots.items():
         scope, _, key = path.partition("/")
-        if path in saved.facts.same:
+        if path in saved.facts.same or key not in saved.nodes.get(scope, ()):
             continue
         try:
             done[path] = _put(slot, path, saved.nodes[scope][key], saved, scopes)
@@ -54,11 +62,40 @@ def put_back(saved: Saved, scopes: list[Scope], walk: Walk) -> tuple[dict[str, A
         if path in slots and first in done:
             slots[path].put(done[first])
             done[path] = done[first]
+    for target, source in shared.items():
+        path = root_of_text(target)
+        try:
+            _share(target, source, slots, done, objects)
+        except Exception as err:  # there is no such place now
+            failed[path] = (
+                f"what it shares with {root_of_text(source)} is not there now ({type(err).__name__}: {err})"
+            )
     return done, failed
 
 
+def _share(
+    target: str, source: str, slots: Mapping[str, Slot], done: dict[str, Any], objects: Mapping[str, Any]
+) -> None:
+    """Let the object that is at one place be at the other one, too."""
+
+    def root(text: str) -> tuple[str, Any]:
+        path = root_of_text(text)
+        if path.startswith(HANDED):
+            return path, objects[path.removeprefix(HANDED)]
+        return path, done[path] if path in done else slots[path].value
+
+    value, view = at(root(source)[1], elements_of(source)), View.read(source)
+    if view is not None:
+        value = view.make(value)
+    path, now = root(target)
+    changed = put_at(now, elements_of(target), value)
+    if changed is not now:
+        slots[path].put(changed)
+        done[path] = changed
+
+
 def put_objects(
-    saved: Saved, scopes: list[Scope], walk: Walk, baseline: Baseline
+    saved: Saved, scopes: list[Scope], walk: Walk, baseline: Baseline, handed: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Let variables name the objects again that they named, as `put_back` does with values; to be done before it."""
     done: dict[str, Any] = {}
@@ -80,12 +117,16 @@ def put_objects(
     for path, slot in slots.items():
         name = saved.facts.objects[path]
         if name.startswith("="):
-            at, _, key = name[1:].partition("/")
-            first = baseline.named(there[at], key) if at in there else None
+            above, _, key = name[1:].partition("/")
+            first = baseline.named(there[above], key) if above in there else None
             objects[path] = None if first is None else first.get()
+        elif (root := root_of_text(name)).startswith(HANDED):
+            with contextlib.suppress(LookupError, ValueError):
+                objects[path] = at(handed[root.removeprefix(HANDED)], elements_of(name))
         else:
             objects[path] = find(name, slot.value)
-    for path, value in objects.items():
+    for path in slots:
+        value = objects.get(path)
         try:
             if value is None:
                 raise LookupError(f"nothing is called {saved.facts.objects[path].lstrip('=')} now")
@@ -102,7 +143,11 @@ def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot
     failed: dict[str, str] = {}
     for scope, slot in slots():
         first = baseline.named(scope, slot.key) if slot.way == "named" else None
-        if first is not None and not slot.is_handed and (value := first.get()) is not slot.value:
+        if (
+            first is not None
+            and (not slot.is_handed or is_data(slot.value))
+            and (value := first.get()) is not slot.value
+        ):
             if value is None or first.is_like(slot.value):
                 continue  # what they hold is looked at below
             slot.put(value)

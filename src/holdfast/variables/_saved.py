@@ -21,16 +21,19 @@ class Facts:
         rebound: what is another object than when the loop began: a resume puts a new value in its place.
         protocol: of what the state was saved.
         same: what is the same object as another variable.
+        shared: by place (`_shared.places`), in a value or in what was handed over, the place of the same object, or of the array in whose
+            memory it lies.
         named: of containers whose items are named tuples: the name of their class.
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
-            was when the loop began, or `module:name`.
+            was when the loop began, `module:name`, or a place in what was handed over.
         unsaved: what cannot be saved and has moved, by key, in a sentence.
     """
 
     rebound: list[str] = field(default_factory=list)
     protocol: list[str] = field(default_factory=list)
     same: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)

@@ -59,7 +59,8 @@ class Slot:
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
-        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told.
+        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told. Of data
+            that share memory with what was handed over: their mark.
         why: of what is named in any case: the reason.
         items: of a container, which objects are in it, by id, in their order; 0 for data.
         is_handed: of what is only named: whether it was handed over.
@@ -81,10 +82,9 @@ class Walk:
 
     _looks_into_code = True  # of functions and classes
 
-    def __init__(self, handed: Handed, on_stack: Iterable[Scope] = (), *, is_for_saved: bool = False) -> None:
+    def __init__(self, handed: Handed, on_stack: Iterable[Scope] = ()) -> None:
         self._handed = handed
         self._running = Running(on_stack)
-        self._is_for_saved = is_for_saved  # then data that share memory with something are there, too
         self._seen = {
             id(scope.function) for scope in on_stack if isinstance(scope, FunctionScope)
         }  # what it keeps is in its scope
@@ -117,11 +117,13 @@ class Walk:
         is_handed = self._handed.holds(value)
         if not is_plain and self._looks_into_code and is_named(value):
             yield Slot(key, "named", value, put, owner, is_handed=is_handed)
+        if is_plain and type(value) not in SCALARS and is_handed:
+            yield Slot(key, "named", value, put, owner, is_handed=True)
         if is_handed:
             return
         if is_plain:
-            if self._is_for_saved or not self._handed.shares_memory(value):
-                yield Slot(key, "data", value, put, owner)
+            is_shared = self._handed.shares_memory(value)
+            yield Slot(key, "data", value, put, owner, self._form(value) if is_shared else None)
             return
         if id(value) in self._seen:
             return
@@ -166,6 +168,9 @@ class Walk:
             yield from self._in_loader(key, value, depth)
         else:
             yield Slot(key, "opaque", value, put, owner, self._look(value))
+
+    def _form(self, value: Any) -> Place:
+        return lambda marks, name, _: self._handed.form_of(value, marks, name)
 
     def _look(self, value: Any) -> Place:
         return lambda marks, name, known: Looks(marks, name, self._handed, known).of(value)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar, final
 from weakref import WeakSet
 
+from .. import collector
 from ..errors import UsageError
 from ..records import Node, Source
 from . import _guard
@@ -168,11 +169,11 @@ class Variables:
         """What a checkpoint holds of the variables: live values by scope and key, and facts about them."""
         if self.mode == "off" or (self._baseline.is_empty and not self._failures):
             return {}, {}
-        with _guard.guarded("saved") as failures:
+        with _guard.guarded("saved") as failures, collector.paused():
             say = sentence if self._held is None else say_held
             here, handed = self._scopes(), self._handed()
             keeps = self.mode == "save"
-            taking = Capture(self._baseline, self._sticky, self._clocks, here, keeps=keeps, say=say)
+            taking = Capture(handed, self._baseline, self._sticky, self._clocks, here, keeps=keeps, say=say)
             walk = self._walk(handed, here)
             for scope in here:
                 if scope in self._baseline:
@@ -259,12 +260,8 @@ class Variables:
         variables = [each for scope in here for each in scope.variables().values()]
         return [*here, *scopes_of(self._functions()), *scopes_within(self._objects(), variables)]
 
-    def _walk(self, handed: Handed, here: Sequence[Scope], *, is_for_saved: bool = False) -> Walk:
-        make = Walk if self._held is None else self._held.walk
-        return make(handed, here, is_for_saved=is_for_saved)
-
-    def _walk_to_put(self, here: Sequence[Scope]) -> Walk:
-        return self._walk(self._handed(), here, is_for_saved=True)
+    def _walk(self, handed: Handed, here: Sequence[Scope]) -> Walk:
+        return (Walk if self._held is None else self._held.walk)(handed, here)
 
     def _handed(self) -> Handed:
         return Handed(self._objects(), [self, *self._others()])
@@ -291,9 +288,9 @@ class Variables:
         if saved is None:
             return
         with _guard.guarded("put back") as failures:
-            here = self._scopes()
-            objects, lost = put_objects(saved, here, self._walk_to_put(here), self._baseline)
-            done, failed = put_back(saved, here, self._walk_to_put(here))
+            here, given, handed = self._scopes(), self._objects(), self._handed()
+            objects, lost = put_objects(saved, here, self._walk(handed, here), self._baseline, given)
+            done, failed = put_back(saved, here, self._walk(self._handed(), here), given)
             done, failed = {**objects, **done}, {**lost, **failed}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
@@ -322,7 +319,7 @@ class Variables:
 
     def _marks_now(self) -> Iterator[tuple[tuple[str, Way], Hashable]]:
         here = self._scopes()
-        walk = self._walk_to_put(here)
+        walk = self._walk(self._handed(), here)
         for scope in here:
             for slot in walk.slots(scope, scope.variables() if scope in self._baseline else {}):
                 if slot.way != "opaque":

@@ -141,7 +141,7 @@ class _Reach:
             below = paths.child(path, name)
             if not self._is_left(below):
                 is_new = name not in parts
-                makes[name] = _plan_new(part, fit, below) if is_new else fit.into(parts[name], part, below)
+                makes[name] = _plan_new(part, fit, below) if is_new else fit.item(parts[name], part, below)
         gone = [name for name in parts if name not in saved.state]
 
         def act() -> Any:

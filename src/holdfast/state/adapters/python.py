@@ -111,7 +111,11 @@ def plan_each(
         if key not in live:
             fit.problem(below, "was saved, but there is no live object for it")
         else:
-            makes[key] = fit.entry(live, key, live[key], saved, below)
+            entry = live[key]
+            is_top = not path  # what was handed over is in variables of the script, too
+            makes[key] = (
+                fit.into(entry, saved, below) if is_top else fit.entry(live, key, entry, saved, below)
+            )
     for key in [key for key in live if key not in known]:
         makes[key] = fit.misfit(live[key], _path_of(path, key), "is not in the saved state")
     return makes

@@ -1,0 +1,138 @@
+"""Arrays that lie in the memory of others: views, which follow what is written there."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import numpy as np
+
+from .._kinds import is_tensor, torch
+from .places import Link, text_of
+
+_MOST_WORK: Final = 100_000  # of NumPy, to find out whether two arrays overlap
+
+
+class Unlike(ValueError):
+    """It cannot be said how an array lies in another one."""
+
+
+def address(array: Any) -> int | None:
+    """Where the memory begins that an array lies in; None if it has none."""
+    if isinstance(array, np.ndarray):
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        if is_tensor(array.base):
+            return address(array.base)
+        return array.__array_interface__["data"][0] if array.nbytes else None
+    if not is_tensor(array) or array.layout is not torch().strided or array.is_meta or not array.numel():
+        return None
+    return array.untyped_storage().data_ptr() or None
+
+
+def form(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
+    """Where an array lies, and how: address, shape, strides in bytes, element type."""
+    if is_tensor(array):
+        item = _item_size(array)
+        strides = tuple(each * item for each in array.stride())
+        return array.data_ptr(), tuple(array.shape), strides, str(array.dtype)
+    return array.__array_interface__["data"][0], array.shape, array.strides, str(array.dtype)
+
+
+def overlap(one: Any, other: Any) -> bool:
+    """Whether two arrays have an item in common, as far as can be told; then it is said to be so."""
+    try:
+        return np.shares_memory(_ghost(one), _ghost(other), max_work=cast(Any, _MOST_WORK))
+    except (np.exceptions.TooHardError, ValueError):
+        return True
+
+
+def _ghost(array: Any) -> np.ndarray:
+    """An array that lies there as well, and is never read."""
+    at, shape, strides, _ = form(array)
+    shown = {"version": 3, "data": (at, True), "shape": shape, "strides": strides}
+    shown |= {"typestr": f"|V{_item_size(array)}"}
+    return np.asarray(SimpleNamespace(__array_interface__=shown))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How an array lies in another one, in bytes from the beginning of that."""
+
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: Any, base: Any) -> View:
+        """How `array` lies in `base`.
+
+        Raises:
+            Unlike: it is of another library or type, or only partly in there, or `base` has gaps.
+        """
+        (at, shape, strides, dtype), (begin, *_, of_base) = form(array), form(base)
+        view = cls(at - begin, shape, strides)
+        if (
+            is_tensor(array) != is_tensor(base)
+            or dtype != of_base
+            or not (_is_dense(base) and view.fits(base))
+        ):
+            raise Unlike("it lies in the memory of another array, and cannot be put there again")
+        return view
+
+    @classmethod
+    def read(cls, text: str) -> View | None:
+        """That of a place's text; None if it is the place itself."""
+        match json.loads(text):
+            case [_, _, [int() as offset, [*shape], [*strides]]]:
+                return cls(offset, tuple(shape), tuple(strides))
+            case _:
+                return None
+
+    def text(self, base: Link) -> str:
+        """The text of the place in `base`."""
+        return json.dumps([*json.loads(text_of(base)), [self.offset, self.shape, self.strides]])
+
+    def fits(self, base: Any) -> bool:
+        """Whether all of it is in the array, and each item is there once."""
+        numbers = (self.offset, *self.shape, *self.strides)
+        return (
+            all(type(each) is int and each >= 0 for each in numbers)
+            and len(self.shape) == len(self.strides)
+            and math.prod(self.shape) * _item_size(base) <= base.nbytes
+            and self.offset + _last(self.shape, self.strides) + _item_size(base) <= base.nbytes
+        )
+
+    def make(self, base: Any) -> Any:
+        """The same in this array.
+
+        Raises:
+            ValueError: there is no room for it.
+        """
+        if not self.fits(base):
+            raise ValueError("the array is another one now")
+        if is_tensor(base):
+            item = _item_size(base)
+            strides = [each // item for each in self.strides]
+            begin = base.storage_offset() + self.offset // item
+            return base.detach().as_strided(self.shape, strides, begin)
+        memory = base if base.flags.c_contiguous else base.T
+        return np.ndarray(self.shape, base.dtype, memory, self.offset, self.strides)
+
+
+def _item_size(array: Any) -> int:
+    return array.element_size() if is_tensor(array) else array.itemsize
+
+
+def _is_dense(array: Any) -> bool:
+    if not is_tensor(array):
+        return array.flags.c_contiguous or array.flags.f_contiguous
+    return array.is_contiguous() or torch()._prims_common.is_non_overlapping_and_dense(array)
+
+
+def _last(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """How far the last item lies behind the first, in bytes."""
+    return sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))

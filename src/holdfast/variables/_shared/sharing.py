@@ -1,0 +1,214 @@
+"""Objects that are at several places at once: a list that is also an item of another, a row of a table with a name of its own.
+
+Values are saved at each of their places, and would come back as several objects, of which the script then changes one.
+So of what is saved it is noted where else the very same object is, or the memory that it lies in, and a resume puts it there.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+from collections import deque
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Final
+
+import numpy as np
+
+from ...state import Attributes
+from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, torch
+from .memory import Unlike, View, address, overlap
+from .places import HANDED, Link, parts_of, root_of, root_of_text, text_of
+
+MOST: Final = 10_000
+_TOO_MANY: Final = f"it holds more than {MOST:,} objects that are elsewhere, too"
+_MOST_ARRAYS: Final = 1000  # of one container that is not saved: the memory of more is not compared
+_NEVER_CHANGE: Final = frozenset({"datetime", "decimal", "fractions", "uuid"})
+
+
+class Sharing:
+    """What is shared at a save.
+
+    Args:
+        objects: what was handed over, by name.
+        is_handed: whether an array lies in memory of these.
+    """
+
+    def __init__(self, objects: Mapping[str, Any], is_handed: Callable[[Any], bool]) -> None:
+        self._objects, self._is_handed = objects, is_handed
+        self._new: list[tuple[str, Any]] = []
+        self._others: list[tuple[str, Any]] = []
+        self._known: dict[int, Link] | None = None
+
+    def add(self, root: str, value: Any, *, is_new: bool) -> None:
+        """A variable, `scope/key`, which is data. `is_new`: what it holds comes back as something new."""
+        if type(value) not in SCALARS:
+            (self._new if is_new else self._others).append((root, value))
+
+    def place_of(self, value: Any) -> str | None:
+        """The place of something that was handed over, or is a part of that; None if it has none."""
+        if self._known is None:
+            looks = _Looks(with_all=True)
+            for name, each in self._objects.items():
+                looks.look(f"{HANDED}{name}", each, is_wanted=False)
+            self._known = {key: links[0] for key, (_, links) in looks.places.items()}
+        link = self._known.get(id(value))
+        try:
+            return None if link is None else text_of(link)
+        except TypeError:
+            return None
+
+    def find(self) -> tuple[dict[str, str], dict[str, str]]:
+        """By place, the place of what is there, too; and by root why that cannot be said of what is in it."""
+        looks = _Looks()
+        for root, value in self._new:
+            looks.look(root, value, is_wanted=True)
+        for name, value in self._objects.items():
+            looks.look(f"{HANDED}{name}", value, is_wanted=isinstance(value, (*CONTAINERS, Attributes)))
+        if not looks.places:
+            return {}, {}
+        for root, value in self._others:
+            looks.look(root, value, is_wanted=False)
+        return looks.found({root for root, _ in self._new}, self._is_handed)
+
+
+class _Looks:
+    """Goes through values. `with_all`: everything is noted, not only what is wanted."""
+
+    def __init__(self, *, with_all: bool = False) -> None:
+        self.places: dict[int, tuple[Any, list[Link]]] = {}  # by id, kept alive, so that ids stay their own
+        self._with_all = with_all
+        self._arrays: dict[int, _Array] = {}
+
+    def look(self, root: str, value: Any, *, is_wanted: bool) -> None:
+        """Note where the objects in `value` are that can change; only other places of these, if it is not wanted itself."""
+        leaves = {np.ndarray} if torch() is None else {np.ndarray, torch().Tensor}
+        entered: set[int] = set()
+        waiting: deque[tuple[Link, Any, bool, bool]] = deque([(root, value, is_wanted, True)])
+        while waiting:
+            link, each, wanted, is_compared = waiting.popleft()
+            if type(each) in SCALARS or _never_changes(each):
+                continue
+            if not isinstance(each, tuple):
+                known = self.places.get(id(each))
+                if known is not None:
+                    known[1].append(link)
+                elif wanted or self._with_all:
+                    self.places[id(each)] = each, [link]
+                if is_array(each) and is_compared:
+                    first = self._arrays.get(id(each))
+                    if first is None or (first.is_wanted and not wanted):  # where it is not made anew
+                        self._arrays[id(each)] = _Array(each, link, wanted)
+                if known is not None or id(each) in entered or is_array(each):
+                    continue
+                entered.add(id(each))
+            wanted = wanted and not (is_module(each) or hasattr(each, "param_groups"))
+            parts = [*parts_of(each)]
+            is_compared = is_compared and (wanted or len(parts) <= _MOST_ARRAYS)
+            is_looked_into = wanted or is_compared or self._with_all
+            for key, part in parts:
+                kind = type(part)
+                if kind in SCALARS or not (is_looked_into or kind not in leaves or id(part) in self.places):
+                    continue
+                waiting.append(((link, key), part, wanted, is_compared))
+
+    def found(
+        self, new: Container[str], is_handed: Callable[[Any], bool]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """As `Sharing.find`; `new`: the roots of what comes back as something new."""
+        pairs: dict[str, str] = {}
+        lost: dict[str, str] = {}
+
+        def rank(link: Link) -> int:
+            root = root_of(link)
+            return 0 if root.startswith(HANDED) else 1 + (root in new)
+
+        def note(target: Link, source: Callable[[], str]) -> None:
+            try:
+                if rank(target) == 0 and isinstance(target, str):
+                    raise Unlike("it lies in the memory of something that comes back as something new")
+                pairs[text_of(target)] = source()
+            except (TypeError, Unlike) as err:
+                lost[root_of(target)] = str(err)
+
+        for value, links in [each for each in self.places.values() if len(each[1]) > 1]:
+            source = min(links, key=rank)
+            for target in links:
+                is_tied = is_array(value) and root_of(target) == root_of(source)  # it is saved once, as one
+                if target is not source and not is_tied:
+                    note(target, lambda source=source: text_of(source))
+        for group in self._groups():
+            base = min(group, key=lambda each: (-each.value.nbytes, rank(each.link)))
+            for each in group:
+                if each is not base and each.is_wanted and overlap(each.value, base.value):
+                    note(
+                        each.link,
+                        lambda each=each, base=base: View.of(each.value, base.value).text(base.link),
+                    )
+        for each in self._arrays.values():  # the memory of what was handed over is not saved again
+            is_there = not each.is_wanted or rank(each.link) == 0 or not is_handed(each.value)
+            if not is_there and text_of(each.link) not in pairs:
+                lost[root_of(each.link)] = "it lies in the memory of something that was handed over"
+        if len(pairs) > MOST:
+            lost |= dict.fromkeys(map(root_of_text, pairs), _TOO_MANY)
+        while gone := {
+            root_of_text(each): source for each, source in pairs.items() if _is_of(lost, each, source)
+        }:
+            lost |= {
+                root: lost.get(root, lost.get(root_of_text(source), "")) for root, source in gone.items()
+            }
+            pairs = {each: source for each, source in pairs.items() if root_of_text(each) not in gone}
+        return pairs, lost
+
+    def _groups(self) -> list[list[_Array]]:
+        """The arrays that lie in the same memory as one that is wanted."""
+        wanted = {address(each.value) for each in self._arrays.values() if each.is_wanted} - {None}
+        groups: dict[int | None, list[_Array]] = {}
+        for each in self._arrays.values() if wanted else ():
+            if (at := address(each.value)) in wanted:
+                groups.setdefault(at, []).append(each)
+        return [group for group in groups.values() if len(group) > 1]
+
+
+def _is_of(roots: Container[str], *texts: str) -> bool:
+    return any(root_of_text(each) in roots for each in texts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    value: Any
+    link: Link  # the first
+    is_wanted: bool
+
+
+def without(value: Any, is_handed: Callable[[Any], bool]) -> Any:
+    """Containers without the arrays that lie in memory of what was handed over: None is there."""
+    if is_array(value):
+        return None if is_handed(value) else value
+    match value:
+        case dict():
+            items = {key: without(each, is_handed) for key, each in value.items()}
+            return collections.OrderedDict(items) if isinstance(value, collections.OrderedDict) else items
+        case list():
+            return [without(each, is_handed) for each in value]
+        case deque():
+            return deque((without(each, is_handed) for each in value), value.maxlen)
+        case tuple():
+            return getattr(value, "_make", tuple)([without(each, is_handed) for each in value])
+        case _:
+            return value
+
+
+def can_change(value: Any) -> bool:
+    """Whether data can be changed in place."""
+    is_fixed = type(value) in SCALARS or isinstance(value, tuple) or _never_changes(value)
+    return not is_fixed and (isinstance(value, CONTAINERS) or is_array(value))
+
+
+def _never_changes(value: Any) -> bool:
+    return (
+        isinstance(value, frozenset | range | slice | np.generic | enum.Enum | PurePath)
+        or type(value).__module__.partition(".")[0] in _NEVER_CHANGE
+        or is_jax_array(value)
+    )
