@@ -209,3 +209,19 @@ def test_other_data_after_load_state_are_named(tmp_path):
     accelerator.load_state(tmp_path / "again")
     next(iter(loader))
     assert held.last_resume.verdict == said.replace("not exact: ", "not exact: at an earlier resume, ")
+
+
+def test_hooks_that_write_files_of_their_own_are_named_at_a_save_and_at_a_load(tmp_path, caplog):
+    for door in ("save", "load"):
+        accelerator, *_ = prepared()
+        accelerator.register_save_state_pre_hook(lambda models, weights, folder: None)
+        accelerator.register_load_state_pre_hook(lambda models, folder: None)
+        held = hold(accelerator)
+        caplog.clear()
+        for _ in range(2):
+            if door == "save":
+                held.save_state(tmp_path / "one")
+            else:
+                held.load_state(tmp_path / "one")
+        assert caplog.text.count("are not called") == 1
+        assert "register_save_state_pre_hook and register_load_state_pre_hook" in caplog.text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import importlib.util
 import logging
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -241,6 +243,53 @@ def test_a_bundle_of_something_else_is_refused_by_name(tmp_path):
     (path,) = [each.path for each in holdfast.scan(tmp_path)]
     with pytest.raises(UsageError, match="no checkpoint of a training with Lightning"):
         Model.load_from_checkpoint(path)
+
+
+class Rates(enum.Enum):
+    SLOW = 1
+    FAST = 2
+
+
+@dataclass
+class Config:
+    rates: Rates = Rates.SLOW
+    sizes: tuple[int, ...] = (4, 8)
+
+
+class Configured(Model):
+    def __init__(self, config: object = None, width: int = 1):
+        super().__init__(width)
+        self.save_hyperparameters()
+
+
+def save_configured(directory, config):
+    saving = ModelCheckpoint(directory)
+    made = trainer(saving, max_epochs=1, plugins=[HoldfastCheckpointIO()])
+    made.fit(Configured(config), DataLoader(rows(), batch_size=4))
+    return saving.best_model_path
+
+
+@pytest.mark.parametrize(
+    "config",
+    [Rates.FAST, Config(Rates.FAST), {"all": [Config(), Rates.SLOW]}],
+    ids=["enum", "class", "nested"],
+)
+def test_hyperparameters_of_the_scripts_own_classes_come_back_as_these(config, tmp_path, caplog):
+    loaded = Configured.load_from_checkpoint(save_configured(tmp_path, config))
+    assert loaded.hparams["config"] == config
+    assert "hyperparameters come back as plain data" not in caplog.text
+
+
+def test_a_hyperparameter_of_which_only_a_state_is_saved_is_named_where_a_new_module_is_made_of_it(
+    tmp_path, caplog
+):
+    path = save_configured(tmp_path, torch.nn.Linear(2, 1))
+    made = trainer(max_epochs=2, plugins=[HoldfastCheckpointIO()], default_root_dir=tmp_path)
+    made.fit(Configured(torch.nn.Linear(2, 1)), DataLoader(rows(), batch_size=4), ckpt_path=path)
+    assert "plain data" not in caplog.text  # the module is there, and takes none from the checkpoint
+    Configured.load_from_checkpoint(path)
+    assert "hyperparameters come back as plain data" in caplog.text
+    assert "config (torch.nn.modules.linear.Linear)" in caplog.text
 
 
 def test_several_bundles_in_a_row_are_numbered_as_files_are(tmp_path):

@@ -146,6 +146,40 @@ def test_a_checkpoint_that_may_not_be_opened_is_listed_as_that_and_no_older_one_
     assert entries(directory) == before
 
 
+@pytest.mark.parametrize("below", ["", "second.ckpt.mml"])
+def test_a_state_of_accelerate_that_may_not_be_read_is_not_passed_over_for_an_older_one(
+    below, tmp_path, refused
+):
+    pytest.importorskip("accelerate")
+    from holdfast.integrations.accelerate import hold
+    from tests.support.integrations.cases.accelerate_case import prepared
+
+    accelerator, *_ = prepared()
+    hold(accelerator)
+    for name in ("first", "second"):
+        accelerator.save_state(tmp_path / name)
+    refused(tmp_path / below)
+    with pytest.raises(CheckpointUnreadableError, match="Permission denied"):
+        accelerator.load_state(tmp_path)
+
+
+@pytest.mark.parametrize("below", ["runs", "runs/second.ckpt.mml"])
+def test_a_checkpoint_of_lightning_that_may_not_be_read_is_not_passed_over_for_none_or_an_older_one(
+    below, tmp_path, refused
+):
+    pytest.importorskip("lightning")
+    from holdfast.integrations.lightning import HoldfastCheckpointIO
+
+    plugin = HoldfastCheckpointIO()
+    assert plugin.newest(tmp_path / "runs") is None
+    for name in ("first", "second"):
+        plugin.save_checkpoint({"state_dict": {}, "epoch": 3}, tmp_path / "runs" / f"{name}.ckpt")
+    plugin.teardown()
+    refused(tmp_path / below)
+    with pytest.raises(CheckpointUnreadableError, match="Permission denied"):
+        plugin.newest(tmp_path / "runs")
+
+
 def test_a_folder_of_the_system_is_in_nobodys_way(tmp_path, refused):
     train(tmp_path)
     (tmp_path / "lost+found").mkdir()

@@ -11,6 +11,7 @@ import pytest
 
 import holdfast
 from holdfast import Checkpointing, Run
+from holdfast.errors import StateMismatchError
 
 
 @dataclass
@@ -74,6 +75,43 @@ def test_a_target_network_of_jax_is_killed_and_exact(tmp_path):
     assert found == wanted == [[7.0] * 3, [6.0] * 3]
     assert run.last_resume is not None
     assert run.last_resume.verdict == "exact"
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_target_network_of_arrays_is_left_twice_and_exact(library, tmp_path):
+    arrays = pytest.importorskip(library)
+
+    def train(directory, crash_at=None):
+        params = {"layers": [{"w": arrays.zeros(3)}], "fixed": arrays.ones(2)}
+        objects = {"params": params, "target": params}
+        with Run(directory, objects, checkpointing=Checkpointing(save_on="batch_end")) as run:
+            for step in run.steps(9):
+                now = run["params"]
+                run["params"] = {"layers": [{"w": now["layers"][0]["w"] + 1}], "fixed": now["fixed"]}
+                if step % 3 == 2:
+                    run["target"] = run["params"]
+                if step == 7:
+                    run["params"]["fixed"] += 1  # which is one array in both
+                if step == crash_at:
+                    raise RuntimeError("a cable was pulled")
+        return {name: repr(run[name]) for name in objects}, run
+
+    wanted, _ = train(tmp_path / "uninterrupted")
+    for crash_at in (4, 6):
+        with pytest.raises(RuntimeError, match="a cable"):
+            train(tmp_path / "left", crash_at)
+    found, run = train(tmp_path / "left")
+    assert found == wanted
+    assert run["params"]["fixed"] is run["target"]["fixed"]
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "exact"
+
+
+def test_an_array_of_another_shape_is_refused_where_its_container_is_made_anew(tmp_path):
+    place = holdfast.save(tmp_path / "x", {"one": {"w": np.zeros(3)}, "other": {"w": np.ones(4)}})
+    shared = {"w": np.zeros(3)}
+    with pytest.raises(StateMismatchError, match="other/w"):
+        holdfast.load(place, into={"one": shared, "other": shared})
 
 
 BECOMING: dict[str, Any] = {

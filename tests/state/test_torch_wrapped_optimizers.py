@@ -236,3 +236,36 @@ def test_what_an_optimizer_keeps_goes_back_to_what_it_was_at_first():
     state.restore(at_first, objects)
     kept = objects["optimizer"]
     assert (kept.count, kept.counts, float(kept.total), kept.table.tolist()) == (0, [], 0.0, [0.0, 0.0])
+
+
+class StepsOnce(torch.optim.Optimizer):  # of one test alone: torch replaces its step once
+    def __init__(self, inside: torch.optim.Optimizer) -> None:
+        self._optimizer_step_pre_hooks: Any = OrderedDict()
+        self._optimizer_step_post_hooks: Any = OrderedDict()
+        self.inside, self.param_groups, self.defaults = inside, inside.param_groups, inside.defaults
+        self.state: Any = defaultdict(dict)
+
+    def step(self, closure=None):  # type: ignore[override]
+        return self.inside.step(closure)
+
+    def state_dict(self):
+        return self.inside.state_dict()
+
+    def load_state_dict(self, state_dict):
+        self.inside.load_state_dict(state_dict)
+        self.param_groups = self.inside.param_groups
+
+
+def test_the_step_that_torch_replaces_in_the_class_of_one_without_init_is_no_change_of_the_script(
+    tmp_path, caplog
+):
+    model = torch.nn.Linear(2, 1)
+    optimizer = StepsOnce(torch.optim.Adam(model.parameters()))
+    with Run(
+        tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=Checkpointing(save_on="batch_end")
+    ) as run:
+        for _ in run.steps(3):
+            optimizer.zero_grad()
+            model(torch.ones(4, 2)).sum().backward()
+            optimizer.step()
+    assert "not saved" not in caplog.text

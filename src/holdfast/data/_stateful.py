@@ -6,10 +6,12 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
+from .. import rng
 from ._attributes import OwnAttributes
 from ._batch import Batch
 from ._generators import Drawing, OwnGenerators
 from ._iterable import length_of, refuse_one_shot
+from ._nodes import beginning, drawn_from, reads_ahead
 from ._source import Position
 from ._stream import StreamLoader
 
@@ -20,7 +22,9 @@ _KIND = "stateful loader"
 class StatefulBatches(Drawing):
     """Resumes where the loader's own state says; generators that the loader forgets are saved too.
 
-    (torchdata 0.11 restores a generator as it was at the epoch's start, so that the *next* epoch differs.)
+    (torchdata 0.11 restores a generator as it was at the epoch's start, so that the *next* epoch differs.) Its state is
+    loaded with the random states of the epoch's start: where it holds only how many indices were read, as in
+    `torchdata.nodes`, they are drawn again.
     """
 
     def __init__(self, loader: Any, as_batch: Callable[[Any], Any]) -> None:
@@ -29,6 +33,8 @@ class StatefulBatches(Drawing):
         self._generators = OwnGenerators(loader)
         self._attributes = OwnAttributes(loader)
         self._position = Position()
+        self._before: dict[str, Any] = {}  # random states from before the epoch's iterator was made
+        self._reads_ahead, self._drawn_ahead = reads_ahead(loader), list[str]()
 
     @property
     def num_batches(self) -> int | None:
@@ -38,6 +44,8 @@ class StatefulBatches(Drawing):
     def exactness(self) -> str:
         if (said := getattr(self._loader, "exactness", "exact")) != "exact":  # one of ours, around another
             return said
+        if self._drawn_ahead:
+            return f"not exact: the loader reads ahead, and draws from {', '.join(self._drawn_ahead)} for batches not handed out yet"
         if any(loses_its_buffer(part) for part in (self._loader, getattr(self._loader, "dataset", None))):
             return (
                 "a shuffle buffer of datasets is refilled, so the samples in it are missing from this epoch: "
@@ -60,6 +68,7 @@ class StatefulBatches(Drawing):
 
     def begin(self, epoch: int) -> Iterator[Batch]:
         self._generators.enter(epoch)
+        self._before = {"streams": rng.capture_state(), "generators": self._generators.get_state(num_read=0)}
         self._position = Position(epoch, 0, finished=False)
         return self._position.count(iter(self._loader), self._as_batch)
 
@@ -68,17 +77,27 @@ class StatefulBatches(Drawing):
         if self._position.epoch is not None:
             # Copied: it may share objects that the loader still changes.
             state["loader"] = copy.deepcopy(self._loader.state_dict())
-        state |= self._attributes.facts()
-        return state | {"generators": self._generators.get_state(self._position.batch)}
+        generators = self._generators.get_state(self._position.batch)
+        if self._position.mid_epoch:
+            state["before"] = self._before
+            self._drawn_ahead = (
+                drawn_from(self._before["generators"], generators) if self._reads_ahead else []
+            )
+        return state | self._attributes.facts() | {"generators": generators}
 
     def resume(self, state: Mapping[str, Any]) -> Iterator[Batch]:
         position = Position.from_state(state, _KIND)
         rest: Iterator[Any] = iter(())
         if position.epoch is not None:
             self._generators.enter(position.epoch)
-            self._loader.load_state_dict(copy.deepcopy(state["loader"]))
+            if (before := state.get("before")) is not None:
+                self._before = dict(before)
+                self._generators.set_state(before["generators"])
+                rng.restore_state(before["streams"])
             # At an epoch's end too: draws made to create the iterator now do not count, those of the next epoch do.
-            rest = iter(self._loader)
+            with beginning(self._loader, is_inside=position.mid_epoch):
+                self._loader.load_state_dict(copy.deepcopy(state["loader"]))
+                rest = iter(self._loader)
         self._generators.set_state(state["generators"])
         self._attributes.set_state(state.get("attributes", {}))
         self._position = position

@@ -138,8 +138,13 @@ class Updates:
 
 def _hooked(optimizer: Optimizer) -> Optimizer | None:
     """Itself, or what it wraps: the one whose hooks torch calls when it steps; None if none is known."""
-    if getattr(type(optimizer).step, "hooked", False) and hasattr(optimizer, "_optimizer_step_post_hooks"):
-        return optimizer
+    if hasattr(optimizer, "_optimizer_step_post_hooks") and hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        if type(optimizer).zero_grad is Optimizer.zero_grad:
+            # Which replaces the class's step, for one that was made without `Optimizer.__init__`: in mid-run that would
+            # look like a change of the script's, and the first step would be without hooks.
+            optimizer._patch_step_function()
+        if getattr(type(optimizer).step, "hooked", False):
+            return optimizer
     inside = (_hooked(each) for each in inner_optimizers(optimizer).values())
     return next((each for each in inside if each is not None), None)
 

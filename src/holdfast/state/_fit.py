@@ -87,6 +87,24 @@ class Fit:
             )
         return adapter.plan(live, self.resolve(node), self, path)
 
+    def entry(self, container: Any, key: Any, live: Any, node: Node, path: str) -> Make:
+        """As `item`, for an entry of a container. If that is to be filled with something else already, at another path
+        (`target = params`), it is made anew, and so is this entry: the live array gets what it has there."""
+        if (met := self._containers.get(id(container))) is not None and self._is_made_anew(
+            met[1], key, live, node
+        ):
+            return self.fresh(node)
+        return self.item(live, node, path)
+
+    def _is_made_anew(self, there: Node, key: Any, live: Any, node: Node) -> bool:
+        known = dict(enumerate(there)) if isinstance(there, list) else there
+        if not isinstance(known, dict) or key not in known or not isinstance(node, Leaf):
+            return False
+        if self.resolve(known[key]) == node or self._rebuilder.is_tied(node):
+            return False
+        makes_anew = getattr(adapter_of(type(live)), "makes_anew", None)
+        return makes_anew is not None and makes_anew(live) and live.shape == node.shape
+
     def item(self, live: Any, node: Node, path: str) -> Make:
         """As `into`, for what is then put into the container that `live` is in: tied arrays become one object there, too."""
         make = self.into(live, node, path)

@@ -51,6 +51,10 @@ class Rebuilder:
     def _tied(self) -> Set[str]:
         return set(aliased(self._tree))
 
+    def is_tied(self, leaf: Leaf) -> bool:
+        """Whether it occurs again elsewhere."""
+        return leaf.path in self._tied
+
     def value(self, node: Node) -> Any:
         match self.resolve(node):
             case Leaf() as leaf:

@@ -20,6 +20,7 @@ from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, ids_in
+from ._shared.places import HANDED
 from ._shared.sharing import Sharing, can_change, without
 from ._walk import Slot
 
@@ -196,6 +197,8 @@ class Capture:
         self.facts.shared, lost = self._sharing.find()
         for root, why in lost.items():
             scope, _, key = root.partition("/")
+            if root.startswith(HANDED):
+                key = root.removeprefix(HANDED)
             value = self.values.get(scope, {}).pop(key, None)
             if root in self.facts.rebound:
                 self.facts.rebound.remove(root)

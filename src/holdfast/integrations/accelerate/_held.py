@@ -185,6 +185,7 @@ class Held:
             UsageError: there is neither an `output_dir` nor a directory, or it cannot be a bundle's.
             SaveError: the disk refused.
         """
+        self._name_hooks()
         if output_dir is None:
             if not self._directory:
                 raise UsageError(
@@ -235,16 +236,20 @@ class Held:
 
         Raises:
             CheckpointNotFoundError: there is none.
+            CheckpointUnreadableError: the system refuses to read one that may be the newest; nothing was changed.
             DamagedError: it is damaged, or all are; nothing was changed.
             StateMismatchError: it does not fit; nothing was changed.
         """
         if self._run is not None:
             raise UsageError("a run resumes by itself when it begins: pass resume= to hold()")
+        self._name_hooks()
         input_dir = input_dir or self._directory
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
         place, damage, skipped = path_of(input_dir), None, list[str]()
-        for each in _newest_first(place):
+        newest_first = _newest_first(place)
+        bundle.refuse_unreadable(newest_first)
+        for each in newest_first:
             try:
                 return self._load(each.path, skipped)
             except DamagedError as err:

@@ -11,10 +11,9 @@ from typing import Any, Literal, final
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import CheckpointIO, TorchCheckpointIO
 
-from ... import bundle
-from ...checkpoint import find, remove
+from ... import bundle, state
+from ...checkpoint import find, remove, scan_if_there
 from ...checkpoint import open as open_checkpoint
-from ...checkpoint import scan as scan_checkpoints
 from ...errors import DamagedError, UsageError
 from ...harness import file_place
 from ...harness import place as sent_to
@@ -92,10 +91,14 @@ class HoldfastCheckpointIO(BundleReader):
         """The path of the newest checkpoint below `directory` of which every byte is as it was saved; None without one.
 
         Damaged ones are passed over, with a warning. For `fit(ckpt_path=…)` in a new process.
+
+        Raises:
+            CheckpointUnreadableError: the system refuses to read one that may be the newest, or to list the directory.
         """
         sent = sent_to(directory)  # elsewhere, if the script is checked
-        where = sent if os.path.isdir(sent) else directory
-        for listed in reversed(scan_checkpoints(where) if os.path.isdir(where) else []):
+        newest_first = scan_if_there(sent if os.path.isdir(sent) else directory)[::-1]
+        bundle.refuse_unreadable(newest_first)
+        for listed in newest_first:
             try:
                 with open_checkpoint(listed) as checkpoint:
                     problems = checkpoint.verify()
@@ -187,8 +190,8 @@ def bundle_at(path: str | os.PathLike[str]) -> str | None:
     return None if found is None else found.path
 
 
-def read_bundle(path: str) -> dict[str, Any]:
-    """The checkpoint of Lightning's in a bundle, in host memory.
+def read_bundle(path: str, *, for_a_new_module: bool = False) -> dict[str, Any]:
+    """The checkpoint of Lightning's in a bundle, in host memory; a new module is made of its hyperparameters, too.
 
     Raises:
         DamagedError: it is not what was saved.
@@ -198,7 +201,24 @@ def read_bundle(path: str) -> dict[str, Any]:
         tree = opened.tree()
         if not isinstance(tree, dict) or "lightning" not in tree:
             raise UsageError(f"{path} is no checkpoint of a training with Lightning; holdfast.load reads it.")
+        state.meet_own_types(opened.source.tree)  # of hyperparameters, which nothing live takes back
+        if for_a_new_module and (lost := _lost_hyperparameters(opened.source.tree)):
+            logger.warning(
+                "%s: hyperparameters come back as plain data, not as what was saved: %s. Pass them to load_from_checkpoint(), or "
+                "leave them out of what is saved (save_hyperparameters(ignore=…))",
+                *(path, "; ".join(lost)),
+            )
         return checkpoint_of(opened["lightning"])
+
+
+def _lost_hyperparameters(tree: Any) -> list[str]:
+    """What of them is of a class that nothing here can make, each with that class."""
+    place = "lightning/trainer/hyper_parameters/"
+    return [
+        f"{at.removeprefix(place)} ({node.type})"
+        for at, node in state.entries(tree)
+        if at.startswith(place) and any(each is node for each in state.unmakeable(node))
+    ]
 
 
 def _name(path: str | os.PathLike[str]) -> str:

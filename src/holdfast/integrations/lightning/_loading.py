@@ -24,7 +24,7 @@ def read_bundles() -> None:
         place = bundle_at(path_or_url) if isinstance(path_or_url, str | os.PathLike) and not is_file else None
         if place is None:
             return stock(path_or_url, map_location, **options)
-        checkpoint = read_bundle(place)
+        checkpoint = read_bundle(place, for_a_new_module=True)
         is_device = isinstance(map_location, str | torch.device)
         return move_data_to_device(checkpoint, torch.device(map_location)) if is_device else checkpoint
 

@@ -27,6 +27,10 @@ class _Array:
     def claims(self, kind: type) -> bool:
         return kind in (np.ndarray, np.memmap)
 
+    def makes_anew(self, live: np.ndarray) -> bool:
+        """Whether a new array can stand in its place: of what lies in a file, it could not."""
+        return type(live) is np.ndarray
+
     def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
         if value.dtype.kind in _OF_OBJECTS:
             return OBJECTS.capture(value, walk, path)

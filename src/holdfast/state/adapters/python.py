@@ -106,13 +106,16 @@ def plan_each(
 ) -> dict[Any, Make]:
     """As `plan_entries`, with the path of each saved entry."""
     makes = {}
-    plan = fit.item if path else fit.into  # what was handed over is in variables of the script, too
     known = {key for key, _, _ in entries}
     for key, saved, below in entries:
         if key not in live:
             fit.problem(below, "was saved, but there is no live object for it")
         else:
-            makes[key] = plan(live[key], saved, below)
+            entry = live[key]
+            is_top = not path  # what was handed over is in variables of the script, too
+            makes[key] = (
+                fit.into(entry, saved, below) if is_top else fit.entry(live, key, entry, saved, below)
+            )
     for key in [key for key in live if key not in known]:
         makes[key] = fit.misfit(live[key], _path_of(path, key), "is not in the saved state")
     return makes
@@ -267,7 +270,10 @@ def _is_plain_item(value: Any) -> bool:
 
 def plan_items(live: Any, node: Any, fit: Fit, path: str) -> list[Make]:
     pairs = zip(live, node, strict=True)
-    return [fit.item(entry, saved, paths.item(path, index)) for index, (entry, saved) in enumerate(pairs)]
+    return [
+        fit.entry(live, index, entry, saved, paths.item(path, index))
+        for index, (entry, saved) in enumerate(pairs)
+    ]
 
 
 def replace_plain(live: Any, node: Node, fit: Fit, path: str) -> Make:

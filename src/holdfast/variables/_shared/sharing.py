@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import functools
 from collections import deque
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .memory import Unlike, View, address, overlap
 from .places import HANDED, Link, parts_of, root_of, root_of_text, text_of
 
 MOST: Final = 10_000
+_OF_WHAT_IS_NEW: Final = "it lies in the memory of an array that comes back as a new one"
 _TOO_MANY: Final = f"it holds more than {MOST:,} objects that are elsewhere, too"
 _MOST_ARRAYS: Final = 1000  # of one container that is not saved: the memory of more is not compared
 _NEVER_CHANGE: Final = frozenset({"datetime", "decimal", "fractions", "uuid"})
@@ -124,11 +126,15 @@ class _Looks:
             root = root_of(link)
             return 0 if root.startswith(HANDED) else 1 + (root in new)
 
-        def note(target: Link, source: Callable[[], str]) -> None:
+        def note(target: Link, source: Link, text: Callable[[], str]) -> None:
+            if rank(target) == 0 and isinstance(
+                target, str
+            ):  # it was handed over itself, and is never another object
+                if rank(source) > 0:
+                    lost[root_of(target)] = _OF_WHAT_IS_NEW
+                return
             try:
-                if rank(target) == 0 and isinstance(target, str):
-                    raise Unlike("it lies in the memory of something that comes back as something new")
-                pairs[text_of(target)] = source()
+                pairs[text_of(target)] = text()
             except (TypeError, Unlike) as err:
                 lost[root_of(target)] = str(err)
 
@@ -137,15 +143,14 @@ class _Looks:
             for target in links:
                 is_tied = is_array(value) and root_of(target) == root_of(source)  # it is saved once, as one
                 if target is not source and not is_tied:
-                    note(target, lambda source=source: text_of(source))
+                    note(target, source, lambda source=source: text_of(source))
         for group in self._groups():
             base = min(group, key=lambda each: (-each.value.nbytes, rank(each.link)))
             for each in group:
-                if each is not base and each.is_wanted and overlap(each.value, base.value):
-                    note(
-                        each.link,
-                        lambda each=each, base=base: View.of(each.value, base.value).text(base.link),
-                    )
+                is_affected = each.is_wanted or (rank(each.link) == 0 and rank(base.link) == 2)
+                if each is not base and is_affected and overlap(each.value, base.value):
+                    view = functools.partial(_text_of_view, each, base)
+                    note(each.link, base.link, view)
         for each in self._arrays.values():  # the memory of what was handed over is not saved again
             is_there = not each.is_wanted or rank(each.link) == 0 or not is_handed(each.value)
             if not is_there and text_of(each.link) not in pairs:
@@ -180,6 +185,10 @@ class _Array:
     value: Any
     link: Link  # the first
     is_wanted: bool
+
+
+def _text_of_view(array: _Array, base: _Array) -> str:
+    return View.of(array.value, base.value).text(base.link)
 
 
 def without(value: Any, is_handed: Callable[[Any], bool]) -> Any:

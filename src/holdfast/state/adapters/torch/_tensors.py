@@ -27,6 +27,13 @@ class Tensor:
     def claims(self, kind: type) -> bool:
         return issubclass(kind, torch.Tensor)
 
+    def makes_anew(self, live: torch.Tensor) -> bool:
+        """Whether a new tensor can stand in its place: of a parameter, or on another device, it could not."""
+        is_plain = type(live) is torch.Tensor and not live.requires_grad
+        return (
+            is_plain and live.device.type == "cpu" and live.layout == torch.strided and live.is_contiguous()
+        )
+
     def capture(self, value: torch.Tensor, walk: Walk, path: str) -> Node:
         if (kind := _kind_of(value)) is None:
             if (why := _obstacle(value)) is not None:
