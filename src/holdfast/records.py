@@ -111,11 +111,24 @@ class Source(Protocol):
         ...
 
 
+class Range(Protocol):
+    """`size` bytes of a leaf, from byte `start` on."""
+
+    @property
+    def leaf(self) -> Leaf: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
 class Snapshot(Protocol):
     """A state to be saved; once sealed, it does not change."""
 
     @property
-    def tree(self) -> Node: ...
+    def tree(self) -> Node:
+        """Nothing in it is ever changed: a dict or an object that the trees of two snapshots have in common says the same in both."""
+        ...
 
     @property
     def is_live(self) -> bool:
@@ -127,8 +140,8 @@ class Snapshot(Protocol):
         """Whether all pieces are views; if not, some are made when requested, and few should be held at once."""
         ...
 
-    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
-        """`size` bytes from byte `start` of the leaf on, to be read only."""
+    def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
+        """The bytes of each of these, to be read only."""
         ...
 
     def seal(self) -> None:

@@ -23,7 +23,7 @@ from ..errors import (
     CheckpointDamagedError,
     PieceDamagedError,
 )
-from ..records import Bytes, Leaf, Node, leaves
+from ..records import Bytes, Leaf, Node
 from ..storage import Storage
 from ._ahead import in_order
 from ._format.codec import max_stored_bytes
@@ -84,7 +84,7 @@ class Bundle:
             )
         with collector.paused():
             stored = decode_tree(data, self.path)
-            for leaf in leaves(stored.tree):
+            for leaf in stored.leaves:
                 self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
         return stored
 
@@ -235,7 +235,7 @@ class Bundle:
         # Any number of leaves may be made of the same bytes, which are read once.
         jobs: dict[tuple[str, str, str | None], list[tuple[Leaf, int, Piece]]] = {}
         size_bytes = 0
-        for leaf in leaves(self.tree) if wanted is None else wanted:
+        for leaf in self.stored.leaves if wanted is None else wanted:
             codec = self.stored.codecs.get(leaf.path)
             for _, size, piece in self.pieces(leaf):
                 same = jobs.setdefault((piece.file, piece.key, codec), [])

@@ -13,7 +13,7 @@ from xxhash import xxh3_128_hexdigest
 from holdfast import bundle
 from holdfast.bundle._format.names import RECORD
 from holdfast.bundle._format.record import encode_record
-from holdfast.bundle._format.tree import encode_tree
+from holdfast.bundle._format.tree_text import encode_tree
 from holdfast.errors import CheckpointDamagedError, DamagedError
 from holdfast.records import CheckpointRecord
 from holdfast.state import capture

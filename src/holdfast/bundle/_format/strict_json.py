@@ -56,16 +56,28 @@ def decode(data: bytes | bytearray | memoryview, *, accept: Callable[[int, int],
 def check_depth(data: bytes | bytearray | memoryview) -> bytes:
     """ValueError if `data` is deeper than 256; else what is left of it without the strings."""
     bones = _without_strings(data)
-    if bones.count(b"{") + bones.count(b"[") <= MAX_DEPTH:
-        return bones
+    if bones.count(b"{") + bones.count(b"[") > MAX_DEPTH and (deepest := _deepest(bones)) > MAX_DEPTH:
+        raise too_deep(deepest)
+    return bones
+
+
+def too_deep(deepest: int) -> ValueError:
+    """The error of what is nested so deep."""
+    return ValueError(f"nested {deepest} deep, more than {MAX_DEPTH}")
+
+
+def depth_of(data: bytes) -> int:
+    """How deep its lists and objects are nested."""
+    return _deepest(_without_strings(data))
+
+
+def _deepest(bones: bytes) -> int:
     steps = np.frombuffer(bones.translate(_STEPS), np.int8)
     depth = deepest = 0
     for first in range(0, len(steps), _SCAN):
         depths = depth + np.cumsum(steps[first : first + _SCAN], dtype=np.int64)
         depth, deepest = int(depths[-1]), max(deepest, int(depths.max()))
-    if deepest > MAX_DEPTH:
-        raise ValueError(f"nested {deepest} deep, more than {MAX_DEPTH}")
-    return bones
+    return deepest
 
 
 def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
