@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -45,12 +47,14 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 """Raw bytes: one-dimensional, C-contiguous uint8."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+# There is one for every array. As a struct it is made in a third of the time that a dataclass takes, and the garbage
+# collector need not look at it: it cannot be part of a cycle.
+class Leaf(msgspec.Struct, frozen=True, gc=False):
     """The place of an array in a state tree; its bytes are requested with this record.
 
     `order` is the memory order of the bytes: "C", or "F" for an array whose transpose is C-contiguous.
     `kind` names what it was ("numpy", "scalar", "bytes", "torch", …), so that it can be rebuilt.
+    `size_bytes` follows from the others.
     """
 
     path: str
@@ -58,11 +62,15 @@ class Leaf:
     shape: tuple[int, ...]
     order: Literal["C", "F"] = "C"
     kind: str = "numpy"
-    size_bytes: int = field(init=False, repr=False, compare=False)
+    size_bytes: int = -1
 
     def __post_init__(self) -> None:
-        size_bytes = prod(self.shape) * dtypes.item_size(self.dtype)
-        object.__setattr__(self, "size_bytes", size_bytes)
+        msgspec.structs.force_setattr(self, "size_bytes", _size_bytes(self.dtype, self.shape))
+
+
+@lru_cache(maxsize=4096)  # a state repeats few shapes many times
+def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    return prod(shape) * dtypes.item_size(dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class Packs:
 
     def spans(self, pack: str) -> Mapping[str, tuple[int, int]]:
         """Where each piece of a pack is; read and checked at first use."""
-        if pack not in self._headers:
+        found = self._headers.get(pack)
+        if found is None:
             if pack not in self._digests:
                 raise CheckpointDamagedError(self._place, f"{pack} is no pack of its record")
             file = self.file(pack)
@@ -57,13 +58,13 @@ class Packs:
                 header = read_header(file)
                 if blake3(header).hexdigest() != self._digests[pack]:
                     raise ValueError("its header has another digest than recorded")
-                self._headers[pack] = parse_header(header, file.size)
+                found = self._headers[pack] = parse_header(header, file.size)
             except OSError as err:
                 raise unreadable(self._place, f"{pack} cannot be read", err) from err
             except (ValueError, EOFError) as err:
                 distrust(pack, self._digests[pack])
                 raise CheckpointDamagedError(self._place, f"{pack}: {err}") from None
-        return self._headers[pack]
+        return found
 
     def read(self, leaf: Leaf, piece: Piece, out: memoryview, codec: str | None = None) -> None:
         """Fill `out` with the piece, decompressed if there is a `codec`.

@@ -12,10 +12,11 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
+import msgspec
+
 from ...dtypes import item_size
 from ...storage import Buffer, ReadFile, WriteFile
 from . import strict_json
-from .numbers import are_counts
 from .pieces import MAX_PIECE_BYTES, Cut
 
 ALIGNMENT = 4096
@@ -120,6 +121,14 @@ def read_header(file: ReadFile) -> bytearray:
     return header
 
 
+class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One piece, as safetensors describes it."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
     """For each key where its bytes begin and end in the file.
 
@@ -128,36 +137,37 @@ def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tupl
     """
     text = memoryview(header)[8 : len(header.rstrip(b" "))]
     room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
-    table = strict_json.decode(
-        text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
+    table = strict_json.decode_as(
+        dict[str, _Entry],
+        text,
+        accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1),
+        count_keys=lambda table: 4 * len(table),
     )
-    if type(table) is not dict:
-        raise ValueError("its header is no table")
     if "__metadata__" in table:
         raise ValueError("its header has metadata, which packs have not")
-    spans = {key: _span(entry) for key, entry in table.items()}
     expected = 0
-    for start, end in sorted(spans.values()):
+    for start, end in sorted(_span(entry) for entry in table.values()):
         if start != expected:
             raise ValueError("its pieces overlap or leave holes")
         expected = end
     if len(header) + expected != file_size:
         raise ValueError("its header does not cover the file")
-    return {key: (len(header) + start, len(header) + end) for key, (start, end) in spans.items()}
+    begin = len(header)
+    return {
+        key: (begin + entry.data_offsets[0], begin + entry.data_offsets[1]) for key, entry in table.items()
+    }
 
 
-def _span(entry: Any) -> tuple[int, int]:
-    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError("a piece has no place")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if type(dtype) is not str or dtype not in _SIZES:
+def _span(entry: _Entry) -> tuple[int, int]:
+    start, end = entry.data_offsets
+    item_bytes = _SIZES.get(entry.dtype)
+    if item_bytes is None:
         raise ValueError("a piece has an unknown element type")
-    if not are_counts(shape) or len(shape) > _MAX_RANK or not are_counts(offsets) or len(offsets) != 2:
+    if len(entry.shape) > _MAX_RANK or min(entry.shape, default=0) < 0 or start < 0:
         raise ValueError("a piece has no shape or place")
-    start, end = offsets
-    if prod(shape) * _SIZES[dtype] != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
+    if prod(entry.shape) * item_bytes != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
         raise ValueError("a piece's shape and place differ")
-    return start, end
+    return entry.data_offsets
 
 
 def _entry(cut: Cut, offset: int) -> dict[str, Any]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-from ... import dtypes, paths
+import msgspec
+
+from ... import paths
 from ...errors import CheckpointDamagedError
 from ...records import Alias, Leaf, Node, Object
 from . import strict_json
 from .codec import PLANES_ZSTD
 from .names import is_data_file
-from .numbers import CHUNK_DIGITS, are_counts
+from .numbers import CHUNK_DIGITS
 from .pieces import Piece
 from .scalars import DECODERS
 
@@ -29,12 +31,22 @@ MAX_RANK = 64
 MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
-_DIGESTS = re.compile(r"[0-9a-f]{64} [0-9a-f]{32}")
+_DIGITS = re.compile(r"[0-9a-f]*")
 _NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _OBJECT = frozenset(("adapter", "type", "state"))
-_ARRAY = frozenset(("dtype", "shape", "kind", "pieces"))
 _NOT_PLAIN = frozenset(("array", "object", "alias", "map", "dict", "set"))
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class _Array(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An array as the file describes it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    kind: str
+    pieces: list[tuple[int, str, str, str, int]]
+    order: Literal["F"] | msgspec.UnsetType = msgspec.UNSET
+    codec: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
         links = _files(content["files"])
         decoder = _Decoder(list(links), room_for_paths(data))
         tree = decoder.node("", content["tree"])
+        decoder.check_digests()
         return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
@@ -98,6 +111,7 @@ class _Decoder:
         self.leaves: list[Leaf] = []
         self.pieces: dict[str, Sequence[Piece]] = {}
         self.codecs: dict[str, str] = {}
+        self._digests: list[str] = []
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
@@ -109,19 +123,8 @@ class _Decoder:
             raise ValueError(f"{path!r} is no node")
         self._spend(path)
         [(tag, content)] = value.items()
-        if tag == "map":
-            return {
-                checked_key(key): self.node(paths.child(path, key), item) if type(item) in _NESTED else item
-                for key, item in content.items()
-            }
-        if tag == "dict":
-            return self._dict(path, content)
-        if tag == "array":
-            return self._leaf(path, content)
-        if tag == "object":
-            return self._object(path, content)
-        if tag == "tuple":
-            return tuple(self._items(path, _list(content)))
+        if tag in _USUAL:
+            return _USUAL[tag](self, path, content)
         if tag == "alias":
             if content not in self._finished:
                 raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
@@ -135,6 +138,17 @@ class _Decoder:
             if self._room_for_digits < 0:
                 raise ValueError("its integers have too many digits")
         return DECODERS[tag](content)
+
+    def _map(self, path: str, content: dict[str, Any]) -> dict[str, Node]:
+        if max(map(len, content), default=0) > MAX_KEY:
+            raise ValueError("a key is too long")
+        return {
+            key: self.node(paths.child(path, key), item) if type(item) in _NESTED else item
+            for key, item in content.items()
+        }
+
+    def _tuple(self, path: str, content: Any) -> tuple[Node, ...]:
+        return tuple(self._items(path, _list(content)))
 
     def _spend(self, path: str) -> None:
         self._room_for_paths -= len(path)
@@ -177,36 +191,47 @@ class _Decoder:
         self._finished.add(path)
         return Object(adapter, kind, state, about)
 
-    def _leaf(self, path: str, content: dict[str, Any]) -> Leaf:
-        if not _ARRAY <= content.keys() <= _ARRAY | {"order", "codec"}:
-            raise ValueError(f"{path!r} is no array")
-        shape, kind, dtype = content["shape"], content["kind"], content["dtype"]
-        if not are_counts(shape) or len(shape) > MAX_RANK:
+    def _leaf(self, path: str, content: Any) -> Leaf:
+        array = msgspec.convert(content, _Array)
+        if len(array.shape) > MAX_RANK or min(array.shape, default=0) < 0:
             raise ValueError(f"{path!r} has no shape")
-        if content.get("order", "F") != "F" or type(kind) is not str or not is_kind(kind):
-            raise ValueError(f"{path!r} has no order or kind")
-        if type(dtype) is not str or len(dtype) > MAX_KEY:
+        if not is_kind(array.kind):
+            raise ValueError(f"{path!r} has no kind")
+        if len(array.dtype) > MAX_KEY:
             raise ValueError(f"{path!r} has no element type")
-        dtypes.check(dtype)
-        if path in self.pieces or len(self.pieces) >= MAX_LEAVES:
+        if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
             raise ValueError(f"{path!r} occurs twice, or there are too many arrays")
-        self.pieces[path] = tuple(self._piece(piece) for piece in _list(content["pieces"]))
-        if "codec" in content:
-            if content["codec"] != PLANES_ZSTD:
+        self.pieces[path] = [self._piece(*piece) for piece in array.pieces]
+        if array.codec is not msgspec.UNSET:
+            if array.codec != PLANES_ZSTD:
                 raise ValueError(f"{path!r} is compressed in an unknown way")
             self.codecs[path] = PLANES_ZSTD
         self._finished.add(path)
-        leaf = Leaf(path, dtype, tuple(shape), "F" if "order" in content else "C", kind)
+        leaf = Leaf(path, array.dtype, array.shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
         self.leaves.append(leaf)
         return leaf
 
-    def _piece(self, content: Any) -> Piece:
-        file, key, blake3, xxh3, born = content
-        if type(file) is not int or not 0 <= file < len(self._files) or type(born) is not int or born < 0:
+    def _piece(self, file: int, key: str, blake3: str, xxh3: str, born: int) -> Piece:
+        if not 0 <= file < len(self._files) or born < 0:
             raise ValueError("a piece is in no file")
-        if not type(key) is type(blake3) is type(xxh3) is str or not _DIGESTS.fullmatch(f"{blake3} {xxh3}"):
-            raise ValueError("a piece has no key or digest")
+        if len(blake3) != 64 or len(xxh3) != 32:
+            raise ValueError("a piece has no digest")
+        self._digests += blake3, xxh3
         return Piece(self._files[file], key, blake3, xxh3, born)
+
+    def check_digests(self) -> None:
+        """ValueError unless those of all pieces are digits."""
+        if not _DIGITS.fullmatch("".join(self._digests)):
+            raise ValueError("a piece has no digest")
+
+
+_USUAL: dict[str, Callable[[_Decoder, str, Any], Node]] = {
+    "array": _Decoder._leaf,
+    "map": _Decoder._map,
+    "dict": _Decoder._dict,
+    "object": _Decoder._object,
+    "tuple": _Decoder._tuple,
+}
 
 
 def _list(content: Any) -> list[Any]:
