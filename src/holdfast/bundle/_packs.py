@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
+from typing import TypeAlias
 
 import numpy as np
 from blake3 import blake3
@@ -26,6 +28,17 @@ class Run:
 
     pack: str
     start: int
+
+
+_SMALL_BYTES = 64 << 10  # smaller pieces are read with their neighbours
+_RUN_BYTES = 1 << 20
+_GAP_BYTES = 4096  # between pieces that are read together
+
+Target: TypeAlias = tuple[Leaf, Piece, memoryview]
+"""A piece of a leaf, and where its bytes are wanted."""
+
+_Placed: TypeAlias = tuple[str, int, Leaf, Piece, memoryview]
+"""The same, with the pack that has it, and where in that it begins."""
 
 
 class Packs:
@@ -75,7 +88,7 @@ class Packs:
         """
         try:
             if codec is None:
-                self._read(piece, 0, out)
+                self._read_piece(piece, 0, out)
                 found = xxh3_128_hexdigest(out)
             else:
                 found, _ = _inside(self._frame(piece), leaf, out, deep=False)
@@ -83,6 +96,31 @@ class Packs:
             found = f"unreadable: {err}"
         if damage := self._difference(leaf, piece, found):
             raise damage
+
+    def read_all(self, targets: Sequence[Target], codecs: Mapping[str, str]) -> None:
+        """As `read`, for each of these; `codecs` by the path of the leaf. Small pieces that lie side by side are read together."""
+        small: list[_Placed] = []
+        for leaf, piece, out in targets:
+            codec = codecs.get(leaf.path)
+            if codec is None and len(out) < _SMALL_BYTES:
+                small.append((piece.file, self.spans(piece.file)[piece.key][0], leaf, piece, out))
+            else:
+                self.read(leaf, piece, out, codec)
+        small.sort(key=itemgetter(0, 1))
+        for run in _runs(small):
+            pack, begin, *_ = run[0]
+            room = memoryview(bytearray(max(start + len(out) for _, start, _, _, out in run) - begin))
+            try:
+                self._read(pack, begin, room)
+            except EOFError:  # whose piece is it?
+                for _, _, leaf, piece, out in run:
+                    self.read(leaf, piece, out)
+                continue
+            for _, start, leaf, piece, out in run:
+                data = room[start - begin : start - begin + len(out)]
+                if damage := self._difference(leaf, piece, xxh3_128_hexdigest(data)):
+                    raise damage
+                out[:] = data
 
     def check(
         self, same: Sequence[tuple[Leaf, int, Piece]], scratch: memoryview, codec: str | None, *, deep: bool
@@ -121,25 +159,28 @@ class Packs:
             self._maps[pack] = self.file(pack).map()
         return self._maps[pack]
 
-    def _read(self, piece: Piece, start: int, out: memoryview) -> None:
+    def _read_piece(self, piece: Piece, start: int, out: memoryview) -> None:
         """Bytes of the piece from `start` on, unchecked."""
         begin, _ = self.spans(piece.file)[piece.key]
+        self._read(piece.file, begin + start, out)
+
+    def _read(self, pack: str, start: int, out: memoryview) -> None:
         try:
-            self.file(piece.file).read_into(begin + start, out)
+            self.file(pack).read_into(start, out)
         except OSError as err:
-            raise unreadable(self._place, f"{piece.file} cannot be read", err) from err
+            raise unreadable(self._place, f"{pack} cannot be read", err) from err
 
     def _frame(self, piece: Piece) -> Bytes:
         begin, end = self.spans(piece.file)[piece.key]
         frame = np.empty(end - begin, np.uint8)
-        self._read(piece, 0, frame.data)
+        self._read_piece(piece, 0, frame.data)
         return frame
 
     def _read_digests(self, piece: Piece, size: int, scratch: memoryview, *, deep: bool) -> tuple[str, str]:
         fast, strong = xxh3_128(), blake3()
         for start in range(0, size, len(scratch)):
             part = scratch[: min(len(scratch), size - start)]
-            self._read(piece, start, part)
+            self._read_piece(piece, start, part)
             fast.update(part)
             if deep:
                 strong.update(part)
@@ -154,6 +195,23 @@ class Packs:
                 distrust(piece.file, piece.blake3)
                 return PieceDamagedError(self._place, leaf.path, piece.file, expected, found)
         return None
+
+
+def _runs(placed: Sequence[_Placed]) -> Iterator[list[_Placed]]:
+    """Those that are read together, of pieces in the order of their packs' bytes."""
+    run: list[_Placed] = []
+    first = end = 0
+    for each in placed:
+        pack, start, _, _, out = each
+        if run and (pack != run[0][0] or start > end + _GAP_BYTES or start + len(out) > first + _RUN_BYTES):
+            yield run
+            run = []
+        if not run:
+            first = end = start
+        run.append(each)
+        end = max(end, start + len(out))
+    if run:
+        yield run
 
 
 def _inside_for_each(

@@ -30,7 +30,7 @@ from ._format.codec import max_stored_bytes
 from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._open import open_files, read_bounded
-from ._packs import Packs, Run
+from ._packs import Packs, Run, Target
 
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
@@ -130,25 +130,24 @@ class Bundle:
                 job.cancel()
             wait(jobs)  # or a thread could still write into memory that is about to be reused
 
-    def _batches(
-        self, wanted: Sequence[tuple[Leaf, Bytes]]
-    ) -> Iterator[list[tuple[Leaf, StoredPiece, memoryview]]]:
+    def _batches(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> Iterator[list[Target]]:
         """All pieces, in runs large enough for a thread."""
-        batch: list[tuple[Leaf, StoredPiece, memoryview]] = []
+        batch: list[Target] = []
         batch_bytes = 0
         for leaf, out in wanted:
-            for piece in self.pieces(leaf):
-                batch.append((leaf, piece, out.data[piece.start : piece.start + piece.size]))
-                batch_bytes += piece.size
+            data, start = out.data, 0
+            for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
+                batch.append((leaf, piece, data[start : start + size]))
+                start += size
+                batch_bytes += size
                 if batch_bytes >= _BATCH_BYTES:
                     yield batch
                     batch, batch_bytes = [], 0
         if batch:
             yield batch
 
-    def _read_batch(self, batch: Sequence[tuple[Leaf, StoredPiece, memoryview]]) -> None:
-        for leaf, piece, out in batch:
-            self.read_piece(leaf, piece, out)
+    def _read_batch(self, batch: Sequence[Target]) -> None:
+        self._packs.read_all(batch, self.stored.codecs)
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
         """The leaf's bytes piece by piece, checked; threads read a few pieces ahead, in kept memory.
