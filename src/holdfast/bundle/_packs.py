@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from blake3 import blake3
@@ -37,8 +37,12 @@ _GAP_BYTES = 4096  # between pieces that are read together
 Target: TypeAlias = tuple[Leaf, Piece, memoryview]
 """A piece of a leaf, and where its bytes are wanted."""
 
-_Placed: TypeAlias = tuple[str, int, Leaf, Piece, memoryview]
-"""The same, with the pack that has it, and where in that it begins."""
+Same: TypeAlias = Sequence[tuple[Leaf, int, Piece]]
+"""Pieces, each with its leaf and its size, that are the same bytes of the same pack."""
+
+Item = TypeVar("Item")
+_Placed: TypeAlias = tuple[str, int, int, Item]
+"""Where a small piece is: its pack, where in that it begins, its size; and whose it is."""
 
 
 class Packs:
@@ -99,33 +103,47 @@ class Packs:
 
     def read_all(self, targets: Sequence[Target], codecs: Mapping[str, str]) -> None:
         """As `read`, for each of these; `codecs` by the path of the leaf. Small pieces that lie side by side are read together."""
-        small: list[_Placed] = []
-        for leaf, piece, out in targets:
+        small: list[_Placed[Target]] = []
+        for target in targets:
+            leaf, piece, out = target
             codec = codecs.get(leaf.path)
             if codec is None and len(out) < _SMALL_BYTES:
-                small.append((piece.file, self.spans(piece.file)[piece.key][0], leaf, piece, out))
+                small.append((piece.file, self.spans(piece.file)[piece.key][0], len(out), target))
             else:
                 self.read(leaf, piece, out, codec)
-        small.sort(key=itemgetter(0, 1))
-        for run in _runs(small):
-            pack, begin, *_ = run[0]
-            room = memoryview(bytearray(max(start + len(out) for _, start, _, _, out in run) - begin))
-            try:
-                self._read(pack, begin, room)
-            except EOFError:  # whose piece is it?
-                for _, _, leaf, piece, out in run:
-                    self.read(leaf, piece, out)
-                continue
-            for _, start, leaf, piece, out in run:
-                data = room[start - begin : start - begin + len(out)]
-                if damage := self._difference(leaf, piece, xxh3_128_hexdigest(data)):
-                    raise damage
+        for (leaf, piece, out), data in self._together(small):
+            if data is None:
+                self.read(leaf, piece, out)
+            elif damage := self._difference(leaf, piece, xxh3_128_hexdigest(data)):
+                raise damage
+            else:
                 out[:] = data
 
-    def check(
-        self, same: Sequence[tuple[Leaf, int, Piece]], scratch: memoryview, codec: str | None, *, deep: bool
+    def check_all(
+        self, jobs: Sequence[tuple[Same, str | None]], scratch: memoryview, *, deep: bool
     ) -> list[PieceDamagedError]:
-        """What is wrong with each of these pieces, `(leaf, size, piece)`, that are the same bytes of the same pack.
+        """As `check`, for each of these with its codec; small pieces that lie side by side are read together."""
+        found: dict[int, list[PieceDamagedError]] = {}
+        small: list[_Placed[int]] = []
+        for index, (same, codec) in enumerate(jobs):
+            _, size, piece = same[0]
+            if codec is None and size < _SMALL_BYTES:
+                small.append((piece.file, self.spans(piece.file)[piece.key][0], size, index))
+            else:
+                found[index] = self.check(same, scratch, codec, deep=deep)
+        for index, data in self._together(small):
+            same, codec = jobs[index]
+            if data is None:
+                found[index] = self.check(same, scratch, codec, deep=deep)
+            else:
+                digests = xxh3_128_hexdigest(data), blake3(data).hexdigest() if deep else ""
+                found[index] = self._differences(same, [digests] * len(same))
+        return [damage for index in sorted(found) for damage in found[index]]
+
+    def check(
+        self, same: Same, scratch: memoryview, codec: str | None, *, deep: bool
+    ) -> list[PieceDamagedError]:
+        """What is wrong with each of these pieces, that are the same bytes of the same pack.
 
         They are read once: if plain, part by part through `scratch`, which stays in the processor's cache.
         `deep` compares BLAKE3 too, not only XXH3.
@@ -138,10 +156,7 @@ class Packs:
                 found = _inside_for_each(self._frame(piece), same, deep=deep)
         except EOFError as err:
             found = [(f"unreadable: {err}", "")] * len(same)
-        differences = (
-            self._difference(leaf, piece, *each) for (leaf, _, piece), each in zip(same, found, strict=True)
-        )
-        return [damage for damage in differences if damage]
+        return self._differences(same, found)
 
     def run(self, leaf: Leaf, pieces: Sequence[Piece]) -> Run | None:
         """Where the leaf is one run of bytes in one pack, its items aligned; None if it is not."""
@@ -163,6 +178,20 @@ class Packs:
         """Bytes of the piece from `start` on, unchecked."""
         begin, _ = self.spans(piece.file)[piece.key]
         self._read(piece.file, begin + start, out)
+
+    def _together(self, placed: list[_Placed[Item]]) -> Iterator[tuple[Item, memoryview | None]]:
+        """Each of these with its bytes, unchecked; None where the file ends too early for one that was read with it."""
+        placed.sort(key=itemgetter(0, 1))
+        for run in _runs(placed):
+            pack, begin, *_ = run[0]
+            room = memoryview(bytearray(max(start + size for _, start, size, _ in run) - begin))
+            try:
+                self._read(pack, begin, room)
+            except EOFError:
+                yield from ((item, None) for *_, item in run)
+                continue
+            for _, start, size, item in run:
+                yield item, room[start - begin : start - begin + size]
 
     def _read(self, pack: str, start: int, out: memoryview) -> None:
         try:
@@ -186,6 +215,12 @@ class Packs:
                 strong.update(part)
         return fast.hexdigest(), strong.hexdigest() if deep else ""
 
+    def _differences(self, same: Same, found: Sequence[tuple[str, str]]) -> list[PieceDamagedError]:
+        differences = (
+            self._difference(leaf, piece, *each) for (leaf, _, piece), each in zip(same, found, strict=True)
+        )
+        return [damage for damage in differences if damage]
+
     def _difference(
         self, leaf: Leaf, piece: Piece, found_xxh3: str, found_blake3: str = ""
     ) -> PieceDamagedError | None:
@@ -197,26 +232,24 @@ class Packs:
         return None
 
 
-def _runs(placed: Sequence[_Placed]) -> Iterator[list[_Placed]]:
+def _runs(placed: Iterable[_Placed[Item]]) -> Iterator[list[_Placed[Item]]]:
     """Those that are read together, of pieces in the order of their packs' bytes."""
-    run: list[_Placed] = []
+    run: list[_Placed[Item]] = []
     first = end = 0
     for each in placed:
-        pack, start, _, _, out = each
-        if run and (pack != run[0][0] or start > end + _GAP_BYTES or start + len(out) > first + _RUN_BYTES):
+        pack, start, size, _ = each
+        if run and (pack != run[0][0] or start > end + _GAP_BYTES or start + size > first + _RUN_BYTES):
             yield run
             run = []
         if not run:
             first = end = start
         run.append(each)
-        end = max(end, start + len(out))
+        end = max(end, start + size)
     if run:
         yield run
 
 
-def _inside_for_each(
-    frame: Bytes, same: Sequence[tuple[Leaf, int, Piece]], *, deep: bool
-) -> list[tuple[str, str]]:
+def _inside_for_each(frame: Bytes, same: Same, *, deep: bool) -> list[tuple[str, str]]:
     """The digests of what the frame holds, decompressed once for all that take it apart alike."""
     known: dict[tuple[int, int], tuple[str, str]] = {}
     found = []

@@ -9,7 +9,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from .... import dtypes
-from ....records import Leaf, Node
+from ....records import Node
 from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
