@@ -98,8 +98,7 @@ class Packs:
                 found, _ = _inside(self._frame(piece), leaf, out, deep=False)
         except EOFError as err:
             found = f"unreadable: {err}"
-        if damage := self._difference(leaf, piece, found):
-            raise damage
+        self._refuse(leaf, piece, found)
 
     def read_all(self, targets: Sequence[Target], codecs: Mapping[str, str]) -> None:
         """As `read`, for each of these; `codecs` by the path of the leaf. Small pieces that lie side by side are read together."""
@@ -114,10 +113,9 @@ class Packs:
         for (leaf, piece, out), data in self._together(small):
             if data is None:
                 self.read(leaf, piece, out)
-            elif damage := self._difference(leaf, piece, xxh3_128_hexdigest(data)):
-                raise damage
-            else:
-                out[:] = data
+                continue
+            self._refuse(leaf, piece, xxh3_128_hexdigest(data))
+            out[:] = data
 
     def check_all(
         self, jobs: Sequence[tuple[Same, str | None]], scratch: memoryview, *, deep: bool
@@ -220,6 +218,11 @@ class Packs:
             self._difference(leaf, piece, *each) for (leaf, _, piece), each in zip(same, found, strict=True)
         )
         return [damage for damage in differences if damage]
+
+    def _refuse(self, leaf: Leaf, piece: Piece, found_xxh3: str) -> None:
+        """Raise PieceDamagedError if this is not the digest of the piece."""
+        if damage := self._difference(leaf, piece, found_xxh3):
+            raise damage
 
     def _difference(
         self, leaf: Leaf, piece: Piece, found_xxh3: str, found_blake3: str = ""
