@@ -25,7 +25,8 @@ def child(parent: str, key: Hashable) -> str:
     Raises:
         TypeError: `key` is not plain: str, bool, int, float, None, bytes, or a tuple of these.
     """
-    element = _element(key)
+    # Most keys are short texts, and a state has very many of them.
+    element = _escaped(key) if type(key) is str and len(key) <= 64 else _element(key)
     if not parent:
         return element.replace("_", "%5F", 1) if element == _RESERVED else element
     return f"{parent}/{element}"

@@ -17,7 +17,13 @@ from safetensors import safe_open
 
 import holdfast
 from holdfast import bundle, state
-from holdfast.errors import CheckpointDamagedError, CheckpointNotFoundError, DamagedError, FormatVersionError
+from holdfast.errors import (
+    CheckpointDamagedError,
+    CheckpointNotFoundError,
+    DamagedError,
+    FormatVersionError,
+    PieceDamagedError,
+)
 from holdfast.records import CheckpointRecord, FileEntry, Moment
 from holdfast.storage import LocalDisk, MemoryDisk
 
@@ -203,6 +209,30 @@ def damaged_copies(original: Path, directory: Path) -> Any:
         (copy / file.name).unlink()
         yield f"{file.name} gone", copy
         shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("how", ["read", "checked", "checked deeply"])
+def test_of_small_arrays_that_are_read_together_the_damaged_one_is_named(tmp_path, how):
+    saver = Saver(tmp_path / "runs")
+    record = saver.save({f"a{n}": np.arange(n, n + 10.0) for n in range(300)} | {"again": np.arange(7, 17.0)})
+    file = Path(saver.path("save1")) / record.packs[0].name
+    data = bytearray(file.read_bytes())
+    data[data.index(np.arange(7, 17.0).tobytes()) + 3] ^= 1
+    file.write_bytes(data)
+    with bundle.Bundle(LocalDisk(), saver.path("save1")) as opened:
+        wanted = [(leaf, np.empty(leaf.size_bytes, np.uint8)) for leaf in opened.stored.leaves]
+        if how == "read":
+            with pytest.raises(PieceDamagedError, match="'a7'"):
+                opened.read_all(wanted)
+            good = [each for each in wanted if each[0].path not in ("a7", "again")]
+            opened.read_all(good)
+            assert all(
+                (out.view(float) == np.arange(int(leaf.path[1:]), int(leaf.path[1:]) + 10)).all()
+                for leaf, out in good
+            )
+        else:
+            found = opened.problems(deep=how == "checked deeply")
+            assert [each.leaf for each in found] == ["a7", "again"]
 
 
 def test_no_flipped_bit_cut_or_missing_file_goes_unnoticed(tmp_path):

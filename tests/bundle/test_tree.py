@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from holdfast import bundle
 from holdfast.bundle._format import strict_json
 from holdfast.bundle._format.numbers import decode_float, decode_integer, encode_float, encode_integer
-from holdfast.bundle._format.tree import StoredTree, decode_tree, encode_tree
+from holdfast.bundle._format.tree import StoredTree, decode_tree
+from holdfast.bundle._format.tree_text import encode_tree
 from holdfast.errors import CheckpointDamagedError, UsageError
 from holdfast.records import Alias, Leaf, Object
 from holdfast.storage import MemoryDisk
@@ -69,7 +70,7 @@ def has_surrogates(node: Object) -> bool:
 
 
 def through_json(tree: Any) -> Any:
-    return decode_tree(encode_tree(StoredTree(tree, {}, {})), "here").tree
+    return decode_tree(encode_tree(StoredTree(tree, (), {}, {})), "here").tree
 
 
 def told_apart(value: Any) -> Any:

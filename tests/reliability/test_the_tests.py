@@ -136,13 +136,13 @@ ORDERS = [
         "a pack is made durable before it is finished",
         WRITE,
         """\
-            header, size = pack.finish()
+            header, size = pack.finish(encode)
             if self._durable:
                 file.sync()
 """,
         """\
             file.sync()
-            header, size = pack.finish()
+            header, size = pack.finish(encode)
 """,
     ),
     Mutant(

@@ -15,15 +15,16 @@ import numpy as np
 from blake3 import blake3
 
 from ..errors import UsageError
-from ..records import CheckpointRecord, FileEntry, Leaf, leaves
+from ..records import CheckpointRecord, FileEntry, Leaf
 from ..storage import Directory, Storage
 from ._ahead import in_order
 from ._commit import commit
 from ._format.codec import PLANES_ZSTD, compress, max_stored_bytes, num_planes
 from ._format.names import pack_file, tree_file
-from ._format.pack import PackWriter, in_pack_order
+from ._format.pack import PackWriter, header_size, in_pack_order
 from ._format.pieces import Cut, Piece, cuts
-from ._format.tree import StoredTree, encode_tree
+from ._format.tree import StoredTree
+from ._format.tree_text import encode_tree
 from ._read import Bundle, StoredPiece
 from ._write import write_file
 
@@ -57,7 +58,7 @@ class _Copying:
 
     def __call__(self, directory: Directory, id: str, *, rename_links: bool) -> CheckpointRecord:
         opened, record = self.opened, self.opened.record
-        state = [*leaves(opened.tree)]
+        state = opened.stored.leaves
         shrunk = {leaf.path for leaf in state if self.compressed and _shrinks(opened, leaf)}
         placed: dict[str, list[Piece]] = {leaf.path: [] for leaf in state}
         packs = []
@@ -67,7 +68,7 @@ class _Copying:
                 pack = _Pack(opened, directory, pack_file(id, int(is_compressed)), is_compressed)
                 packs.append(pack.write(group, placed))
         links = {pack.name: 0 for pack in packs}
-        stored = StoredTree(opened.tree, placed, links, dict.fromkeys(sorted(shrunk), PLANES_ZSTD))
+        stored = StoredTree(opened.tree, state, placed, links, dict.fromkeys(sorted(shrunk), PLANES_ZSTD))
         try:
             data = encode_tree(stored)
         except ValueError as err:
@@ -110,7 +111,7 @@ class _Pack:
         room = [_frame(cut, max_stored_bytes(cut.size)) for cut in order] if self.is_compressed else order
         file = self.directory.create(self.name, expected_size=sum(cut.size for cut in room))
         try:
-            pack = PackWriter(file, room)
+            pack = PackWriter(file, header_size(room))
             for cut, data in self._read(order, pieces):
                 pack.add(_frame(cut, len(data)) if self.is_compressed else cut, data)
             header, size = pack.finish()

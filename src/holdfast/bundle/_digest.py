@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
+import msgspec
 from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
 from ..records import Snapshot
 from ._ahead import in_order
-from ._finite import Watched, nonfinite_pieces
+from ._finite import Group, Watched, nonfinite_pieces
 from ._format.pieces import Cut
+from ._layout import Batch, Layout
 from ._sharing import Digested
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
-_SMALL_BYTES = 64 << 10  # below this, threads cost more than they save
-_BATCH_BYTES = 1 << 20  # what a thread digests at a time, at least
 _AHEAD = 4 * _THREADS  # batches digested before the disk needs them
 _FEW = 1  # the same, where their bytes are made for it
 
@@ -29,24 +29,23 @@ Ready: TypeAlias = tuple[Digested, memoryview]
 """A piece with its digests, and its bytes."""
 
 
-def digest(snapshot: Snapshot, pieces: Sequence[Cut], is_watched: Watched) -> Generator[Ready, None, None]:
-    """Each piece with its digests and bytes, in order."""
+def digest(snapshot: Snapshot, layout: Layout, is_watched: Watched) -> Generator[list[Ready], None, None]:
+    """Each piece with its digests and bytes, in order, batch by batch."""
     threads, most = (_THREADS, _AHEAD) if snapshot.in_place else (1, _FEW)
+    batches = zip(layout.batches, layout.watched(is_watched), strict=True)
     with ThreadPoolExecutor(threads) as pool:
-        begun = (_begin(pool, snapshot, batch, is_watched) for batch in _batches(pieces))
         try:
-            for batch in in_order(begun, most):
-                yield from batch
+            yield from in_order((_begin(pool, snapshot, *each) for each in batches), most)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _begin(
-    pool: ThreadPoolExecutor, snapshot: Snapshot, batch: Sequence[Cut], is_watched: Watched
+    pool: ThreadPoolExecutor, snapshot: Snapshot, batch: Batch, watched: Sequence[Group]
 ) -> Callable[[], list[Ready]]:
-    work = partial(_digest_batch, snapshot, batch, is_watched)
+    work = partial(_digest_batch, snapshot, batch.cuts, watched)
     # The interpreter lock is held for small pieces: threads would only contend for it.
-    if batch[0].size >= _SMALL_BYTES:
+    if not batch.is_small:
         with suppress(
             RuntimeError
         ):  # a background save while the interpreter ends, or there are no more threads
@@ -54,28 +53,10 @@ def _begin(
     return work
 
 
-def _batches(pieces: Sequence[Cut]) -> Iterator[list[Cut]]:
-    batch: list[Cut] = []
-    size = 0
-    for cut in pieces:
-        if batch and (size >= _BATCH_BYTES or (cut.size < _SMALL_BYTES) != (batch[-1].size < _SMALL_BYTES)):
-            yield batch
-            batch, size = [], 0
-        batch.append(cut)
-        size += cut.size
-    if batch:
-        yield batch
-
-
-def _digest_batch(snapshot: Snapshot, batch: Sequence[Cut], is_watched: Watched) -> list[Ready]:
-    pieces = [(cut, piece_bytes(snapshot, cut)) for cut in batch]
-    nonfinite = nonfinite_pieces(pieces, is_watched)
-    return [
-        (Digested(cut, blake3(data).hexdigest(), xxh3_128_hexdigest(data), nonfinite.get(cut)), data)
-        for cut, data in pieces
-    ]
-
-
-def piece_bytes(snapshot: Snapshot, cut: Cut) -> memoryview:
-    """The bytes of a piece, as they are in the snapshot now."""
-    return snapshot.piece(cut.leaf, cut.start, cut.size).data
+def _digest_batch(snapshot: Snapshot, cuts: Sequence[Cut], watched: Sequence[Group]) -> list[Ready]:
+    data = snapshot.pieces(cuts)
+    strong = [blake3(each).hexdigest() for each in data]
+    pieces = [*map(Digested, cuts, strong, map(xxh3_128_hexdigest, data))]
+    for index, counts in nonfinite_pieces(data, watched).items():
+        pieces[index] = msgspec.structs.replace(pieces[index], nonfinite=counts)
+    return [*zip(pieces, data, strict=True)]

@@ -14,7 +14,11 @@ from ._format.pieces import Cut
 Watched: TypeAlias = Callable[[str], bool]
 """Whether the leaf at this path should be finite."""
 
+Group: TypeAlias = tuple[str, list[int]]
+"""An element type, and which pieces of a batch are checked together for it."""
 
+
+_ALONE_BYTES = 128 << 10  # larger pieces are not copied to be checked with others
 MAX_NAMED = 100  # a record stays small however many there are
 
 
@@ -23,23 +27,33 @@ def watch_none(path: str) -> bool:
     return False
 
 
-def nonfinite_pieces(
-    pieces: Sequence[tuple[Cut, memoryview]], is_watched: Watched
-) -> dict[Cut, tuple[int, int]]:
-    """The NaNs and infinities of those of the watched pieces that have any.
+def groups(cuts: Sequence[Cut], is_watched: Watched) -> list[Group]:
+    """Those of the pieces that are watched, as they are checked together.
 
-    Small pieces of one element type are checked together: one by one, the calls would cost more than the check.
+    Small pieces of one element type are: one by one, the calls would cost more than the check.
     """
-    by_type: dict[str, list[tuple[Cut, memoryview]]] = {}
-    for cut, data in pieces:
-        if is_floating(cut.leaf.dtype) and is_watched(cut.leaf.path):
-            by_type.setdefault(cut.leaf.dtype, []).append((cut, data))
-    found: dict[Cut, tuple[int, int]] = {}
-    for dtype, those in by_type.items():
-        raw = those[0][1] if len(those) == 1 else b"".join(data for _, data in those)
+    found: list[Group] = []
+    small: dict[str, list[int]] = {}
+    for index, cut in enumerate(cuts):
+        dtype = cut.leaf.dtype
+        if is_floating(dtype) and is_watched(cut.leaf.path):
+            if cut.size >= _ALONE_BYTES:
+                found.append((dtype, [index]))
+            else:
+                small.setdefault(dtype, []).append(index)
+    return [*found, *small.items()]
+
+
+def nonfinite_pieces(data: Sequence[memoryview], watched: Sequence[Group]) -> dict[int, tuple[int, int]]:
+    """The NaNs and infinities of those of the watched pieces that have any, by their index in `data`."""
+    found: dict[int, tuple[int, int]] = {}
+    for dtype, those in watched:
+        raw = data[those[0]] if len(those) == 1 else b"".join([data[index] for index in those])
         if not all_finite(np.frombuffer(raw, np.uint8), dtype):
-            counts = ((cut, count_nonfinite(np.frombuffer(data, np.uint8), dtype)) for cut, data in those)
-            found |= {cut: nonfinite for cut, nonfinite in counts if any(nonfinite)}
+            counts = (
+                (index, count_nonfinite(np.frombuffer(data[index], np.uint8), dtype)) for index in those
+            )
+            found |= {index: nonfinite for index, nonfinite in counts if any(nonfinite)}
     return found
 
 

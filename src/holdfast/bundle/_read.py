@@ -23,14 +23,14 @@ from ..errors import (
     CheckpointDamagedError,
     PieceDamagedError,
 )
-from ..records import Bytes, Leaf, Node, leaves
+from ..records import Bytes, Leaf, Node
 from ..storage import Storage
 from ._ahead import in_order
 from ._format.codec import max_stored_bytes
 from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._open import open_files, read_bounded
-from ._packs import Packs, Run
+from ._packs import Packs, Run, Same, Target
 
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
@@ -84,7 +84,7 @@ class Bundle:
             )
         with collector.paused():
             stored = decode_tree(data, self.path)
-            for leaf in leaves(stored.tree):
+            for leaf in stored.leaves:
                 self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
         return stored
 
@@ -130,25 +130,24 @@ class Bundle:
                 job.cancel()
             wait(jobs)  # or a thread could still write into memory that is about to be reused
 
-    def _batches(
-        self, wanted: Sequence[tuple[Leaf, Bytes]]
-    ) -> Iterator[list[tuple[Leaf, StoredPiece, memoryview]]]:
+    def _batches(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> Iterator[list[Target]]:
         """All pieces, in runs large enough for a thread."""
-        batch: list[tuple[Leaf, StoredPiece, memoryview]] = []
+        batch: list[Target] = []
         batch_bytes = 0
         for leaf, out in wanted:
-            for piece in self.pieces(leaf):
-                batch.append((leaf, piece, out.data[piece.start : piece.start + piece.size]))
-                batch_bytes += piece.size
+            data, start = out.data, 0
+            for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
+                batch.append((leaf, piece, data[start : start + size]))
+                start += size
+                batch_bytes += size
                 if batch_bytes >= _BATCH_BYTES:
                     yield batch
                     batch, batch_bytes = [], 0
         if batch:
             yield batch
 
-    def _read_batch(self, batch: Sequence[tuple[Leaf, StoredPiece, memoryview]]) -> None:
-        for leaf, piece, out in batch:
-            self.read_piece(leaf, piece, out)
+    def _read_batch(self, batch: Sequence[Target]) -> None:
+        self._packs.read_all(batch, self.stored.codecs)
 
     def parts(self, leaf: Leaf) -> Iterator[tuple[int, Bytes]]:
         """The leaf's bytes piece by piece, checked; threads read a few pieces ahead, in kept memory.
@@ -232,25 +231,28 @@ class Bundle:
         self, wanted: Sequence[Leaf] | None = None, *, deep: bool = False
     ) -> Iterator[PieceDamagedError]:
         """The damaged pieces of these leaves (default: all). `deep` compares BLAKE3 too, not only XXH3."""
-        # Any number of leaves may be made of the same bytes, which are read once.
-        jobs: dict[tuple[str, str, str | None], list[tuple[Leaf, int, Piece]]] = {}
-        size_bytes = 0
-        for leaf in leaves(self.tree) if wanted is None else wanted:
-            codec = self.stored.codecs.get(leaf.path)
-            for _, size, piece in self.pieces(leaf):
-                same = jobs.setdefault((piece.file, piece.key, codec), [])
-                size_bytes += 0 if same else size
-                same.append((leaf, size, piece))
+        jobs = self._same_pieces(self.stored.leaves if wanted is None else wanted)
         scratch = local()
 
-        def check(codec: str | None, same: Sequence[tuple[Leaf, int, Piece]]) -> list[PieceDamagedError]:
+        def check(batch: Sequence[tuple[Same, str | None]]) -> list[PieceDamagedError]:
             if not hasattr(scratch, "buffer"):
                 scratch.buffer = memoryview(bytearray(_CHECKED_BYTES))
-            return self._packs.check(same, scratch.buffer, codec, deep=deep)
+            return self._packs.check_all(batch, scratch.buffer, deep=deep)
 
+        size_bytes = sum(same[0][1] for same, _ in jobs)
         run = self._pool.map if size_bytes >= _THREADED_BYTES else map
-        for found in run(check, (codec for _, _, codec in jobs), jobs.values()):
+        for found in run(check, _in_batches(jobs)):
             yield from found
+
+    def _same_pieces(self, wanted: Sequence[Leaf]) -> list[tuple[Same, str | None]]:
+        """The pieces of these leaves and their codecs; any number of leaves may be made of the same bytes, which are read once."""
+        stored = self.stored
+        found: dict[tuple[str, str, str | None], list[tuple[Leaf, int, Piece]]] = {}
+        for leaf in wanted:
+            codec = stored.codecs.get(leaf.path)
+            for size, piece in zip(sizes(leaf), stored.pieces[leaf.path], strict=True):
+                found.setdefault((piece.file, piece.key, codec), []).append((leaf, size, piece))
+        return [(same, codec) for (_, _, codec), same in found.items()]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -270,3 +272,17 @@ class Bundle:
 
     def __exit__(self, *details: object) -> None:
         self.close()
+
+
+def _in_batches(jobs: Sequence[tuple[Same, str | None]]) -> Iterator[list[tuple[Same, str | None]]]:
+    """All of them, in runs large enough for a thread."""
+    batch: list[tuple[Same, str | None]] = []
+    batch_bytes = 0
+    for same, codec in jobs:
+        batch.append((same, codec))
+        batch_bytes += same[0][1]
+        if batch_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+    if batch:
+        yield batch

@@ -20,9 +20,10 @@ from types import MappingProxyType
 
 import msgspec
 
-from ..records import CheckpointRecord, FileEntry, leaves
-from ._format.pieces import Cut, cuts
+from ..records import CheckpointRecord, FileEntry
+from ._format.pieces import Cut, sizes
 from ._format.tree import StoredTree
+from ._layout import Outline
 from ._rot import distrusted_since
 
 MIN_SHARED_BYTES = 64 << 10
@@ -70,9 +71,13 @@ class Plan:
 
 
 class Sharing:
-    """What the bundles of one experiment directory hold, by digest. Not thread-safe."""
+    """What the bundles of one experiment directory hold, by digest. Not thread-safe.
+
+    `outline`: of the last save, for the next one.
+    """
 
     def __init__(self) -> None:
+        self.outline: Outline | None = None
         self._pieces: dict[str, Known] = {}
         self._packs: dict[str, KnownPack] = {}
         self._by_home: dict[
@@ -124,11 +129,11 @@ class Sharing:
             pack.durable |= fresh.durable
             pack.homes = [home for home in pack.homes if home != bundle] + [bundle]
             self._by_home.setdefault(bundle, {})[entry.name] = pack
-        for leaf in leaves(stored.tree):
+        for leaf in stored.leaves:
             if leaf.size_bytes < MIN_SHARED_BYTES or leaf.path in stored.codecs:
                 continue  # too small, or its bytes are not in the pack as they are
-            for cut, piece in zip(cuts(leaf), stored.pieces[leaf.path], strict=True):
-                if cut.size >= MIN_SHARED_BYTES:
+            for size, piece in zip(sizes(leaf), stored.pieces[leaf.path], strict=True):
+                if size >= MIN_SHARED_BYTES:
                     seen_s = proven_s.get(piece.blake3, now_s)
                     pack = self._packs[piece.file]
                     pack.digests.add(piece.blake3)

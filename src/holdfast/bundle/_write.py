@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -17,19 +17,23 @@ from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
 from ..errors import SnapshotTornError
-from ..records import CheckpointRecord, FileEntry, Snapshot, leaves
+from ..records import CheckpointRecord, FileEntry, Snapshot
 from ..storage import Directory, Storage
-from ._digest import Ready, digest, piece_bytes
+from ._digest import Ready, digest
 from ._finite import Watched, nonfinite_details
 from ._format.names import pack_file, tree_file
-from ._format.pack import PackWriter, in_pack_order
-from ._format.pieces import Cut, Piece, cuts
-from ._format.tree import StoredTree, encode_tree
+from ._format.pack import PackWriter, encode_header, header_size
+from ._format.pieces import Cut, Piece
+from ._format.tree import StoredTree
+from ._layout import Layout, Outline
 from ._rot import rot_in
 from ._sharing import Digested, Known, KnownPack, Plan, Sharing
 
 logger = logging.getLogger("holdfast")
 
+_COPIED_BYTES = (
+    1 << 20
+)  # smaller pieces of live memory are copied: they wait for others before they are written
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,
                errno.ENOSYS, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ESTALE}  # fmt: skip
@@ -70,6 +74,7 @@ class FileWriter:
         self._is_live = False
         self._numbers = count()
         self._placed: dict[str, Piece] = {}  # by BLAKE3
+        self._born: dict[str, int] = {}  # of known pieces, by BLAKE3
         self._packs: list[FileEntry] = []
         self._links: dict[str, int] = {}
         self._proven_s: dict[str, float] = {}
@@ -85,54 +90,54 @@ class FileWriter:
         snapshot.seal()
         self._sharing.refresh()
         self._is_live = snapshot.is_live
-        state = [*leaves(snapshot.tree)]
-        pieces = {leaf.path: [*cuts(leaf)] for leaf in state}
-        order = in_pack_order(cut for those in pieces.values() for cut in those)
-        digests: dict[Cut, Digested] = {}
+        outline = self._sharing.outline = Outline(snapshot.tree, before=self._sharing.outline)
+        layout = outline.layout
+        digests: list[Digested] = []
         known: list[Digested] = []
         # Closed here, whatever happens: left to the garbage collector, it would wait for its threads in any thread.
-        with closing(self._new_ones(snapshot, order, digests, known)) as new:
-            size = self._write_group(new, order)
+        with closing(self._new_ones(snapshot, layout, digests, known)) as new:
+            size = self._write_group(new, layout.order, layout.header_size, layout.header)
         plan = self._link_known(known)
         for group in plan.written:
-            ready = ((piece, piece_bytes(snapshot, piece.cut)) for piece in group)
-            size += self._write_group(ready, [piece.cut for piece in group])
-        placed = {
-            path: [self._placed[digests[cut].blake3] for cut in those] for path, those in pieces.items()
-        }
-        stored = StoredTree(snapshot.tree, placed, self._links)
-        data = encode_tree(stored)
+            room = [piece.cut for piece in group]
+            ready = ([(piece, snapshot.pieces([piece.cut])[0])] for piece in group)
+            size += self._write_group(ready, room, header_size(room))
+        placed = layout.by_path([self._placed[piece.blake3] for piece in digests])
+        stored = StoredTree(snapshot.tree, layout.leaves, placed, self._links)
+        data = outline.text.filled(stored)
         write_file(self._directory, tree_file(self._id), data, durable=self._durable)
         record = replace(
             self._draft,
             id=self._id,
             tree=FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
             packs=tuple(self._packs),
-            bytes_captured=sum(leaf.size_bytes for leaf in state),
+            bytes_captured=layout.size_bytes,
             bytes_written=size + len(data),
             bytes_shared=sum(piece.cut.size for served in plan.linked.values() for piece in served),
-            details={**self._draft.details, **nonfinite_details(_nonfinite(digests.values()))},
+            details={**self._draft.details, **nonfinite_details(_nonfinite(digests))},
         )
         return Written(record, stored, self._proven_s)
 
     def _new_ones(
-        self,
-        snapshot: Snapshot,
-        order: Sequence[Cut],
-        digests: dict[Cut, Digested],
-        known: list[Digested],
-    ) -> Generator[Ready, None, None]:
-        """Each distinct piece that is in no known pack, as soon as it is digested; the others go to `known`."""
+        self, snapshot: Snapshot, layout: Layout, digests: list[Digested], known: list[Digested]
+    ) -> Generator[list[Ready], None, None]:
+        """Each distinct piece that is in no known pack, as soon as its batch is digested; the others go to `known`."""
         seen: set[str] = set()
-        with closing(digest(snapshot, order, self._is_watched)) as digested:
-            for piece, data in digested:
-                digests[piece.cut] = piece
-                if piece.blake3 not in seen:
+        with closing(digest(snapshot, layout, self._is_watched)) as digested:
+            for batch in digested:
+                new: list[Ready] = []
+                for ready in batch:
+                    piece = ready[0]
+                    digests.append(piece)
+                    if piece.blake3 in seen:
+                        continue
                     seen.add(piece.blake3)
-                    if self._sharing.find(piece):
+                    if found := self._sharing.find(piece):
+                        self._born[piece.blake3] = found.born
                         known.append(piece)
                     else:
-                        yield piece, data
+                        new.append(ready)
+                yield new
 
     def _known(self, piece: Digested) -> Known:
         found = self._sharing.find(piece)
@@ -206,25 +211,27 @@ class FileWriter:
             self._proven_s[piece.blake3] = self._now_s if known.key in unproven else known.proven_s
         return None
 
-    def _write_group(self, group: Iterable[Ready], room: Sequence[Cut]) -> int:
+    def _write_group(
+        self,
+        group: Iterable[Sequence[Ready]],
+        room: Sequence[Cut],
+        header_size: int,
+        encode: Callable[[list[Cut], int], bytes] = encode_header,
+    ) -> int:
         """Write one new pack, unless `group` is empty; returns its size in bytes."""
-        pieces = iter(group)
-        first = next(pieces, None)
+        batches = iter(group)
+        first = next(filter(None, batches), None)
         if first is None:
             return 0
         name = pack_file(self._id, next(self._numbers))
         file = self._directory.create(name, expected_size=sum(cut.size for cut in room))
         try:
-            pack = PackWriter(file, room)
-            for piece, data in chain((first,), pieces):
-                # What is written are the very bytes that were digested, unless somebody writes to live memory.
-                if self._is_live and xxh3_128_hexdigest(data) != piece.xxh3:
-                    raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")
-                pack.add(piece.cut, data)
-                known = self._sharing.find(piece)
-                born = known.born if known else self._draft.seq
+            pack = PackWriter(file, header_size)
+            for piece, data in chain.from_iterable(chain((first,), batches)):
+                pack.add(piece.cut, _unchanged(piece, data) if self._is_live else data)
+                born = self._born.get(piece.blake3, self._draft.seq)
                 self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
-            header, size = pack.finish()
+            header, size = pack.finish(encode)
             if self._durable:
                 file.sync()
         finally:
@@ -232,6 +239,15 @@ class FileWriter:
         self._packs.append(FileEntry(name, size, blake3(header).hexdigest()))
         self._links[name] = 0
         return size
+
+
+def _unchanged(piece: Digested, data: memoryview) -> memoryview:
+    """The bytes of a piece in live memory, if they are still those that were digested; of a small one a copy."""
+    if len(data) < _COPIED_BYTES:
+        data = memoryview(bytes(data))
+    if xxh3_128_hexdigest(data) != piece.xxh3:
+        raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")
+    return data
 
 
 def write_file(directory: Directory, name: str, data: bytes, *, durable: bool) -> None:

@@ -7,17 +7,15 @@ resumes in the same directory never takes it for its newest; and no run's retent
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
 from .. import bundle, fingerprint
 from ..errors import UsageError
 from ..policy import check_name
-from ..records import IMPORTED, Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node, Snapshot
+from ..records import IMPORTED, Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node, Range, Snapshot
 from ..storage import LocalDisk, Storage, local_path
 
 
@@ -40,8 +38,8 @@ class StreamedSnapshot:
     def tree(self) -> Node:
         return self._tree
 
-    def piece(self, leaf: Leaf, start: int, size: int) -> Bytes:
-        return np.frombuffer(self._part(leaf, start, size), np.uint8)
+    def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
+        return [self._part(each.leaf, each.start, each.size).cast("B") for each in wanted]
 
     def seal(self) -> None:
         """The sources of the bytes do not change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..paths import matches
@@ -12,16 +13,24 @@ from ..records import MODELS, CheckpointRecord, Node
 _BOOKS = ("run", "results", "random")  # the library's own: in results, NaN stands where a row has no value
 
 
-def watched(tree: Node, may_be_infinite: Sequence[str] = ()) -> Callable[[str], bool]:
-    """Which arrays of this state, by path, should be finite: models and optimizers, or all that a loop trains."""
-    inside = MODELS if isinstance(tree, dict) and MODELS in tree else None
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    inside: str | None
+    may_be_infinite: tuple[str, ...]
 
-    def is_watched(path: str) -> bool:
+    def __call__(self, path: str) -> bool:
         top = path.partition("/")[0]
-        ours = top == inside if inside is not None else top not in _BOOKS
-        return ours and not any(matches(path, pattern) for pattern in may_be_infinite)
+        ours = top == self.inside if self.inside is not None else top not in _BOOKS
+        return ours and not any(matches(path, pattern) for pattern in self.may_be_infinite)
 
-    return is_watched
+
+def watched(tree: Node, may_be_infinite: Sequence[str] = ()) -> Callable[[str], bool]:
+    """Which arrays of this state, by path, should be finite: models and optimizers, or all that a loop trains.
+
+    Equal for states of which the same ones should be.
+    """
+    inside = MODELS if isinstance(tree, dict) and MODELS in tree else None
+    return _Watched(inside, tuple(may_be_infinite))
 
 
 def nonfinite_leaves(record: CheckpointRecord) -> dict[str, tuple[int, int]]:

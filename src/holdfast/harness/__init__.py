@@ -15,6 +15,7 @@ from ._replay import (
     stop_at_end,
 )
 from ._scratch import scratch
+from ._told import is_told
 
 __all__ = [
     "DIRECTORY",
@@ -30,6 +31,7 @@ __all__ = [
     "facts_of",
     "file_place",
     "is_end",
+    "is_told",
     "living",
     "place",
     "resume_source",

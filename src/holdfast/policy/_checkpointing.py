@@ -115,22 +115,30 @@ class Checkpointing(Arguments):
     def _counts(self) -> dict[str, int]:
         return {}
 
+    @cached_property
+    def _terms(self) -> tuple[_when.Term, ...]:
+        return _when.terms_of(self._when)
+
     def should_save(self, hook: str, spent: Spent | None = None) -> bool:
         """Count this hook, if the policy names it, and say whether to save now.
 
         `spent`: what is known of the time; without it only hooks count.
         """
         is_due = self.explain(hook, spent) is not None
+        self.count(hook)
+        return is_due
+
+    def count(self, hook: str) -> None:
+        """Count this hook, if the policy names it."""
         if hook in self._hooks:
             self._counts[hook] = self._counts.get(hook, 0) + 1
-        return is_due
 
     def explain(self, hook: str, spent: Spent | None = None) -> str | None:
         """Why `should_save` would be true if asked now, such as "epoch_end, every 2nd"; else None.
 
         Counts nothing, so ask before `should_save`.
         """
-        return _when.reason(self._when, hook, self._counts.get(hook, 0) + 1, spent)
+        return _when.first_reason(self._terms, hook, self._counts.get(hook, 0) + 1, spent)
 
     def request(self) -> None:
         """Ask for a save at the next end of a batch, epoch or phase, whatever the policy says.

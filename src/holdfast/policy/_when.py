@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from . import _values
@@ -31,18 +31,43 @@ def any_of(conditions: Iterable[Condition]) -> When:
     return joined((each,) for each in conditions)
 
 
+class Term(NamedTuple):
+    """Conditions that hold together, by kind: a run asks at every hook."""
+
+    named: tuple[Every, ...]
+    timed: tuple[Timed, ...]
+    text: str
+
+
+def terms_of(when: When) -> tuple[Term, ...]:
+    """The terms, as `first_reason` takes them."""
+    return tuple(
+        Term(
+            tuple(each for each in term if isinstance(each, Every)),
+            tuple(each for each in term if isinstance(each, Timed)),
+            " and ".join(map(str, term)),
+        )
+        for term in when.terms
+    )
+
+
 def reason(when: When, hook: str, count: int, spent: Spent | None) -> str | None:
     """Why to save at the `count`-th `hook`, in words: the first term that holds; None if none does.
 
     Without `spent` only hooks count: time then neither asks for a save nor holds one back.
     """
-    for term in when.terms:
-        named = [each for each in term if isinstance(each, Every)]
-        timed = [each for each in term if isinstance(each, Timed)]
+    return first_reason(terms_of(when), hook, count, spent)
+
+
+def first_reason(terms: Sequence[Term], hook: str, count: int, spent: Spent | None) -> str | None:
+    """As `reason`, of conditions whose terms are known."""
+    for named, timed, text in terms:
         if named:
+            if named[0].hook != hook:
+                continue
             is_met = all(each.hook == hook and count % each.n == 0 for each in named)
             if is_met and (spent is None or all(each.allows(hook, spent) for each in timed)):
-                return " and ".join(map(str, term))
+                return text
         # Not while the save before is being written: that one would have to be waited for.
         elif spent is not None and hook in TIMED and not spent.is_busy and all(e.asks(spent) for e in timed):
             longest = max((each.interval(spent.cost_s) for each in timed), key=_length)

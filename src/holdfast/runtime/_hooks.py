@@ -8,7 +8,7 @@ of the step, and *obey* a signal.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, final
 
 from .. import rng
@@ -80,23 +80,31 @@ class Hooks:
             self.last_step.keep(sessions, moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()
 
-    @contextmanager
     def at_rest(
         self,
         sessions: Sequence[Session],
         moment: Moment,
         parts: Callable[[], dict[str, Any]],
         before: Callable[[], dict[str, Any]],
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Inside, nothing in a checkpoint changes except random states: data are read, or measured on.
 
         If it raises, and a policy says so, the run is saved as it was. `before`: called at the beginning for those
         of its `parts` that reading changes.
         """
-        session = next((one for one in sessions if one.policy.save_on_exception), None)
-        if session is None:
-            yield
-            return
+        for session in sessions:
+            if session.policy.save_on_exception:
+                return self._rescuing(session, moment, parts, before)
+        return nullcontext()
+
+    @contextmanager
+    def _rescuing(
+        self,
+        session: Session,
+        moment: Moment,
+        parts: Callable[[], dict[str, Any]],
+        before: Callable[[], dict[str, Any]],
+    ) -> Iterator[None]:
         kept = {**before(), "random": rng.capture_state()}
         try:
             yield

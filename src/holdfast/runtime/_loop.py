@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -285,13 +285,11 @@ class Loop:
         """The loop ends before its time: save that at the next end, or a resume would train what `why` has ended."""
         self._session.demand(why)
 
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
+    def at_rest(self) -> AbstractContextManager[None]:
         """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
-        with self._hooks.at_rest(
+        return self._hooks.at_rest(
             [self._session], self.moment, self._own.take, lambda: {"run": self._own.about_run()}
-        ):
-            yield
+        )
 
     def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
         """Save now under this name, whatever the policy says; returns the bundle's path once it is committed.

@@ -213,6 +213,8 @@ class Fit:
 
     def _is_same(self, one: Node, other: Node) -> bool:
         one, other = self.resolve(one), self.resolve(other)
+        if one is other:
+            return True
         match one, other:
             case dict(), dict():
                 return one.keys() == other.keys() and all(self._is_same(one[key], other[key]) for key in one)
@@ -231,7 +233,7 @@ class Fit:
 
     def resolve(self, node: Node) -> Node:
         """`node`, or the leaf that it is an alias of."""
-        return self._rebuilder.resolve(node)
+        return self._rebuilder.resolve(node) if type(node) is Alias else node
 
     def problem(self, path: str, what: str) -> None:
         """Record that what is at `path` does not fit: `what` ends the sentence."""
@@ -302,7 +304,11 @@ class Fit:
             raise RestoreIncompleteError(err.leaf, str(err)) from err
         except CheckpointUnreadableError as err:
             raise RestoreIncompleteError("the state", str(err)) from err
-        self._filled = {leaf.path: out.ctypes.data for leaf, out in direct}
+        self._filled = {leaf.path: out.__array_interface__["data"][0] for leaf, out in direct}
+
+    def is_filled(self, leaf: Leaf, address: int) -> bool:
+        """Whether the bytes of the leaf have been read already, to this place in memory."""
+        return self._filled.get(leaf.path) == address
 
     def read(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` with the leaf's bytes.
@@ -310,7 +316,7 @@ class Fit:
         Raises:
             RestoreIncompleteError: they are damaged or cannot be read; earlier leaves are already filled.
         """
-        if self._filled and self._filled.get(leaf.path) == out.ctypes.data:
+        if self._filled and self.is_filled(leaf, out.__array_interface__["data"][0]):
             return
         try:
             self._source.read_into(leaf, out)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import dtypes
 from ..errors import CheckpointDamagedError
-from ..records import Bytes, Leaf, Node
+from ..records import Bytes, Leaf, Node, Range
 from ._block.buffers import Buffers, aligned
 from ._block.copying import Copying
 from ._block.region import NOTHING, Region, block_of
@@ -72,6 +72,10 @@ class BlockSnapshot:
         """Bytes of the leaf, read-only."""
         return self._block.bytes(leaf)[start : start + size]
 
+    def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
+        """The bytes of each of these, read-only."""
+        return self._block.pieces(wanted)
+
     def check(self, leaves: Sequence[Leaf]) -> None:
         """Memory is trusted; only the presence of every leaf is checked."""
         for leaf in leaves:
@@ -131,6 +135,10 @@ class LiveSnapshot:
         """Bytes of the leaf, valid until the next change: a view of live memory where that can be."""
         return piece(self._array(leaf), start, size)
 
+    def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
+        """As `piece`, for each of these."""
+        return [self.piece(each.leaf, each.start, each.size).data for each in wanted]
+
     def seal(self) -> None:
         """There is nothing to wait for."""
 
@@ -188,6 +196,21 @@ class Block:
         if data is None or data.nbytes != leaf.size_bytes:
             raise _missing(leaf)
         return data
+
+    def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
+        """The bytes of each of these, read-only."""
+        memory = self._read.data
+        found: list[memoryview] = []
+        for each in wanted:
+            path, size = each.leaf.path, each.size
+            for begin, starts, _ in self._places:
+                if (start := starts.get(path)) is not None:
+                    start += begin + each.start
+                    found.append(memory[start : start + size])
+                    break
+            else:
+                found.append(self.bytes(each.leaf)[each.start : each.start + size].data)
+        return found
 
     def _find(self, path: str, size: int) -> Bytes | None:
         for begin, starts, fixed in self._places:

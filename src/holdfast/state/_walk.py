@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Literal, NoReturn
+
+import msgspec
 
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
@@ -56,7 +57,9 @@ class Walk:
         if not self.tied or not (moved := moved_forward(tree, path)):
             return tree
         leaves = {
-            leaf.path: replace(leaf, path=moved[leaf.path]) for leaf, _ in self.arrays if leaf.path in moved
+            leaf.path: msgspec.structs.replace(leaf, path=moved[leaf.path])
+            for leaf, _ in self.arrays
+            if leaf.path in moved
         }
         self._parts = []
         self.arrays = self._found.arrays = [(leaves.get(leaf.path, leaf), live) for leaf, live in self.arrays]

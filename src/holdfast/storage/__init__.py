@@ -5,9 +5,10 @@ from ._local import LocalDisk
 from ._memory import MemoryDisk
 from ._new_files import NewFiles
 from ._paths import absolute, is_below, local_path, real_path, refuse_url
-from ._protocol import Directory, Held, ReadFile, Status, Storage, WriteFile
+from ._protocol import Buffer, Directory, Held, ReadFile, Status, Storage, WriteFile
 
 __all__ = [
+    "Buffer",
     "Directory",
     "Held",
     "LocalDisk",

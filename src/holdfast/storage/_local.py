@@ -145,17 +145,15 @@ class _WriteFile(_Descriptor):
         if self._direct is not None:
             self._direct.skip(size)
 
-    def write(self, data: Buffer) -> None:
+    def write(self, *data: Buffer) -> None:
         if self._direct is not None:
-            self._direct.write(data)
+            self._direct.write(*data)
         else:
-            view = memoryview(data).cast("B")
-            write_all(self._descriptor, view, self._end)
-            self._end += len(view)
+            self._end = write_all(self._descriptor, data, self._end)
 
     def fill(self, data: Buffer) -> None:
         self._flush()
-        write_all(self._descriptor, memoryview(data).cast("B"), 0)
+        write_all(self._descriptor, [data], 0)
 
     def sync(self) -> None:
         self._flush()

@@ -174,8 +174,9 @@ class _WriteFile:
     def __init__(self, file: _File, clock: Callable[[], float]) -> None:
         self._file, self._clock = file, clock
 
-    def write(self, data: Buffer) -> None:
-        self._file.data += data
+    def write(self, *data: Buffer) -> None:
+        for part in data:
+            self._file.data += part
         self._file.modified_s = self._clock()
 
     def skip(self, size: int) -> None:

@@ -28,8 +28,8 @@ class Status:
 class WriteFile(Protocol):
     """A new file, being written from its beginning."""
 
-    def write(self, data: Buffer) -> None:
-        """Write all of `data`, however many calls that takes; it must not change until `sync` or `fill`."""
+    def write(self, *data: Buffer) -> None:
+        """Write all of `data`, one after the other, however many calls that takes; it must not change until `sync` or `fill`."""
         ...
 
     def skip(self, size: int) -> None:

@@ -146,8 +146,9 @@ class _TappedWriteFile:
     def __init__(self, tap: TappedDisk, path: str, file: int, inner: WriteFile) -> None:
         self._tap, self._path, self._file, self._inner = tap, path, file, inner
 
-    def write(self, data: Buffer) -> None:
-        for part in self._tap.parts(memoryview(data).cast("B")):
+    def write(self, *data: Buffer) -> None:
+        together = memoryview(data[0] if len(data) == 1 else b"".join(data))
+        for part in self._tap.parts(together.cast("B")):
             self._around("write", lambda part=part: self._inner.write(part), part)
 
     def skip(self, size: int) -> None:

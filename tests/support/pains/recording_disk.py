@@ -62,8 +62,8 @@ class RecordingFile:
     def __init__(self, disk: RecordingDisk, file, name: str) -> None:
         self._disk, self._file, self._name = disk, file, name
 
-    def write(self, data) -> None:
-        self._file.write(data)
+    def write(self, *data) -> None:
+        self._file.write(*data)
         self._disk.note(f"write {self._name}")
 
     def sync(self) -> None:

@@ -13,8 +13,8 @@ from xxhash import xxh3_128_hexdigest
 from holdfast import bundle
 from holdfast.bundle._format.names import RECORD
 from holdfast.bundle._format.record import encode_record
-from holdfast.bundle._format.tree import encode_tree
-from holdfast.errors import CheckpointDamagedError, DamagedError
+from holdfast.bundle._format.tree_text import encode_tree
+from holdfast.errors import CheckpointDamagedError, DamagedError, PieceDamagedError
 from holdfast.records import CheckpointRecord
 from holdfast.state import capture
 from holdfast.storage import MemoryDisk
@@ -114,9 +114,20 @@ def _with_a_fitting_xxh3(record: CheckpointRecord, files: Files) -> Files:
 def _is_found(files: Files, *, deep: bool = False) -> bool:
     try:
         with bundle.Bundle(_disk_of(files), BEST) as opened:
-            return bool([*opened.problems(deep=deep)])
+            is_damaged = bool([*opened.problems(deep=deep)])
+            assert deep or is_damaged == _is_found_in_reading(opened)
+            return is_damaged
     except DamagedError:
         return True
+
+
+def _is_found_in_reading(opened: bundle.Bundle) -> bool:
+    """Whether it is when all arrays are read together."""
+    try:
+        opened.read_all([(leaf, np.empty(leaf.size_bytes, np.uint8)) for leaf in opened.stored.leaves])
+    except PieceDamagedError:
+        return True
+    return False
 
 
 def _is_refused_at_once(files: Files) -> bool:

@@ -59,11 +59,6 @@ def from_bits(bits: Any) -> float:
     return struct.unpack(">d", bytes.fromhex(bits))[0]
 
 
-def are_counts(values: Any) -> bool:
-    """Whether this is a list of integers >= 0."""
-    return type(values) is list and all(type(value) is int and value >= 0 for value in values)
-
-
 def _digits(value: int) -> str:
     """The decimal digits of a non-negative integer, by halves."""
     if value < 10**CHUNK_DIGITS:

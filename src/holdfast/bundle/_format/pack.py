@@ -7,20 +7,23 @@ holes, and this order needs none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any
 
+import msgspec
+
 from ...dtypes import item_size
-from ...storage import ReadFile, WriteFile
+from ...storage import Buffer, ReadFile, WriteFile
 from . import strict_json
-from .numbers import are_counts
 from .pieces import MAX_PIECE_BYTES, Cut
 
 ALIGNMENT = 4096
 MAX_HEADER_BYTES = 64 << 20
 _MAX_RANK = 64
 _BATCH_BYTES = 1 << 20
+_COPIED_BYTES = 16 << 10  # a copy of fewer costs less than a part of its own in a write
 _SIZES = {
     name: size
     for size, names in {
@@ -38,47 +41,64 @@ def in_pack_order(cuts: Iterable[Cut]) -> list[Cut]:
     return sorted(cuts, key=_place)
 
 
+def header_size(room: Sequence[Cut]) -> int:
+    """How many bytes the header takes of a pack in which all these pieces may stand."""
+    # The offsets of the last piece are the longest, so no real entry is longer than this.
+    end = sum(cut.size for cut in room)
+    longest = strict_json.encode({cut.key: _entry(cut, end) for cut in room})
+    return -(-(8 + len(longest)) // ALIGNMENT) * ALIGNMENT
+
+
+def encode_header(pieces: Sequence[Cut], size: int) -> bytes:
+    """The header of a pack with these pieces one after the other, with its length; filled with spaces up to `size`."""
+    starts = accumulate((cut.size for cut in pieces), initial=0)
+    table = {cut.key: _entry(cut, start) for cut, start in zip(pieces, starts, strict=False)}
+    return (size - 8).to_bytes(8, "little") + strict_json.encode(table).ljust(size - 8)
+
+
 class PackWriter:
     """Writes a pack as its pieces come, the header last; they must come in pack order, with unique keys.
 
-    `room`: all pieces that may come. Space for a header that names all of them is kept at the beginning;
-    what is not needed of it is filled with spaces.
+    `header_size` bytes are kept for the header at the beginning: no fewer than `header_size` says for all pieces that may come.
     """
 
-    def __init__(self, file: WriteFile, room: Iterable[Cut]) -> None:
-        self._file = file
-        # The offsets of the last piece are the longest, so no real entry is longer than this.
-        end = sum(cut.size for cut in room)
-        longest = strict_json.encode({cut.key: _entry(cut, end) for cut in room})
-        self._header_size = -(-(8 + len(longest)) // ALIGNMENT) * ALIGNMENT
-        self._table: dict[str, Any] = {}
-        self._offset = 0
-        self._waiting = bytearray()
-        file.skip(self._header_size)
+    def __init__(self, file: WriteFile, header_size: int) -> None:
+        self._file, self._header_size = file, header_size
+        self._pieces: list[Cut] = []
+        self._waiting: list[Buffer] = []
+        self._waiting_bytes = 0
+        self._small: bytearray | None = None  # the last one that waits, if small pieces can be added to it
+        file.skip(header_size)
 
     def add(self, cut: Cut, data: memoryview) -> None:
-        """Append a piece; small ones are gathered, so that the disk sees large writes."""
-        self._table[cut.key] = _entry(cut, self._offset)
-        self._offset += cut.size
-        if len(self._waiting) + len(data) > _BATCH_BYTES:
+        """Append a piece, which must not change until `finish`; they are gathered, so that the disk sees large writes."""
+        self._pieces.append(cut)
+        size = len(data)
+        if self._waiting_bytes + size > _BATCH_BYTES:
             self._flush()
-        if len(data) >= _BATCH_BYTES:
-            self._file.write(data)
+        if size >= _COPIED_BYTES:
+            self._waiting.append(data)
+            self._small = None
+        elif self._small is None:
+            self._small = bytearray(data)
+            self._waiting.append(self._small)
         else:
-            self._waiting += data
+            self._small += data
+        self._waiting_bytes += size
+        if size >= _BATCH_BYTES:
+            self._flush()
 
-    def finish(self) -> tuple[bytes, int]:
-        """Write what waits and the header; returns the header with its length, and the file's size in bytes."""
+    def finish(self, encode: Callable[[list[Cut], int], bytes] = encode_header) -> tuple[bytes, int]:
+        """Write what waits and the header, as `encode` makes it; returns it, and the file's size in bytes."""
         self._flush()
-        length = self._header_size - 8
-        header = length.to_bytes(8, "little") + strict_json.encode(self._table).ljust(length)
+        header = encode(self._pieces, self._header_size)
         self._file.fill(header)
-        return header, len(header) + self._offset
+        return header, len(header) + sum(cut.size for cut in self._pieces)
 
     def _flush(self) -> None:
         if self._waiting:
-            self._file.write(self._waiting)
-            self._waiting = bytearray()
+            self._file.write(*self._waiting)
+            self._waiting, self._waiting_bytes, self._small = [], 0, None
 
 
 def alignment_of(dtype: str) -> int:
@@ -101,6 +121,14 @@ def read_header(file: ReadFile) -> bytearray:
     return header
 
 
+class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One piece, as safetensors describes it."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
     """For each key where its bytes begin and end in the file.
 
@@ -109,36 +137,37 @@ def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tupl
     """
     text = memoryview(header)[8 : len(header.rstrip(b" "))]
     room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
-    table = strict_json.decode(
-        text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
+    table = strict_json.decode_as(
+        dict[str, _Entry],
+        text,
+        accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1),
+        count_keys=lambda table: 4 * len(table),
     )
-    if type(table) is not dict:
-        raise ValueError("its header is no table")
     if "__metadata__" in table:
         raise ValueError("its header has metadata, which packs have not")
-    spans = {key: _span(entry) for key, entry in table.items()}
     expected = 0
-    for start, end in sorted(spans.values()):
+    for start, end in sorted(_span(entry) for entry in table.values()):
         if start != expected:
             raise ValueError("its pieces overlap or leave holes")
         expected = end
     if len(header) + expected != file_size:
         raise ValueError("its header does not cover the file")
-    return {key: (len(header) + start, len(header) + end) for key, (start, end) in spans.items()}
+    begin = len(header)
+    return {
+        key: (begin + entry.data_offsets[0], begin + entry.data_offsets[1]) for key, entry in table.items()
+    }
 
 
-def _span(entry: Any) -> tuple[int, int]:
-    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError("a piece has no place")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if type(dtype) is not str or dtype not in _SIZES:
+def _span(entry: _Entry) -> tuple[int, int]:
+    start, end = entry.data_offsets
+    item_bytes = _SIZES.get(entry.dtype)
+    if item_bytes is None:
         raise ValueError("a piece has an unknown element type")
-    if not are_counts(shape) or len(shape) > _MAX_RANK or not are_counts(offsets) or len(offsets) != 2:
+    if len(entry.shape) > _MAX_RANK or min(entry.shape, default=0) < 0 or start < 0:
         raise ValueError("a piece has no shape or place")
-    start, end = offsets
-    if prod(shape) * _SIZES[dtype] != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
+    if prod(entry.shape) * item_bytes != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
         raise ValueError("a piece's shape and place differ")
-    return start, end
+    return entry.data_offsets
 
 
 def _entry(cut: Cut, offset: int) -> dict[str, Any]:

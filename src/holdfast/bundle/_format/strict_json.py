@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+
+Kind = TypeVar("Kind")
 
 MAX_DEPTH = 256
 _SCAN = 1 << 20  # bytes looked at together: arrays of all of them would take too much memory
 _SHORT = 4096  # bytes; arrays are faster on longer ones
 _LONG_INTEGER = re.compile(rb"(?<![.\d])\d{19}")  # what has fewer digits fits 63 bits
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # Each byte as the step in depth that it makes: 1, or −1 as a signed byte, or 0.
 _STEPS = bytes(1 if code in b"[{" else 255 if code in b"]}" else 0 for code in range(256))
@@ -37,35 +40,70 @@ def decode(data: bytes | bytearray | memoryview, *, accept: Callable[[int, int],
     Raises:
         ValueError: not JSON, deeper than 256, a key twice in one object, a number out of range, not accepted.
     """
-    bones = check_depth(data)
-    if b'"' in bones:
-        raise ValueError("a string does not end")
-    if accept and not accept(bones.count(b"{"), bones.count(b":")):
-        raise ValueError("it has too many keys")
+    bones = _accepted(data, accept)
     try:
         value = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise ValueError(f"not JSON: {err}") from None
-    if encode(value) == bytes(data) and not _LONG_INTEGER.search(bones):
+    if encode(value) == bytes(data) and not _has_long_integer(bones):
         return value
     if _count_keys(value) != bones.count(b":"):
         raise ValueError("an object has the same key twice")
     return value
 
 
+def decode_as(
+    kind: type[Kind],
+    data: bytes | bytearray | memoryview,
+    *,
+    accept: Callable[[int, int], bool],
+    count_keys: Callable[[Kind], int],
+) -> Kind:
+    """As `decode`, of one kind of values: types are checked as they are read. `count_keys`: how many keys the value has."""
+    bones = _accepted(data, accept)
+    try:
+        value = msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        raise ValueError(f"not JSON: {err}") from None
+    if count_keys(value) != bones.count(b":"):
+        raise ValueError("an object has the same key twice")
+    return value
+
+
+def _accepted(data: bytes | bytearray | memoryview, accept: Callable[[int, int], bool] | None) -> bytes:
+    bones = check_depth(data)
+    if b'"' in bones:
+        raise ValueError("a string does not end")
+    if accept and not accept(bones.count(b"{"), bones.count(b":")):
+        raise ValueError("it has too many keys")
+    return bones
+
+
 def check_depth(data: bytes | bytearray | memoryview) -> bytes:
     """ValueError if `data` is deeper than 256; else what is left of it without the strings."""
     bones = _without_strings(data)
-    if bones.count(b"{") + bones.count(b"[") <= MAX_DEPTH:
-        return bones
+    if bones.count(b"{") + bones.count(b"[") > MAX_DEPTH and (deepest := _deepest(bones)) > MAX_DEPTH:
+        raise too_deep(deepest)
+    return bones
+
+
+def too_deep(deepest: int) -> ValueError:
+    """The error of what is nested so deep."""
+    return ValueError(f"nested {deepest} deep, more than {MAX_DEPTH}")
+
+
+def depth_of(data: bytes) -> int:
+    """How deep its lists and objects are nested."""
+    return _deepest(_without_strings(data))
+
+
+def _deepest(bones: bytes) -> int:
     steps = np.frombuffer(bones.translate(_STEPS), np.int8)
     depth = deepest = 0
     for first in range(0, len(steps), _SCAN):
         depths = depth + np.cumsum(steps[first : first + _SCAN], dtype=np.int64)
         depth, deepest = int(depths[-1]), max(deepest, int(depths.max()))
-    if deepest > MAX_DEPTH:
-        raise ValueError(f"nested {deepest} deep, more than {MAX_DEPTH}")
-    return bones
+    return deepest
 
 
 def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
@@ -83,6 +121,11 @@ def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
         is_open = is_inside[-1]
         bones.append(part[~(is_inside | quotes)].tobytes())
     return b"".join(bones)
+
+
+def _has_long_integer(bones: bytes) -> bool:
+    # The pattern alone takes as long as decoding.
+    return b"0" * 19 in bones.translate(_DIGITS) and _LONG_INTEGER.search(bones) is not None
 
 
 def _count_keys(value: Any) -> int:

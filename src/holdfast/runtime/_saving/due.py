@@ -6,7 +6,7 @@ import logging
 import time
 from typing import final
 
-from ...harness import REASON, asked, is_end, living, tell
+from ...harness import REASON, asked, is_end, is_told, living, tell
 from ...policy import TIMED, Checkpointing
 from ...records import Moment
 from .._costs import Pace
@@ -30,6 +30,7 @@ class Due:
         self, policy: Checkpointing, names: Names, directory: ExperimentDirectory | None, pace: Pace
     ) -> None:
         self.owes = self.insists = False
+        self._is_told = is_told()
         self._demanded: str | None = None
         self._policy, self._names, self._pace = policy, names, pace
         self._directory = directory if policy.mode == "disk" else None  # what is kept in memory needs none
@@ -39,14 +40,15 @@ class Due:
 
         What somebody asks for comes first, then what the policy says of this hook and of the time that has passed.
         """
-        tell(moment.step, time.time())
+        if self._is_told:
+            tell(moment.step, time.time())
         self._pace.at(moment.step)
         requested, planned, demanded = (
             self._requested(moment),
             self._planned(moment),
             self._take_demand(moment),
         )
-        if (life := living()) is not None:
+        if self._is_told and (life := living()) is not None:
             requested = planned = life.reason_at(moment) if self._is_checked else None
         self.insists = requested is not None or demanded is not None
         return requested or planned or demanded
@@ -76,8 +78,9 @@ class Due:
     def _planned(self, moment: Moment) -> str | None:
         policy, hook = self._policy, moment.hook
         spent = self._pace.spent(is_busy=self._directory is not None and self._directory.writer.is_busy)
-        reason, at_hook = policy.explain(hook, spent), policy.explain(hook)
-        policy.should_save(hook, spent)  # counts it
+        reason = policy.explain(hook, spent)
+        at_hook = policy.explain(hook) if reason is None else None
+        policy.count(hook)
         if reason is not None:
             self.owes = False
             return reason
@@ -86,7 +89,7 @@ class Due:
         if self.owes and policy.overwrite and hook in policy.save_on:
             self.owes = False
             return f"{hook}, in place of one that was given up"
-        return REASON if self.is_end_of_replay(moment) else None
+        return REASON if self._is_told and self.is_end_of_replay(moment) else None
 
     def _take_demand(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:

@@ -45,9 +45,9 @@ class Lacking:
 
     def at(self, hook: str) -> None:
         """The training is at this hook; what is looked at only at the first one and at the ends of epochs costs more."""
-        found = list(self._others())
+        found = self._others()
         if self._at_work is not None:
-            found += self._at_work.look(closely=hook == "epoch_end" or not self._has_looked)
+            found = [*found, *self._at_work.look(closely=hook == "epoch_end" or not self._has_looked)]
             self._has_looked = True
         if new := [each for each in found if each not in self._found]:
             self._found |= dict.fromkeys(new)

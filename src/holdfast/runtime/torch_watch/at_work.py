@@ -53,6 +53,7 @@ class AtWork:
         self._strangers: WeakSet[Optimizer] = WeakSet()
         self._scalers: WeakSet[GradScaler] = WeakSet()
         self._undriven: WeakSet[Optimizer] = WeakSet()
+        self._has_met = False  # an optimizer or a scaler that is none of the run's
         self._found: dict[str, None] = {}
         self._own = _Own(objects(), {})
         self._handle = register_optimizer_step_post_hook(self._after_step)
@@ -69,6 +70,8 @@ class AtWork:
         self._turn += 1
         if closely:
             self._undriven.clear()
+        elif not self._has_met and not any(map(_is_scheduled, self._own.optimizers.values())):
+            return []  # as in almost every step
         is_marked = any(map(_is_scheduled, self._own.optimizers.values()))
         if closely or self._strangers or self._scalers or (is_marked and not self._own.is_scheduled):
             self._own = _Own(self._objects(), self._variables())
@@ -122,8 +125,10 @@ class AtWork:
             self._num_steps[optimizer] = num_steps + 1
             if (scaler := _scaler_above()) is not None and id(scaler) not in self._own.ids:
                 self._scalers.add(scaler)
+                self._has_met = True
         elif num_steps == 0 and self._seen_in.setdefault(optimizer, self._turn) < self._turn:
             self._strangers.add(optimizer)
+            self._has_met = True
 
 
 class _Own:

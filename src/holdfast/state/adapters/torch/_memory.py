@@ -130,8 +130,10 @@ def _transposed(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def identity(tensor: torch.Tensor) -> tuple[Any, ...]:
-    strides = None if tensor.is_contiguous() else tensor.stride()
-    return _name_of(tensor.device), tensor.data_ptr(), strides, tensor.is_conj(), tensor.is_neg()
+    """Equal for two tensors over the very same memory, if they have one element type and shape."""
+    if tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg():
+        return _name_of(tensor.device), tensor.data_ptr()
+    return _name_of(tensor.device), tensor.data_ptr(), tensor.stride(), tensor.is_conj(), tensor.is_neg()
 
 
 def _is_plain(rows: torch.Tensor) -> bool:
@@ -141,7 +143,7 @@ def _is_plain(rows: torch.Tensor) -> bool:
 
 def _bytes(rows: torch.Tensor) -> Bytes:
     """The bytes of a plain tensor, where they are."""
-    return rows.reshape(-1).view(torch.uint8).numpy()
+    return rows.view(-1).view(torch.uint8).numpy()
 
 
 def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
@@ -149,23 +151,37 @@ def _rows(tensor: torch.Tensor, leaf: Leaf) -> torch.Tensor:
     return _transposed(tensor) if leaf.order == "F" else tensor
 
 
-def memory_of(tensor: torch.Tensor, leaf: Leaf) -> Bytes | None:
-    """The tensor's own bytes, if they lie in host memory as the leaf's do."""
-    rows = _rows(tensor, leaf)
-    return _bytes(rows) if _is_plain(rows) else None
+class Filling:
+    """Puts the bytes of a leaf into a tensor that is no part of a graph."""
 
+    __slots__ = ("_fit", "_memory", "_tensor")
 
-@torch.no_grad()
-def fill(tensor: torch.Tensor, leaf: Leaf, fit: Fit) -> None:
-    memory = memory_of(tensor, leaf)
-    if memory is not None:
-        fit.read(leaf, memory)
-        if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
-            torch.autograd.graph.increment_version(tensor)
-        return
-    rows = _rows(tensor, leaf)
-    for start, data in fit.parts(leaf):
-        put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
+    def __init__(self, tensor: torch.Tensor, fit: Fit) -> None:
+        self._tensor, self._fit = tensor, fit
+        self._memory: Bytes | None = None
+
+    def memory(self, leaf: Leaf) -> Bytes | None:
+        """The tensor's own bytes, if they lie in host memory as the leaf's do."""
+        rows = _rows(self._tensor, leaf)
+        self._memory = _bytes(rows) if _is_plain(rows) else None
+        return self._memory
+
+    def fill(self, leaf: Leaf) -> None:
+        tensor, fit = self._tensor, self._fit
+        if not leaf.size_bytes:
+            return
+        is_there = self._memory is not None and fit.is_filled(leaf, tensor.data_ptr())
+        memory = None if is_there else self.memory(leaf)
+        if memory is not None:
+            fit.read(leaf, memory)
+        if is_there or memory is not None:
+            if not tensor.is_inference():  # autograd must see the change as it sees any in-place change
+                torch.autograd.graph.increment_version(tensor)
+            return
+        rows = _rows(tensor, leaf)
+        with torch.no_grad():
+            for start, data in fit.parts(leaf):
+                put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
 
 
 def make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:

@@ -9,11 +9,11 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from .... import dtypes
-from ....records import Leaf, Node
+from ....records import Node
 from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
-from ._memory import SMALL, LiveTensor, SmallTensor, dtype_name, fill, identity, memory_of, memory_order
+from ._memory import SMALL, Filling, LiveTensor, SmallTensor, dtype_name, identity, memory_order
 from ._nested import Nested
 from ._sparse import Sparse
 
@@ -57,30 +57,29 @@ class Tensor:
         names.add(value, path)
 
     def plan(self, live: torch.Tensor, node: Node, fit: Fit, path: str) -> Make:
-        why = _obstacle(live)
         fit.names.add(live, path)
-        if why is not None:
-            return fit.misfit(live, path, f"the live value is a {why[0]}")
-        if (form := _form_of(live)) is not None:
-            return form.plan(live, node, fit, path)
+        if (kind := _kind_of(live)) is None:
+            if (why := _obstacle(live)) is not None:
+                return fit.misfit(live, path, f"the live value is a {why[0]}")
+            return (NESTED if live.is_nested else SPARSE).plan(live, node, fit, path)
         tensor = live.detach()
-        if any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True)):
+        if not tensor.is_contiguous() and _is_expanded(tensor):
             return fit.misfit(live, path, "the live tensor is expanded: several of its items share memory")
-
-        def act(leaf: Leaf) -> None:
-            if leaf.size_bytes:
-                fill(tensor, leaf, fit)
-
+        filling = Filling(tensor, fit)
         return fit.array(
             live,
             node,
             path,
-            dtype=dtype_name(live),
+            dtype=kind.dtype,
             shape=tuple(live.shape),
             identity=identity(tensor),
-            fill=act,
-            memory=lambda leaf: memory_of(tensor, leaf),
+            fill=filling.fill,
+            memory=filling.memory,
         )
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    return any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""The state tree as JSON text. `docs/format.md` has the grammar.
+
+Each node becomes its text at once: a second tree of lists and dicts would keep the garbage collector busy. Where the
+pieces of an array stand there is a gap, since everything else is known before the first of them is written. So the
+text of what a tree has in common with the one saved before can be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ...records import Leaf, Node, Object
+from . import strict_json
+from .numbers import encode_float, encode_integer
+from .scalars import encode_scalar, encode_text
+from .tree import (
+    MAX_KEY,
+    MAX_TREE_BYTES,
+    StoredTree,
+    check_hashes,
+    checked_key,
+    is_kind,
+    room_for_paths,
+)
+
+# No JSON has these.
+_GAP: Final = b"\0"  # for the pieces of an array
+_PART: Final = b"\1"  # for a part whose text is kept
+_MIN_KEPT: Final = 16  # arrays in a part whose text is worth keeping
+_LINES: Final = msgspec.json.Encoder()
+
+
+class _Part(NamedTuple):
+    """The text of a dict or an object with many arrays."""
+
+    node: Node  # kept alive, so that its id stays its own
+    text: bytes
+    depth: int
+    leaves: list[Leaf]
+
+
+def encode_tree(stored: StoredTree) -> bytes:
+    """The bytes of the tree's file; raises as `TreeText` and its `filled`."""
+    return TreeText(stored.tree, stored.codecs).filled(stored)
+
+
+class TreeText:
+    """The text of a tree but for the pieces of its arrays.
+
+    `before`: that of an earlier tree. What both have in common, the very same dict or object, is not encoded again.
+
+    Attributes:
+        leaves: in the order of the tree.
+
+    Raises (on construction):
+        ValueError: it would be nested too deeply, or something in it is what readers would refuse.
+    """
+
+    def __init__(
+        self,
+        tree: Node,
+        codecs: Mapping[str, str] | None = None,
+        before: TreeText | None = None,
+    ) -> None:
+        self.leaves: list[Leaf] = []
+        self._codecs = codecs or {}
+        self._before = before._kept if before else {}
+        self._kept: dict[int, _Part] = {}
+        self._open: list[_Part] = []  # that stand in a text which is not complete yet
+        # By exact type, as a state may have very many nodes; anything else takes the slow path.
+        self._usual: dict[type, Callable[[Any], bytes]] = {
+            str: lambda value: strict_json.encode(encode_text(value)),
+            float: lambda value: strict_json.encode(encode_float(value)),
+            int: lambda value: strict_json.encode(encode_integer(value)),
+            bool: strict_json.encode,
+            type(None): strict_json.encode,
+            dict: partial(self._part, self._dict),
+            list: self._list,
+            Leaf: self._leaf,
+            Object: partial(self._part, self._object),
+        }
+        text = self._node(tree)
+        self._text, depth = self._complete(text, self._open)
+        if depth >= strict_json.MAX_DEPTH:  # of all the file one more
+            raise strict_json.too_deep(depth + 1)
+        self._before, self._open, self._usual = {}, [], {}  # or it would be in a cycle with its own methods
+
+    def filled(self, stored: StoredTree) -> bytes:
+        """The bytes of the file of this tree, whose pieces `stored` has.
+
+        Raises:
+            ValueError: it would be larger than readers accept.
+        """
+        files = {name: index for index, name in enumerate(stored.links)}
+        table = strict_json.encode([[name, links] for name, links in stored.links.items()])
+        pieces = [
+            [(files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born) for piece in those]
+            for those in [stored.pieces[leaf.path] for leaf in self.leaves if leaf.size_bytes]
+        ]
+        tree = _filled(self._text, _GAP, _LINES.encode_lines(pieces).splitlines())
+        data = b'{"format":1,"files":%b,"tree":%b}' % (table, tree)
+        if sum(map(len, stored.pieces)) > room_for_paths(data):
+            raise ValueError("the paths of its arrays are too long; take shorter keys")
+        if len(data) > MAX_TREE_BYTES:
+            raise ValueError(
+                f"the state's structure takes {len(data)} bytes; put large strings and lists into arrays"
+            )
+        return data
+
+    def _node(self, value: Node) -> bytes:
+        encode = self._usual.get(type(value))
+        if encode is not None:
+            return encode(value)
+        match value:
+            case tuple():
+                return b'{"tuple":%b}' % self._list(value)
+            case set() | frozenset():
+                check_hashes(value)
+                members = b",".join(sorted(map(self._node, value)))
+                return b'{"%b":[%b]}' % (type(value).__name__.encode(), members)
+        for kind in (str, int, float, list, dict):  # a subclass's value is kept
+            if isinstance(value, kind):
+                return self._usual[kind](value)
+        return strict_json.encode(encode_scalar(value))
+
+    def _list(self, items: Iterable[Node]) -> bytes:
+        return b"[%b]" % b",".join([self._node(item) for item in items])
+
+    def _dict(self, value: dict[Any, Node]) -> bytes:
+        if set(map(type, value)) <= {str} and type(encode_text("".join(value))) is str:
+            entries = [
+                b"%b:%b" % (strict_json.encode(checked_key(key)), self._node(item))
+                for key, item in value.items()
+            ]
+            return b'{"map":{%b}}' % b",".join(entries)
+        check_hashes(value)
+        entries = [
+            b"[%b,%b]" % (self._node(checked_key(key)), self._node(item)) for key, item in value.items()
+        ]
+        return b'{"dict":[%b]}' % b",".join(entries)
+
+    def _leaf(self, leaf: Leaf) -> bytes:
+        if len(leaf.dtype) > MAX_KEY or not is_kind(leaf.kind):
+            raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
+        self.leaves.append(leaf)
+        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind}
+        if leaf.order == "F":
+            content["order"] = "F"
+        if leaf.path in self._codecs:
+            content["codec"] = self._codecs[leaf.path]
+        pieces = _GAP if leaf.size_bytes else b"[]"
+        return b'{"array":%b,"pieces":%b}}' % (strict_json.encode(content)[:-1], pieces)
+
+    def _object(self, value: Object) -> bytes:
+        adapter, kind = strict_json.encode(value.adapter), strict_json.encode(value.type)
+        about = b',"about":%b' % strict_json.encode(dict(value.about)) if value.about else b""
+        state = self._node(value.state)
+        return b'{"object":{"adapter":%b,"type":%b,"state":%b%b}}' % (adapter, kind, state, about)
+
+    def _part(self, encode: Callable[[Any], bytes], node: Node) -> bytes:
+        """The text of a dict or an object; of one with many arrays what stands for it."""
+        part = self._before.get(id(node))
+        if part is None or part.node is not node:
+            first, begin = len(self.leaves), len(self._open)
+            text = encode(node)
+            if len(self.leaves) - first < _MIN_KEPT:
+                return text
+            part = _Part(node, *self._complete(text, self._open[begin:]), self.leaves[first:])
+            del self._open[begin:]
+        else:
+            self.leaves += part.leaves
+        self._kept[id(node)] = part
+        self._open.append(part)
+        return _PART
+
+    def _complete(self, text: bytes, parts: Sequence[_Part]) -> tuple[bytes, int]:
+        """The text with that of the parts in it, and its depth."""
+        brackets = [b"[" * part.depth + b"]" * part.depth for part in parts]
+        depth = strict_json.depth_of(_filled(text, _PART, brackets).replace(_GAP, b"[[]]"))
+        return _filled(text, _PART, [part.text for part in parts]), depth
+
+
+def _filled(text: bytes, gap: bytes, texts: Sequence[bytes]) -> bytes:
+    """The text with one of these in each gap."""
+    return b"".join(chain.from_iterable(zip(text.split(gap), [*texts, b""], strict=True)))
