@@ -313,14 +313,14 @@ def test_what_only_lies_in_the_same_memory_does_not_overlap():
 
 def test_a_part_of_what_was_handed_over_lies_in_its_memory_again(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
-        weights, whole = np.zeros(2), np.zeros(4)
+        weights, part = np.zeros(2), np.zeros(4)
         with begin(directory, {"weights": weights}) as run:
             for step in run.steps(6):
                 if step == 2:
-                    whole = np.lib.stride_tricks.as_strided(weights, (1,))
+                    part = np.lib.stride_tricks.as_strided(weights, (1,))
                 weights += 1
                 stop_after(stop, step)
-        return whole.tolist(), run.last_resume
+        return part.tolist(), run.last_resume
 
     (expected, _), (found, report) = both_ways(train, tmp_path, 4)
     assert (found, report.verdict) == (expected, "exact")
