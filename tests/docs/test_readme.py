@@ -116,8 +116,8 @@ def test_the_commands_that_compare_search_and_torture_do_what_their_page_shows(t
     consoles = re.findall(
         r"^```console\n(.*?)^```", (ROOT / "docs" / "checking.md").read_text(), re.DOTALL | re.MULTILINE
     )
-    run("from holdfast.cli import main; import sys; sys.argv[1:] = ['demo', '--keep', 'runs/demo', '--kills', '1', '--seed', '0']; main()",
-        tmp_path)  # fmt: skip  # the seed kills late, when there is something to resume from
+    run("from holdfast.cli import main; import sys; sys.argv[1:] = ['demo', '--keep', 'runs/demo', '--kills', '3', '--seed', '0']; main()",
+        tmp_path)  # fmt: skip  # one of the kills comes late enough that there is something to resume from
     shown = re.findall(r"^\$ (holdfast .*)\n((?:[^$].*\n|\n)*)", "".join(consoles), re.MULTILINE)
     assert [command.split()[1] for command, _ in shown] == ["diff", "bisect", "torture", "show"]
     for command, output in shown:

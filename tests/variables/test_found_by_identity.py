@@ -59,12 +59,14 @@ def by_tensors(directory: Path, stop: int | None) -> Any:
 def by_objects(directory: Path, stop: int | None) -> Any:
     players = [Player("a"), Player("b")]
     ratings, wins, beaten = dict.fromkeys(players, 0.0), Counter[Player](), dict[int, int]()
+    same = beaten
     with begin(directory) as run:
         for step in run.steps(6):
             player = players[step % 2]
             ratings[player] += step
             wins[player] += 1
             beaten[id(player)] = beaten.get(id(player), 0) + 1
+            assert same is beaten
             if step == 3:
                 wins = Counter(wins)
             stop_after(stop, step)

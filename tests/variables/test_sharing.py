@@ -198,6 +198,21 @@ def views(directory: Path, stop: int | None) -> Any:
     return (data.tolist(), columns.tolist()), run.last_resume
 
 
+def chosen_twice_between_two_saves(directory: Path, stop: int | None) -> Any:
+    """The second view may get the address that the first one had."""
+    ring, at = np.zeros((5, 2)), 0
+    row, kept = ring[0], [0]
+    with begin(directory) as run:
+        for step in run.steps(9):
+            row += step + 1
+            kept.append(step)
+            for _ in range(2):
+                at = (at + 1) % 5
+                row, kept = ring[at], list(kept)
+            stop_after(stop, step)
+    return ring.tolist(), run.last_resume
+
+
 def halves_of_what_is_gone(directory: Path, stop: int | None) -> Any:
     """They lie in one memory, and have nothing in common."""
     mean, spread, total = torch.zeros(2), torch.zeros(2), 0.0
@@ -216,7 +231,7 @@ def halves_of_what_is_gone(directory: Path, stop: int | None) -> Any:
         *(last_of_all, attributes_of_an_object, handed_over_by_attributes, item_of_a_table),
         *(equal_when_it_is_chosen, twice_in_a_list, twice_in_what_was_handed_over, in_tuples),
         *(part_of_a_model, swapped_after_they_were_handed_over, weights_that_were_not_copied),
-        *(views, halves_of_what_is_gone),
+        *(views, chosen_twice_between_two_saves, halves_of_what_is_gone),
     ],
     ids=lambda each: each.__name__,
 )

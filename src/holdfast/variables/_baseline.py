@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Container, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
 from ._looks.identity import Referent
 from ._marks import Marks
+from ._shared.keyed import ByObject
 from ._walk import Slot
 
 _NO_SCALAR: Final = object()
@@ -21,13 +23,30 @@ class Before:
     """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container."""
 
     mark: Hashable
-    identity: int
+    get: Callable[[], Any]
     scalar: Any = _NO_SCALAR
     items: tuple[int, ...] = ()
 
     @property
     def is_scalar(self) -> bool:
         return self.scalar is not _NO_SCALAR
+
+    def was(self, value: Any) -> bool:
+        """Whether this very object was there."""
+        return self.get() is (value.held if isinstance(value, ByObject) else value)
+
+
+def _reference(value: Any) -> Callable[[], Any]:
+    """To an object that is not kept alive, but for lists and dicts, which only this tells from others at the same address."""
+    value = value.held if isinstance(value, ByObject) else value
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
+
+
+def _gone() -> None:
+    return None
 
 
 @dataclass(slots=True)
@@ -105,7 +124,7 @@ class Baseline:
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
             scalar = slot.value if is_scalar else _NO_SCALAR
-            before = Before(self.mark_of(scope, slot), id(slot.value), scalar, slot.items)
+            before = Before(self.mark_of(scope, slot), _reference(slot.value), scalar, slot.items)
             if slot.way != "data" and slot.owner is None:
                 self._objects[id(slot.value)] = before
                 self._owners[id(slot.value)] = slot.value
@@ -122,6 +141,17 @@ class Baseline:
         known = self._scopes.get(scope.identity)
         found = None if known is None else known.slots.get(slot.key)
         return self._objects.get(id(slot.value)) if found is None and slot.way != "data" else found
+
+    def let_go(self, scope: Scope, slot: Slot) -> None:
+        """Another object is there now, as it is from here on, whatever is there: the first one need not be known any more."""
+        before = self.of(scope, slot)
+        if before is None or before.get is _gone:
+            return
+        gone = replace(before, get=_gone)
+        if slot.owner is not None:
+            self._owned[_owned_key(slot)] = gone
+        elif (known := self._scopes.get(scope.identity)) is not None and slot.key in known.slots:
+            known.slots[slot.key] = gone
 
     def named(self, scope: Scope, key: str) -> Referent | None:
         """The object that a variable, an attribute or an item named, if it was no data."""

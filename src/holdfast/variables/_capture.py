@@ -181,7 +181,7 @@ class Capture:
             and slot.way == "data"
             and slot.place is None
             and before is not None
-            and before.identity != id(slot.value)
+            and not before.was(slot.value)
             and can_change(slot.value)
         )
         if is_another:
@@ -261,8 +261,9 @@ class Capture:
             self._first[id(slot.value)] = path
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
-        elif before is None or before.identity != id(slot.value):
+        elif before is None or not before.was(slot.value):
             facts.rebound.append(path)
+            self._baseline.let_go(scope, slot)
         if slot.way == "data" and path not in facts.keyed:
             is_new = path in facts.rebound or not is_array(slot.value)
             self._sharing.add(path, slot.value, is_new=is_new)
