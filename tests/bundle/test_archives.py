@@ -250,7 +250,7 @@ def test_a_compressed_array_must_have_frames_of_a_plausible_size_and_a_known_cod
         ([10], PLANES_ZSTD, "no piece 'a' of its size"),
         ([5 << 20], PLANES_ZSTD, "does not have the pieces of its shape"),
         ([100_000], "gzip", "unknown way"),
-        ([100_000], None, "unknown way"),
+        ([100_000], None, "malformed"),
     ):
         with (
             bundle.Bundle(forged(b"x" * 99_000, shape=shape, codec=codec), place("runs")) as opened,
