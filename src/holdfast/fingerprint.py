@@ -90,6 +90,17 @@ def git_commit() -> str | None:
     return found.stdout.strip() or None
 
 
+def _tf32_of(cudnn: Any) -> str:
+    """By the older switch; by those of single operators where a script has set these, after which torch refuses to tell it."""
+    try:
+        return str(cudnn.allow_tf32)
+    except RuntimeError:
+        names = ("conv", "rnn")
+        return ", ".join(
+            f"{name} {getattr(getattr(cudnn, name, None), 'fp32_precision', '?')}" for name in names
+        )
+
+
 def _of_torch(torch: Any) -> dict[str, str]:
     found = {
         "torch threads": str(torch.get_num_threads()),
@@ -97,7 +108,7 @@ def _of_torch(torch: Any) -> dict[str, str]:
         "torch default dtype": str(torch.get_default_dtype()),
         "torch matmul precision": torch.get_float32_matmul_precision(),
         "cudnn": f"deterministic={torch.backends.cudnn.deterministic}, benchmark={torch.backends.cudnn.benchmark}",
-        "cudnn use": f"enabled={torch.backends.cudnn.enabled}, tf32={torch.backends.cudnn.allow_tf32}",
+        "cudnn use": f"enabled={torch.backends.cudnn.enabled}, tf32={_tf32_of(torch.backends.cudnn)}",
     }
     if torch.cuda.is_initialized():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -12,7 +12,17 @@ from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._frames import Scope
 from ._handed import Handed
-from ._kinds import CONTAINERS, SCALARS, device_of, is_array, is_rng, is_value, state_of
+from ._kinds import (
+    CONTAINERS,
+    SCALARS,
+    device_of,
+    has_own_attributes,
+    is_array,
+    is_rng,
+    is_value,
+    state_of,
+    values_of,
+)
 from ._looks import identity
 from ._looks.clocks import Clocks
 from ._looks.code import is_code
@@ -20,8 +30,8 @@ from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, ids_in
-from ._shared.places import HANDED
-from ._shared.sharing import Sharing, can_change, without
+from ._shared.places import HANDED, root_of_text
+from ._shared.sharing import TOO_MANY, Sharing, can_change, without
 from ._walk import Slot
 
 _MOST_BYTES: Final = 4 << 30
@@ -63,7 +73,11 @@ class Capture:
         self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
         self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
         self._known: set[int] = set()  # ids of what is data, or has a protocol
-        self._ids: dict[str, tuple[Slot, list[int]]] = {}  # by path, what may find objects by their ids
+        self._ids: dict[str, list[int]] = {}  # by path, what may find objects by their ids
+        self._equal: dict[
+            str, tuple[Slot, Scope]
+        ] = {}  # by path, what is another object, and equal to the first one
+        self._live: dict[str, Any] = {}  # by path, what is saved
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -76,8 +90,8 @@ class Capture:
                 self._opaque.append((scope, slot, slot.key, ""))
                 continue
             if type(slot.value) not in SCALARS:
-                self._known.add(id(slot.value))
-            if not (self._has_changed(slot, scope) or self._is_another(slot, scope)):
+                self._known.add(id(slot.value.held if isinstance(slot.value, ByObject) else slot.value))
+            if not self._has_changed(slot, scope):
                 self._stays(slot, scope)
             elif self._clocks.has_shown(slot.key, slot.value):
                 continue
@@ -124,7 +138,8 @@ class Capture:
         self._present.add(id(now))
         if before is not None and before.get() is now:
             return
-        if before is None and slot.owner is not None and not self._baseline.was_data(scope, slot):
+        is_new = before is None and slot.owner is not None and not self._baseline.was_data(scope, slot)
+        if is_new and not (slot.is_handed and has_own_attributes(slot.owner)):
             return
         first = self._first_names.get(id(now))
         if first is not None:
@@ -173,44 +188,68 @@ class Capture:
             self._sticky.add(path)
         return path in self._sticky
 
-    def _is_another(self, slot: Slot, scope: Scope) -> bool:
-        """Whether another object is there which can change, even if it is equal to the first one now."""
-        before = self._baseline.of(scope, slot)
-        is_another = (
-            self._keeps
-            and slot.way == "data"
-            and slot.place is None
-            and before is not None
-            and not before.was(slot.value)
-            and can_change(slot.value)
-        )
-        if is_another:
-            self._sticky.add(f"{scope.name}/{slot.key}")
-        return is_another
-
     def _stays(self, slot: Slot, scope: Scope) -> None:
-        if self._keeps and slot.way == "data":
-            self._sharing.add(f"{scope.name}/{slot.key}", slot.value, is_new=False)
+        """What is equal to what it was need not be saved, unless it is another object, which is elsewhere, too."""
+        if not self._keeps or slot.way != "data":
+            return
+        path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
+        is_new = (
+            slot.place is None
+            and before is not None
+            and can_change(slot.value)
+            and not before.was(slot.value)
+        )
+        if is_new:
+            self._equal[path] = slot, scope
+        self._sharing.add(path, slot.value, is_new=is_new)
 
     def _share(self) -> None:
         """Note what is at several places, and save nothing that cannot be put at all of them."""
-        self.facts.shared, lost = self._sharing.find()
+        pairs, lost = self._sharing.find()
+        roots = {root_of_text(each) for each in (*pairs, *pairs.values())} | {*lost}
+        for path, (slot, scope) in self._equal.items():
+            if path in roots:
+                self._sticky.add(path)
+                self._save(slot, scope)
+        keyed = roots & self.facts.keyed.keys()
+        lost |= dict.fromkeys(keyed, "what it holds is elsewhere, too")
+        self.facts.shared = {
+            target: source
+            for target, source in pairs.items()
+            if keyed.isdisjoint((root_of_text(target), root_of_text(source)))
+        }
         for root, why in lost.items():
-            scope, _, key = root.partition("/")
-            if root.startswith(HANDED):
-                key = root.removeprefix(HANDED)
-            value = self.values.get(scope, {}).pop(key, None)
-            if root in self.facts.rebound:
-                self.facts.rebound.remove(root)
-            self.facts.unsaved[key] = self._say(key, value, why)
+            self._drop(root, why, keeps=why == TOO_MANY)
+
+    def _drop(self, path: str, why: str, *, keeps: bool = False) -> None:
+        """Name what cannot be saved after all; with `keeps`, save it, and name it."""
+        facts, (scope, _, key) = self.facts, path.partition("/")
+        if path.startswith(HANDED):
+            facts.unsaved[path.removeprefix(HANDED)] = f"{path.removeprefix(HANDED)}: {why}"
+            return
+        same = [each for each, first in facts.same.items() if first == path]
+        for each in (path, *same):
+            name = each.partition("/")[2]
+            facts.unsaved[name] = self._say(name, self._live.get(path), why)
+        if keeps:
+            return
+        self.values.get(scope, {}).pop(key, None)
+        facts.rebound = [each for each in facts.rebound if each != path]
+        for found in (facts.keyed, facts.devices, facts.named):
+            found.pop(path, None)
+        for each in same:
+            del facts.same[each]
+        facts.shared = {
+            target: source
+            for target, source in facts.shared.items()
+            if path not in (root_of_text(target), root_of_text(source))
+        }
 
     def _lose_ids(self, present: Set[int]) -> None:
         """Name what finds objects by ids that could not be saved as their places."""
-        for path, (slot, ids) in self._ids.items():
+        for path, ids in self._ids.items():
             if not present.isdisjoint(ids) or any(map(self._place_of, ids)):
-                scope, _, key = path.partition("/")
-                self.values.get(scope, {}).pop(key, None)
-                self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, BY_IDS)
+                self._drop(path, BY_IDS)
 
     def _place_of(self, key: int) -> str | None:
         """What leads to the object of this id: a place in what was handed over, or where it was when the loop began."""
@@ -232,11 +271,14 @@ class Capture:
         if slot.way == "protocol":
             return state_of(value)
         if ids := ids_in(value):
-            saved = as_saved(value, self._place_of) if isinstance(value, dict) else None
+            is_all = (
+                isinstance(value, dict) and len(ids) == len(value) and all(type(key) is int for key in value)
+            )
+            saved = as_saved(value, self._place_of) if is_all else None
             if saved is not None:
                 facts.keyed[path] = BY_ID
                 return saved
-            self._ids[path] = slot, ids
+            self._ids[path] = ids
         return value if slot.place is None else without(value, self._handed.has_memory_of)
 
     def _save(self, slot: Slot, scope: Scope) -> None:
@@ -264,7 +306,11 @@ class Capture:
         elif before is None or not before.was(slot.value):
             facts.rebound.append(path)
             self._baseline.let_go(scope, slot)
-        if slot.way == "data" and path not in facts.keyed:
+        self._live[path] = slot.value
+        if path in facts.keyed:
+            held = slot.value.held if isinstance(slot.value, ByObject) else slot.value
+            self._sharing.add(path, values_of(held), is_new=True)
+        elif slot.way == "data":
             is_new = path in facts.rebound or not is_array(slot.value)
             self._sharing.add(path, slot.value, is_new=is_new)
         if (device := device_of(value)) is not None:

@@ -129,6 +129,8 @@ def is_found_by_identity(key: Any) -> bool:
         return False
     if is_tensor(key) or is_module(key) or isinstance(key, type | FunctionType):
         return True
+    if type(key) is tuple:
+        return any(map(is_found_by_identity, key))
     return type(key).__hash__ is object.__hash__ and is_own_class(type(key))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,6 +22,7 @@ from ._saved import Saved
 from ._shared.keyed import BY_ID, ByObject, filled
 from ._shared.memory import View
 from ._shared.places import HANDED, at, elements_of, put_at, root_of_text
+from ._shared.sharing import MOST, can_change, roots_in_common
 from ._walk import Slot, Walk
 
 
@@ -67,7 +68,7 @@ def put_back(
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     slots: dict[str, Slot] = {}
-    shared = saved.facts.shared
+    shared = saved.facts.shared if len(saved.facts.shared) <= MOST else {}  # as many as a save notes
     places = {root_of_text(each): each for each in [*shared, *shared.values()]}
     for scope in scopes:
         keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
@@ -83,12 +84,20 @@ def put_back(
                 failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
             else:
                 slots[f"{scope.name}/{key}"] = slot
+    failed |= _without_source(shared, objects)
+    crowded = roots_in_common({path: slot.value for path, slot in slots.items()}, objects.handed)
+    entire = {root_of_text(target) for target in shared if not elements_of(target)}  # put by `_share`
     for path, slot in slots.items():
         scope, _, key = path.partition("/")
-        if path in saved.facts.same or key not in saved.nodes.get(scope, ()):
+        if (
+            path in failed
+            or path in entire
+            or path in saved.facts.same
+            or key not in saved.nodes.get(scope, ())
+        ):
             continue
         try:
-            put = _put_by_object if path in saved.facts.keyed else _put
+            put = _put_by_object if path in saved.facts.keyed else _put_anew if path in crowded else _put
             done[path] = put(slot, path, saved.nodes[scope][key], saved, scopes, objects)
         except Exception as err:  # the variable's own code, or a class that is another one now
             failed[path] = f"{type(err).__name__}: {err}"
@@ -99,12 +108,30 @@ def put_back(
     for target, source in shared.items():
         path = root_of_text(target)
         try:
+            if path in failed:
+                continue
             _share(target, source, slots, done, objects.handed)
         except Exception as err:  # there is no such place now
             failed[path] = (
                 f"what it shares with {root_of_text(source)} is not there now ({type(err).__name__}: {err})"
             )
     return done, failed
+
+
+def _without_source(shared: Mapping[str, str], objects: Objects) -> dict[str, str]:
+    """By root, why what was handed over does not hold what it did: then what the script has made stays there."""
+    failed: dict[str, str] = {}
+    for target, source in shared.items():
+        root, view = root_of_text(source), View.read(source)
+        if root.startswith(HANDED):
+            try:
+                found = at(objects.handed[root.removeprefix(HANDED)], elements_of(source))
+                if not can_change(found) or not (view is None or view.fits(found)):
+                    raise LookupError("it is another one")
+            except (LookupError, ValueError) as err:
+                what = f"what it shares with {root.removeprefix(HANDED)} is not there now"
+                failed[root_of_text(target)] = f"{what} ({type(err).__name__}: {err})"
+    return failed
 
 
 def _share(
@@ -121,6 +148,8 @@ def _share(
     value, view = at(root(source)[1], elements_of(source)), View.read(source)
     if view is not None:
         value = view.make(value)
+    if not can_change(value):
+        raise LookupError("something else is there")
     path, now = root(target)
     changed = put_at(now, elements_of(target), value)
     if changed is not now:
@@ -208,6 +237,30 @@ def _put_by_object(
     return now
 
 
+def _put_anew(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], objects: Objects) -> Any:
+    """As `_put`, with new items: those that are there have other places, too, and may not be the ones that were here."""
+    live = slot.value
+    if path in saved.facts.rebound or type(live) not in (list, dict, deque, OrderedDict, defaultdict):
+        return _put(slot, path, node, saved, scopes, objects)
+    try:
+        return _refilled(live, _rebuilt(path, node, saved, scopes))
+    except TypeError:  # only what is there says of which types they are
+        return _put(slot, path, node, saved, scopes, objects)
+
+
+def _refilled(live: Any, now: Any) -> Any:
+    """The same container with these items."""
+    if isinstance(live, list | deque) and isinstance(now, list | deque):
+        live.clear()
+        live.extend(now)
+    elif isinstance(live, dict | set) and isinstance(now, type(live)):
+        live.clear()
+        live.update(now)  # type: ignore[arg-type]
+    else:
+        raise TypeError(f"a {type(now).__name__} was saved, here is a {type(live).__name__}")
+    return live
+
+
 def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
     if path in saved.facts.protocol:
         slot.value.load_state_dict(state.rebuild(saved.source, node))
@@ -239,14 +292,8 @@ def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -
         now = state.restore(saved.source, {"": live}, tree={"": node}, verify="streaming").value[""]
     except (StateMismatchError, CheckpointDamagedError):
         now = _rebuilt(path, node, saved, scopes)
-        if isinstance(live, list | deque) and isinstance(now, list | deque):
-            live.clear()
-            live.extend(now)
-            return live
-        if isinstance(live, dict | set) and isinstance(now, type(live)):
-            live.clear()
-            live.update(now)  # type: ignore[arg-type]
-            return live
+        with contextlib.suppress(TypeError):
+            return _refilled(live, now)
     if now is not live:
         slot.put(now)
     return now

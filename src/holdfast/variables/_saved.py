@@ -11,6 +11,7 @@ import numpy as np
 from .. import dtypes, state
 from ..errors import CheckpointDamagedError
 from ..records import VARIABLES, Alias, Bytes, Leaf, Node, Object, Source, leaves
+from ._shared.places import root_of_text
 
 
 @dataclass(slots=True)
@@ -99,6 +100,9 @@ class Saved:
         self.forgotten.add(path)
         self.facts.same.pop(path, None)
         self.facts.objects.pop(path, None)
+        self.facts.shared = {
+            target: source for target, source in self.facts.shared.items() if root_of_text(target) != path
+        }
         self.nodes.get(scope, {}).pop(key, None)
 
 

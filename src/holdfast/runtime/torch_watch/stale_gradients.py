@@ -118,7 +118,10 @@ class StaleGradients:
                     seen.is_cleared, seen.is_zeroed = True, is_zeroed
 
         before_accumulation.__torch_unserializable__ = True  # type: ignore[attr-defined]  # else torch.save warns of it
-        self._hook = parameter.register_hook(before_accumulation)
+        if (
+            parameter.requires_grad
+        ):  # else it is frozen by now, as a discriminator is while its generator trains
+            self._hook = parameter.register_hook(before_accumulation)
 
 
 def _is_zero(gradient: torch.Tensor) -> bool:

@@ -14,6 +14,7 @@ from .._kinds import is_data, is_found_by_identity, values_of
 
 BY_OBJECT: Final = "object"
 BY_ID: Final = "id"
+_DEEPEST: Final = 6
 _LEAST_ID: Final = 1 << 32  # of an object in memory; what counts is smaller
 WITHOUT_PLACE: Final = "one of its keys is an object that no name leads to"
 BY_IDS: Final = (
@@ -45,11 +46,16 @@ def is_by_object(value: Any) -> bool:
     )
 
 
-def ids_in(value: Any) -> list[int]:
-    """The numbers by which a dict or a set finds something that may be ids of objects."""
-    if not isinstance(value, dict | set | frozenset):
+def ids_in(value: Any, depth: int = 0) -> list[int]:
+    """The numbers by which dicts and sets find something that may be ids of objects, in what they hold, too."""
+    if depth > _DEEPEST or not isinstance(value, dict | set | frozenset):
         return []
-    return [each for each in value if type(each) is int and each >= _LEAST_ID]
+    found = [each for each in value if type(each) is int and each >= _LEAST_ID]
+    tuples = [each for each in value if type(each) is tuple]
+    found += [each for key in tuples for each in key if type(each) is int and each >= _LEAST_ID]
+    if isinstance(value, dict) and {*map(type, values_of(value))} & {dict, set, frozenset}:
+        found += [each for below in values_of(value) for each in ids_in(below, depth + 1)]
+    return found
 
 
 def as_saved(held: MutableMapping[Any, Any], name_of: Callable[[Any], str | None]) -> dict[str, Any] | None:
@@ -63,8 +69,9 @@ def filled(
 ) -> MutableMapping[Any, Any]:
     """The live dict, or another one of its kind if `is_new`, with the saved values by these objects."""
     made = {} if not isinstance(live, dict | WeakKeyDictionary) else copy.copy(live) if is_new else live
-    values: Iterable[Any] = saved["values"]
+    keys: Iterable[Any] = map(id, objects) if by_id else objects
+    pairs = [*zip(keys, saved["values"], strict=True)]
     made.clear()
-    for key, value in zip(map(id, objects) if by_id else objects, values, strict=True):
+    for key, value in pairs:
         made[key] = value
     return made

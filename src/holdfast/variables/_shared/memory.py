@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from .._kinds import is_tensor, torch
+from .._kinds import is_array, is_jax_array, is_tensor, torch
 from .places import Link, text_of
 
 _MOST_WORK: Final = 100_000  # of NumPy, to find out whether two arrays overlap
@@ -97,11 +97,15 @@ class View:
         return json.dumps([*json.loads(text_of(base)), [self.offset, self.shape, self.strides]])
 
     def fits(self, base: Any) -> bool:
-        """Whether all of it is in the array, and each item is there once."""
-        numbers = (self.offset, *self.shape, *self.strides)
+        """Whether all of it is in the array, which has no gaps, and begins where items of that do."""
+        if not is_array(base) or is_jax_array(base) or not _is_dense(base):
+            return False
+        numbers, item = (self.offset, *self.shape, *self.strides), _item_size(base)
         return (
             all(type(each) is int and each >= 0 for each in numbers)
             and len(self.shape) == len(self.strides)
+            and item > 0
+            and all(each % item == 0 for each in (self.offset, *self.strides))
             and math.prod(self.shape) * _item_size(base) <= base.nbytes
             and self.offset + _last(self.shape, self.strides) + _item_size(base) <= base.nbytes
         )
@@ -128,9 +132,15 @@ def _item_size(array: Any) -> int:
 
 
 def _is_dense(array: Any) -> bool:
+    """Whether its items lie side by side, in whichever order of its axes."""
     if not is_tensor(array):
         return array.flags.c_contiguous or array.flags.f_contiguous
-    return array.is_contiguous() or torch()._prims_common.is_non_overlapping_and_dense(array)
+    expected = 1
+    for stride, length in sorted(zip(array.stride(), array.shape, strict=True)):
+        if length > 1 and stride != expected:
+            return False
+        expected *= length
+    return True
 
 
 def _last(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:

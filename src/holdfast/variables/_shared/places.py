@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from ... import paths
@@ -57,6 +58,7 @@ def elements_of(text: str) -> list[str]:
     return inside.split("/") if inside else []
 
 
+@lru_cache(maxsize=4096)
 def _split(text: str) -> tuple[str, str]:
     try:
         match json.loads(text):
@@ -64,7 +66,7 @@ def _split(text: str) -> tuple[str, str]:
                 return root, inside
             case _:
                 return "", ""
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
 
 
@@ -146,6 +148,8 @@ def _index(element: str) -> int:
 def _key(value: Mapping[Any, Any], element: str) -> Any:
     if element in value:
         return element
+    if element.startswith("%i:") and (number := _index(element)) in value:
+        return number
     for key in value:
         if (type(key) in SCALARS or type(key) is tuple) and paths.child("", key) == element:
             return key

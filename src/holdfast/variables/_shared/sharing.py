@@ -24,7 +24,9 @@ from .places import HANDED, Link, parts_of, root_of, root_of_text, text_of
 
 MOST: Final = 10_000
 _OF_WHAT_IS_NEW: Final = "it lies in the memory of an array that comes back as a new one"
-_TOO_MANY: Final = f"it holds more than {MOST:,} objects that are elsewhere, too"
+TOO_MANY: Final = (
+    f"it comes back, but holds more than {MOST:,} objects that are elsewhere, too, and are others then"
+)
 _MOST_ARRAYS: Final = 1000  # of one container that is not saved: the memory of more is not compared
 _NEVER_CHANGE: Final = frozenset({"datetime", "decimal", "fractions", "uuid"})
 
@@ -75,12 +77,26 @@ class Sharing:
         return looks.found({root for root, _ in self._new}, self._is_handed)
 
 
+def roots_in_common(values: Mapping[str, Any], objects: Mapping[str, Any]) -> set[str]:
+    """Which of these values, by root, hold something that another one holds, or has, or that was handed over."""
+    looks = _Looks()
+    for root, value in values.items():
+        looks.look(root, value, is_wanted=True)
+    for name, value in objects.items():
+        looks.look(f"{HANDED}{name}", value, is_wanted=False)
+    links = [link for _, found in looks.places.values() if len(found) > 1 for link in found]
+    return {root_of(link) for link in links if not isinstance(link, str)}
+
+
 class _Looks:
     """Goes through values. `with_all`: everything is noted, not only what is wanted."""
 
     def __init__(self, *, with_all: bool = False) -> None:
         self.places: dict[int, tuple[Any, list[Link]]] = {}  # by id, kept alive, so that ids stay their own
         self._with_all = with_all
+        self._at: dict[str | int, int] = {}  # by a root, or the id of another place: the id of what is there
+        self._chosen: dict[int, Link] = {}
+        self._rank: Callable[[Link], int] = lambda link: 0
         self._arrays: dict[int, _Array] = {}
 
     def look(self, root: str, value: Any, *, is_wanted: bool) -> None:
@@ -98,6 +114,8 @@ class _Looks:
                     known[1].append(link)
                 elif wanted or self._with_all:
                     self.places[id(each)] = each, [link]
+                if known is not None or wanted or self._with_all:
+                    self._at[link if isinstance(link, str) else id(link)] = id(each)
                 if is_array(each) and is_compared:
                     first = self._arrays.get(id(each))
                     if first is None or (first.is_wanted and not wanted):  # where it is not made anew
@@ -105,6 +123,8 @@ class _Looks:
                 if known is not None or id(each) in entered or is_array(each):
                     continue
                 entered.add(id(each))
+            if type(each) in (list, tuple, deque) and {*map(type, each)} <= SCALARS:
+                continue
             wanted = wanted and not (is_module(each) or hasattr(each, "param_groups"))
             parts = [*parts_of(each)]
             is_compared = is_compared and (wanted or len(parts) <= _MOST_ARRAYS)
@@ -122,9 +142,7 @@ class _Looks:
         pairs: dict[str, str] = {}
         lost: dict[str, str] = {}
 
-        def rank(link: Link) -> int:
-            root = root_of(link)
-            return 0 if root.startswith(HANDED) else 1 + (root in new)
+        rank = self._rank = lambda link: _rank(root_of(link), new)
 
         def note(target: Link, source: Link, text: Callable[[], str]) -> None:
             if rank(target) == 0 and isinstance(
@@ -138,25 +156,25 @@ class _Looks:
             except (TypeError, Unlike) as err:
                 lost[root_of(target)] = str(err)
 
-        for value, links in [each for each in self.places.values() if len(each[1]) > 1]:
-            source = min(links, key=rank)
-            for target in links:
+        for key, (value, links) in self.places.items():
+            source = self._choice(key)
+            for target in map(self._by_choice, links) if len(links) > 1 and can_change(value) else ():
                 is_tied = is_array(value) and root_of(target) == root_of(source)  # it is saved once, as one
-                if target is not source and not is_tied:
+                if target != source and not is_tied:
                     note(target, source, lambda source=source: text_of(source))
         for group in self._groups():
             base = min(group, key=lambda each: (-each.value.nbytes, rank(each.link)))
             for each in group:
                 is_affected = each.is_wanted or (rank(each.link) == 0 and rank(base.link) == 2)
                 if each is not base and is_affected and overlap(each.value, base.value):
-                    view = functools.partial(_text_of_view, each, base)
-                    note(each.link, base.link, view)
+                    target, source = self._by_choice(each.link), self._by_choice(base.link)
+                    note(target, source, functools.partial(_text_of_view, each.value, base.value, source))
         for each in self._arrays.values():  # the memory of what was handed over is not saved again
             is_there = not each.is_wanted or rank(each.link) == 0 or not is_handed(each.value)
-            if not is_there and text_of(each.link) not in pairs:
+            if not is_there and text_of(self._by_choice(each.link)) not in pairs:
                 lost[root_of(each.link)] = "it lies in the memory of something that was handed over"
         if len(pairs) > MOST:
-            lost |= dict.fromkeys(map(root_of_text, pairs), _TOO_MANY)
+            lost |= dict.fromkeys(map(root_of_text, pairs), TOO_MANY)
         while gone := {
             root_of_text(each): source for each, source in pairs.items() if _is_of(lost, each, source)
         }:
@@ -166,6 +184,22 @@ class _Looks:
             pairs = {each: source for each, source in pairs.items() if root_of_text(each) not in gone}
         return pairs, lost
 
+    def _choice(self, key: int) -> Link:
+        """Of the places of an object the one whose object is put at all others."""
+        if key not in self._chosen:
+            links = self.places[key][1]
+            self._chosen[key] = links[0]  # for what contains itself
+            self._chosen[key] = min(map(self._by_choice, links), key=self._rank)
+        return self._chosen[key]
+
+    def _by_choice(self, link: Link) -> Link:
+        """The place, by the chosen place of what it is in: so none of these is replaced."""
+        if isinstance(link, str):
+            return link
+        above, key = link
+        known = self._at.get(above if isinstance(above, str) else id(above))
+        return (self._by_choice(above) if known is None else self._choice(known)), key
+
     def _groups(self) -> list[list[_Array]]:
         """The arrays that lie in the same memory as one that is wanted."""
         wanted = {address(each.value) for each in self._arrays.values() if each.is_wanted} - {None}
@@ -174,6 +208,11 @@ class _Looks:
             if (at := address(each.value)) in wanted:
                 groups.setdefault(at, []).append(each)
         return [group for group in groups.values() if len(group) > 1]
+
+
+def _rank(root: str, new: Container[str]) -> int:
+    """What was handed over is never another object, what has not changed is the script's."""
+    return 0 if root.startswith(HANDED) else 1 + (root in new)
 
 
 def _is_of(roots: Container[str], *texts: str) -> bool:
@@ -187,8 +226,8 @@ class _Array:
     is_wanted: bool
 
 
-def _text_of_view(array: _Array, base: _Array) -> str:
-    return View.of(array.value, base.value).text(base.link)
+def _text_of_view(array: Any, base: Any, place: Link) -> str:
+    return View.of(array, base).text(place)
 
 
 def without(value: Any, is_handed: Callable[[Any], bool]) -> Any:
