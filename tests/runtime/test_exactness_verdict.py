@@ -299,3 +299,15 @@ def test_a_record_whose_facts_are_nonsense_does_not_stop_a_run(tmp_path, monkeyp
             directory = tmp_path / str(len(str(nonsense)))
             stopped(directory)
         assert loop(directory).last_resume is not None
+
+
+def test_a_run_begins_where_torch_refuses_to_tell_one_of_its_switches():
+    """After one operator's switch was set, it refuses to tell of all."""
+    conv = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    try:
+        conv.fp32_precision = "ieee"
+        assert "conv ieee" in fingerprint.environment()["cudnn use"]
+    finally:
+        conv.fp32_precision = before
+    assert "tf32=True" in fingerprint.environment()["cudnn use"]

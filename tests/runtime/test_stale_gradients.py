@@ -12,7 +12,14 @@ import holdfast
 from holdfast import Checkpointing, Run, Write
 
 USE_AGAIN = ["never cleared", "cleared now and then", "stepped twice"]
-CLEAR = ["set to None", "zeroed", "set to None at the end", "accumulated", "zeroed, and not all used"]
+CLEAR = [
+    "set to None",
+    "zeroed",
+    "set to None at the end",
+    "accumulated",
+    "zeroed, and not all used",
+    "frozen",
+]
 N_STEPS = 14
 
 
@@ -46,6 +53,9 @@ def go(
             match how:
                 case "set to None" | "zeroed" | "zeroed, and not all used":
                     optimizer.zero_grad(set_to_none=how == "set to None")
+                case "frozen":  # as a discriminator is while its generator trains
+                    model.requires_grad_(True)
+                    optimizer.zero_grad()
             uses_more = how != "zeroed, and not all used" or step % 4 == 0
             model(torch.rand(6, 4), uses_more=uses_more).square().sum().backward()
             if how != "accumulated" or step % 3 == 2:
@@ -59,6 +69,8 @@ def go(
                     optimizer.zero_grad()
                 case "stepped twice":
                     optimizer.step()
+                case "frozen":
+                    model.requires_grad_(False)
     return run, model.body[2].weight.detach().clone(), digests
 
 

@@ -100,6 +100,24 @@ def test_a_dict_by_objects_that_no_name_leads_to_is_named(tmp_path: Path):
     assert verdict(train).startswith("exact but for: by_tensor")
 
 
+def test_ids_and_objects_within_keys_are_named(tmp_path: Path):
+    torch = pytest.importorskip("torch")
+
+    def train(stop: int | None) -> Any:
+        model = torch.nn.Linear(2, 1)
+        nested: dict[str, dict[int, int]] = {"n": {}}
+        pairs: dict[Any, int] = {}
+        flat: dict[Any, int] = {}
+        with begin(tmp_path, {"model": model}) as run:
+            for step in run.steps(6):
+                for each in model.parameters():
+                    nested["n"][id(each)] = flat["m", id(each)] = pairs[each, "m"] = step
+                stop_after(stop, step)
+        return run
+
+    assert verdict(train) == "exact but for: pairs, nested, flat"
+
+
 def test_a_weak_reference_that_is_chosen_anew_and_counters_of_c_are_named(tmp_path: Path):
     def train(stop: int | None) -> Any:
         players = [Player("a"), Player("b")]
