@@ -251,6 +251,39 @@ def inside_of_what_is_shared(directory: Path, stop: int | None) -> Any:
     return (pool, outer, other), run.last_resume
 
 
+class Worker:
+    def __init__(self, model: Any) -> None:
+        self.model, self.other = model, None
+
+
+def put_into_another_order(directory: Path, stop: int | None) -> Any:
+    """What names them stays with them: objects of the script, and names of what was handed over."""
+    models = [torch.nn.Linear(1, 1, bias=False) for _ in range(3)]
+    for each in models:
+        torch.nn.init.ones_(each.weight)
+    arrays = [np.full(1, float(each)) for each in range(3)]
+    workers, champion, first = [Worker(each) for each in models], models[0], arrays[0]
+    with begin(directory, {"models": models, "arrays": arrays}) as run:
+        for step in run.steps(9):
+            with torch.no_grad():
+                for index, each in enumerate(workers):
+                    each.model.weight += index
+                champion.weight *= 2
+            first += step
+            if step in (1, 4):
+                workers.append(workers.pop(0))
+                workers[0].other = models[step % 3]
+            if step in (2, 5):
+                models.append(models.pop(0))
+                arrays.append(arrays.pop(0))
+            stop_after(stop, step)
+    found = [each.weight.item() for each in models], [each.item() for each in arrays]
+    names = [
+        [each.model is one for one in models] + [each.other is one for one in models] for each in workers
+    ]
+    return (*found, names, [each is champion for each in models]), run.last_resume
+
+
 def halves_of_what_is_gone(directory: Path, stop: int | None) -> Any:
     """They lie in one memory, and have nothing in common."""
     mean, spread, total = torch.zeros(2), torch.zeros(2), 0.0
@@ -270,7 +303,7 @@ def halves_of_what_is_gone(directory: Path, stop: int | None) -> Any:
         *(equal_when_it_is_chosen, twice_in_a_list, twice_in_what_was_handed_over, in_tuples),
         *(part_of_a_model, swapped_after_they_were_handed_over, weights_that_were_not_copied),
         *(views, chosen_twice_between_two_saves, halves_of_what_is_gone),
-        *(sorted_in_place, inside_of_what_is_shared),
+        *(sorted_in_place, inside_of_what_is_shared, put_into_another_order),
     ],
     ids=lambda each: each.__name__,
 )

@@ -66,6 +66,8 @@ class Baseline:
         self._scopes: dict[tuple[str, int], _Known] = {}
         self._outer: set[tuple[str, int]] = set()
         self._owned: dict[tuple[int, str], Before] = {}
+        self._places: dict[int, str] = {}  # of what was handed over, by id
+        self._named_by: dict[tuple[int, str], Referent] = {}
         self._objects: dict[
             int, Before
         ] = {}  # by id; a walk finds each once, perhaps by another name the next time
@@ -114,11 +116,21 @@ class Baseline:
         if not is_inner:
             self._outer = {scope.identity for scope in scopes}
 
-    def take(self, scope: Scope, slots: Iterable[Slot]) -> None:
-        """This is what the slots were; of what an object holds only if that is not known yet."""
+    def take(
+        self, scope: Scope, slots: Iterable[Slot], place_of: Callable[[int], str | None] | None = None
+    ) -> None:
+        """This is what the slots were; of what an object holds only if that is not known yet.
+
+        `place_of`: the place of what was handed over, by id, where that may change.
+        """
         for slot in slots:
             if slot.way == "named":
-                self._scopes[scope.identity].named[slot.key] = Referent(slot.value)
+                first = self._scopes[scope.identity].named[slot.key] = Referent(slot.value)
+                if slot.is_handed and place_of is not None and (place := place_of(id(slot.value))):
+                    self._places.setdefault(id(slot.value), place)
+                if slot.owner is not None:
+                    self._named_by.setdefault(_owned_key(slot), first)
+                    self._owners[id(slot.owner)] = slot.owner
                 continue
             is_scalar = slot.way == "data" and type(slot.value) in SCALARS
             if slot.owner is not None and self.of(scope, slot) is not None:
@@ -153,8 +165,17 @@ class Baseline:
         elif (known := self._scopes.get(scope.identity)) is not None and slot.key in known.slots:
             known.slots[slot.key] = gone
 
+    def named_by(self, scope: Scope, slot: Slot) -> Referent | None:
+        """The object that this slot named, if it was no data; that of an attribute wherever its owner is by now."""
+        owned = None if slot.owner is None else self._named_by.get(_owned_key(slot))
+        return self.named(scope, slot.key) if owned is None else owned
+
+    def first_place(self, value: Any) -> str | None:
+        """Where in what was handed over the object was when the loop began; None if that does not change."""
+        return self._places.get(id(value))
+
     def named(self, scope: Scope, key: str) -> Referent | None:
-        """The object that a variable, an attribute or an item named, if it was no data."""
+        """The object that a variable, an attribute or an item of this name named, if it was no data."""
         known = self._scopes.get(scope.identity)
         return None if known is None else known.named.get(key)
 

@@ -134,18 +134,21 @@ class Capture:
 
     def _name(self, slot: Slot, scope: Scope) -> None:
         """Save the name that leads to the object which is there now, if it is another one."""
-        before, now = self._baseline.named(scope, slot.key), slot.value
+        before, now = self._baseline.named_by(scope, slot), slot.value
         self._present.add(id(now))
         if before is not None and before.get() is now:
+            first = self._baseline.first_place(now) if slot.is_handed else None
+            place = None if first is None else self._sharing.place_of(id(now))
+            if place not in (None, first):  # in a list, say, that has another order now
+                self._refer(slot, scope, place)
             return
         is_new = before is None and slot.owner is not None and not self._baseline.was_data(scope, slot)
         if is_new and not (slot.is_handed and has_own_attributes(slot.owner)):
             return
-        first = self._first_names.get(id(now))
-        if first is not None:
-            self._refer(slot, scope, f"={first}")
-        elif slot.is_handed and (place := self._sharing.place_of(id(now))) is not None:
+        if slot.is_handed and (place := self._sharing.place_of(id(now))) is not None:
             self._refer(slot, scope, place)
+        elif (first := self._first_names.get(id(now))) is not None:
+            self._refer(slot, scope, f"={first}")
         elif slot.is_handed:
             return
         elif before is not None and before.is_like(now):

@@ -36,6 +36,11 @@ class Handed:
         """Whether any array in `value`, which is data, lies in memory of an object that was handed over."""
         return any(map(self.has_memory_of, _arrays(value)))
 
+    @property
+    def has_containers(self) -> bool:
+        """Whether some of them are lists, dicts and the like."""
+        return any(isinstance(each, CONTAINERS) for each in self.objects.values())
+
     def has_memory_of(self, array: Any) -> bool:
         """Whether this array lies in memory of an object that was handed over."""
         return (at := address(array)) is not None and at in self._addresses

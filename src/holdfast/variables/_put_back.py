@@ -158,32 +158,36 @@ def _share(
 
 
 def put_objects(
-    saved: Saved, scopes: list[Scope], walk: Walk, objects: Objects
+    saved: Saved, scopes: list[Scope], make_walk: Callable[[], Walk], objects: Objects
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Let variables name the objects again that they named, as `put_back` does with values; to be done before it."""
-    failed: dict[str, str] = {}
-    found: dict[str, tuple[Slot, Any]] = {}
-    for scope in scopes:
-        keys = _keys_in(saved.facts.objects, scope)
-        roots = {key.partition(".")[0] for key in keys}
-        slots = walk.slots(scope, {name: each for name, each in scope.variables().items() if name in roots})
-        by_key = {slot.key: slot for slot in slots} if keys else {}
-        for key in keys:
-            path, slot = f"{scope.name}/{key}", by_key.get(key) or _new_slot(key, scope, walk)
-            try:
-                if slot is None:
-                    raise LookupError("there is nothing of this name now")
-                found[path] = slot, objects.called(saved.facts.objects[path], slot.value)
-            except LookupError as err:
-                failed[path] = str(err)
+    """Let variables name the objects again that they named, as `put_back` does with values; to be done before it.
+
+    From the outside inwards: whose attribute it is, what is above decides.
+    """
     done: dict[str, Any] = {}
-    for path, (slot, value) in found.items():  # only now, as one of them may be called by another's place
-        try:
-            if slot.value is not value:
-                slot.put(value)
-            done[path] = value
-        except Exception as err:  # the owner's own code
-            failed[path] = f"{type(err).__name__}: {err}"
+    failed: dict[str, str] = {}
+    for depth in sorted({path.count(".") for path in saved.facts.objects}):
+        walk, found = make_walk(), dict[str, tuple[Slot, Any]]()
+        for scope in scopes:
+            keys = [key for key in _keys_in(saved.facts.objects, scope) if key.count(".") == depth]
+            roots = {key.partition(".")[0] for key in keys}
+            there = {name: each for name, each in scope.variables().items() if name in roots}
+            by_key = {slot.key: slot for slot in walk.slots(scope, there)}
+            for key in keys:
+                path, slot = f"{scope.name}/{key}", by_key.get(key) or _new_slot(key, scope, walk)
+                try:
+                    if slot is None:
+                        raise LookupError("there is nothing of this name now")
+                    found[path] = slot, objects.called(saved.facts.objects[path], slot.value)
+                except LookupError as err:
+                    failed[path] = str(err)
+        for path, (slot, value) in found.items():
+            try:
+                if slot.value is not value:
+                    slot.put(value)
+                done[path] = value
+            except Exception as err:  # the owner's own code
+                failed[path] = f"{type(err).__name__}: {err}"
     return done, failed
 
 
@@ -191,7 +195,7 @@ def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot
     """After a rollback: what had not changed by then is what it was when the loop began; what cannot be, and why."""
     failed: dict[str, str] = {}
     for scope, slot in slots():
-        first = baseline.named(scope, slot.key) if slot.way == "named" else None
+        first = baseline.named_by(scope, slot) if slot.way == "named" else None
         if (
             first is not None
             and (not slot.is_handed or is_data(slot.value))

@@ -117,7 +117,8 @@ class Walk:
             yield from self._of_module(key, value, depth)
         is_plain = is_data(value)
         is_handed = self._handed.holds(value)
-        if not is_plain and self._looks_into_code and is_named(value):
+        is_looked_at = self._looks_into_code or is_handed or has_own_attributes(value)
+        if not is_plain and is_looked_at and is_named(value):
             yield Slot(key, "named", value, put, owner, is_handed=is_handed)
         if is_plain and type(value) not in SCALARS and is_handed:
             yield Slot(key, "named", value, put, owner, is_handed=True)

@@ -33,6 +33,7 @@ from ._other_modules import Pace, other_modules_of
 from ._put_back import Objects, put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
+from ._shared.sharing import Sharing
 from ._turns import Items, Turns
 from ._walk import Slot, Walk, Way
 
@@ -167,10 +168,12 @@ class Variables:
             if self._held is not None:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
-            walk = self._walk(handed, here)
+            walk, place_of = self._walk(handed, here), None
+            if handed.has_containers:  # in which they may be put into another order
+                place_of = Sharing(handed.objects, handed.has_memory_of).place_of
             others = [] if is_inner or self._held is not None else other_modules_of(here)
             for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
-                self._baseline.take(scope, walk.slots(scope, variables))
+                self._baseline.take(scope, walk.slots(scope, variables), place_of)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -309,7 +312,7 @@ class Variables:
         with _guard.guarded("put back") as failures:
             here = self._scopes()
             known = Objects(here, self._baseline, self._objects())
-            named, lost = put_objects(saved, here, self._walk(self._handed(), here), known)
+            named, lost = put_objects(saved, here, lambda: self._walk(self._handed(), here), known)
             of_run = self._objects_of_run(saved, here)
             done, failed = put_back(saved, here, self._walk(self._handed(), here), known)
             done, failed = {**named, **done}, {**lost, **failed, **of_run}
