@@ -17,45 +17,12 @@ from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
 from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
-from ._looks.identity import find
 from ._saved import Saved
 from ._shared.keyed import BY_ID, ByObject, filled
-from ._shared.memory import View
-from ._shared.places import HANDED, at, elements_of, put_at, root_of_text
-from ._shared.sharing import MOST, can_change, roots_in_common
+from ._shared.places import elements_of, root_of_text
+from ._shared.putting import Objects, share, without_source
+from ._shared.sharing import MOST, roots_in_common
 from ._walk import Slot, Walk
-
-
-class Objects:
-    """The objects of the script, by the names that a checkpoint has for them.
-
-    Args:
-        handed: what was handed over, by name.
-    """
-
-    def __init__(self, scopes: list[Scope], baseline: Baseline, handed: Mapping[str, Any]) -> None:
-        self._there = {scope.name: scope for scope in scopes}
-        self._baseline, self.handed = baseline, handed
-
-    def called(self, name: str, like: Any = None) -> Any:
-        """`=scope/key` as it was when the loop began, a place in what was handed over, or `module:name` of code in place of `like`.
-
-        Raises:
-            LookupError: nothing is called so now.
-        """
-        found = None
-        with contextlib.suppress(LookupError, ValueError):
-            if name.startswith("="):
-                scope, _, key = name[1:].partition("/")
-                first = self._baseline.named(self._there[scope], key)
-                found = None if first is None else first.get()
-            elif (root := root_of_text(name)).startswith(HANDED):
-                found = at(self.handed[root.removeprefix(HANDED)], elements_of(name))
-            else:
-                found = find(name, like)
-        if found is None:
-            raise LookupError(f"nothing is called {name.lstrip('=')} now")
-        return found
 
 
 def put_back(
@@ -84,7 +51,7 @@ def put_back(
                 failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
             else:
                 slots[f"{scope.name}/{key}"] = slot
-    failed |= _without_source(shared, objects)
+    failed |= without_source(shared, objects)
     crowded = roots_in_common({path: slot.value for path, slot in slots.items()}, objects.handed)
     entire = {root_of_text(target) for target in shared if not elements_of(target)}  # put by `_share`
     for path, slot in slots.items():
@@ -110,51 +77,12 @@ def put_back(
         try:
             if path in failed:
                 continue
-            _share(target, source, slots, done, objects.handed)
+            share(target, source, slots, done, objects.handed)
         except Exception as err:  # there is no such place now
             failed[path] = (
                 f"what it shares with {root_of_text(source)} is not there now ({type(err).__name__}: {err})"
             )
     return done, failed
-
-
-def _without_source(shared: Mapping[str, str], objects: Objects) -> dict[str, str]:
-    """By root, why what was handed over does not hold what it did: then what the script has made stays there."""
-    failed: dict[str, str] = {}
-    for target, source in shared.items():
-        root, view = root_of_text(source), View.read(source)
-        if root.startswith(HANDED):
-            try:
-                found = at(objects.handed[root.removeprefix(HANDED)], elements_of(source))
-                if not can_change(found) or not (view is None or view.fits(found)):
-                    raise LookupError("it is another one")
-            except (LookupError, ValueError) as err:
-                what = f"what it shares with {root.removeprefix(HANDED)} is not there now"
-                failed[root_of_text(target)] = f"{what} ({type(err).__name__}: {err})"
-    return failed
-
-
-def _share(
-    target: str, source: str, slots: Mapping[str, Slot], done: dict[str, Any], objects: Mapping[str, Any]
-) -> None:
-    """Let the object that is at one place be at the other one, too."""
-
-    def root(text: str) -> tuple[str, Any]:
-        path = root_of_text(text)
-        if path.startswith(HANDED):
-            return path, objects[path.removeprefix(HANDED)]
-        return path, done[path] if path in done else slots[path].value
-
-    value, view = at(root(source)[1], elements_of(source)), View.read(source)
-    if view is not None:
-        value = view.make(value)
-    if not can_change(value):
-        raise LookupError("something else is there")
-    path, now = root(target)
-    changed = put_at(now, elements_of(target), value)
-    if changed is not now:
-        slots[path].put(changed)
-        done[path] = changed
 
 
 def put_objects(

@@ -30,9 +30,10 @@ from ._looks.hooks import Hooks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
-from ._put_back import Objects, put_back, put_objects, take_back
+from ._put_back import put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
+from ._shared.putting import Objects
 from ._shared.sharing import Sharing
 from ._turns import Items, Turns
 from ._walk import Slot, Walk, Way

@@ -1,0 +1,86 @@
+"""Putting one object at all the places where it was, and finding the objects of the script by the names that a checkpoint has for them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from .._baseline import Baseline
+from .._frames import Scope
+from .._looks.identity import find
+from .._walk import Slot
+from .memory import View
+from .places import HANDED, at, elements_of, put_at, root_of_text
+from .sharing import can_change
+
+
+class Objects:
+    """The objects of the script, by the names that a checkpoint has for them.
+
+    Args:
+        handed: what was handed over, by name.
+    """
+
+    def __init__(self, scopes: list[Scope], baseline: Baseline, handed: Mapping[str, Any]) -> None:
+        self._there = {scope.name: scope for scope in scopes}
+        self._baseline, self.handed = baseline, handed
+
+    def called(self, name: str, like: Any = None) -> Any:
+        """`=scope/key` as it was when the loop began, a place in what was handed over, or `module:name` of code in place of `like`.
+
+        Raises:
+            LookupError: nothing is called so now.
+        """
+        found = None
+        with contextlib.suppress(LookupError, ValueError):
+            if name.startswith("="):
+                scope, _, key = name[1:].partition("/")
+                first = self._baseline.named(self._there[scope], key)
+                found = None if first is None else first.get()
+            elif (root := root_of_text(name)).startswith(HANDED):
+                found = at(self.handed[root.removeprefix(HANDED)], elements_of(name))
+            else:
+                found = find(name, like)
+        if found is None:
+            raise LookupError(f"nothing is called {name.lstrip('=')} now")
+        return found
+
+
+def without_source(shared: Mapping[str, str], objects: Objects) -> dict[str, str]:
+    """By root, why what was handed over does not hold what it did: then what the script has made stays there."""
+    failed: dict[str, str] = {}
+    for target, source in shared.items():
+        root, view = root_of_text(source), View.read(source)
+        if root.startswith(HANDED):
+            try:
+                found = at(objects.handed[root.removeprefix(HANDED)], elements_of(source))
+                if not can_change(found) or not (view is None or view.fits(found)):
+                    raise LookupError("it is another one")
+            except (LookupError, ValueError) as err:
+                what = f"what it shares with {root.removeprefix(HANDED)} is not there now"
+                failed[root_of_text(target)] = f"{what} ({type(err).__name__}: {err})"
+    return failed
+
+
+def share(
+    target: str, source: str, slots: Mapping[str, Slot], done: dict[str, Any], objects: Mapping[str, Any]
+) -> None:
+    """Let the object that is at one place be at the other one, too."""
+
+    def root(text: str) -> tuple[str, Any]:
+        path = root_of_text(text)
+        if path.startswith(HANDED):
+            return path, objects[path.removeprefix(HANDED)]
+        return path, done[path] if path in done else slots[path].value
+
+    value, view = at(root(source)[1], elements_of(source)), View.read(source)
+    if view is not None:
+        value = view.make(value)
+    if not can_change(value):
+        raise LookupError("something else is there")
+    path, now = root(target)
+    changed = put_at(now, elements_of(target), value)
+    if changed is not now:
+        slots[path].put(changed)
+        done[path] = changed
