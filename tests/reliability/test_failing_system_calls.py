@@ -60,8 +60,13 @@ def save_under(injection: str, directory: Path, number: int) -> subprocess.Compl
     return subprocess.run([*strace, *script], capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("when", [1, 2, 3, 4])
-@pytest.mark.parametrize("failure", ["pwrite64:error=ENOSPC", "fsync:error=EIO"])
+@pytest.mark.parametrize(
+    ("failure", "when"),
+    [
+        *(("pwrite64,pwritev:error=ENOSPC", when) for when in (1, 2, 3)),  # the pack, the tree, the record
+        *(("fsync:error=EIO", when) for when in (1, 2, 3, 4)),
+    ],
+)
 def test_a_failing_call_fails_the_save_and_is_never_tried_again_into_a_success(
     failure: str, when: int, tmp_path: Path
 ):
@@ -85,7 +90,7 @@ def test_an_outcome_that_nobody_knows_is_reported_as_that(tmp_path: Path):
 
 
 def test_an_interrupted_call_is_made_again(tmp_path: Path):
-    ended = save_under("pwrite64:error=EINTR:when=2", tmp_path, 2)
+    ended = save_under("pwrite64,pwritev:error=EINTR:when=2", tmp_path, 2)
     assert ended.stdout == "saved\n", ended.stderr
     assert held(tmp_path) == {"rolling": 2}
 

@@ -17,7 +17,7 @@ from holdfast.state import capture, digest
 from holdfast.storage import LocalDisk
 from tests.support.reliability.lives import draft
 
-pwrite, fsync = os.pwrite, os.fsync
+pwrite, pwritev, fsync = os.pwrite, os.pwritev, os.fsync
 
 
 def save(root: Path, state: object, name: str = "best") -> None:
@@ -40,6 +40,7 @@ LARGE = {"array": np.arange(3_000_000)}  # 24 MB: goes around the page cache
 )
 def test_a_system_that_takes_fewer_bytes_than_it_is_given_gets_the_rest(tmp_path, monkeypatch, state, most):
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: min(pwrite(file, data, at), most))
+    monkeypatch.setattr(os, "pwritev", lambda file, data, at: min(pwritev(file, data, at), most))
     save(tmp_path, state)
     monkeypatch.undo()
     assert holds(tmp_path, state)
@@ -49,6 +50,7 @@ def test_a_system_that_takes_fewer_bytes_than_it_is_given_gets_the_rest(tmp_path
 def test_a_system_that_takes_no_bytes_and_gives_no_reason_is_an_error(tmp_path, monkeypatch, state):
     save(tmp_path, {"old": 1})
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: 0)
+    monkeypatch.setattr(os, "pwritev", lambda file, data, at: 0)
     with pytest.raises(SaveError, match="accepted no more bytes"):
         save(tmp_path, state)
     monkeypatch.undo()
