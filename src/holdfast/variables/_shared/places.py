@@ -79,12 +79,18 @@ def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:
     elif is_module(value):
         for name in ("_modules", "_parameters", "_buffers"):
             yield from ((key, each) for key, each in vars(value)[name].items() if each is not None)
-    elif hasattr(value, "param_groups"):
-        yield "param_groups", value.param_groups
     elif isinstance(value, dict | list | tuple | deque) or is_object_array(value):
         yield from items_of(value)
+    elif has_groups(value):
+        yield "param_groups", value.param_groups
     elif has_own_attributes(value) and not has_protocol(value):
         yield from attributes(value).items()
+
+
+def has_groups(value: Any) -> bool:
+    """Whether it is an optimizer, or wraps one; its own code is not asked."""
+    kind = type(value)
+    return hasattr(kind, "param_groups") or (kind.__dictoffset__ != 0 and "param_groups" in vars(value))
 
 
 def at(value: Any, elements: list[str]) -> Any:

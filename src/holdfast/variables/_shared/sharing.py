@@ -20,7 +20,7 @@ import numpy as np
 from ...state import Attributes
 from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, torch
 from .memory import Unlike, View, address, overlap
-from .places import HANDED, Link, parts_of, root_of, root_of_text, text_of
+from .places import HANDED, Link, has_groups, parts_of, root_of, root_of_text, text_of
 
 MOST: Final = 10_000
 _OF_WHAT_IS_NEW: Final = "it lies in the memory of an array that comes back as a new one"
@@ -125,7 +125,7 @@ class _Looks:
                 entered.add(id(each))
             if type(each) in (list, tuple, deque) and {*map(type, each)} <= SCALARS:
                 continue
-            wanted = wanted and not (is_module(each) or hasattr(each, "param_groups"))
+            wanted = wanted and not (is_module(each) or has_groups(each))
             parts = [*parts_of(each)]
             is_compared = is_compared and (wanted or len(parts) <= _MOST_ARRAYS)
             is_looked_into = wanted or is_compared or self._with_all
