@@ -94,7 +94,7 @@ def put_objects(
     """
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for depth in sorted({path.count(".") for path in saved.facts.objects}):
+    for depth in sorted({path.partition("/")[2].count(".") for path in saved.facts.objects}):
         walk, found = make_walk(), dict[str, tuple[Slot, Any]]()
         for scope in scopes:
             keys = [key for key in _keys_in(saved.facts.objects, scope) if key.count(".") == depth]
