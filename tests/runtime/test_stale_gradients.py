@@ -18,7 +18,6 @@ CLEAR = [
     "set to None at the end",
     "accumulated",
     "zeroed, and not all used",
-    "frozen",
 ]
 N_STEPS = 14
 
