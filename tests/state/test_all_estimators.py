@@ -62,6 +62,8 @@ def _built(name: str, kind: Any) -> Any:
     for each, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and each in _GIVEN:
             chosen[each] = _GIVEN[each]
+    if "estimator" in chosen:
+        chosen.pop("base_estimator", None)  # its old name
     if "estimators" in chosen and "Regress" in name:
         chosen["estimators"] = [("a", linear_model.Ridge()), ("b", linear_model.Lasso())]
     elif "estimator" in chosen and "Regress" in name:
