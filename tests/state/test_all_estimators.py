@@ -38,6 +38,8 @@ _OWN: dict[str, dict[str, Any]] = {
     "FrozenEstimator": {"estimator": clone(_ONE).fit(X, Y)},
     "GaussianRandomProjection": {"n_components": 2},
     "PatchExtractor": {"patch_size": (2, 2), "max_patches": 2},
+    "ClassifierChain": {"estimator": _ONE},  # optional in scikit-learn 1.7
+    "RegressorChain": {"estimator": linear_model.Ridge()},
     "SelfTrainingClassifier": {"estimator": _ONE},
     "SparseRandomProjection": {"n_components": 2},
     "TSNE": {"max_iter": 250, "init": "random"},
@@ -62,8 +64,6 @@ def _built(name: str, kind: Any) -> Any:
     for each, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and each in _GIVEN:
             chosen[each] = _GIVEN[each]
-    if "estimator" in chosen:
-        chosen.pop("base_estimator", None)  # its old name
     if "estimators" in chosen and "Regress" in name:
         chosen["estimators"] = [("a", linear_model.Ridge()), ("b", linear_model.Lasso())]
     elif "estimator" in chosen and "Regress" in name:
