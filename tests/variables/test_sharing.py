@@ -44,19 +44,16 @@ class Memory:
 
 
 def attributes_of_an_object(directory: Path, stop: int | None) -> Any:
-    memory = Memory()
-    with begin(directory) as run:
-        for step in run.steps(9):
-            memory.current["seen"].append(step)
-            if step % 3 == 2:
-                memory.start()
-            stop_after(stop, step)
-    return memory.episodes, run.last_resume
+    return remembered(directory, stop, Memory(), None)
 
 
 def handed_over_by_attributes(directory: Path, stop: int | None) -> Any:
     memory = Memory()
-    with begin(directory, {"memory": attributes(memory)}) as run:
+    return remembered(directory, stop, memory, {"memory": attributes(memory)})
+
+
+def remembered(directory: Path, stop: int | None, memory: Memory, state: dict[str, Any] | None) -> Any:
+    with begin(directory, state) as run:
         for step in run.steps(9):
             memory.current["seen"].append(step)
             if step % 3 == 2:

@@ -12,7 +12,7 @@ from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
 from ._looks.identity import Referent
 from ._marks import Marks
-from ._shared.keyed import ByObject
+from ._shared.keyed import held_in
 from ._walk import Slot
 
 _NO_SCALAR: Final = object()
@@ -33,12 +33,12 @@ class Before:
 
     def was(self, value: Any) -> bool:
         """Whether this very object was there."""
-        return self.get() is (value.held if isinstance(value, ByObject) else value)
+        return self.get() is held_in(value)
 
 
 def _reference(value: Any) -> Callable[[], Any]:
     """To an object that is not kept alive, but for lists and dicts, which only this tells from others at the same address."""
-    value = value.held if isinstance(value, ByObject) else value
+    value = held_in(value)
     try:
         return weakref.ref(value)
     except TypeError:

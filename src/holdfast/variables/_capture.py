@@ -29,7 +29,7 @@ from ._looks.code import is_code
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
-from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, ids_in
+from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
 from ._shared.places import HANDED, root_of_text
 from ._shared.sharing import TOO_MANY, Sharing, can_change, without
 from ._walk import Slot
@@ -90,7 +90,7 @@ class Capture:
                 self._opaque.append((scope, slot, slot.key, ""))
                 continue
             if type(slot.value) not in SCALARS:
-                self._known.add(id(slot.value.held if isinstance(slot.value, ByObject) else slot.value))
+                self._known.add(id(held_in(slot.value)))
             if not self._has_changed(slot, scope):
                 self._stays(slot, scope)
             elif self._clocks.has_shown(slot.key, slot.value):
@@ -311,8 +311,7 @@ class Capture:
             self._baseline.let_go(scope, slot)
         self._live[path] = slot.value
         if path in facts.keyed:
-            held = slot.value.held if isinstance(slot.value, ByObject) else slot.value
-            self._sharing.add(path, values_of(held), is_new=True)
+            self._sharing.add(path, values_of(held_in(slot.value)), is_new=True)
         elif slot.way == "data":
             is_new = path in facts.rebound or not is_array(slot.value)
             self._sharing.add(path, slot.value, is_new=is_new)

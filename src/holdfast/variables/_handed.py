@@ -12,6 +12,7 @@ from ..state import Attributes
 from ._kinds import CONTAINERS, is_array, is_module, is_tensor, saved_with_keras, values_of
 from ._marks import Marks
 from ._shared.memory import address, form
+from ._shared.places import has_groups
 
 _DEEPEST = 6
 
@@ -101,8 +102,8 @@ def _arrays_held_by(value: Any) -> Iterator[Any]:
         yield from value.buffers()
     elif (
         not isinstance(value, CONTAINERS)
+        and has_groups(value)
         and isinstance(getattr(value, "state", None), Mapping)
-        and hasattr(value, "param_groups")
     ):
         for state in value.state.values():  # of an optimizer; its parameters are somebody else's
             yield from _arrays(state)

@@ -18,7 +18,7 @@ from ._frames import Scope
 from ._held import HELD
 from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
 from ._saved import Saved
-from ._shared.keyed import BY_ID, ByObject, filled
+from ._shared.keyed import BY_ID, filled, held_in
 from ._shared.places import elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
 from ._shared.sharing import MOST, roots_in_common
@@ -161,7 +161,7 @@ def _put_by_object(
 ) -> Any:
     made = _rebuilt(path, node, saved, scopes)
     keys = [objects.called(each) for each in made["keys"]]
-    live = slot.value.held if isinstance(slot.value, ByObject) else slot.value
+    live = held_in(slot.value)
     by_id, is_new = saved.facts.keyed[path] == BY_ID, path in saved.facts.rebound
     now = filled(live, made, keys, by_id=by_id, is_new=is_new)
     if now is not live:

@@ -36,6 +36,11 @@ class ByObject:
         raise NotImplementedError  # `filled` does it: only a resume knows the objects
 
 
+def held_in(value: Any) -> Any:
+    """The dict itself, of one that is taken as an object with a state; any other value as it is."""
+    return value.held if isinstance(value, ByObject) else value
+
+
 def is_by_object(value: Any) -> bool:
     """Whether it is a dict of data by objects that are found by their identity alone."""
     return (
