@@ -118,10 +118,14 @@ class StaleGradients:
                     seen.is_cleared, seen.is_zeroed = True, is_zeroed
 
         before_accumulation.__torch_unserializable__ = True  # type: ignore[attr-defined]  # else torch.save warns of it
-        if (
-            parameter.requires_grad
-        ):  # else it is frozen by now, as a discriminator is while its generator trains
-            self._hook = parameter.register_hook(before_accumulation)
+        is_frozen = (
+            not parameter.requires_grad
+        )  # as a discriminator is while its generator trains: torch takes no hook then
+        if is_frozen:
+            parameter.requires_grad_(True)
+        self._hook = parameter.register_hook(before_accumulation)
+        if is_frozen:
+            parameter.requires_grad_(False)
 
 
 def _is_zero(gradient: torch.Tensor) -> bool:
