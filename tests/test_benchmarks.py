@@ -25,6 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return made
 
 
+@pytest.mark.slow
 def test_each_contender_is_measured_saving_and_loading(bench: Bench):
     assert bench.notes == []
     assert {"torch.save", "Holdfast (copy)"} <= bench.samples.values["S1 durable"].keys()

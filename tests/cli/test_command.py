@@ -225,6 +225,7 @@ def test_a_terminal_that_knows_few_letters_gets_what_it_knows(experiment):
     assert b"pretrain ? epoch 1 end" in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(experiment):
     experiment.save("a", {f"key{index}": index for index in range(50_000)})
     place = experiment.directory / "a.ckpt.mml"

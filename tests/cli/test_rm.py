@@ -71,6 +71,7 @@ def test_damaged_checkpoints_are_deleted_too(experiment, holdfast):
     assert os.listdir(experiment.directory) == []
 
 
+@pytest.mark.slow
 def test_nothing_is_deleted_if_one_of_the_names_is_no_checkpoint(experiment, holdfast, tmp_path):
     place = experiment.save("a")
     (tmp_path / "file.ckpt.mml").touch()

@@ -104,6 +104,7 @@ CHANGING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGING)
 def test_what_a_callback_changes_at_an_epochs_start_or_in_a_checkpoint_resumes(what, tmp_path):
     if what.startswith("averages") and not hasattr(pl.callbacks, "WeightAveraging"):
@@ -170,6 +171,7 @@ class Stream(torch.utils.data.IterableDataset):
         self.order, self.next, self.continues = state["order"], state["next"], True
 
 
+@pytest.mark.slow
 def test_the_batch_that_lightning_has_read_ahead_of_a_stream_is_trained(tmp_path):
     stateful = pytest.importorskip("torchdata.stateful_dataloader")
 

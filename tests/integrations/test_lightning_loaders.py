@@ -106,6 +106,7 @@ def with_a_sampler_that_has_a_state(data, batch_size):
     return StatefulDataLoader(data, batch_sampler=batches)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*(callbacks used to create the checkpoint|your dataloader is not resumable)"
 )

@@ -101,6 +101,7 @@ def phase_of(made, label="train"):
 # --- what was lost or wrong -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [theirs, ours])
 def test_a_script_started_anew_resumes_in_mid_phase_and_ends_as_an_uninterrupted_one(
     tmp_path, policy
@@ -119,6 +120,7 @@ def test_a_script_started_anew_resumes_in_mid_phase_and_ends_as_an_uninterrupted
     assert recorded(anew) == recorded_then
 
 
+@pytest.mark.slow
 def test_an_experiment_saved_at_its_phases_resumes_after_the_last_that_was_done(tmp_path):  # 2, 9
     policy = theirs(save_on=["phase_start", "phase_end", "experiment_end"])
     uninterrupted = planned(None, checkpointing=policy)
@@ -554,6 +556,7 @@ def interrupted(n_beats: int, **options) -> None:
         run(planned(ours(save_on="batch_end"), beats(n_beats), **options))
 
 
+@pytest.mark.slow
 def test_a_resume_names_the_sampler_that_will_draw_another_order():
     interrupted(5)  # in the first of two phases
     anew = planned(ours(save_on="batch_end"))
@@ -566,6 +569,7 @@ def test_a_resume_names_the_sampler_that_will_draw_another_order():
     ]
 
 
+@pytest.mark.slow
 def test_a_resume_names_a_next_batch_of_other_samples(monkeypatch):
     interrupted(5)
     monkeypatch.setattr(

@@ -66,6 +66,7 @@ def test_snapshots_in_memory_hold_each_array_once_and_are_freed_beyond_max_to_ke
     assert max(sizes) < 1.5 * payload_bytes(made)
 
 
+@pytest.mark.slow
 def test_keeping_everything_in_memory_is_warned_of_before_it_fills(monkeypatch, caplog):  # 32
     def keeping(number: int | None):
         made = experiment()

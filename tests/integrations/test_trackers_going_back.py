@@ -82,6 +82,7 @@ def killed(directory: Path) -> None:
     train(directory / "run", note, life=1, do=draw, every_n=2)
 
 
+@pytest.mark.slow
 @needs("tensorboard", "torch")
 def test_after_a_kill_tensorboard_has_each_step_once_and_from_the_life_that_stands(tmp_path):
     from holdfast.integrations.tensorboard import TensorBoardNotes

@@ -132,6 +132,7 @@ def train(directory, library, crash_at=None, weight=0.5, change=None):
     return held, trainer, averaging
 
 
+@pytest.mark.slow
 def test_what_they_keep_comes_back(library, tmp_path):
     _, expected, average = train(tmp_path / "a", library)
     for at in (8, 13):
@@ -173,6 +174,7 @@ def test_a_frozen_model_that_is_another_is_named(library, tmp_path):
     assert said in held.last_resume.differences
 
 
+@pytest.mark.slow
 def test_another_seed_is_named_and_the_order_of_the_samples_stays(tmp_path):
     from tests.integrations.test_changed_settings import train_transformers
 

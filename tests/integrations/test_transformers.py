@@ -75,6 +75,7 @@ def test_every_hook_is_a_place_to_resume_from(hook, uninterrupted, tmp_path):
     assert held.state_digest() == uninterrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hook", "crash_at"), [("phase_start", 4), ("batch_end", 5)])
 def test_what_is_evaluated_at_the_start_is_evaluated_once(hook, crash_at, tmp_path):
     saving = policy(save_on=hook, every_n=1)
@@ -125,6 +126,7 @@ def test_weights_are_read_by_from_pretrained_after_an_export(tmp_path):
     assert all(torch.equal(saved[name], value) for name, value in again.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
     def stopped() -> tuple:
         return train(tmp_path, learning_rate=0.0, num_train_epochs=9)

@@ -41,6 +41,7 @@ def rows(trainer):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "options", "crash_at"),
     [

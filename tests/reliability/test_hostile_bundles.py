@@ -119,6 +119,7 @@ def read(reader: Reader, bundle: Path) -> dict[str, str]:
     return answer["outcomes"]
 
 
+@pytest.mark.slow
 def test_the_watch_sees_what_it_should(reader):
     assert any("wave" in event for event in reader.first["control"])
     practice = reader.first["practice"]

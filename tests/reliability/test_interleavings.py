@@ -328,6 +328,7 @@ LOSING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name", "wrong", "pair"), LOSING)
 def test_a_protocol_that_loses_checkpoints_is_found_out(module, name, wrong, pair, monkeypatch):
     monkeypatch.setattr(module, name, wrong)

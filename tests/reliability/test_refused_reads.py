@@ -45,6 +45,7 @@ def entries(directory):
     return sorted(os.path.join(place, name) for place, _, files in os.walk(directory) for name in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "lasting"), [*((code, False) for code in CODES), (errno.EIO, True), (errno.EMFILE, True)]
 )

@@ -97,6 +97,7 @@ def test_lost_variables_are_named_at_every_later_resume_until_the_script_ignores
     assert noted(tmp_path)["verdict"] == "exact"
 
 
+@pytest.mark.slow
 def test_it_is_not_proved_over_an_earlier_resume(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(_SCRIPT)

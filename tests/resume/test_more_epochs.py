@@ -35,6 +35,7 @@ def test_more_epochs_than_before_resume_in_the_finished_phase(freeze, policies, 
     assert longer.results.status == "complete"
 
 
+@pytest.mark.slow
 def test_more_epochs_can_be_requested_again_and_again(tmp_path):
     run("plain", Saving(str(tmp_path)), epochs=(1, 1))
     for epochs in (2, 3):

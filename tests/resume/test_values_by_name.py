@@ -95,6 +95,7 @@ def test_a_loop_of_steps(tmp_path: Path):
     assert found == expected == (0.5, 7)
 
 
+@pytest.mark.slow
 def test_killed_by_a_signal(tmp_path: Path):
     script = tmp_path / "train.py"
     script.write_text(

@@ -155,6 +155,7 @@ def test_in_an_object_that_is_handed_over_functions_of_pytrees_are_left_too():
     assert live.net.layers[1] is jax.nn.gelu
 
 
+@pytest.mark.slow
 def test_pytrees_of_jax_itself_come_back():
     matrix = sparse.BCOO.fromdense(jnp.eye(3))
     back = saved_into(sparse.BCOO.fromdense(2 * jnp.eye(3)), matrix)

@@ -79,6 +79,7 @@ def test_a_key_gives_the_same_numbers_and_must_be_of_the_same_generator(implemen
         saved_into(jax.random.key(0, impl="unsafe_rbg"), keys)
 
 
+@pytest.mark.slow
 def test_an_optimizer_state_keeps_its_named_tuples():
     transform = optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=1e-3))
     parameters = {"w": jnp.ones(3), "layers": [jnp.zeros(2)]}
@@ -88,6 +89,7 @@ def test_an_optimizer_state_keeps_its_named_tuples():
     assert digest(back) == digest(moved)
 
 
+@pytest.mark.slow
 def test_moments_that_an_update_has_widened_go_back_into_a_state_that_is_new():
     transform = optax.inject_hyperparams(optax.adamw)(learning_rate=1e-3)
     parameters = {"w": jnp.ones(3), "half": jnp.ones(2, jnp.bfloat16)}
@@ -163,6 +165,7 @@ def test_a_save_outlives_the_donation_of_what_it_saved_without_a_copy():
     assert doubled[1] == 2
 
 
+@pytest.mark.slow
 def test_what_has_no_values_is_refused():
     gone = jnp.ones(3)
     gone.delete()

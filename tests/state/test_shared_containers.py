@@ -52,6 +52,7 @@ def test_what_is_one_object_still_stays_one(tmp_path):
     assert shared == both
 
 
+@pytest.mark.slow
 @pytest.mark.leaves_threads
 def test_a_target_network_of_jax_is_killed_and_exact(tmp_path):
     jnp = pytest.importorskip("jax.numpy")

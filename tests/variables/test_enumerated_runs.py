@@ -42,6 +42,7 @@ def test_the_index_of_steps_continues(tmp_path: Path):
     assert found == expected == [(step + 5, step) for step in range(9)]
 
 
+@pytest.mark.slow
 def test_a_second_loop_over_steps_counts_its_own(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         indices = []

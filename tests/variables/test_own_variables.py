@@ -533,6 +533,7 @@ def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
     assert len(Loader.loaded) == 1
 
 
+@pytest.mark.slow
 def test_values_of_libraries_that_are_data(tmp_path: Path):
     """A table, a sparse array, a masked one and a decimal: each changes in place, is made anew, or grows."""
 
