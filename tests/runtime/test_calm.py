@@ -82,17 +82,16 @@ def test_what_is_asked_for_between_quick_steps_is_done_at_the_end_of_that_step(w
     )
     steps = []
     run = Run(tmp_path, state, checkpointing=policy, variables="off")
-    with pytest.raises(Preempted) if way == "signal" else nullcontext():
-        with run:
-            for step in run.steps(40):
-                steps.append(step)
-                if step == 25:
-                    if way == "request":
-                        policy.request()
-                    elif way == "signal":
-                        os.kill(os.getpid(), signal.SIGUSR1)
-                    else:
-                        run.save("mine")
+    with pytest.raises(Preempted) if way == "signal" else nullcontext(), run:
+        for step in run.steps(40):
+            steps.append(step)
+            if step == 25:
+                if way == "request":
+                    policy.request()
+                elif way == "signal":
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                else:
+                    run.save("mine")
     (saved,) = scan(tmp_path)
     assert (saved.record.name, saved.record.moment.step) == ("mine", 25) if way == "save" else ("at 25", 26)
     assert steps[-1] == (25 if way == "signal" else 39)

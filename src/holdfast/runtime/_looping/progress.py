@@ -8,6 +8,7 @@ from typing import Any, final
 from ...errors import DivergenceError
 from ...variables import Variables
 from .._loop import Loop
+from .._numbers import Numbers, OnDevice
 from .._resuming.data import EpochData, Given
 from .._saving.lacking import ADVICE
 from .._saving.unsaved import Unsaved
@@ -71,7 +72,7 @@ class Progress:
         ):  # before, the script's variables are not known, and might hold what is missing
             self._torch.at(hook)
         try:
-            self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self.at.latest)
+            self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self.latest)
         except DivergenceError as err:
             self._mind(err)
 
@@ -132,9 +133,14 @@ class Progress:
         """All is committed: raise NothingSavedError if nothing was ever saved."""
         self._unsaved.check(self._loop.accounting)
 
-    def log(self, row: Mapping[str, float]) -> None:
+    def log(self, row: Mapping[str, float | OnDevice]) -> None:
         self.at.row |= row
         self.at.latest |= row
+
+    @property
+    def latest(self) -> Mapping[str, float]:
+        """The newest value of each name that was logged."""
+        return Numbers(self.at.latest)
 
     def _end_row(self, epoch: int) -> None:
         if self.at.row:
