@@ -41,6 +41,7 @@ STATE = {
 }
 
 
+@pytest.mark.slow
 def test_a_plain_archive_shares_nothing_and_holds_the_same(disk, runs):
     sharing = bundle.Sharing()
     first = save(disk, runs, STATE, sharing=sharing)

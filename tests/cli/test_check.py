@@ -99,6 +99,7 @@ def test_it_says_when_no_epoch_ended_and_kills_after_the_end_of_one(work, holdfa
     assert named(report) == ["factor"]
 
 
+@pytest.mark.slow
 def test_the_script_s_own_checkpoints_are_neither_used_nor_touched(work, holdfast):
     command = script()
     own = work / "runs/mine/train_epoch0.ckpt.mml"
@@ -142,6 +143,7 @@ def test_a_variable_that_was_not_handed_over_is_named(before, body, name, kind, 
     assert named(report) == [name]
 
 
+@pytest.mark.slow
 def test_variables_that_the_run_saves_are_proved_to_come_back(work, holdfast):
     command = script(
         before="count = 0; hidden = np.zeros(8)",
@@ -152,6 +154,7 @@ def test_variables_that_the_run_saves_are_proved_to_come_back(work, holdfast):
     assert (report["verdict"], report["resumed"], report["findings"]) == ("proved", "exact", [])
 
 
+@pytest.mark.slow
 def test_an_iterator_that_the_run_itself_names_is_named(work, holdfast):
     command = script(before="factors = (i / 10 for i in itertools.count())", body="weights *= next(factors)")
     Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
@@ -209,6 +212,7 @@ def test_a_count_that_the_run_is_told_to_ignore_is_proved_and_noted(work, holdfa
     assert "left to the script: shown" in holdfast("check", "--", *command).stdout
 
 
+@pytest.mark.slow
 def test_a_count_that_is_ignored_and_decides_something_is_the_cause_all_the_same(work, holdfast):
     command = script(before="shown = 0", body="shown += 1; weights /= 1 + shown")
     text = Path("train.py").read_text().replace(', variables="off"', "")
@@ -303,6 +307,7 @@ def act(what):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "names"),
     [
@@ -334,6 +339,7 @@ made()
     assert named(checked(holdfast, script(before=before, body=body), code=8)) == ["Teacher.mean"]
 
 
+@pytest.mark.slow
 def test_a_script_that_is_not_seeded_is_proved_from_where_one_of_its_runs_was(work, holdfast):
     report = checked(holdfast, script(seed="os.getpid()"), code=0)
     assert (report["outcome"], report["verdict"], report["is_reproducible"]) == ("same", "proved", False)
@@ -344,6 +350,7 @@ def test_a_script_that_is_not_seeded_is_proved_from_where_one_of_its_runs_was(wo
     assert "two uninterrupted runs differ, first in random state numpy" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_a_script_loses_that_is_not_seeded_is_named(work, holdfast):
     command = script(seed="os.getpid()", before="count = 0", body="count += 1; weights /= 1 + count")
     report = checked(holdfast, command, code=8)

@@ -145,6 +145,7 @@ def test_lightnings_own_files_say_where_a_loader_is_that_keeps_a_state(tmp_path)
     assert stands_at(tmp_path / "beside ours", ours) == stands_at(tmp_path / "alone") in (9, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash_at", [22, 33])
 def test_a_script_that_fits_twice_and_is_killed_in_the_second_is_started_again(crash_at, tmp_path):
     def script(directory, crash_at=None):

@@ -170,6 +170,7 @@ def test_a_run_says_its_end(tmp_path, caplog):
     assert re.search(r"ended at step \d+: \d+ checkpoints saved in ", said)
 
 
+@pytest.mark.slow
 def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_resumes(tmp_path):
     def script(beat=lambda: None):
         made = experiment(beat)
@@ -191,6 +192,7 @@ def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_resum
     assert [entry.label for entry in anew.history] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
     def seen(made) -> list[float]:
         return [
@@ -254,6 +256,7 @@ def test_a_checkpoint_made_manually_is_replaced_only_by_a_complete_one(tmp_path,
     assert np.array_equal(weights(made), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"max_to_keep": 1}, {"every_n": 3}, {"save_on": "epoch_start"}])
 def test_early_stopping_restores_the_best_whatever_the_policy_kept(tmp_path, options):  # 10
     hf.enable(tmp_path / "bare")
@@ -315,6 +318,7 @@ def test_a_value_without_sense_is_refused_at_once(wrong):  # 16, 24, 25
         theirs(**wrong)
 
 
+@pytest.mark.slow
 def test_keys_come_in_their_natural_order():  # 17
     made = one_phase(theirs(mode="memory"), n_epochs=12)
     run(made)
@@ -416,6 +420,7 @@ def test_a_policy_without_a_mode_saves_an_experiment_to_disk(tmp_path):
     assert "pretrain" in names(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_experiment_that_says_nothing_is_saved_by_the_default_policy(tmp_path):
     run(uninterrupted := one_phase(None))
     assert names(tmp_path / "run" / "train")
@@ -456,6 +461,7 @@ def test_disabled_modularml_is_as_it_was():
     assert hasattr(mml.Experiment.run, "__wrapped__")
 
 
+@pytest.mark.slow
 def test_another_graph_is_refused_before_anything_changes(tmp_path):
     run(one_phase(ours()))
     other = experiment()
@@ -517,6 +523,7 @@ def non_finite(model, at: int):
     return beat
 
 
+@pytest.mark.slow
 def test_a_phase_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
     def weights():
         nodes = made.model_graph.nodes.values()

@@ -92,6 +92,7 @@ def test_an_environment_that_cannot_be_saved_is_named_and_begins_a_new_episode(
     )
 
 
+@pytest.mark.slow
 def test_attributes_that_decide_nothing_can_be_left_to_the_script(newborns, tmp_path):
     given = {"given": {"leave": "**/tape"}}
     wanted = learn(newborns, "ppo_emulated", tmp_path / "uninterrupted", **given)

@@ -149,6 +149,7 @@ def test_what_they_keep_comes_back(library, tmp_path):
     assert all(one is other for one, other in zip(again.mine, trainer.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_what_a_script_sets_and_nothing_changes_stays_the_scripts(library, tmp_path):
     with pytest.raises(Crash):
         train(tmp_path, library, 8)
@@ -215,6 +216,7 @@ def stream(directory, crash_at=None, **options):
     return held, trainer
 
 
+@pytest.mark.slow
 def test_a_stream_without_a_place_is_refused_early_or_read_again(tmp_path):
     from holdfast.errors import UsageError
 

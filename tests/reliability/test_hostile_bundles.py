@@ -148,5 +148,6 @@ def test_an_odd_bundle_is_read(case, reader, tmp_path):
     assert [outcomes[name] for name in READS] == ["ok"] * len(READS)
 
 
+@pytest.mark.slow
 def test_there_are_enough_of_them():
     assert len(REFUSED) + len(PLANTED) >= 120

@@ -267,6 +267,7 @@ def trios() -> dict[str, tuple[Scene, Sequence[Act], Judge]]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trio", trios())
 @pytest.mark.parametrize("times", [100, pytest.param(400, marks=pytest.mark.slow)])
 def test_three_at_once_lose_nothing_either(trio: str, times: int):

@@ -173,6 +173,7 @@ def test_an_experiment_says_it_again(tmp_path, monkeypatch):
     assert go(4) == said.replace("not exact: ", "not exact: at an earlier resume, ")
 
 
+@pytest.mark.slow
 def test_nonsense_in_a_record_hands_nothing_down(tmp_path, monkeypatch):
     from holdfast.runtime import _directory
 

@@ -45,6 +45,7 @@ def resume_from(name, directory, checkpoints, complete):
         assert_resumed(resumed, complete, checkpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_saving_at_every_hook_changes_nothing(name, saved, uninterrupted):
     digest, *_ = saved(name)

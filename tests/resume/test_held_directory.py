@@ -100,6 +100,7 @@ def test_what_opens_its_files_in_the_same_process_does_not_end_the_hold(act, tmp
     assert enters(directory) == ""
 
 
+@pytest.mark.slow
 def test_a_fork_that_outlives_a_killed_run_does_not_hold_its_directory(tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", KILLED_WITH_A_CHILD, tmp_path], stdout=subprocess.PIPE)
     assert killed.stdout is not None

@@ -92,6 +92,7 @@ def test_a_learning_rate_of_the_scripts_is_as_far_along_its_schedule_as_the_old_
         torch.testing.assert_close(new, old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one_cycle", "plateau", "accumulated"])
 def test_what_a_schedule_has_moved_is_no_change_of_the_scripts(name, tmp_path):
     crash(name, Saving(str(tmp_path)), 20)

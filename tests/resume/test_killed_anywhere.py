@@ -43,6 +43,7 @@ def test_a_run_killed_at_forty_random_instants_ends_as_an_uninterrupted_one(nurs
     assert runs > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [6, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_run_killed_at_a_change_of_the_disk_ends_as_an_uninterrupted_one(number, nursery, tmp_path):
     uninterrupted = nursery.run("rich", tmp_path / "uninterrupted")

@@ -140,6 +140,7 @@ def test_memory_policies_begin_from_scratch_and_the_run_resumes_from_disk(uninte
     assert last["run"]["step"] == 25
 
 
+@pytest.mark.slow
 def test_memory_policies_alone_leave_nothing_to_resume_from(uninterrupted, tmp_path):
     policies = Saving(str(tmp_path), training={"mode": "memory"}, experiment={"save_on": "group_end"})
     crash("plain", policies, 60)

@@ -24,6 +24,7 @@ class Meanwhile(Callback):
             self.act()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_who_runs_there(nursery, tmp_path):
     told = []
     run(
@@ -54,6 +55,7 @@ def test_two_processes_that_share_a_directory_both_end_as_if_alone(nursery, unin
         assert holdfast.open(listed).verify(deep=True) == []
 
 
+@pytest.mark.slow
 def test_a_run_in_the_same_process_is_refused_too(tmp_path):
     def second_run():
         with pytest.raises(RunActiveError) as refusal:

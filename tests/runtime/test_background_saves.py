@@ -267,6 +267,7 @@ def test_with_nothing_under_way_sigterm_ends_the_process_as_ever(tmp_path):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_a_fork_while_a_save_is_under_way_neither_breaks_nor_repeats_it(tmp_path):
     done = run_script(
         tmp_path,

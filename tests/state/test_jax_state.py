@@ -70,6 +70,7 @@ def test_what_stands_for_a_python_number_promotes_as_before(value):
         assert np.array_equal(back, weak)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
 def test_a_key_gives_the_same_numbers_and_must_be_of_the_same_generator(implementation):
     keys = jax.random.split(jax.random.key(7, impl=implementation), 3)
@@ -125,6 +126,7 @@ def test_a_train_state_keeps_the_functions_of_the_script():
     assert (back.apply_fn, back.tx) == (live.apply_fn, transform)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named_and_changes_nothing():
     live = module(1)
     before = digest(live)
