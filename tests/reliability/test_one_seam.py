@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[2] / "src" / "holdfast"
 # Receivers that are a `Storage` or a `Directory` of it; their mkdir, rename, … are the seam itself.
 SEAM = {"disk", "self.disk", "self._disk", "directory", "self._directory", "inside", "above", "here"}
