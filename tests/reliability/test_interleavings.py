@@ -269,7 +269,7 @@ def trios() -> dict[str, tuple[Scene, Sequence[Act], Judge]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trio", trios())
-@pytest.mark.parametrize("times", [100, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [100, 400])
 def test_three_at_once_lose_nothing_either(trio: str, times: int):
     scene, acts, judge = trios()[trio]
     for world in some_orders(scene.begin, acts, times, seed=len(trio)):

@@ -44,7 +44,7 @@ def test_a_run_killed_at_forty_random_instants_ends_as_an_uninterrupted_one(nurs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [6, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [6, 30])
 def test_a_run_killed_at_a_change_of_the_disk_ends_as_an_uninterrupted_one(number, nursery, tmp_path):
     uninterrupted = nursery.run("rich", tmp_path / "uninterrupted")
     for at_change in range(1, uninterrupted.changes, uninterrupted.changes // number):

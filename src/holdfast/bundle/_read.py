@@ -118,9 +118,9 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        pieces = self.pieces(leaf)
+        pieces = self.stored.pieces[leaf.path]
         if len(pieces) == 1:  # as in thousands of small leaves: skip the machinery
-            self.read_piece(leaf, pieces[0], out.data)
+            self._packs.read(leaf, pieces[0], out.data, self.stored.codecs.get(leaf.path))
         else:
             self.read_all([(leaf, out)])
 

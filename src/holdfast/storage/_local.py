@@ -8,6 +8,7 @@ import mmap
 import os
 import stat
 import sys
+from collections.abc import Sequence
 
 from ._direct import DIRECT_BYTES, MOST_PARTS, DirectWriter, make_direct, write_all
 from ._locks import Held, claim, hold, is_held
@@ -188,11 +189,13 @@ class _ReadFile(_Descriptor):
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def read_into(self, offset: int, *outs: memoryview) -> None:
-        rest = [out for out in outs if len(out)]
+        rest: Sequence[memoryview] = outs
         while rest:
             count = os.preadv(self._descriptor, rest[:MOST_PARTS], offset)
+            if count == (size := sum(map(len, rest))):
+                return
             if count == 0:
-                raise EOFError(f"the file ends at {offset}, {sum(map(len, rest))} bytes too early")
+                raise EOFError(f"the file ends at {offset}, {size} bytes too early")
             offset += count
             rest = _after(rest, count)
 
@@ -203,7 +206,7 @@ class _ReadFile(_Descriptor):
             raise OSError(errno.EINVAL, str(err)) from None
 
 
-def _after(parts: list[memoryview], count: int) -> list[memoryview]:
+def _after(parts: Sequence[memoryview], count: int) -> list[memoryview]:
     """What is left of these after the first `count` bytes of all."""
     for index, part in enumerate(parts):
         if count < len(part):
