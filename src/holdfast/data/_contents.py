@@ -12,6 +12,7 @@ from blake3 import blake3
 
 _MOST_BYTES = 256 << 20
 _MOST_OBJECTS = 1_000_000
+_IS_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -21,7 +22,18 @@ def digest_of_contents(value: Any) -> str:
     At most the first 256 MiB of them, and a million objects. Functions, classes, and what only a library's code can read count for
     nothing. Objects that are met again are not looked at again.
     """
-    digest, left = blake3(), _MOST_BYTES
+    return _digest(value)[0]
+
+
+def digest_of_batch(batch: Any) -> str | None:
+    """As `digest_of_contents`; None where something in it is not read, so that another batch might have the same."""
+    digest, is_complete = _digest(batch)
+    return digest if is_complete else None
+
+
+def _digest(value: Any) -> tuple[str, bool]:
+    """And whether all of it was read."""
+    digest, left, is_complete = blake3(), _MOST_BYTES, True
     waiting, seen = deque([value]), set[int]()
     while waiting and left > 0 and len(seen) < _MOST_OBJECTS:
         one = waiting.pop()
@@ -47,7 +59,10 @@ def digest_of_contents(value: Any) -> str:
             and isinstance(found := getattr(one, "__dict__", None), dict)
         ):
             waiting += [each for name in sorted(found, reverse=True) for each in (found[name], name)]
-    return digest.hexdigest()
+            is_complete = is_complete and _is_all_in_attributes(type(one))
+        else:
+            is_complete = False
+    return digest.hexdigest(), is_complete and not waiting
 
 
 def are_alike(one: Any, other: Any) -> bool:
@@ -59,6 +74,14 @@ def are_alike(one: Any, other: Any) -> bool:
     return digest_of_contents(one) == digest_of_contents(other)
 
 
+def _is_all_in_attributes(kind: type) -> bool:
+    """Whether instances hold nothing in slots, or in memory of a class that is not written in Python."""
+    return all(
+        each is object or (each.__flags__ & _IS_HEAP_TYPE and not vars(each).get("__slots__"))
+        for each in kind.__mro__
+    )
+
+
 def _as_array(one: Any) -> np.ndarray[Any, Any] | None:
     """A view of an array in host memory; None for all else."""
     torch = sys.modules.get("torch")
@@ -67,4 +90,6 @@ def _as_array(one: Any) -> np.ndarray[Any, Any] | None:
             return None
         plain = one.detach().resolve_conj().resolve_neg().contiguous()
         return plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.empty(0)
+    if isinstance(one, np.generic):
+        one = np.asarray(one)
     return one if isinstance(one, np.ndarray) and not one.dtype.hasobject else None

@@ -17,6 +17,7 @@ from ...data import (
     differences_of,
     digest_of_contents,
     digest_of_samples,
+    foreign_state,
     without_position,
 )
 from ...errors import UsageError
@@ -134,10 +135,12 @@ class EpochData:
                 "next_batch": saved.get("next_batch"),
                 "about_data": saved.get("about_data"),
                 "names": saved.get("names"),
+                **({"is_foreign": True} if self.was_foreign else {}),
             }
         data = source.get_state()
         if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
             data["finished"] = True
+        is_foreign = foreign_state(source) is not None
         return {
             "contents": self._contents if is_inside else None,
             "contents_vary": self._vary,
@@ -146,6 +149,7 @@ class EpochData:
             "next_batch": source.fingerprint() if is_inside else None,
             "about_data": source.describe(),
             "names": self._names,
+            **({"is_foreign": True} if is_foreign else {}),
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
@@ -159,13 +163,29 @@ class EpochData:
         own = {f"data: {name}": each for name, each in self.source.generators.items()}
         return Ahead(self.source.fingerprint() if is_inside else None, own)
 
-    def differences(self, is_inside: bool) -> list[str]:
-        """What keeps the data from resuming exactly, as far as is known yet."""
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the position is in a state of somebody else's making; see `foreign_state`."""
+        return self.source is not None and foreign_state(self.source) is not None
+
+    @property
+    def was_foreign(self) -> bool:
+        """The same, of the data of the checkpoint."""
+        return bool(self._saved.get("is_foreign"))
+
+    def differences(self, is_inside: bool, *, is_measured: bool) -> list[str]:
+        """What keeps the data from resuming exactly, as far as is known yet.
+
+        `is_measured`: the next batch is compared with the one that would have come, so that a foreign state needs no belief.
+        """
         exactness = self._saved["exactness"]
-        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        is_believed = exactness == "exact" or (self.was_foreign and is_measured)
+        found = [] if is_believed else [exactness.removeprefix("not exact: ")]
         source, about = self.source, self._saved.get("about_data")
         if source is None:
             return found
+        if not is_measured and (foreign := foreign_state(source)) is not None:
+            found.append(foreign)
         found += source.differences
         if is_inside and self._saved["next_batch"] != source.fingerprint():
             found.append(ANOTHER_BATCH)
