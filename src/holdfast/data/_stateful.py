@@ -9,7 +9,7 @@ from typing import Any, final
 from .. import rng
 from ._attributes import OwnAttributes
 from ._batch import Batch
-from ._generators import Drawing, OwnGenerators
+from ._generators import Drawing, OwnGenerators, reachable_generators
 from ._indices import has_state
 from ._iterable import length_of, refuse_one_shot
 from ._nodes import beginning, drawn_from, nodes_in, reads_ahead
@@ -20,6 +20,7 @@ from ._stream import StreamLoader
 _KIND = "stateful loader"
 _KNOWN = frozenset({"datasets", "holdfast", "torch", "torchdata"})
 """Whose states are known to hold all that decides the next batch, or what they lack."""
+_IN_ORDER = frozenset({"NoneType", "SequentialSampler"})
 _METHODS = ("__iter__", "state_dict", "load_state_dict")
 _METHODS_OF_NODES = ("next", "reset", "get_state")
 
@@ -144,6 +145,18 @@ def kinds_of_others(loader: Any) -> list[str]:
         wrapped = (getattr(node, name, None) for name in ("sampler", "iterable"))
         parts += [(node, _METHODS_OF_NODES), *((each, _METHODS) for each in wrapped if has_state(each))]
     return list(dict.fromkeys(type(each).__name__ for each, methods in parts if _is_of_others(each, methods)))
+
+
+def may_forget(value: Any) -> bool:
+    """Whether this is a loader that may give another order than it would have once its own state was loaded, and nothing else."""
+    if not callable(getattr(type(value), "__iter__", None)) or not has_state(value):
+        return False
+    nodes = nodes_in(value)
+    samplers = [type(getattr(node, "sampler", None)).__name__ for node in nodes]
+    if kinds_of_others(value) or not {*samplers} <= _IN_ORDER:
+        return True
+    generators = reachable_generators(parts_of(value))  # torchdata's own samplers keep theirs
+    return any(nodes or ".sampler" not in name for name in generators)
 
 
 def _is_of_others(part: Any, methods: tuple[str, ...]) -> bool:

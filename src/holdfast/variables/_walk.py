@@ -29,6 +29,7 @@ from ._kinds import (
     is_object_array,
     is_of_keras,
     is_of_torch_data,
+    is_rng,
     items_of,
     keras_values,
 )
@@ -43,7 +44,7 @@ _DEEPEST = 12
 _MOST_ITEMS = 1000
 _TOO_MANY = f"it holds more than {_MOST_ITEMS:,} objects, and not all of them are looked at"
 _TOO_DEEP = f"objects in it lie more than {_DEEPEST} levels deep, and are not looked at"
-_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
+_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source", "generator")
 
 _NUMBERS_AND_TEXTS: Final[tuple[Any, ...]] = (int, float, complex, str, bytes)
 Way = Literal["data", "protocol", "opaque", "named"]
@@ -204,10 +205,10 @@ class Walk:
             yield from self._below(f"{key}.{part.name}", part.value, part.put, part.owner, depth + 1)
 
     def _in_loader(self, key: str, value: Any, depth: int) -> Iterator[Slot]:
-        """What a loader of torch, or one of its own datasets, holds of the script's own classes."""
+        """What a loader of torch, or one of its own datasets, holds of the script's own classes, and what it draws from."""
         for name in _PARTS_OF_LOADERS:
             part = vars(value).get(name)
-            if has_own_attributes(part) or is_of_torch_data(part):
+            if has_own_attributes(part) or is_of_torch_data(part) or is_rng(part):
                 yield from self._below(
                     f"{key}.{name}", part, lambda new, name=name: setattr(value, name, new), value, depth + 1
                 )

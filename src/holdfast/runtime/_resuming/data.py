@@ -18,6 +18,7 @@ from ...data import (
     digest_of_contents,
     digest_of_samples,
     foreign_state,
+    nodes_in,
     without_position,
 )
 from ...errors import UsageError
@@ -75,6 +76,7 @@ class EpochData:
         self.source: BatchSource | None = None  # of `_given`
         self._contents: str | None = None  # of `_given`, when the epoch began
         self._names: list[str | None] = []  # of the variables of the script that hold `_given`
+        self._nodes: list[Any] = []  # that `_given` are made of
         self._vary = False  # from one epoch to the next
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
@@ -91,6 +93,7 @@ class EpochData:
             before, self._contents = self._contents, given.contents()
             self._vary = self._vary or (None not in (before, self._contents) and before != self._contents)
             self.source, self._given = source, given
+            self._nodes = [node for each in given.data for node in nodes_in(each)]
             names = {id(value): name for name, value in _variables().items()}
             self._names = [
                 None if given.is_made_in_loop(each) else names.get(id(each)) for each in given.data
@@ -122,7 +125,8 @@ class EpochData:
         """What holds the position in the data: the source, and data that keep it themselves."""
         if self.source is None or self._given is None:
             return []
-        return [self.source, *(each for each in self._given.data if hasattr(type(each), "state_dict"))]
+        own = [each for each in self._given.data if hasattr(type(each), "state_dict")]
+        return [self.source, *own, *self._nodes]
 
     def get_state(self, is_inside: bool) -> dict[str, Any]:
         source, saved = self.source, self._saved
