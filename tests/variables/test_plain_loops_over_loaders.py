@@ -16,7 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import holdfast
 from holdfast import Checkpointing
 from holdfast.variables._kinds import is_unread_loader
-from tests.support.data_cases import Augmented
+from tests.support.data_cases import Augmented, Samples
 from tests.support.interrupted import Interrupted, begin, stop_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 under torch 2.13
@@ -43,17 +43,17 @@ def trained(
 
 
 EXACT = {
-    "shuffled": lambda: DataLoader(range(12), batch_size=2, shuffle=True),
-    "with a generator": lambda: DataLoader(range(12), batch_size=2, shuffle=True, generator=generator()),
+    "shuffled": lambda: DataLoader(Samples(), batch_size=2, shuffle=True),
+    "with a generator": lambda: DataLoader(Samples(), batch_size=2, shuffle=True, generator=generator()),
     "of a sampler with one": lambda: DataLoader(
-        range(12), batch_size=2, sampler=RandomSampler(range(12), generator=generator())
+        Samples(), batch_size=2, sampler=RandomSampler(range(12), generator=generator())
     ),
-    "stateful": lambda: StatefulDataLoader(range(12), batch_size=2, shuffle=True),
+    "stateful": lambda: StatefulDataLoader(Samples(), batch_size=2, shuffle=True),
     "nodes in order": lambda: nodes(SequentialSampler(range(12))),
 }
 NAMED = {
     "stateful, with a generator": lambda: StatefulDataLoader(
-        range(12), batch_size=2, shuffle=True, generator=generator()
+        Samples(), batch_size=2, shuffle=True, generator=generator()
     ),
     "stateful, over noise": lambda: StatefulDataLoader(Augmented(), batch_size=2),
     "nodes": lambda: nodes(RandomSampler(range(12))),
@@ -100,7 +100,7 @@ def test_a_node_of_the_loader_that_the_run_goes_over_is_not_named(tmp_path):
     assert resumed.verdict == "exact"
 
 
-def test_a_loader_that_nobody_has_read_is_not_asked_for_its_state(tmp_path):
+def test_a_loader_that_nobody_has_read_is_known_as_such(tmp_path):
     loader = nodes(SequentialSampler(range(12)))
     assert is_unread_loader(loader)
     iter(loader)
