@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from blake3 import blake3
 
 _MOST_BYTES = 256 << 20
 _MOST_OBJECTS = 1_000_000
-_IS_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_WORD = struct.calcsize("P")
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -75,11 +76,9 @@ def are_alike(one: Any, other: Any) -> bool:
 
 
 def _is_all_in_attributes(kind: type) -> bool:
-    """Whether instances hold nothing in slots, or in memory of a class that is not written in Python."""
-    return all(
-        each is object or (each.__flags__ & _IS_HEAP_TYPE and not vars(each).get("__slots__"))
-        for each in kind.__mro__
-    )
+    """Whether an instance has a `__dict__` and nothing else: no slots, and no memory that only a library's code can read."""
+    words = 2 + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    return not kind.__itemsize__ and kind.__basicsize__ <= words * _WORD
 
 
 def _as_array(one: Any) -> np.ndarray[Any, Any] | None:

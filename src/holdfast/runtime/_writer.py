@@ -107,25 +107,17 @@ def is_ours(handler: object) -> bool:
     return handler is _end_after_saving
 
 
-_holds_sigterm = False
-
-
 def _finish_first_on_sigterm() -> None:
-    global _holds_sigterm
     if _is_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end_after_saving)
-        _holds_sigterm = True
 
 
 def _end_at_once_on_sigterm() -> None:
     """Give the signal back, so that it ends the process even where no Python code runs."""
-    global _holds_sigterm
-    if not _holds_sigterm:  # at almost every hook
+    if not is_ours(signal.getsignal(signal.SIGTERM)):  # at almost every hook
         return
-    ours = signal.getsignal(signal.SIGTERM) is _end_after_saving
-    if ours and _is_main_thread() and not any(writer.is_busy for writer in _writers):
+    if _is_main_thread() and not any(writer.is_busy for writer in _writers):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _holds_sigterm = False
 
 
 def _end_after_saving(number: int, frame: object) -> None:
