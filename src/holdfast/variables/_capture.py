@@ -198,7 +198,7 @@ class Capture:
             return
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         is_new = (
-            slot.place is None
+            slot.shared is None
             and before is not None
             and can_change(slot.value)
             and not before.was(slot.value)
@@ -283,7 +283,7 @@ class Capture:
                 facts.keyed[path] = BY_ID
                 return saved
             self._ids[path] = ids
-        return value if slot.place is None else without(value, self._handed.has_memory_of)
+        return value if slot.shared is None else without(value, self._handed.has_memory_of)
 
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)

@@ -50,6 +50,7 @@ _NUMBERS_AND_TEXTS: Final[tuple[Any, ...]] = (int, float, complex, str, bytes)
 Way = Literal["data", "protocol", "opaque", "named"]
 Place = Callable[[Marks, str, Container[int]], Hashable | None]
 """Takes marks, a name for them, and the ids of what is saved under another name."""
+Shared = Callable[[Marks, str], Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,11 @@ class Slot:
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
-        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told. Of data
-            that share memory with what was handed over: their mark.
+        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told.
         why: of what is named in any case: the reason.
         items: of a container, which objects are in it, by id, in their order; 0 for data.
         is_handed: of what is only named: whether it was handed over.
+        shared: of data that share memory with what was handed over: gives their mark.
     """
 
     key: str
@@ -78,6 +79,7 @@ class Slot:
     why: str = ""
     items: tuple[int, ...] = ()
     is_handed: bool = False
+    shared: Shared | None = None
 
 
 class Walk:
@@ -127,7 +129,7 @@ class Walk:
             return
         if is_plain:
             is_shared = self._handed.shares_memory(value)
-            yield Slot(key, "data", value, put, owner, self._form(value) if is_shared else None)
+            yield Slot(key, "data", value, put, owner, shared=self._form(value) if is_shared else None)
             return
         if id(value) in self._seen:
             return
@@ -181,8 +183,8 @@ class Walk:
         else:
             yield Slot(key, "opaque", value, put, owner, self._look(value))
 
-    def _form(self, value: Any) -> Place:
-        return lambda marks, name, _: self._handed.form_of(value, marks, name)
+    def _form(self, value: Any) -> Shared:
+        return lambda marks, name: self._handed.form_of(value, marks, name)
 
     def _look(self, value: Any) -> Place:
         return lambda marks, name, known: Looks(marks, name, self._handed, known).of(value)
