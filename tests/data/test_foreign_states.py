@@ -129,7 +129,7 @@ def test_batches_are_told_apart_by_what_they_hold(make):
         print,
         int,
     ],
-    ids=repr,
+    ids=["slots", "bytes", "set", "memoryview", "objects", "sparse", "function", "class"],
 )
 def test_a_batch_that_holds_what_is_not_read_has_no_digest(what):
     assert digest_of_batch({"x": 1, "more": [what]}) is None
