@@ -204,7 +204,7 @@ class Loop:
         What comes next is compared with what should, and the live objects with what was saved, except for those that
         are loaded only later (`not_loaded`); `find` says what else the loop finds different. `is_in_script`: this is called where
         the saves are, in the script's own loop, so that torch's grad mode is put back, too. From now on `last_resume.verdict` is
-        known, and it is in the log; with `is_measured` only when the next batch has come (`compare_batch`).
+        known, and it is in the log; with `is_measured` only when the next batch has come (`batch_came`).
         """
         assert self._resumption is not None
         rng.restore_state(dict(self._restored.saved["random"]))
@@ -223,11 +223,17 @@ class Loop:
         """Whether it is known which batch came after the checkpoint that it resumes from, while that is still to be compared."""
         return self._next_batch is not None
 
-    def compare_batch(self, batch: Any) -> None:
-        """This is the next batch, of data whose position may not hold all that decides it."""
-        noted, resumption = self._directory.next_batches, self._resumption
-        is_open = resumption is not None and resumption.is_open
-        if not (noted.is_awaited or is_open):
+    def batch_came(self, batch: Any, is_foreign: Callable[[], bool]) -> None:
+        """This is the next batch, and it has not been handed out.
+
+        `is_foreign`: whether the position of its data may not hold all that decides it.
+        """
+        noted = self._directory.next_batches
+        if not noted.awaited and self._next_batch is None:  # at almost every batch
+            return
+        is_open = self._resumption is not None and self._resumption.is_open
+        if not is_open and not is_foreign():
+            noted.awaited.clear()
             return
         digest = digest_of_batch(batch)
         noted.came(digest)

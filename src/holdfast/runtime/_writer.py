@@ -77,7 +77,8 @@ class BackgroundWriter:
 
     def check(self) -> None:
         """Raise what an ended job has raised."""
-        if not self.is_busy:
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
             _end_at_once_on_sigterm()
         if self._failures:
             raise self._failures.pop(0)
@@ -114,9 +115,8 @@ def _finish_first_on_sigterm() -> None:
 
 def _end_at_once_on_sigterm() -> None:
     """Give the signal back, so that it ends the process even where no Python code runs."""
-    if not is_ours(signal.getsignal(signal.SIGTERM)):  # at almost every hook
-        return
-    if _is_main_thread() and not any(writer.is_busy for writer in _writers):
+    ours = is_ours(signal.getsignal(signal.SIGTERM))
+    if ours and _is_main_thread() and not any(writer.is_busy for writer in _writers):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

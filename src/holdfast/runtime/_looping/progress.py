@@ -209,11 +209,6 @@ class Progress:
         """Whether the next batch is, or will be, compared with the one that came after the checkpoint."""
         return self._loop.knows_next_batch and self._data.was_foreign
 
-    def batch_came(self, batch: Any) -> None:
-        """This is the next batch, and it has not been handed out."""
-        if self._data.is_foreign or self._loop.knows_next_batch:
-            self._loop.compare_batch(batch)
-
     def data_came_late(self) -> None:
         """The checkpoint was between two epochs, and only now are the data here."""
         self._loop.add_differences(self._differences())

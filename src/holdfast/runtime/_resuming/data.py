@@ -167,7 +167,6 @@ class EpochData:
         own = {f"data: {name}": each for name, each in self.source.generators.items()}
         return Ahead(self.source.fingerprint() if is_inside else None, own)
 
-    @property
     def is_foreign(self) -> bool:
         """Whether the position is in a state of somebody else's making; see `foreign_state`."""
         return self.source is not None and foreign_state(self.source) is not None

@@ -29,26 +29,25 @@ _MOST_BYTES: Final = 1 << 20  # of such a file
 
 @final
 class NextBatches:
-    """Of the runs that save in one directory. What cannot be read or written is not known, and no error."""
+    """Of the runs that save in one directory. What cannot be read or written is not known, and no error.
+
+    Attributes:
+        awaited: what was saved since the last batch came.
+    """
 
     def __init__(self, disk: Storage, path: str) -> None:
         self._disk, self._path = disk, f"{path}/{_FOLDER}"
-        self._awaited = deque[CheckpointRecord](maxlen=16)
+        self.awaited = deque[CheckpointRecord](maxlen=16)
         self._known: tuple[str, dict[str, str]] | None = None  # of the run that notes
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether something was saved since the last batch came."""
-        return bool(self._awaited)
 
     def saved(self, draft: CheckpointRecord) -> None:
         """This is being saved; the next batch is the one that follows it."""
-        self._awaited.append(draft)
+        self.awaited.append(draft)
 
     def came(self, digest: str | None) -> None:
         """A batch came with this digest; None: it cannot tell batches apart, so nothing is noted."""
-        awaited = [*self._awaited]
-        self._awaited.clear()
+        awaited = [*self.awaited]
+        self.awaited.clear()
         if not awaited or digest is None:
             return
         run = awaited[-1].moment.run
