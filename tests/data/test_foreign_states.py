@@ -9,7 +9,7 @@ pytest.importorskip("torchdata.nodes")
 
 import torch
 import torchdata.nodes as tn
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast.data import batches_of, digest_of_batch, foreign_state
@@ -81,9 +81,25 @@ def test_a_state_that_is_known_to_hold_all_is_exact(name):
 def test_a_state_of_somebody_elses_making_is_named(name):
     source = FOREIGN[name]()
     kind = {"OwnLoader": "OwnLoader and Remembering"}.get(name, name.strip())
-    said = f"whether the state of {kind} holds all that decides the next batch is not known"
+    said = f"whether all that decides the next batch comes back with {kind} is not known"
     assert source.exactness == said
     assert foreign_state(source) == said
+
+
+class Hidden(SequentialSampler):
+    """It has no state, and an order of its own."""
+
+    def __iter__(self):
+        yield from torch.randperm(6, generator=torch.Generator()).tolist()
+
+
+def test_a_sampler_of_nodes_that_is_read_again_is_named_unless_it_is_known():
+    def source(sampler):
+        return batches_of(tn.Loader(tn.SamplerWrapper(sampler)), raw=True)
+
+    assert "comes back with Hidden is" in source(Hidden(range(6))).exactness
+    for known in (RandomSampler(range(6)), range(6), [1, 2], np.arange(3)):
+        assert source(known).exactness == "exact"
 
 
 class Slotted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import holdfast
 from holdfast import Checkpointing, Verdict
 
-NOT_KNOWN = "not exact: whether the state of {} holds all that decides the next batch is not known"
+NOT_KNOWN = "not exact: whether all that decides the next batch comes back with {} is not known"
 ANOTHER = "not exact: the data give another next batch than they would have"
 
 
@@ -81,7 +82,7 @@ def train(
     return state["seen"], None if run.last_resume is None else run.last_resume.verdict
 
 
-def killed(directory, kind=Shuffler, **how):
+def killed(directory, kind: Any = Shuffler, **how):
     with pytest.raises(InterruptedError):
         train(directory, kind, **how)
 
@@ -182,3 +183,23 @@ def test_each_of_several_loaders_counts(tmp_path):
     with pytest.raises(InterruptedError):
         both(0, stop=2)
     assert both(1) == ANOTHER
+
+
+class Hidden:
+    """A sampler that nodes read again, and that draws another order then."""
+
+    def __iter__(self):
+        draw = iter(lambda: RANDOM.random(), None)
+        yield from sorted(range(6), key=lambda _: next(draw))
+
+
+def test_the_order_of_a_sampler_that_nodes_read_again_is_measured(tmp_path):
+    nodes = pytest.importorskip("torchdata.nodes")
+
+    def make():
+        order = Hidden()
+        return nodes.Loader(nodes.Mapper(nodes.SamplerWrapper(order), lambda index: {"x": [index]}))
+
+    killed(tmp_path, make, stop=2)
+    _, verdict = train(tmp_path, make, seed=1)
+    assert verdict == ANOTHER

@@ -18,8 +18,8 @@ from ._source import Position
 from ._stream import StreamLoader
 
 _KIND = "stateful loader"
-_KNOWN = frozenset({"datasets", "holdfast", "torch", "torchdata"})
-"""Whose states are known to hold all that decides the next batch, or what they lack."""
+_KNOWN = frozenset({"builtins", "datasets", "holdfast", "numpy", "torch", "torchdata"})
+"""Whose states, and orders, are known to hold all that decides the next batch, or what they lack."""
 _IN_ORDER = frozenset({"NoneType", "SequentialSampler"})
 _METHODS = ("__iter__", "state_dict", "load_state_dict")
 _METHODS_OF_NODES = ("next", "reset", "get_state")
@@ -56,7 +56,7 @@ class StatefulBatches(Drawing):
     def foreign_state(self) -> str | None:
         if not self._foreign or self._known_exactness != "exact":
             return None
-        return f"whether the state of {' and '.join(self._foreign)} holds all that decides the next batch is not known"
+        return f"whether all that decides the next batch comes back with {' and '.join(self._foreign)} is not known"
 
     @property
     def _known_exactness(self) -> str:
@@ -142,8 +142,12 @@ def kinds_of_others(loader: Any) -> list[str]:
         if each is loader or (name.endswith(("dataset", "sampler")) and has_state(each))
     ]
     for node in nodes_in(loader):
-        wrapped = (getattr(node, name, None) for name in ("sampler", "iterable"))
-        parts += [(node, _METHODS_OF_NODES), *((each, _METHODS) for each in wrapped if has_state(each))]
+        parts.append((node, _METHODS_OF_NODES))
+        wrapped = [getattr(node, name, None) for name in ("sampler", "iterable")]
+        # Without a state of its own it is read again.
+        parts += [
+            (each, _METHODS if has_state(each) else _METHODS[:1]) for each in wrapped if each is not None
+        ]
     return list(dict.fromkeys(type(each).__name__ for each, methods in parts if _is_of_others(each, methods)))
 
 
