@@ -67,7 +67,15 @@ RANDOM = random.Random()
 
 
 def train(
-    directory, kind=Shuffler, *, save_on="batch_end", stop=None, before=None, epochs=3, seed=0, **options
+    directory,
+    kind: Any = Shuffler,
+    *,
+    save_on="batch_end",
+    stop=None,
+    before=None,
+    epochs=3,
+    seed=0,
+    **options,
 ):
     """What was trained on, and the verdict of the resume; `stop`: at so many steps, `before`: before that batch is taken."""
     RANDOM.seed(seed)
