@@ -72,12 +72,11 @@ def train(
     *,
     save_on="batch_end",
     stop=None,
-    before=None,
     epochs=3,
     seed=0,
     **options,
 ):
-    """What was trained on, and the verdict of the resume; `stop`: at so many steps, `before`: before that batch is taken."""
+    """What was trained on, and the verdict of the resume; `stop`: at so many steps."""
     RANDOM.seed(seed)
     state = {"seen": []}
     with holdfast.Run(directory, state, checkpointing=Checkpointing(save_on=save_on), **options) as run:
