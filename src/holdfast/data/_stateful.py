@@ -136,7 +136,7 @@ class StatefulBatches(Drawing):
 
 def kinds_of_others(loader: Any) -> list[str]:
     """The types of a loader, its datasets, samplers and nodes that tell a state of their own, in code of other libraries or scripts."""
-    parts = [
+    parts: list[tuple[Any, tuple[str, ...]]] = [
         (each, _METHODS)
         for name, each in parts_of(loader).items()
         if each is loader or (name.endswith(("dataset", "sampler")) and has_state(each))

@@ -163,10 +163,11 @@ class Loop:
         if not self._has_begun:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
             self._own.begin()
-        is_rollback, self._has_begun, self._asked = self._has_begun, True, resume
+        is_rollback = self._has_begun
         restoring = Restoring(
-            *(self._own, resume, self.policy.exclude, self._advice), is_rollback=is_rollback
+            *(self._own, resume, self.policy.exclude, self._advice), is_rollback=self._has_begun
         )
+        self._asked, self._has_begun = resume, True
         if resume.origin is None:
             return None
         found = resume_from(
