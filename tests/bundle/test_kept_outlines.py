@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import count
 
 import pytest
@@ -16,7 +17,7 @@ from holdfast.bundle import _commit  # noqa: E402
 from holdfast.bundle._format.tree import StoredTree  # noqa: E402
 from holdfast.bundle._format.tree_text import TreeText, encode_tree  # noqa: E402
 from holdfast.checkpoint import draft  # noqa: E402
-from holdfast.records import Alias, Leaf, Moment, Object, leaves  # noqa: E402
+from holdfast.records import Alias, Leaf, Moment, Node, Object, leaves  # noqa: E402
 from holdfast.storage import MemoryDisk  # noqa: E402
 from tests.state.test_kept_plans import CHANGES, Training  # noqa: E402
 
@@ -108,3 +109,17 @@ def test_a_part_that_is_kept_counts_in_the_depth_of_the_tree():
         TreeText([deep], before=kept)
         with pytest.raises(ValueError, match="nested 257 deep"):
             TreeText([[deep]], before=kept)
+
+
+def test_the_text_of_a_nested_tree_is_kept_once_however_deep_it_is():
+    tree: dict[str, Node] = {**_leaves("inner", 20), "text": "x" * 1_000_000}
+    for _ in range(80):
+        tree = {"inner": tree}
+    tracemalloc.start()
+    try:
+        text = TreeText(tree)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(text.leaves) == 20
+    assert kept < 4_000_000

@@ -13,7 +13,7 @@ import torch
 import torchdata.nodes as tn
 from torch.utils.data import RandomSampler, SequentialSampler
 
-from holdfast.data import batches_of
+from holdfast.data import batches_of, foreign_state
 
 
 class Shuffled:
@@ -89,7 +89,8 @@ def test_a_loader_of_nodes_that_is_left_twice_gives_what_an_uninterrupted_one_do
                 loader.state_dict()  # after which it would give the iterator that was made for that
             more, at, source = read(loader, num, at=at)
             given += more
-            assert source.exactness == "exact"
+            assert source.exactness == (foreign_state(source) or "exact")
+            assert (foreign_state(source) is None) == (kind not in ("without a state", "that reads ahead"))
             assert source.differences == []
         assert given == wanted
 

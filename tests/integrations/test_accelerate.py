@@ -226,3 +226,8 @@ def test_hooks_that_write_files_of_their_own_are_named_at_a_save_and_at_a_load(t
                 held.load_state(tmp_path / "one")
         assert caplog.text.count("are not called") == 1
         assert "register_save_state_pre_hook and register_load_state_pre_hook" in caplog.text
+    next(iter(accelerator._dataloaders[0]))
+    assert held.last_resume is not None
+    assert held.last_resume.verdict.startswith(
+        "not exact: the hooks of register_save_state_pre_hook and register_load"
+    )

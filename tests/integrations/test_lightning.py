@@ -76,14 +76,14 @@ def test_every_hook_is_a_place_to_resume_from(hook, uninterrupted, tmp_path):
     assert callback.state_digest() == uninterrupted
 
 
-def check_resuming(train, tmp_path, crash_points):
+def check_resuming(train, tmp_path, crash_points, verdict="exact"):
     wanted = train(tmp_path / "uninterrupted").state_digest()
     for crash_at in crash_points:
         with pytest.raises(Crash):
             train(tmp_path / str(crash_at), crash_at)
         callback = train(tmp_path / str(crash_at))
         assert callback.last_resume is not None
-        assert callback.last_resume.verdict == "exact"
+        assert callback.last_resume.verdict == verdict
         assert callback.state_digest() == wanted
 
 
@@ -183,7 +183,8 @@ def test_the_batch_that_lightning_has_read_ahead_of_a_stream_is_trained(tmp_path
         trainer(callback).fit(Small(beats(crash_at)), stream, loaders()[1])
         return callback
 
-    check_resuming(train, tmp_path, crash_points=(5, 24))
+    not_known = "not exact: whether all that decides the next batch comes back with Stream is not known"
+    check_resuming(train, tmp_path, crash_points=(5, 24), verdict=not_known)
 
 
 class Growing(pl.LightningDataModule):

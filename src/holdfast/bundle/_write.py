@@ -22,7 +22,7 @@ from ..storage import Directory, Storage
 from ._digest import Ready, digest
 from ._finite import Watched, nonfinite_details
 from ._format.names import pack_file, tree_file
-from ._format.pack import PackWriter, encode_header, header_size
+from ._format.pack import BATCH_BYTES, PackWriter, encode_header, header_size
 from ._format.pieces import Cut, Piece
 from ._format.tree import StoredTree
 from ._layout import Layout, Outline
@@ -31,9 +31,6 @@ from ._sharing import Digested, Known, KnownPack, Plan, Sharing
 
 logger = logging.getLogger("holdfast")
 
-_COPIED_BYTES = (
-    1 << 20
-)  # smaller pieces of live memory are copied: they wait for others before they are written
 # A link that fails for one of these reasons is written instead; anything else is a failure of the save.
 _UNLINKABLE = {errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP,
                errno.ENOSYS, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ESTALE}  # fmt: skip
@@ -243,7 +240,7 @@ class FileWriter:
 
 def _unchanged(piece: Digested, data: memoryview) -> memoryview:
     """The bytes of a piece in live memory, if they are still those that were digested; of a small one a copy."""
-    if len(data) < _COPIED_BYTES:
+    if len(data) < BATCH_BYTES:  # it waits for others before it is written
         data = memoryview(bytes(data))
     if xxh3_128_hexdigest(data) != piece.xxh3:
         raise SnapshotTornError(piece.cut.leaf.path, "it was changed while it was being written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from blake3 import blake3
 
 _MOST_BYTES = 256 << 20
 _MOST_OBJECTS = 1_000_000
+_WORD = struct.calcsize("P")
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -21,7 +23,18 @@ def digest_of_contents(value: Any) -> str:
     At most the first 256 MiB of them, and a million objects. Functions, classes, and what only a library's code can read count for
     nothing. Objects that are met again are not looked at again.
     """
-    digest, left = blake3(), _MOST_BYTES
+    return _digest(value)[0]
+
+
+def digest_of_batch(batch: Any) -> str | None:
+    """As `digest_of_contents`; None where something in it is not read, so that another batch might have the same."""
+    digest, is_complete = _digest(batch)
+    return digest if is_complete else None
+
+
+def _digest(value: Any) -> tuple[str, bool]:
+    """And whether all of it was read."""
+    digest, left, is_complete = blake3(), _MOST_BYTES, True
     waiting, seen = deque([value]), set[int]()
     while waiting and left > 0 and len(seen) < _MOST_OBJECTS:
         one = waiting.pop()
@@ -47,7 +60,10 @@ def digest_of_contents(value: Any) -> str:
             and isinstance(found := getattr(one, "__dict__", None), dict)
         ):
             waiting += [each for name in sorted(found, reverse=True) for each in (found[name], name)]
-    return digest.hexdigest()
+            is_complete = is_complete and _is_all_in_attributes(type(one))
+        else:
+            is_complete = False
+    return digest.hexdigest(), is_complete and not waiting
 
 
 def are_alike(one: Any, other: Any) -> bool:
@@ -59,6 +75,12 @@ def are_alike(one: Any, other: Any) -> bool:
     return digest_of_contents(one) == digest_of_contents(other)
 
 
+def _is_all_in_attributes(kind: type) -> bool:
+    """Whether an instance has a `__dict__` and nothing else: no slots, and no memory that only a library's code can read."""
+    words = 2 + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    return not kind.__itemsize__ and kind.__basicsize__ <= words * _WORD
+
+
 def _as_array(one: Any) -> np.ndarray[Any, Any] | None:
     """A view of an array in host memory; None for all else."""
     torch = sys.modules.get("torch")
@@ -67,4 +89,6 @@ def _as_array(one: Any) -> np.ndarray[Any, Any] | None:
             return None
         plain = one.detach().resolve_conj().resolve_neg().contiguous()
         return plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.empty(0)
+    if isinstance(one, np.generic):
+        one = np.asarray(one)
     return one if isinstance(one, np.ndarray) and not one.dtype.hasobject else None

@@ -36,10 +36,17 @@ def beginning(loader: Any, *, is_inside: bool) -> Iterator[None]:
 def reads_ahead(loader: Any) -> bool:
     """Whether threads or processes of it read more than was handed out, so that generators are ahead of the batches."""
     return any(
-        type(each).__module__.startswith("torchdata.nodes")
-        and (type(each).__name__ in _READ_AHEAD or getattr(each, "num_workers", 0) > 0)
-        for _, each in reached(parts_of(loader))
+        type(each).__name__ in _READ_AHEAD or getattr(each, "num_workers", 0) > 0 for each in nodes_in(loader)
     )
+
+
+def nodes_in(loader: Any) -> list[Any]:
+    """Those that a loader is made of, of other libraries and scripts too; none of a loader of another kind."""
+    return [each for _, each in reached(parts_of(loader)) if any(map(_is_base_node, type(each).__mro__))]
+
+
+def _is_base_node(kind: type) -> bool:
+    return kind.__name__ == "BaseNode" and kind.__module__.startswith("torchdata.nodes")
 
 
 def drawn_from(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from ..errors import UsageError
 from ._batch import Batch
-from ._source import BatchSource, Position, without_position
+from ._source import BatchSource, Position, foreign_state, without_position
 
 _KIND = "several"
 Until = Literal["shortest", "longest"]
@@ -51,6 +51,11 @@ class SeveralBatches:
     @property
     def exactness(self) -> str:
         return next((said for each in self._sources if (said := each.exactness) != "exact"), "exact")
+
+    @property
+    def foreign_state(self) -> str | None:
+        said = [each for each in self._sources if each.exactness != "exact"]
+        return foreign_state(said[0]) if said and all(map(foreign_state, said)) else None
 
     @property
     def differences(self) -> Sequence[str]:

@@ -109,6 +109,14 @@ def without_position(source: BatchSource) -> str | None:
     return getattr(source, "without_position", None)
 
 
+def foreign_state(source: BatchSource) -> str | None:
+    """That the position is in a state of somebody else's making, if nothing worse is known of the data; a sentence.
+
+    `exactness` says the same. It no longer counts once the next batch was compared with the one that would have come.
+    """
+    return getattr(source, "foreign_state", None)
+
+
 ANOTHER_BATCH = "the data give another next batch than they would have"
 """What every loop says of `fingerprint`, if it is not what it was."""
 

@@ -9,13 +9,20 @@ from typing import Any, final
 from .. import rng
 from ._attributes import OwnAttributes
 from ._batch import Batch
-from ._generators import Drawing, OwnGenerators
+from ._generators import Drawing, OwnGenerators, reachable_generators
+from ._indices import has_state
 from ._iterable import length_of, refuse_one_shot
-from ._nodes import beginning, drawn_from, reads_ahead
+from ._nodes import beginning, drawn_from, nodes_in, reads_ahead
+from ._parts import parts_of
 from ._source import Position
 from ._stream import StreamLoader
 
 _KIND = "stateful loader"
+_KNOWN = frozenset({"builtins", "datasets", "holdfast", "numpy", "torch", "torchdata"})
+"""Whose states, and orders, are known to hold all that decides the next batch, or what they lack."""
+_IN_ORDER = frozenset({"NoneType", "SequentialSampler"})
+_METHODS = ("__iter__", "state_dict", "load_state_dict")
+_METHODS_OF_NODES = ("next", "reset", "get_state")
 
 
 @final
@@ -35,6 +42,7 @@ class StatefulBatches(Drawing):
         self._position = Position()
         self._before: dict[str, Any] = {}  # random states from before the epoch's iterator was made
         self._reads_ahead, self._drawn_ahead = reads_ahead(loader), list[str]()
+        self._foreign = kinds_of_others(loader)
 
     @property
     def num_batches(self) -> int | None:
@@ -42,6 +50,16 @@ class StatefulBatches(Drawing):
 
     @property
     def exactness(self) -> str:
+        return self.foreign_state or self._known_exactness
+
+    @property
+    def foreign_state(self) -> str | None:
+        if not self._foreign or self._known_exactness != "exact":
+            return None
+        return f"whether all that decides the next batch comes back with {' and '.join(self._foreign)} is not known"
+
+    @property
+    def _known_exactness(self) -> str:
         if (said := getattr(self._loader, "exactness", "exact")) != "exact":  # one of ours, around another
             return said
         if self._drawn_ahead:
@@ -114,6 +132,44 @@ class StatefulBatches(Drawing):
             "num_workers": getattr(loader, "num_workers", None),
             **getattr(loader, "facts", {}),  # of one of ours, around another
         }
+
+
+def kinds_of_others(loader: Any) -> list[str]:
+    """The types of a loader, its datasets, samplers and nodes that tell a state of their own, in code of other libraries or scripts."""
+    parts: list[tuple[Any, tuple[str, ...]]] = [
+        (each, _METHODS)
+        for name, each in parts_of(loader).items()
+        if each is loader or (name.endswith(("dataset", "sampler")) and has_state(each))
+    ]
+    for node in nodes_in(loader):
+        parts.append((node, _METHODS_OF_NODES))
+        wrapped = [getattr(node, name, None) for name in ("sampler", "iterable")]
+        # Without a state of its own it is read again.
+        parts += [
+            (each, _METHODS if has_state(each) else _METHODS[:1]) for each in wrapped if each is not None
+        ]
+    return list(dict.fromkeys(type(each).__name__ for each, methods in parts if _is_of_others(each, methods)))
+
+
+def may_forget(value: Any) -> bool:
+    """Whether this is a loader that may give another order than it would have once its own state was loaded, and nothing else."""
+    if not callable(getattr(type(value), "__iter__", None)) or not has_state(value):
+        return False
+    nodes = nodes_in(value)
+    samplers = [type(getattr(node, "sampler", None)).__name__ for node in nodes]
+    if kinds_of_others(value) or not {*samplers} <= _IN_ORDER:
+        return True
+    generators = reachable_generators(parts_of(value))  # torchdata's own samplers keep theirs
+    return any(nodes or ".sampler" not in name for name in generators)
+
+
+def _is_of_others(part: Any, methods: tuple[str, ...]) -> bool:
+    """Whether one of these methods is, or may be, not of a library that is known."""
+    for method in methods:
+        home = next((each for each in type(part).__mro__ if method in vars(each)), None)
+        if home is None or home.__module__.partition(".")[0] not in _KNOWN:
+            return True
+    return False
 
 
 def loses_its_buffer(data: Any) -> bool:

@@ -31,12 +31,6 @@ class StreamLoader:
         self._at_first = copy.deepcopy(loader.dataset.state_dict()) if self._is_known else None
         self._resumes = self._has_resumed = False
 
-    @property
-    def exactness(self) -> str:
-        if self._is_known:
-            return "exact"
-        return f"exact only if the state of {type(self.dataset).__name__} says where its iterator is"
-
     def __len__(self) -> int:
         return len(self._loader)
 

@@ -31,6 +31,7 @@ from ._claim import claim, clear_leftovers, note_run, noted_runs, place_of, try_
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
 from ._resuming.expected import Ahead, fingerprint_of
+from ._resuming.next_batches import NextBatches
 from ._resuming.rollbacks import Rollbacks
 from ._saving.snapshots import Taking
 from ._writer import BackgroundWriter
@@ -76,6 +77,7 @@ class ExperimentDirectory:
         self.resumed_from: CheckpointRecord | None = None
         self.resumption: Resumption | None = None  # how exactly it resumed is recorded with each save
         self.rollbacks = Rollbacks()
+        self.next_batches = NextBatches(self.disk, self.path)
         self._switches: Mapping[str, str] = {}
         self.taking = Taking()
         self.writer = BackgroundWriter()
@@ -106,13 +108,15 @@ class ExperimentDirectory:
         ahead: Ahead | None = None,
     ) -> CheckpointRecord:
         """The record of a checkpoint about to be saved; to be made where training runs, whose settings it notes."""
-        return replace(
+        drafted = replace(
             draft(name, kind, moment, reason=reason),
             metrics=dict(metrics),  # the loop keeps logging into its own while this is being written
             durability=durability,
             blocked_s=blocked_s,
             details=self._details(ahead),
         )
+        self.next_batches.saved(drafted)
+        return drafted
 
     def heed(self, moment: Moment) -> None:
         """The run is at this hook: inside of its loop, the switches are those under which it trains."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, final
 
 from .. import fingerprint, rng, state
+from ..data import ANOTHER_BATCH, digest_of_batch
 from ..errors import DivergenceError, UsageError
 from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_name, settle_mode
@@ -105,6 +106,7 @@ class Loop:
         self._resumption: Resumption | None = None
         self._has_begun = False  # another resume is a rollback
         self._has_trained = False  # in this process
+        self._next_batch: str | None = None  # after the checkpoint, by digest, until it is compared
         self.path = place(directory)
         self._folder = Path(place(self.policy.directory or directory))
         self._share, self._untrained = share_directory, untrained
@@ -171,6 +173,7 @@ class Loop:
         if not self._has_begun:  # now, and not at the first save, hours later; nothing is copied
             state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
             self._own.begin()
+        is_rollback = self._has_begun
         restoring = Restoring(
             *(self._own, resume, self.policy.exclude, self._advice), is_rollback=self._has_begun
         )
@@ -188,6 +191,8 @@ class Loop:
         if found is None:
             return None
         self._resumption, self._restored = found
+        noted = self._directory.next_batches
+        self._next_batch = None if is_rollback else noted.after(self._resumption.report.record)
         about = self._restored.saved["run"]
         self._resumption.add([*self._restored.changed, *about.get("lacking", ())])
         self._resumption.lack(self._restored.unsaved, self._own.is_ignored)
@@ -204,13 +209,14 @@ class Loop:
         *,
         not_loaded: Collection[str] = (),
         is_in_script: bool = False,
+        is_measured: bool = False,
     ) -> None:
         """Set the global random states as they were in the checkpoint: the last act of a resume.
 
         What comes next is compared with what should, and the live objects with what was saved, except for those that
         are loaded only later (`not_loaded`); `find` says what else the loop finds different. `is_in_script`: this is called where
         the saves are, in the script's own loop, so that torch's grad mode is put back, too. From now on `last_resume.verdict` is
-        known, and it is in the log.
+        known, and it is in the log; with `is_measured` only when the next batch has come (`batch_came`).
         """
         assert self._resumption is not None
         rng.restore_state(dict(self._restored.saved["random"]))
@@ -220,7 +226,38 @@ class Loop:
         came_back = [] if self._own.variables is None else self._own.variables.came_back
         if is_in_script and fingerprint.set_grad_mode(self._resumption.switches):
             came_back = [*came_back, fingerprint.GRAD_MODE]
-        self._resumption.announce(self._ahead, find(), self._directory.rollbacks, came_back)
+        self._resumption.announce(
+            self._ahead, find(), self._directory.rollbacks, came_back, is_measured=is_measured
+        )
+
+    @property
+    def knows_next_batch(self) -> bool:
+        """Whether it is known which batch came after the checkpoint that it resumes from, while that is still to be compared."""
+        return self._next_batch is not None
+
+    def batch_came(self, batch: Any, is_foreign: Callable[[], bool]) -> None:
+        """This is the next batch, and it has not been handed out.
+
+        `is_foreign`: whether the position of its data may not hold all that decides it.
+        """
+        noted = self._directory.next_batches
+        if not noted.awaited and self._next_batch is None:  # at almost every batch
+            return
+        is_open = self._resumption is not None and self._resumption.is_open
+        if not is_open and not is_foreign():
+            noted.awaited.clear()
+            return
+        digest = digest_of_batch(batch)
+        noted.came(digest)
+        if is_open:
+            is_another = digest != self._next_batch
+            self.conclude_resume(lambda: [ANOTHER_BATCH] if is_another else [])
+
+    def conclude_resume(self, find: Callable[[], Sequence[str]]) -> None:
+        """If the next batch was still to be compared: that is done, or it never came, and this is what is found."""
+        if self._resumption is not None and self._resumption.is_open:
+            self._resumption.conclude(find())
+            self._next_batch = None
 
     def add_differences(self, found: Sequence[str]) -> None:
         """What is found different only after the resume; it is logged."""

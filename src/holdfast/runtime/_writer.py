@@ -77,7 +77,8 @@ class BackgroundWriter:
 
     def check(self) -> None:
         """Raise what an ended job has raised."""
-        if not self.is_busy:
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
             _end_at_once_on_sigterm()
         if self._failures:
             raise self._failures.pop(0)
@@ -107,25 +108,16 @@ def is_ours(handler: object) -> bool:
     return handler is _end_after_saving
 
 
-_holds_sigterm = False
-
-
 def _finish_first_on_sigterm() -> None:
-    global _holds_sigterm
     if _is_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end_after_saving)
-        _holds_sigterm = True
 
 
 def _end_at_once_on_sigterm() -> None:
     """Give the signal back, so that it ends the process even where no Python code runs."""
-    global _holds_sigterm
-    if not _holds_sigterm:  # at almost every hook
-        return
-    ours = signal.getsignal(signal.SIGTERM) is _end_after_saving
+    ours = is_ours(signal.getsignal(signal.SIGTERM))
     if ours and _is_main_thread() and not any(writer.is_busy for writer in _writers):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _holds_sigterm = False
 
 
 def _end_after_saving(number: int, frame: object) -> None:

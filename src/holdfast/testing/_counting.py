@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..storage import Storage
 from ._tapped import Operation, Result, TappedDisk
@@ -22,5 +22,5 @@ class CountingDisk(TappedDisk):
         self.written_bytes += len(operation.data)
         return do()
 
-    def parts(self, view: memoryview) -> Iterator[memoryview]:
-        yield view  # as it comes
+    def parts(self, data: Sequence[memoryview]) -> Iterator[list[memoryview]]:
+        yield [*data]  # as it comes

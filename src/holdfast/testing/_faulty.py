@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..storage import Storage
-from ._tapped import Operation, Result, TappedDisk
+from ._tapped import Operation, Result, TappedDisk, split
 
 
 class FaultyDisk(TappedDisk):
@@ -47,8 +47,5 @@ class FaultyDisk(TappedDisk):
             raise self._error
         raise OSError(self._error, os.strerror(self._error), operation.path)
 
-    def parts(self, view: memoryview) -> Iterator[memoryview]:
-        if self._short is None:
-            yield from super().parts(view)
-        else:
-            yield from filter(None, (view[: self._short], view[self._short :]))
+    def parts(self, data: Sequence[memoryview]) -> Iterator[list[memoryview]]:
+        yield from super().parts(data) if self._short is None else split(data, self._short)

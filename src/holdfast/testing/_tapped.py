@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeVar
@@ -43,6 +43,19 @@ class Operation:
         return self.kind in _CHANGES
 
 
+def split(data: Iterable[memoryview], size: int) -> Iterator[list[memoryview]]:
+    """The first `size` of these bytes, and the rest; what is empty is left out."""
+    before: list[memoryview] = []
+    after: list[memoryview] = []
+    for each in data:
+        before.append(each[:size])
+        after.append(each[size:])
+        size -= len(before[-1])
+    for half in (before, after):
+        if there := [each for each in half if each]:
+            yield there
+
+
 class TappedDisk(ABC):
     """A disk that does what another one does, as far as `around` allows."""
 
@@ -54,9 +67,9 @@ class TappedDisk(ABC):
     def around(self, operation: Operation, do: Callable[[], Result]) -> Result:
         """Called in place of every operation: may `do` it, fail, or wait. A `close` has to be done."""
 
-    def parts(self, view: memoryview) -> Iterator[memoryview]:
-        """How one write is done: in halves, so that an event in between leaves it torn."""
-        yield from filter(None, (view[: len(view) // 2], view[len(view) // 2 :]))
+    def parts(self, data: Sequence[memoryview]) -> Iterator[list[memoryview]]:
+        """How one write of these bytes, one after the other, is done: in halves, so that an event in between leaves it torn."""
+        yield from split(data, sum(map(len, data)) // 2)
 
     def mkdir(self, path: str) -> None:
         self.around(Operation("mkdir", path), lambda: self._disk.mkdir(path))
@@ -147,9 +160,10 @@ class _TappedWriteFile:
         self._tap, self._path, self._file, self._inner = tap, path, file, inner
 
     def write(self, *data: Buffer) -> None:
-        together = memoryview(data[0] if len(data) == 1 else b"".join(data))
-        for part in self._tap.parts(together.cast("B")):
-            self._around("write", lambda part=part: self._inner.write(part), part)
+        views = [memoryview(each).cast("B") for each in data]
+        for part in self._tap.parts(views):
+            together = part[0] if len(part) == 1 else b"".join(part)
+            self._around("write", lambda part=part: self._inner.write(*part), together)
 
     def skip(self, size: int) -> None:
         self._around("skip", lambda: self._inner.skip(size), bytes(size))

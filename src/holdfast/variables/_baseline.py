@@ -217,8 +217,12 @@ class Baseline:
         """What is equal as long as the slot's content is what it was."""
         name = f"{scope.name}/{slot.key}"
         match slot.way:
-            case "data" if slot.place is None:
-                return self._marks.of(slot.value, name)
+            case "data":
+                return (
+                    self._marks.of(slot.value, name)
+                    if slot.shared is None
+                    else slot.shared(self._marks, name)
+                )
             case "protocol":
                 return self._marks.of_state(slot.value, name)
             case "named":

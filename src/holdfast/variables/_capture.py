@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from .. import state
+from ..data import may_forget
 from ..errors import UnsupportedStateError
 from ._baseline import Baseline
 from ._frames import Scope
@@ -27,7 +28,7 @@ from ._looks import identity
 from ._looks.clocks import Clocks
 from ._looks.code import is_code
 from ._looks.identity import Referent
-from ._names import sentence
+from ._names import FORGETS, sentence
 from ._saved import Facts
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
 from ._shared.places import HANDED, root_of_text
@@ -197,7 +198,7 @@ class Capture:
             return
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         is_new = (
-            slot.place is None
+            slot.shared is None
             and before is not None
             and can_change(slot.value)
             and not before.was(slot.value)
@@ -282,7 +283,7 @@ class Capture:
                 facts.keyed[path] = BY_ID
                 return saved
             self._ids[path] = ids
-        return value if slot.place is None else without(value, self._handed.has_memory_of)
+        return value if slot.shared is None else without(value, self._handed.has_memory_of)
 
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
@@ -306,6 +307,8 @@ class Capture:
             self._first[id(slot.value)] = path
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
+            if may_forget(slot.value):
+                facts.unsaved[slot.key] = f"{slot.key} {FORGETS}"
         elif before is None or not before.was(slot.value):
             facts.rebound.append(path)
             self._baseline.let_go(scope, slot)

@@ -208,9 +208,11 @@ def state_of(value: Any) -> Any:
 
 
 def is_unread_loader(value: Any) -> bool:
-    """Whether it is a loader of torch that nobody has read from: asking it for its state would start it, and draw."""
-    data = sys.modules.get("torch.utils.data")
-    return data is not None and isinstance(value, data.DataLoader) and value._iterator is None
+    """Whether it is a loader of torch or torchdata that nobody has read from: asking it for its state would start it, and draw."""
+    data, nodes = sys.modules.get("torch.utils.data"), sys.modules.get("torchdata.nodes")
+    if data is not None and isinstance(value, data.DataLoader):
+        return value._iterator is None
+    return nodes is not None and isinstance(value, nodes.Loader) and value._it is None
 
 
 def has_own_attributes(value: Any) -> bool:

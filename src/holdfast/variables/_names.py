@@ -28,6 +28,12 @@ def check_patterns(patterns: Iterable[str]) -> list[str]:
     return found
 
 
+FORGETS: Final = (
+    "may give another order than it would have: its own state, which is saved, need not hold all that decides it. Let run.batches() "
+    "go over it"
+)
+
+
 def is_left_to_script(key: str, patterns: Sequence[str]) -> bool:
     """Whether one of the patterns of `Run.ignore` means this key, or something that it is below."""
     parts = key.split(".")

@@ -29,6 +29,7 @@ from ._kinds import (
     is_object_array,
     is_of_keras,
     is_of_torch_data,
+    is_rng,
     items_of,
     keras_values,
 )
@@ -43,12 +44,13 @@ _DEEPEST = 12
 _MOST_ITEMS = 1000
 _TOO_MANY = f"it holds more than {_MOST_ITEMS:,} objects, and not all of them are looked at"
 _TOO_DEEP = f"objects in it lie more than {_DEEPEST} levels deep, and are not looked at"
-_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source")
+_PARTS_OF_LOADERS = ("dataset", "sampler", "batch_sampler", "data_source", "generator")
 
 _NUMBERS_AND_TEXTS: Final[tuple[Any, ...]] = (int, float, complex, str, bytes)
 Way = Literal["data", "protocol", "opaque", "named"]
 Place = Callable[[Marks, str, Container[int]], Hashable | None]
 """Takes marks, a name for them, and the ids of what is saved under another name."""
+Shared = Callable[[Marks, str], Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,11 @@ class Slot:
         value: what is there now.
         put: puts something else there.
         owner: the object that it is an attribute or an item of; None for a variable.
-        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told. Of data
-            that share memory with what was handed over: their mark.
+        place: of what cannot be saved: gives something that differs once it has moved; None if that cannot be told.
         why: of what is named in any case: the reason.
         items: of a container, which objects are in it, by id, in their order; 0 for data.
         is_handed: of what is only named: whether it was handed over.
+        shared: of data that share memory with what was handed over: gives their mark.
     """
 
     key: str
@@ -77,6 +79,7 @@ class Slot:
     why: str = ""
     items: tuple[int, ...] = ()
     is_handed: bool = False
+    shared: Shared | None = None
 
 
 class Walk:
@@ -126,7 +129,7 @@ class Walk:
             return
         if is_plain:
             is_shared = self._handed.shares_memory(value)
-            yield Slot(key, "data", value, put, owner, self._form(value) if is_shared else None)
+            yield Slot(key, "data", value, put, owner, shared=self._form(value) if is_shared else None)
             return
         if id(value) in self._seen:
             return
@@ -180,8 +183,8 @@ class Walk:
         else:
             yield Slot(key, "opaque", value, put, owner, self._look(value))
 
-    def _form(self, value: Any) -> Place:
-        return lambda marks, name, _: self._handed.form_of(value, marks, name)
+    def _form(self, value: Any) -> Shared:
+        return lambda marks, name: self._handed.form_of(value, marks, name)
 
     def _look(self, value: Any) -> Place:
         return lambda marks, name, known: Looks(marks, name, self._handed, known).of(value)
@@ -204,10 +207,10 @@ class Walk:
             yield from self._below(f"{key}.{part.name}", part.value, part.put, part.owner, depth + 1)
 
     def _in_loader(self, key: str, value: Any, depth: int) -> Iterator[Slot]:
-        """What a loader of torch, or one of its own datasets, holds of the script's own classes."""
+        """What a loader of torch, or one of its own datasets, holds of the script's own classes, and what it draws from."""
         for name in _PARTS_OF_LOADERS:
             part = vars(value).get(name)
-            if has_own_attributes(part) or is_of_torch_data(part):
+            if has_own_attributes(part) or is_of_torch_data(part) or is_rng(part):
                 yield from self._below(
                     f"{key}.{name}", part, lambda new, name=name: setattr(value, name, new), value, depth + 1
                 )

@@ -22,8 +22,9 @@ from .pieces import MAX_PIECE_BYTES, Cut
 ALIGNMENT = 4096
 MAX_HEADER_BYTES = 64 << 20
 _MAX_RANK = 64
-_BATCH_BYTES = 1 << 20
-_COPIED_BYTES = 16 << 10  # a copy of fewer costs less than a part of its own in a write
+BATCH_BYTES = 1 << 20
+"""A piece of fewer bytes waits for others, to be written with them."""
+_JOINED_BYTES = 16 << 10  # a copy of fewer costs less than a part of its own in a write
 _SIZES = {
     name: size
     for size, names in {
@@ -74,9 +75,9 @@ class PackWriter:
         """Append a piece, which must not change until `finish`; they are gathered, so that the disk sees large writes."""
         self._pieces.append(cut)
         size = len(data)
-        if self._waiting_bytes + size > _BATCH_BYTES:
+        if self._waiting_bytes + size > BATCH_BYTES:
             self._flush()
-        if size >= _COPIED_BYTES:
+        if size >= _JOINED_BYTES:
             self._waiting.append(data)
             self._small = None
         elif self._small is None:
@@ -85,7 +86,7 @@ class PackWriter:
         else:
             self._small += data
         self._waiting_bytes += size
-        if size >= _BATCH_BYTES:
+        if size >= BATCH_BYTES:
             self._flush()
 
     def finish(self, encode: Callable[[list[Cut], int], bytes] = encode_header) -> tuple[bytes, int]:

@@ -36,12 +36,13 @@ _LINES: Final = msgspec.json.Encoder()
 
 
 class _Part(NamedTuple):
-    """The text of a dict or an object with many arrays."""
+    """The text of a dict or an object with many arrays; what is in the parts inside is kept there, and only once."""
 
     node: Node  # kept alive, so that its id stays its own
-    text: bytes
+    text: bytes  # with a gap for each part inside
     depth: int
-    leaves: list[Leaf]
+    leaves: list[Leaf]  # that are in no part inside
+    inside: list[tuple[int, _Part]]  # each with how many of these come before it
 
 
 def encode_tree(stored: StoredTree) -> bytes:
@@ -67,11 +68,12 @@ class TreeText:
         codecs: Mapping[str, str] | None = None,
         before: TreeText | None = None,
     ) -> None:
-        self.leaves: list[Leaf] = []
         self._codecs = codecs or {}
         self._before = before._kept if before else {}
         self._kept: dict[int, _Part] = {}
-        self._open: list[_Part] = []  # that stand in a text which is not complete yet
+        # That stand in a text which is not complete yet:
+        self._leaves: list[Leaf] = []
+        self._open: list[tuple[int, _Part]] = []
         # By exact type, as a state may have very many nodes; anything else takes the slow path.
         self._usual: dict[type, Callable[[Any], bytes]] = {
             str: lambda value: strict_json.encode(encode_text(value)),
@@ -84,11 +86,14 @@ class TreeText:
             Leaf: self._leaf,
             Object: partial(self._part, self._object),
         }
-        text = self._node(tree)
-        self._text, depth = self._complete(text, self._open)
-        if depth >= strict_json.MAX_DEPTH:  # of all the file one more
-            raise strict_json.too_deep(depth + 1)
-        self._before, self._open, self._usual = {}, [], {}  # or it would be in a cycle with its own methods
+        entire = self._part_of(tree, self._node(tree), 0, 0)
+        if entire.depth >= strict_json.MAX_DEPTH:  # of all the file one more
+            raise strict_json.too_deep(entire.depth + 1)
+        texts: list[bytes] = []
+        self.leaves: list[Leaf] = []
+        _lay_out(entire, texts, self.leaves)
+        self._text = b"".join(texts)
+        self._before, self._usual = {}, {}  # or it would be in a cycle with its own methods
 
     def filled(self, stored: StoredTree) -> bytes:
         """The bytes of the file of this tree, whose pieces `stored` has.
@@ -147,7 +152,7 @@ class TreeText:
     def _leaf(self, leaf: Leaf) -> bytes:
         if len(leaf.dtype) > MAX_KEY or not is_kind(leaf.kind):
             raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
-        self.leaves.append(leaf)
+        self._leaves.append(leaf)
         content: dict[str, Any] = {"dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
@@ -166,23 +171,38 @@ class TreeText:
         """The text of a dict or an object; of one with many arrays what stands for it."""
         part = self._before.get(id(node))
         if part is None or part.node is not node:
-            first, begin = len(self.leaves), len(self._open)
+            first, begin = len(self._leaves), len(self._open)
             text = encode(node)
-            if len(self.leaves) - first < _MIN_KEPT:
+            if len(self._leaves) - first < _MIN_KEPT and len(self._open) == begin:
                 return text
-            part = _Part(node, *self._complete(text, self._open[begin:]), self.leaves[first:])
-            del self._open[begin:]
-        else:
-            self.leaves += part.leaves
+            part = self._part_of(node, text, first, begin)
         self._kept[id(node)] = part
-        self._open.append(part)
+        self._open.append((len(self._leaves), part))
         return _PART
 
-    def _complete(self, text: bytes, parts: Sequence[_Part]) -> tuple[bytes, int]:
-        """The text with that of the parts in it, and its depth."""
-        brackets = [b"[" * part.depth + b"]" * part.depth for part in parts]
+    def _part_of(self, node: Node, text: bytes, first: int, begin: int) -> _Part:
+        """What stands open from there on is inside of it."""
+        leaves, inside = self._leaves[first:], [(at - first, part) for at, part in self._open[begin:]]
+        del self._leaves[first:], self._open[begin:]
+        brackets = [b"[" * part.depth + b"]" * part.depth for _, part in inside]
         depth = strict_json.depth_of(_filled(text, _PART, brackets).replace(_GAP, b"[[]]"))
-        return _filled(text, _PART, [part.text for part in parts]), depth
+        return _Part(node, text, depth, leaves, inside)
+
+
+def _lay_out(part: _Part, texts: list[bytes], leaves: list[Leaf]) -> None:
+    """Append the text of the part and its leaves, with those of the parts inside, in their order."""
+    if not part.inside:  # and nothing is copied
+        texts.append(part.text)
+        leaves += part.leaves
+        return
+    between, done = part.text.split(_PART), 0
+    for text, (at, each) in zip(between, part.inside, strict=False):  # and one text after the last
+        texts.append(text)
+        leaves += part.leaves[done:at]
+        _lay_out(each, texts, leaves)
+        done = at
+    texts.append(between[-1])
+    leaves += part.leaves[done:]
 
 
 def _filled(text: bytes, gap: bytes, texts: Sequence[bytes]) -> bytes:

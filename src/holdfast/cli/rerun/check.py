@@ -13,7 +13,7 @@ import typer
 
 from ...errors import UsageError
 from ...verdict import Verdict
-from .._options import Json, Seed
+from .._options import Json, KeptIn, Seed
 from .._output import as_text
 from .._output.console import Cell, Console
 from .._output.exit import VERDICTS
@@ -38,9 +38,7 @@ def check(
     event: Annotated[
         int, typer.Option(min=0, help="Kill it before this change of the disk, too, as --every-event did.")
     ] = 0,
-    directory: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
-    ] = None,
+    directory: KeptIn = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:

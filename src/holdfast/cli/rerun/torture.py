@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ExactnessError, NothingProvedError, UsageError
-from .._options import Json, Seed
+from .._options import Json, KeptIn, Seed
 from .._output import as_text
 from .._output.console import Cell, Console
 from ._scratch import scratch
@@ -32,9 +32,7 @@ def torture(
     disk_full: Annotated[
         int, typer.Option("--disk-full", min=0, max=1000, help="How often to fill its disk.")
     ] = 0,
-    directory: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep all checkpoints in this new directory.")
-    ] = None,
+    directory: KeptIn = None,
     seed: Seed = None,
     json: Json = False,
 ) -> None:

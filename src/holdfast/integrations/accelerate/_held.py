@@ -147,20 +147,24 @@ class Held:
         assert run is not None
         run.__exit__(kind, error, trace)
 
-    def _name_hooks(self) -> None:
-        """Say once that those are not called which write files of their own beside accelerate's, or read them."""
+    @property
+    def _hooks(self) -> str:
+        """What has registered hooks that write files of their own beside accelerate's, or read them: they are not called."""
         kinds = {"save": "_save_model_state_pre_hook", "load": "_load_model_state_pre_hook"}
-        found = [
+        return " and ".join(
             f"register_{kind}_state_pre_hook"
             for kind, name in kinds.items()
             if getattr(self._accelerator, name, None)
-        ]
-        if found and not self._has_named_hooks:
+        )
+
+    def _name_hooks(self) -> None:
+        """Say so once."""
+        if self._hooks and not self._has_named_hooks:
             self._has_named_hooks = True
             logger.warning(
                 "the hooks of %s are not called: a bundle is no folder that they could write to. What they keep is saved if it "
                 "is handed to accelerator.register_for_checkpointing()",
-                " and ".join(found),
+                self._hooks,
             )
 
     @property
@@ -309,6 +313,9 @@ class Held:
                 is_another_batch=where.get("next_batch") not in (None, loader.source.fingerprint()),
             )
         ]
+
+        if self._hooks:
+            found.append(f"the hooks of {self._hooks} were not called, and what they keep did not come back")
 
         def compare() -> None:
             for each in loaders:

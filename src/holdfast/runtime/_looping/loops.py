@@ -150,6 +150,7 @@ class Loops:
                     batch = next(iterator, _END)
                 if batch is _END:
                     break
+                self._loop.batch_came(batch, self._data.is_foreign)
                 yield batch
                 progress.finish_batch(at.batch)
                 if progress.diverged:

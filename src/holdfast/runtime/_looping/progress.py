@@ -118,6 +118,7 @@ class Progress:
             DivergenceError: a rollback is due, and it is too late for one.
         """
         at = self.at
+        self._loop.conclude_resume(lambda: self._differences(is_measured=False))
         if self.diverged is None and at.within is not None and not self.is_paused:
             at.ended = "stopped"  # the outer loop was left by a `break`
             self._loop.stop("the loop was left by a break")
@@ -195,7 +196,7 @@ class Progress:
 
         `is_at_place`: it is this loop; not one that was over by then.
         """
-        self._finish_resume(self._differences, is_at_place=is_at_place)
+        self._finish_resume(self._differences, is_at_place=is_at_place, is_measured=self._is_measured)
 
     def finish_over(self, given: Given | None = None) -> None:
         """The loop has ended; if the script has not come to where the checkpoint was, nothing was left to train.
@@ -203,19 +204,29 @@ class Progress:
         `given`: the data of this loop; without them they would have been given within it.
         """
         self._finish_resume(
-            lambda: [*self._differences(), *self._data.differences_when_over(given)],
+            lambda: [*self._differences(is_measured=False), *self._data.differences_when_over(given)],
             is_at_place=given is not None,
+            is_measured=False,
         )
 
-    def _finish_resume(self, find: Callable[[], Sequence[str]], *, is_at_place: bool) -> None:
+    def _finish_resume(
+        self, find: Callable[[], Sequence[str]], *, is_at_place: bool, is_measured: bool
+    ) -> None:
         if self.is_behind:
             self.is_behind = False
             self._variables.put_back(is_last=is_at_place)
-            self._loop.finish_resume(find, is_in_script=is_at_place)
+            self._loop.finish_resume(find, is_in_script=is_at_place, is_measured=is_measured)
+
+    @property
+    def _is_measured(self) -> bool:
+        """Whether the next batch is, or will be, compared with the one that came after the checkpoint."""
+        return self._loop.knows_next_batch and self._data.was_foreign
 
     def data_came_late(self) -> None:
         """The checkpoint was between two epochs, and only now are the data here."""
         self._loop.add_differences(self._differences())
 
-    def _differences(self) -> list[str]:
-        return [*self._data.differences(self.at.is_in_batches), *self._variables.differences]
+    def _differences(self, *, is_measured: bool | None = None) -> list[str]:
+        is_measured = self._is_measured if is_measured is None else is_measured
+        found = self._data.differences(self.at.is_in_batches, is_measured=is_measured)
+        return [*found, *self._variables.differences]

@@ -17,6 +17,8 @@ from ...data import (
     differences_of,
     digest_of_contents,
     digest_of_samples,
+    foreign_state,
+    nodes_in,
     without_position,
 )
 from ...errors import UsageError
@@ -74,6 +76,7 @@ class EpochData:
         self.source: BatchSource | None = None  # of `_given`
         self._contents: str | None = None  # of `_given`, when the epoch began
         self._names: list[str | None] = []  # of the variables of the script that hold `_given`
+        self._nodes: list[Any] = []  # that `_given` are made of
         self._vary = False  # from one epoch to the next
         # Of the checkpoint: how exact the data were, which batch was next, of what data, and their position.
         self._saved: Mapping[str, Any] = {}
@@ -90,6 +93,7 @@ class EpochData:
             before, self._contents = self._contents, given.contents()
             self._vary = self._vary or (None not in (before, self._contents) and before != self._contents)
             self.source, self._given = source, given
+            self._nodes = [node for each in given.data for node in nodes_in(each)]
             names = {id(value): name for name, value in _variables().items()}
             self._names = [
                 None if given.is_made_in_loop(each) else names.get(id(each)) for each in given.data
@@ -121,7 +125,8 @@ class EpochData:
         """What holds the position in the data: the source, and data that keep it themselves."""
         if self.source is None or self._given is None:
             return []
-        return [self.source, *(each for each in self._given.data if hasattr(type(each), "state_dict"))]
+        own = [each for each in self._given.data if hasattr(type(each), "state_dict")]
+        return [self.source, *own, *self._nodes]
 
     def get_state(self, is_inside: bool) -> dict[str, Any]:
         source, saved = self.source, self._saved
@@ -134,10 +139,12 @@ class EpochData:
                 "next_batch": saved.get("next_batch"),
                 "about_data": saved.get("about_data"),
                 "names": saved.get("names"),
+                **({"is_foreign": True} if self.was_foreign else {}),
             }
         data = source.get_state()
         if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
             data["finished"] = True
+        is_foreign = foreign_state(source) is not None
         return {
             "contents": self._contents if is_inside else None,
             "contents_vary": self._vary,
@@ -146,6 +153,7 @@ class EpochData:
             "next_batch": source.fingerprint() if is_inside else None,
             "about_data": source.describe(),
             "names": self._names,
+            **({"is_foreign": True} if is_foreign else {}),
         }
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
@@ -159,13 +167,28 @@ class EpochData:
         own = {f"data: {name}": each for name, each in self.source.generators.items()}
         return Ahead(self.source.fingerprint() if is_inside else None, own)
 
-    def differences(self, is_inside: bool) -> list[str]:
-        """What keeps the data from resuming exactly, as far as is known yet."""
+    def is_foreign(self) -> bool:
+        """Whether the position is in a state of somebody else's making; see `foreign_state`."""
+        return self.source is not None and foreign_state(self.source) is not None
+
+    @property
+    def was_foreign(self) -> bool:
+        """The same, of the data of the checkpoint."""
+        return bool(self._saved.get("is_foreign"))
+
+    def differences(self, is_inside: bool, *, is_measured: bool) -> list[str]:
+        """What keeps the data from resuming exactly, as far as is known yet.
+
+        `is_measured`: the next batch is compared with the one that would have come, so that a foreign state needs no belief.
+        """
         exactness = self._saved["exactness"]
-        found = [exactness.removeprefix("not exact: ")] if exactness != "exact" else []
+        is_believed = exactness == "exact" or (self.was_foreign and is_measured)
+        found = [] if is_believed else [exactness.removeprefix("not exact: ")]
         source, about = self.source, self._saved.get("about_data")
         if source is None:
             return found
+        if not is_measured and (foreign := foreign_state(source)) is not None:
+            found.append(foreign)
         found += source.differences
         if is_inside and self._saved["next_batch"] != source.fingerprint():
             found.append(ANOTHER_BATCH)

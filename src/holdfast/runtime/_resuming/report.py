@@ -95,6 +95,8 @@ class Resumption:
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
         self._rolled_back: str | None = None
         self.is_announced = False
+        self.is_open = False  # the next batch is still to be compared
+        self._came_back: Sequence[str] = ()
         self.is_proved = False  # the steps before the checkpoint were done again, to the same bits
         self._unsaved = unsaved_before(record)
         self._is_ignored: Callable[[str], bool] = lambda name: False
@@ -132,11 +134,14 @@ class Resumption:
         found: Iterable[str] = (),
         rollbacks: Rollbacks | None = None,
         came_back: Sequence[str] = (),
+        *,
+        is_measured: bool = False,
     ) -> None:
         """All is in its place, random states included: compare what comes next with what should, and log the verdict.
 
         `found`: what else the training loop or its framework finds different. `came_back`: the script's variables that
         were put back. A rollback that is due then seeds the random states anew, which no longer are what they were.
+        `is_measured`: the next batch is still to be compared, and there is no verdict before `conclude`.
         """
         record = self.report.record
         upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
@@ -147,9 +152,16 @@ class Resumption:
         else:  # and the script may make its steps smaller
             self._rolled_back = rolled_back
             self.add([*found, *upcoming, rolled_back])
-        self.is_announced = True
+        self._came_back, self.is_open = came_back, is_measured
+        if not is_measured:
+            self.conclude()
+
+    def conclude(self, found: Iterable[str] = ()) -> None:
+        """All is compared, and this was found besides: log the verdict."""
+        self.add(found)
+        self.is_open, self.is_announced = False, True
         is_plain = self.report.rank >= Verdict.EXACT and not self.kept
-        variables = f"; variables put back: {', '.join(came_back)}" if came_back else ""
+        variables = f"; variables put back: {', '.join(self._came_back)}" if self._came_back else ""
         kept = f"; {_KEPT}: {'; '.join(self.kept)}" if self.kept and self.differences else ""
         said = f"resumed from {self.report.path}: {self.report.verdict}{variables}{kept}"
         say(logging.INFO if is_plain else logging.WARNING, said)

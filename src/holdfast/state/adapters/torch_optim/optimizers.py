@@ -58,12 +58,13 @@ class TorchOptimizer:
         state: dict[str, Node] = {}
         about: dict[str, Any] = {}
         # Modules that come later in the user's dict name their parameters first.
-        walk.later.add(lambda: self._capture(value, walk, path, state, about))
+        walk.later.add(lambda: self.take(value, walk, path, state, about))
         return Object(self.name, type_name(type(value)), state, about)
 
-    def _capture(
+    def take(
         self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
     ) -> None:
+        """Put its state and what is known about it into these."""
         names = parameter_names(value, walk.names, path)
         if walk.with_gates and inner_optimizers(value):  # a wrapper may write before the inner one steps
             for tensor in (*names, *_tensors_held(value)):

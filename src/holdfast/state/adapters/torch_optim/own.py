@@ -29,13 +29,7 @@ class _OwnState(TorchOptimizer):
     def claims(self, kind: type) -> bool:
         return has_own_state(kind)
 
-    def capture(self, value: Optimizer, walk: Walk, path: str) -> Node:
-        state: dict[str, Node] = {}
-        about: dict[str, Any] = {}
-        walk.later.add(lambda: self._capture_own(value, walk, path, state, about))
-        return Object(self.name, type_name(type(value)), state, about)
-
-    def _capture_own(
+    def take(
         self, value: Optimizer, walk: Walk, path: str, state: dict[str, Node], about: dict[str, Any]
     ) -> None:
         names = parameter_names(value, walk.names, path)
@@ -46,7 +40,7 @@ class _OwnState(TorchOptimizer):
             walk.refuse(path, kind, f"Its own state_dict() failed: {type(err).__name__}: {err}")
         state[_OWN] = walk.node(_without_tensors_as_keys(own, names), walk.child(path, _OWN))
         if inner_optimizers(value):
-            self._capture(value, walk, path, state, about)
+            super().take(value, walk, path, state, about)
         elif kept := changed_by(value):
             state["kept"] = walk.node(kept, walk.child(path, "kept"))
         about |= inexact(value)
