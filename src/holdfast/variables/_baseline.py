@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
+from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._marks import Marks
 from ._shared.keyed import held_in
@@ -20,12 +21,13 @@ _NO_SCALAR: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container."""
+    """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container, its flags."""
 
     mark: Hashable
     get: Callable[[], Any]
     scalar: Any = _NO_SCALAR
     items: tuple[int, ...] = ()
+    flags: str = ""
 
     @property
     def is_scalar(self) -> bool:
@@ -136,7 +138,8 @@ class Baseline:
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
             scalar = slot.value if is_scalar else _NO_SCALAR
-            before = Before(self.mark_of(scope, slot), _reference(slot.value), scalar, slot.items)
+            flags = "" if slot.way == "opaque" else flags_of(slot.value)
+            before = Before(self.mark_of(scope, slot), _reference(slot.value), scalar, slot.items, flags)
             if slot.way != "data" and slot.owner is None:
                 self._objects[id(slot.value)] = before
                 self._owners[id(slot.value)] = slot.value

@@ -26,6 +26,7 @@ from ._kinds import (
 from ._looks import identity
 from ._looks.clocks import Clocks
 from ._looks.code import is_code
+from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
@@ -78,6 +79,7 @@ class Capture:
             str, tuple[Slot, Scope]
         ] = {}  # by path, what is another object, and equal to the first one
         self._live: dict[str, Any] = {}  # by path, what is saved
+        self._flags: dict[str, tuple[str, bool]] = {}  # by path, and whether they are others
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -91,6 +93,7 @@ class Capture:
                 continue
             if type(slot.value) not in SCALARS:
                 self._known.add(id(held_in(slot.value)))
+                self._look_at_flags(slot, scope)
             if not self._has_changed(slot, scope):
                 self._stays(slot, scope)
             elif self._clocks.has_shown(slot.key, slot.value):
@@ -109,7 +112,7 @@ class Capture:
                 self._opaque.append((scope, slot, named(slot.key), why))
                 continue
             is_known = id(slot.value) in self._known or self._clocks.has_shown(slot.key, slot.value)
-            if not is_known and self._has_changed(slot, scope):
+            if not is_known and (self._has_changed(slot, scope) or self._has_other_flags(slot, scope)):
                 self.facts.unsaved[named(slot.key)] = self._say(named(slot.key), slot.value, why)
 
     def beside(self) -> Capture:
@@ -125,6 +128,7 @@ class Capture:
         self._lose_what_is_anew()
         if self._keeps:
             self._share()
+            self._note_flags()
         self._lose_ids({*self._present, *seen})
         known = {*self._known, *seen}
         for scope, slot, key, why in self._opaque:
@@ -191,6 +195,19 @@ class Capture:
             self._sticky.add(path)
         return path in self._sticky
 
+    def _has_other_flags(self, slot: Slot, scope: Scope) -> bool:
+        before = self._baseline.of(scope, slot)
+        return before is not None and before.flags != flags_of(slot.value)
+
+    def _look_at_flags(self, slot: Slot, scope: Scope) -> None:
+        """Note them where they are others; what is made anew by a resume has none."""
+        before, now = self._baseline.of(scope, slot), flags_of(slot.value)
+        is_other = now != before.flags if before is not None else bool(now)
+        if is_other and not self._keeps:
+            self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
+        elif is_other or (now and slot.way == "data"):
+            self._flags[f"{scope.name}/{slot.key}"] = now, is_other
+
     def _stays(self, slot: Slot, scope: Scope) -> None:
         """What is equal to what it was need not be saved, unless it is another object, which is elsewhere, too."""
         if not self._keeps or slot.way != "data":
@@ -223,6 +240,12 @@ class Capture:
         }
         for root, why in lost.items():
             self._drop(root, why, keeps=why == TOO_MANY)
+
+    def _note_flags(self) -> None:
+        there = {f"{scope}/{key}" for scope, values in self.values.items() for key in values}
+        self.facts.flags = {
+            path: now for path, (now, is_other) in self._flags.items() if is_other or path in there
+        }
 
     def _drop(self, path: str, why: str, *, keeps: bool = False) -> None:
         """Name what cannot be saved after all; with `keeps`, save it, and name it."""

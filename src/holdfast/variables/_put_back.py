@@ -17,6 +17,7 @@ from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
 from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
+from ._looks.flags import flags_of, set_flags
 from ._saved import Saved
 from ._shared.keyed import BY_ID, filled, held_in
 from ._shared.places import elements_of, root_of_text
@@ -39,7 +40,7 @@ def put_back(
     places = {root_of_text(each): each for each in [*shared, *shared.values()]}
     for scope in scopes:
         keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
-        keys = [*dict.fromkeys([*keys, *_keys_in(places, scope)])]
+        keys = [*dict.fromkeys([*keys, *_keys_in(places, scope), *_keys_in(saved.facts.flags, scope)])]
         roots = {key.partition(".")[0] for key in keys}
         there = {name: value for name, value in scope.variables().items() if name in roots}
         found = {slot.key: slot for slot in walk.slots(scope, there)}
@@ -68,10 +69,6 @@ def put_back(
             done[path] = put(slot, path, saved.nodes[scope][key], saved, scopes, objects)
         except Exception as err:  # the variable's own code, or a class that is another one now
             failed[path] = f"{type(err).__name__}: {err}"
-    for path, first in saved.facts.same.items():
-        if path in slots and first in done:
-            slots[path].put(done[first])
-            done[path] = done[first]
     for target, source in shared.items():
         path = root_of_text(target)
         try:
@@ -82,7 +79,17 @@ def put_back(
             failed[path] = (
                 f"what it shares with {root_of_text(source)} is not there now ({type(err).__name__}: {err})"
             )
-    return done, failed
+    for path, first in saved.facts.same.items():
+        if path in slots and first in done:
+            slots[path].put(done[first])
+            done[path] = done[first]
+    for path, text in saved.facts.flags.items():
+        if path in slots and path not in failed:
+            try:
+                set_flags(done.setdefault(path, slots[path].value), text)
+            except Exception as err:  # it is another object now
+                failed[path] = f"which of its tensors learn ({type(err).__name__}: {err})"
+    return {path: value for path, value in done.items() if path not in failed}, failed
 
 
 def put_objects(
@@ -134,7 +141,11 @@ def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot
             slot.put(value)
     for scope, slot in slots():
         before = baseline.of(scope, slot)
-        if slot.way in ("opaque", "named") or before is None or not baseline.has_changed(scope, slot):
+        if slot.way in ("opaque", "named") or before is None:
+            continue
+        if not baseline.has_changed(scope, slot):
+            if before.flags != flags_of(slot.value):
+                set_flags(slot.value, before.flags)
             continue
         if before.is_scalar:
             slot.put(before.scalar)

@@ -29,6 +29,7 @@ class Facts:
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
             was when the loop began, `module:name`, or a place in what was handed over.
+        flags: whether tensors learn, and the modes of models (`_looks.flags`), where these have changed.
         unsaved: what cannot be saved and has moved, by key, in a sentence.
     """
 
@@ -40,6 +41,7 @@ class Facts:
     named: dict[str, str] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
@@ -89,6 +91,11 @@ class Saved:
     @property
     def paths(self) -> set[str]:
         """`scope/key` of all that there is."""
+        return self.changed | self.facts.flags.keys()
+
+    @property
+    def changed(self) -> set[str]:
+        """The same without that of which only flags have changed."""
         return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {
             *self.facts.same,
             *self.facts.objects,
@@ -100,6 +107,7 @@ class Saved:
         self.forgotten.add(path)
         self.facts.same.pop(path, None)
         self.facts.objects.pop(path, None)
+        self.facts.flags.pop(path, None)
         self.facts.shared = {
             target: source for target, source in self.facts.shared.items() if root_of_text(target) != path
         }

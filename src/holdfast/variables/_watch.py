@@ -300,7 +300,7 @@ class Variables:
         if self.mode == "save":
             self._saved, self._failed = saved, {}
             self._is_rollback = not self._baseline.is_empty
-            self._sticky = saved.paths
+            self._sticky = saved.changed
         not_put_back = saved.paths if self.mode == "watch" else ()
         names = [*saved.facts.unsaved, *(path.partition("/")[2] for path in sorted(not_put_back))]
         return list(dict.fromkeys(names))
