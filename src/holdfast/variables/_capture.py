@@ -30,6 +30,7 @@ from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
+from ._shared.memory import can_be_filled
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
 from ._shared.places import HANDED, root_of_text
 from ._shared.sharing import TOO_MANY, Sharing, can_change, without
@@ -336,7 +337,7 @@ class Capture:
         if path in facts.keyed:
             self._sharing.add(path, values_of(held_in(slot.value)), is_new=True)
         elif slot.way == "data":
-            is_new = path in facts.rebound or not is_array(slot.value)
+            is_new = path in facts.rebound or not can_be_filled(slot.value)
             self._sharing.add(path, slot.value, is_new=is_new)
         if (device := device_of(value)) is not None:
             facts.devices[path] = device

@@ -20,9 +20,10 @@ from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_de
 from ._looks.flags import flags_of, set_flags
 from ._saved import Saved
 from ._shared.keyed import BY_ID, filled, held_in
+from ._shared.memory import fill_expanded
 from ._shared.places import elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
-from ._shared.sharing import MOST, roots_in_common
+from ._shared.sharing import MOST, TOO_MANY, roots_in_common
 from ._walk import Slot, Walk
 
 
@@ -36,7 +37,10 @@ def put_back(
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     slots: dict[str, Slot] = {}
-    shared = saved.facts.shared if len(saved.facts.shared) <= MOST else {}  # as many as a save notes
+    shared = saved.facts.shared
+    if len(shared) > MOST:  # more than a save notes
+        failed |= dict.fromkeys(map(root_of_text, shared), TOO_MANY)
+        shared = {}
     places = {root_of_text(each): each for each in [*shared, *shared.values()]}
     for scope in scopes:
         keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
@@ -235,6 +239,8 @@ def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -
         now = state.restore(saved.source, {"": live}, tree={"": node}, verify="streaming").value[""]
     except (StateMismatchError, CheckpointDamagedError):
         now = _rebuilt(path, node, saved, scopes)
+        if is_array(live) and fill_expanded(live, now):
+            return live
         with contextlib.suppress(TypeError):
             return _refilled(live, now)
     if now is not live:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ... import paths
-from .._kinds import SCALARS, is_array, is_module, is_tensor, torch
+from .._kinds import CONTAINERS, SCALARS, has_protocol, is_array, is_module, is_tensor, torch
 from .._shared.places import parts_of
 
 _MOST_ITEMS: Final = 1_000  # a longer container holds data
@@ -16,8 +16,8 @@ _MOST_PARTS: Final = 10_000
 
 
 def flags_of(value: Any) -> str:
-    """A text that stays the same as long as they do; empty if there is nothing to say."""
-    if torch() is None or type(value) in SCALARS:
+    """Of a model, or of data: a text that stays the same as long as they do; empty if there is nothing to say."""
+    if torch() is None or type(value) in SCALARS or (has_protocol(value) and not is_module(value)):
         return ""
     if is_module(value):
         from ...state.adapters.torch_nn import flags
@@ -71,6 +71,6 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(value: Any) -> list[tuple[Any, Any]]:
-    if hasattr(type(value), "__len__") and len(value) > _MOST_ITEMS:
+    if isinstance(value, CONTAINERS) and len(value) > _MOST_ITEMS:
         return []
     return [(key, each) for key, each in parts_of(value) if type(each) not in SCALARS]

@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from ...state import Attributes
-from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, torch
-from .memory import Unlike, View, address, overlap
+from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, is_rng, is_value, torch
+from .memory import Unlike, View, address, can_be_filled, overlap
 from .places import HANDED, Link, has_groups, parts_of, root_of, root_of_text, text_of
 
 MOST: Final = 10_000
@@ -163,7 +163,10 @@ class _Looks:
                 if target != source and not is_tied:
                     note(target, source, lambda source=source: text_of(source))
         for group in self._groups():
-            base = min(group, key=lambda each: (-each.value.nbytes, rank(each.link)))
+            base = min(
+                group,
+                key=lambda each: (not can_be_filled(each.value), -each.value.nbytes, rank(each.link)),
+            )
             for each in group:
                 is_affected = each.is_wanted or (rank(each.link) == 0 and rank(base.link) == 2)
                 if each is not base and is_affected and overlap(each.value, base.value):
@@ -251,7 +254,8 @@ def without(value: Any, is_handed: Callable[[Any], bool]) -> Any:
 def can_change(value: Any) -> bool:
     """Whether data can be changed in place."""
     is_fixed = type(value) in SCALARS or isinstance(value, tuple) or _never_changes(value)
-    return not is_fixed and (isinstance(value, CONTAINERS) or is_array(value))
+    kinds = (*CONTAINERS, bytearray, collections.UserDict, collections.UserList)
+    return not is_fixed and (isinstance(value, kinds) or is_array(value) or is_rng(value) or is_value(value))
 
 
 def _never_changes(value: Any) -> bool:
