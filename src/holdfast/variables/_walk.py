@@ -29,6 +29,7 @@ from ._kinds import (
     is_object_array,
     is_of_keras,
     is_of_torch_data,
+    is_tensor,
     items_of,
     keras_values,
 )
@@ -38,6 +39,7 @@ from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
 from ._opaque.looks import Looks
 from ._shared.keyed import ByObject, is_by_object
+from ._shared.places import has_groups
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
@@ -91,6 +93,7 @@ class Walk:
             id(scope.function) for scope in on_stack if isinstance(scope, FunctionScope)
         }  # what it keeps is in its scope
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
+        self.hooked: dict[str, Any] = {}  # by key: what may have hooks of torch
         self._too_deep: list[tuple[str, Any, Callable[[Any], None], Any]] = []
         self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own
 
@@ -113,6 +116,8 @@ class Walk:
     def _below(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
+        if is_module(value) or is_tensor(value) or has_groups(value):
+            self.hooked[key] = value
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
         is_plain = is_data(value)

@@ -25,7 +25,7 @@ from ._held import Held
 from ._liveness import live_names
 from ._looks.clocks import Clocks
 from ._looks.environ import Environ
-from ._looks.handlers import HandlerScope, handlers
+from ._looks.handlers import HandlerScope, Loggers, handlers
 from ._looks.hooks import Hooks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
@@ -98,7 +98,7 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
-        self._clocks, self._environ, self._hooks = Clocks(), Environ(), Hooks()
+        self._clocks, self._environ, self._hooks, self._loggers = Clocks(), Environ(), Hooks(), Loggers()
         self._marks = Marks()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
@@ -164,8 +164,8 @@ class Variables:
     def _begin(self, *, is_inner: bool) -> None:
         self._clocks.begin()
         self._environ.begin()
+        self._loggers.begin()
         with _guard.guarded("looked at") as self._failures:
-            self._hooks.begin(self._objects())
             if self._held is not None:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
@@ -175,6 +175,7 @@ class Variables:
             others = [] if is_inner or self._held is not None else other_modules_of(here)
             for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables), place_of)
+            self._hooks.begin(self._objects(), walk.hooked)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -203,17 +204,18 @@ class Variables:
                 self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
-            taking.facts.unsaved.update(self._beside())
+            taking.facts.unsaved.update(self._beside(walk.hooked))
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
 
-    def _beside(self) -> dict[str, str]:
-        """What has changed beside the variables, and decides as they do."""
+    def _beside(self, hooked: Mapping[str, Any]) -> dict[str, str]:
+        """What has changed beside the variables, and decides as they do; `hooked`: those that may have hooks of torch."""
         run = "run." if self._held is None else ""
-        found = self._environ.changed(run) | self._hooks.changed(self._objects(), run)
+        found = self._environ.changed(run) | self._loggers.changed(run)
+        found |= self._hooks.changed(self._objects(), hooked, run)
         return {key: said for key, said in found.items() if not self.is_ignored(key)}
 
     def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
@@ -277,7 +279,7 @@ class Variables:
 
     def _scopes(self) -> list[Scope]:
         if self._held is not None:
-            return self._held.scopes()
+            return [*self._held.scopes(), *handlers()]
         here = scopes()
         variables = [each for scope in here for each in scope.variables().values()]
         within = scopes_within(self._objects(), variables)
