@@ -30,8 +30,8 @@ from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
-from ._shared.memory import can_be_filled
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
+from ._shared.memory import can_be_filled
 from ._shared.places import HANDED, root_of_text
 from ._shared.sharing import TOO_MANY, Sharing, can_change, without
 from ._walk import Slot
