@@ -5,7 +5,7 @@ from ._adapter import Adapter, register_adapter, register_type
 from ._block.buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
-from ._fit import Fit, Make, unmakeable
+from ._fit import Fit, Make, path_of_place, unmakeable
 from ._kinds import is_same, nodes
 from ._later.foreseen import unfit
 from ._later.own_types import meet_own_types
@@ -53,6 +53,7 @@ __all__ = [
     "meet_own_types",
     "named",
     "nodes",
+    "path_of_place",
     "rebuild",
     "register_adapter",
     "register_type",

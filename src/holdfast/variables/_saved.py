@@ -30,6 +30,7 @@ class Facts:
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
             was when the loop began, `module:name`, or a place in what was handed over.
         flags: whether tensors learn, and the modes of models (`_looks.flags`), where these have changed.
+        order: of containers that were handed over and hold their objects in another order: which was where (`_shared.order`).
         unsaved: what cannot be saved and has moved, by key, in a sentence.
     """
 
@@ -42,6 +43,7 @@ class Facts:
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
+    order: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:

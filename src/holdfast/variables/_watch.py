@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar, final
 from weakref import WeakSet
 
-from .. import collector
+from .. import collector, paths, state
 from ..errors import UsageError
 from ..records import Node, Source
 from . import _guard
@@ -33,6 +33,8 @@ from ._other_modules import Pace, other_modules_of
 from ._put_back import put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
+from ._shared.order import Order
+from ._shared.places import HANDED, elements_of, root_of_text
 from ._shared.putting import Objects
 from ._shared.sharing import Sharing
 from ._turns import Items, Turns
@@ -99,7 +101,7 @@ class Variables:
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
         self._clocks, self._environ, self._hooks, self._loggers = Clocks(), Environ(), Hooks(), Loggers()
-        self._marks = Marks()
+        self._marks, self._order = Marks(), Order()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
@@ -165,6 +167,7 @@ class Variables:
         self._clocks.begin()
         self._environ.begin()
         self._loggers.begin()
+        self._order.begin(self._objects())
         with _guard.guarded("looked at") as self._failures:
             if self._held is not None:
                 self._held.begin()
@@ -205,6 +208,7 @@ class Variables:
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
             taking.facts.unsaved.update(self._beside(walk.hooked))
+            taking.facts.order = self._order.changed(self._objects())
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
@@ -292,6 +296,25 @@ class Variables:
         return Handed(self._objects(), [self, *self._others()])
 
     # --- a resume ---------------------------------------------------------------------------------
+
+    def before_restore(self, facts: Any) -> set[str]:
+        """Put the objects into the order that they had; returns the paths, in these, of arrays that `put_back` puts there, as they lie
+        in the memory of others."""
+        if self.mode != "save":
+            return set()
+        found = Facts.of(facts)
+        self._order.restore(self._objects(), found.order)
+        shared = found.shared
+        places = [
+            [root_of_text(each), *elements_of(each)]
+            for each in shared
+            if root_of_text(each).startswith(HANDED)
+        ]
+        paths_ = [paths.child("", root.removeprefix(HANDED)) for root, *_ in places]
+        return {
+            state.path_of_place("/".join([name, *inside]))
+            for name, (_, *inside) in zip(paths_, places, strict=True)
+        }
 
     def take(self, source: Source, tree: Mapping[str, Node], facts: Any) -> list[str]:
         """Keep what a checkpoint holds, to be put back; returns the names of what it could not save."""

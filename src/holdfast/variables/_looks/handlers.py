@@ -66,7 +66,7 @@ class Loggers:
         """A sentence for each logger that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
         found: dict[str, str] = {}
         for name, now in _settings().items() if self._began is not None else ():
-            before = (self._began or {}).get(name, _Settings(_plain_of(logging.Logger(name)), ()))
+            before = (self._began or {}).get(name) or _settings_of(logging.Logger(name))
             if what := before.difference(now):
                 key = f"logging.{name}"
                 found[key] = (
@@ -77,16 +77,14 @@ class Loggers:
 
 
 def _settings() -> dict[str, _Settings]:
-    found: dict[str, _Settings] = {}
-    for each in _loggers():
-        called = tuple(weakref.ref(one) for one in _of_script(each))
-        is_plain_told = each is not logging.root and not _is_of_library(each.name)
-        found[each.name] = _Settings(_plain_of(each) if is_plain_told else (), called)
-    return found
+    return {each.name: _settings_of(each) for each in _loggers()}
 
 
-def _plain_of(logger: logging.Logger) -> tuple[Any, ...]:
-    return logger.level, logger.propagate, bool(logger.disabled)
+def _settings_of(logger: logging.Logger) -> _Settings:
+    called = tuple(weakref.ref(each) for each in _of_script(logger))
+    is_of_others = logger is logging.root or _is_of_library(logger.name)
+    plain = () if is_of_others else (logger.level, logger.propagate, bool(logger.disabled))
+    return _Settings(plain, called)
 
 
 def _loggers() -> list[logging.Logger]:

@@ -7,6 +7,7 @@ So of what is saved it is noted where else the very same object is, or the memor
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import functools
 from collections import deque
@@ -141,6 +142,7 @@ class _Looks:
         """As `Sharing.find`; `new`: the roots of what comes back as something new."""
         pairs: dict[str, str] = {}
         lost: dict[str, str] = {}
+        tied: list[tuple[Link, Link]] = []
 
         rank = self._rank = lambda link: _rank(root_of(link), new)
 
@@ -160,7 +162,9 @@ class _Looks:
             source = self._choice(key)
             for target in map(self._by_choice, links) if len(links) > 1 and can_change(value) else ():
                 is_tied = is_array(value) and root_of(target) == root_of(source)  # it is saved once, as one
-                if target != source and not is_tied:
+                if target != source and is_tied:
+                    tied.append((target, source))
+                elif target != source:
                     note(target, source, lambda source=source: text_of(source))
         for group in self._groups():
             base = min(
@@ -172,6 +176,10 @@ class _Looks:
                 if each is not base and is_affected and overlap(each.value, base.value):
                     target, source = self._by_choice(each.link), self._by_choice(base.link)
                     note(target, source, functools.partial(_text_of_view, each.value, base.value, source))
+        for target, source in tied:  # once for all its places, it is a view that is made anew
+            with contextlib.suppress(TypeError):
+                if text_of(source) in pairs:
+                    note(target, source, functools.partial(text_of, source))
         for each in self._arrays.values():  # the memory of what was handed over is not saved again
             is_there = not each.is_wanted or rank(each.link) == 0 or not is_handed(each.value)
             if not is_there and text_of(self._by_choice(each.link)) not in pairs:
