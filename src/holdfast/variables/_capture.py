@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cached_property
 from typing import Any, Final
@@ -310,7 +310,7 @@ class Capture:
 
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
-        facts = self.facts
+        facts, has_own_factory = self.facts, False
         value: Any = slot.value
         is_shared = is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
         first = self._first.get(id(value)) if is_shared else None
@@ -319,6 +319,8 @@ class Capture:
             return
         try:
             value = self._as_saved(slot, path)
+            has_own_factory = before is not None and before.was(slot.value) and _has_own_factory(value, path)
+            value = dict(value) if has_own_factory else value
             why = _obstacle(value, path)
         except Exception as err:  # of the object's own
             why = str(err) if str(err) == WITHOUT_PLACE else f"{type(err).__name__}: {err}"
@@ -328,6 +330,8 @@ class Capture:
             return
         if is_shared:
             self._first[id(slot.value)] = path
+        if has_own_factory:
+            facts.factory.append(path)
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
         elif before is None or not before.was(slot.value):
@@ -359,6 +363,11 @@ def _obstacle(value: Any, path: str) -> str:
         return f"it holds {len(walk.arrays):,} arrays; hold them in one"
     size = sum(leaf.size_bytes for leaf, _ in walk.arrays)
     return f"it is too large ({size / 1e9:.3g} GB); hand it over instead" if size > _MOST_BYTES else ""
+
+
+def _has_own_factory(value: Any, path: str) -> bool:
+    """Whether it is a `defaultdict` that cannot be made again without the script's function."""
+    return type(value) is defaultdict and bool(_obstacle(defaultdict(value.default_factory), path))
 
 
 def _named_tuples(value: Any) -> str | None:

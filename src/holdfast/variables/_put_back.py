@@ -70,6 +70,7 @@ def put_back(
             continue
         try:
             put = _put_by_object if path in saved.facts.keyed else _put_anew if path in crowded else _put
+            put = _put_into_factory if path in saved.facts.factory else put
             done[path] = put(slot, path, saved.nodes[scope][key], saved, scopes, objects)
         except Exception as err:  # the variable's own code, or a class that is another one now
             failed[path] = f"{type(err).__name__}: {err}"
@@ -182,6 +183,17 @@ def _put_by_object(
     if now is not live:
         slot.put(now)
     return now
+
+
+def _put_into_factory(
+    slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects
+) -> Any:
+    live, now = slot.value, _rebuilt(path, node, saved, scopes)
+    if type(live) is not defaultdict:
+        raise TypeError(f"a defaultdict was saved, here is a {type(live).__name__}")
+    live.clear()
+    live.update(now)
+    return live
 
 
 def _put_anew(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], objects: Objects) -> Any:

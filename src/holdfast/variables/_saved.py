@@ -26,6 +26,7 @@ class Facts:
             memory it lies.
         keyed: of dicts by objects, or by ids of objects (`_shared.keyed`): which of these.
         named: of containers whose items are named tuples: the name of their class.
+        factory: what is a `defaultdict` with a function of the script's own: only the live one, which is filled, has it.
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
             was when the loop began, `module:name`, or a place in what was handed over.
@@ -40,6 +41,7 @@ class Facts:
     shared: dict[str, str] = field(default_factory=dict)
     keyed: dict[str, str] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
+    factory: list[str] = field(default_factory=list)
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
