@@ -33,6 +33,11 @@ class Before:
     def is_scalar(self) -> bool:
         return self.scalar is not _NO_SCALAR
 
+    @property
+    def kind(self) -> Any:
+        """The type of data that are no array."""
+        return self.mark[0] if isinstance(self.mark, tuple) and self.mark else None
+
     def was(self, value: Any) -> bool:
         """Whether this very object was there."""
         return self.get() is held_in(value)

@@ -18,6 +18,7 @@ from ._kinds import (
     device_of,
     has_own_attributes,
     is_array,
+    is_frozen_data,
     is_rng,
     is_value,
     state_of,
@@ -312,7 +313,10 @@ class Capture:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
         facts, has_own_factory = self.facts, False
         value: Any = slot.value
-        is_shared = is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
+        is_frozen = is_frozen_data(value)
+        is_shared = (
+            is_frozen or is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
+        )
         first = self._first.get(id(value)) if is_shared else None
         if first is not None:
             facts.same[path] = first
@@ -322,6 +326,8 @@ class Capture:
             has_own_factory = before is not None and before.was(slot.value) and _has_own_factory(value, path)
             value = dict(value) if has_own_factory else value
             why = _obstacle(value, path)
+            if is_frozen and (before is None or before.kind is not type(value)):
+                why = "there was nothing of its class when the loop began, and only that would say which class it is"
         except Exception as err:  # of the object's own
             why = str(err) if str(err) == WITHOUT_PLACE else f"{type(err).__name__}: {err}"
         if why:

@@ -20,6 +20,7 @@ from ._kinds import (
     attributes,
     is_array,
     is_array_of_objects,
+    is_frozen_data,
     is_jax_array,
     is_module,
     is_own_container,
@@ -90,6 +91,8 @@ class Marks:
             return kind, self._of(rng.generator_state(value), name)
         if is_array_of_objects(value):
             return value.shape, self._container([*value.flat], name)
+        if is_frozen_data(value):
+            return kind, self._container(attributes(value), name)
         if is_own_container(value):
             items = self._container(value, name) if isinstance(value, CONTAINERS) else ()
             return items, self._container(attributes(value), name)

@@ -13,10 +13,11 @@ import numpy as np
 
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
+from ..records import Object
 from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
+from ._kinds import is_array, is_data, is_frozen_data, is_own_container, is_rng, is_value, on_device
 from ._looks.flags import flags_of, set_flags
 from ._saved import Saved
 from ._shared.keyed import BY_ID, filled, held_in
@@ -226,9 +227,16 @@ def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _:
         return slot.value
     if path not in saved.facts.rebound and _is_mutable(slot.value):
         return _fill(slot, path, node, saved, scopes)
+    if is_frozen_data(slot.value) and not (isinstance(node, Object) and _is_called(node.type, slot.value)):
+        raise TypeError(f"something else was saved, here is a {type(slot.value).__name__}")
     value = _new(slot, path, node, saved, scopes)
     slot.put(value)
     return value
+
+
+def _is_called(name: str, value: Any) -> bool:
+    """Whether a class of this name was saved, and this is one."""
+    return name.rpartition(".")[2] == type(value).__name__
 
 
 def _is_mutable(value: Any) -> bool:

@@ -22,6 +22,7 @@ from ._kinds import (
     has_own_attributes,
     has_protocol,
     is_data,
+    is_frozen_data,
     is_ignored,
     is_in_other_processes,
     is_iterator,
@@ -120,7 +121,7 @@ class Walk:
             self.hooked[key] = value
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
-        is_plain = is_data(value)
+        is_plain = is_data(value) or is_frozen_data(value)
         is_handed = self._handed.holds(value)
         is_looked_at = self._looks_into_code or is_handed or has_own_attributes(value)
         if not is_plain and is_looked_at and is_named(value):
