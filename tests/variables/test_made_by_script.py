@@ -70,8 +70,32 @@ def frozen(directory: Path, stop: int | None) -> Any:
     return (total, stage, settings, same is settings, small, Stage()), run.last_resume
 
 
+def estimators(directory: Path, stop: int | None) -> Any:
+    """One learns in place, one is made anew in some turns, and one never changes."""
+    linear = pytest.importorskip("sklearn.linear_model")
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    rng, classes = np.random.default_rng(0), np.array([0, 1])
+    model, scalers = linear.SGDClassifier(random_state=0), [preprocessing.StandardScaler()]
+    best = linear.Ridge()
+    constant, score = linear.Ridge().fit(np.eye(2), [1, 2]), 0.0
+    with begin(directory) as run:
+        for step in run.steps(9):
+            x = rng.normal(size=(8, 2))
+            scaled = scalers[0].partial_fit(x).transform(x)
+            model.partial_fit(scaled, x.sum(1) > 0, classes)
+            if step % 3 == 1:
+                best = linear.Ridge().fit(x, x[:, 0])
+            elif step == 0:
+                best.fit(x, x[:, 1])
+            score += float(
+                model.decision_function(x).sum() + best.predict(x).sum() + constant.predict(x).sum()
+            )
+            stop_after(stop, step)
+    return (score, [*best.coef_], model.t_), run.last_resume
+
+
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
-@pytest.mark.parametrize("train", [tables, frozen], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("train", [tables, frozen, estimators], ids=lambda each: each.__name__)
 def test_it_comes_back(train: Any, at: tuple[int, ...], tmp_path: Path):
     (expected, _), (found, report) = both_ways(train, tmp_path, *at)
     assert found == expected

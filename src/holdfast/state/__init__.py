@@ -14,7 +14,7 @@ from ._live import Gate, Live
 from ._named import named
 from ._plan import Plan
 from ._rebuild import rebuild
-from ._registry import is_container, is_value
+from ._registry import is_container, is_known, is_value
 from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
 from ._tree import entries, find, in_optimizers, inexact
@@ -46,6 +46,7 @@ __all__ = [
     "in_optimizers",
     "inexact",
     "is_container",
+    "is_known",
     "is_left_out",
     "is_same",
     "is_value",

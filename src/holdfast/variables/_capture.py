@@ -31,6 +31,7 @@ from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._names import sentence
 from ._saved import Facts
+from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
 from ._shared.memory import can_be_filled
 from ._shared.places import HANDED, root_of_text
@@ -71,7 +72,8 @@ class Capture:
         self.facts = Facts()
         self._handed, self._baseline, self._sticky, self._clocks = handed, baseline, sticky, clocks
         self._sharing = Sharing(handed.objects, handed.has_memory_of)
-        self._scopes, self._keeps, self._say = scopes, keeps, say
+        self._scopes, self._keeps = scopes, keeps
+        self._say = lambda key, value, why: say(key, held_in(value), why)
         self._present: set[int] = set()  # of what is no data: all that is named, by id
         self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
         self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
@@ -340,6 +342,8 @@ class Capture:
             facts.factory.append(path)
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
+            if isinstance(slot.value, Adapted) and before is not None and not before.was(slot.value):
+                facts.rebound.append(path)
         elif before is None or not before.was(slot.value):
             facts.rebound.append(path)
             self._baseline.let_go(scope, slot)

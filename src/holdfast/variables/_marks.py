@@ -33,6 +33,7 @@ from ._kinds import (
     values_of,
 )
 from ._looks.budget import Budget
+from ._shared.adapted import Adapted
 
 _SMALL_BYTES: Final = 1 << 20  # looked at in full, always
 _MANY_ITEMS: Final = 10_000
@@ -68,6 +69,11 @@ class Marks:
         if is_module(value):
             arrays = [each for each in (*value.parameters(), *value.buffers()) if each.device.type != "meta"]
             return tuple((_address(each), _version(each), _glance(each)) for each in arrays)
+        if isinstance(value, Adapted):
+            return value.looks, *(
+                (str(each.dtype), each.shape, self._digest(each, name))
+                for each in map(np.asarray, value.arrays)
+            )
         if is_unread_loader(value):
             return type(value)
         return self._of(state_of(value), name)

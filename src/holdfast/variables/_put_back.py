@@ -20,6 +20,7 @@ from ._held import HELD
 from ._kinds import is_array, is_data, is_frozen_data, is_own_container, is_rng, is_value, on_device
 from ._looks.flags import flags_of, set_flags
 from ._saved import Saved
+from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, filled, held_in
 from ._shared.memory import fill_expanded
 from ._shared.places import elements_of, root_of_text
@@ -186,9 +187,7 @@ def _put_by_object(
     return now
 
 
-def _put_into_factory(
-    slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects
-) -> Any:
+def _put_into_factory(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
     live, now = slot.value, _rebuilt(path, node, saved, scopes)
     if type(live) is not defaultdict:
         raise TypeError(f"a defaultdict was saved, here is a {type(live).__name__}")
@@ -222,6 +221,11 @@ def _refilled(live: Any, now: Any) -> Any:
 
 
 def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
+    if path in saved.facts.protocol and isinstance(slot.value, Adapted):
+        now = slot.value.restored(saved.source, node, is_new=path in saved.facts.rebound)
+        if now is not slot.value.held:
+            slot.put(now)
+        return now
     if path in saved.facts.protocol:
         slot.value.load_state_dict(state.rebuild(saved.source, node))
         return slot.value

@@ -39,6 +39,7 @@ from ._looks.identity import is_named
 from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
 from ._opaque.looks import Looks
+from ._shared.adapted import Adapted
 from ._shared.keyed import ByObject, is_by_object
 from ._shared.places import has_groups
 
@@ -183,6 +184,8 @@ class Walk:
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif is_of_torch_data(value):
             yield from self._in_loader(key, value, depth)
+        elif (adapted := Adapted.of(value)) is not None:
+            yield Slot(key, "protocol", adapted, put, owner)
         else:
             yield Slot(key, "opaque", value, put, owner, self._look(value))
 
