@@ -23,10 +23,9 @@ from ._functions import FunctionScope, scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
+from ._looks.beside import Beside
 from ._looks.clocks import Clocks
-from ._looks.environ import Environ
-from ._looks.handlers import HandlerScope, Loggers, handlers
-from ._looks.hooks import Hooks
+from ._looks.handlers import HandlerScope, handlers
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
@@ -100,7 +99,7 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
-        self._clocks, self._environ, self._hooks, self._loggers = Clocks(), Environ(), Hooks(), Loggers()
+        self._clocks, self._beside = Clocks(), Beside()
         self._marks, self._order = Marks(), Order()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
@@ -165,8 +164,6 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         self._clocks.begin()
-        self._environ.begin()
-        self._loggers.begin()
         self._order.begin(self._objects())
         with _guard.guarded("looked at") as self._failures:
             if self._held is not None:
@@ -178,7 +175,7 @@ class Variables:
             others = [] if is_inner or self._held is not None else other_modules_of(here)
             for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables), place_of)
-            self._hooks.begin(self._objects(), walk.hooked)
+            self._beside.begin(self._objects(), walk.hooked)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -207,7 +204,7 @@ class Variables:
                 self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
-            taking.facts.unsaved.update(self._beside(walk.hooked))
+            taking.facts.unsaved.update(self._beside_them(walk.hooked))
             taking.facts.order = self._order.changed(self._objects())
             self._tell(taking.facts)
             if not self._failures:
@@ -215,11 +212,9 @@ class Variables:
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
 
-    def _beside(self, hooked: Mapping[str, Any]) -> dict[str, str]:
-        """What has changed beside the variables, and decides as they do; `hooked`: those that may have hooks of torch."""
-        run = "run." if self._held is None else ""
-        found = self._environ.changed(run) | self._loggers.changed(run)
-        found |= self._hooks.changed(self._objects(), hooked, run)
+    def _beside_them(self, hooked: Mapping[str, Any]) -> dict[str, str]:
+        """What has changed beside the variables; `hooked`: those that may have hooks of torch."""
+        found = self._beside.changed(self._objects(), hooked, "run." if self._held is None else "")
         return {key: said for key, said in found.items() if not self.is_ignored(key)}
 
     def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
