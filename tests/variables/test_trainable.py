@@ -17,8 +17,8 @@ keras = pytest.importorskip("keras")
 
 def test_it_is_named_or_comes_back(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
-        model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="first")])
-        other = keras.layers.Dense(1)
+        model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="first")], "net")
+        other = keras.layers.Dense(1, name="other")
         other.build((None, 1))
         seen = []
         with begin(directory, {"models": {"a": model}}) as run:
