@@ -17,7 +17,7 @@ keras = pytest.importorskip("keras")
 
 def test_it_is_named_or_comes_back(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
-        model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="first")], "net")
+        model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2, name="first")], name="net")
         other = keras.layers.Dense(1, name="other")
         other.build((None, 1))
         seen = []
