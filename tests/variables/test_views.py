@@ -111,6 +111,27 @@ def of_own_iterators(directory: Path, stop: int | None) -> Any:
     return total, run.last_resume
 
 
+class Arm:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+
+class Player:
+    def __init__(self) -> None:
+        self.arms = [Arm(each) for each in range(3)]
+
+
+def of_an_attribute_that_is_first_set_in_the_loop(directory: Path, stop: int | None) -> Any:
+    player, total = Player(), 0
+    with begin(directory) as run:
+        for step in run.steps(9):
+            total += step * getattr(player, "current", player.arms[0]).factor
+            if step % 3 == 1:
+                player.current = player.arms[(step + 1) // 3 % 3]  # type: ignore[attr-defined]
+            stop_after(stop, step)
+    return total, run.last_resume
+
+
 def of_a_second_name(directory: Path, stop: int | None) -> Any:
     table = np.zeros((3, 2))
     row, same, total = table[0], table[0], 0.0
@@ -131,6 +152,7 @@ def of_a_second_name(directory: Path, stop: int | None) -> Any:
     [
         *(never_chosen_anew, of_rows_and_chosen_anew, of_what_has_no_name),
         *(of_one_item_of_several, of_a_name_that_never_changes, of_own_iterators, of_a_second_name),
+        of_an_attribute_that_is_first_set_in_the_loop,
     ],
     ids=lambda each: each.__name__,
 )

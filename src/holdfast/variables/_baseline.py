@@ -178,6 +178,10 @@ class Baseline:
         owned = None if slot.owner is None else self._named_by.get(_owned_key(slot))
         return self.named(scope, slot.key) if owned is None else owned
 
+    def has_owner(self, value: Any) -> bool:
+        """Whether this object, or one that it held, was there when the loop began."""
+        return self._owners.get(id(value)) is value
+
     def first_place(self, value: Any) -> str | None:
         """Where in what was handed over the object was when the loop began; None if that does not change."""
         return self._places.get(id(value))

@@ -151,7 +151,8 @@ class Capture:
                 self._refer(slot, scope, place)
             return
         is_new = before is None and slot.owner is not None and not self._baseline.was_data(scope, slot)
-        if is_new and not (slot.is_handed and has_own_attributes(slot.owner)):
+        is_known = slot.is_handed or (id(now) in self._first_names and self._baseline.has_owner(slot.owner))
+        if is_new and not (is_known and has_own_attributes(slot.owner)):
             return
         if slot.is_handed and (place := self._sharing.place_of(id(now))) is not None:
             self._refer(slot, scope, place)
