@@ -166,6 +166,72 @@ def test_one_that_is_ignored_is_not_named(pattern, tmp_path):
     assert run.last_resume.verdict == "exact"
 
 
+def times(factor: float) -> Callable[..., Any]:
+    def scaled(*given: Any) -> Any:
+        return given[-1] * factor
+
+    return scaled
+
+
+def scaled_by(factor: float, gradient: Any) -> Any:
+    return gradient * factor
+
+
+@pytest.mark.parametrize("second", [3.0, 0.5])
+@pytest.mark.parametrize("make", [times, lambda factor: functools.partial(scaled_by, factor)])
+def test_one_that_was_exchanged_for_another_of_the_same_function_is_named(second, make, tmp_path):
+    handles = []
+
+    def begin(held: Any) -> None:
+        handles.append(body(held)[0].weight.register_hook(make(0.5)))
+
+    def change(held: Any) -> None:
+        handles.pop().remove()
+        handles.append(body(held)[0].weight.register_hook(make(second)))
+
+    run = resumed(tmp_path, change, begin=begin)
+    assert run.last_resume is not None
+    is_other = second != 0.5
+    assert run.last_resume.verdict == ("exact but for: nets.0.body.0.weight.hooks" if is_other else "exact")
+
+
+class Player:
+    def __init__(self) -> None:
+        self.net = torch.nn.Sequential(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda teacher, *_: teacher[0].register_forward_hook(double), "teacher.0.hooks"),
+        (lambda teacher, *_: teacher[0].weight.register_hook(double), "teacher.0.weight.hooks"),
+        (lambda _, player, *__: player.net.register_forward_pre_hook(double), "player.net.hooks"),
+        (lambda _, __, prompt, ___: prompt.register_hook(double), "prompt.hooks"),
+        (lambda _, __, ___, optimizer: optimizer.register_step_pre_hook(double), "optimizer.hooks"),
+        (lambda *_: torch.nn.Linear(1, 1).register_forward_hook(double), None),
+    ],
+)
+def test_one_of_what_is_only_a_variable_is_named(change, named, tmp_path):
+    def go(stop: int | None) -> Run:
+        teacher, player = torch.nn.Sequential(torch.nn.Linear(1, 1)), Player()
+        prompt = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.SGD([prompt], 0.1)
+        policy = Checkpointing(save_on="batch_end", write=Write(durability="process"))
+        with Run(tmp_path, {"scale": [1.0]}, checkpointing=policy) as run:
+            for step in run.steps(6):
+                if step == stop:
+                    raise Crash
+                if step == 2:
+                    change(teacher, player, prompt, optimizer)
+        return run
+
+    with pytest.raises(Crash):
+        go(4)
+    found = go(None).last_resume
+    assert found is not None
+    assert found.verdict == ("exact" if named is None else f"exact but for: {named}")
+
+
 def test_those_of_an_experiment_are_named(tmp_path):
     from tests.support.small_runs import At, on_disk, train
     from tests.support.small_runs import experiment as make

@@ -5,7 +5,7 @@ from ._adapter import Adapter, register_adapter, register_type
 from ._block.buffers import Buffers
 from ._digest import digest
 from ._exclude import all_left_out, all_thinned, is_left_out, without_optimizers
-from ._fit import Fit, Make, unmakeable
+from ._fit import Fit, Make, path_of_place, unmakeable
 from ._kinds import is_same, nodes
 from ._later.foreseen import unfit
 from ._later.own_types import meet_own_types
@@ -14,7 +14,7 @@ from ._live import Gate, Live
 from ._named import named
 from ._plan import Plan
 from ._rebuild import rebuild
-from ._registry import is_container, is_value
+from ._registry import is_container, is_known, is_value
 from ._restore import Restored, restore
 from ._snapshot import LiveSnapshot, MemorySnapshot, capture, look
 from ._tree import entries, find, in_optimizers, inexact
@@ -46,6 +46,7 @@ __all__ = [
     "in_optimizers",
     "inexact",
     "is_container",
+    "is_known",
     "is_left_out",
     "is_same",
     "is_value",
@@ -53,6 +54,7 @@ __all__ = [
     "meet_own_types",
     "named",
     "nodes",
+    "path_of_place",
     "rebuild",
     "register_adapter",
     "register_type",

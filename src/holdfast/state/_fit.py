@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
 
@@ -42,20 +42,25 @@ class Fit:
 
     `needed` are the leaves that will be read, `problems` one sentence for each thing that does
     not fit. What the checkpoint left out is a problem, too, unless one of the patterns `keep` matches its path:
-    then it stays as it is, and `kept` has the path. Of a partial restore `is_meant` says which paths it is about: others
+    then it stays as it is, and `kept` has the path. `put_later` has the paths, as `path_of_place` writes them, of arrays which the
+    caller puts there himself. Of a partial restore `is_meant` says which paths it is about: others
     are no problem, and kept. While `typed`, plain values must keep their type, and while `exact` dicts their keys: some
     loader will take them unseen.
     """
 
     def __init__(
-        self, source: Source, keep: Sequence[str] = (), is_meant: Callable[[str], bool] | None = None
+        self,
+        source: Source,
+        keep: Sequence[str] = (),
+        is_meant: Callable[[str], bool] | None = None,
+        put_later: Container[str] = (),
     ) -> None:
         self.names = Names()
         self.later = Later()
         self.typed = self.exact = False
         self.problems: list[str] = []
         self.kept: list[str] = []
-        self._keep, self._is_meant = keep, is_meant
+        self._keep, self._is_meant, self._put_later = keep, is_meant, put_later
         self._others: Others | None = None
         self._needed: dict[str, Leaf] = {}
         self._source = source
@@ -77,6 +82,9 @@ class Fit:
         """Plan to put `node` into `live`, which is at `path`."""
         if is_left_out(node):
             return self.left_out(live, path)
+        if self._put_later and path_of_place(path) in self._put_later and hasattr(live, "dtype"):
+            introduce(live, self.names, path)
+            return self.keep(live)
         is_renewed = self._others is not None and self._others.renews(live, self.resolve(node))
         if is_renewed and next(unmakeable(node), None) is None:
             return self.fresh(node)
@@ -341,6 +349,11 @@ class Fit:
         for leaf, out in zip((one, other), both, strict=True):
             self._source.read_into(leaf, out)
         return np.array_equal(both[0], both[1])
+
+
+def path_of_place(path: str) -> str:
+    """A path in which items of lists and numbers as keys are written alike."""
+    return path.replace("%i:", "")
 
 
 def said(value: Any) -> str:

@@ -91,6 +91,11 @@ def adapter_of(kind: type) -> Claimant | None:
     return found
 
 
+def is_known(kind: type) -> bool:
+    """Whether there is an adapter of values of this type."""
+    return adapter_of(kind) is not None
+
+
 def is_value(kind: type) -> bool:
     """Whether values of this type are data, though no standard container: all of them is saved, and made again from that."""
     return getattr(adapter_of(kind), "is_value", False)

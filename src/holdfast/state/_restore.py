@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -70,6 +70,7 @@ def restore(
     keep: Sequence[str] = (),
     only: str | Sequence[str] | None = None,
     rename: Mapping[str, str] | None = None,
+    put_later: Container[str] = (),
 ) -> Restored:
     """Fill the live objects in `into`, which mirrors what was captured.
 
@@ -78,7 +79,8 @@ def restore(
     Of a dict only its own keys are looked up, so a part of a state can be restored. `tree` stands in for
     `source.tree`. With `verify="first"` all bytes are checked before the first one is assigned; with
     "streaming" they are checked while they are read into the live arrays. What `exclude` left out is a
-    misfit, unless a pattern of `keep` matches it: there the live value stays.
+    misfit, unless a pattern of `keep` matches it: there the live value stays. So do arrays at the paths `put_later`
+    (`path_of_place`), which the caller puts there himself: views, which are not to be written.
 
     `rename` (saved path: path among the live objects) and then `only`, one pattern or several over paths of the live
     objects (see `paths.matches`), make it a partial restore: what does not match stays as it is, and is not a misfit, and
@@ -98,7 +100,7 @@ def restore(
             root = without_modes(renamed(root, rename))
         if only is not None:
             root, is_meant = selected(root, [only] if isinstance(only, str) else only)
-        return _restore(opened, into, strict, verify, Fit(opened, keep, is_meant), root)
+        return _restore(opened, into, strict, verify, Fit(opened, keep, is_meant, put_later), root)
 
 
 def _opened(given: Any) -> Source:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
+from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._marks import Marks
 from ._shared.keyed import held_in
@@ -20,16 +21,22 @@ _NO_SCALAR: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container."""
+    """Of one slot: its mark, which object it was, the value itself if it is a scalar, what was in it if it is a container, its flags."""
 
     mark: Hashable
     get: Callable[[], Any]
     scalar: Any = _NO_SCALAR
     items: tuple[int, ...] = ()
+    flags: str = ""
 
     @property
     def is_scalar(self) -> bool:
         return self.scalar is not _NO_SCALAR
+
+    @property
+    def kind(self) -> Any:
+        """The type of data that are no array."""
+        return self.mark[0] if isinstance(self.mark, tuple) and self.mark else None
 
     def was(self, value: Any) -> bool:
         """Whether this very object was there."""
@@ -136,7 +143,8 @@ class Baseline:
             if slot.owner is not None and self.of(scope, slot) is not None:
                 continue
             scalar = slot.value if is_scalar else _NO_SCALAR
-            before = Before(self.mark_of(scope, slot), _reference(slot.value), scalar, slot.items)
+            flags = "" if slot.way == "opaque" else flags_of(slot.value)
+            before = Before(self.mark_of(scope, slot), _reference(slot.value), scalar, slot.items, flags)
             if slot.way != "data" and slot.owner is None:
                 self._objects[id(slot.value)] = before
                 self._owners[id(slot.value)] = slot.value
@@ -169,6 +177,10 @@ class Baseline:
         """The object that this slot named, if it was no data; that of an attribute wherever its owner is by now."""
         owned = None if slot.owner is None else self._named_by.get(_owned_key(slot))
         return self.named(scope, slot.key) if owned is None else owned
+
+    def has_owner(self, value: Any) -> bool:
+        """Whether this object, or one that it held, was there when the loop began."""
+        return self._owners.get(id(value)) is value
 
     def first_place(self, value: Any) -> str | None:
         """Where in what was handed over the object was when the loop began; None if that does not change."""

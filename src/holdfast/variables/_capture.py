@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cached_property
 from typing import Any, Final
@@ -19,6 +19,7 @@ from ._kinds import (
     device_of,
     has_own_attributes,
     is_array,
+    is_frozen_data,
     is_rng,
     is_value,
     state_of,
@@ -27,10 +28,13 @@ from ._kinds import (
 from ._looks import identity
 from ._looks.clocks import Clocks
 from ._looks.code import is_code
+from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._names import FORGETS, sentence
 from ._saved import Facts
+from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, BY_IDS, BY_OBJECT, WITHOUT_PLACE, ByObject, as_saved, held_in, ids_in
+from ._shared.memory import can_be_filled
 from ._shared.places import HANDED, root_of_text
 from ._shared.sharing import TOO_MANY, Sharing, can_change, without
 from ._walk import Slot
@@ -69,7 +73,8 @@ class Capture:
         self.facts = Facts()
         self._handed, self._baseline, self._sticky, self._clocks = handed, baseline, sticky, clocks
         self._sharing = Sharing(handed.objects, handed.has_memory_of)
-        self._scopes, self._keeps, self._say = scopes, keeps, say
+        self._scopes, self._keeps = scopes, keeps
+        self._say = lambda key, value, why: say(key, held_in(value), why)
         self._present: set[int] = set()  # of what is no data: all that is named, by id
         self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
         self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
@@ -79,6 +84,7 @@ class Capture:
             str, tuple[Slot, Scope]
         ] = {}  # by path, what is another object, and equal to the first one
         self._live: dict[str, Any] = {}  # by path, what is saved
+        self._flags: dict[str, tuple[str, bool]] = {}  # by path, and whether they are others
         self._first: dict[int, str] = {}  # of objects that can change: the first path
 
     def add(self, scope: Scope, slots: Iterable[Slot]) -> None:
@@ -92,6 +98,7 @@ class Capture:
                 continue
             if type(slot.value) not in SCALARS:
                 self._known.add(id(held_in(slot.value)))
+                self._look_at_flags(slot, scope)
             if not self._has_changed(slot, scope):
                 self._stays(slot, scope)
             elif self._clocks.has_shown(slot.key, slot.value):
@@ -110,7 +117,7 @@ class Capture:
                 self._opaque.append((scope, slot, named(slot.key), why))
                 continue
             is_known = id(slot.value) in self._known or self._clocks.has_shown(slot.key, slot.value)
-            if not is_known and self._has_changed(slot, scope):
+            if not is_known and (self._has_changed(slot, scope) or self._has_other_flags(slot, scope)):
                 self.facts.unsaved[named(slot.key)] = self._say(named(slot.key), slot.value, why)
 
     def beside(self) -> Capture:
@@ -126,6 +133,7 @@ class Capture:
         self._lose_what_is_anew()
         if self._keeps:
             self._share()
+            self._note_flags()
         self._lose_ids({*self._present, *seen})
         known = {*self._known, *seen}
         for scope, slot, key, why in self._opaque:
@@ -144,7 +152,8 @@ class Capture:
                 self._refer(slot, scope, place)
             return
         is_new = before is None and slot.owner is not None and not self._baseline.was_data(scope, slot)
-        if is_new and not (slot.is_handed and has_own_attributes(slot.owner)):
+        is_known = slot.is_handed or (id(now) in self._first_names and self._baseline.has_owner(slot.owner))
+        if is_new and not (is_known and has_own_attributes(slot.owner)):
             return
         if slot.is_handed and (place := self._sharing.place_of(id(now))) is not None:
             self._refer(slot, scope, place)
@@ -192,6 +201,19 @@ class Capture:
             self._sticky.add(path)
         return path in self._sticky
 
+    def _has_other_flags(self, slot: Slot, scope: Scope) -> bool:
+        before = self._baseline.of(scope, slot)
+        return before is not None and before.flags != flags_of(slot.value)
+
+    def _look_at_flags(self, slot: Slot, scope: Scope) -> None:
+        """Note them where they are others; what is made anew by a resume has none."""
+        before, now = self._baseline.of(scope, slot), flags_of(slot.value)
+        is_other = now != before.flags if before is not None else bool(now)
+        if is_other and not self._keeps:
+            self.facts.unsaved[slot.key] = self._say(slot.key, slot.value, "")
+        elif is_other or (now and slot.way == "data"):
+            self._flags[f"{scope.name}/{slot.key}"] = now, is_other
+
     def _stays(self, slot: Slot, scope: Scope) -> None:
         """What is equal to what it was need not be saved, unless it is another object, which is elsewhere, too."""
         if not self._keeps or slot.way != "data":
@@ -224,6 +246,12 @@ class Capture:
         }
         for root, why in lost.items():
             self._drop(root, why, keeps=why == TOO_MANY)
+
+    def _note_flags(self) -> None:
+        there = {f"{scope}/{key}" for scope, values in self.values.items() for key in values}
+        self.facts.flags = {
+            path: now for path, (now, is_other) in self._flags.items() if is_other or path in there
+        }
 
     def _drop(self, path: str, why: str, *, keeps: bool = False) -> None:
         """Name what cannot be saved after all; with `keeps`, save it, and name it."""
@@ -287,16 +315,23 @@ class Capture:
 
     def _save(self, slot: Slot, scope: Scope) -> None:
         path, before = f"{scope.name}/{slot.key}", self._baseline.of(scope, slot)
-        facts = self.facts
+        facts, has_own_factory = self.facts, False
         value: Any = slot.value
-        is_shared = is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
+        is_frozen = is_frozen_data(value)
+        is_shared = (
+            is_frozen or is_array(value) or is_rng(value) or is_value(value) or isinstance(value, CONTAINERS)
+        )
         first = self._first.get(id(value)) if is_shared else None
         if first is not None:
             facts.same[path] = first
             return
         try:
             value = self._as_saved(slot, path)
+            has_own_factory = before is not None and before.was(slot.value) and _has_own_factory(value, path)
+            value = dict(value) if has_own_factory else value
             why = _obstacle(value, path)
+            if is_frozen and (before is None or before.kind is not type(value)):
+                why = "there was nothing of its class when the loop began, and only that would say which class it is"
         except Exception as err:  # of the object's own
             why = str(err) if str(err) == WITHOUT_PLACE else f"{type(err).__name__}: {err}"
         if why:
@@ -305,10 +340,14 @@ class Capture:
             return
         if is_shared:
             self._first[id(slot.value)] = path
+        if has_own_factory:
+            facts.factory.append(path)
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
             if may_forget(slot.value):
                 facts.unsaved[slot.key] = f"{slot.key} {FORGETS}"
+            if isinstance(slot.value, Adapted) and before is not None and not before.was(slot.value):
+                facts.rebound.append(path)
         elif before is None or not before.was(slot.value):
             facts.rebound.append(path)
             self._baseline.let_go(scope, slot)
@@ -316,7 +355,7 @@ class Capture:
         if path in facts.keyed:
             self._sharing.add(path, values_of(held_in(slot.value)), is_new=True)
         elif slot.way == "data":
-            is_new = path in facts.rebound or not is_array(slot.value)
+            is_new = path in facts.rebound or not can_be_filled(slot.value)
             self._sharing.add(path, slot.value, is_new=is_new)
         if (device := device_of(value)) is not None:
             facts.devices[path] = device
@@ -338,6 +377,11 @@ def _obstacle(value: Any, path: str) -> str:
         return f"it holds {len(walk.arrays):,} arrays; hold them in one"
     size = sum(leaf.size_bytes for leaf, _ in walk.arrays)
     return f"it is too large ({size / 1e9:.3g} GB); hand it over instead" if size > _MOST_BYTES else ""
+
+
+def _has_own_factory(value: Any, path: str) -> bool:
+    """Whether it is a `defaultdict` that cannot be made again without the script's function."""
+    return type(value) is defaultdict and bool(_obstacle(defaultdict(value.default_factory), path))
 
 
 def _named_tuples(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import datetime
 import enum
 import random
@@ -121,6 +122,16 @@ def is_data(value: Any, depth: int = 0) -> bool:
     if set(map(type, items)) <= SCALARS:
         return True
     return all(is_data(each, depth + 1) for each in items)
+
+
+def is_frozen_data(value: Any) -> bool:
+    """Whether it is a frozen dataclass of the script's own that holds nothing but data: what is there now says of which class."""
+    params = getattr(type(value), "__dataclass_params__", None)
+    if params is None or not params.frozen or isinstance(value, type) or not is_own_class(type(value)):
+        return False
+    held = attributes(value)
+    is_all = held.keys() == {field.name for field in dataclasses.fields(value)}
+    return is_all and not has_protocol(value) and all(map(is_data, held.values()))
 
 
 def is_found_by_identity(key: Any) -> bool:

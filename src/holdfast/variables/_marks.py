@@ -20,6 +20,7 @@ from ._kinds import (
     attributes,
     is_array,
     is_array_of_objects,
+    is_frozen_data,
     is_jax_array,
     is_module,
     is_own_container,
@@ -32,6 +33,7 @@ from ._kinds import (
     values_of,
 )
 from ._looks.budget import Budget
+from ._shared.adapted import Adapted
 
 _SMALL_BYTES: Final = 1 << 20  # looked at in full, always
 _MANY_ITEMS: Final = 10_000
@@ -67,6 +69,11 @@ class Marks:
         if is_module(value):
             arrays = [each for each in (*value.parameters(), *value.buffers()) if each.device.type != "meta"]
             return tuple((_address(each), _version(each), _glance(each)) for each in arrays)
+        if isinstance(value, Adapted):
+            return value.looks, *(
+                (str(each.dtype), each.shape, self._digest(each, name))
+                for each in map(np.asarray, value.arrays)
+            )
         if is_unread_loader(value):
             return type(value)
         return self._of(state_of(value), name)
@@ -90,6 +97,8 @@ class Marks:
             return kind, self._of(rng.generator_state(value), name)
         if is_array_of_objects(value):
             return value.shape, self._container([*value.flat], name)
+        if is_frozen_data(value):
+            return kind, self._container(attributes(value), name)
         if is_own_container(value):
             items = self._container(value, name) if isinstance(value, CONTAINERS) else ()
             return items, self._container(attributes(value), name)

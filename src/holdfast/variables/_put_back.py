@@ -13,15 +13,19 @@ import numpy as np
 
 from .. import state
 from ..errors import CheckpointDamagedError, StateMismatchError
+from ..records import Object
 from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_data, is_own_container, is_rng, is_value, on_device
+from ._kinds import is_array, is_data, is_frozen_data, is_own_container, is_rng, is_value, on_device
+from ._looks.flags import flags_of, set_flags
 from ._saved import Saved
+from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, filled, held_in
+from ._shared.memory import fill_expanded
 from ._shared.places import elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
-from ._shared.sharing import MOST, roots_in_common
+from ._shared.sharing import MOST, TOO_MANY, roots_in_common
 from ._walk import Slot, Walk
 
 
@@ -35,11 +39,14 @@ def put_back(
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     slots: dict[str, Slot] = {}
-    shared = saved.facts.shared if len(saved.facts.shared) <= MOST else {}  # as many as a save notes
+    shared = saved.facts.shared
+    if len(shared) > MOST:  # more than a save notes
+        failed |= dict.fromkeys(map(root_of_text, shared), TOO_MANY)
+        shared = {}
     places = {root_of_text(each): each for each in [*shared, *shared.values()]}
     for scope in scopes:
         keys = [*saved.nodes.get(scope.name, ()), *_keys_in(saved.facts.same, scope)]
-        keys = [*dict.fromkeys([*keys, *_keys_in(places, scope)])]
+        keys = [*dict.fromkeys([*keys, *_keys_in(places, scope), *_keys_in(saved.facts.flags, scope)])]
         roots = {key.partition(".")[0] for key in keys}
         there = {name: value for name, value in scope.variables().items() if name in roots}
         found = {slot.key: slot for slot in walk.slots(scope, there)}
@@ -65,13 +72,10 @@ def put_back(
             continue
         try:
             put = _put_by_object if path in saved.facts.keyed else _put_anew if path in crowded else _put
+            put = _put_into_factory if path in saved.facts.factory else put
             done[path] = put(slot, path, saved.nodes[scope][key], saved, scopes, objects)
         except Exception as err:  # the variable's own code, or a class that is another one now
             failed[path] = f"{type(err).__name__}: {err}"
-    for path, first in saved.facts.same.items():
-        if path in slots and first in done:
-            slots[path].put(done[first])
-            done[path] = done[first]
     for target, source in shared.items():
         path = root_of_text(target)
         try:
@@ -82,7 +86,17 @@ def put_back(
             failed[path] = (
                 f"what it shares with {root_of_text(source)} is not there now ({type(err).__name__}: {err})"
             )
-    return done, failed
+    for path, first in saved.facts.same.items():
+        if path in slots and first in done:
+            slots[path].put(done[first])
+            done[path] = done[first]
+    for path, text in saved.facts.flags.items():
+        if path in slots and path not in failed:
+            try:
+                set_flags(done.setdefault(path, slots[path].value), text)
+            except Exception as err:  # it is another object now
+                failed[path] = f"which of its tensors learn ({type(err).__name__}: {err})"
+    return {path: value for path, value in done.items() if path not in failed}, failed
 
 
 def put_objects(
@@ -134,7 +148,11 @@ def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot
             slot.put(value)
     for scope, slot in slots():
         before = baseline.of(scope, slot)
-        if slot.way in ("opaque", "named") or before is None or not baseline.has_changed(scope, slot):
+        if slot.way in ("opaque", "named") or before is None:
+            continue
+        if not baseline.has_changed(scope, slot):
+            if before.flags != flags_of(slot.value):
+                set_flags(slot.value, before.flags)
             continue
         if before.is_scalar:
             slot.put(before.scalar)
@@ -169,6 +187,15 @@ def _put_by_object(
     return now
 
 
+def _put_into_factory(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
+    live, now = slot.value, _rebuilt(path, node, saved, scopes)
+    if type(live) is not defaultdict:
+        raise TypeError(f"a defaultdict was saved, here is a {type(live).__name__}")
+    live.clear()
+    live.update(now)
+    return live
+
+
 def _put_anew(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], objects: Objects) -> Any:
     """As `_put`, with new items: those that are there have other places, too, and may not be the ones that were here."""
     live = slot.value
@@ -194,14 +221,26 @@ def _refilled(live: Any, now: Any) -> Any:
 
 
 def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
+    if path in saved.facts.protocol and isinstance(slot.value, Adapted):
+        now = slot.value.restored(saved.source, node, is_new=path in saved.facts.rebound)
+        if now is not slot.value.held:
+            slot.put(now)
+        return now
     if path in saved.facts.protocol:
         slot.value.load_state_dict(state.rebuild(saved.source, node))
         return slot.value
     if path not in saved.facts.rebound and _is_mutable(slot.value):
         return _fill(slot, path, node, saved, scopes)
+    if is_frozen_data(slot.value) and not (isinstance(node, Object) and _is_called(node.type, slot.value)):
+        raise TypeError(f"something else was saved, here is a {type(slot.value).__name__}")
     value = _new(slot, path, node, saved, scopes)
     slot.put(value)
     return value
+
+
+def _is_called(name: str, value: Any) -> bool:
+    """Whether a class of this name was saved, and this is one."""
+    return name.rpartition(".")[2] == type(value).__name__
 
 
 def _is_mutable(value: Any) -> bool:
@@ -224,6 +263,8 @@ def _fill(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope]) -
         now = state.restore(saved.source, {"": live}, tree={"": node}, verify="streaming").value[""]
     except (StateMismatchError, CheckpointDamagedError):
         now = _rebuilt(path, node, saved, scopes)
+        if is_array(live) and fill_expanded(live, now):
+            return live
         with contextlib.suppress(TypeError):
             return _refilled(live, now)
     if now is not live:

@@ -26,9 +26,12 @@ class Facts:
             memory it lies.
         keyed: of dicts by objects, or by ids of objects (`_shared.keyed`): which of these.
         named: of containers whose items are named tuples: the name of their class.
+        factory: what is a `defaultdict` with a function of the script's own: only the live one, which is filled, has it.
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
             was when the loop began, `module:name`, or a place in what was handed over.
+        flags: whether tensors learn, and the modes of models (`_looks.flags`), where these have changed.
+        order: of containers that were handed over and hold their objects in another order: which was where (`_shared.order`).
         unsaved: what cannot be saved and has moved, by key, in a sentence.
     """
 
@@ -38,8 +41,11 @@ class Facts:
     shared: dict[str, str] = field(default_factory=dict)
     keyed: dict[str, str] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
+    factory: list[str] = field(default_factory=list)
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
+    order: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
@@ -89,6 +95,11 @@ class Saved:
     @property
     def paths(self) -> set[str]:
         """`scope/key` of all that there is."""
+        return self.changed | self.facts.flags.keys()
+
+    @property
+    def changed(self) -> set[str]:
+        """The same without that of which only flags have changed."""
         return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {
             *self.facts.same,
             *self.facts.objects,
@@ -100,6 +111,7 @@ class Saved:
         self.forgotten.add(path)
         self.facts.same.pop(path, None)
         self.facts.objects.pop(path, None)
+        self.facts.flags.pop(path, None)
         self.facts.shared = {
             target: source for target, source in self.facts.shared.items() if root_of_text(target) != path
         }

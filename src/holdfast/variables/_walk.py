@@ -22,6 +22,7 @@ from ._kinds import (
     has_own_attributes,
     has_protocol,
     is_data,
+    is_frozen_data,
     is_ignored,
     is_in_other_processes,
     is_iterator,
@@ -30,6 +31,7 @@ from ._kinds import (
     is_of_keras,
     is_of_torch_data,
     is_rng,
+    is_tensor,
     items_of,
     keras_values,
 )
@@ -38,7 +40,9 @@ from ._looks.identity import is_named
 from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
 from ._opaque.looks import Looks
+from ._shared.adapted import Adapted
 from ._shared.keyed import ByObject, is_by_object
+from ._shared.places import has_groups
 
 _DEEPEST = 12
 _MOST_ITEMS = 1000
@@ -94,6 +98,7 @@ class Walk:
             id(scope.function) for scope in on_stack if isinstance(scope, FunctionScope)
         }  # what it keeps is in its scope
         self.holders: dict[str, Any] = {}  # by key: the objects whose attributes were walked
+        self.hooked: dict[str, Any] = {}  # by key: what may have hooks of torch
         self._too_deep: list[tuple[str, Any, Callable[[Any], None], Any]] = []
         self._open: list[Any] = []  # keeps what was seen alive, so that ids stay their own
 
@@ -116,9 +121,11 @@ class Walk:
     def _below(
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
+        if is_module(value) or is_tensor(value) or has_groups(value):
+            self.hooked[key] = value
         if is_module(value) and id(value) not in self._seen:
             yield from self._of_module(key, value, depth)
-        is_plain = is_data(value)
+        is_plain = is_data(value) or is_frozen_data(value)
         is_handed = self._handed.holds(value)
         is_looked_at = self._looks_into_code or is_handed or has_own_attributes(value)
         if not is_plain and is_looked_at and is_named(value):
@@ -180,6 +187,8 @@ class Walk:
             yield from self._in_attributes(key, value, attributes(value), depth)
         elif is_of_torch_data(value):
             yield from self._in_loader(key, value, depth)
+        elif (adapted := Adapted.of(value)) is not None:
+            yield Slot(key, "protocol", adapted, put, owner)
         else:
             yield Slot(key, "opaque", value, put, owner, self._look(value))
 

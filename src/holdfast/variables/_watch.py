@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar, final
 from weakref import WeakSet
 
-from .. import collector
+from .. import collector, paths, state
 from ..errors import UsageError
 from ..records import Node, Source
 from . import _guard
@@ -23,16 +23,17 @@ from ._functions import FunctionScope, scopes_of, scopes_within
 from ._handed import Handed
 from ._held import Held
 from ._liveness import live_names
+from ._looks.beside import Beside
 from ._looks.clocks import Clocks
-from ._looks.environ import Environ
 from ._looks.handlers import HandlerScope, handlers
-from ._looks.hooks import Hooks
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
 from ._put_back import put_back, put_objects, take_back
 from ._reach import AttributeScope, GlobalScope
 from ._saved import Facts, Saved
+from ._shared.order import Order
+from ._shared.places import HANDED, elements_of, root_of_text
 from ._shared.putting import Objects
 from ._shared.sharing import Sharing
 from ._turns import Items, Turns
@@ -98,8 +99,8 @@ class Variables:
         self._ignored: list[str] = []
         _all.add(self)
         self._sticky: set[str] = set()  # what has changed once is saved from then on
-        self._clocks, self._environ, self._hooks = Clocks(), Environ(), Hooks()
-        self._marks = Marks()
+        self._clocks, self._beside = Clocks(), Beside()
+        self._marks, self._order = Marks(), Order()
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
@@ -163,9 +164,8 @@ class Variables:
 
     def _begin(self, *, is_inner: bool) -> None:
         self._clocks.begin()
-        self._environ.begin()
+        self._order.begin(self._objects())
         with _guard.guarded("looked at") as self._failures:
-            self._hooks.begin(self._objects())
             if self._held is not None:
                 self._held.begin()
             here, handed = self._scopes(), self._handed()
@@ -175,6 +175,7 @@ class Variables:
             others = [] if is_inner or self._held is not None else other_modules_of(here)
             for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables), place_of)
+            self._beside.begin(self._objects(), walk.hooked)
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -203,17 +204,17 @@ class Variables:
                 self._of_others = others.facts.unsaved
             taking.finish(walk.seen)
             taking.facts.unsaved.update(self._of_others)
-            taking.facts.unsaved.update(self._beside())
+            taking.facts.unsaved.update(self._beside_them(walk.hooked))
+            taking.facts.order = self._order.changed(self._objects())
             self._tell(taking.facts)
             if not self._failures:
                 return taking.values, taking.facts.as_data()
         why = [*failures, *self._failures][0]
         return {}, Facts(unsaved={ALL_OF_THEM: f"{ALL_OF_THEM} could not be looked at ({why})"}).as_data()
 
-    def _beside(self) -> dict[str, str]:
-        """What has changed beside the variables, and decides as they do."""
-        run = "run." if self._held is None else ""
-        found = self._environ.changed(run) | self._hooks.changed(self._objects(), run)
+    def _beside_them(self, hooked: Mapping[str, Any]) -> dict[str, str]:
+        """What has changed beside the variables; `hooked`: those that may have hooks of torch."""
+        found = self._beside.changed(self._objects(), hooked, "run." if self._held is None else "")
         return {key: said for key, said in found.items() if not self.is_ignored(key)}
 
     def _name(self, scope: Scope, walk: Walk, taking: Capture) -> None:
@@ -277,7 +278,7 @@ class Variables:
 
     def _scopes(self) -> list[Scope]:
         if self._held is not None:
-            return self._held.scopes()
+            return [*self._held.scopes(), *handlers()]
         here = scopes()
         variables = [each for scope in here for each in scope.variables().values()]
         within = scopes_within(self._objects(), variables)
@@ -291,6 +292,25 @@ class Variables:
 
     # --- a resume ---------------------------------------------------------------------------------
 
+    def before_restore(self, facts: Any) -> set[str]:
+        """Put the objects into the order that they had; returns the paths, in these, of arrays that `put_back` puts there, as they lie
+        in the memory of others."""
+        if self.mode != "save":
+            return set()
+        found = Facts.of(facts)
+        self._order.restore(self._objects(), found.order)
+        shared = found.shared
+        places = [
+            [root_of_text(each), *elements_of(each)]
+            for each in shared
+            if root_of_text(each).startswith(HANDED)
+        ]
+        paths_ = [paths.child("", root.removeprefix(HANDED)) for root, *_ in places]
+        return {
+            state.path_of_place("/".join([name, *inside]))
+            for name, (_, *inside) in zip(paths_, places, strict=True)
+        }
+
     def take(self, source: Source, tree: Mapping[str, Node], facts: Any) -> list[str]:
         """Keep what a checkpoint holds, to be put back; returns the names of what it could not save."""
         self._saved = None
@@ -300,7 +320,7 @@ class Variables:
         if self.mode == "save":
             self._saved, self._failed = saved, {}
             self._is_rollback = not self._baseline.is_empty
-            self._sticky = saved.paths
+            self._sticky = saved.changed
         not_put_back = saved.paths if self.mode == "watch" else ()
         names = [*saved.facts.unsaved, *(path.partition("/")[2] for path in sorted(not_put_back))]
         return list(dict.fromkeys(names))

@@ -67,7 +67,15 @@ class Restoring:
             )
         own = {} if parts.script is None else parts.script.changed(self.saved["run"].get("given"), tree)
         into = {name: each for name, each in objects.items() if name not in own}
-        restored = state.restore(opened, into, strict=self._asked.strict, verify=verify, keep=self._exclude)
+        facts = self.saved["run"].get("variables")
+        tied = () if parts.variables is None else parts.variables.before_restore(facts)
+        restored = state.restore(
+            *(opened, into),
+            strict=self._asked.strict,
+            verify=verify,
+            keep=self._exclude,
+            put_later=tied,
+        )
         objects.update(restored.value)
         absent = {name for name in objects if name not in tree}
         skipped = [each for each in restored.skipped if each.partition(": ")[0] not in absent]
@@ -79,7 +87,7 @@ class Restoring:
         unlike += [f"{name}/**" for name in own]
         self.state = SavedState(opened, [*objects, *values.facts], unlike + (PLACES if settled else []))
         if parts.variables is not None:
-            self.unsaved = parts.variables.take(opened, tree, self.saved["run"].get("variables"))
+            self.unsaved = parts.variables.take(opened, tree, facts)
         return self, restored.kept
 
     def _bring_to_structure(self, opened: bundle.Bundle) -> None:

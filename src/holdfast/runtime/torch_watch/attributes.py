@@ -1,4 +1,4 @@
-"""What modules keep for themselves: plain attributes, tensors that are no buffers, buffers that are not persistent, which weights are frozen.
+"""What modules keep for themselves: plain attributes, tensors that are no buffers, buffers that are not persistent; and which tensors are frozen.
 
 No `state_dict` has them. The updates that an average of weights has counted, or a buffer that a forward pass adds to,
 decide what comes next all the same; so those that have changed since the training began are saved with its position.
@@ -15,16 +15,18 @@ from torch import nn
 from ... import paths
 from ..._wording import a
 from ...plain_attributes import PlainAttributes
+from ...state import Attributes as HandedByAttributes
 from ...state.adapters.torch_nn import unwrapped
 
 _PLUMBING: Final = frozenset(vars(nn.Module()))
+_MAX_ITEMS: Final = 1_000  # a longer container holds data
 _MAX_BYTES: Final = 16 << 20  # a larger tensor that is no buffer is taken for a cache
 Token = tuple[int, int, int]
 
 
 @final
 class Attributes:
-    """Of the modules among `objects`, in dicts and lists too; and which modules became others.
+    """Of the modules among `objects`, in dicts and lists too; and which modules became others; of tensors there whether they learn.
 
     `but`: names of attributes that are the framework's.
     """
@@ -36,7 +38,7 @@ class Attributes:
         self._but = _PLUMBING | frozenset(but)
         self._plain = PlainAttributes(self._modules, self._but)
         self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors().items()}
-        self._flags_at_first = {path: each.requires_grad for path, each in self._parameters().items()}
+        self._flags_at_first = {path: each.requires_grad for path, each in self._leaves().items()}
         self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists().items()}
 
     def get_state(self) -> dict[str, Any]:
@@ -54,7 +56,7 @@ class Attributes:
         classes = dict(self._classes().items() - self._classes_at_first.items())
         flags = {
             path: each.requires_grad
-            for path, each in self._parameters().items()
+            for path, each in self._leaves().items()
             if self._flags_at_first.get(path) != each.requires_grad
         }
         found = {"plain": self._plain.get_state(), "tensors": tensors, "lists": lists, "classes": classes}
@@ -73,9 +75,9 @@ class Attributes:
                     _fill(*live[path], value)
                 elif owner in self._modules and not _is_registered(self._modules[owner], name):
                     vars(self._modules[owner])[name] = torch.as_tensor(value).clone()
-        parameters = self._parameters()
-        for path in parameters.keys() & saved.get("requires_grad", {}).keys():
-            parameters[path].requires_grad_(bool(saved["requires_grad"][path]))
+        leaves = self._leaves()
+        for path in leaves.keys() & saved.get("requires_grad", {}).keys():
+            leaves[path].requires_grad_(bool(saved["requires_grad"][path]))
         for path, values in lists.items():
             owner, _, name = path.rpartition("/")
             if owner in self._modules:
@@ -96,12 +98,20 @@ class Attributes:
         """The name of the class of each module, by path."""
         return {path: type(each).__name__ for path, each in _modules(self._objects)}
 
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        return {
-            f"{path}/{name}": parameter
+    def _leaves(self) -> dict[str, torch.Tensor]:
+        """Parameters, buffers and attributes of modules, and other tensors that were handed over, which may learn."""
+        of_modules = {
+            f"{path}/{name}": each
             for path, module in self._modules.items()
-            for name, parameter in module._parameters.items()
-            if parameter is not None
+            for held in (module._parameters, module._buffers, vars(module))
+            for name, each in held.items()
+            if isinstance(each, torch.Tensor) and name not in self._but
+        }
+        found = of_modules | dict(_bare_tensors(self._objects))
+        return {
+            path: each
+            for path, each in found.items()
+            if each.is_leaf and not each.is_inference() and (each.is_floating_point() or each.is_complex())
         }
 
     def _tensors(self) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
@@ -154,6 +164,36 @@ def _modules(objects: Mapping[str, Any]) -> Iterator[tuple[str, nn.Module]]:
                     yield from below(each, paths.item(path, index))
 
     yield from below(dict(objects), "")
+
+
+def _bare_tensors(objects: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Those that no module holds, by path: in containers, and in attributes of objects that were handed over by these."""
+    seen: dict[int, Any] = {}  # kept alive, so that ids stay their own
+
+    def below(value: Any, path: str, *, by_attributes: bool) -> Iterator[tuple[str, torch.Tensor]]:
+        if isinstance(value, str | bytes | int | float | None) or id(value) in seen:
+            return
+        seen[id(value)] = value
+        inside: list[tuple[str, Any]] = []
+        match value:
+            case torch.Tensor():
+                yield path, value
+            case nn.Module():
+                pass
+            case dict() if len(value) <= _MAX_ITEMS:
+                inside = [*paths.entries(path, value)]
+            case list() | tuple() if len(value) <= _MAX_ITEMS:
+                inside = [(paths.item(path, index), each) for index, each in enumerate(value)]
+            case HandedByAttributes():
+                by_attributes, inside = True, [(path, value.of)]
+            case _ if by_attributes and type(value).__module__.partition(".")[0] != "torch":
+                own = getattr(value, "__dict__", {})
+                inside = [(paths.child(path, name), each) for name, each in own.items()]
+        for inner, each in inside:
+            yield from below(each, inner, by_attributes=by_attributes)
+
+    for name, each in objects.items():
+        yield from below(each, paths.child("", name), by_attributes=False)
 
 
 def _is_registered(module: nn.Module, name: str) -> bool:

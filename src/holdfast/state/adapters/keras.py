@@ -82,10 +82,11 @@ def _groups(value: Any) -> dict[str, dict[str, Any]]:
     if hasattr(value, "jax_state_sync"):  # within an epoch the values are elsewhere
         value.jax_state_sync()
     groups = {"variables": [*value.trainable_variables, *value.non_trainable_variables]}
-    if value.optimizer is not None:
-        if value.built and not value.optimizer.built:
-            value.optimizer.build(value.trainable_variables)
-        groups |= {"optimizer": value.optimizer.variables, "metrics": value.metrics_variables}
+    optimizer = getattr(value, "optimizer", None)  # with torch, there is none before the model is compiled
+    if optimizer is not None:
+        if value.built and not optimizer.built:
+            optimizer.build(value.trainable_variables)
+        groups |= {"optimizer": optimizer.variables, "metrics": value.metrics_variables}
     elif value.metrics_variables:
         groups["metrics"] = value.metrics_variables
     taken = {id(variable) for variables in groups.values() for variable in variables}
@@ -100,7 +101,7 @@ def held_by(value: Any) -> dict[str, Any]:
     """What else holds variables, in the attributes of a model and its layers: optimizers of a `train_step` of its own, say."""
     if not isinstance(value, keras.Model):
         return {}
-    known = [value.optimizer, *value.metrics]
+    known = [getattr(value, "optimizer", None), *value.metrics]
     found: dict[str, Any] = {}
 
     def look(where: str, each: Any) -> None:

@@ -43,7 +43,7 @@ class _Module:
         below = _modules(module)
         _list_unsaved(below)
         state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module, below)}
-        return Object(self.name, type_name(type(module)), state, _flags(module, below))
+        return Object(self.name, type_name(type(module)), state, flags(module))
 
     def introduce(self, value: nn.Module, names: Names, path: str) -> None:
         for name, _, entry in _entries(module := unwrapped(value), _modules(module)):
@@ -65,7 +65,7 @@ class _Module:
             if loads:
                 module.load_state_dict({name: make() for name, make in loads.items()}, strict=False)
             if taken.about:  # a partial restore brings none
-                _set_flags(module, taken.about)
+                set_flags(module, taken.about)
             return live
 
         return act
@@ -161,8 +161,9 @@ def _canonical(modules: _Modules, names: Iterable[str]) -> list[str]:
     return canonical
 
 
-def _flags(module: nn.Module, modules: _Modules) -> dict[str, Any]:
+def flags(module: nn.Module) -> dict[str, Any]:
     """Which submodules are in another mode than the module, and which parameters are frozen."""
+    modules = _modules(module)
     others = [(name, below) for name, below in modules if below.training != module.training]
     frozen = [(name, each) for name, each in _parameters(modules) if not each.requires_grad]
     return {
@@ -172,7 +173,8 @@ def _flags(module: nn.Module, modules: _Modules) -> dict[str, Any]:
     }
 
 
-def _set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
+def set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
+    """Let the modes, and what is frozen, be as `flags` has found them."""
     training, modes = about.get("training", True), about.get("modes", {})
     frozen = set(about.get("frozen", ()))
     modules = _modules(module)

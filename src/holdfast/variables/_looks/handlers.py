@@ -1,24 +1,27 @@
-"""Handlers of loggers, of the script's own classes: what they keep may decide, and a logger is all that leads to them."""
+"""Loggers: handlers and filters of the script's own classes, which keep what may decide, and how loggers were set."""
 
 from __future__ import annotations
 
 import logging
+import sys
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import FunctionType
+from typing import Any, final
 
-from .._frames import Scope, is_own_class
+from .._frames import Scope, is_of_script, is_own_class
 from .._names import numbered
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerScope(Scope):
-    """Those of all loggers, by the names of their classes."""
+    """The handlers and filters of all loggers, by the names of their classes."""
 
     def variables(self) -> dict[str, Any]:
-        loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
-        handlers = [each for one in loggers if isinstance(one, logging.Logger) for each in one.handlers]
+        own = [each for one in _loggers() for each in _of_script(one)]
         found: dict[str, Any] = {}
-        for each in {id(each): each for each in handlers if is_own_class(type(each))}.values():
+        for each in {id(each): each for each in own if not isinstance(each, FunctionType)}.values():
             found[numbered(type(each).__name__, found)] = each
         return found
 
@@ -27,6 +30,83 @@ class HandlerScope(Scope):
 
 
 def handlers() -> list[Scope]:
-    """The scope, if there is a handler in it."""
+    """The scope, if there is something in it."""
     scope = HandlerScope("logging", None, {})
     return [scope] if scope.variables() else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """Of one logger: level and the like, and what of the script it calls."""
+
+    plain: tuple[Any, ...]
+    called: tuple[Callable[[], Any], ...]
+
+    def difference(self, now: _Settings) -> str:
+        """What is another than it was; empty if nothing is."""
+        then, there = [each() for each in self.called], [each() for each in now.called]
+        if len(then) != len(there) or any(one is not other for one, other in zip(then, there, strict=True)):
+            return "a handler or filter of the script was added or removed"
+        return "its level, or what it passes on, was changed" if self.plain != now.plain else ""
+
+
+@final
+class Loggers:
+    """What has been set anew since `begin`; the levels of libraries' loggers decide nothing."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, _Settings] | None = None
+
+    def begin(self) -> None:
+        """The loop begins; of another one within it nothing is to be known."""
+        if self._began is None:
+            self._began = _settings()
+
+    def changed(self, run: str) -> dict[str, str]:
+        """A sentence for each logger that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
+        found: dict[str, str] = {}
+        for name, now in _settings().items() if self._began is not None else ():
+            before = (self._began or {}).get(name) or _settings_of(logging.Logger(name))
+            if what := before.difference(now):
+                key = f"logging.{name}"
+                found[key] = (
+                    f"{key}: {what} since the loop began, and loggers are not saved: a resume has them as the script's beginning sets "
+                    f"them. Set them before the loop; {run}ignore({key!r}) if it decides nothing"
+                )
+        return found
+
+
+def _settings() -> dict[str, _Settings]:
+    return {each.name: _settings_of(each) for each in _loggers()}
+
+
+def _settings_of(logger: logging.Logger) -> _Settings:
+    called = tuple(weakref.ref(each) for each in _of_script(logger))
+    is_of_others = logger is logging.root or _is_of_library(logger.name)
+    plain = () if is_of_others else (logger.level, logger.propagate, bool(logger.disabled))
+    return _Settings(plain, called)
+
+
+def _loggers() -> list[logging.Logger]:
+    found = [logging.root, *list(logging.root.manager.loggerDict.values())]
+    return [each for each in found if isinstance(each, logging.Logger)]
+
+
+def _of_script(logger: logging.Logger) -> Iterator[Any]:
+    """The handlers and filters of the script's own that a logger has, and filters of its handlers."""
+    for each in [
+        *logger.handlers,
+        *logger.filters,
+        *(one for held in logger.handlers for one in held.filters),
+    ]:
+        is_function = isinstance(each, FunctionType) and is_of_script(each.__code__.co_filename)
+        if is_function or is_own_class(type(each)):
+            yield each
+
+
+def _is_of_library(name: str) -> bool:
+    module = sys.modules.get(name.partition(".")[0])
+    if module is None or module.__name__ == "__main__":
+        return False
+    file = getattr(module, "__file__", None)
+    return file is None or not is_of_script(file)

@@ -1,16 +1,19 @@
-"""Functions that torch calls at a module, a parameter or an optimizer that was handed over: which there are, is in no `state_dict`."""
+"""Functions that torch calls at a module, a parameter or an optimizer: which there are, is in no `state_dict`."""
 
 from __future__ import annotations
 
 import functools
+import gc
+import itertools
 import sys
-from collections import Counter
-from collections.abc import Mapping
-from types import MethodType
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import Any, Final, final
 
 from ...state import Attributes
-from .._kinds import is_module, is_tensor, torch
+from .._kinds import SCALARS, is_module, is_tensor, torch
 
 _OF_MODULES: Final = {
     "_forward_pre_hooks": "forward pre-hook",
@@ -68,89 +71,159 @@ _OF_LIBRARIES: Final = frozenset(
 """Those that register for themselves, when they come to it, what follows from what is saved, or what only looks on."""
 _DEEPEST: Final = 6
 _MOST_ITEMS: Final = 64  # a longer container holds data
-Registered = dict[str, Counter[tuple[str, str]]]
-"""Of each object, by its path: what kinds of hooks there are, and of what name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One that is registered: of which kind, and under which name it is told."""
+
+    kind: str
+    name: str
+    hook: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What can have hooks, with those that it has."""
+
+    path: str
+    holder: Any
+    hooks: list[Hook]
 
 
 @final
 class Hooks:
-    """Which have come or gone since `begin`."""
+    """Which have come, gone or been exchanged since `begin`."""
 
     def __init__(self) -> None:
-        self._began: Registered | None = None
+        self._began: dict[str, list[Hook]] | None = None
+        self._of_variables: dict[int, tuple[Callable[[], Any], str, list[Hook]]] = {}
 
-    def begin(self, objects: Mapping[str, Any]) -> None:
-        """The loop begins; of another one within it nothing is to be known."""
-        if self._began is None:
-            self._began = _registered(objects)
+    def begin(self, objects: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
+        """The loop begins, with these objects of the run and these variables; of a loop within it nothing is to be known."""
+        if self._began is not None or torch() is None:
+            return
+        seen: set[int] = set()
+        self._began = _by_path(_holders(objects, seen))
+        for each in _holders(variables, seen, with_torch=False):
+            self._of_variables[id(each.holder)] = weakref.ref(each.holder), each.path, each.hooks
 
-    def changed(self, objects: Mapping[str, Any], run: str) -> dict[str, str]:
-        """A sentence for each object whose hooks are others, by the name under which it can be ignored (`{run}ignore`)."""
+    def changed(self, objects: Mapping[str, Any], variables: Mapping[str, Any], run: str) -> dict[str, str]:
+        """A sentence for each object whose hooks are others, by the name under which it can be ignored (`{run}ignore`).
+
+        Of variables only those count that were there when the loop began.
+        """
         if self._began is None:
             return {}
-        began, now, found = self._began, _registered(objects), dict[str, str]()
-        for path in dict.fromkeys([*began, *now]):
-            then, there = began.get(path, Counter()), now.get(path, Counter())
-            for (kind, name), verb in [
-                *((each, "was registered") for each in there - then),
-                *((each, "is gone") for each in then - there),
-            ]:
-                key = f"{path}.hooks"
+        seen: set[int] = set()
+        now = _by_path(_holders(objects, seen))
+        pairs = [(path, self._began.get(path, []), now.get(path, [])) for path in {**self._began, **now}]
+        for each in _holders(variables, seen, with_torch=False):
+            get, path, before = self._of_variables.get(id(each.holder), (None, "", []))
+            if get is not None and get() is each.holder:
+                pairs.append((path, before, each.hooks))
+        found: dict[str, str] = {}
+        for path, before, there in pairs:
+            key = f"{path}.hooks"
+            for hook, what in _differences(before, there):
                 found[key] = (
-                    f"{key}: a {kind} ({name}) {verb} since the loop began, and hooks are not saved: a resume has those of the script's "
-                    f"beginning. Register it before the loop, with a variable that says when it acts; {run}ignore({key!r}) if it "
-                    "decides nothing"
+                    f"{key}: a {hook.kind} ({hook.name}) {what} since the loop began, and hooks are not saved: a resume has those of the "
+                    f"script's beginning. Register it before the loop, with a variable that says when it acts; {run}ignore({key!r}) if "
+                    "it decides nothing"
                 )
         return found
 
 
-def _registered(objects: Mapping[str, Any]) -> Registered:
-    if torch() is None:
-        return {}
-    found: Registered = {}
-    for module, kinds in _OF_ALL.items():
-        _add(found, "torch", sys.modules.get(module), kinds)
-    _look(found, objects, "", 0, set())
+def _differences(before: list[Hook], now: list[Hook]) -> Iterator[tuple[Hook, str]]:
+    """Each one that is not as it was, and what has become of it."""
+    for kind_and_name in dict.fromkeys((each.kind, each.name) for each in (*before, *now)):
+        then, there = (
+            [one for one in each if (one.kind, one.name) == kind_and_name] for each in (before, now)
+        )
+        if len(then) != len(there):
+            yield (then or there)[0], "was registered" if len(there) > len(then) else "is gone"
+        elif not all(_is_same(one.hook, other.hook) for one, other in zip(then, there, strict=True)):
+            yield there[0], "was exchanged for another of this name"
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two functions do the same: the same code, with the same values."""
+    if one is other:
+        return True
+    match one, other:
+        case functools.partial(), functools.partial():
+            pairs = [(one.func, other.func), *zip(one.args, other.args, strict=False)]
+            pairs += [(each, other.keywords.get(name)) for name, each in one.keywords.items()]
+            is_alike = len(one.args) == len(other.args) and one.keywords.keys() == other.keywords.keys()
+            return is_alike and all(itertools.starmap(_is_same, pairs))
+        case MethodType(), MethodType():
+            return one.__self__ is other.__self__ and _is_same(one.__func__, other.__func__)
+        case FunctionType(), FunctionType():
+            return one.__code__ is other.__code__ and all(
+                itertools.starmap(_is_same, zip(_kept_by(one), _kept_by(other), strict=False))
+            )
+        case _:
+            return type(one) is type(other) and type(one) in SCALARS and one == other
+
+
+def _kept_by(function: FunctionType) -> list[Any]:
+    """What a function closes over, and its defaults."""
+    cells = [next(iter(gc.get_referents(each)), None) for each in function.__closure__ or ()]
+    by_name = function.__kwdefaults__ or {}
+    return [*cells, *(function.__defaults__ or ()), *(by_name[name] for name in sorted(by_name))]
+
+
+def _by_path(holders: Iterable[Holder]) -> dict[str, list[Hook]]:
+    found: dict[str, list[Hook]] = {}
+    for each in holders:
+        if each.hooks:
+            found.setdefault(each.path, []).extend(each.hooks)
     return found
 
 
-def _look(found: Registered, value: Any, path: str, depth: int, seen: set[int]) -> None:
-    """Add the hooks of each object in `value` that can have some, once."""
+def _holders(objects: Mapping[str, Any], seen: set[int], *, with_torch: bool = True) -> Iterator[Holder]:
+    """What can have hooks in these objects, each once; `with_torch`: and torch, which has some for all of them."""
+    for module, kinds in _OF_ALL.items() if with_torch else ():
+        yield _holder("torch", sys.modules.get(module), kinds)
+    yield from _look(objects, "", 0, seen)
+
+
+def _look(value: Any, path: str, depth: int, seen: set[int]) -> Iterator[Holder]:
     if isinstance(value, str | bytes | int | float | None) or depth > _DEEPEST or id(value) in seen:
         return
     seen.add(id(value))
     if is_tensor(value):
-        _add(found, path, value, _OF_TENSORS)
+        yield _holder(path, value, _OF_TENSORS)
     elif is_module(value):
-        _look_at_module(found, value, path, seen)
+        yield from _look_at_module(value, path, seen)
     elif isinstance(value, torch().optim.Optimizer):
-        _add(found, path, value, _OF_OPTIMIZERS)
+        yield _holder(path, value, _OF_OPTIMIZERS)
     else:
         for name, each in _inside(value):
-            _look(found, each, f"{path}.{name}" if path else name, depth + 1, seen)
+            yield from _look(each, f"{path}.{name}" if path else name, depth + 1, seen)
 
 
-def _look_at_module(found: Registered, module: Any, path: str, seen: set[int]) -> None:
+def _look_at_module(module: Any, path: str, seen: set[int]) -> Iterator[Holder]:
     path = path.removesuffix("._orig_mod")  # as it was before it was compiled
-    _add(found, path, module, _OF_MODULES)
+    yield _holder(path, module, _OF_MODULES)
     for name, each in getattr(module, "_parameters", {}).items():
         if each is not None and id(each) not in seen:
             seen.add(id(each))
-            if each._backward_hooks or each._post_accumulate_grad_hooks:
-                _add(found, f"{path}.{name}", each, _OF_TENSORS)
+            yield _holder(f"{path}.{name}", each, _OF_TENSORS)
     for name, each in getattr(module, "_modules", {}).items():
         if each is not None and id(each) not in seen:
             seen.add(id(each))
-            _look_at_module(found, each, f"{path}.{name}", seen)
+            yield from _look_at_module(each, f"{path}.{name}", seen)
 
 
-def _add(found: Registered, path: str, holder: Any, kinds: Mapping[str, str]) -> None:
+def _holder(path: str, holder: Any, kinds: Mapping[str, str]) -> Holder:
+    found: list[Hook] = []
     for attribute, kind in kinds.items():
         hooks = getattr(holder, attribute, None)
         if hooks and isinstance(hooks, Mapping):
-            for hook in list(hooks.values()):
-                if (name := _name(hook)) is not None:
-                    found.setdefault(path, Counter())[kind, name] += 1
+            named = ((_name(hook), hook) for hook in list(hooks.values()))
+            found += [Hook(kind, name, hook) for name, hook in named if name is not None]
+    return Holder(path, holder, found)
 
 
 def _inside(value: Any) -> list[tuple[str, Any]]:

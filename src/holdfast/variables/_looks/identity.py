@@ -14,8 +14,9 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from .._frames import is_of_script, is_own_class
-from .._kinds import CONTAINERS, is_ignored, is_iterator
+from .._kinds import CONTAINERS, has_own_attributes, is_ignored, is_iterator
 from .code import is_code
+from .memory_streams import is_memory_stream
 
 _PLAIN_LIBRARIES: Final = frozenset({"cmath", "math", "operator"})
 """Of the standard library, these do nothing but compute."""
@@ -47,7 +48,8 @@ class Referent:
 
 def is_named(value: Any) -> bool:
     """Whether it matters which object this is."""
-    if isinstance(value, ModuleType) or is_iterator(value):
+    is_in_sight = has_own_attributes(value) or is_memory_stream(value)
+    if isinstance(value, ModuleType) or (is_iterator(value) and not is_in_sight):
         return False
     return is_code(value) or not is_ignored(value)
 

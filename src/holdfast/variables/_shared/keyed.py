@@ -11,6 +11,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from .._kinds import is_data, is_found_by_identity, values_of
+from .adapted import Adapted
 
 BY_OBJECT: Final = "object"
 BY_ID: Final = "id"
@@ -37,8 +38,8 @@ class ByObject:
 
 
 def held_in(value: Any) -> Any:
-    """The dict itself, of one that is taken as an object with a state; any other value as it is."""
-    return value.held if isinstance(value, ByObject) else value
+    """The object itself, of one that stands for it as one with a protocol; any other value as it is."""
+    return value.held if isinstance(value, ByObject | Adapted) else value
 
 
 def is_by_object(value: Any) -> bool:

@@ -14,6 +14,7 @@ from .._kinds import is_array, is_jax_array, is_tensor, torch
 from .places import Link, text_of
 
 _MOST_WORK: Final = 100_000  # of NumPy, to find out whether two arrays overlap
+_LARGEST_EXPANDED: Final = 64 << 20  # in bytes, if it had memory of its own
 
 
 class Unlike(ValueError):
@@ -31,6 +32,30 @@ def address(array: Any) -> int | None:
     if not is_tensor(array) or array.layout is not torch().strided or array.is_meta or not array.numel():
         return None
     return array.untyped_storage().data_ptr() or None
+
+
+def can_be_filled(value: Any) -> bool:
+    """Whether it is an array that can be written: no view that is read-only, or of which several items share memory."""
+    if isinstance(value, np.ndarray):
+        return value.flags.writeable
+    if not is_tensor(value):
+        return False
+    return value.layout is not torch().strided or not _is_expanded(value)
+
+
+def fill_expanded(live: Any, now: Any) -> bool:
+    """Write into a tensor of which several items share memory; False if it is no such, or these have other values there."""
+    if not is_tensor(live) or can_be_filled(live) or (live.shape, live.dtype) != (now.shape, now.dtype):
+        return False
+    each_once = tuple(slice(0, 1) if step == 0 else slice(None) for step in live.stride())
+    if not torch().equal(now[each_once].expand(live.shape), now):
+        return False
+    live.detach()[each_once].copy_(now[each_once])
+    return True
+
+
+def _is_expanded(tensor: Any) -> bool:
+    return any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def form(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:
@@ -106,7 +131,7 @@ class View:
             and len(self.shape) == len(self.strides)
             and item > 0
             and all(each % item == 0 for each in (self.offset, *self.strides))
-            and math.prod(self.shape) * _item_size(base) <= base.nbytes
+            and math.prod(self.shape) * item <= max(base.nbytes, _LARGEST_EXPANDED)
             and self.offset + _last(self.shape, self.strides) + _item_size(base) <= base.nbytes
         )
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from .._baseline import Baseline
 from .._frames import Scope
+from .._kinds import is_array, is_jax_array
 from .._looks.identity import find
 from .._walk import Slot
-from .memory import View
+from .memory import View, form
 from .places import HANDED, at, elements_of, put_at, root_of_text
 from .sharing import can_change
 
@@ -80,7 +81,20 @@ def share(
     if not can_change(value):
         raise LookupError("something else is there")
     path, now = root(target)
+    if view is not None and _is_there(now, elements_of(target), value):
+        if not elements_of(target):
+            done[path] = now
+        return
     changed = put_at(now, elements_of(target), value)
     if changed is not now:
         slots[path].put(changed)
         done[path] = changed
+
+
+def _is_there(value: Any, elements: list[str], view: Any) -> bool:
+    """Whether an array lies there already as this one does: it may have other places, and need not be writable."""
+    with contextlib.suppress(LookupError, ValueError):
+        found = at(value, elements)
+        is_like = is_array(found) and not is_jax_array(found) and isinstance(view, type(found))
+        return is_like and form(found) == form(view)
+    return False

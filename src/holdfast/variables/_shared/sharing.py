@@ -7,6 +7,7 @@ So of what is saved it is noted where else the very same object is, or the memor
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import functools
 from collections import deque
@@ -18,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from ...state import Attributes
-from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, torch
-from .memory import Unlike, View, address, overlap
+from .._kinds import CONTAINERS, SCALARS, is_array, is_jax_array, is_module, is_rng, is_value, torch
+from .memory import Unlike, View, address, can_be_filled, overlap
 from .places import HANDED, Link, has_groups, parts_of, root_of, root_of_text, text_of
 
 MOST: Final = 10_000
@@ -141,6 +142,7 @@ class _Looks:
         """As `Sharing.find`; `new`: the roots of what comes back as something new."""
         pairs: dict[str, str] = {}
         lost: dict[str, str] = {}
+        tied: list[tuple[Link, Link]] = []
 
         rank = self._rank = lambda link: _rank(root_of(link), new)
 
@@ -160,15 +162,24 @@ class _Looks:
             source = self._choice(key)
             for target in map(self._by_choice, links) if len(links) > 1 and can_change(value) else ():
                 is_tied = is_array(value) and root_of(target) == root_of(source)  # it is saved once, as one
-                if target != source and not is_tied:
+                if target != source and is_tied:
+                    tied.append((target, source))
+                elif target != source:
                     note(target, source, lambda source=source: text_of(source))
         for group in self._groups():
-            base = min(group, key=lambda each: (-each.value.nbytes, rank(each.link)))
+            base = min(
+                group,
+                key=lambda each: (not can_be_filled(each.value), -each.value.nbytes, rank(each.link)),
+            )
             for each in group:
                 is_affected = each.is_wanted or (rank(each.link) == 0 and rank(base.link) == 2)
                 if each is not base and is_affected and overlap(each.value, base.value):
                     target, source = self._by_choice(each.link), self._by_choice(base.link)
                     note(target, source, functools.partial(_text_of_view, each.value, base.value, source))
+        for target, source in tied:  # once for all its places, it is a view that is made anew
+            with contextlib.suppress(TypeError):
+                if text_of(source) in pairs:
+                    note(target, source, functools.partial(text_of, source))
         for each in self._arrays.values():  # the memory of what was handed over is not saved again
             is_there = not each.is_wanted or rank(each.link) == 0 or not is_handed(each.value)
             if not is_there and text_of(self._by_choice(each.link)) not in pairs:
@@ -251,7 +262,8 @@ def without(value: Any, is_handed: Callable[[Any], bool]) -> Any:
 def can_change(value: Any) -> bool:
     """Whether data can be changed in place."""
     is_fixed = type(value) in SCALARS or isinstance(value, tuple) or _never_changes(value)
-    return not is_fixed and (isinstance(value, CONTAINERS) or is_array(value))
+    kinds = (*CONTAINERS, bytearray, collections.UserDict, collections.UserList)
+    return not is_fixed and (isinstance(value, kinds) or is_array(value) or is_rng(value) or is_value(value))
 
 
 def _never_changes(value: Any) -> bool:
