@@ -52,7 +52,5 @@ def _into(root: Path, name: str, live: State) -> None:
     manager.close()
 
 
-SAVINGS = (
-    Saving("torch_checkpointing", _Async, durable=False, scenarios=frozenset({"S1", "S5", "S6", "S7"})),
-)
+SAVINGS = (Saving("torch_checkpointing", _Async, durable=False, scenarios=frozenset({"S1", "S5"})),)
 LOADINGS = (Loading("torch_checkpointing", "torch_checkpointing", into=_into),)

@@ -50,7 +50,7 @@ def run(bench: Bench, savings: Sequence[Saving]) -> None:
             with bench.fresh_folder() as root:
                 if isinstance(who, _Run):
                     took_s, saved = _in_a_run(training, root, who.busy, steps)
-                    bench.samples.add("S7 part of the steps saved", who.name, round, saved / steps)
+                    bench.samples.add("S7 part of the steps saved", who.name, round, saved)
                 elif isinstance(who, Saving):
                     took_s = _saving(training, savers[who.name], root, steps)
                 else:
@@ -85,13 +85,15 @@ def _saving(training: Training, saver: Saver, root: Path, steps: int) -> float:
         return seconds()
 
 
-def _in_a_run(training: Training, root: Path, busy: Literal["skip", "wait"], steps: int) -> tuple[float, int]:
-    """Seconds of the steps after the first, and how many of them were saved."""
+def _in_a_run(
+    training: Training, root: Path, busy: Literal["skip", "wait"], steps: int
+) -> tuple[float, float]:
+    """Seconds of the steps after the first, and which part of all was saved."""
     policy = Checkpointing(save_on="batch_end", max_to_keep=2, write=Write(busy=busy))
-    began_s, before = 0.0, 0
+    began_s = 0.0
     with Run(root / "run", training.objects, checkpointing=policy) as run:
         for number in run.steps(_FIRST + steps):
             if number == _FIRST:
-                began_s, before = time.perf_counter(), run.accounting.saves
+                began_s = time.perf_counter()
             training.step()
-    return time.perf_counter() - began_s, run.accounting.saves - before
+    return time.perf_counter() - began_s, run.accounting.saves / (_FIRST + steps)
