@@ -125,7 +125,6 @@ def _many_arrays(scale: Scale) -> list[Goal]:
         rows += [
             Goal(f'S7 step, busy="{busy}"', "S7 step", who, bound, whose)
             for whose, bound in (
-                ("DCP async (thread)", 1.0),
                 ("DCP async (kept stager)", 1.0),
                 ("DCP async (kept stager and plan)", 1.0),
                 (DURABLE, 1 / 3),

@@ -35,7 +35,7 @@ class Scale:
     s6_parameters: tuple[int, ...] = (200, 800, 4_000)
     s6_variants: tuple[Variant, ...] = ("foreach", "fused", "EMA", "tied")  # of the number in the middle
     s6_numbers: int = 5_000_000
-    s7_steps: int = 40
+    s7_steps: int = 20
     s8_steps: int = 4_000
 
 
@@ -52,9 +52,10 @@ QUICK = Scale(
     s5_layers=6,
     growth_bytes=(16 * MiB, 64 * MiB, 256 * MiB, GiB),
     scanned=1_000,
-    s6_parameters=(200, 800),
+    s6_parameters=(100, 400),
     s6_variants=(),
-    s7_steps=15,
+    s6_numbers=2_500_000,
+    s7_steps=8,
     s8_steps=1_000,
 )
 TINY = Scale(

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +20,7 @@ from .single import start
 
 _VARIANTS_FOR = ("torch.save", "torch.save + fsync + rename", "Holdfast (copy)", "DCP async (kept stager)")
 _MOST = {  # parameters; with more, a save takes them many seconds
+    "DCP": 1_000,
     "DCP async (thread)": 1_000,
     "DCP async (kept stager)": 1_000,
     "Orbax (NumPy)": 1_000,
@@ -29,13 +31,12 @@ _LOOP = 5_000  # turns of pure Python, about 0.1 ms
 def run(bench: Bench, savings: Sequence[Saving], loadings: Sequence[Loading]) -> None:
     """Every number of parameters with everybody, and the one in the middle in its variants with some."""
     scale = bench.scale
-    middle = scale.s6_parameters[len(scale.s6_parameters) // 2]
     for parameters in scale.s6_parameters:
         able = [saving for saving in savings if parameters <= _MOST.get(saving.name, parameters)]
         _run(bench, Case(parameters, scale.s6_numbers), able, loadings)
     some = [saving for saving in savings if saving.name in _VARIANTS_FOR]
     for variant in scale.s6_variants:
-        _run(bench, Case(middle, scale.s6_numbers, variant), some, loadings)
+        _run(bench, replace(middle(scale), variant=variant), some, loadings)
 
 
 def _run(bench: Bench, case: Case, savings: Sequence[Saving], loadings: Sequence[Loading]) -> None:
@@ -90,7 +91,7 @@ def _save(
         save(saving, f"{round} beside a loop")
         add("stolen", stolen_s(saver.finish, save_s))
 
-    bench.rounds(f"S6 {case.name} save", savings, turn)
+    bench.rounds(f"S6 {case.name} save", savings, turn, repeats=_repeats(bench, case))
 
 
 def _load(
@@ -128,7 +129,15 @@ def _load(
         if round < 0 and (lost := states.differences(saved, live.state_dicts())):
             raise ValueError(f"it did not bring back what was saved: {lost[:3]}")
 
-    bench.rounds(f"S6 {case.name} load", able, turn)
+    bench.rounds(f"S6 {case.name} load", able, turn, repeats=_repeats(bench, case))
+
+
+def _repeats(bench: Bench, case: Case) -> int:
+    return bench.scale.repeats if case == middle(bench.scale) else min(3, bench.scale.repeats)
+
+
+def middle(scale: states.Scale) -> Case:
+    return Case(scale.s6_parameters[len(scale.s6_parameters) // 2], scale.s6_numbers)
 
 
 def _state(saving: Saving, training: Training) -> states.State:
