@@ -13,8 +13,8 @@ from holdfast import Checkpointing, Run, Write
 
 from ..contenders import Saver, Saving
 from ..measure import Bench, timed
-from ..training import Case, Training
-from .many import rest
+from ..training import Training
+from .many import middle, rest
 from .single import start
 
 _FIRST = 3  # steps before the clock starts, with their saves: buffers, plans
@@ -39,8 +39,7 @@ class _Run:
 
 def run(bench: Bench, savings: Sequence[Saving]) -> None:
     """Seconds a step, until all saves are complete; and which part of the steps is on the disk, for who may skip."""
-    parameters = bench.scale.s6_parameters[len(bench.scale.s6_parameters) // 2]
-    training = Training(Case(parameters, bench.scale.s6_numbers))
+    training = Training(middle(bench.scale))
     steps = bench.scale.s7_steps
     with ExitStack() as stack:
         savers = start(bench, "S7", savings, stack)
@@ -58,7 +57,8 @@ def run(bench: Bench, savings: Sequence[Saving]) -> None:
             bench.samples.add("S7 step", who.name, round, took_s / steps)
 
         ours = [_Run("skip"), _Run("wait")]
-        bench.rounds("S7", [_Nothing(), *ours, *(each for each in savings if each.name in savers)], turn)
+        others = [each for each in savings if each.name in savers]
+        bench.rounds("S7", [_Nothing(), *ours, *others], turn, repeats=min(3, bench.scale.repeats))
 
 
 def _alone(training: Training, steps: int) -> float:
