@@ -131,7 +131,8 @@ def _many_arrays(scale: Scale) -> list[Goal]:
             )
         ]
     rows += [
-        Goal(f"S8 a step without a save, {way}", "S8 step, added", way, bound, unit="s", known=known)
+        Goal(f"S8 {body} without a save, {way}", f"S8 {body}, added", way, bound, unit="s", known=known)
+        for body in ("empty step", "step")
         for way, bound, known in (
             ("Run.steps", 5e-6, "20 to 60 µs"),
             ("Run.steps and log", 10e-6, "90 to 160 µs"),

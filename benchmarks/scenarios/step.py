@@ -25,6 +25,7 @@ from .single import start
 _FIRST = 50  # steps before the clock starts
 _SAVES = 20
 _NEVER = 10**9
+_UNTIL_IDLE_S = 0.05  # after a commit the writer deletes what the policy gives up
 BARE = "a bare loop"
 
 Body = Callable[[], Any]
@@ -151,5 +152,6 @@ def _blocked_in_a_run(root: Path, state: dict[str, Any], change: Callable[[], No
             change()
             while run.accounting.saves < saves:  # the one before is being written
                 time.sleep(0.001)
+            time.sleep(_UNTIL_IDLE_S)
             taken_s.append(run.accounting.blocked_s)
     return median([after - before for before, after in pairwise(taken_s)])
