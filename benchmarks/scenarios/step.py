@@ -1,7 +1,12 @@
-"""S8: what small things cost: a step without a save, and a save of a small state."""
+"""S8: what small things cost: a step without a save, and a save of a small state.
+
+`python -m benchmarks.scenarios.step FOLDER` is a script that saves such a state; it prints the seconds blocked.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -15,7 +20,7 @@ import torch
 
 from holdfast import Checkpointing, Run
 
-from ..contenders import Saving
+from ..contenders import Saver, Saving
 from ..goals import IN_A_RUN
 from ..measure import Bench, timed
 from ..training import Tiny
@@ -27,6 +32,12 @@ _SAVES = 20
 _NEVER = 10**9
 _UNTIL_IDLE_S = 0.05  # after a commit the writer deletes what the policy gives up
 BARE = "a bare loop"
+
+
+@dataclass(frozen=True, slots=True)
+class _InARun:
+    name: str = IN_A_RUN
+
 
 Body = Callable[[], Any]
 
@@ -109,49 +120,73 @@ def _clocked(steps: Iterable[Any], body: Body, log: Callable[..., None] | None =
 
 def _small_state(bench: Bench, savings: Sequence[Saving]) -> None:
     """Ten arrays, 0.4 MB, saved often: a series in one folder, each save waited for, and in a `Run` after each step."""
-    state = {"arrays": [torch.randn(10_000) for _ in range(10)]}
-
-    def change() -> None:
-        for array in state["arrays"]:
-            array.add_(0.001)
+    state = _small()
 
     with ExitStack() as stack:
         savers = start(bench, "S8", savings, stack)
 
-        def turn(saving: Saving, round: int) -> None:
+        def turn(who: Saving | _InARun, round: int) -> None:
             rest()
             with bench.fresh_folder() as root:
-                saver = savers[saving.name]
-                saver.begin(root)
-                blocked_s, durable_s = [], []
-                for number in range(_SAVES):
-                    change()
-                    with timed() as seconds:
-                        saver.save(state, f"step{number}")
-                        blocked_s.append(seconds())
-                        saver.finish()
-                        durable_s.append(seconds())
-            bench.samples.add("S8 small state, blocked", saving.name, round, median(blocked_s))
-            if saving.durable:  # else all files of the series would be synced at each save
-                bench.samples.add("S8 small state, durable", saving.name, round, median(durable_s))
+                if isinstance(who, _InARun):
+                    bench.samples.add("S8 small state, blocked", who.name, round, _in_a_process(root))
+                    return
+                blocked_s, durable_s = _series(savers[who.name], root, state)
+            bench.samples.add("S8 small state, blocked", who.name, round, blocked_s)
+            if who.durable:  # else all files of the series would be synced at each save
+                bench.samples.add("S8 small state, durable", who.name, round, durable_s)
 
-        bench.rounds("S8 small state", [each for each in savings if each.name in savers], turn)
-    for round in range(bench.scale.repeats):
-        rest()
-        with bench.fresh_folder() as root:
-            blocked_s = _blocked_in_a_run(root, state, change)
-        bench.samples.add("S8 small state, blocked", IN_A_RUN, round, blocked_s)
+        taking_part = [each for each in savings if each.name in savers]
+        bench.rounds("S8 small state", [*taking_part, _InARun()], turn)
 
 
-def _blocked_in_a_run(root: Path, state: dict[str, Any], change: Callable[[], None]) -> float:
-    """By a save in the middle of many, each of which the loop has waited for before the next."""
+def _small() -> dict[str, Any]:
+    return {"arrays": [torch.randn(10_000) for _ in range(10)]}
+
+
+def _change(state: dict[str, Any]) -> None:
+    for array in state["arrays"]:
+        array.add_(0.001)
+
+
+def _series(saver: Saver, root: Path, state: dict[str, Any]) -> tuple[float, float]:
+    """Seconds blocked, and until all is durable, of a save in the middle of many."""
+    saver.begin(root)
+    blocked_s, durable_s = [], []
+    for number in range(_SAVES):
+        _change(state)
+        with timed() as seconds:
+            saver.save(state, f"step{number}")
+            blocked_s.append(seconds())
+            saver.finish()
+            durable_s.append(seconds())
+    return median(blocked_s), median(durable_s)
+
+
+def _in_a_process(root: Path) -> float:
+    """In a process of its own: here, all that the benchmark holds would be variables of the script."""
+    command = (sys.executable, "-m", "benchmarks.scenarios.step", str(root))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-300:])
+    return float(done.stdout.split()[-1])
+
+
+def _blocked_in_a_run(root: Path) -> float:
+    """By a save in the middle of many, when the writer has nothing left to do of the one before."""
+    torch.set_num_threads(1)
+    state, blocked_s = _small(), list[float]()
     policy = Checkpointing(save_on="batch_end", max_to_keep=2)
-    taken_s = []
     with Run(root / "run", state, checkpointing=policy) as run:
+        run.ignore("blocked_s")
         for saves in run.steps(_SAVES):
-            change()
-            while run.accounting.saves < saves:  # the one before is being written
+            _change(state)
+            while run.accounting.saves < saves:
                 time.sleep(0.001)
             time.sleep(_UNTIL_IDLE_S)
-            taken_s.append(run.accounting.blocked_s)
-    return median([after - before for before, after in pairwise(taken_s)])
+            blocked_s.append(run.accounting.blocked_s)
+    return median([after - before for before, after in pairwise(blocked_s)])
+
+
+if __name__ == "__main__":
+    print(_blocked_in_a_run(Path(sys.argv[1])))
