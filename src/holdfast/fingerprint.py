@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from ._version import __version__
@@ -48,15 +48,36 @@ def switches() -> dict[str, str]:
     torch: Any = sys.modules.get("torch")
     if torch is None:
         return {}
-    kernels, kinds = torch.backends.cuda, [each for each in _AUTOCAST if torch.is_autocast_enabled(each)]
+    kernels = torch.backends.cuda
+    found = (  # at every step, so that texts are only made once
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        tuple([torch.is_autocast_enabled(each) and torch.get_autocast_dtype(each) for each in _AUTOCAST]),
+        _default_device(torch),
+        (kernels.flash_sdp_enabled(), kernels.mem_efficient_sdp_enabled(), kernels.math_sdp_enabled()),
+        torch._C._get_mkldnn_enabled(),
+    )
+    return dict(_switches(*found))
+
+
+@lru_cache(maxsize=64)
+def _switches(
+    grad: bool,
+    inference: bool,
+    autocast: tuple[Any, ...],
+    device: str,
+    kernels: tuple[bool, ...],
+    mkldnn: bool,
+) -> dict[str, str]:
+    flash, memory_efficient, math = map(_on, kernels)
+    casts = [f"{each} {dtype}" for each, dtype in zip(_AUTOCAST, autocast, strict=True) if dtype]
     return {
-        GRAD_MODE: _on(torch.is_grad_enabled()),
-        "torch inference mode": _on(torch.is_inference_mode_enabled()),
-        "torch autocast": ", ".join(f"{each} {torch.get_autocast_dtype(each)}" for each in kinds) or "off",
-        "torch default device": _default_device(torch),
-        "torch attention kernels": f"flash={_on(kernels.flash_sdp_enabled())}, "
-        f"memory-efficient={_on(kernels.mem_efficient_sdp_enabled())}, math={_on(kernels.math_sdp_enabled())}",
-        "torch oneDNN": _on(torch._C._get_mkldnn_enabled()),
+        GRAD_MODE: _on(grad),
+        "torch inference mode": _on(inference),
+        "torch autocast": ", ".join(casts) or "off",
+        "torch default device": device,
+        "torch attention kernels": f"flash={flash}, memory-efficient={memory_efficient}, math={math}",
+        "torch oneDNN": _on(mkldnn),
     }
 
 

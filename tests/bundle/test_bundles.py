@@ -70,6 +70,7 @@ def disk_bytes(directory: Path) -> int:
     return sum(found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frozen", "changing", "limit"),
     [

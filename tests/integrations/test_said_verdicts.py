@@ -12,6 +12,7 @@ from tests.support.integrations.answers import answer_of, by_name
 from tests.support.integrations.inexact import TRAININGS, own_loop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_name(*TRAININGS))
 def test_the_log_says_what_the_verdict_says(name, tmp_path):
     answer = answer_of(inexact.__file__, name, tmp_path)

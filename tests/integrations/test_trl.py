@@ -41,6 +41,7 @@ def rows(trainer):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "options", "crash_at"),
     [
@@ -64,6 +65,7 @@ def test_a_killed_one_ends_as_an_uninterrupted_one(make, options, crash_at, tmp_
     assert held.state_digest() == uninterrupted.state_digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "crash_at"),
     [
@@ -83,6 +85,7 @@ def test_a_stream_resumes_where_it_was(options, crash_at, tmp_path):
     assert rows(trainer) == rows(expected)
 
 
+@pytest.mark.slow
 def test_an_average_of_weights_that_a_callback_of_trl_keeps_resumes(tmp_path):
     from trl import BEMACallback
 

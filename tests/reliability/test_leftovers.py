@@ -33,7 +33,8 @@ def savers() -> Iterator[Savers]:
         yield made
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [10, 200])
 def test_what_kills_leave_is_gone_after_the_next_saves(kills: int, savers: Savers, tmp_path: Path):
     directory, draw, told = tmp_path / "runs", random.Random(19), Told()
     operation_s = one_operation_s(savers, directory, told)

@@ -19,6 +19,7 @@ from tests.support.nursery import Kill
 NUM_KILLS = 40
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_forty_random_instants_ends_as_an_uninterrupted_one(nursery, tmp_path):
     """Each resume is a process of its own, killed in its turn; when one gets through, the next run begins."""
     nursery.run("rich", tmp_path / "warm up")
@@ -42,7 +43,8 @@ def test_a_run_killed_at_forty_random_instants_ends_as_an_uninterrupted_one(nurs
     assert runs > 3
 
 
-@pytest.mark.parametrize("number", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [6, 30])
 def test_a_run_killed_at_a_change_of_the_disk_ends_as_an_uninterrupted_one(number, nursery, tmp_path):
     uninterrupted = nursery.run("rich", tmp_path / "uninterrupted")
     for at_change in range(1, uninterrupted.changes, uninterrupted.changes // number):

@@ -24,6 +24,7 @@ class Meanwhile(Callback):
             self.act()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_who_runs_there(nursery, tmp_path):
     told = []
     run(
@@ -38,6 +39,7 @@ def test_a_second_process_is_told_who_runs_there(nursery, tmp_path):
     assert "share_directory=True" in outcome.error
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_a_directory_both_end_as_if_alone(nursery, uninterrupted, tmp_path):
     outcomes = []
 
@@ -53,6 +55,7 @@ def test_two_processes_that_share_a_directory_both_end_as_if_alone(nursery, unin
         assert holdfast.open(listed).verify(deep=True) == []
 
 
+@pytest.mark.slow
 def test_a_run_in_the_same_process_is_refused_too(tmp_path):
     def second_run():
         with pytest.raises(RunActiveError) as refusal:
@@ -62,6 +65,7 @@ def test_a_run_in_the_same_process_is_refused_too(tmp_path):
     run("plain", Saving(str(tmp_path)), callbacks=(Meanwhile(second_run),))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_or_failed_holds_nothing(nursery, uninterrupted, tmp_path):
     assert nursery.run("plain", tmp_path, Kill(at_change=100)).was_killed
     crash("plain", Saving(str(tmp_path)), 5, place=True)

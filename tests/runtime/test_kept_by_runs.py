@@ -29,6 +29,7 @@ def bytes_on_disk(directory) -> int:
     return sum(files.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -110,12 +110,15 @@ class Packs:
                 small.append((piece.file, self.spans(piece.file)[piece.key][0], len(out), target))
             else:
                 self.read(leaf, piece, out, codec)
-        for (leaf, piece, out), data in self._together(small):
-            if data is None:
-                self.read(leaf, piece, out)
-                continue
-            self._refuse(leaf, piece, xxh3_128_hexdigest(data))
-            out[:] = data
+        small.sort(key=_place)
+        for run in _runs(small):
+            if self._fill(run):
+                for *_, (leaf, piece, out) in run:
+                    if (found := xxh3_128_hexdigest(out)) != piece.xxh3:
+                        self._refuse(leaf, piece, found)
+            else:
+                for *_, (leaf, piece, out) in run:
+                    self.read(leaf, piece, out)
 
     def check_all(
         self, jobs: Sequence[tuple[Same, str | None]], scratch: memoryview, *, deep: bool
@@ -177,9 +180,33 @@ class Packs:
         begin, _ = self.spans(piece.file)[piece.key]
         self._read(piece.file, begin + start, out)
 
+    def _fill(self, run: Sequence[_Placed[Target]]) -> bool:
+        """Read these pieces at once, unchecked; False if the file ends too early, or if they overlap."""
+        pack, begin, *_ = run[0]
+        outs: list[memoryview] = []
+        again: list[tuple[memoryview, memoryview]] = []
+        last, end = -1, begin
+        for _, start, size, (_, _, out) in run:
+            if start == last and start + size == end:  # the same piece for another leaf
+                again.append((out, outs[-1]))
+                continue
+            if start < end:
+                return False
+            if start > end:
+                outs.append(memoryview(bytearray(start - end)))
+            outs.append(out)
+            last, end = start, start + size
+        try:
+            self._read(pack, begin, *outs)
+        except EOFError:
+            return False
+        for out, first in again:
+            out[:] = first
+        return True
+
     def _together(self, placed: list[_Placed[Item]]) -> Iterator[tuple[Item, memoryview | None]]:
         """Each of these with its bytes, unchecked; None where the file ends too early for one that was read with it."""
-        placed.sort(key=itemgetter(0, 1))
+        placed.sort(key=_place)
         for run in _runs(placed):
             pack, begin, *_ = run[0]
             room = memoryview(bytearray(max(start + size for _, start, size, _ in run) - begin))
@@ -191,9 +218,9 @@ class Packs:
             for _, start, size, item in run:
                 yield item, room[start - begin : start - begin + size]
 
-    def _read(self, pack: str, start: int, out: memoryview) -> None:
+    def _read(self, pack: str, start: int, *outs: memoryview) -> None:
         try:
-            self.file(pack).read_into(start, out)
+            self.file(pack).read_into(start, *outs)
         except OSError as err:
             raise unreadable(self._place, f"{pack} cannot be read", err) from err
 
@@ -233,6 +260,9 @@ class Packs:
                 distrust(piece.file, piece.blake3)
                 return PieceDamagedError(self._place, leaf.path, piece.file, expected, found)
         return None
+
+
+_place = itemgetter(0, 1)
 
 
 def _runs(placed: Iterable[_Placed[Item]]) -> Iterator[list[_Placed[Item]]]:

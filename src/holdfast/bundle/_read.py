@@ -27,7 +27,7 @@ from ..records import Bytes, Leaf, Node
 from ..storage import Storage
 from ._ahead import in_order
 from ._format.codec import max_stored_bytes
-from ._format.pieces import LARGE_PIECE_BYTES, Piece, sizes
+from ._format.pieces import LARGE_PIECE_BYTES, PIECE_BYTES, Piece, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._open import open_files, read_bounded
 from ._packs import Packs, Run, Same, Target
@@ -85,8 +85,17 @@ class Bundle:
         with collector.paused():
             stored = decode_tree(data, self.path)
             for leaf in stored.leaves:
-                self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
+                pieces = stored.pieces[leaf.path]
+                if not self._is_one_piece(leaf, pieces) or leaf.path in stored.codecs:
+                    self._check_pieces(leaf, pieces, leaf.path in stored.codecs)
         return stored
+
+    def _is_one_piece(self, leaf: Leaf, pieces: Sequence[Piece]) -> bool:
+        """Whether it is one piece of its size, as most are."""
+        if len(pieces) != 1 or leaf.size_bytes > PIECE_BYTES:
+            return False
+        start, end = self._packs.spans(pieces[0].file).get(pieces[0].key, (0, -1))
+        return end - start == leaf.size_bytes
 
     def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece], is_compressed: bool) -> None:
         """The pieces' places must add up to the leaf, before memory is taken for it."""
@@ -109,9 +118,9 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        pieces = self.pieces(leaf)
+        pieces = self.stored.pieces[leaf.path]
         if len(pieces) == 1:  # as in thousands of small leaves: skip the machinery
-            self.read_piece(leaf, pieces[0], out.data)
+            self._packs.read(leaf, pieces[0], out.data, self.stored.codecs.get(leaf.path))
         else:
             self.read_all([(leaf, out)])
 
@@ -134,15 +143,24 @@ class Bundle:
         """All pieces, in runs large enough for a thread."""
         batch: list[Target] = []
         batch_bytes = 0
+        all_pieces = self.stored.pieces
         for leaf, out in wanted:
-            data, start = out.data, 0
-            for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
-                batch.append((leaf, piece, data[start : start + size]))
-                start += size
-                batch_bytes += size
-                if batch_bytes >= _BATCH_BYTES:
-                    yield batch
-                    batch, batch_bytes = [], 0
+            pieces = all_pieces[leaf.path]
+            if len(pieces) == 1:
+                batch.append((leaf, pieces[0], out.data))
+                batch_bytes += leaf.size_bytes
+            else:
+                data, start = out.data, 0
+                for size, piece in zip(sizes(leaf), pieces, strict=True):
+                    batch.append((leaf, piece, data[start : start + size]))
+                    start += size
+                    batch_bytes += size
+                    if batch_bytes >= _BATCH_BYTES:
+                        yield batch
+                        batch, batch_bytes = [], 0
+            if batch_bytes >= _BATCH_BYTES:
+                yield batch
+                batch, batch_bytes = [], 0
         if batch:
             yield batch
 

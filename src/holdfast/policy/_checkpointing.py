@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from .. import state as states
 from ..errors import UsageError
@@ -22,6 +22,8 @@ from ._conditions import Every, Overhead, Seconds, Spent
 from ._keep import Direction, KeepBest, KeepLast
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
+
+_MANY: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,11 @@ class Checkpointing(Arguments):
     def _terms(self) -> tuple[_when.Term, ...]:
         return _when.terms_of(self._when)
 
+    @cached_property
+    def is_timed(self) -> bool:
+        """Whether time decides on saves, too, and not only the counts of hooks."""
+        return any(timed for _, timed, _ in self._terms)
+
     def should_save(self, hook: str, spent: Spent | None = None) -> bool:
         """Count this hook, if the policy names it, and say whether to save now.
 
@@ -139,6 +146,17 @@ class Checkpointing(Arguments):
         Counts nothing, so ask before `should_save`.
         """
         return _when.first_reason(self._terms, hook, self._counts.get(hook, 0) + 1, spent)
+
+    def num_passed(self, hook: str) -> int:
+        """How many of the next such hooks pass without a save, as far as hooks are counted."""
+        count = self._counts.get(hook, 0)
+        periods = [[each.n for each in named if each.hook == hook] for named, _, _ in self._terms]
+        return min([max(n) - count % max(n) - 1 for n in periods if n], default=_MANY)
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether `request` was called, and not answered yet."""
+        return self._requested
 
     def request(self) -> None:
         """Ask for a save at the next end of a batch, epoch or phase, whatever the policy says.

@@ -47,8 +47,10 @@ class Hooks:
         metrics: Mapping[str, float],
         losses: Collection[str] = (),
         watching: Sequence[Session] | None = None,
-    ) -> None:
+    ) -> bool:
         """The run is at this hook, everything that belongs to it done: count it, and save where a policy says so.
+
+        Returns whether anything was due.
 
         Args:
             sessions: whose policies count this hook, in the order in which they save.
@@ -79,6 +81,7 @@ class Hooks:
         if directory is not None:
             self.last_step.keep(sessions, moment, parts, metrics, is_saved=is_saved)
             directory.calls.obey()
+        return bool(due)
 
     def at_rest(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -20,6 +20,7 @@ from ..harness import place
 from ..policy import Checkpointing, attach_to_training, check_name, settle_mode
 from ..records import RESERVED, Moment
 from ..variables import Variables
+from ._calm import Calm
 from ._costs import Accounting
 from ._directory import ExperimentDirectory
 from ._hooks import Hooks
@@ -98,7 +99,7 @@ class Loop:
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
         self.label = label
         self._own = Parts(objects, label, self.policy, position, lacking, variables, values or Values())
-        self.moment = Moment(run=self.run, hook="phase_start", phase=label)
+        self._at: tuple[str, int | None, int | None, int] = "phase_start", None, None, 0
         self._known_ahead = ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
         self._resumption: Resumption | None = None
@@ -112,6 +113,7 @@ class Loop:
         self._directory: ExperimentDirectory
         self._session: Session
         self._hooks: Hooks
+        self._calm: Calm
 
     @property
     def objects(self) -> MutableMapping[str, Any]:
@@ -122,6 +124,12 @@ class Loop:
     def results(self) -> Table:
         """What was logged: a table that only grows."""
         return self._own.results
+
+    @property
+    def moment(self) -> Moment:
+        """Where the run is."""
+        hook, epoch, batch, step = self._at
+        return Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
 
     @property
     def run(self) -> str:
@@ -136,6 +144,8 @@ class Loop:
                 untrained=lambda: (*self._untrained, *self._own.values.live),
             )
             self._hooks = Hooks(self._directory)
+            calls = self._directory.calls
+            self._calm = Calm(self.policy, lambda: self.policy.is_requested or calls.is_told)
             self.policy.reset()
             self._directory.share_with(self.policy.write.trusted)
         except BaseException:
@@ -165,6 +175,7 @@ class Loop:
             *(self._own, resume, self.policy.exclude, self._advice), is_rollback=self._has_begun
         )
         self._asked, self._has_begun = resume, True
+        self._calm.end()
         if resume.origin is None:
             return None
         found = resume_from(
@@ -271,22 +282,43 @@ class Loop:
             Preempted: a signal has told the run to leave, and its state is saved.
             DivergenceError: what is trained is not finite any more, and the policy minds; nothing was saved now.
         """
-        self.moment = Moment(run=self.run, hook=hook, phase=self.label, epoch=epoch, batch=batch, step=step)
+        self._at = hook, epoch, batch, step
+        self._calm.end()
         self._has_trained |= hook in ("batch_end", "epoch_end")
         self._hooks.prepare(hook)
-        self._hooks.announce(
+        is_saved = self._hooks.announce(
             *(self.moment, [self._session], self._own.take),
             ahead=self._ahead,
             metrics=metrics or {},
             losses=losses,
         )
+        if hook == "batch_end" and not is_saved and self._session.is_calm:
+            self._calm.begin()
+
+    def passes(self, *, epoch: int | None, batch: int, step: int) -> bool:
+        """Whether nothing can be due at the end of this batch, which is counted then and need not be announced."""
+        if not self._calm.passes():
+            return False
+        self._at = "batch_end", epoch, batch, step
+        self._directory.pace.at(step)
+        return True
+
+    def begins_where_it_ended(self, *, epoch: int | None, batch: int, step: int) -> bool:
+        """Whether this batch begins right where the one before has ended, so that there is nothing to announce."""
+        if self._at[0] != "batch_end" or self._session.counts("batch_start"):
+            return False
+        self._at = "batch_start", epoch, batch, step
+        return True
 
     def stop(self, why: str) -> None:
         """The loop ends before its time: save that at the next end, or a resume would train what `why` has ended."""
+        self._calm.end()
         self._session.demand(why)
 
     def at_rest(self) -> AbstractContextManager[None]:
         """Inside, nothing in a checkpoint changes except random states, as while data are read; see `Hooks.at_rest`."""
+        if not self.policy.save_on_exception:
+            return nullcontext()
         return self._hooks.at_rest(
             [self._session], self.moment, self._own.take, lambda: {"run": self._own.about_run()}
         )
@@ -300,6 +332,7 @@ class Loop:
             SaveError: the disk refused.
         """
         check_name(name)
+        self._calm.end()
         return save_manually(
             self._directory,
             str(self._folder),

@@ -72,6 +72,11 @@ class Calls:
         elif self._call is None and self._is_file_there():
             self._call = f"requested by the file {SAVE_NOW}"
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a signal has come, or what was requested has not been answered."""
+        return self._watch.told is not None or self._call is not None
+
     def answer(self) -> str | None:
         """What was heard, as the reason of a save; None if nothing was, or it has been answered."""
         call, self._call = self._call, None

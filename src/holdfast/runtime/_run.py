@@ -29,13 +29,13 @@ from ._looping.block import Block
 from ._looping.loops import Loops
 from ._looping.progress import Progress
 from ._looping.torch_objects import TorchObjects
+from ._numbers import logged
 from ._resuming.data import EpochData, Given
 from ._resuming.expected import Ahead
 from ._resuming.hyperparameters import is_optimizer
 from ._resuming.options import Resume
 from ._resuming.report import ResumeReport
 from ._saving.values import OUTSIDE, Values
-from ._standalone import numbers
 from ._table import Table
 
 Item = TypeVar("Item")
@@ -270,7 +270,7 @@ class Run:
             UsageError: it is not a mapping from names to numbers, or this is outside of the `with` block; nothing was logged.
         """
         self._block.check("log()")
-        self._progress.log(numbers({} if metrics is None else metrics) | numbers(more))
+        self._progress.log(logged(more) if metrics is None else logged(metrics) | logged(more))
 
     def save(self, name: str, *, overwrite: bool = True) -> Path:
         """Save now, under this name; returns the bundle's path once it is committed.
@@ -284,7 +284,7 @@ class Run:
             SaveError: the disk refused.
         """
         self._block.check("save()")
-        return self._loop.save(name, overwrite=overwrite, metrics=self._progress.at.latest)
+        return self._loop.save(name, overwrite=overwrite, metrics=self._progress.latest)
 
     # --- what there is ----------------------------------------------------------------------------
 

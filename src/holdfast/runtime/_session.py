@@ -74,7 +74,19 @@ class Session:
         self._pace = directory.pace if directory is not None and policy.mode == "disk" else Pace()
         self._retention = None if directory is None else Retention(directory, policy)
         self._due = Due(policy, self._names, directory, self._pace)
-        self.due, self.demand = self._due.reason, self._due.demand
+        self.due, self.demand, self.counts = self._due.reason, self._due.demand, self._due.counts
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is under way, owed or watched for that the end of the next batch may need a look for."""
+        directory = self._directory
+        is_idle = directory is None or not directory.writer.is_busy
+        return (
+            is_idle
+            and self._due.is_calm
+            and not self.watch.is_on
+            and self.policy.save_on_exception is not True
+        )
 
     @property
     def may_be_infinite(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from ..records import STANDALONE, leaves
 from ..state import Restored
 from ..storage import LocalDisk, Storage, refuse_url
 from ._directory import failing_as_a_save
+from ._numbers import numbers
 
 Path_ = str | os.PathLike[str]
 
@@ -178,23 +179,6 @@ def _verified(path: Path_, disk: Storage) -> bundle.Bundle:
         opened.close()
         raise
     return opened
-
-
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics as plain numbers: Python's, or arrays of one element.
-
-    Raises:
-        UsageError: it is not a mapping from names to numbers.
-    """
-    try:
-        found = {name: float(value) for name, value in metrics.items()}
-        if not all(isinstance(name, str) and name for name in found):
-            raise TypeError("a name is a text")
-        return found
-    except (AttributeError, TypeError, ValueError, RuntimeError) as err:
-        raise UsageError(
-            f'metrics must be numbers by name, such as {{"val_loss": 0.31}}, not {metrics!r}.'
-        ) from err
 
 
 def _one_of(durability: Any) -> Literal["full", "process"]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, final
+from typing import Any, SupportsFloat, final
 
 import numpy as np
 import numpy.typing as npt
 
 SEGMENT_ROWS = 8192
+_MOST_WAITING = 256
 
 
 @final
@@ -21,21 +22,40 @@ class Table:
     """Rows of named numbers, appended and never changed. A row without some name has NaN there."""
 
     def __init__(self) -> None:
-        self._num_rows = 0
-        self._segments: dict[str, list[npt.NDArray[np.float64]]] = {}
+        self._num_filed = 0
+        self._filed: dict[str, list[npt.NDArray[np.float64]]] = {}
+        self._waiting: list[Mapping[str, SupportsFloat]] = []  # rows that are in no segment yet
 
-    def append(self, row: Mapping[str, float]) -> None:
-        """Add a row; names that were not there before become columns."""
-        for name in row:
-            if name not in self._segments:
-                num_segments = -(-self._num_rows // SEGMENT_ROWS)
-                self._segments[name] = [_empty_segment() for _ in range(num_segments)]
-        index, offset = divmod(self._num_rows, SEGMENT_ROWS)
-        for name, segments in self._segments.items():
-            if index == len(segments):
-                segments.append(_empty_segment())
-            segments[index][offset] = row.get(name, math.nan)
-        self._num_rows += 1
+    def append(self, row: Mapping[str, SupportsFloat]) -> None:
+        """Add a row, which must not change; names that were not there before become columns."""
+        self._waiting.append(row)
+        if len(self._waiting) >= _MOST_WAITING:
+            self._file()
+
+    def _file(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for row in waiting:
+            for name in row:
+                if name not in self._filed:
+                    num_segments = -(-self._num_filed // SEGMENT_ROWS)
+                    self._filed[name] = [_empty_segment() for _ in range(num_segments)]
+            index, offset = divmod(self._num_filed, SEGMENT_ROWS)
+            for name, segments in self._filed.items():
+                if index == len(segments):
+                    segments.append(_empty_segment())
+                segments[index][offset] = float(row.get(name, math.nan))
+            self._num_filed += 1
+
+    @property
+    def _segments(self) -> dict[str, list[npt.NDArray[np.float64]]]:
+        """All rows, by column."""
+        if self._waiting:
+            self._file()
+        return self._filed
+
+    @property
+    def _num_rows(self) -> int:
+        return self._num_filed + len(self._waiting)
 
     def __len__(self) -> int:
         return self._num_rows
@@ -88,10 +108,8 @@ class Table:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._num_rows = int(state["rows"])
-        self._segments = {
-            name: [_segment(part) for part in parts] for name, parts in state["columns"].items()
-        }
+        self._num_filed, self._waiting = int(state["rows"]), []
+        self._filed = {name: [_segment(part) for part in parts] for name, parts in state["columns"].items()}
 
 
 def _empty_segment() -> npt.NDArray[np.float64]:

@@ -68,16 +68,20 @@ class Updates:
     def _after_step(
         self, optimizer: Optimizer, *details: object, stale: StaleGradients, counts: bool
     ) -> None:
-        if _is_within_another_step(optimizer):
+        if _may_step_within_step(type(optimizer)) and _is_within_another_step(optimizer):
             return
         self.count += counts
         stale.after_step()
+        used, is_kept = self._used, stale.are_kept
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and not stale.are_kept:
-                    self._used[parameter] = _version(parameter.grad)
+                gradient = None if is_kept else parameter.grad
+                if gradient is None:
+                    used.pop(parameter, None)
+                elif gradient.is_sparse:
+                    used[parameter] = _version(gradient)
                 else:
-                    self._used.pop(parameter, None)
+                    used[parameter] = gradient.data_ptr(), gradient._version
 
     def resume(self, count: int, pending: Mapping[str, Any], seen: Mapping[str, Any]) -> None:
         """Continue from what another process had counted, with the gradients that waited there, and what it had `seen`.
@@ -147,6 +151,12 @@ def _hooked(optimizer: Optimizer) -> Optimizer | None:
             return optimizer
     inside = (_hooked(each) for each in inner_optimizers(optimizer).values())
     return next((each for each in inside if each is not None), None)
+
+
+@functools.cache
+def _may_step_within_step(kind: type[Optimizer]) -> bool:
+    """Whether one class of an optimizer may call another's step."""
+    return sum("step" in vars(each) for each in kind.__mro__ if each is not Optimizer) > 1
 
 
 def _is_within_another_step(optimizer: Optimizer) -> bool:

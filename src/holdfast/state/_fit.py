@@ -64,8 +64,8 @@ class Fit:
         self._targets: dict[Hashable, Leaf] = {}
         self._containers: dict[int, tuple[Any, Node]] = {}
         self._arrays: dict[str, Any] = {}  # by the path of what will be in it: the live one
-        self._direct: dict[str, tuple[Leaf, Bytes]] = {}
-        self._filled: dict[str, int] = {}  # path: the address that its bytes have been read to
+        self._direct: dict[str, tuple[Leaf, Bytes, Callable[[], None]]] = {}
+        self._has_read_ahead = False
 
     @property
     def needed(self) -> Sequence[Leaf]:
@@ -153,11 +153,12 @@ class Fit:
         identity: Hashable,
         fill: Callable[[Leaf], None],
         memory: Callable[[Leaf], Bytes | None] = lambda leaf: None,
+        filled: Callable[[], None] = lambda: None,
     ) -> Make:
         """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory.
 
-        `memory` gives the live bytes themselves where the leaf's can be read straight into them, as `fill` then
-        does by `read`: those of all arrays are read at once, before the first act.
+        `memory` gives the live bytes themselves where the leaf's can be read straight into them: those of all arrays are read
+        at once, before the first act, and `filled` is called in place of `fill`.
         """
         if not isinstance(node, Leaf):
             return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
@@ -173,11 +174,14 @@ class Fit:
         self._targets[target] = node
         self._arrays.setdefault(node.path, live)
         self.need(node)
+        is_direct = False
         if node.size_bytes and node.path not in self._direct and (live_bytes := memory(node)) is not None:
-            self._direct[node.path] = node, live_bytes
+            self._direct[node.path] = node, live_bytes, filled
+            is_direct = True
 
         def act() -> Any:
-            fill(node)
+            if not (is_direct and self._has_read_ahead):
+                fill(node)
             return live
 
         return act
@@ -297,18 +301,16 @@ class Fit:
         Raises:
             RestoreIncompleteError: as `read`.
         """
-        direct = [*self._direct.values()]
+        direct = self._direct.values()
         try:
-            self._source.read_all(direct)
+            self._source.read_all([(leaf, out) for leaf, out, _ in direct])
         except PieceDamagedError as err:
             raise RestoreIncompleteError(err.leaf, str(err)) from err
         except CheckpointUnreadableError as err:
             raise RestoreIncompleteError("the state", str(err)) from err
-        self._filled = {leaf.path: out.__array_interface__["data"][0] for leaf, out in direct}
-
-    def is_filled(self, leaf: Leaf, address: int) -> bool:
-        """Whether the bytes of the leaf have been read already, to this place in memory."""
-        return self._filled.get(leaf.path) == address
+        self._has_read_ahead = True
+        for _, _, filled in direct:
+            filled()
 
     def read(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` with the leaf's bytes.
@@ -316,8 +318,6 @@ class Fit:
         Raises:
             RestoreIncompleteError: they are damaged or cannot be read; earlier leaves are already filled.
         """
-        if self._filled and self.is_filled(leaf, out.__array_interface__["data"][0]):
-            return
         try:
             self._source.read_into(leaf, out)
         except (DamagedError, CheckpointUnreadableError) as err:

@@ -27,7 +27,7 @@ PAGE_BYTES = 4096
 BUFFER_BYTES = 4 << 20
 DIRECT_BYTES = 16 << 20  # smaller files gain nothing
 _LARGE_BYTES = 32 << 10  # what is smaller is copied in less time than it takes to send it from where it is
-_MOST_PARTS = 1024  # that one call takes
+MOST_PARTS = 1024  # that one call takes
 _AT_ONCE = 2  # writes under way: while one ends and the next is prepared, the disk has the other
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
@@ -158,7 +158,7 @@ def write_all(descriptor: int, data: Sequence[Buffer], offset: int) -> int:
 
 def _write_some(descriptor: int, data: deque[memoryview], offset: int) -> int:
     if len(data) > 1 and hasattr(os, "pwritev"):
-        return os.pwritev(descriptor, [*islice(data, _MOST_PARTS)], offset)
+        return os.pwritev(descriptor, [*islice(data, MOST_PARTS)], offset)
     return os.pwrite(descriptor, data[0], offset)
 
 

@@ -8,8 +8,9 @@ import mmap
 import os
 import stat
 import sys
+from collections.abc import Sequence
 
-from ._direct import DIRECT_BYTES, DirectWriter, make_direct, write_all
+from ._direct import DIRECT_BYTES, MOST_PARTS, DirectWriter, make_direct, write_all
 from ._locks import Held, claim, hold, is_held
 from ._protocol import Buffer, Status
 
@@ -187,19 +188,31 @@ class _ReadFile(_Descriptor):
         if self._fresh and self._descriptor >= 0 and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def read_into(self, offset: int, out: memoryview) -> None:
-        rest = out
+    def read_into(self, offset: int, *outs: memoryview) -> None:
+        rest: Sequence[memoryview] = outs
         while rest:
-            count = os.preadv(self._descriptor, [rest], offset)
+            count = os.preadv(self._descriptor, rest[:MOST_PARTS], offset)
+            if count == (size := sum(map(len, rest))):
+                return
             if count == 0:
-                raise EOFError(f"the file ends at {offset}, {len(rest)} bytes too early")
-            rest, offset = rest[count:], offset + count
+                raise EOFError(f"the file ends at {offset}, {size} bytes too early")
+            offset += count
+            rest = _after(rest, count)
 
     def map(self) -> memoryview:
         try:
             return memoryview(mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ))
         except ValueError as err:  # it is empty, or shorter than when it was opened
             raise OSError(errno.EINVAL, str(err)) from None
+
+
+def _after(parts: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of these after the first `count` bytes of all."""
+    for index, part in enumerate(parts):
+        if count < len(part):
+            return [part[count:], *parts[index + 1 :]]
+        count -= len(part)
+    return []
 
 
 def _sync(descriptor: int) -> None:

@@ -195,11 +195,13 @@ class _ReadFile:
         self._file = file
         self.size = len(file.data)
 
-    def read_into(self, offset: int, out: memoryview) -> None:
-        found = self._file.data[offset : offset + len(out)]
-        if len(found) < len(out):
-            raise EOFError(f"the file ends at {len(self._file.data)}")
-        out[:] = found
+    def read_into(self, offset: int, *outs: memoryview) -> None:
+        for out in outs:
+            found = self._file.data[offset : offset + len(out)]
+            if len(found) < len(out):
+                raise EOFError(f"the file ends at {len(self._file.data)}")
+            out[:] = found
+            offset += len(out)
 
     def map(self) -> memoryview:
         raise OSError(errno.ENODEV, "files in memory are not mapped")

@@ -53,8 +53,8 @@ class ReadFile(Protocol):
     @property
     def size(self) -> int: ...
 
-    def read_into(self, offset: int, out: memoryview) -> None:
-        """Fill `out` from `offset` on; EOFError if the file is shorter. Thread-safe."""
+    def read_into(self, offset: int, *outs: memoryview) -> None:
+        """Fill these, one after the other, from `offset` on; EOFError if the file is shorter. Thread-safe."""
         ...
 
     def map(self) -> memoryview:

@@ -175,8 +175,8 @@ class _TappedReadFile:
     def size(self) -> int:
         return self._inner.size
 
-    def read_into(self, offset: int, out: memoryview) -> None:
-        self._tap.around(Operation("read", self._path), lambda: self._inner.read_into(offset, out))
+    def read_into(self, offset: int, *outs: memoryview) -> None:
+        self._tap.around(Operation("read", self._path), lambda: self._inner.read_into(offset, *outs))
 
     def map(self) -> memoryview:
         return self._inner.map()

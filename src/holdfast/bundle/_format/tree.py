@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import starmap
 from typing import Any, Literal
 
 import msgspec
@@ -193,7 +194,8 @@ class _Decoder:
 
     def _leaf(self, path: str, content: Any) -> Leaf:
         array = msgspec.convert(content, _Array)
-        if len(array.shape) > MAX_RANK or min(array.shape, default=0) < 0:
+        shape = array.shape
+        if len(shape) > MAX_RANK or (shape and min(shape) < 0):
             raise ValueError(f"{path!r} has no shape")
         if not is_kind(array.kind):
             raise ValueError(f"{path!r} has no kind")
@@ -201,13 +203,13 @@ class _Decoder:
             raise ValueError(f"{path!r} has no element type")
         if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
             raise ValueError(f"{path!r} occurs twice, or there are too many arrays")
-        self.pieces[path] = [self._piece(*piece) for piece in array.pieces]
+        self.pieces[path] = [*starmap(self._piece, array.pieces)]
         if array.codec is not msgspec.UNSET:
             if array.codec != PLANES_ZSTD:
                 raise ValueError(f"{path!r} is compressed in an unknown way")
             self.codecs[path] = PLANES_ZSTD
         self._finished.add(path)
-        leaf = Leaf(path, array.dtype, array.shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
+        leaf = Leaf(path, array.dtype, shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
         self.leaves.append(leaf)
         return leaf
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, final
+
+from .._numbers import Numbers, OnDevice
 
 Within = Literal["epoch", "batches", "after", "step"]
 """An epoch before, in, or after its batches; or a step of a loop without epochs."""
@@ -31,8 +33,8 @@ class Position:
     within: Within | None = None
     announced: bool = False
     ended: Ended | None = None
-    row: dict[str, float] = field(default_factory=dict)
-    latest: dict[str, float] = field(default_factory=dict)
+    row: dict[str, float | OnDevice] = field(default_factory=dict)
+    latest: dict[str, float | OnDevice] = field(default_factory=dict)
 
     @property
     def is_in_batches(self) -> bool:
@@ -44,7 +46,8 @@ class Position:
         return self.batch if self.within in ("batches", "after") else 0
 
     def get_state(self) -> dict[str, Any]:
-        return asdict(self)
+        logged = {"row": dict(Numbers(self.row)), "latest": dict(Numbers(self.latest))}
+        return {each.name: getattr(self, each.name) for each in fields(self)} | logged
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
         for each in fields(self):

@@ -8,6 +8,7 @@ from typing import Any, final
 from ...errors import DivergenceError
 from ...variables import Variables
 from .._loop import Loop
+from .._numbers import Numbers, OnDevice
 from .._resuming.data import EpochData, Given
 from .._saving.lacking import ADVICE
 from .._saving.unsaved import Unsaved
@@ -70,14 +71,17 @@ class Progress:
             self._variables.has_begun
         ):  # before, the script's variables are not known, and might hold what is missing
             self._torch.at(hook)
-        at = {"epoch": epoch, "batch": batch, "step": self.step}
-        self._minding(lambda: self._loop.announce(hook, **at, metrics=self.at.latest))
+        try:
+            self._loop.announce(hook, epoch=epoch, batch=batch, step=self.step, metrics=self.latest)
+        except DivergenceError as err:
+            self._mind(err)
 
     def begin_batch(self, *, epoch: int, batch: int) -> bool:
         """Before a batch is taken, so that resuming from here takes it; False if a rollback is due instead."""
         if not self.at.announced:
             self.at.announced = True
-            self.announce("batch_start", epoch=epoch, batch=batch)
+            if not self._loop.begins_where_it_ended(epoch=epoch, batch=batch, step=self.step):
+                self.announce("batch_start", epoch=epoch, batch=batch)
             return self.diverged is None
         return True
 
@@ -85,7 +89,8 @@ class Progress:
         at = self.at
         at.batch, at.steps, at.announced = index + 1, at.steps + 1, False
         self._end_row(at.epoch)
-        self.announce("batch_end", epoch=at.epoch, batch=index)
+        if not self._loop.passes(epoch=at.epoch, batch=index, step=self.step):
+            self.announce("batch_end", epoch=at.epoch, batch=index)
         if at.within == "step":
             self._unsaved.trained()
 
@@ -128,9 +133,14 @@ class Progress:
         """All is committed: raise NothingSavedError if nothing was ever saved."""
         self._unsaved.check(self._loop.accounting)
 
-    def log(self, row: Mapping[str, float]) -> None:
+    def log(self, row: Mapping[str, float | OnDevice]) -> None:
         self.at.row |= row
         self.at.latest |= row
+
+    @property
+    def latest(self) -> Mapping[str, float]:
+        """The newest value of each name that was logged."""
+        return Numbers(self.at.latest)
 
     def _end_row(self, epoch: int) -> None:
         if self.at.row:
@@ -157,9 +167,12 @@ class Progress:
         try:
             act()
         except DivergenceError as err:
-            if not err.can_roll_back:
-                raise
-            self.diverged = err
+            self._mind(err)
+
+    def _mind(self, err: DivergenceError) -> None:
+        if not err.can_roll_back:
+            raise err
+        self.diverged = err
 
     # --- saving and resuming ----------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import time
 from typing import final
 
 from ...harness import REASON, asked, is_end, is_told, living, tell
-from ...policy import TIMED, Checkpointing
+from ...policy import TIMED, Checkpointing, Spent
 from ...records import Moment
 from .._costs import Pace
 from .._directory import ExperimentDirectory
@@ -53,6 +53,15 @@ class Due:
         self.insists = requested is not None or demanded is not None
         return requested or planned or demanded
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether only the policy can want a save."""
+        return not (self._is_told or self.owes or self._demanded or asked() is not None)
+
+    def counts(self, hook: str) -> bool:
+        """Whether anything may be due at such a hook that is not the end of something."""
+        return self._is_told or hook in self._policy.save_on
+
     def demand(self, reason: str) -> None:
         """Save at the next end of a batch, epoch or phase, whatever the policy says."""
         self._demanded = reason
@@ -77,19 +86,22 @@ class Due:
 
     def _planned(self, moment: Moment) -> str | None:
         policy, hook = self._policy, moment.hook
-        spent = self._pace.spent(is_busy=self._directory is not None and self._directory.writer.is_busy)
+        spent = self._spent() if policy.is_timed else None
         reason = policy.explain(hook, spent)
-        at_hook = policy.explain(hook) if reason is None else None
+        put_off = policy.explain(hook) if reason is None and spent is not None else None
         policy.count(hook)
         if reason is not None:
             self.owes = False
             return reason
-        if at_hook is not None:
-            logger.info("put off a save (%s): it is not time yet", at_hook)
+        if put_off is not None:
+            logger.info("put off a save (%s): it is not time yet", put_off)
         if self.owes and policy.overwrite and hook in policy.save_on:
             self.owes = False
             return f"{hook}, in place of one that was given up"
         return REASON if self._is_told and self.is_end_of_replay(moment) else None
+
+    def _spent(self) -> Spent:
+        return self._pace.spent(is_busy=self._directory is not None and self._directory.writer.is_busy)
 
     def _take_demand(self, moment: Moment) -> str | None:
         if moment.hook not in COMPLETE:

@@ -47,9 +47,9 @@ class Lacking:
         """The training is at this hook; what is looked at only at the first one and at the ends of epochs costs more."""
         found = self._others()
         if self._at_work is not None:
-            found = [*found, *self._at_work.look(closely=hook == "epoch_end" or not self._has_looked)]
-            self._has_looked = True
-        if new := [each for each in found if each not in self._found]:
+            seen = self._at_work.look(closely=hook == "epoch_end" or not self._has_looked)
+            found, self._has_looked = [*found, *seen] if seen else found, True
+        if found and (new := [each for each in found if each not in self._found]):
             self._found |= dict.fromkeys(new)
             self._report(new)
 

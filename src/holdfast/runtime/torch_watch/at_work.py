@@ -50,6 +50,7 @@ class AtWork:
         self._turn = 0
         self._seen_in: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
         self._num_steps: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
+        self._looked_at: set[int] = set()  # ids of those of the run's own whose first steps are over
         self._strangers: WeakSet[Optimizer] = WeakSet()
         self._scalers: WeakSet[GradScaler] = WeakSet()
         self._undriven: WeakSet[Optimizer] = WeakSet()
@@ -75,6 +76,7 @@ class AtWork:
         is_marked = any(map(_is_scheduled, self._own.optimizers.values()))
         if closely or self._strangers or self._scalers or (is_marked and not self._own.is_scheduled):
             self._own = _Own(self._objects(), self._variables())
+            self._looked_at.clear()  # whose ids may be others' now
         found = [*self._schedules(), *self._others()]
         if closely:
             found += _foreign_parameters(self._own.optimizers, {**self._variables(), **self._objects()})
@@ -118,10 +120,13 @@ class AtWork:
                 yield f"a {type(scaler).__name__} scales the gradients and is not in the run"
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        if threading.get_ident() != self._thread:
+        if id(optimizer) in self._looked_at or threading.get_ident() != self._thread:
             return
         num_steps = self._num_steps.get(optimizer, 0)
-        if num_steps < _STEPS_LOOKED_AT and id(optimizer) in self._own.ids:
+        if id(optimizer) in self._own.ids:
+            if num_steps == _STEPS_LOOKED_AT:
+                self._looked_at.add(id(optimizer))
+                return
             self._num_steps[optimizer] = num_steps + 1
             if (scaler := _scaler_above()) is not None and id(scaler) not in self._own.ids:
                 self._scalers.add(scaler)

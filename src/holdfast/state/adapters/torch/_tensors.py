@@ -75,6 +75,7 @@ class Tensor:
             identity=identity(tensor),
             fill=filling.fill,
             memory=filling.memory,
+            filled=filling.filled,
         )
 
 
