@@ -16,7 +16,8 @@ from .goals import goals
 from .measure import Bench
 from .plot import plot
 from .report import BEGIN, END, report, verdicts
-from .scenarios import growth, loop, memory, series, single
+from .scenarios import every_step, growth, loop, many, memory, series, single, step
+from .training import one_thread
 
 Scenario = Callable[[Bench, Sequence[Saving], Sequence[Loading]], None]
 SCENARIOS: dict[str, Scenario] = {
@@ -25,6 +26,9 @@ SCENARIOS: dict[str, Scenario] = {
     "S3": lambda bench, savings, loadings: series.frozen_layers(bench, savings),
     "S4": lambda bench, savings, loadings: series.replay_buffer(bench, savings),
     "S5": lambda bench, savings, loadings: loop.run(bench, savings),
+    "S6": one_thread()(many.run),
+    "S7": one_thread()(lambda bench, savings, loadings: every_step.run(bench, savings)),
+    "S8": one_thread()(lambda bench, savings, loadings: step.run(bench, savings)),
     "memory": lambda bench, savings, loadings: memory.run(bench),
     "growth": growth.sizes,
     "scan": lambda bench, savings, loadings: growth.scan(bench),

@@ -40,6 +40,14 @@ class Neighbours:
         return max(0.0, others_s / ((time.monotonic() - self._began_s) * (os.cpu_count() or 1)))
 
 
+def delay_s() -> float:
+    """How long this thread has waited for a processor, since it began, while it could have run; 0 where Linux does not tell."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 def _busy_s() -> float:
     user, nice, system, _idle, _wait, irq, soft, steal, *_ = (
         int(ticks) for ticks in _first("/proc/stat", "cpu ", "").split()

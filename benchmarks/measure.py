@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,6 +134,41 @@ def timed() -> Iterator[Callable[[], float]]:
     """`with timed() as seconds:` … `seconds()` since then."""
     began_s = time.perf_counter()
     yield lambda: time.perf_counter() - began_s
+
+
+@dataclass(slots=True)
+class Work:
+    """Processor time since this was made, without Python's cycle collector: that depends on what else is in the process."""
+
+    _process_s: float = field(default_factory=time.process_time)
+    _thread_s: float = field(default_factory=time.thread_time)
+    _thread: int = field(default_factory=threading.get_ident)
+    _collections_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))  # by thread
+    _collection_s: float = 0.0
+
+    def all_s(self) -> float:
+        """Of all threads of this process."""
+        return time.process_time() - self._process_s - sum(self._collections_s.values())
+
+    def mine_s(self) -> float:
+        """Of this thread."""
+        return time.thread_time() - self._thread_s - self._collections_s[self._thread]
+
+    def _collecting(self, phase: str, info: object) -> None:
+        if phase == "start":
+            self._collection_s = time.thread_time()
+        else:
+            self._collections_s[threading.get_ident()] += time.thread_time() - self._collection_s
+
+
+@contextmanager
+def worked() -> Iterator[Work]:
+    work = Work()
+    gc.callbacks.append(work._collecting)
+    try:
+        yield work
+    finally:
+        gc.callbacks.remove(work._collecting)
 
 
 def files(root: Path) -> list[Path]:

@@ -17,6 +17,10 @@ PANELS: Sequence[tuple[str, str]] = (
     ("S2 durable", REFERENCE),
     ("S3 seconds", DURABLE),
     ("S5 blocked", REFERENCE),
+    ("S6 800 blocked", REFERENCE),
+    ("S6 800 durable", DURABLE),
+    ("S6 800 restored", LOAD),
+    ("S7 step", DURABLE),
     ("S5 added", DURABLE),
 )
 _WIDTH, _LABEL, _BAR, _ROW = 860, 240, 500, 18

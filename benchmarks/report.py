@@ -67,6 +67,8 @@ def _verdict(goal: Goal, found: Summary) -> str:
 def _unit(what: str) -> str:
     if "bytes" in what or what == "memory":
         return "bytes"
+    if "part of" in what:
+        return "part"
     return "s/GiB" if what.startswith("growth") else "s"
 
 
@@ -80,4 +82,8 @@ def _number(value: float, unit: str) -> str:
         return f"{value / 1e6:,.1f} MB"
     if unit == "×":
         return f"{value:.3f} ×" if value < 1 else f"{value:.2f} ×"
+    if unit == "part":
+        return f"{value:.0%}"
+    if abs(value) < 0.001:
+        return f"{value * 1e6:.1f} µs"
     return f"{value:.4f} s" if value < 0.1 else f"{value:.2f} s"

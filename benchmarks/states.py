@@ -1,16 +1,17 @@
-"""The states that are saved: S1 to S5, in full size or scaled down. All are built from fixed seeds."""
+"""The states that are saved: S1 to S5 (those that are trained are in `training.py`), in full size or scaled down. All are built from fixed seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 State = dict[str, Any]
+Variant = Literal["", "foreach", "fused", "EMA", "tied"]
 MiB = 1 << 20
 GiB = 1 << 30
 
@@ -31,6 +32,11 @@ class Scale:
     s5_layers: int = 10  # about 75 million parameters: 300 MB, and twice that for Adam
     growth_bytes: tuple[int, ...] = (16 * MiB, 64 * MiB, 256 * MiB, GiB, 4 * GiB, 8 * GiB)
     scanned: int = 10_000
+    s6_parameters: tuple[int, ...] = (200, 800, 4_000)
+    s6_variants: tuple[Variant, ...] = ("foreach", "fused", "EMA", "tied")  # of the number in the middle
+    s6_numbers: int = 5_000_000
+    s7_steps: int = 20
+    s8_steps: int = 4_000
 
 
 FULL = Scale("full", repeats=5)
@@ -46,6 +52,11 @@ QUICK = Scale(
     s5_layers=6,
     growth_bytes=(16 * MiB, 64 * MiB, 256 * MiB, GiB),
     scanned=1_000,
+    s6_parameters=(100, 400),
+    s6_variants=(),
+    s6_numbers=2_500_000,
+    s7_steps=8,
+    s8_steps=1_000,
 )
 TINY = Scale(
     "tiny",
@@ -60,6 +71,11 @@ TINY = Scale(
     s5_layers=1,
     growth_bytes=(MiB, 2 * MiB),
     scanned=10,
+    s6_parameters=(8, 16),
+    s6_variants=("tied",),
+    s6_numbers=4_000,
+    s7_steps=6,
+    s8_steps=50,
 )
 
 

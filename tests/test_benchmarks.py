@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from benchmarks.goals import Goal, goals
 from benchmarks.measure import Bench, Samples
 from benchmarks.plot import plot
 from benchmarks.report import report, verdicts
-from benchmarks.scenarios import single
+from benchmarks.scenarios import every_step, single, step
+from benchmarks.scenarios import many as many_arrays
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,51 @@ def test_each_contender_is_measured_saving_and_loading(bench: Bench):
     )
 
 
-def test_nothing_is_left_on_the_disk(bench: Bench):
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    made = Bench(tmp_path_factory.mktemp("many"), states.TINY, say=lambda line: None)
+    savings, loadings, _ = gather(["torch_save", "holdfast"])
+    many_arrays.run(made, savings, loadings)
+    every_step.run(made, savings)
+    step.run(made, savings)
+    return made
+
+
+def test_states_of_many_arrays_are_measured_saved_again_and_brought_back(many: Bench):
+    assert many.notes == []
+    for case in ("S6 8", "S6 16", "S6 16 tied"):
+        for measure in ("blocked", "stolen", "durable", "durable, processor"):
+            assert {"torch.save", "Holdfast (copy)"} <= many.samples.values[f"{case} {measure}"].keys()
+        assert {"torch.load", "Holdfast (streaming)"} <= many.samples.values[f"{case} restored"].keys()
+
+
+def test_each_new_goal_of_many_arrays_is_about_something_measured(many: Bench):
+    known = [goal for goal in goals(states.TINY) if goal.row[:2] in ("S6", "S7", "S8")]
+    measured = [goal for goal in known if "DCP" not in goal.whose]
+    assert len(measured) > 15
+    assert [goal.row for goal in measured if goal.measured(many.samples) is None] == []
+
+
+def test_a_run_that_waits_saves_each_step_and_one_that_skips_not_more(many: Bench):
+    saved = many.samples.values["S7 part of the steps saved"]
+    assert saved['Holdfast (Run, busy="wait")'] == {0: 1.0}
+    assert 0 < saved['Holdfast (Run, busy="skip")'][0] <= 1
+
+
+def test_what_a_tight_loop_loses_is_what_another_thread_does_under_the_lock():
+    def work() -> None:
+        ends_s = time.thread_time() + 0.2
+        while time.thread_time() < ends_s:
+            pass
+
+    alone_s = many_arrays.loop_s()
+    assert many_arrays.stolen_s(lambda: None, alone_s) < 0.02
+    assert many_arrays.stolen_s(work, alone_s) > 0.1
+
+
+def test_nothing_is_left_on_the_disk(bench: Bench, many: Bench):
     assert not any(bench.folder.iterdir())
+    assert not any(many.folder.iterdir())
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ..states import State
+from ..training import Training
 
 
 class Saver(Protocol):
@@ -46,7 +47,7 @@ class Saving:
         start: makes a `Saver`; raises `ImportError` if its library is not there.
         durable: it syncs by itself; else the benchmark syncs each of its files, within the time.
         scenarios: where it takes part.
-        wants_objects: in a training loop it gets the model and the optimizer, not their state dicts.
+        wants_objects: where there are a model and an optimizer, it gets these, not their state dicts.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Loading:
         into: fill the tensors of a live state.
         new: make the state anew (None: it cannot).
         one: the array at a path, alone (None: it cannot).
+        training: bring the model and the optimizer of a script back (None: it takes no part in S6).
     """
 
     name: str
@@ -71,6 +73,7 @@ class Loading:
     into: Callable[[Path, str, State], None]
     new: Callable[[Path, str], Any] | None = None
     one: Callable[[Path, str, str], Any] | None = None
+    training: Callable[[Path, str, Training], None] | None = None
 
 
-ALL = frozenset({"S1", "S2", "S3", "S4", "S5"})
+ALL = frozenset({"S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8"})

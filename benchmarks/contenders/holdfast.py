@@ -10,9 +10,10 @@ import holdfast
 from holdfast import bundle
 from holdfast.records import CheckpointRecord, Moment
 from holdfast.runtime import ExperimentDirectory
-from holdfast.state import Buffers, capture, capture_lazily
+from holdfast.state import Buffers, Plan, capture, capture_lazily
 
 from ..states import State
+from ..training import Training
 from ._contender import ALL, Loading, Saving
 
 _RUN = "0" * 32
@@ -21,18 +22,21 @@ _RUN = "0" * 32
 class _Holdfast:
     """`lazy`: what the optimizer writes is copied while training continues; the check of the first two saves is left out.
 
+    `keep`: buffers and plan of one experiment serve in the next; without, each begins with its first save.
     `may_be_infinite`: paths of arrays in which no NaN is looked for, as in the policy.
     """
 
-    def __init__(self, *, lazy: bool, may_be_infinite: Sequence[str] = ()) -> None:
-        self._lazy, self._may_be_infinite = lazy, may_be_infinite
-        self._buffers = Buffers()
+    def __init__(self, *, lazy: bool = False, keep: bool = True, may_be_infinite: Sequence[str] = ()) -> None:
+        self._lazy, self._keep, self._may_be_infinite = lazy, keep, may_be_infinite
+        self._buffers, self._plan = Buffers(), Plan()
         self._directory: ExperimentDirectory | None = None
 
     def begin(self, root: Path) -> None:
         # A new experiment: nothing to share with, so that every byte is written.
         self.close()
         self._directory = ExperimentDirectory(root, _RUN)
+        if not self._keep:
+            self._buffers, self._plan = Buffers(), Plan()
 
     def save(self, state: State, name: str) -> None:
         directory = self._directory
@@ -43,7 +47,7 @@ class _Holdfast:
             snapshot = capture_lazily(state, buffers=self._buffers, check=False)
             needs = snapshot.finish
         else:
-            snapshot = capture(state, buffers=self._buffers)
+            snapshot = capture(state, buffers=self._buffers, plan=self._plan)
         draft = draft_of(directory, name)
 
         def commit() -> None:
@@ -72,7 +76,7 @@ def _place(root: Path, name: str) -> str:
     return bundle.bundle_path(str(root), name)
 
 
-def _into(root: Path, name: str, live: State, verify: Literal["first", "streaming"]) -> None:
+def _into(root: Path, name: str, live: Any, verify: Literal["first", "streaming"]) -> None:
     with holdfast.open(_place(root, name)) as checkpoint:
         checkpoint.restore(live, verify=verify)
 
@@ -82,16 +86,26 @@ def _new(root: Path, name: str) -> Any:
         return checkpoint.load()
 
 
+def _training(root: Path, name: str, training: Training, verify: Literal["first", "streaming"]) -> None:
+    _into(root, name, training.objects, verify)
+
+
 def _one(root: Path, name: str, path: str) -> Any:
     with holdfast.open(_place(root, name)) as checkpoint:
         return checkpoint[path]
 
 
 SAVINGS = (
-    Saving("Holdfast (copy)", lambda: _Holdfast(lazy=False), durable=True, scenarios=ALL, wants_objects=True),
+    Saving("Holdfast (copy)", _Holdfast, durable=True, scenarios=ALL - {"S7"}, wants_objects=True),
+    Saving(
+        "Holdfast (copy, first save)",
+        lambda: _Holdfast(keep=False),
+        durable=True,
+        scenarios=frozenset({"S2"}),
+    ),
     Saving(
         "Holdfast (copy, no look for NaN)",
-        lambda: _Holdfast(lazy=False, may_be_infinite=["**"]),
+        lambda: _Holdfast(may_be_infinite=["**"]),
         durable=True,
         scenarios=frozenset({"S1"}),
     ),
@@ -110,10 +124,12 @@ LOADINGS = (
         into=lambda root, name, live: _into(root, name, live, "streaming"),
         new=_new,
         one=_one,
+        training=lambda root, name, training: _training(root, name, training, "streaming"),
     ),
     Loading(
         "Holdfast (first)",
         "Holdfast (copy)",
         into=lambda root, name, live: _into(root, name, live, "first"),
+        training=lambda root, name, training: _training(root, name, training, "first"),
     ),
 )

@@ -49,12 +49,15 @@ SAVINGS = (
         "Orbax (NumPy)",
         lambda: _Async(jax_arrays=False),
         durable=False,
-        scenarios=frozenset({"S1", "S3"}),
+        scenarios=frozenset({"S1", "S3", "S6"}),
     ),
     Saving("Orbax (JAX)", lambda: _Async(jax_arrays=True), durable=False, scenarios=frozenset({"S1"})),
 )
 LOADINGS = (
     Loading(
-        "Orbax (NumPy)", "Orbax (NumPy)", into=lambda root, name, live: fill_arrays(live, _load(root, name))
+        "Orbax (NumPy)",
+        "Orbax (NumPy)",
+        into=lambda root, name, live: fill_arrays(live, _load(root, name)),
+        training=lambda root, name, training: fill_arrays(training.state_dicts(), _load(root, name)),
     ),
 )

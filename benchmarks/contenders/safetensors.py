@@ -43,6 +43,15 @@ def _one(root: Path, name: str, path: str) -> Any:
         return file.get_tensor(path).clone()
 
 
-_WHERE = frozenset({"S1", "S2", "S3"})
+_WHERE = frozenset({"S1", "S2", "S3", "S6"})
 SAVINGS = (Saving("safetensors", _Save, durable=False, scenarios=_WHERE),)
-LOADINGS = (Loading("safetensors", "safetensors", into=_into, new=_new, one=_one),)
+LOADINGS = (
+    Loading(
+        "safetensors",
+        "safetensors",
+        into=_into,
+        new=_new,
+        one=_one,
+        training=lambda root, name, training: _into(root, name, training.state_dicts()),
+    ),
+)

@@ -56,6 +56,7 @@ LOADINGS = (
         into=lambda root, name, live: fill(live, _load(root, name)),
         new=_load,
         one=_one,
+        training=lambda root, name, training: training.load_state_dicts(_load(root, name)),
     ),
     Loading(
         "torch.load(mmap=True)",
