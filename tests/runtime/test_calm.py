@@ -71,7 +71,7 @@ def test_a_run_of_quick_steps_saves_at_the_very_steps_that_its_policy_counts(n, 
 
 
 @pytest.mark.parametrize("way", ["request", "signal", "save"])
-def test_what_is_asked_for_between_quick_steps_is_done_at_the_end_of_that_step(way, tmp_path):
+def test_what_is_requested_between_quick_steps_is_done_at_the_end_of_that_step(way, tmp_path):
     state = {"x": np.zeros(3)}
     policy = Checkpointing(
         save_on="batch_end",

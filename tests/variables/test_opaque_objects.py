@@ -294,6 +294,10 @@ def test_a_batch_that_is_fetched_ahead_is_named(tmp_path: Path):
 
 MODULE = """
 import itertools
+from collections.abc import Callable
+from typing import Optional
+
+Told, Sizes, Given = Callable[..., None] | None, dict[str, int], Optional[int]  # hold nothing
 
 class Counter:
     def __init__(self): self.count = 0

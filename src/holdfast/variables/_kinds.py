@@ -14,7 +14,16 @@ from contextlib import nullcontext
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    GeneratorType,
+    GenericAlias,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+    UnionType,
+)
 from typing import Any, Final
 
 import numpy as np
@@ -43,7 +52,8 @@ _STANDARD_CONTAINERS = frozenset(
 )
 _HAVE_VALUES: Final = frozenset({"array", "decimal", "fractions", "numpy", "pandas", "scipy", "uuid"})
 _RNGS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator)
-_NOT_WALKED = (BaseException, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_TYPES = (type, GenericAlias, UnionType)
+_NOT_WALKED = (BaseException, *_TYPES, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _ENVIRONMENTS: Final = frozenset({"gymnasium", "gym", "stable_baselines3"})
 _DEEPEST = 20
 
@@ -256,6 +266,7 @@ def is_ignored(value: Any) -> bool:
     """Whether nothing is to be said of it: code, and what only looks at training."""
     return (
         isinstance(value, _NOT_WALKED)
+        or type(value).__module__ == "typing"  # as `Optional[int]` is
         or (is_observer(type(value)) and not (has_own_attributes(value) or _keeps_state(value)))
         or (callable(value) and not is_iterator(value) and not has_protocol(value) and not _can_hold(value))
     )
