@@ -69,12 +69,17 @@ class Sharing:
         looks = _Looks()
         for root, value in self._new:
             looks.look(root, value, is_wanted=True)
+        wanted = {name for name, each in self._objects.items() if isinstance(each, (*CONTAINERS, Attributes))}
+        if not looks.places and not wanted:
+            return {}, {}
+        compares = bool(wanted) or looks.has_wanted_arrays
         for name, value in self._objects.items():
-            looks.look(f"{HANDED}{name}", value, is_wanted=isinstance(value, (*CONTAINERS, Attributes)))
+            looks.look(f"{HANDED}{name}", value, is_wanted=name in wanted, is_compared=compares)
         if not looks.places:
             return {}, {}
+        compares = looks.has_wanted_arrays
         for root, value in self._others:
-            looks.look(root, value, is_wanted=False)
+            looks.look(root, value, is_wanted=False, is_compared=compares)
         return looks.found({root for root, _ in self._new}, self._is_handed)
 
 
@@ -100,11 +105,19 @@ class _Looks:
         self._rank: Callable[[Link], int] = lambda link: 0
         self._arrays: dict[int, _Array] = {}
 
-    def look(self, root: str, value: Any, *, is_wanted: bool) -> None:
-        """Note where the objects in `value` are that can change; only other places of these, if it is not wanted itself."""
-        leaves = {np.ndarray} if torch() is None else {np.ndarray, torch().Tensor}
+    @property
+    def has_wanted_arrays(self) -> bool:
+        """Whether there are any of which it is to be known where else their memory is."""
+        return any(each.is_wanted for each in self._arrays.values())
+
+    def look(self, root: str, value: Any, *, is_wanted: bool, is_compared: bool = True) -> None:
+        """Note where the objects in `value` are that can change; only other places of these, if it is not wanted itself.
+
+        `is_compared`: the memory of its arrays is, too.
+        """
+        leaves = {np.ndarray} if torch() is None else {np.ndarray, torch().Tensor, torch().nn.Parameter}
         entered: set[int] = set()
-        waiting: deque[tuple[Link, Any, bool, bool]] = deque([(root, value, is_wanted, True)])
+        waiting: deque[tuple[Link, Any, bool, bool]] = deque([(root, value, is_wanted, is_compared)])
         while waiting:
             link, each, wanted, is_compared = waiting.popleft()
             if type(each) in SCALARS or _never_changes(each):
