@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+from blake3 import blake3
 
 from .. import bundle
 from ..checkpoint import LOCK
 from ..errors import RunActiveError, SaveError
 from ..storage import Held, Storage
 
+_ID: Final = re.compile(r"[0-9a-f]{32}")
 _TRIES, _BETWEEN_S = 100, 0.05
 """How often and how soon to try again for the lock of a process that is dead."""
 _RUNS = ".runs"
 """A folder in an experiment's directory that holds an empty one for each run that has saved there."""
+
+
+def file_of(run: str) -> str:
+    """The name of what is kept for a run: its id, unless that is of a foreign record, which may say anything."""
+    return run if _ID.fullmatch(run) else blake3(run.encode(errors="surrogatepass")).hexdigest(16)
 
 
 def try_out(disk: Storage, folder: str) -> None:
@@ -71,11 +81,11 @@ def note_run(disk: Storage, path: str, run: str) -> None:
         SaveError: the disk refused.
     """
     with _needed(path):
-        _make(disk, f"{path}/{_RUNS}/{run}")
+        _make(disk, f"{path}/{_RUNS}/{file_of(run)}")
 
 
 def noted_runs(disk: Storage, path: str) -> frozenset[str]:
-    """The runs that have saved in this directory, as far as is known; none if it is older than this note.
+    """The runs, as `file_of` names them, that have saved in this directory, as far as is known; none if it is older than this note.
 
     Raises:
         CheckpointUnreadableError: the system refuses to list them.

@@ -27,7 +27,7 @@ from ..harness import disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import LocalDisk, Storage, is_below, real_path
-from ._claim import claim, clear_leftovers, note_run, noted_runs, place_of, try_out
+from ._claim import claim, clear_leftovers, file_of, note_run, noted_runs, place_of, try_out
 from ._costs import Accounting, Pace, Stopwatch
 from ._requests import Calls
 from ._resuming.expected import Ahead, fingerprint_of
@@ -259,7 +259,7 @@ class ExperimentDirectory:
     def belongs(self) -> Callable[[CheckpointRecord], bool]:
         """Whether a run of this directory saved a checkpoint, for each record: others were copied here from elsewhere."""
         noted = noted_runs(self.disk, self.path)
-        return lambda record: not noted or record.run in noted or FORKED_FROM in record.details
+        return lambda record: not noted or file_of(record.run) in noted or FORKED_FROM in record.details
 
     def own(self) -> list[bundle.Listed]:
         """This run's checkpoints, oldest first."""

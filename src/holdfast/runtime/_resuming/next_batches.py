@@ -19,6 +19,7 @@ from blake3 import blake3
 from ... import bundle
 from ...records import CheckpointRecord
 from ...storage import Storage
+from .._claim import file_of
 
 logger = logging.getLogger("holdfast")
 
@@ -67,7 +68,10 @@ class NextBatches:
 
     def _read(self, run: str) -> dict[str, str]:
         try:
-            with self._disk.open_directory(self._path) as here, contextlib.closing(here.open(run)) as file:
+            with (
+                self._disk.open_directory(self._path) as here,
+                contextlib.closing(here.open(file_of(run))) as file,
+            ):
                 if file.size > _MOST_BYTES:
                     return {}
                 content = bytearray(file.size)
@@ -81,7 +85,8 @@ class NextBatches:
 
     def _write(self, run: str, known: Mapping[str, str]) -> None:
         """Atomically, and not durably: a machine that fails leaves what is not known."""
-        new = f"{run}.new"
+        name = file_of(run)
+        new = f"{name}.new"
         try:
             bundle.make_directories(self._disk, self._path)
             with self._disk.open_directory(self._path) as here:
@@ -89,7 +94,7 @@ class NextBatches:
                     here.unlink(new)
                 with contextlib.closing(here.create(new)) as file:
                     file.write(json.dumps(known).encode())
-                here.rename(new, run)
+                here.rename(new, name)
         except OSError as err:
             logger.debug("the next batch could not be noted in %s: %s", self._path, err)
 
