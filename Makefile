@@ -14,14 +14,14 @@ EVERYTHING := ".[torch,sklearn,pandas,zstd,lightning,transformers,accelerate,mod
 demo: setup            ## the main job: an experiment is killed three times and resumes, bit for bit
 	$(BIN)/holdfast demo
 
-test: setup            ## everything but the slow tests, under 5 minutes
-	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow"
+test: setup            ## the quick tests: half a second each, under 5 minutes in all
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow and not medium"
 
 test-all: setup        ## all tests
 	$(BIN)/python -m pytest -q $(WORKERS)
 
-test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 15 minutes
-	.venv-oldest/bin/python -m pytest -q $(WORKERS) $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data
+test-oldest: .venv-oldest/.ready  ## what concerns frameworks, with the oldest versions of them that we claim; about 10 minutes
+	.venv-oldest/bin/python -m pytest -q $(WORKERS) -m "not slow" $(OTHERS_WARN) tests/integrations tests/state tests/exchange tests/data
 
 NEWER ?= 3.12 3.13
 test-newer:            ## the core, without frameworks, with newer Pythons: make test-newer NEWER=3.13

@@ -57,7 +57,7 @@ def calls(tree: ast.AST) -> list[tuple[int, str]]:
     return [(node.lineno, ast.unparse(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_nothing_in_the_package_can_run_code_from_a_file():
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     offences = []
@@ -89,7 +89,7 @@ def imports(file: Path) -> set[str]:
     return {name for name in found if name.startswith("holdfast.")}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_room_imports_a_private_module_of_another():
     """Our own version, `holdfast._version`, belongs to no room."""
     private = [
@@ -126,7 +126,7 @@ def _file_of(module: Path) -> Path | None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_modules_import_each_other_in_a_circle():
     graph = graphlib.TopologicalSorter({file: imports_of(file) for file in SOURCE.rglob("*.py")})
     graph.prepare()  # raises a CycleError that names the circle

@@ -27,7 +27,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_each_contender_is_measured_saving_and_loading(bench: Bench):
     assert bench.notes == []
     assert {"torch.save", "Holdfast (copy)"} <= bench.samples.values["S1 durable"].keys()
@@ -89,7 +89,7 @@ def test_nothing_is_left_on_the_disk(bench: Bench, many: Bench):
     assert not any(many.folder.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_report_gives_a_verdict_for_each_goal(bench: Bench):
     rows = goals(states.TINY)
     text = report(bench.samples, rows, {"CPU": "any"}, bench.notes, "tiny")
@@ -134,7 +134,7 @@ def test_the_command_measures_at_full_size_unless_told_otherwise(arguments: list
     assert arguments_parser().parse_args(arguments).scale == scale
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_scenario_that_is_added_leaves_the_others_in_the_report(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = ["--scale", "tiny", "--contenders", "torch_save", "holdfast", "--report", "report.md", "--only"]
@@ -147,7 +147,7 @@ def test_a_scenario_that_is_added_leaves_the_others_in_the_report(tmp_path: Path
     assert "**scan**" not in Path("report.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_scenario_that_is_measured_again_is_not_mixed_with_what_it_gave_before(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = ["--scale", "tiny", "--contenders", "torch_save", "holdfast", "--report", "report.md", "--only"]

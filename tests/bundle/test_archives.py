@@ -41,7 +41,7 @@ STATE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_plain_archive_shares_nothing_and_holds_the_same(disk, runs):
     sharing = bundle.Sharing()
     first = save(disk, runs, STATE, sharing=sharing)
@@ -159,7 +159,7 @@ def test_a_save_never_links_compressed_packs(compressed):
     assert record.bytes_shared <= noise(100_000, 1).nbytes + 9000 * 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_every_flipped_bit_of_a_frame_is_found(compressed):
     disk, listed = compressed
     contents = files(disk, listed.path)

@@ -43,7 +43,7 @@ def _content(inside, name: str) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(changes=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_a_bundle_is_the_same_to_the_byte_whatever_was_kept(changes):
@@ -83,7 +83,7 @@ def trees(draw, parts):
     return draw(below)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(st.data())
 @settings(max_examples=200, deadline=None)
 def test_the_text_of_a_tree_is_the_same_whatever_it_has_in_common_with_another(data):

@@ -61,7 +61,7 @@ records = st.builds(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(records)
 def test_a_record_comes_back_as_it_was(record: CheckpointRecord):
     assert repr(decode_record(encode_record(record), "here")) == repr(record)

@@ -41,7 +41,7 @@ class Run:
         return place(self.directory, f"s{seq}")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_in_any_history_bundles_are_complete_and_waste_at_most_half(data):

@@ -94,7 +94,7 @@ def told_apart(value: Any) -> Any:
             return type(value).__name__, value
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=400, deadline=None)
 @given(trees)
 @example({"f": 1, "i": 2, "map": {"array": []}})

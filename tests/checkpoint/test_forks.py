@@ -98,7 +98,7 @@ def test_no_retention_gives_up_the_checkpoint_that_a_fork_began_with(tmp_path):
     assert scan(tmp_path / "b")[0].record.id == forked.record.id
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_loop_forked_with_the_same_settings_ends_as_the_first(tmp_path):
     complete, first = loop(tmp_path / "a", loop_policy(max_to_keep=None))
     holdfast.fork(tmp_path / "a/train_epoch1_batch3.ckpt.mml", tmp_path / "b")

@@ -300,7 +300,7 @@ while True:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_kill_at_any_instant_leaves_the_last_one_or_the_next(tmp_path):
     path, number, waits = tmp_path / "deep" / "x", 0, random.Random(1)
     for _ in range(12):

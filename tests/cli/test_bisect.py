@@ -32,7 +32,7 @@ sys.exit(3 if holdfast.open(sys.argv[-1])["weight"][1] > 55 else 0)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_users_own_check_is_run_on_the_bundle_and_finds_the_first_bad(line, tmp_path):
     (tmp_path / "check.py").write_text(CHECK)
     own = (sys.executable, tmp_path / "check.py", tmp_path / "log")

@@ -73,7 +73,7 @@ def named(report: dict) -> list[str]:
     return [finding["name"] for finding in report["findings"] if finding["is_seen"]]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_right_port_is_proved_to_be_exact_and_leaves_nothing_behind(work, holdfast):
     schedule = script(
         before="schedule = Schedule(); parts['schedule'] = schedule",
@@ -87,7 +87,7 @@ def test_a_right_port_is_proved_to_be_exact_and_leaves_nothing_behind(work, hold
     assert sorted(os.listdir()) == ["train.py"], "not even the script's own directory was made"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_it_says_when_no_epoch_ended_and_kills_after_the_end_of_one(work, holdfast):
     command = script(body="factor *= 0.5 if run.batch == 6 else 1; weights *= factor", before="factor = 1.0")
     report = checked(holdfast, command, "--steps", 6, code=0)
@@ -99,7 +99,7 @@ def test_it_says_when_no_epoch_ended_and_kills_after_the_end_of_one(work, holdfa
     assert named(report) == ["factor"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_script_s_own_checkpoints_are_neither_used_nor_touched(work, holdfast):
     command = script()
     own = work / "runs/mine/train_epoch0.ckpt.mml"
@@ -110,7 +110,7 @@ def test_the_script_s_own_checkpoints_are_neither_used_nor_touched(work, holdfas
     assert [path.name for path in work.rglob("*") if path.is_file()] == ["train.py", "record.json"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_it_saves_at_does_not_depend_on_the_script_s_policy(work, holdfast):
     command = script()
     rare = "run = holdfast.Run('runs/mine', parts, variables='off', checkpointing=holdfast.Checkpointing(save_on='phase_end', max_to_keep=1))"
@@ -143,7 +143,7 @@ def test_a_variable_that_was_not_handed_over_is_named(before, body, name, kind, 
     assert named(report) == [name]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_variables_that_the_run_saves_are_proved_to_come_back(work, holdfast):
     command = script(
         before="count = 0; hidden = np.zeros(8)",
@@ -154,7 +154,7 @@ def test_variables_that_the_run_saves_are_proved_to_come_back(work, holdfast):
     assert (report["verdict"], report["resumed"], report["findings"]) == ("proved", "exact", [])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_iterator_that_the_run_itself_names_is_named(work, holdfast):
     command = script(before="factors = (i / 10 for i in itertools.count())", body="weights *= next(factors)")
     Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
@@ -187,7 +187,7 @@ COUNTS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("before", "body", "name", "kind"), COUNTS)
 def test_a_count_for_the_log_is_named_and_no_difference(before, body, name, kind, work, holdfast):
     """All states are equal; whether later steps need it only the script's author knows, so it is not proved either."""
@@ -202,7 +202,7 @@ def test_a_count_for_the_log_is_named_and_no_difference(before, body, name, kind
     assert f"starts from scratch in the resumed script: {name}" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_count_that_the_run_is_told_to_ignore_is_proved_and_noted(work, holdfast):
     command = script(before="shown = 0", body="shown += 1")
     text = Path("train.py").read_text().replace(', variables="off"', "")
@@ -212,7 +212,7 @@ def test_a_count_that_the_run_is_told_to_ignore_is_proved_and_noted(work, holdfa
     assert "left to the script: shown" in holdfast("check", "--", *command).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_count_that_is_ignored_and_decides_something_is_the_cause_all_the_same(work, holdfast):
     command = script(before="shown = 0", body="shown += 1; weights /= 1 + shown")
     text = Path("train.py").read_text().replace(', variables="off"', "")
@@ -339,7 +339,7 @@ made()
     assert named(checked(holdfast, script(before=before, body=body), code=8)) == ["Teacher.mean"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_that_is_not_seeded_is_proved_from_where_one_of_its_runs_was(work, holdfast):
     report = checked(holdfast, script(seed="os.getpid()"), code=0)
     assert (report["outcome"], report["verdict"], report["is_reproducible"]) == ("same", "proved", False)
@@ -350,7 +350,7 @@ def test_a_script_that_is_not_seeded_is_proved_from_where_one_of_its_runs_was(wo
     assert "two uninterrupted runs differ, first in random state numpy" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_a_script_loses_that_is_not_seeded_is_named(work, holdfast):
     command = script(seed="os.getpid()", before="count = 0", body="count += 1; weights /= 1 + count")
     report = checked(holdfast, command, code=8)
@@ -363,7 +363,7 @@ def test_what_a_script_loses_that_is_not_seeded_is_named(work, holdfast):
     assert "seed_everything" in holdfast("check", "--", *command).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_that_computes_something_else_each_time_is_only_said_to_be_exact(work, holdfast):
     command = script(body="weights += int.from_bytes(os.urandom(4)) + 1")
     Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
@@ -373,7 +373,7 @@ def test_a_script_that_computes_something_else_each_time_is_only_said_to_be_exac
     assert "differs from run to run" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_verdict_is_no_better_than_what_the_run_itself_says(work, holdfast):
     command = script(before="ticks = (i for i in itertools.count())", body="next(ticks)")
     Path("train.py").write_text(Path("train.py").read_text().replace(', variables="off"', ""))
@@ -420,7 +420,7 @@ def test_a_script_that_fails_when_it_resumes_is_said_to(work, holdfast):
     assert "ended with exit code 1: no second time" in report["why"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_failure_can_be_repeated_with_the_command_that_is_printed(work, holdfast):
     command = script(before="count = 0", body="count += 1; weights /= 1 + count")
     done = holdfast("check", "--", *command)
@@ -454,7 +454,7 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(work, holdfast):
     assert not (work / "ran").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_failure_before_a_change_of_the_disk_can_be_repeated(work, holdfast):
     before = """
 from pathlib import Path

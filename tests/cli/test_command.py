@@ -47,7 +47,7 @@ def test_every_error_of_ours_has_an_exit_code_that_help_tells(err, holdfast):
     assert f"{code} " in " ".join(holdfast("--help").stdout.split())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_errors_are_one_line_and_an_exit_code_never_a_traceback(experiment, tmp_path):
     shown = command("show", tmp_path / "no\nwhere\x1b[2J")
     assert shown.returncode == 2
@@ -219,7 +219,7 @@ def test_python_m_holdfast_is_the_command():
     assert command("--version").stdout == f"holdfast {__version__}\n".encode()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_terminal_that_knows_few_letters_gets_what_it_knows(experiment):
     experiment.save("a")
     shown = command("ls", experiment.directory, PYTHONIOENCODING="ascii")
@@ -227,7 +227,7 @@ def test_a_terminal_that_knows_few_letters_gets_what_it_knows(experiment):
     assert b"pretrain ? epoch 1 end" in shown.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(experiment):
     experiment.save("a", {f"key{index}": index for index in range(50_000)})
     place = experiment.directory / "a.ckpt.mml"
@@ -242,7 +242,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(experimen
         assert (process.returncode, complaints) == (141, b"")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_command_starts_fast_and_imports_no_framework(experiment):
     experiment.save("a")
     script = (

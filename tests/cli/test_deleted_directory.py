@@ -71,7 +71,7 @@ def in_a_deleted_directory(tmp_path, code, *arguments, **options):
     return subprocess.run(command, cwd=tmp_path / "gone", capture_output=True, text=True, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_commands(saved, tmp_path):
     words = {"DIR": saved / "run", "BUNDLE": holdfast.scan(saved / "run")[0].path, "PYTHON": sys.executable}
     told = [

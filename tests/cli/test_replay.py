@@ -75,7 +75,7 @@ def everything(directory: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_deterministic_loop_comes_to_the_same_state_and_nothing_is_touched(work, holdfast):
     command = script(LOOP.format(resume=True, other=1))
     before = everything(work)
@@ -86,7 +86,7 @@ def test_a_deterministic_loop_comes_to_the_same_state_and_nothing_is_touched(wor
     assert sorted(os.listdir("runs")) == ["loop"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_that_asks_for_no_resume_resumes_from_the_checkpoint_all_the_same(work, holdfast):
     command = script(LOOP.format(resume=False, other=1))
     done = holdfast("replay", "runs/loop/train_epoch1", "--json", "--", *command)
@@ -96,7 +96,7 @@ def test_a_script_that_asks_for_no_resume_resumes_from_the_checkpoint_all_the_sa
     assert found["verdict"] == "proved"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfast):
     command = script(LOOP.format(resume=True, other="int.from_bytes(os.urandom(4)) + os.getpid()"))
     done = holdfast("replay", "runs/loop/train_epoch1", "--", *command)
@@ -108,7 +108,7 @@ def test_what_is_not_part_of_the_state_is_found_and_the_array_named(work, holdfa
     assert json.loads(done.stdout)["verdict"] == "not exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(work, holdfast):
     text = LOOP.replace(
         'save_on="epoch_end", write=dict(durability="process")',
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_was_saved_because_time_had_passed_ends_a_replay_too(w
     assert "train_epoch1 → train_epoch2_batch3" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_later_checkpoint_can_be_requested(work, holdfast):
     command = script(LOOP.format(resume=True, other=1))
     done = holdfast("replay", "runs/loop/train_epoch0", "--to", "runs/loop/train_epoch3", "--", *command)
@@ -133,7 +133,7 @@ def test_a_later_checkpoint_can_be_requested(work, holdfast):
     assert "train_epoch0 → train_epoch3" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_experiment_is_replayed_between_epochs_and_to_the_end_of_its_phase(work, holdfast):
     command = script(EXPERIMENT.format(factor=1))
     before = everything(work)
@@ -146,7 +146,7 @@ def test_an_experiment_is_replayed_between_epochs_and_to_the_end_of_its_phase(wo
     assert everything(work) == before
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_experiment_that_is_not_deterministic_is_found(work, holdfast):
     command = script(
         EXPERIMENT.format(factor="(1 + int.from_bytes(os.urandom(4)) / 1000 + os.getpid() / 1e6)")
@@ -156,7 +156,7 @@ def test_an_experiment_that_is_not_deterministic_is_found(work, holdfast):
     assert "'model_graph/line/0.weight' is not the same" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_where_files_cannot_be_linked_the_checkpoint_is_copied(work, holdfast, monkeypatch):
     from holdfast.storage import _local
 

@@ -71,7 +71,7 @@ def test_damaged_checkpoints_are_deleted_too(experiment, holdfast):
     assert os.listdir(experiment.directory) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_nothing_is_deleted_if_one_of_the_names_is_no_checkpoint(experiment, holdfast, tmp_path):
     place = experiment.save("a")
     (tmp_path / "file.ckpt.mml").touch()
@@ -100,7 +100,7 @@ def test_without_a_terminal_nothing_is_deleted_unless_yes_is_said(experiment, ho
     assert place.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("reply", "deleted"), [(b"y\n", True), (b"YES\n", True), (b"\n", False), (b"n\n", False)]
 )
@@ -113,7 +113,7 @@ def test_on_a_terminal_it_asks_first(experiment, reply, deleted):
     assert ("Nothing was deleted" in output) is not deleted
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_ctrl_c_at_the_question_deletes_nothing_and_exits_with_130(experiment):
     place = experiment.save("a")
     code, output = answer(place, signal.SIGINT)

@@ -39,7 +39,7 @@ def script(tmp_path, monkeypatch) -> Path:
     return script
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_exact_script_is_killed_and_ends_in_the_same_state(script, holdfast, tmp_path):
     done = holdfast("torture", "--kills", 3, "--seed", 1, "--json", "--", sys.executable, script, "whole")
     assert done.exit_code == 0, done.output
@@ -150,7 +150,7 @@ def test_a_step_that_nobody_told_is_not_seen(tmp_path):
     assert os.environ.get("HOLDFAST_STEP_FILE") is None
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_that_no_kill_hits_proves_nothing(tmp_path, monkeypatch, holdfast):
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "train.py"

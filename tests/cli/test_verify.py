@@ -111,7 +111,7 @@ def test_many_damaged_leaves_are_cut_on_paper_and_complete_in_json(experiment, h
     assert len(json.loads(holdfast("verify", place, "--json").stdout)["problems"]) == 30
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_progress_is_shown_on_a_terminal_and_never_mixed_into_the_output(experiment):
     experiment.save("a")
     controller, terminal = pty.openpty()

@@ -212,7 +212,7 @@ def test_data_that_raise_for_what_they_do_not_have_are_read_all_the_same():
     assert len(list(loader(Unfriendly()).begin(0))) > 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_generator_that_the_loop_makes_anew_each_epoch_resumes(tmp_path):
     def train(directory, stop_at: int | None = None) -> tuple[list[float], holdfast.Run]:
         data, seen = data_cases.Augmented(), []

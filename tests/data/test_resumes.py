@@ -55,7 +55,7 @@ def test_what_follows_a_resume_is_what_would_have_followed(build):
         assert resume(build, saved[k], EPOCH) == [expected[0][k:], *expected[1:]], f"after {k} batches"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("build", [pytest.param(build, id=name) for name, build in WITH_WORKERS.items()])
 def test_it_follows_with_workers_too(build):
     expected = uninterrupted(build)[EPOCH:]
@@ -64,7 +64,7 @@ def test_it_follows_with_workers_too(build):
         assert resume(build, saved[k], EPOCH) == [expected[0][k:], *expected[1:]], f"after {k} batches"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["shuffle", "2 persistent workers"])
 def test_it_follows_in_a_fresh_process(name, tmp_path):
     build = (CASES | WITH_WORKERS)[name]

@@ -230,7 +230,7 @@ def test_a_sampler_that_draws_while_the_epoch_runs_is_found_out():
         fresh.resume(state)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_workers_that_drew_must_be_as_many_and_the_verdict_says_so():
     """What is drawn depends on which worker draws; where none does, their number is free."""
     for dataset, differs in (

@@ -44,7 +44,7 @@ def is_slow(page: Path) -> bool:
     return page.parent.name == "integrations" or page.name.startswith("quickstart-")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=[pytest.mark.slow] * is_slow(page), id=page.name) for page in PAGES],

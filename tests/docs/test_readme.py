@@ -33,7 +33,7 @@ def run(script: str, directory: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_readme_runs_and_a_second_time_it_resumes(tmp_path):
     readme = (ROOT / "README.md").read_text()
     script = "\n".join(blocks(ROOT / "README.md"))
@@ -67,7 +67,7 @@ def test_the_lines_for_a_framework_are_those_of_its_quickstart():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_page_of_experiments_run_again_resumes_exactly(tmp_path):
     script = "\n".join(blocks(ROOT / "docs" / "experiment.md"))
     first = run(script, tmp_path)

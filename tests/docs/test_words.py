@@ -106,7 +106,7 @@ def test_no_retired_word_is_used(file):
     assert not found, "\n".join([*found, f"Say instead: {RETIRED}"])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_names_in_the_tests_use_none():
     """Files, functions, classes, arguments and variables; not prose, nor keys of the format in strings."""
     found = []

@@ -83,7 +83,7 @@ def test_a_pt_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "a.ckpt.mml").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_npz_comes_in_compressed_or_not(tmp_path):
     arrays = {
         "a": np.arange(6.0).reshape(2, 3),

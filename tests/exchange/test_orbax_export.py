@@ -22,7 +22,7 @@ def imported(folder):
     return holdfast.open(folder / "b.ckpt.mml").load()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.filterwarnings("default")
 def test_weights_go_to_orbax_and_come_back(save, tmp_path):
     model = nnx.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Dropout(0.1, rngs=nnx.Rngs(1)))

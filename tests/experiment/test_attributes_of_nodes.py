@@ -58,7 +58,7 @@ def made(directory, *callbacks, model=Warming):
     return experiment(directory, phase, graph=graph, callbacks=callbacks)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_counters_of_a_node_come_back(tmp_path):
     uninterrupted = made(tmp_path / "a", At("batch_end", 9, do=InterruptedError()))
     uninterrupted.run(progress=False)

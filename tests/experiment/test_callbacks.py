@@ -108,7 +108,7 @@ def test_without_restore_best_the_last_epoch_stays_and_no_copy_is_kept():
     assert stopping.get_state()["best_state"] is None
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(st.lists(st.sampled_from([1.0, 2.0, 3.0, math.nan]), min_size=1, max_size=6), st.data())
 def test_resumed_at_any_epoch_it_decides_as_if_never_interrupted(values, data):
     cut = data.draw(st.integers(0, len(values)))

@@ -139,7 +139,7 @@ CASES = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("build", CASES)
 @pytest.mark.parametrize("stop", [3, 14])
 def test_what_the_functions_of_a_plan_keep_comes_back(build: Any, stop: int, tmp_path: Path):
@@ -154,7 +154,7 @@ def test_what_the_functions_of_a_plan_keep_comes_back(build: Any, stop: int, tmp
     assert found.last_resume.verdict == "exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("build", CASES)
 def test_without_them_it_is_another_run_and_the_verdict_names_them(build: Any, tmp_path: Path):
     def left_out(directory: Path, stop: int | None) -> Experiment:

@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_refused_before_anything_changes(tmp_path):
         other.load_state(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(tmp_path, monkeypatch):
     policy = {"mode": "disk", "save_on": "batch_end", "every_n": 3, "on_divergence": "rollback"}
 

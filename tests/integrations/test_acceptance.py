@@ -68,7 +68,7 @@ def kill_in(case: Case, part: float) -> Kill:
     return Kill(after_beats=round(part * case.uninterrupted.beats), after_s=0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_is_killed_twice_resumes_in_new_processes_and_keeps_what_it_would_have_kept(
     case, tmp_path
 ):

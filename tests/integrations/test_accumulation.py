@@ -86,7 +86,7 @@ def keras(directory, crash_at=None):
     return callback
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [5, 9])
 @pytest.mark.parametrize("fit", [lightning, lightning_manual, transformers, keras])
 def test_a_half_done_accumulation_comes_back(fit, crash_at, tmp_path):
@@ -139,7 +139,7 @@ def accelerate_never_cleared(directory, crash_at=None):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [2, 5])
 @pytest.mark.parametrize("fit", [lightning_never_cleared, accelerate_never_cleared])
 def test_gradients_that_are_never_cleared_come_back(fit, crash_at, tmp_path):

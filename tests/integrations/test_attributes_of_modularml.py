@@ -40,7 +40,7 @@ def train(directory, crash_at=None):
         modularml.disable()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_attributes_of_a_node_come_back(tmp_path):
     told, _, digest = train(tmp_path / "a")
     with pytest.raises(Crash):

@@ -98,7 +98,7 @@ def fit(request):
     return request.param
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", [Warming, Scheduled])
 def test_counters_and_tensors_of_a_module_come_back(fit, kind, tmp_path):
     uninterrupted, calls = fit(tmp_path / "a", kind=kind)

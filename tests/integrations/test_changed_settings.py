@@ -294,7 +294,7 @@ def test_a_changed_learning_rate_stands_in_every_verdict(train, tmp_path):
     assert resumed.rank is Verdict.EXACT
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("first", "more", "steps"),
     [({"max_steps": 4}, {"max_steps": 9}, 9), ({"num_train_epochs": 1}, {"num_train_epochs": 2}, 12)],

@@ -20,7 +20,7 @@ def test_one_that_a_function_of_the_script_keeps_comes_back(name, tmp_path):
     assert not any(NAMED in line for line in answer["warned"])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", by_name(*sorted({*forgotten.WITH_TORCH} - IN_VARIABLES)))
 def test_an_optimizer_that_nobody_handed_over_is_named(name, tmp_path):
     answer = answer_of(forgotten.__file__, name, tmp_path)

@@ -149,7 +149,7 @@ def only_if_installed(fit):
         pytest.skip(f"{fit.__name__} is not installed")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("fit", FITS)
 def test_what_callbacks_and_models_keep_comes_back(fit, tmp_path):
     only_if_installed(fit)
@@ -246,7 +246,7 @@ def fit_with_metrics(fit, directory, crash_at=None):
     return held, [told, last, str(memory.weight.value) if fit is keras else memory.mean._update_count]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("fit", FITS)
 def test_metrics_that_a_callback_holds_come_back(fit, tmp_path):
     only_if_installed(fit)

@@ -104,7 +104,7 @@ for HOLDING in ("attributes", "a list", "a dict", "a part"):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_gan_with_two_optimizers_of_its_own_is_killed_and_exact(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -104,7 +104,7 @@ CHANGING = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("what", CHANGING)
 def test_what_a_callback_changes_at_an_epochs_start_or_in_a_checkpoint_resumes(what, tmp_path):
     if what.startswith("averages") and not hasattr(pl.callbacks, "WeightAveraging"):
@@ -120,7 +120,7 @@ def test_what_a_callback_changes_at_an_epochs_start_or_in_a_checkpoint_resumes(w
     check_resuming(train, tmp_path, crash_points=(21, 24))  # after two epochs, and within the third
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_metrics_stay_in_the_precision_of_the_training(tmp_path):
     def train(directory, crash_at=None):
         pl.seed_everything(1, verbose=False)
@@ -172,7 +172,7 @@ class Stream(torch.utils.data.IterableDataset):
         self.order, self.next, self.continues = state["order"], state["next"], True
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_batch_that_lightning_has_read_ahead_of_a_stream_is_trained(tmp_path):
     stateful = pytest.importorskip("torchdata.stateful_dataloader")
 
@@ -199,7 +199,7 @@ class Growing(pl.LightningDataModule):
         return loaders()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [6, 8])  # after an epoch, and within one
 def test_loaders_that_are_made_anew_every_epoch_resume(crash_at, tmp_path):
     def train(directory, crash_at=None):

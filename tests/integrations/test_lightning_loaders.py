@@ -62,7 +62,7 @@ def check(tmp_path, data, crash_at, **options) -> None:
     assert again.state_digest() == uninterrupted.state_digest()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [3, 8, 11, 18])
 def test_a_loader_that_is_made_anew_every_second_epoch_is_made_for_the_epoch_it_was_made_for(
     crash_at, tmp_path
@@ -71,7 +71,7 @@ def test_a_loader_that_is_made_anew_every_second_epoch_is_made_for_the_epoch_it_
     check(tmp_path, lambda: {"datamodule": Curriculum()}, crash_at, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [3, 8])
 def test_persistent_workers_of_validation_draw_nothing_more_after_a_resume(crash_at, tmp_path):
     def data():

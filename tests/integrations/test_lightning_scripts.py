@@ -112,7 +112,7 @@ def test_an_epoch_of_a_limited_number_of_batches_is_not_cut_short(tmp_path):
     assert held.last_resume.verdict == "exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_index_that_an_iterator_of_batches_gives_continues(tmp_path):
     _, expected, _ = fit(tmp_path / "a", OfIterator())
     crashed(tmp_path / "b", OfIterator())
@@ -145,7 +145,7 @@ def test_lightnings_own_files_say_where_a_loader_is_that_keeps_a_state(tmp_path)
     assert stands_at(tmp_path / "beside ours", ours) == stands_at(tmp_path / "alone") in (9, 10)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [22, 33])
 def test_a_script_that_fits_twice_and_is_killed_in_the_second_is_started_again(crash_at, tmp_path):
     def script(directory, crash_at=None):
@@ -196,7 +196,7 @@ def test_a_changed_schedule_is_named(tmp_path):
     assert "class of the schedule was StepLR and is now ExponentialLR" in held.last_resume.differences
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("order", [(True, False), (False, True)])
 def test_a_part_that_is_compiled_in_one_run_only_resumes_and_is_named(order, tmp_path):
     def made(compiled):

@@ -101,7 +101,7 @@ def phase_of(made, label="train"):
 # --- what was lost or wrong -----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("policy", [theirs, ours])
 def test_a_script_started_anew_resumes_in_mid_phase_and_ends_as_an_uninterrupted_one(
     tmp_path, policy
@@ -120,7 +120,7 @@ def test_a_script_started_anew_resumes_in_mid_phase_and_ends_as_an_uninterrupted
     assert recorded(anew) == recorded_then
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_experiment_saved_at_its_phases_resumes_after_the_last_that_was_done(tmp_path):  # 2, 9
     policy = theirs(save_on=["phase_start", "phase_end", "experiment_end"])
     uninterrupted = planned(None, checkpointing=policy)
@@ -170,7 +170,7 @@ def test_a_run_says_its_end(tmp_path, caplog):
     assert re.search(r"ended at step \d+: \d+ checkpoints saved in ", said)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_resumes(tmp_path):
     def script(beat=lambda: None):
         made = experiment(beat)
@@ -192,7 +192,7 @@ def test_calls_of_run_phase_are_gone_through_again_and_the_interrupted_one_resum
     assert [entry.label for entry in anew.history] == ["a", "b"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_sampler_without_a_seed_gives_the_batches_that_it_had_drawn(tmp_path):
     def seen(made) -> list[float]:
         return [
@@ -256,7 +256,7 @@ def test_a_checkpoint_made_manually_is_replaced_only_by_a_complete_one(tmp_path,
     assert np.array_equal(weights(made), before)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("options", [{"max_to_keep": 1}, {"every_n": 3}, {"save_on": "epoch_start"}])
 def test_early_stopping_restores_the_best_whatever_the_policy_kept(tmp_path, options):  # 10
     hf.enable(tmp_path / "bare")
@@ -318,7 +318,7 @@ def test_a_value_without_sense_is_refused_at_once(wrong):  # 16, 24, 25
         theirs(**wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_keys_come_in_their_natural_order():  # 17
     made = one_phase(theirs(mode="memory"), n_epochs=12)
     run(made)
@@ -420,7 +420,7 @@ def test_a_policy_without_a_mode_saves_an_experiment_to_disk(tmp_path):
     assert "pretrain" in names(tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_experiment_that_says_nothing_is_saved_by_the_default_policy(tmp_path):
     run(uninterrupted := one_phase(None))
     assert names(tmp_path / "run" / "train")
@@ -461,7 +461,7 @@ def test_disabled_modularml_is_as_it_was():
     assert hasattr(mml.Experiment.run, "__wrapped__")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_another_graph_is_refused_before_anything_changes(tmp_path):
     run(one_phase(ours()))
     other = experiment()
@@ -523,7 +523,7 @@ def non_finite(model, at: int):
     return beat
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_phase_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
     def weights():
         nodes = made.model_graph.nodes.values()
@@ -563,7 +563,7 @@ def interrupted(n_beats: int, **options) -> None:
         run(planned(ours(save_on="batch_end"), beats(n_beats), **options))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_resume_names_the_sampler_that_will_draw_another_order():
     interrupted(5)  # in the first of two phases
     anew = planned(ours(save_on="batch_end"))
@@ -576,7 +576,7 @@ def test_a_resume_names_the_sampler_that_will_draw_another_order():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_resume_names_a_next_batch_of_other_samples(monkeypatch):
     interrupted(5)
     monkeypatch.setattr(

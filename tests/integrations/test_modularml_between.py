@@ -59,7 +59,7 @@ def ended(script, directory, cut=None):
         hf.disable()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("script", [going_back, cross_validation])
 @pytest.mark.parametrize("cut", [5, 20, 27])
 def test_what_is_put_back_between_is_put_back_again_before_the_resumed_step(script, cut, tmp_path):

@@ -66,7 +66,7 @@ def test_snapshots_in_memory_hold_each_array_once_and_are_freed_beyond_max_to_ke
     assert max(sizes) < 1.5 * payload_bytes(made)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_keeping_everything_in_memory_is_warned_of_before_it_fills(monkeypatch, caplog):  # 32
     def keeping(number: int | None):
         made = experiment()
@@ -88,7 +88,7 @@ def test_keeping_everything_in_memory_is_warned_of_before_it_fills(monkeypatch, 
     assert "max_to_keep=" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_package_that_modularml_lacks_is_named_with_what_brings_it():  # 40
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

@@ -45,7 +45,7 @@ def weights(made) -> list[torch.Tensor]:
     return [each.detach().clone() for model in models for each in model.parameters()]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_nodes_with_fixed_ids_are_restored_by_a_new_script_and_train_on(tmp_path):  # 3
     made = planned(None, n_epochs=1, node_ids=("encoder", "head"))
     run(made)
@@ -66,7 +66,7 @@ def test_an_unknown_hook_is_refused_before_training(kind):  # 25
     assert not beats
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_shorter_run_in_the_same_directory_knows_only_what_is_its_own(tmp_path):  # 27
     run(planned(ours(), n_epochs=4))
     first = {each.record.id for each in holdfast.scan(tmp_path / "run")}

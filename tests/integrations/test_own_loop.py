@@ -69,7 +69,7 @@ def see(directory, num_workers: int, at_batch=lambda number: None) -> tuple[np.n
     return seen, run
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_workers_draw_resumes_and_where_they_are_fewer_the_verdict_says_so(tmp_path):
     wanted, _ = see(tmp_path / "uninterrupted", 2)
     with pytest.raises(Crash):
@@ -110,7 +110,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(uninterrupted, tmp_path):
     assert newest.path in run.last_resume.skipped[0]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_finished_loop_trains_nothing_when_run_again_and_more_epochs_continue_it(uninterrupted, tmp_path):
     assert train(tmp_path)[0] == uninterrupted
     saves = {listed.path for listed in holdfast.scan(tmp_path)}

@@ -48,7 +48,7 @@ def search(directory, grid=GRID, data=X, crash_at=None):
     return GridSearch(pipeline, names, directory, cv=4).fit(data, Y)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_search_that_was_killed_resumes_with_the_fit_that_it_was_at(tmp_path):
     uninterrupted = search(tmp_path / "uninterrupted")
     with pytest.raises(RuntimeError, match="cable"):

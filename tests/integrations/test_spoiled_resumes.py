@@ -9,7 +9,7 @@ from tests.support.integrations.answers import answer_of, by_name
 from tests.support.integrations.spoiling import MENDED, TRAININGS
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", by_name(*TRAININGS))
 def test_weights_written_before_the_first_step_are_named_or_put_back(name, tmp_path):
     answer = answer_of(spoiling.__file__, name, tmp_path)

@@ -38,7 +38,7 @@ ALGORITHMS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_learn_that_is_killed_at_several_timesteps_ends_as_an_uninterrupted_one(name, newborns, tmp_path):
     wanted = learn(newborns, name, tmp_path / "uninterrupted")
@@ -51,7 +51,7 @@ def test_a_learn_that_is_killed_at_several_timesteps_ends_as_an_uninterrupted_on
     assert 0 < got["trained"] < TOTAL / 2  # the remaining timesteps, and no others
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["ppo", "dqn"])
 def test_a_finished_one_trains_nothing_more_and_a_longer_one_trains_on(name, newborns, tmp_path):
     policy = {"every_n": 1}
@@ -92,7 +92,7 @@ def test_an_environment_that_cannot_be_saved_is_named_and_begins_a_new_episode(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_attributes_that_decide_nothing_can_be_left_to_the_script(newborns, tmp_path):
     given = {"given": {"leave": "**/tape"}}
     wanted = learn(newborns, "ppo_emulated", tmp_path / "uninterrupted", **given)
@@ -101,7 +101,7 @@ def test_attributes_that_decide_nothing_can_be_left_to_the_script(newborns, tmp_
     assert (got["verdict"], got["digest"]) == ("exact", wanted["digest"])
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("variables", ["off", "save"])
 def test_what_an_algorithm_keeps_for_itself_comes_back(variables, newborns, tmp_path):
     given = {"given": {"variables": variables}}
@@ -123,14 +123,14 @@ def test_what_of_an_algorithm_cannot_be_saved_is_named(newborns, tmp_path):
     assert got["verdict"] == f"not exact: {said}"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_changed_setting_of_the_script_is_in_force_and_named(newborns, tmp_path):
     assert learn(newborns, "dqn", tmp_path, kill_at=99)["was_killed"]
     got = learn(newborns, "dqn", tmp_path, set={"gamma": 0.5, "batch_size": 4})
     assert set(got["differences"]) == {"gamma was 0.99 and is now 0.5", "batch_size was 8 and is now 4"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_checkpoint_of_another_algorithm_and_a_second_learn_are_refused(newborns, tmp_path):
     learn(newborns, "dqn", tmp_path)
     other = learn(newborns, "ppo", tmp_path)

@@ -32,7 +32,7 @@ def needs(*modules: str):
     return pytest.mark.skipif(bool(lacking), reason=f"{lacking} is not installed")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @needs("mlflow")
 def test_mlflow_has_a_reference_to_each_checkpoint_and_marks_what_is_void(tmp_path):
     import mlflow
@@ -66,7 +66,7 @@ def test_mlflow_without_a_run_says_what_to_do():
         MLflowNotes()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @needs("wandb")
 def test_wandb_offline_has_a_reference_to_each_checkpoint_and_says_where_it_went_back_to(
     tmp_path, monkeypatch
@@ -90,7 +90,7 @@ def test_wandb_offline_has_a_reference_to_each_checkpoint_and_says_where_it_went
     assert [*tmp_path.glob("wandb/offline-run-*/*.wandb")]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @needs("tensorboard", "torch")
 def test_tensorboard_forgets_what_was_logged_after_the_checkpoint_that_it_went_back_to(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

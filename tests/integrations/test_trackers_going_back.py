@@ -82,7 +82,7 @@ def killed(directory: Path) -> None:
     train(directory / "run", note, life=1, do=draw, every_n=2)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @needs("tensorboard", "torch")
 def test_after_a_kill_tensorboard_has_each_step_once_and_from_the_life_that_stands(tmp_path):
     from holdfast.integrations.tensorboard import TensorBoardNotes
@@ -105,7 +105,7 @@ def test_after_a_kill_tensorboard_has_each_step_once_and_from_the_life_that_stan
     assert tensorboard(tmp_path / "events", "mine") == [(2, 10.0), (4, 11.0), (6, 22.0), (8, 23.0)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @needs("tensorboard", "torch")
 def test_a_rollback_takes_tensorboard_back_too(tmp_path):
     from holdfast.integrations.tensorboard import TensorBoardNotes

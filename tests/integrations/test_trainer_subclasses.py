@@ -132,7 +132,7 @@ def train(directory, library, crash_at=None, weight=0.5, change=None):
     return held, trainer, averaging
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_they_keep_comes_back(library, tmp_path):
     _, expected, average = train(tmp_path / "a", library)
     for at in (8, 13):
@@ -149,7 +149,7 @@ def test_what_they_keep_comes_back(library, tmp_path):
     assert all(one is other for one, other in zip(again.mine, trainer.model.parameters(), strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_a_script_sets_and_nothing_changes_stays_the_scripts(library, tmp_path):
     with pytest.raises(Crash):
         train(tmp_path, library, 8)
@@ -175,7 +175,7 @@ def test_a_frozen_model_that_is_another_is_named(library, tmp_path):
     assert said in held.last_resume.differences
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_another_seed_is_named_and_the_order_of_the_samples_stays(tmp_path):
     from tests.integrations.test_changed_settings import train_transformers
 
@@ -216,7 +216,7 @@ def stream(directory, crash_at=None, **options):
     return held, trainer
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_stream_without_a_place_is_refused_early_or_read_again(tmp_path):
     from holdfast.errors import UsageError
 

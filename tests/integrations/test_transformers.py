@@ -41,7 +41,7 @@ def uninterrupted(tmp_path_factory) -> str:
     return train(tmp_path_factory.mktemp("uninterrupted"))[0].state_digest()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_saving_changes_nothing(tmp_path):
     stock = trainer(tmp_path / "stock")
     stock.train()
@@ -57,7 +57,7 @@ def test_saving_changes_nothing(tmp_path):
     assert without_times[0] == without_times[1]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [5, 13, 14, 15, 22, 39])
 def test_a_run_that_crashes_ends_as_an_uninterrupted_one(crash_at, uninterrupted, tmp_path):
     with pytest.raises(Crash):
@@ -68,7 +68,7 @@ def test_a_run_that_crashes_ends_as_an_uninterrupted_one(crash_at, uninterrupted
     assert held.state_digest() == uninterrupted
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("hook", ["phase_start", "epoch_end", "batch_end"])
 def test_every_hook_is_a_place_to_resume_from(hook, uninterrupted, tmp_path):
     with pytest.raises(Crash):
@@ -78,7 +78,7 @@ def test_every_hook_is_a_place_to_resume_from(hook, uninterrupted, tmp_path):
     assert held.state_digest() == uninterrupted
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("hook", "crash_at"), [("phase_start", 4), ("batch_end", 5)])
 def test_what_is_evaluated_at_the_start_is_evaluated_once(hook, crash_at, tmp_path):
     saving = policy(save_on=hook, every_n=1)
@@ -114,7 +114,7 @@ def test_the_words_of_the_arguments_are_a_policy_too(tmp_path):
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_weights_are_read_by_from_pretrained_after_an_export(tmp_path):
     train(tmp_path / "run")
     newest = holdfast.scan(tmp_path / "run")[-1].path
@@ -130,7 +130,7 @@ def test_weights_are_read_by_from_pretrained_after_an_export(tmp_path):
     assert all(torch.equal(saved[name], value) for name, value in again.state_dict().items())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
     def stopped() -> tuple:
         return train(tmp_path, learning_rate=0.0, num_train_epochs=9)
@@ -184,7 +184,7 @@ def test_a_run_that_diverges_goes_back_and_ends_as_one_that_began_there(at, tmp_
     check_rollback(train, tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
     made, told = trainer(tmp_path, NonFinite(17)), []
 
@@ -201,7 +201,7 @@ def test_a_rollback_is_told_of_once_all_is_as_in_the_checkpoint(tmp_path):
     assert made.optimizer.param_groups[0]["weight_decay"] == 0.125
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_without_a_policy_the_default_one_holds_and_the_best_is_kept_if_it_is_named(tmp_path):
     made = trainer(tmp_path, metric_for_best_model="loss", greater_is_better=False)
     held = hold(made)

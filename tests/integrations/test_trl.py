@@ -85,7 +85,7 @@ def test_a_stream_resumes_where_it_was(options, crash_at, tmp_path):
     assert rows(trainer) == rows(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_average_of_weights_that_a_callback_of_trl_keeps_resumes(tmp_path):
     from trl import BEMACallback
 

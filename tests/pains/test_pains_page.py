@@ -17,7 +17,7 @@ def rows(page: str) -> list[list[str]]:
     return [line.strip("|\n ").split(" | ") for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_every_test_on_the_pages_exists():
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGE + OF_MODULARML)
     assert len(named) > 65

@@ -131,7 +131,7 @@ def test_a_run_whose_disk_fills_up_resumes_once_there_is_room(disk):
     assert again.state_digest() == undisturbed.state_digest()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_process_killed_while_it_overwrites_leaves_the_old_checkpoint_or_the_new_one(tmp_path):
     """8: the file was cut, the good version gone, and 96 MB of staging left in the system's temporary directory."""
     (tmp_path / "tmp").mkdir()

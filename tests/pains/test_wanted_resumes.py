@@ -67,7 +67,7 @@ def elsewhere(ran_elsewhere, tmp_path):
     return Path(shutil.copytree(ran_elsewhere[0], tmp_path / "runs"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_restarted_script_restores_its_phase_checkpoint(elsewhere):
     """1: ids were random, so a checkpoint could be restored only by the process that saved it."""
     restarted = plan(elsewhere, seed=9)
@@ -92,7 +92,7 @@ def test_a_restarted_script_sees_and_restores_its_experiment_checkpoints(elsewhe
     assert here.state_digest() == ran_elsewhere[1]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_next_phase_runs_on_a_restored_graph(elsewhere):
     """3: a restored node pointed at data of the old process, and no phase could be built on it."""
     restarted = plan(elsewhere, seed=9)

@@ -125,7 +125,7 @@ def innocent(tmp_path_factory):
     return place / "train.ckpt.mml"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_opening_verifying_and_reading_a_checkpoint_runs_no_code_and_opens_nothing_else(tmp_path, innocent):
     """33, 34: restoring ran a command planted in a pickle, and Python source from the file."""
 

@@ -15,7 +15,7 @@ from tests.support.reliability.crash_checker import Checker
 from tests.support.reliability.lives import evict, lives, lives_after_a_death, save_best, short_lives, train
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_power_cut_at_any_time_loses_nothing_that_was_promised(record_property):
     checker = Checker(cap=12, random=Random(0), second=0.01)
     checker.check_lives(itertools.islice(short_lives(), 32))

@@ -35,7 +35,7 @@ def check_all(faults, *, told: bool, trainings: frozenset[str] = FOR_A_TRAINING)
     return trouble
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_disk_that_refuses_any_operation_loses_nothing_and_the_error_is_ours():
     some = [one for one in refusals() if one[0] in QUICK]
     assert check_all(some, told=True, trainings=frozenset({"EIO once"})).runs > 500
@@ -88,7 +88,7 @@ def test_a_deletion_that_cannot_read_what_it_would_delete_says_that_the_disk_fai
     assert all(is_named for _, is_named in told)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_out_of_memory_or_interrupted_at_any_operation_loses_nothing():
     assert check_all([*interruptions()], told=False, trainings=frozenset()).runs > 300
 

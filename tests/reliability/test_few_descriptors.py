@@ -52,7 +52,7 @@ def saved(tmp_path_factory):
     return directory
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("what", ["resume", "scan"])
 def test_the_limit_is_named_and_nothing_is_called_damaged(what, saved):
     before = sorted(os.listdir(saved))

@@ -119,7 +119,7 @@ def read(reader: Reader, bundle: Path) -> dict[str, str]:
     return answer["outcomes"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_watch_sees_what_it_should(reader):
     assert any("wave" in event for event in reader.first["control"])
     practice = reader.first["practice"]
@@ -148,6 +148,6 @@ def test_an_odd_bundle_is_read(case, reader, tmp_path):
     assert [outcomes[name] for name in READS] == ["ok"] * len(READS)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_there_are_enough_of_them():
     assert len(REFUSED) + len(PLANTED) >= 120

@@ -267,7 +267,7 @@ def trios() -> dict[str, tuple[Scene, Sequence[Act], Judge]]:
     }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("trio", trios())
 @pytest.mark.parametrize("times", [100, 400])
 def test_three_at_once_lose_nothing_either(trio: str, times: int):
@@ -329,7 +329,7 @@ LOSING = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("module", "name", "wrong", "pair"), LOSING)
 def test_a_protocol_that_loses_checkpoints_is_found_out(module, name, wrong, pair, monkeypatch):
     monkeypatch.setattr(module, name, wrong)

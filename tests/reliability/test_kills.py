@@ -13,7 +13,7 @@ from tests.support.reliability.kills import check_kills
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_at_an_operation(tmp_path, number):
     apart(check_kills, tmp_path, 50, int(number), number)

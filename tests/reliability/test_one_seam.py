@@ -82,7 +82,7 @@ def writing_calls(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, name
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_only_the_storage_seam_writes_to_the_disk():
     found = {}
     for file in SOURCE.rglob("*.py"):
@@ -104,7 +104,7 @@ def test_the_lint_sees_every_way_of_writing():
     assert len(list(writing_calls(textwrap.dedent(ways)))) == ways.count("(") - ways.count("Path(p)")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_while_an_experiment_is_saved_read_and_removed_nobody_else_writes(tmp_path):
     # Audit hooks cannot be taken off, hence a process of its own.
     code = """

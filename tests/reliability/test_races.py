@@ -17,7 +17,7 @@ from tests.support.reliability.races import race
 SECONDS = float(os.environ.get("HOLDFAST_RACE_SECONDS", "20"))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_for_two_seconds_of_kills_nothing_is_lost_and_nothing_is_mixed(tmp_path: Path):
     judge(tmp_path, seconds=2, seed=1)
 

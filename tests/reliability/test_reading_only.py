@@ -91,7 +91,7 @@ def test_a_read_only_mount_is_enough_to_list_open_load_and_verify(kind):
         assert fingerprint(volume.path) == before
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_who_may_only_read_can_list_open_load_and_verify(directory: Path):
     some_checkpoints(directory)
     use_all_ways_of_reading(directory)  # what is imported at first use may be out of another user's reach

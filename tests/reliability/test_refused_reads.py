@@ -45,7 +45,7 @@ def entries(directory):
     return sorted(os.path.join(place, name) for place, _, files in os.walk(directory) for name in files)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("code", "lasting"), [*((code, False) for code in CODES), (errno.EIO, True), (errno.EMFILE, True)]
 )
@@ -101,7 +101,7 @@ def two(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_directory_that_may_not_be_listed_is_an_error_of_that_name(two, refused):
     refused(two)
     with pytest.raises(CheckpointUnreadableError, match=r"cannot be listed \(Permission denied \[EACCES\]\)"):
@@ -111,7 +111,7 @@ def test_a_directory_that_may_not_be_listed_is_an_error_of_that_name(two, refuse
         assert (ended.exit_code, "Permission denied" in ended.stderr) == (5, True), line
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_folder_that_may_not_be_listed_is_named_and_the_others_are_shown(two, refused):
     refused(two / "theirs")
     first, *others = holdfast.scan(two)
@@ -132,7 +132,7 @@ def test_a_folder_that_may_not_be_listed_is_named_and_the_others_are_shown(two, 
         plan(two, KeepLast(1))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_checkpoint_that_may_not_be_opened_is_listed_as_that_and_no_older_one_is_taken(two, refused):
     directory = two / "mine"
     newest = holdfast.scan(directory)[-1]

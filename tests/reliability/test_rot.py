@@ -195,7 +195,7 @@ def run_histories(number: int) -> list[History]:
     return histories
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_in_any_history_what_is_saved_an_hour_after_a_bit_flipped_is_sound():
     histories = run_histories(12)
     assert sum(history.flips for history in histories) > 30

@@ -208,7 +208,7 @@ def test_the_damage_shows_that_a_check_is_missing(mutant: Mutant):
                 check_damage(stride=11)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_with_all_its_guards_the_library_passes():
     assert check_damage(stride=11) > 500
 

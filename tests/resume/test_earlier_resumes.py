@@ -97,7 +97,7 @@ def test_lost_variables_are_named_at_every_later_resume_until_the_script_ignores
     assert noted(tmp_path)["verdict"] == "exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_it_is_not_proved_over_an_earlier_resume(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(_SCRIPT)
@@ -173,7 +173,7 @@ def test_an_experiment_says_it_again(tmp_path, monkeypatch):
     assert go(4) == said.replace("not exact: ", "not exact: at an earlier resume, ")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_nonsense_in_a_record_hands_nothing_down(tmp_path, monkeypatch):
     from holdfast.runtime import _directory
 

@@ -45,7 +45,7 @@ def resume_from(name, directory, checkpoints, complete):
         assert_resumed(resumed, complete, checkpoint)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", QUICK)
 def test_saving_at_every_hook_changes_nothing(name, saved, uninterrupted):
     digest, *_ = saved(name)
@@ -60,7 +60,7 @@ def part_of(checkpoints, part, first, step):
     return some if part == "some" else [each for each in checkpoints if each not in some]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @PARTS
 @pytest.mark.parametrize("name", QUICK)
 def test_a_run_resumes_exactly_from_each_of_its_checkpoints(name, part, saved, uninterrupted):
@@ -69,7 +69,7 @@ def test_a_run_resumes_exactly_from_each_of_its_checkpoints(name, part, saved, u
     resume_from(name, directory, part_of(checkpoints, part, first, 5), uninterrupted(name))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @PARTS
 def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
     part, saved, uninterrupted, tmp_path
@@ -85,7 +85,7 @@ def test_a_resumed_run_saves_what_the_uninterrupted_one_would_have_saved(
         shutil.rmtree(copy)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", PLANS)
 def test_every_plan_resumes_in_a_new_process_and_leaves_the_files_it_would_have_left(name, nursery, tmp_path):
     """Killed twice, where nothing has been imported, seeded or started yet."""

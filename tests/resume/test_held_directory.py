@@ -87,7 +87,7 @@ def fork(directory: Path) -> None:
     os.waitpid(child, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("act", [copy_all, read_all, pack_all, refuse, fork])
 def test_what_opens_its_files_in_the_same_process_does_not_end_the_hold(act, tmp_path):
     directory = tmp_path / "run"
@@ -100,7 +100,7 @@ def test_what_opens_its_files_in_the_same_process_does_not_end_the_hold(act, tmp
     assert enters(directory) == ""
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_fork_that_outlives_a_killed_run_does_not_hold_its_directory(tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", KILLED_WITH_A_CHILD, tmp_path], stdout=subprocess.PIPE)
     assert killed.stdout is not None
@@ -117,7 +117,7 @@ def link_all(directory: Path, copy: Path) -> None:
     shutil.copytree(directory, copy, copy_function=os.link)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_copy_by_links_is_another_directory(tmp_path):
     """As `cp -al` makes it: the file of the lock is the same one, and neither run is in the way of the other."""
     directory, copy = tmp_path / "run", tmp_path / "copy"
@@ -166,7 +166,7 @@ def test_a_machine_may_have_any_name(tmp_path, monkeypatch):
     assert refused.value.is_own
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.skipif(sys.platform == "win32", reason="a fork")
 def test_a_process_that_was_killed_as_it_started_another_holds_nothing(tmp_path):
     command = [sys.executable, "-c", KILLED_AS_IT_STARTS_ANOTHER, str(tmp_path / "a")]

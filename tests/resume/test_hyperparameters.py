@@ -31,7 +31,7 @@ class From(Callback):
             self.change(context.graph)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_checkpoints_learning_rate_is_used_and_the_scripts_named(crashed):
     complete = run("plain", callbacks=(Callback(),))
     digest = complete.state_digest()
@@ -42,7 +42,7 @@ def test_the_checkpoints_learning_rate_is_used_and_the_scripts_named(crashed):
     assert warning.filename.endswith("plans.py")  # the caller's line
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_warning_comes_again_at_the_next_resume_and_not_once_the_script_is_put_back(tmp_path):
     saving = Saving(str(tmp_path))
     crash("plain", saving, 40)
@@ -59,7 +59,7 @@ def set_lr(graph):
     graph.optimizers[0].param_groups[0]["lr"] = 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_scripts_learning_rate_can_be_requested(tmp_path):
     saving = Saving(str(tmp_path))
     run("plain", saving, callbacks=(Callback(),))
@@ -80,7 +80,7 @@ def scale_lr(graph):
     group["initial_lr"] = graph.scheduler.base_lrs[0] = 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_learning_rate_of_the_scripts_is_as_far_along_its_schedule_as_the_old_one_was(tmp_path):
     saving = Saving(str(tmp_path))
     run("plain", saving, scheduler=decay, callbacks=(Callback(),))
@@ -92,7 +92,7 @@ def test_a_learning_rate_of_the_scripts_is_as_far_along_its_schedule_as_the_old_
         torch.testing.assert_close(new, old)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["one_cycle", "plateau", "accumulated"])
 def test_what_a_schedule_has_moved_is_no_change_of_the_scripts(name, tmp_path):
     crash(name, Saving(str(tmp_path)), 20)
@@ -101,7 +101,7 @@ def test_what_a_schedule_has_moved_is_no_change_of_the_scripts(name, tmp_path):
         resume(name, Saving(str(tmp_path)))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_other_options_are_compared_and_overridden_too(tmp_path):
     def optimizer(decay):
         return lambda parameters: torch.optim.AdamW(parameters, lr=0.02, weight_decay=decay)

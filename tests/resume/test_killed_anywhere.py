@@ -19,7 +19,7 @@ from tests.support.nursery import Kill
 NUM_KILLS = 40
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_killed_at_forty_random_instants_ends_as_an_uninterrupted_one(nursery, tmp_path):
     """Each resume is a process of its own, killed in its turn; when one gets through, the next run begins."""
     nursery.run("rich", tmp_path / "warm up")

@@ -91,7 +91,7 @@ def test_checkpoints_of_another_run_stay_through_a_run_and_its_resumes(tmp_path)
 NEVER_OVER = {"training": {"overwrite": False}, "experiment": {"overwrite": False}}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("hook", [3, 30, 60, HOOKS - 1])
 def test_a_policy_that_must_not_overwrite_lets_its_run_resume(hook, uninterrupted, tmp_path):
     policies = Saving(str(tmp_path), **NEVER_OVER)
@@ -101,7 +101,7 @@ def test_a_policy_that_must_not_overwrite_lets_its_run_resume(hook, uninterrupte
     assert resume("plain", policies).state_digest() == uninterrupted("plain").digest  # complete by now
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_this_run_saved_after_the_moment_it_goes_back_to_is_replaced(uninterrupted, tmp_path):
     policies = Saving(str(tmp_path), **NEVER_OVER)
     run("plain", policies)
@@ -113,7 +113,7 @@ def test_what_this_run_saved_after_the_moment_it_goes_back_to_is_replaced(uninte
     assert len(later) == len(before) - list(before).index(resumed.last_resume.path) - 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_name_that_another_run_has_taken_is_refused_before_any_training(tmp_path):
     policies = Saving(str(tmp_path / "mine"), **NEVER_OVER)
     crash("plain", policies, 20)
@@ -140,7 +140,7 @@ def test_memory_policies_begin_from_scratch_and_the_run_resumes_from_disk(uninte
     assert last["run"]["step"] == 25
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_memory_policies_alone_leave_nothing_to_resume_from(uninterrupted, tmp_path):
     policies = Saving(str(tmp_path), training={"mode": "memory"}, experiment={"save_on": "group_end"})
     crash("plain", policies, 60)

@@ -37,7 +37,7 @@ def test_the_bytes_of_a_save_do_not_grow_over_a_thousand_batches(tmp_path):
     assert max(sizes) < 1.1 * sizes[0], sizes[::100]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_save_costs_the_same_however_many_checkpoints_are_there(tmp_path):
     """Counted in calls of functions, which no busy machine changes."""
     weight, calls = np.zeros(100), []

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # t
 LAST_EPOCHS_ONLY = {"training": {"save_on": "epoch_end"}, "experiment": {"save_on": "experiment_end"}}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["rich", "groups", "stateful", "stopped_early"])
 def test_a_complete_run_is_not_run_again(name, uninterrupted, tmp_path):
     run(name, Saving(str(tmp_path)))
@@ -25,7 +25,7 @@ def test_a_complete_run_is_not_run_again(name, uninterrupted, tmp_path):
     assert len(again.history) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("freeze", [(), ("encoder",)])
 @pytest.mark.parametrize("policies", [{}, LAST_EPOCHS_ONLY])
 def test_more_epochs_than_before_resume_in_the_finished_phase(freeze, policies, tmp_path):
@@ -37,7 +37,7 @@ def test_more_epochs_than_before_resume_in_the_finished_phase(freeze, policies, 
     assert longer.results.status == "complete"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_more_epochs_can_be_requested_again_and_again(tmp_path):
     run("plain", Saving(str(tmp_path)), epochs=(1, 1))
     for epochs in (2, 3):

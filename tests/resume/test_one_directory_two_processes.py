@@ -24,7 +24,7 @@ class Meanwhile(Callback):
             self.act()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_second_process_is_told_who_runs_there(nursery, tmp_path):
     told = []
     run(
@@ -39,7 +39,7 @@ def test_a_second_process_is_told_who_runs_there(nursery, tmp_path):
     assert "share_directory=True" in outcome.error
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_two_processes_that_share_a_directory_both_end_as_if_alone(nursery, uninterrupted, tmp_path):
     outcomes = []
 
@@ -55,7 +55,7 @@ def test_two_processes_that_share_a_directory_both_end_as_if_alone(nursery, unin
         assert holdfast.open(listed).verify(deep=True) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_in_the_same_process_is_refused_too(tmp_path):
     def second_run():
         with pytest.raises(RunActiveError) as refusal:
@@ -65,7 +65,7 @@ def test_a_run_in_the_same_process_is_refused_too(tmp_path):
     run("plain", Saving(str(tmp_path)), callbacks=(Meanwhile(second_run),))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_was_killed_or_failed_holds_nothing(nursery, uninterrupted, tmp_path):
     assert nursery.run("plain", tmp_path, Kill(at_change=100)).was_killed
     crash("plain", Saving(str(tmp_path)), 5, place=True)

@@ -44,7 +44,7 @@ def pack_and_unpack(old: Path, new: Path) -> None:
     shutil.unpack_archive(archive, new)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("bring", [move, copy_files, copy_sharing, pack_and_unpack])
 def test_a_directory_that_was_moved_or_copied_resumes(bring, crashed, uninterrupted, tmp_path):
     shutil.copytree(crashed, tmp_path / "old")
@@ -91,7 +91,7 @@ def test_an_experiment_in_a_directory_below_is_not_the_newest_of_this_one(crashe
     assert resumed.state_digest() == uninterrupted("plain").digest
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_new_experiment_begins_from_scratch_above_others(crashed, tmp_path):
     shutil.copytree(crashed, tmp_path / "sweep" / "one")
     assert resume("plain", Saving(str(tmp_path / "sweep"))).last_resume is None

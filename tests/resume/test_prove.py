@@ -51,7 +51,7 @@ def saved_verdict() -> str:
     return record.details["resume"]["verdict"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_deterministic_run_is_proved_and_its_checkpoints_say_so(work):
     train(3)
     done = train(4)
@@ -61,7 +61,7 @@ def test_a_deterministic_run_is_proved_and_its_checkpoints_say_so(work):
     assert sorted(os.listdir("runs")) == ["mine"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_run_that_does_not_reproduce_itself_is_not_exact(work):
     noise = "+ os.getpid()"
     train(3, noise=noise)
@@ -71,7 +71,7 @@ def test_a_run_that_does_not_reproduce_itself_is_not_exact(work):
     assert saved_verdict().startswith("not exact: done again")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_without_an_earlier_checkpoint_nothing_is_proved(work):
     train(2, keep=1)
     done = train(3, keep=1)
@@ -80,7 +80,7 @@ def test_without_an_earlier_checkpoint_nothing_is_proved(work):
     assert Path("starts.txt").read_text().count("started") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_that_fails_when_it_is_run_again_proves_nothing(work):
     train(3)
     Path("train.py").rename("moved.py")
@@ -94,7 +94,7 @@ def test_a_script_that_fails_when_it_is_run_again_proves_nothing(work):
     assert "not proved: run again, the script ended with exit code 7" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_replay_of_such_a_script_proves_nothing_itself(work):
     train(3)
     command = [sys.executable, "-m", "holdfast", "replay", "runs/mine/train_epoch1", "--"]

@@ -105,7 +105,7 @@ def test_without_a_directory_there_is_nothing_to_resume_from():
         build("plain").run(resume=True, progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_without_a_checkpoint_the_run_begins(tmp_path, uninterrupted):
     begun = build("plain", Saving(str(tmp_path)))
     begun.run(resume=True, progress=False)

@@ -74,7 +74,7 @@ def test_a_run_that_is_interrupted_ends_with_the_values_of_one_that_is_not(at: i
     assert found[:-1] == expected[:-1]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_interrupted_again_and_again(tmp_path: Path):
     expected, found = both_ways(in_epochs, tmp_path, 1, 2, 4, 7)
     assert found[:-1] == expected[:-1]
@@ -96,7 +96,7 @@ def test_a_loop_of_steps(tmp_path: Path):
     assert found == expected == (0.5, 7)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_killed_by_a_signal(tmp_path: Path):
     script = tmp_path / "train.py"
     script.write_text(

@@ -243,7 +243,7 @@ def test_a_failure_after_the_last_hook_is_told_on_standard_error(tmp_path):
     assert "train_epoch0" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_handler_of_the_users_for_sigterm_is_left_alone(tmp_path):
     done = run_script(
         tmp_path,
@@ -267,7 +267,7 @@ def test_with_nothing_under_way_sigterm_ends_the_process_as_ever(tmp_path):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_fork_while_a_save_is_under_way_neither_breaks_nor_repeats_it(tmp_path):
     done = run_script(
         tmp_path,

@@ -99,7 +99,7 @@ def test_a_save_in_the_foreground_whose_arrays_another_thread_changes_fails_as_t
     assert holdfast.scan(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_save_that_waits_for_the_one_before_counts_the_wait_as_blocked(tmp_path):
     with ExperimentDirectory(tmp_path, RUN, disk=SlowDisk(0.2)) as directory:
         saver = saver_in(directory)
@@ -111,7 +111,7 @@ def test_a_save_that_waits_for_the_one_before_counts_the_wait_as_blocked(tmp_pat
     assert held_by(tmp_path) == [0, 1, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_policy_may_skip_saves_while_one_is_written_but_never_the_last(tmp_path, caplog):
     caplog.set_level(logging.INFO, "holdfast")
     with ExperimentDirectory(tmp_path, RUN, disk=SlowDisk(0.3)) as directory:
@@ -139,7 +139,7 @@ def test_never_more_than_one_snapshot_is_in_memory_beside_the_state(tmp_path):
     assert held_by(tmp_path) == list(range(6))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("snapshot", ["copy", "lazy"])
 def test_a_run_whose_saves_are_slower_than_its_epochs_ends_as_one_without_saves(
     tmp_path, snapshot, monkeypatch

@@ -290,7 +290,7 @@ def test_a_checkpoint_requested_manually_records_it_too(tmp_path):
     assert mine.details["next"]["streams"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_record_whose_facts_are_nonsense_does_not_stop_a_run(tmp_path, monkeypatch):
     from holdfast.runtime import _directory
 

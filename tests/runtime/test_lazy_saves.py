@@ -445,7 +445,7 @@ def test_a_run_that_ends_without_another_step_commits_its_last_save(tmp_path):
     assert loop.end() == {0}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_process_that_just_ends_commits_what_it_accepted(tmp_path):
     script = f"""
     import sys

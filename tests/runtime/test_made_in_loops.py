@@ -48,7 +48,7 @@ def clustered(directory: Path, stop: int | None, way: str) -> tuple[Any, Run]:
     return weight.tolist(), run
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("way", ["named", "unnamed", "in the run"])
 @pytest.mark.parametrize("stop", [3, 8])
 def test_data_that_follow_what_is_trained(way: str, stop: int, tmp_path: Path):

@@ -116,7 +116,7 @@ with here.ExperimentDirectory({path!r}, here.RUN) as directory:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("background", [True, False])
 def test_under_a_real_limit_a_state_of_208_mib_is_saved_with_96_mib_to_spare(tmp_path, background):
     """Threads reserve address space, 8 MiB and an arena of 64 MiB each, most of which they never use."""
@@ -157,7 +157,7 @@ with here.ExperimentDirectory({path!r}, here.RUN) as directory:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux can forget a peak")
 def test_a_save_in_the_foreground_takes_at_most_32_mib_beside_the_state(tmp_path):
     script = PEAK.format(path=str(tmp_path))

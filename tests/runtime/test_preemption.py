@@ -247,7 +247,7 @@ def start(directory, how: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_process_exits_with_the_code_and_the_next_one_ends_as_if_nothing_had_happened(tmp_path):
     left = start(tmp_path, "leaves")
     assert (left.returncode, left.stdout) == (75, ""), left.stderr

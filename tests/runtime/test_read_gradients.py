@@ -77,7 +77,7 @@ def write(how: str, path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("how", BEFORE)
 def test_what_is_read_before_the_backward_pass_comes_back(how, tmp_path):
     script = write(how, tmp_path / "train.py")
@@ -86,7 +86,7 @@ def test_what_is_read_before_the_backward_pass_comes_back(how, tmp_path):
     assert go(script, tmp_path / "b") == expected
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("how", AFTER)
 def test_what_is_read_elsewhere_is_not_saved(how, tmp_path):
     go(write(how, tmp_path / "train.py"), tmp_path / "a")

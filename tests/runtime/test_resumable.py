@@ -91,7 +91,7 @@ def verdict(run: holdfast.Run) -> str:
     return "" if run.last_resume is None else str(run.last_resume.verdict)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("cut", [1, 4, 6, 15])
 def test_a_function_that_was_interrupted_returns_what_it_would_have(tmp_path, cut):
     wanted, _ = script(tmp_path / "uninterrupted")

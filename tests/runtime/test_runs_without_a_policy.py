@@ -50,7 +50,7 @@ def test_a_finished_script_trains_on_when_it_asks_for_more(tmp_path):
     assert more["total"] == sum(range(8))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_epochs_of_a_few_milliseconds_are_not_slowed(tmp_path):
     """What saves must not scale with the epochs: the first shows the cost, later ones wait for their share."""
     _, run, _ = train(tmp_path, 300, each=lambda epoch: time.sleep(0.002))

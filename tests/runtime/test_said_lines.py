@@ -31,7 +31,7 @@ def run(directory, setup: str = "") -> list[str]:
     return done.stderr.splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_without_logging_shows_them(tmp_path):
     crash(tmp_path, [1.0] * 3, 2)
     resumed, ended = run(tmp_path)

@@ -167,7 +167,7 @@ def test_a_request_is_no_affair_of_a_copy():
     assert not first.checkpointing.take_request()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("place", [".", "train"])
 def test_touching_save_now_saves_once_and_the_file_is_gone(place, tmp_path):
     def touch(context) -> None:

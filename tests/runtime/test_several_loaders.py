@@ -72,7 +72,7 @@ def in_epochs(make: Any, **options: Any) -> Any:
     return train
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("until", ["shortest", "longest"])
 @pytest.mark.parametrize("kind", PAIRS)
 def test_one_that_is_interrupted_ends_as_one_that_is_not(kind: str, until: str, tmp_path: Path):
@@ -81,7 +81,7 @@ def test_one_that_is_interrupted_ends_as_one_that_is_not(kind: str, until: str, 
     assert verdict == "exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_epoch_ends_with_the_shortest(tmp_path: Path):
     seen, _ = in_epochs(PAIRS["loaders"])(tmp_path, None)
     assert [sum(epoch == each for epoch, *_ in seen) for each in range(3)] == [5, 5, 5]
@@ -98,7 +98,7 @@ def test_until_the_longest_the_others_start_over_and_give_all_they_have(tmp_path
         assert rounds[0] != rounds[1]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("until", ["shortest", "longest"])
 @pytest.mark.parametrize("at", [3, 5, 8])
 def test_counted_in_steps(at: int, until: Any, tmp_path: Path):

@@ -155,7 +155,7 @@ def test_in_an_object_that_is_handed_over_functions_of_pytrees_are_left_too():
     assert live.net.layers[1] is jax.nn.gelu
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_pytrees_of_jax_itself_come_back():
     matrix = sparse.BCOO.fromdense(jnp.eye(3))
     back = saved_into(sparse.BCOO.fromdense(2 * jnp.eye(3)), matrix)
@@ -219,7 +219,7 @@ def test_the_same_object_at_two_places_becomes_two_where_they_had_parted(tmp_pat
     assert [each[...].tolist() for each in state.restore(taken, both).value.values()] == [[1], [2]]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_variable_and_a_state_are_filled_in_place(tmp_path):
     value, live = (nnx.Linear(2, 3, rngs=nnx.Rngs(seed)) for seed in (0, 1))
     parts = {"state": nnx.state(value), "kernel": value.kernel}

@@ -70,7 +70,7 @@ def test_what_stands_for_a_python_number_promotes_as_before(value):
         assert np.array_equal(back, weak)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
 def test_a_key_gives_the_same_numbers_and_must_be_of_the_same_generator(implementation):
     keys = jax.random.split(jax.random.key(7, impl=implementation), 3)
@@ -80,7 +80,7 @@ def test_a_key_gives_the_same_numbers_and_must_be_of_the_same_generator(implemen
         saved_into(jax.random.key(0, impl="unsafe_rbg"), keys)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_optimizer_state_keeps_its_named_tuples():
     transform = optax.chain(optax.clip(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=1e-3))
     parameters = {"w": jnp.ones(3), "layers": [jnp.zeros(2)]}
@@ -90,7 +90,7 @@ def test_an_optimizer_state_keeps_its_named_tuples():
     assert digest(back) == digest(moved)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_moments_that_an_update_has_widened_go_back_into_a_state_that_is_new():
     transform = optax.inject_hyperparams(optax.adamw)(learning_rate=1e-3)
     parameters = {"w": jnp.ones(3), "half": jnp.ones(2, jnp.bfloat16)}
@@ -126,7 +126,7 @@ def test_a_train_state_keeps_the_functions_of_the_script():
     assert (back.apply_fn, back.tx) == (live.apply_fn, transform)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_does_not_fit_is_named_and_changes_nothing():
     live = module(1)
     before = digest(live)
@@ -167,7 +167,7 @@ def test_a_save_outlives_the_donation_of_what_it_saved_without_a_copy():
     assert doubled[1] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_what_has_no_values_is_refused():
     gone = jnp.ones(3)
     gone.delete()

@@ -120,7 +120,7 @@ def is_same(kept, full) -> None:
         assert here == there, leaf.path
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @given(st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_any_change_between_two_snapshots(changes):

@@ -115,7 +115,7 @@ def test_other_classes_cannot_be_registered(kind):
     assert _registry._types == []
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_replay_memory_of_named_tuples_is_killed_and_exact(tmp_path):
     holdfast.register_type(Transition)
 

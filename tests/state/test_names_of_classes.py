@@ -138,7 +138,7 @@ with Run(sys.argv[1], {"net": Net()}, checkpointing=Checkpointing(mode="disk")) 
 """
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_and_the_same_as_a_module_end_alike_and_resume_each_other(tmp_path):
     (tmp_path / "train.py").write_text(SCRIPT)
     starts = (["train.py"], ["-m", "train"], ["-c", "import train"])

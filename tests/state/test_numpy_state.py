@@ -47,7 +47,7 @@ def raw(array: np.ndarray) -> bytes:
     return b"".join(raw(array[name]) for name in array.dtype.names)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None)
 @given(arrays())
 def test_an_array_is_rebuilt_with_its_bytes_dtype_and_memory_order(array):

@@ -52,7 +52,7 @@ def test_what_is_one_object_still_stays_one(tmp_path):
     assert shared == both
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.leaves_threads
 def test_a_target_network_of_jax_is_killed_and_exact(tmp_path):
     jnp = pytest.importorskip("jax.numpy")
@@ -78,7 +78,7 @@ def test_a_target_network_of_jax_is_killed_and_exact(tmp_path):
     assert run.last_resume.verdict == "exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_a_target_network_of_arrays_is_left_twice_and_exact(library, tmp_path):
     arrays = pytest.importorskip(library)

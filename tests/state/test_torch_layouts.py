@@ -71,7 +71,7 @@ CASES = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize(("make_model", "make_optimizer"), CASES)
 def test_a_killed_run_ends_in_the_same_weights(make_model, make_optimizer, accumulate, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from tests.support.interrupted import begin, both_ways, stop_after
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("first", [0, 1, 10])
 @pytest.mark.parametrize("at", [2, 3, 4, 7])
 def test_the_index_continues_within_an_epoch(first: int, at: int, tmp_path: Path):
@@ -30,7 +30,7 @@ def test_the_index_continues_within_an_epoch(first: int, at: int, tmp_path: Path
     assert len(found) == 9
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_index_of_steps_continues(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         indices = []
@@ -44,7 +44,7 @@ def test_the_index_of_steps_continues(tmp_path: Path):
     assert found == expected == [(step + 5, step) for step in range(9)]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_second_loop_over_steps_counts_its_own(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         indices = []
@@ -62,7 +62,7 @@ def test_a_second_loop_over_steps_counts_its_own(tmp_path: Path):
         assert found == expected
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_enumerate_around_something_in_between_is_named(tmp_path: Path):
     class Bar:
         """As tqdm does it."""
@@ -111,7 +111,7 @@ def resumed_at_3(around: Any, tmp_path: Path) -> Any:
     return report
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("around", WITHIN_ZIP.values(), ids=WITHIN_ZIP)
 def test_what_a_zip_takes_beside_it_is_named(around: Any, tmp_path: Path):
     report = resumed_at_3(around, tmp_path)
@@ -119,7 +119,7 @@ def test_what_a_zip_takes_beside_it_is_named(around: Any, tmp_path: Path):
     assert "run.batches(one, other)" in report.verdict
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("around", [lambda run: enumerate(both(run.steps(6), "abcdef"))])
 def test_an_enumerate_around_a_zip_is_named(around: Any, tmp_path: Path):
     report = resumed_at_3(around, tmp_path)
@@ -127,7 +127,7 @@ def test_an_enumerate_around_a_zip_is_named(around: Any, tmp_path: Path):
     assert any("what a zip takes beside" in each for each in report.differences)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_zip_of_an_epoch_that_begins_is_named_by_nobody(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         with begin(directory, checkpointing=None) as run:

@@ -73,7 +73,7 @@ def by_objects(directory: Path, stop: int | None) -> Any:
     return [(each.name, ratings[each], wins[each], beaten[id(each)]) for each in players], 0, run.last_resume
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 5)], ids=str)
 @pytest.mark.parametrize("train", [by_tensors, by_objects], ids=lambda each: each.__name__)
 def test_a_dict_by_objects_or_by_their_ids_finds_them_again(train: Any, at: tuple[int, ...], tmp_path: Path):

@@ -44,7 +44,7 @@ CASES = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("script", CASES, ids=" ".join)
 def test_a_first_port_is_exact_with_the_environment_in_a_variable(script, tmp_path):
     wanted = run(tmp_path / "uninterrupted", *script)

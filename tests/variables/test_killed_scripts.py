@@ -162,13 +162,13 @@ def written(directory: Path, text: str, name: str = "train.py") -> Path:
     return script
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_script_at_module_level(tmp_path: Path):
     expected, verdict, found = killed_and_resumed(written(tmp_path, AT_MODULE_LEVEL), 3, 8)
     assert (verdict, found) == ("exact", expected)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_changed_hyperparameter_of_a_script_wins(tmp_path: Path):
     script = written(tmp_path, AT_MODULE_LEVEL)
     assert run_script(script, "killed", 5).returncode == -9
@@ -181,14 +181,14 @@ def test_a_changed_hyperparameter_of_a_script_wins(tmp_path: Path):
     assert run_script(script, "shorter").stdout.splitlines()[1].split("]")[0] == weights.split("]")[0]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_module_with_attributes_and_a_hidden_state_with_a_graph(tmp_path: Path):
     pytest.importorskip("torch")
     expected, verdict, found = killed_and_resumed(written(tmp_path, MODULE_ATTRIBUTE), 5, 11)
     assert (verdict, found) == ("exact", expected)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_global_of_another_module_of_the_user_is_named(tmp_path: Path):
     written(tmp_path, SECOND_MODULE, "memory.py")
     expected, verdict, found = killed_and_resumed(written(tmp_path, TWO_MODULES), 2)

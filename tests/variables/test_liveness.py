@@ -184,7 +184,7 @@ class Turns:
         self.saved = {name: value for name, value in scope.variables().items() if name in live}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @settings(max_examples=150, deadline=None)
 @given(body=bodies, after=st.sampled_from(["a", "(a, b)", "c", "None"]), stop=st.integers(1, 7))
 def test_what_is_live_is_enough_to_end_the_same(body: str, after: str, stop: int):

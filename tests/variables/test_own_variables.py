@@ -223,7 +223,7 @@ class Nested:
         self.table[batch] += self.count
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (5, 11), (8, 9)])
 def test_attributes_of_an_object_of_the_scripts_own_class(tmp_path: Path, at: tuple[int, ...]):
     expected, found = both_ways(lambda *given: Trainer().fit(*given), tmp_path, *at)
@@ -262,7 +262,7 @@ def test_a_variable_that_only_exists_since_the_first_turn(tmp_path: Path):
     assert found == expected
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_two_loops_one_after_the_other(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         total, second = 0, 0
@@ -343,7 +343,7 @@ class Pole:
         return self.state, float(self.state.sum()), self.age >= 5
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_environment_and_a_replay_buffer_of_the_script(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         env, weights = Pole(0), np.zeros(2)
@@ -536,7 +536,7 @@ def test_the_loader_of_the_loop_is_put_back_by_its_source_alone(tmp_path: Path):
     assert len(Loader.loaded) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_values_of_libraries_that_are_data(tmp_path: Path):
     """A table, a sparse array, a masked one and a decimal: each changes in place, is made anew, or grows."""
 

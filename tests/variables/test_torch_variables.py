@@ -67,7 +67,7 @@ def port(directory: Path, stop: int | None, with_iterator: bool) -> tuple[Any, h
     return ends, run.last_resume
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(3,), (8,), (2, 11)])
 def test_it_ends_in_the_bits_of_an_uninterrupted_run(at: tuple[int, ...], tmp_path: Path):
     (expected, _), (found, report) = both_ways(functools.partial(port, with_iterator=False), tmp_path, *at)
@@ -76,7 +76,7 @@ def test_it_ends_in_the_bits_of_an_uninterrupted_run(at: tuple[int, ...], tmp_pa
     assert report.verdict == "exact"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_iterator_of_a_loader_is_the_only_thing_that_is_named(tmp_path: Path):
     _, (_, report) = both_ways(functools.partial(port, with_iterator=True), tmp_path, 3)
     assert report is not None

@@ -116,7 +116,7 @@ class Example:
         self.number, self.uses = number, 0
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 @pytest.mark.parametrize(("size", "unsaved"), [(9, ()), (1009, ("examples",))])
 def test_the_order_of_objects_comes_back_or_is_named(size: int, unsaved: tuple[str, ...], tmp_path: Path):
     orders: list[list[int]] = []
