@@ -120,6 +120,7 @@ def test_what_a_filter_keeps_comes_back(on_handler, logger, tmp_path):
         (lambda logger: logger.addHandler(logging.NullHandler()), False),
         (lambda logger: logging.getLogger("torch.anything").setLevel(logging.ERROR), False),
         (lambda logger: logging.getLogger("torch.new").setLevel(logging.ERROR), False),
+        (lambda logger: logging.getLogger("of_a_library_that_came_late").setLevel(logging.ERROR), False),
         (lambda logger: logging.getLogger("tests.handlers.new"), False),
     ],
 )

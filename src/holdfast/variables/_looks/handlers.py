@@ -66,7 +66,8 @@ class Loggers:
         """A sentence for each logger that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
         found: dict[str, str] = {}
         for name, now in _settings().items() if self._began is not None else ():
-            before = (self._began or {}).get(name) or _settings_of(logging.Logger(name))
+            # Of one that came later it is not known whose it is: a library's, mostly, that was imported only now.
+            before = (self._began or {}).get(name) or _Settings(now.plain, ())
             if what := before.difference(now):
                 key = f"logging.{name}"
                 found[key] = (
