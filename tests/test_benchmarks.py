@@ -52,6 +52,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return made
 
 
+@pytest.mark.medium
 def test_states_of_many_arrays_are_measured_saved_again_and_brought_back(many: Bench):
     assert many.notes == []
     for case in ("S6 8", "S6 16", "S6 16 tied"):
@@ -60,6 +61,7 @@ def test_states_of_many_arrays_are_measured_saved_again_and_brought_back(many: B
         assert {"torch.load", "Holdfast (streaming)"} <= many.samples.values[f"{case} restored"].keys()
 
 
+@pytest.mark.medium
 def test_each_new_goal_of_many_arrays_is_about_something_measured(many: Bench):
     known = [goal for goal in goals(states.TINY) if goal.row[:2] in ("S6", "S7", "S8")]
     measured = [goal for goal in known if "DCP" not in goal.whose]

@@ -117,6 +117,7 @@ def compressed() -> tuple[MemoryDisk, bundle.Listed]:
     return disk, holdfast.archive(place("runs"), "runs/copy", compress=True, disk=disk)
 
 
+@pytest.mark.medium
 def test_a_compressed_archive_holds_the_same_in_fewer_bytes(compressed):
     disk, listed = compressed
     assert content(disk, listed.path) == content_of(STATE)

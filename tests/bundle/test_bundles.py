@@ -94,6 +94,7 @@ def test_what_did_not_change_costs_no_disk_from_the_third_save_on(tmp_path, froz
             assert checkpoint.verify(deep=True) == []
 
 
+@pytest.mark.medium
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=12))
 def test_the_files_of_a_bundle_never_exceed_twice_its_live_bytes(versions):
@@ -109,6 +110,7 @@ def test_the_files_of_a_bundle_never_exceed_twice_its_live_bytes(versions):
             assert list(opened.problems(deep=True)) == []
 
 
+@pytest.mark.medium
 def test_a_pack_is_written_again_after_32_links_so_that_no_sector_can_take_all(tmp_path):
     saver, still = Saver(tmp_path), noise(MB, 0)
     packs = [saver.save({"frozen": still}).packs[0].name for _ in range(40)]

@@ -48,6 +48,7 @@ def train(directory: Path, epochs: int, **options: object) -> holdfast.Run:
     return run
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("what", DAMAGES)
 @pytest.mark.parametrize("resume", [True, "train_epoch1", False])
 def test_it_is_renamed_and_every_byte_of_it_stays(tmp_path, what, resume):

@@ -64,6 +64,7 @@ def test_negated_and_conjugated_live_tensors_take_the_values_and_not_the_bytes()
     assert torch.equal(live["neg"], saved.imag)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("verify", ["first", "streaming"])
 def test_a_restore_into_memory_with_strides_needs_little_memory_beside_it(verify):
     size_bytes = 80 << 20
@@ -95,6 +96,7 @@ def test_damage_in_a_later_piece_is_named_where_live_memory_has_strides(tmp_path
             restore(opened, {"array": live}, verify="streaming")
 
 
+@pytest.mark.medium
 def test_after_a_restore_that_met_damage_nobody_writes_to_live_memory_any_more(tmp_path):
     state = {f"array{index}": np.full(600_000, index + 1.0) for index in range(12)}
     record = save(disk := LocalDisk(), str(tmp_path), state)

@@ -47,6 +47,7 @@ def mine(directory: Path, resume: Any = False) -> str:
     return "" if run.last_resume is None else run.last_resume.path
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("suffix", ["", ".ckpt.mml", ".ckpt.mml/", "/"])
 @pytest.mark.parametrize("absolute", [False, True])

@@ -215,6 +215,7 @@ def test_output_to_a_terminal_has_colours_unless_no_color_is_set(experiment, hol
     assert "\x1b[36m" not in holdfast("ls", experiment.directory).stdout
 
 
+@pytest.mark.medium
 def test_python_m_holdfast_is_the_command():
     assert command("--version").stdout == f"holdfast {__version__}\n".encode()
 

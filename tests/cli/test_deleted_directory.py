@@ -88,6 +88,7 @@ def test_the_commands(saved, tmp_path):
         assert error == "None" or error.startswith("SystemExit"), (line, error, output)
 
 
+@pytest.mark.medium
 def test_a_run_whose_directory_is_absolute(saved, tmp_path):
     code = f"import os; os.rmdir(os.getcwd())\n{TRAIN}"
     ended = in_a_deleted_directory(tmp_path, code, saved / "another")

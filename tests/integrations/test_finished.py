@@ -43,6 +43,7 @@ def test_one_that_was_stopped_stays_stopped(train, saving, tmp_path):
     assert train(tmp_path, policy(saving), 9, False) == 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("saving", ["every batch", "the default"])
 def test_one_that_is_complete_is_left_alone_until_it_is_to_be_longer(train, saving, tmp_path):
     first = train(tmp_path, policy(saving), 3, False)

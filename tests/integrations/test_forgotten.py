@@ -13,6 +13,7 @@ NAMED = "an optimizer (Adam) trains and is not in the run"
 IN_VARIABLES = {"own_loop", "accelerate"}  # in whose loops it is found among what functions close over
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", by_name(*sorted(IN_VARIABLES)))
 def test_one_that_a_function_of_the_script_keeps_comes_back(name, tmp_path):
     answer = answer_of(forgotten.__file__, name, tmp_path)

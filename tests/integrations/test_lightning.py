@@ -376,6 +376,7 @@ def test_a_run_that_diverges_stops_or_is_warned_of(tmp_path, caplog):
     assert "the run is diverging" in caplog.text
 
 
+@pytest.mark.medium
 def test_the_best_score_of_an_early_stopping_is_not_non_finite(tmp_path):
     fit(tmp_path, saving=policy(save_on="batch_start", every_n=1, on_divergence="stop"))
     assert not any("health" in each.record.details for each in holdfast.scan(tmp_path) if each.record)

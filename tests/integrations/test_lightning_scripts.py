@@ -95,6 +95,7 @@ def same(one, other):
     return all(map(torch.equal, one.parameters(), other.parameters()))
 
 
+@pytest.mark.medium
 def test_max_steps_that_is_reached_in_mid_epoch_and_raised_trains_the_rest_of_the_epoch(tmp_path):
     _, expected, _ = fit(tmp_path / "a", max_epochs=-1, max_steps=24)
     fit(tmp_path / "b", max_epochs=-1, max_steps=13)
@@ -173,6 +174,7 @@ def test_another_batch_size_in_mid_epoch_is_refused_with_a_way_out(tmp_path):
     assert "the data's batch size was 4 and is 5" in held.last_resume.differences
 
 
+@pytest.mark.medium
 def test_a_changed_seed_is_named_and_the_checkpoints_random_states_used(tmp_path):
     _, expected, _ = fit(tmp_path / "a")
     crashed(tmp_path / "b")

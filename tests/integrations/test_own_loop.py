@@ -31,6 +31,7 @@ def crash_at(batch: int):
     return crash
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("batch", range(1, N_EPOCHS * N_BATCHES))
 def test_a_loop_that_crashes_in_any_batch_ends_as_an_uninterrupted_one(batch, uninterrupted, tmp_path):
     with pytest.raises(Crash):

@@ -73,6 +73,7 @@ def test_one_that_a_callback_has_stopped_trains_nothing_more(newborns, tmp_path)
     assert again["weights"] == stopped["weights"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -58,6 +58,7 @@ def test_mlflow_has_a_reference_to_each_checkpoint_and_marks_what_is_void(tmp_pa
     assert "broken" not in run.data.metrics
 
 
+@pytest.mark.medium
 @needs("mlflow")
 def test_mlflow_without_a_run_says_what_to_do():
     from holdfast.integrations.mlflow import MLflowNotes
@@ -111,6 +112,7 @@ def test_tensorboard_forgets_what_was_logged_after_the_checkpoint_that_it_went_b
     assert "broken" not in events.Tags()["scalars"]
 
 
+@pytest.mark.medium
 @needs("tensorboard", "torch")
 def test_a_policy_tells_its_tracker_of_each_checkpoint(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -77,6 +77,7 @@ def test_a_restarted_script_restores_its_phase_checkpoint(elsewhere):
     assert adam_steps(restarted.graph) == 5 * BATCHES
 
 
+@pytest.mark.medium
 def test_a_restarted_script_sees_and_restores_its_experiment_checkpoints(elsewhere, ran_elsewhere):
     """2: `available_checkpoints` was empty after a restart, and restoring failed."""
     restarted = plan(elsewhere, seed=9)

@@ -231,6 +231,7 @@ def judge_every(orders: Orders, scene: Scene, acts: Sequence[Act], judge: Judge)
     return number
 
 
+@pytest.mark.medium
 def test_two_first_saves_of_one_name_both_succeed_and_one_is_there():
     scene = Scene()
 

@@ -40,6 +40,7 @@ def complete(tmp_path_factory):
     return ledgers(made), listing(directory), made.state_digest()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("first", range(4, HOOKS, 6))
 def test_counters_keys_and_files_after_two_resumes_are_those_of_an_uninterrupted_run(
     first, complete, tmp_path

@@ -167,6 +167,7 @@ def damage_newest(directory: Path, damage, number: int = 1) -> list[Path]:
     return bundles
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_past_a_damaged_checkpoint_the_run_resumes_from_the_one_before(

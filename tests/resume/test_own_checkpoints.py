@@ -67,6 +67,7 @@ def test_a_copy_stays_where_nothing_else_is(tmp_path):
     assert weight == 1000.0
 
 
+@pytest.mark.medium
 def test_a_fork_and_a_second_run_of_the_directory_are_its_own(mine):
     with pytest.raises(RuntimeError, match="a cable"):
         add(mine, 5, crash_at=5, resume=False)

@@ -93,6 +93,7 @@ def test_phases_that_had_not_begun_may_change(crashed, tmp_path):
     assert changed.state_digest() == run("plain", **changes).state_digest()
 
 
+@pytest.mark.medium
 def test_more_epochs_of_a_half_done_phase_are_no_other_plan(crashed, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(crashed, directory)

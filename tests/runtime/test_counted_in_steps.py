@@ -43,6 +43,7 @@ def train(directory: Path, steps: int, kind: str = "shuffled", crash_at: int = -
     return run
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["shuffled", "sampler", "list", "dataset"])
 @pytest.mark.parametrize("crash_at", [3, 4, 6])
 def test_one_that_is_killed_ends_as_one_that_is_not(tmp_path, kind, crash_at):

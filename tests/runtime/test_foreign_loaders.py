@@ -94,6 +94,7 @@ def killed(directory, kind: Any = Shuffler, **how):
         train(directory, kind, **how)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stop", [6, 9, 12])
 @pytest.mark.parametrize("save_on", ["batch_end", "batch_start", "epoch_end"])
 def test_a_state_that_holds_all_is_exact_once_the_next_batch_was_the_same(tmp_path, stop, save_on):
@@ -105,6 +106,7 @@ def test_a_state_that_holds_all_is_exact_once_the_next_batch_was_the_same(tmp_pa
     assert verdict == "exact"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stop", [2, 9])
 def test_a_state_that_forgets_its_order_is_found_by_the_next_batch(tmp_path, caplog, stop):
     killed(tmp_path, Forgetful, stop=stop)

@@ -74,6 +74,7 @@ def go(
     return run, model.body[2].weight.detach().clone(), digests
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("how", [*USE_AGAIN, *CLEAR])
 @pytest.mark.parametrize("cut", [1, 2, 7, 11])
 def test_it_is_at_each_step_as_one_that_is_not_interrupted(how, cut, tmp_path):

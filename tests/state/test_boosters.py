@@ -237,6 +237,7 @@ def test_a_fitted_estimator_of_either_library_comes_back(name):
         assert live.evals_result() == trained.evals_result()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("params", "verdict"),
     [

@@ -60,6 +60,7 @@ def test_an_array_is_rebuilt_with_its_bytes_dtype_and_memory_order(array):
         assert again.flags.f_contiguous == array.flags.f_contiguous
 
 
+@pytest.mark.medium
 @settings(max_examples=200, deadline=None)
 @given(arrays(), st.sampled_from(["C", "F", "strided"]))
 def test_a_live_array_of_any_memory_order_is_filled_in_place(array, order):

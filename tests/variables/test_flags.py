@@ -76,6 +76,7 @@ def handed_over(directory: Path, stop: int | None) -> Any:
     return seen[-1], run.last_resume
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
 @pytest.mark.parametrize(
     "train", [models_and_tensors, made_anew_in_each_turn, handed_over], ids=lambda each: each.__name__

@@ -94,6 +94,7 @@ def estimators(directory: Path, stop: int | None) -> Any:
     return (score, [*best.coef_], model.t_), run.last_resume
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
 @pytest.mark.parametrize("train", [tables, frozen, estimators], ids=lambda each: each.__name__)
 def test_it_comes_back(train: Any, at: tuple[int, ...], tmp_path: Path):

@@ -124,6 +124,7 @@ def handed_over(directory: Path, stop: int | None) -> Any:
     return seen, run.last_resume
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize(
     "train", [function, class_, one_of_two, attribute, items, handed_over], ids=lambda each: each.__name__

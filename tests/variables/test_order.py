@@ -91,6 +91,7 @@ def views_in_a_dict(directory: Path, stop: int | None) -> Any:
     return data.tolist(), run.last_resume
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
 @pytest.mark.parametrize(
     "train",

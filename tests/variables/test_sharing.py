@@ -292,6 +292,7 @@ def halves_of_what_is_gone(directory: Path, stop: int | None) -> Any:
     return total, run.last_resume
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
 @pytest.mark.parametrize(
     "train",

@@ -146,6 +146,7 @@ def of_a_second_name(directory: Path, stop: int | None) -> Any:
     return total, run.last_resume
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
 @pytest.mark.parametrize(
     "train",
