@@ -39,3 +39,10 @@ def both_ways(train: Train, directory: Path, *at: int) -> tuple[Any, Any]:
         with pytest.raises(Interrupted):
             train(directory / "interrupted", each)
     return expected, train(directory / "interrupted", None)
+
+
+def check_exact(train: Train, directory: Path, *at: int) -> None:
+    """It ends as it would have uninterrupted, and says so."""
+    (expected, _), (found, report) = both_ways(train, directory, *at)
+    assert found == expected
+    assert report.verdict == "exact"

@@ -11,7 +11,7 @@ import pytest
 import holdfast
 from holdfast import attributes
 from holdfast.records import leaves
-from tests.support.interrupted import begin, both_ways, every_batch, stop_after
+from tests.support.interrupted import begin, both_ways, check_exact, every_batch, stop_after
 
 torch = pytest.importorskip("torch")
 
@@ -82,9 +82,7 @@ def handed_over(directory: Path, stop: int | None) -> Any:
     "train", [models_and_tensors, made_anew_in_each_turn, handed_over], ids=lambda each: each.__name__
 )
 def test_they_come_back(train: Any, at: tuple[int, ...], tmp_path: Path):
-    (expected, _), (found, report) = both_ways(train, tmp_path, *at)
-    assert found == expected
-    assert report.verdict == "exact"
+    check_exact(train, tmp_path, *at)
 
 
 def test_a_model_of_which_only_the_mode_has_changed_is_not_saved(tmp_path: Path):

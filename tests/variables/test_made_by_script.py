@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.interrupted import Interrupted, begin, both_ways, stop_after
+from tests.support.interrupted import Interrupted, begin, both_ways, check_exact, stop_after
 
 
 def zeros() -> np.ndarray:
@@ -98,9 +98,7 @@ def estimators(directory: Path, stop: int | None) -> Any:
 @pytest.mark.parametrize("at", [(2,), (4,), (3, 6)], ids=str)
 @pytest.mark.parametrize("train", [tables, frozen, estimators], ids=lambda each: each.__name__)
 def test_it_comes_back(train: Any, at: tuple[int, ...], tmp_path: Path):
-    (expected, _), (found, report) = both_ways(train, tmp_path, *at)
-    assert found == expected
-    assert report.verdict == "exact"
+    check_exact(train, tmp_path, *at)
 
 
 def test_a_table_that_is_replaced_or_another_thing_now_is_not_taken_for_exact(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 
 from holdfast import attributes
 from holdfast.variables._shared.order import Order
-from tests.support.interrupted import begin, both_ways, every_batch, stop_after
+from tests.support.interrupted import begin, check_exact, every_batch, stop_after
 
 torch = pytest.importorskip("torch")
 
@@ -104,9 +104,7 @@ def views_in_a_dict(directory: Path, stop: int | None) -> Any:
     ids=lambda each: each.__name__,
 )
 def test_they_are_where_they_were(train: Any, at: tuple[int, ...], tmp_path: Path):
-    (expected, _), (found, report) = both_ways(train, tmp_path, *at)
-    assert found == expected
-    assert report.verdict == "exact"
+    check_exact(train, tmp_path, *at)
 
 
 def test_going_back_takes_the_order_back(tmp_path: Path):

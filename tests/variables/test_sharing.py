@@ -15,7 +15,7 @@ from holdfast import attributes
 from holdfast.records import leaves
 from holdfast.variables._shared.memory import View, overlap
 from holdfast.variables._shared.places import at, elements_of, put_at, text_of
-from tests.support.interrupted import Interrupted, begin, both_ways, stop_after
+from tests.support.interrupted import Interrupted, begin, both_ways, check_exact, stop_after
 
 torch = pytest.importorskip("torch")
 
@@ -306,9 +306,7 @@ def halves_of_what_is_gone(directory: Path, stop: int | None) -> Any:
     ids=lambda each: each.__name__,
 )
 def test_it_is_one_object_again(train: Any, at: tuple[int, ...], tmp_path: Path):
-    (expected, _), (found, report) = both_ways(train, tmp_path, *at)
-    assert found == expected
-    assert report.verdict == "exact"
+    check_exact(train, tmp_path, *at)
 
 
 def test_weights_that_a_variable_names_are_not_saved_again(tmp_path: Path):

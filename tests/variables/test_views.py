@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.support.interrupted import begin, both_ways, stop_after
+from tests.support.interrupted import begin, check_exact, stop_after
 
 torch = pytest.importorskip("torch")
 
@@ -158,6 +158,4 @@ def of_a_second_name(directory: Path, stop: int | None) -> Any:
     ids=lambda each: each.__name__,
 )
 def test_they_are_the_same_again(train: Any, at: tuple[int, ...], tmp_path: Path):
-    (expected, _), (found, report) = both_ways(train, tmp_path, *at)
-    assert found == expected
-    assert report.verdict == "exact"
+    check_exact(train, tmp_path, *at)

@@ -7,12 +7,12 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import cycle
 from threading import local
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from blake3 import blake3
@@ -31,6 +31,8 @@ from ._format.pieces import LARGE_PIECE_BYTES, PIECE_BYTES, Piece, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._open import open_files, read_bounded
 from ._packs import Packs, Run, Same, Target
+
+Item = TypeVar("Item")
 
 _THREADS = 4
 _THREADED_BYTES = 4 << 20  # below this, threads cost more than they save
@@ -130,7 +132,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; the buffers may hold some of them.
         """
-        jobs = [self._pool.submit(self._read_batch, batch) for batch in self._batches(wanted)]
+        jobs = [self._pool.submit(self._read_batch, batch) for batch in _in_batches(self._targets(wanted))]
         try:
             for job in jobs:
                 job.result()
@@ -139,30 +141,18 @@ class Bundle:
                 job.cancel()
             wait(jobs)  # or a thread could still write into memory that is about to be reused
 
-    def _batches(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> Iterator[list[Target]]:
-        """All pieces, in runs large enough for a thread."""
-        batch: list[Target] = []
-        batch_bytes = 0
+    def _targets(self, wanted: Sequence[tuple[Leaf, Bytes]]) -> Iterator[tuple[int, Target]]:
+        """All pieces, each with its size."""
         all_pieces = self.stored.pieces
         for leaf, out in wanted:
-            pieces = all_pieces[leaf.path]
+            pieces, data = all_pieces[leaf.path], out.data
             if len(pieces) == 1:
-                batch.append((leaf, pieces[0], out.data))
-                batch_bytes += leaf.size_bytes
-            else:
-                data, start = out.data, 0
-                for size, piece in zip(sizes(leaf), pieces, strict=True):
-                    batch.append((leaf, piece, data[start : start + size]))
-                    start += size
-                    batch_bytes += size
-                    if batch_bytes >= _BATCH_BYTES:
-                        yield batch
-                        batch, batch_bytes = [], 0
-            if batch_bytes >= _BATCH_BYTES:
-                yield batch
-                batch, batch_bytes = [], 0
-        if batch:
-            yield batch
+                yield leaf.size_bytes, (leaf, pieces[0], data)
+                continue
+            start = 0
+            for size, piece in zip(sizes(leaf), pieces, strict=True):
+                yield size, (leaf, piece, data[start : start + size])
+                start += size
 
     def _read_batch(self, batch: Sequence[Target]) -> None:
         self._packs.read_all(batch, self.stored.codecs)
@@ -259,7 +249,7 @@ class Bundle:
 
         size_bytes = sum(same[0][1] for same, _ in jobs)
         run = self._pool.map if size_bytes >= _THREADED_BYTES else map
-        for found in run(check, _in_batches(jobs)):
+        for found in run(check, _in_batches((job[0][0][1], job) for job in jobs)):
             yield from found
 
     def _same_pieces(self, wanted: Sequence[Leaf]) -> list[tuple[Same, str | None]]:
@@ -292,13 +282,13 @@ class Bundle:
         self.close()
 
 
-def _in_batches(jobs: Sequence[tuple[Same, str | None]]) -> Iterator[list[tuple[Same, str | None]]]:
-    """All of them, in runs large enough for a thread."""
-    batch: list[tuple[Same, str | None]] = []
+def _in_batches(sized: Iterable[tuple[int, Item]]) -> Iterator[list[Item]]:
+    """All of them, each given with its size in bytes, in runs large enough for a thread."""
+    batch: list[Item] = []
     batch_bytes = 0
-    for same, codec in jobs:
-        batch.append((same, codec))
-        batch_bytes += same[0][1]
+    for size, each in sized:
+        batch.append(each)
+        batch_bytes += size
         if batch_bytes >= _BATCH_BYTES:
             yield batch
             batch, batch_bytes = [], 0

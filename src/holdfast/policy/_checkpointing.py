@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
 from .. import state as states
 from ..errors import UsageError
@@ -22,8 +22,6 @@ from ._conditions import Every, Overhead, Seconds, Spent
 from ._keep import Direction, KeepBest, KeepLast
 from ._keys import Key, check_key, natural_order
 from ._labels import check_name
-
-_MANY: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +147,7 @@ class Checkpointing(Arguments):
 
     def num_passed(self, hook: str) -> int:
         """How many of the next such hooks pass without a save, as far as hooks are counted."""
-        count = self._counts.get(hook, 0)
-        periods = [[each.n for each in named if each.hook == hook] for named, _, _ in self._terms]
-        return min([max(n) - count % max(n) - 1 for n in periods if n], default=_MANY)
+        return _when.num_passed(self._terms, hook, self._counts.get(hook, 0))
 
     @property
     def is_requested(self) -> bool:

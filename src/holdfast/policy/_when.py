@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import UsageError
 from . import _values
@@ -23,6 +23,7 @@ from ._conditions import (
     joined,
 )
 
+_MANY: Final = 1 << 30
 _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 
 
@@ -73,6 +74,12 @@ def first_reason(terms: Sequence[Term], hook: str, count: int, spent: Spent | No
             longest = max((each.interval(spent.cost_s) for each in timed), key=_length)
             return f"{spent.waited_s:.3g} s since the last save ({longest})"
     return None
+
+
+def num_passed(terms: Sequence[Term], hook: str, count: int) -> int:
+    """After `count` of these hooks, how many of the next ones no term names, whatever time says."""
+    periods = [max((each.n for each in named if each.hook == hook), default=0) for named, _, _ in terms]
+    return min((n - count % n - 1 for n in periods if n), default=_MANY)
 
 
 def interval(when: When, cost_s: float | None) -> Interval | None:

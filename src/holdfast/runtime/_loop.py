@@ -175,7 +175,7 @@ class Loop:
             self._own.begin()
         is_rollback = self._has_begun
         restoring = Restoring(
-            *(self._own, resume, self.policy.exclude, self._advice), is_rollback=self._has_begun
+            *(self._own, resume, self.policy.exclude, self._advice), is_rollback=is_rollback
         )
         self._asked, self._has_begun = resume, True
         self._calm.end()

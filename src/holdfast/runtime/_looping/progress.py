@@ -156,21 +156,18 @@ class Progress:
             if self.at.ended == "stopped":
                 return False
             if not (self.diverged or has_more()):
-                self._minding(self._loop.look)
+                try:
+                    self._loop.look()
+                except DivergenceError as err:
+                    self._mind(err)
             if self.diverged is None:
                 return has_more()
             why, self.diverged = self.diverged, None
             self.set_state(self._loop.roll_back(why))
             self._on_rollback()
 
-    def _minding(self, act: Callable[[], None]) -> None:
-        """Do it; if it finds that the run diverged, and may be rolled back, say so and leave that to the outer loop."""
-        try:
-            act()
-        except DivergenceError as err:
-            self._mind(err)
-
     def _mind(self, err: DivergenceError) -> None:
+        """The run diverged: if it may be rolled back, say so and leave that to the outer loop."""
         if not err.can_roll_back:
             raise err
         self.diverged = err

@@ -16,7 +16,7 @@ from ... import paths
 from ..._wording import a
 from ...plain_attributes import PlainAttributes
 from ...state import Attributes as HandedByAttributes
-from ...state.adapters.torch_nn import unwrapped
+from ...state.adapters.torch_nn import can_learn, unwrapped
 
 _PLUMBING: Final = frozenset(vars(nn.Module()))
 _MAX_ITEMS: Final = 1_000  # a longer container holds data
@@ -108,11 +108,7 @@ class Attributes:
             if isinstance(each, torch.Tensor) and name not in self._but
         }
         found = of_modules | dict(_bare_tensors(self._objects))
-        return {
-            path: each
-            for path, each in found.items()
-            if each.is_leaf and not each.is_inference() and (each.is_floating_point() or each.is_complex())
-        }
+        return {path: each for path, each in found.items() if can_learn(each)}
 
     def _tensors(self) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
         """By path the dict that holds it, its name there, and itself."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
+import torch
 from torch import nn
 
 from ... import paths
@@ -43,7 +44,7 @@ class _Module:
         below = _modules(module)
         _list_unsaved(below)
         state = {name: walk.node(entry, walk.child(path, name)) for name, _, entry in _entries(module, below)}
-        return Object(self.name, type_name(type(module)), state, flags(module))
+        return Object(self.name, type_name(type(module)), state, _flags(module, below))
 
     def introduce(self, value: nn.Module, names: Names, path: str) -> None:
         for name, _, entry in _entries(module := unwrapped(value), _modules(module)):
@@ -161,9 +162,19 @@ def _canonical(modules: _Modules, names: Iterable[str]) -> list[str]:
     return canonical
 
 
+def can_learn(tensor: torch.Tensor) -> bool:
+    """Whether `requires_grad` is the script's to set."""
+    return (
+        tensor.is_leaf and not tensor.is_inference() and (tensor.is_floating_point() or tensor.is_complex())
+    )
+
+
 def flags(module: nn.Module) -> dict[str, Any]:
     """Which submodules are in another mode than the module, and which parameters are frozen."""
-    modules = _modules(module)
+    return _flags(module, _modules(module))
+
+
+def _flags(module: nn.Module, modules: _Modules) -> dict[str, Any]:
     others = [(name, below) for name, below in modules if below.training != module.training]
     frozen = [(name, each) for name, each in _parameters(modules) if not each.requires_grad]
     return {

@@ -59,8 +59,9 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen[id(each)] = each
         if is_tensor(each):
-            can_learn = each.is_floating_point() or each.is_complex()
-            if can_learn and each.is_leaf and not each.is_inference():
+            from ...state.adapters.torch_nn import can_learn
+
+            if can_learn(each):
                 yield path, each
         elif not (is_array(each) or is_module(each)):
             for key, part in _parts(each):

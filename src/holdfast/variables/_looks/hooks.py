@@ -182,38 +182,40 @@ def _by_path(holders: Iterable[Holder]) -> dict[str, list[Hook]]:
 
 
 def _holders(objects: Mapping[str, Any], seen: set[int], *, with_torch: bool = True) -> Iterator[Holder]:
-    """What can have hooks in these objects, each once; `with_torch`: and torch, which has some for all of them."""
+    """What can have hooks in these objects, each once; `with_torch`: and torch, which has some for all of them, and without parameters
+    that have none."""
     for module, kinds in _OF_ALL.items() if with_torch else ():
         yield _holder("torch", sys.modules.get(module), kinds)
-    yield from _look(objects, "", 0, seen)
+    yield from _look(objects, "", 0, seen, is_all=not with_torch)
 
 
-def _look(value: Any, path: str, depth: int, seen: set[int]) -> Iterator[Holder]:
+def _look(value: Any, path: str, depth: int, seen: set[int], *, is_all: bool) -> Iterator[Holder]:
     if isinstance(value, str | bytes | int | float | None) or depth > _DEEPEST or id(value) in seen:
         return
     seen.add(id(value))
     if is_tensor(value):
         yield _holder(path, value, _OF_TENSORS)
     elif is_module(value):
-        yield from _look_at_module(value, path, seen)
+        yield from _look_at_module(value, path, seen, is_all=is_all)
     elif isinstance(value, torch().optim.Optimizer):
         yield _holder(path, value, _OF_OPTIMIZERS)
     else:
         for name, each in _inside(value):
-            yield from _look(each, f"{path}.{name}" if path else name, depth + 1, seen)
+            yield from _look(each, f"{path}.{name}" if path else name, depth + 1, seen, is_all=is_all)
 
 
-def _look_at_module(module: Any, path: str, seen: set[int]) -> Iterator[Holder]:
+def _look_at_module(module: Any, path: str, seen: set[int], *, is_all: bool) -> Iterator[Holder]:
     path = path.removesuffix("._orig_mod")  # as it was before it was compiled
     yield _holder(path, module, _OF_MODULES)
     for name, each in getattr(module, "_parameters", {}).items():
         if each is not None and id(each) not in seen:
             seen.add(id(each))
-            yield _holder(f"{path}.{name}", each, _OF_TENSORS)
+            if is_all or each._backward_hooks or each._post_accumulate_grad_hooks:
+                yield _holder(f"{path}.{name}", each, _OF_TENSORS)
     for name, each in getattr(module, "_modules", {}).items():
         if each is not None and id(each) not in seen:
             seen.add(id(each))
-            yield from _look_at_module(each, f"{path}.{name}", seen)
+            yield from _look_at_module(each, f"{path}.{name}", seen, is_all=is_all)
 
 
 def _holder(path: str, holder: Any, kinds: Mapping[str, str]) -> Holder:

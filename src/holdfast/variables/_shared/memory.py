@@ -40,7 +40,9 @@ def can_be_filled(value: Any) -> bool:
         return value.flags.writeable
     if not is_tensor(value):
         return False
-    return value.layout is not torch().strided or not _is_expanded(value)
+    from ...state.adapters.torch import is_expanded
+
+    return value.layout is not torch().strided or not is_expanded(value)
 
 
 def fill_expanded(live: Any, now: Any) -> bool:
@@ -52,10 +54,6 @@ def fill_expanded(live: Any, now: Any) -> bool:
         return False
     live.detach()[each_once].copy_(now[each_once])
     return True
-
-
-def _is_expanded(tensor: Any) -> bool:
-    return any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def form(array: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], str]:

@@ -9,6 +9,7 @@ from ._proof import proof_of_module, proof_of_optimizer
 from ._tensors import NESTED as _NESTED
 from ._tensors import SPARSE as _SPARSE
 from ._tensors import Tensor as _Tensor
+from ._tensors import is_expanded
 
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 
@@ -26,6 +27,7 @@ MAKERS = {"torch": _make_tensor}
 __all__ = [
     "ADAPTERS",
     "MAKERS",
+    "is_expanded",
     "proof_of_module",
     "proof_of_optimizer",
 ]

@@ -63,7 +63,7 @@ class Tensor:
                 return fit.misfit(live, path, f"the live value is a {why[0]}")
             return (NESTED if live.is_nested else SPARSE).plan(live, node, fit, path)
         tensor = live.detach()
-        if not tensor.is_contiguous() and _is_expanded(tensor):
+        if not tensor.is_contiguous() and is_expanded(tensor):
             return fit.misfit(live, path, "the live tensor is expanded: several of its items share memory")
         filling = Filling(tensor, fit)
         return fit.array(
@@ -79,7 +79,8 @@ class Tensor:
         )
 
 
-def _is_expanded(tensor: torch.Tensor) -> bool:
+def is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether several of its items share memory, as `expand` makes them."""
     return any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True))
 
 
