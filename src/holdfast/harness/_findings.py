@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ._hints import ORDER, Kind, hint
+from ._hints import ORDER, Kind, hint, kind_of_named
 from ._look import Look, is_environment
 from ._trace import RANDOM, Glimpse
 
@@ -44,17 +44,19 @@ def findings(
     again: Sequence[Glimpse] = (),
     *,
     only_first: bool = False,
+    named: Collection[str] = (),
     holds: Collection[str] = (),
 ) -> list[Finding]:
     """What differs at the first hook that both lives came to and at which anything does, the likeliest cause first.
 
-    Iterators and environments that cannot be looked into are suspects; they come last.
+    Iterators and environments that cannot be looked into, and what the run itself names, are suspects; they come last.
 
     Args:
         expected: what was seen in the uninterrupted life.
         found: what was seen in the other one, from its resume on.
         again: what was seen in a second uninterrupted life; what differs there too, such as a time, is no cause.
         only_first: at the first hook, or not at all.
+        named: the variables that the run itself says were lost.
         holds: the names of what a checkpoint of the script holds, which tell its framework.
     """
     known: dict[object, Glimpse] = {_place(each): each for each in expected}
@@ -68,14 +70,14 @@ def findings(
         }
         for one, other in pairs
     ]
-    suspects = _suspects(found)
+    suspects = _suspects(found, named)
     # What differs only after a step is what came of it, if there is anything else that it may have come of.
     is_first = only_first or suspects or any(differing[:1])
     seen = differing[:1] if is_first else [each for each in differing if each][:1]
     indices = [] if only_first else _indices(pairs[1:])
     everything = {each.name: each for each in [*suspects, *indices, *_causes(seen)]}
-    named = [replace(each, hint=hint(name, each.kind, holds)) for name, each in everything.items()]
-    return sorted(named, key=lambda each: (not each.is_seen, ORDER.index(each.kind)))
+    hinted = [replace(each, hint=hint(name, each.kind, holds)) for name, each in everything.items()]
+    return sorted(hinted, key=lambda each: (not each.is_seen, ORDER.index(each.kind)))
 
 
 def _causes(differing: Sequence[Mapping[str, tuple[Look, Look]]]) -> list[Finding]:
@@ -94,14 +96,16 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def _suspects(glimpses: Sequence[Glimpse]) -> list[Finding]:
-    """What is there at the first hook, and may be in a place or a state that cannot be looked at."""
-    return [
+def _suspects(glimpses: Sequence[Glimpse], named: Collection[str]) -> list[Finding]:
+    """What is there at the first hook, and may be in a place or a state that cannot be looked at, or was named by the run."""
+    things = glimpses[0].things if glimpses else {}
+    hidden = [
         _finding(name, look, look, is_seen=False)
-        for glimpse in glimpses[:1]
-        for name, look in glimpse.things.items()
-        if look.is_hidden
+        for name, look in things.items()
+        if look.is_hidden or name in named
     ]
+    elsewhere = [name for name in named if name not in things]
+    return [*(Finding(name, kind_of_named(name), False, "", "", "") for name in elsewhere), *hidden]
 
 
 def _indices(pairs: Sequence[tuple[Mapping[str, Look], Mapping[str, Look]]]) -> list[Finding]:

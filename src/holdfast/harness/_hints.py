@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-Kind = Literal["array", "iterator", "number", "index", "object", "environment", "random state", "variable"]
+Kind = Literal[
+    "array",
+    "iterator",
+    "number",
+    "index",
+    "object",
+    "environment",
+    "hooks",
+    "setting",
+    "random state",
+    "variable",
+]
 
-ORDER: Final[tuple[Kind, ...]] = (
-    *("array", "iterator", "number", "index", "object", "environment", "random state", "variable"),
-)
+ORDER: Final[tuple[Kind, ...]] = get_args(Kind)
 """The most frequent cause first: batches that were fetched before the loop, and hidden states; iterators made before the
 loop; counters; schedules and others that were not handed over; environments and buffers; what draws at random."""
 
@@ -23,16 +32,19 @@ _HOMES: Final = {
 }
 """Where a framework keeps what a script adds, by what its checkpoints hold."""
 
-_SEED = (
-    "something draws from it, or seeds it, only in one of the two: seed at the top, before the run is entered"
-)
+_ANYWHERE: Final[Mapping[Kind, str]] = {
+    "random state": "something draws from it, or seeds it, only in one of the two: seed at the top, before the run is entered",
+    "hooks": "a resume begins without what was registered in the loop: register it before the loop, and let it decide by the step when to act",
+    "setting": "a resume begins without what was set in the loop: set it before the loop, or derive it from the step or the epoch",
+}
+"""What does not depend on the framework."""
 
 
 def hint(name: str, kind: Kind, holds: Collection[str]) -> str:
     """What to do about `name`, if the script's checkpoints hold parts of these names."""
     home = next((home for parts, home in _HOMES.items() if {*parts} <= {*holds}), None)
-    if kind == "random state":
-        return _SEED
+    if kind in _ANYWHERE:
+        return _ANYWHERE[kind]
     if home is None:
         return _of_a_run(name, kind)
     if not home:
@@ -58,3 +70,10 @@ def _of_a_run(name: str, kind: Kind) -> str:
         "variable": "keep what of it changes in a dictionary that is handed over",
     }
     return hints[kind]
+
+
+def kind_of_named(name: str) -> Kind:
+    """Of what a run itself names as lost, by how it names it."""
+    if name.endswith(".hooks"):
+        return "hooks"
+    return "setting" if name.startswith(("logging.", "os.environ.")) else "variable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -40,6 +41,7 @@ class Check:
         compared: how many checkpoints were compared.
         ends_epoch: whether the end of an epoch was among the steps, if the script has epochs; it is killed after one.
         resumed: the verdict of the last resume, in the run's own words; None if there was none.
+        named: the variables that the run says were lost in the last resume.
         kills: where it was killed, and what that left.
         event: the last change of the disk before which it was killed; None if there was none.
         at: the first checkpoint that differs; None if none does.
@@ -58,6 +60,7 @@ class Check:
     compared: int = 0
     ends_epoch: bool = True
     resumed: str | None = None
+    named: list[str] = field(default_factory=list)
     kills: list[Injury] = field(default_factory=list)
     event: int | None = None
     at: str | None = None
@@ -86,7 +89,8 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
     report = Check(ends_epoch=known.first_end > 0 or not known.has_epochs)
     earliest = known.first_end + course.every + 1  # so that it resumes within a later epoch
     earliest = earliest if earliest < last else min(course.every + 1, last - 1)
-    at = random.Random(course.seed).randint(earliest, max(earliest, 2 * last // 3))
+    rng = random.Random(course.seed)
+    at = rng.randint(earliest, max(earliest, 2 * last // 3))
     if _differ(report, known, again, known.again, ()):
         tell(f"resumed at step {at}, as it differs from run to run")
         _resume_uninterrupted(report, known, again, Lives(command, f"{directory}/resumed", course), at)
@@ -94,7 +98,11 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
     killed = Lives(command, f"{directory}/killed", course)
     tell(f"killed at step {at}, and resumed")
     killed.live(last, kill_at=at)
-    _resume(report, known, killed, last)
+    later = _once_more(rng, killed, known, course.every)
+    _resume(report, known, killed, last, kill_at=later)
+    if later and report.outcome == "same":
+        tell(f"killed again at step {later}, and resumed")
+        _resume(report, known, killed, last)
     for event in course.events:
         lives = Lives(command, f"{directory}/event{event}", course)
         if report.outcome != "same" or lives.live(min(last, 2 * course.every), kill_at_event=event)[0] >= 0:
@@ -104,6 +112,14 @@ def check(command: Sequence[str], directory: str, course: Course, tell: Tell) ->
         report.event = event
     report.verdict = _verdict(report)
     return report
+
+
+def _once_more(rng: random.Random, killed: Lives, known: Known, every: int) -> int:
+    """Where to kill it again, once it has resumed and saved: what changes late is lost in a late kill only. 0: nowhere."""
+    newest = killed.script.newest()
+    earliest = (0 if newest is None else number_of(newest, known.seen)) + every + 1
+    latest = known.seen[-1].number - 1
+    return rng.randint(earliest, latest) if earliest <= latest else 0
 
 
 def _verdict(report: Check) -> Verdict:
@@ -133,19 +149,21 @@ def _differ(
         report.compared += 1
         if differing := unlike(listed, there[key]):
             report.at, report.differing = known.lives.script.name_of(listed), differing
-            report.findings = findings(known.seen, seen, again, holds=known.lives.holds())
+            report.findings = findings(known.seen, seen, again, named=report.named, holds=known.lives.holds())
             return True
     return False
 
 
-def _resume(report: Check, known: Known, killed: Lives, last: int, *, may_begin_again: bool = False) -> None:
-    """Let a killed script resume, come to the counted hook `last`, and be compared."""
+def _resume(
+    report: Check, known: Known, killed: Lives, last: int, *, kill_at: int = 0, may_begin_again: bool = False
+) -> None:
+    """Let a killed script resume, come to the counted hook `last`, or be killed again before, and be compared."""
     injury = killed.script.examine("killed")
     report.kills.append(injury)
     if injury.damaged:
         report.outcome, report.why = "does not resume", f"the kill has damaged {', '.join(injury.damaged)}"
         return
-    seen = _live_on(report, known, killed, last, may_begin_again=may_begin_again)
+    seen = _live_on(report, known, killed, last, kill_at=kill_at, may_begin_again=may_begin_again)
     if report.outcome != "same":
         return
     if _differ(report, known, killed, seen, known.again):
@@ -155,21 +173,24 @@ def _resume(report: Check, known: Known, killed: Lives, last: int, *, may_begin_
 
 
 def _live_on(
-    report: Check, known: Known, lives: Lives, last: int, *, may_begin_again: bool = False
+    report: Check, known: Known, lives: Lives, last: int, *, kill_at: int = 0, may_begin_again: bool = False
 ) -> list[Glimpse]:
-    """Let it resume, as far as the counted hook `last`; note how, and return what was seen."""
+    """Let it resume, as far as the counted hook `last` or `kill_at`; note how, and return what was seen."""
     newest = lives.script.newest()
-    code, seen = lives.live(last, done=0 if newest is None else number_of(newest, known.seen))
+    done = 0 if newest is None else number_of(newest, known.seen)
+    code, seen = lives.live(last, done=done, kill_at=kill_at)
     ended = lives.script.newest()
     resumed: Any = None if ended is None or ended.record is None else ended.record.details.get("resume")
     if resumed:
         report.resumed = str(resumed["verdict"])
-    if code:
-        report.why = f"it ended with exit code {code}: {lives.script.last_words}"
+        report.named = [each for each in resumed.get("unsaved", ()) if each != ALL_OF_THEM]
+    why = ""
+    if code and not (kill_at and code == -signal.SIGKILL):
+        why = f"it ended with exit code {code}: {lives.script.last_words}"
     elif not resumed and not (may_begin_again and newest is None):
-        report.why = _BEGAN_AGAIN
-    if report.why:
-        report.outcome = "does not resume"
+        why = _BEGAN_AGAIN
+    if why:
+        report.outcome, report.why = "does not resume", why
     return seen
 
 
