@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.variables._frames import Scope, scopes
@@ -76,6 +76,12 @@ def live_in(body: str) -> frozenset[str] | None:
         ("def inner(): return x\n        y = inner()", {"x"}, {"y"}),
         ("y = locals()", {"x", "y", "made later"}, set()),
         ("x = 0\n        del x", set(), {"x"}),
+        ("with quiet(): x = 2\n        y = x", {"x"}, {"y"}),
+        ("with lock, either: x = 1\n        y = x", set(), {"x", "y"}),
+        ("with other: x = 1\n        y = x", {"x"}, {"y"}),
+        ("with torch.no_grad(), torch.profile() as a: x = 1\n        y = x", set(), {"x", "y"}),
+        ("y = table.query('loss > @x')", {"x"}, {"y"}),
+        ("table.eval()\n        y = x = 1", set(), {"x", "y"}),
     ],
 )
 def test_what_can_still_be_read(body: str, live: set[str], dead: set[str]):
@@ -87,7 +93,12 @@ def test_what_can_still_be_read(body: str, live: set[str], dead: set[str]):
 
 def script(body: str) -> str:
     return (
-        "from contextlib import suppress\n"
+        "from contextlib import nullcontext, suppress\n"
+        "from unittest.mock import MagicMock\n"
+        "table = quiet = torch = MagicMock()\n"
+        "lock = torch.Lock()\n"
+        "either = nullcontext() if torch.one else torch.amp.autocast()\n"
+        "other = torch.guard()\n"
         "def train(turns):\n"
         "    x = y = total = 0\n"
         "    for turn in turns:\n"
@@ -154,17 +165,31 @@ class Stopped(Exception):
     pass
 
 
+EPOCH = 4
+
+
 class Turns:
     """Items from `first` on; stops before item `stop`, with what is live there, or begins with it and nothing else."""
 
     def __init__(self, first: int, stop: int | None, saved: dict[str, Any] | None = None) -> None:
         self._next, self._stop, self.saved = first, stop, saved
+        self._end = 2 * EPOCH
+
+    def epochs(self) -> range:
+        return range(self._next // EPOCH, 2)
+
+    def of(self, epoch: int) -> Turns:
+        """The items of one epoch."""
+        self._next, self._end = max(self._next, epoch * EPOCH), (epoch + 1) * EPOCH
+        return self
 
     def __iter__(self) -> Iterator[int]:
         return self
 
     def __next__(self) -> int:
         scope = next(each for each in scopes() if each.name == "train")
+        if self._next == self._end:
+            raise StopIteration
         if self._next == self._stop:
             self._save(scope)
             raise Stopped
@@ -172,8 +197,6 @@ class Turns:
             saved, self.saved = self.saved, None
             for name in VARIABLES:
                 scope.put(name, saved.get(name, "never read"))
-        if self._next == 8:
-            raise StopIteration
         self._next += 1
         return self._next - 1
 
@@ -196,6 +219,46 @@ def test_what_is_live_is_enough_to_end_the_same(body: str, after: str, stop: int
         f"{textwrap.indent(body, '    ')}\n"
         f"    return {after}\n"
     )
+    assert_ends_the_same(source, stop)
+
+
+@pytest.mark.medium
+@settings(max_examples=150, deadline=None)
+@given(
+    before=st.lists(simple, max_size=2).map(block),
+    body=bodies,
+    rest=st.builds(
+        "    if {}:\n        {}\n{}".format, tests, st.sampled_from(["continue", "break", "pass"]), bodies
+    ),
+    after=st.sampled_from(["a", "(a, b)", "c", "None"]),
+    stop=st.integers(1, 2 * EPOCH - 1),
+)
+@example(
+    before="    b = a * 3",
+    body="    pass",
+    rest="    if (c + turn) % 3 == 0:\n        continue\n    a = turn",
+    after="b",
+    stop=2,
+)
+def test_what_is_live_in_a_loop_within_another_is_enough(
+    before: str, body: str, rest: str, after: str, stop: int
+):
+    outside = [textwrap.indent(each.replace("turn", "epoch"), "    ") for each in (before, rest)]
+    source = (
+        "from contextlib import suppress\n"
+        "def train(turns):\n"
+        "    a, b, c, d = 1, 2, 3, 4\n"
+        "    for epoch in turns.epochs():\n"
+        f"{outside[0]}\n"
+        "        for turn in turns.of(epoch):\n"
+        f"{textwrap.indent(body, '        ')}\n"
+        f"{outside[1]}\n"
+        f"    return {after}\n"
+    )
+    assert_ends_the_same(source, stop)
+
+
+def assert_ends_the_same(source: str, stop: int) -> None:
     train = defined(source)
     expected = train(Turns(0, None))
     stopped = Turns(0, stop)

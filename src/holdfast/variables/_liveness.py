@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import ast
 import linecache
+import re
 import symtable
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from ._looks.contexts import passing
+
 Names = set[str]
 
 _DYNAMIC: Final = frozenset({"locals", "globals", "eval", "exec"})
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+_QUERIES: Final = frozenset({"query", "eval", "evaluate"})
+_NAME: Final = re.compile(r"[^\W\d]\w*")
+_PASSES: Final = "lets every exception pass"
+"""Noted at a `with` statement in its type comment, which nobody else reads."""
 _LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
 _Place = tuple[int, int]  # line, and column in bytes
 
@@ -69,9 +76,12 @@ def _parsed(file: str) -> tuple[ast.Module, Names] | None:
     if not source:
         return None
     try:
-        return ast.parse(source), _globals_of_functions(symtable.symtable(source, file, "exec"))
+        tree, table = ast.parse(source), symtable.symtable(source, file, "exec")
     except (SyntaxError, ValueError):
         return None
+    for each in passing(tree):
+        each.type_comment = _PASSES
+    return tree, _globals_of_functions(table)
 
 
 def _globals_of_functions(table: symtable.SymbolTable) -> Names:
@@ -144,10 +154,20 @@ def _blocks(statement: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
 
 def _before(statements: Sequence[ast.stmt], after: Names) -> Names:
     """What may be read before these statements, if `after` may be read after them."""
+    first = next((index for index, each in enumerate(statements) if _may_leave(each)), len(statements))
     written: Names = set()
     read: Names = set()
-    _visit(statements, written, read)
-    return read | (after - written)
+    _visit(statements[:first], written, read)
+    surely = set(written)
+    _visit(statements[first:], written, read)
+    return read | (after - surely)
+
+
+def _may_leave(statement: ast.stmt) -> bool:
+    """Whether what stands after it in its block may be passed over, and the function go on elsewhere."""
+    if isinstance(statement, ast.Continue | ast.Break | ast.Raise | ast.Return | ast.Assert):
+        return True
+    return any(_may_leave(each) for block in _blocks(statement) for each in block)
 
 
 def _reads(nodes: Any) -> Names:
@@ -234,14 +254,22 @@ def _visit(node: Any, written: Names, read: Names) -> None:
             _visit([getattr(node, part, None) for part in ("key", "value", "elt")], inside, read)
         case ast.Import() | ast.ImportFrom():
             written |= {(each.asname or each.name).partition(".")[0] for each in node.names}
+        case ast.Call(func=ast.Attribute(attr=attr)) if attr in _QUERIES:
+            read |= _names_in_text(node) - written
+            _visit([node.func, node.args, node.keywords], written, read)
         case ast.AST():
             for each in ast.iter_child_nodes(node):
                 _visit(each, written, read)
 
 
 def _may_swallow(node: ast.With | ast.AsyncWith) -> bool:
-    """Whether the body may be left in its middle and what comes after it still be done: `contextlib.suppress`."""
-    return any(
-        "suppress" in ast.dump(item.context_expr) or "raises" in ast.dump(item.context_expr)
-        for item in node.items
-    )
+    """Whether the body may be left in its middle and what comes after it still be done."""
+    return node.type_comment != _PASSES
+
+
+def _names_in_text(call: ast.Call) -> Names:
+    """What a query reads by text, as pandas does: `table.query("loss > @limit")`."""
+    texts = [
+        each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    ]
+    return {name for text in texts for name in _NAME.findall(text)}
