@@ -11,6 +11,7 @@ import numpy as np
 from .. import collector, dtypes
 from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import PLAIN, Alias, Bytes, Leaf, Node, Object, Source, leaves
+from ..set_order import remade
 from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
 
@@ -77,7 +78,7 @@ class Rebuilder:
                 made = [entry if type(entry) in PLAIN else self.value(entry) for entry in items]
                 return made if isinstance(items, list) else tuple(made)
             case set() as items:
-                return set(items)
+                return remade(items)
             case plain:
                 return plain
 

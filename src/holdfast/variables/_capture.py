@@ -30,6 +30,7 @@ from ._looks.clocks import Clocks
 from ._looks.code import is_code
 from ._looks.flags import flags_of
 from ._looks.identity import Referent
+from ._looks.sets import loses, loses_order
 from ._names import FORGETS, sentence
 from ._saved import Facts
 from ._shared.adapted import Adapted
@@ -152,6 +153,9 @@ class Capture:
                 self._refer(slot, scope, place)
             return
         is_new = before is None and slot.owner is not None and not self._baseline.was_data(scope, slot)
+        if is_new and _shadows_a_method(slot):
+            self._lose(slot)
+            return
         is_known = slot.is_handed or (id(now) in self._first_names and self._baseline.has_owner(slot.owner))
         if is_new and not (is_known and has_own_attributes(slot.owner)):
             return
@@ -342,6 +346,8 @@ class Capture:
             self._first[id(slot.value)] = path
         if has_own_factory:
             facts.factory.append(path)
+        if slot.way == "data" and loses_order(value):
+            facts.unsaved[slot.key] = loses(slot.key, "run.")
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)
             if may_forget(slot.value):
@@ -362,6 +368,16 @@ class Capture:
         if (named := _named_tuples(value)) is not None:
             facts.named[path] = named
         self.values.setdefault(scope.name, {})[slot.key] = value
+
+
+def _shadows_a_method(slot: Slot) -> bool:
+    """Whether it is a function in an attribute, in the place of a method of the object's class: `model.forward = patched`."""
+    name = slot.key.rpartition(".")[2]
+    return (
+        is_code(slot.value)
+        and not isinstance(slot.owner, type)
+        and callable(getattr(type(slot.owner), name, None))
+    )
 
 
 def _obstacle(value: Any, path: str) -> str:

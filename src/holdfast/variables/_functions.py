@@ -26,7 +26,8 @@ from ._kinds import (
     items_of,
     torch,
 )
-from ._looks.code import cells_of, parts_of
+from ._looks.code import cells_of, is_code, parts_of
+from ._looks.hooks import registered
 from ._names import numbered
 
 _LARGEST_KEPT = 16 << 20  # in bytes; what is larger is left to the object's own `state_dict`
@@ -95,9 +96,10 @@ class KeptScope(Scope):
 
 
 def scopes_within(objects: Mapping[str, Any], variables: Iterable[Any]) -> list[Scope]:
-    """Of objects of the script's own classes that save themselves, and of the functions of schedules among them or the `variables`."""
+    """Of objects of the script's own classes that save themselves, of the functions of schedules among them or the `variables`, and of
+    their hooks."""
     found: list[Scope] = []
-    functions: list[Any] = []
+    functions: list[Any] = registered(objects)
     for name, each in _each_of(objects, 0):
         if is_own_class(type(each)) and has_protocol(each) and not _is_torchs(each):
             found.append(KeptScope(name, None, {}, each))
@@ -106,7 +108,7 @@ def scopes_within(objects: Mapping[str, Any], variables: Iterable[Any]) -> list[
         functions += getattr(each, "lr_lambdas", ()) if _is_torchs(each) else ()
     return [
         *found,
-        *scopes_of(each for each in functions if isinstance(each, FunctionType | functools.partial)),
+        *scopes_of(each for each in functions if is_code(each) or has_own_attributes(each)),
     ]
 
 

@@ -35,7 +35,7 @@ from ._kinds import (
     items_of,
     keras_values,
 )
-from ._looks.code import Running, is_code, parts_of
+from ._looks.code import Running, is_code, is_dunder, parts_of
 from ._looks.identity import is_named
 from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
@@ -105,7 +105,7 @@ class Walk:
     def slots(self, scope: Scope, names: Mapping[str, Any]) -> Iterator[Slot]:
         """The slots below these variables of a scope."""
         for name, value in names.items():
-            if not name.startswith("__"):
+            if not is_dunder(name):
                 yield from self._below(name, value, lambda new, name=name: scope.put(name, new), None, 0)
         for key, value, put, owner in self._too_deep:
             if id(value) not in self._seen:  # by a shorter way
@@ -270,9 +270,15 @@ class Walk:
             if has_own_attributes(each):
                 yield from self._in_code(f"{inside}.__class__", type(each), depth)
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
-            elif not self._handed.holds(each):  # of one that was handed over they are saved with it
-                data = {name: value for name, value in attributes(each).items() if is_data(value)}
-                yield from self._in_attributes(inside, each, data, depth + 1)
+            else:  # data of one that was handed over are saved with it
+                is_saved = self._handed.holds(each)
+                found = {
+                    name: value
+                    for name, value in attributes(each).items()
+                    if is_code(value) or (not is_saved and is_data(value))
+                }
+                if found:
+                    yield from self._in_attributes(inside, each, found, depth + 1)
 
 
 def _plain_text(value: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ...records import Leaf, Node, Object
+from ...set_order import has_order
 from . import strict_json
 from .numbers import encode_float, encode_integer
 from .scalars import encode_scalar, encode_text
@@ -126,8 +127,10 @@ class TreeText:
                 return b'{"tuple":%b}' % self._list(value)
             case set() | frozenset():
                 check_hashes(value)
-                members = b",".join(sorted(map(self._node, value)))
-                return b'{"%b":[%b]}' % (type(value).__name__.encode(), members)
+                members = list(map(self._node, value))
+                if not has_order(value):
+                    members.sort()
+                return b'{"%b":[%b]}' % (type(value).__name__.encode(), b",".join(members))
         for kind in (str, int, float, list, dict):  # a subclass's value is kept
             if isinstance(value, kind):
                 return self._usual[kind](value)

@@ -206,7 +206,11 @@ class _Set:
         return kind in (set, frozenset)
 
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
-        return type(value)(value) if all(map(_is_plain_item, value)) else MEMBERS.capture(value, walk, path)
+        return (
+            type(value)(list(value))
+            if all(map(_is_plain_item, value))
+            else MEMBERS.capture(value, walk, path)
+        )
 
     def plan(self, live: Any, node: Node, fit: Fit, path: str) -> Make:
         meet_types(live)
@@ -297,7 +301,7 @@ def refill(live: Any, make: Make, fit: Fit, node: Node) -> Make:
             for key, value in values.items():  # `update` of a Counter would add
                 filled[key] = value
         elif isinstance(filled, set):
-            filled.update(values)
+            filled.update(list(values))  # one by one: a set into a set takes another order
         else:
             filled.extend(values)
         return filled

@@ -1,4 +1,5 @@
-"""What decides beside the variables, and is only named where it has changed: the environment, loggers, hooks, what layers of Keras train."""
+"""What decides beside the variables, and is only named where it has changed: the environment, loggers, hooks, what
+layers of Keras train; and the order of sets."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any, final
 from .environ import Environ
 from .handlers import Loggers
 from .hooks import Hooks
+from .sets import losing
 from .trainable import Trainable
 
 
@@ -30,4 +32,5 @@ class Beside:
     def changed(self, objects: Mapping[str, Any], hooked: Mapping[str, Any], run: str) -> dict[str, str]:
         """A sentence for each thing that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
         found = self._environ.changed(run) | self._loggers.changed(run)
-        return found | self._hooks.changed(objects, hooked, run) | self._trainable.changed(objects, run)
+        found |= self._hooks.changed(objects, hooked, run) | self._trainable.changed(objects, run)
+        return found | losing(objects, run)

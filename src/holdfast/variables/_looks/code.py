@@ -118,7 +118,7 @@ def _of_function(function: FunctionType, running: Running | None) -> Iterator[Pa
         if running is None or not running.has(function, name, cell):
             yield Part(name, cell.cell_contents, functools.partial(setattr, cell, "cell_contents"), cell)
     for name, each in list(kept.items()):
-        if not _is_dunder(name):
+        if not is_dunder(name):
             yield Part(name, each, functools.partial(setattr, function, name), function)
     defaults = function.__defaults__ or ()
     first = code.co_argcount - len(defaults)
@@ -141,22 +141,31 @@ def cells_of(function: FunctionType) -> dict[str, CellType]:
 
 def _of_class(kind: type) -> Iterator[Part]:
     if issubclass(kind, enum.Enum):
+        for member in kind:
+            for name, each in list(vars(member).items()):
+                if not name.startswith("_"):
+                    yield Part(
+                        f"{member.name}.{name}", each, functools.partial(setattr, member, name), member
+                    )
         return
     seen: set[str] = set()
     for base in kind.__mro__:
         if not is_own_class(base):
             continue
         for name, each in list(vars(base).items()):
-            if name in seen or _is_dunder(name) or name.startswith("_abc_"):
+            if name in seen or is_dunder(name) or name.startswith("_abc_"):
                 continue
             seen.add(name)
             match each:
                 case staticmethod() | classmethod():
                     yield _fixed(name, each.__func__, base)
                 case property():
-                    yield _fixed(name, each.fget, base)
+                    for accessor in ("fget", "fset"):
+                        yield _fixed(f"{name}.{accessor}", getattr(each, accessor), base)
                 case _ if not hasattr(type(each), "__get__") or isinstance(each, FunctionType):
                     yield Part(name, each, functools.partial(setattr, base, name), base)
+                case _ if is_own_class(type(each)):  # a descriptor
+                    yield _fixed(name, each, base)
                 case _:
                     continue
 
@@ -197,5 +206,6 @@ def _is_set(cell: CellType) -> bool:
         return False
 
 
-def _is_dunder(name: str) -> bool:
-    return name.startswith("__")
+def is_dunder(name: str) -> bool:
+    """Whether a name is one of Python's own, such as `__doc__`; `__scale`, of a script, is not."""
+    return name.startswith("__") and name.endswith("__")

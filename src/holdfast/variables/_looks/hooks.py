@@ -134,6 +134,13 @@ class Hooks:
         return found
 
 
+def registered(objects: Mapping[str, Any]) -> list[Any]:
+    """The functions and objects of the script that are registered as hooks at these objects, and at all modules."""
+    if torch() is None:
+        return []
+    return [each.hook for holder in _holders(objects, set()) for each in holder.hooks]
+
+
 def _differences(before: list[Hook], now: list[Hook]) -> Iterator[tuple[Hook, str]]:
     """Each one that is not as it was, and what has become of it."""
     for kind_and_name in dict.fromkeys((each.kind, each.name) for each in (*before, *now)):

@@ -54,6 +54,8 @@ def place_of(value: Any, look: Look) -> Hashable | None:
                 return None
             is_done = not value.cancelled() and value.exception() is None
             return ("done", look(value.result(), "result")) if is_done else "failed"
+        case threading.Thread() if value is threading.current_thread():  # the one that trains
+            return "this"
         case threading.Thread() | BaseProcess():
             return None if value.is_alive() else "over"
         case subprocess.Popen():

@@ -90,7 +90,12 @@ def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:
 def has_groups(value: Any) -> bool:
     """Whether it is an optimizer, or wraps one; its own code is not asked."""
     kind = type(value)
-    return hasattr(kind, "param_groups") or (kind.__dictoffset__ != 0 and "param_groups" in vars(value))
+    if kind.__dictoffset__ == 0:
+        return hasattr(kind, "param_groups")
+    try:
+        return hasattr(kind, "param_groups") or "param_groups" in vars(value)
+    except TypeError:  # a class in C may have a place for a dict and give none, as tasks of asyncio do
+        return False
 
 
 def at(value: Any, elements: list[str]) -> Any:
