@@ -217,7 +217,7 @@ def _version(gradient: Any) -> tuple[int, int]:
 
 
 def named_parameters(objects: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Every parameter of modules and optimizers once, under the first path that leads to it."""
+    """Every parameter of modules and optimizers, and every leaf that learns, once: under the first path that leads to it."""
     first_path: dict[torch.Tensor, str] = {}
     for name, each in reached(objects):
         match each:
@@ -226,6 +226,9 @@ def named_parameters(objects: Mapping[str, Any]) -> dict[str, torch.Tensor]:
             case Optimizer():
                 listed = [parameter for group in each.param_groups for parameter in group["params"]]
                 found = ((str(index), parameter) for index, parameter in enumerate(listed))
+            case torch.Tensor() if each.requires_grad and each.is_leaf:
+                first_path.setdefault(each, name)
+                continue
             case _:
                 continue
         for inner, parameter in found:

@@ -89,7 +89,7 @@ class KeptScope(Scope):
         return self.name, id(self.holder)
 
     def variables(self) -> dict[str, Any]:
-        return {name: each for name, each in attributes(self.holder).items() if _can_be_kept(each)}
+        return kept_attributes(self.holder)
 
     def put(self, name: str, value: Any) -> None:
         setattr(self.holder, name, value)
@@ -132,6 +132,11 @@ def _is_torchs(value: Any) -> bool:
         return False
     kinds = torch().optim.Optimizer | torch().optim.lr_scheduler.LRScheduler
     return is_module(value) or isinstance(value, kinds)
+
+
+def kept_attributes(holder: Any) -> dict[str, Any]:
+    """The attributes of an object that saves itself that are data, and not large: its own state may leave them out."""
+    return {name: each for name, each in attributes(holder).items() if _can_be_kept(each)}
 
 
 def _can_be_kept(value: Any) -> bool:

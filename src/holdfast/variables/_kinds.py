@@ -316,9 +316,15 @@ def attributes(value: Any) -> dict[str, Any]:
     return found
 
 
-def _slots(kind: type) -> Iterable[str]:
+def _slots(kind: type) -> list[str]:
+    """The names of its slots, as they are read from outside: those that begin with two underscores have the class's before them."""
     slots = kind.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else slots
+    names = [slots] if isinstance(slots, str) else list(slots)
+    return [f"_{kind.__name__.lstrip('_')}{name}" if _is_private(name) else name for name in names]
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
 
 
 @lru_cache(maxsize=1)

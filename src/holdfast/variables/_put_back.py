@@ -17,8 +17,18 @@ from ..records import Object
 from ._baseline import Baseline
 from ._frames import Scope
 from ._held import HELD
-from ._kinds import is_array, is_data, is_frozen_data, is_own_container, is_rng, is_value, on_device
+from ._kinds import (
+    is_array,
+    is_data,
+    is_frozen_data,
+    is_own_container,
+    is_rng,
+    is_tensor,
+    is_value,
+    on_device,
+)
 from ._looks.flags import flags_of, set_flags
+from ._looks.gradients import holder_of
 from ._saved import Saved
 from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, filled, held_in
@@ -26,7 +36,7 @@ from ._shared.memory import fill_expanded
 from ._shared.places import elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
 from ._shared.sharing import MOST, TOO_MANY, roots_in_common
-from ._walk import Slot, Walk
+from ._walk import Slot, Walk, name_of
 
 
 def put_back(
@@ -51,9 +61,7 @@ def put_back(
         there = {name: value for name, value in scope.variables().items() if name in roots}
         found = {slot.key: slot for slot in walk.slots(scope, there)}
         for key in keys:
-            slot = found.get(key)
-            if slot is None:
-                slot = _new_slot(key, scope, walk)
+            slot = found.get(key) or _new_slot(key, scope, walk)
             if slot is None:
                 failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
             else:
@@ -68,6 +76,7 @@ def put_back(
             or path in entire
             or path in saved.facts.same
             or key not in saved.nodes.get(scope, ())
+            or is_tensor(slot.owner)
         ):
             continue
         try:
@@ -96,7 +105,30 @@ def put_back(
                 set_flags(done.setdefault(path, slots[path].value), text)
             except Exception as err:  # it is another object now
                 failed[path] = f"which of its tensors learn ({type(err).__name__}: {err})"
+    there = {path: slot.value for path, slot in slots.items()} | done
+    for path, slot in slots.items():
+        scope, _, key = path.partition("/")
+        if is_tensor(slot.owner) and path not in failed and key in saved.nodes.get(scope, ()):
+            try:
+                done[path] = _put_on_tensor(slot, path, saved, scopes, there, objects)
+            except Exception as err:  # a gradient of another shape
+                failed[path] = f"{type(err).__name__}: {err}"
     return {path: value for path, value in done.items() if path not in failed}, failed
+
+
+def _put_on_tensor(
+    slot: Slot, path: str, saved: Saved, scopes: list[Scope], values: Mapping[str, Any], objects: Objects
+) -> Any:
+    """What a tensor carries, when it is known which tensor is there now."""
+    scope, _, key = path.partition("/")
+    node = saved.nodes[scope][key]
+    above, _, name = path.rpartition(".")
+    holder = holder_of(above, values, name_of)
+    if holder is None or holder is slot.owner:
+        return _put(slot, path, node, saved, scopes, objects)
+    now = _rebuilt(path, node, saved, scopes)
+    setattr(holder, name, now)
+    return now
 
 
 def put_objects(
@@ -167,6 +199,9 @@ def _new_slot(key: str, scope: Scope, walk: Walk) -> Slot | None:
     if not above:
         return Slot(key, "data", None, lambda new: scope.put(name, new))
     holder = walk.holders.get(above)
+    if holder is None:  # a parameter, which had no attribute yet
+        module, _, parameter = above.rpartition(".")
+        holder = getattr(walk.holders.get(module), parameter, None)
     return None if holder is None else Slot(key, "data", None, lambda new: setattr(holder, name, new), holder)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from weakref import ReferenceType
 
 from ._frames import Scope, is_own_class
-from ._functions import FunctionScope
+from ._functions import FunctionScope, kept_attributes
 from ._handed import Handed
 from ._kinds import (
     CONTAINERS,
@@ -36,6 +36,7 @@ from ._kinds import (
     keras_values,
 )
 from ._looks.code import Running, is_code, is_dunder, parts_of
+from ._looks.gradients import GRADIENT, attributes_of, gradient_of, tensors_in
 from ._looks.identity import is_named
 from ._looks.memory_streams import MemoryStream, is_memory_stream
 from ._marks import Marks
@@ -137,6 +138,8 @@ class Walk:
         if is_plain:
             is_shared = self._handed.shares_memory(value)
             yield Slot(key, "data", value, put, owner, shared=self._form(value) if is_shared else None)
+            for name, tensor in tensors_in(key, value, name_of):
+                yield from self._on_tensor(name, tensor, depth)
             return
         if id(value) in self._seen:
             return
@@ -181,6 +184,8 @@ class Walk:
                 yield from self._in_items(key, value, put, owner, depth)
         elif has_protocol(value):
             yield Slot(key, "protocol", value, put, owner)
+            if is_own_class(type(value)):  # its own state may leave some out
+                yield from self._in_attributes(key, value, kept_attributes(value), depth)
         elif isinstance(value, CONTAINERS) or is_object_array(value):
             yield from self._in_items(key, value, put, owner, depth)
         elif has_own_attributes(value):
@@ -197,6 +202,16 @@ class Walk:
 
     def _look(self, value: Any) -> Place:
         return lambda marks, name, known: Looks(marks, name, self._handed, known).of(value)
+
+    def _on_tensor(self, key: str, tensor: Any, depth: int) -> Iterator[Slot]:
+        if id(tensor) in self._seen or self._handed.holds(tensor):
+            return
+        self._seen.add(id(tensor))
+        self._open.append(tensor)
+        self.holders[key] = tensor
+        yield from self._in_attributes(key, tensor, attributes_of(tensor), depth)
+        if (gradient := gradient_of(tensor)) is not None:
+            yield Slot(f"{key}.{GRADIENT}", "data", gradient, _setter(tensor, GRADIENT), tensor)
 
     def _in_attributes(self, key: str, value: Any, found: Mapping[str, Any], depth: int) -> Iterator[Slot]:
         self.holders[key] = value
@@ -228,7 +243,7 @@ class Walk:
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         items = items_of(value)
-        names = [_name_of(index) for index, _ in items]
+        names = [name_of(index) for index, _ in items]
         is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
         if not all(
             is_ignored(each) and not (self._looks_into_code and is_code(each)) for _, each in items
@@ -260,13 +275,15 @@ class Walk:
                 self._seen.add(id(each))
                 self._open.append(each)
             inside = f"{key}.{path}" if path else key
+            self.holders[inside] = each
             for name in sorted(getattr(each, "_non_persistent_buffers_set", ())):
                 buffer = each._buffers.get(name)
                 if buffer is not None:
                     yield Slot(f"{inside}.{name}", "data", buffer, _setter(each, name), each)
             for name, parameter in each._parameters.items():
                 if parameter is not None and vars(parameter):
-                    yield from self._in_attributes(f"{inside}.{name}", parameter, vars(parameter), depth + 1)
+                    found = attributes_of(parameter)
+                    yield from self._in_attributes(f"{inside}.{name}", parameter, found, depth + 1)
             if has_own_attributes(each):
                 yield from self._in_code(f"{inside}.__class__", type(each), depth)
                 yield from self._in_attributes(inside, each, attributes(each), depth + 1)
@@ -296,7 +313,7 @@ def _item_setter(owner: Any, index: Any) -> Callable[[Any], None]:
     return lambda new: owner.__setitem__(index, new)
 
 
-def _name_of(index: Any) -> str | None:
+def name_of(index: Any) -> str | None:
     """A key of a dict as a part of a name; None if it is not the same in another process."""
     is_plain = type(index) in SCALARS or isinstance(index, enum.Enum)
     if not is_plain and not (type(index) is tuple and all(type(each) in SCALARS for each in index)):

@@ -17,7 +17,7 @@ _MAX_ITEMS: Final = 64  # a longer container holds data
 
 
 def reached(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each object once, by its path: modules, optimizers, schedules, scalers, and whatever else may hold such; no data."""
+    """Each object once, by its path: modules, optimizers, schedules, scalers, tensors, and whatever else may hold such; no other data."""
     seen: set[int] = set()
     kept: list[Any] = []  # so that ids stay their own
 
@@ -25,7 +25,7 @@ def reached(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if (
             id(value) in seen
             or depth == 0
-            or isinstance(value, str | bytes | int | float | None | torch.Tensor)
+            or isinstance(value, str | bytes | int | float | None)
         ):
             return
         seen.add(id(value))
@@ -41,7 +41,7 @@ def reached(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _inside(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     match value:
-        case torch.nn.Module() | Optimizer() | GradScaler():
+        case torch.nn.Module() | Optimizer() | GradScaler() | torch.Tensor():
             return ()  # a module saves no attributes
         case dict():
             return paths.entries(name, value if len(value) <= _MAX_ITEMS else {})
