@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, Run, Write
+from holdfast import Checkpointing, Run, UsageError, Write
 
 CHANGED = "not exact: the data's values have changed: {} holds others than the run was trained on"
 
@@ -94,3 +94,13 @@ def test_data_that_no_variable_holds_are_not_guessed(tmp_path):
 
     train(0)
     assert train(1).last_resume.verdict == "exact"
+
+
+def test_a_second_loop_that_counts_anew_is_refused_and_not_empty(tmp_path):
+    with Run(tmp_path, {"weights": [0.0]}) as run:
+        assert list(run.steps(3)) == [0, 1, 2]
+        with pytest.raises(UsageError, match="3 are done"):
+            list(run.steps(3))
+        assert list(run.steps(5)) == [3, 4]
+    with Run(tmp_path, {"weights": [0.0]}) as run:  # started again when it is complete
+        assert list(run.steps(3)) == list(run.steps(5)) == []

@@ -32,6 +32,7 @@ class Loops:
         self._block, self._loop, self._progress = block, loop, progress
         self._data, self._variables = data, variables
         self.wrap: Callable[[Generator[Any, None, None]], Generator[Any, None, None]] = lambda inner: inner
+        self._trained: set[str] = set()  # the kinds of loops that have given something in this process
 
     # --- epochs and steps -------------------------------------------------------------------------
 
@@ -58,8 +59,15 @@ class Loops:
         progress = self._progress
 
         def turns() -> Generator[Item, None, None]:
+            if name in self._trained and total and not num_left() and progress.at.ended != "stopped":
+                raise UsageError(
+                    f"a second loop over {name} has nothing left: run.{name}(…) says how many there are in all, those of the loop before "
+                    f"included, and {position()} are done. Add what the second loop is to do, or give it a run of its own."
+                )
             with self._block.looping(name):
-                yield from inner
+                for each in inner:
+                    self._trained.add(name)
+                    yield each
 
         def num_left() -> int:
             return 0 if progress.at.ended == "stopped" else max(0, total - position())

@@ -22,11 +22,7 @@ def reached(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     kept: list[Any] = []  # so that ids stay their own
 
     def below(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-        if (
-            id(value) in seen
-            or depth == 0
-            or isinstance(value, str | bytes | int | float | None)
-        ):
+        if id(value) in seen or depth == 0 or isinstance(value, str | bytes | int | float | None):
             return
         seen.add(id(value))
         kept.append(value)
