@@ -97,21 +97,22 @@ class Fit:
 
     def entry(self, container: Any, key: Any, live: Any, node: Node, path: str) -> Make:
         """As `item`, for an entry of a container. If that is to be filled with something else already, at another path
-        (`target = params`), it is made anew, and so is this entry: the live array gets what it has there."""
-        if (met := self._containers.get(id(container))) is not None and self._is_made_anew(
-            met[1], key, live, node
-        ):
+        (`target = params`), it is made anew, and so is this entry: the live array gets what it has there. So is an array
+        that lies in memory otherwise than the saved one did."""
+        if not isinstance(node, Leaf) or self._rebuilder.is_tied(node):
+            return self.item(live, node, path)
+        adapter: Any = adapter_of(type(live))
+        makes_anew = getattr(adapter, "makes_anew", None)
+        if makes_anew is None or not makes_anew(live) or live.shape != node.shape:
+            return self.item(live, node, path)
+        met = self._containers.get(id(container))
+        if not adapter.lies_as(live, node) or (met is not None and self._is_other(met[1], key, node)):
             return self.fresh(node)
         return self.item(live, node, path)
 
-    def _is_made_anew(self, there: Node, key: Any, live: Any, node: Node) -> bool:
+    def _is_other(self, there: Node, key: Any, node: Leaf) -> bool:
         known = dict(enumerate(there)) if isinstance(there, list) else there
-        if not isinstance(known, dict) or key not in known or not isinstance(node, Leaf):
-            return False
-        if self.resolve(known[key]) == node or self._rebuilder.is_tied(node):
-            return False
-        makes_anew = getattr(adapter_of(type(live)), "makes_anew", None)
-        return makes_anew is not None and makes_anew(live) and live.shape == node.shape
+        return isinstance(known, dict) and key in known and self.resolve(known[key]) != node
 
     def item(self, live: Any, node: Node, path: str) -> Make:
         """As `into`, for what is then put into the container that `live` is in: tied arrays become one object there, too."""
