@@ -53,6 +53,8 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
     """The place of an array in a state tree; its bytes are requested with this record.
 
     `order` is the memory order of the bytes: "C", or "F" for an array whose transpose is C-contiguous.
+    `axes` is empty, or names the axes from the outermost to the innermost in memory, of an array without gaps whose
+    items lie in neither order (channels_last); its bytes are in C order all the same.
     `kind` names what it was ("numpy", "scalar", "bytes", "torch", …), so that it can be rebuilt.
     `size_bytes` follows from the others.
     """
@@ -63,6 +65,7 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
     order: Literal["C", "F"] = "C"
     kind: str = "numpy"
     size_bytes: int = -1
+    axes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "size_bytes", _size_bytes(self.dtype, self.shape))

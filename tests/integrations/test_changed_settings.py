@@ -69,6 +69,9 @@ def lightning(tmp_path, monkeypatch):
         {"gradient_clip_val": 1e-3},
         {"precision": "64-true"},
         {"limit_train_batches": 7},
+        {"check_val_every_n_epoch": 2},
+        {"limit_val_batches": 0.5},
+        {"val_check_interval": 0.5},
     ],
 )
 def test_a_changed_setting_of_lightning_is_named(change, lightning):

@@ -71,6 +71,31 @@ def test_a_loader_that_is_made_anew_every_second_epoch_is_made_for_the_epoch_it_
     check(tmp_path, lambda: {"datamodule": Curriculum()}, crash_at, **options)
 
 
+class Counting(pl.LightningDataModule):
+    """Other data at each call, whatever the epoch."""
+
+    calls = 0
+
+    def train_dataloader(self):
+        self.calls += 1
+        return DataLoader(rows(self.calls), batch_size=4, shuffle=True)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("crash_at", "is_same"), [(3, True), (8, False)])
+def test_loaders_that_are_made_anew_by_the_count_of_calls_are_named_where_they_are_others(
+    crash_at, is_same, tmp_path
+):
+    options = {"reload_dataloaders_every_n_epochs": 1, "limit_val_batches": 0}
+    with pytest.raises(Crash):
+        fit(tmp_path, {"datamodule": Counting()}, crash_at, **options)
+    again = fit(tmp_path, {"datamodule": Counting()}, **options)
+    assert again.last_resume is not None
+    said = "train_dataloader has made other data than in the epoch that is resumed"
+    assert any(said in each for each in again.last_resume.differences) != is_same
+    assert (again.last_resume.verdict == "exact") == is_same
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("crash_at", [3, 8])
 def test_persistent_workers_of_validation_draw_nothing_more_after_a_resume(crash_at, tmp_path):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, final
 
-import numpy as np
-
-from .. import state
+from ..data import digest_of_contents
 from ..errors import UsageError
 from ..policy import Checkpointing, Every, KeepLast, Limits, Overhead, Seconds
 from ..runtime import ResumeReport
@@ -176,19 +174,22 @@ class Rounds:
             self.loop.announce("phase_end", step=self.num_done)
 
 
-def facts_of(params: Mapping[str, Any], target: Any) -> dict[str, str]:
-    """The parameters, as text, and the digest of what is to be learned."""
+def facts_of(params: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters, as text, and digests of what is given to learn from, by a name in the plural; None of what is not read.
+
+    Of large tables the first 256 MiB.
+    """
     plain = {f"params[{name!r}]": str(each) for name, each in params.items() if type(each) in _PLAIN}
-    labels = () if target is None else np.asarray(target)
-    return {**plain, "the labels": state.digest(state.capture({"labels": labels}))[:16]}
+    return plain | {name: digest_of_contents(each)[:16] for name, each in given.items() if each is not None}
 
 
 def _changes(saved: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
     """In sentences; none if an older checkpoint does not say."""
     if saved is None:
         return []
-    found = ["the labels have changed"] if saved.get("the labels") != now.get("the labels") else []
-    for name in sorted(({*saved} | {*now}) - {"the labels"}):
+    given = [name for name in now if name in saved and not name.startswith("params[")]
+    found = [f"{name} have changed" for name in given if saved[name] != now[name]]
+    for name in sorted(each for each in {*saved} | {*now} if each.startswith("params[")):
         was, is_now = saved.get(name, "not set"), now.get(name, "not set")
         if was != is_now and name.removeprefix("params['").removesuffix("']") not in _WITHOUT_EFFECT:
             found.append(f"{name} was {was} and is now {is_now}")

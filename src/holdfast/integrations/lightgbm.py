@@ -116,6 +116,8 @@ def train(
         )
     if train_set.free_raw_data:
         raise UsageError("resuming needs the raw data: Dataset(…, free_raw_data=False)")
+    initial = _booster_of(options.pop("init_model", None))
+    num_before = 0 if initial is None else initial.current_iteration()
     now: list[lightgbm.Booster] = []
     given: list[str] = []
     rounds = Rounds(
@@ -124,7 +126,7 @@ def train(
         dump=lambda: _text(now[0], rounds.in_all, *given) if now else b"",
         stops=lambda: None,
         exactness=_exactness(params, train_set),
-        facts=_boosting.facts_of(params, train_set.label),
+        facts=_boosting.facts_of(params, {**_given(train_set), "the trees of init_model": _text_of(initial)}),
         callbacks=callbacks,
         calls=[params, options],
         data=_data_sets(train_set, options),
@@ -151,7 +153,7 @@ def train(
         if saved is not None:
             now[:] = [lightgbm.Booster(model_str=saved.decode())]
         if rounds.num_left:
-            start = now[0] if now else None
+            start = now[0] if now else initial
             with _keeping_offsets(_data_sets(train_set, options)):
                 now[:] = [
                     lightgbm.train(
@@ -159,7 +161,7 @@ def train(
                         *(train_set, rounds.num_left),
                         init_model=start,
                         callbacks=[
-                            *(_of_all_rounds(each, num_boost_round) for each in callbacks),
+                            *(_of_all_rounds(each, num_before, num_boost_round) for each in callbacks),
                             begin,
                             check,
                             save,
@@ -194,19 +196,57 @@ def _stops_early(params: Mapping[str, Any]) -> bool:
     return any(int(params.get(name) or 0) > 0 for name in names)
 
 
-def _of_all_rounds(callback: Callable[[Any], Any], num_boost_round: int) -> Callable[[Any], Any]:
+def _of_all_rounds(
+    callback: Callable[[Any], Any], num_before: int, num_boost_round: int
+) -> Callable[[Any], Any]:
     """One that resets parameters by the round counts all of them; LightGBM would begin its list or schedule again."""
     if "ResetParameter" not in type(callback).__name__:
         return callback
 
     def counting(env: Any) -> Any:
-        all_rounds = {"begin_iteration": 0, "end_iteration": num_boost_round}
+        all_rounds = {"begin_iteration": num_before, "end_iteration": num_before + num_boost_round}
         if hasattr(env, "_replace"):  # a named tuple, in older versions
             return callback(env._replace(**all_rounds))
         return callback(dataclasses.replace(env, **all_rounds))
 
     vars(counting).update({name: getattr(callback, name) for name in ("order", "before_iteration")})
     return counting
+
+
+def _given(data: lightgbm.Dataset) -> dict[str, Any]:
+    """What the rounds to come learn from. LightGBM keeps it as it was given until it is used, then as arrays of its types."""
+    kinds = {"label": np.float32, "weight": np.float32, "group": np.int32, "position": np.int32}
+    of_rows: dict[str, Any] = {
+        f"the {name}s": () if (value := getattr(data, name)) is None else np.asarray(value, kind).ravel()
+        for name, kind in kinds.items()
+    }
+    if np.all(of_rows["the weights"] == 1):  # LightGBM drops such weights
+        of_rows["the weights"] = ()
+    offset = _offset(data)
+    return of_rows | {
+        "the initial scores": () if offset is None else offset,
+        "the features": None if data.used_indices is not None else _features(data.data),
+    }
+
+
+def _features(table: Any) -> Any:
+    """Arrays of what is in the table; None if it is a file, or of another library."""
+    if all(hasattr(table, name) for name in ("indptr", "indices", "data")):  # of SciPy
+        return [table.indptr, table.indices, table.data]
+    if hasattr(table, "items") and hasattr(table, "dtypes"):  # of pandas
+        return {str(name): np.asarray(column) for name, column in table.items()}
+    return np.asarray(table) if isinstance(table, list | np.ndarray) else None
+
+
+def _booster_of(model: Any) -> lightgbm.Booster | None:
+    """What the script begins with: a booster, or the file of one."""
+    if model is None or isinstance(model, lightgbm.Booster):
+        return model
+    return lightgbm.Booster(model_file=model)
+
+
+def _text_of(model: lightgbm.Booster | None) -> str:
+    return "" if model is None else model.model_to_string(num_iteration=-1)
 
 
 def _data_sets(train_set: lightgbm.Dataset, options: Mapping[str, Any]) -> list[Any]:

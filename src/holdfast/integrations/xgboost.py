@@ -36,6 +36,7 @@ _PAIRS = (
     "pairs are sampled by a random generator that XGBoost keeps to itself: as good a model, but not the same"
 )
 _BIAS = "the bias of positions (lambdarank_unbiased) is not in XGBoost's models, and is learned anew"
+_MOST_FEATURES = 64 << 20  # XGBoost hands them over as a copy
 _STOPS = ("stopping_history", "best_scores", "current_rounds")
 
 
@@ -98,6 +99,7 @@ def train(
     )
     if not isinstance(dtrain, xgboost.DMatrix):
         raise UsageError(f"dtrain must be an xgboost.DMatrix, not {dtrain!r}.")
+    initial = _booster_of(options.pop("xgb_model", None))
     rounds = saves.rounds = Rounds(
         arguments,
         wanted=num_boost_round,
@@ -106,7 +108,7 @@ def train(
             {name: vars(each)[name] for name in _STOPS if name in vars(each)} for each in stopping
         ],
         exactness=_exactness(params),
-        facts=_boosting.facts_of(params, dtrain.get_label()),
+        facts=_boosting.facts_of(params, {**_given(dtrain), "the trees of xgb_model": _as_bytes(initial)}),
         callbacks=callbacks,
         calls=[params, options],
         data=[dtrain, *(each for each, _ in options.get("evals") or ())],
@@ -122,7 +124,7 @@ def train(
                 dict(params),
                 dtrain,
                 rounds.num_left,
-                xgb_model=start,
+                xgb_model=initial if start is None else start,
                 callbacks=[_InOrder(callbacks, saves, num_before=rounds.num_done)],
                 **options,
             )
@@ -133,6 +135,35 @@ def train(
         if (found := options.get("evals_result")) is not None:
             found.update(copy.deepcopy(rounds.scores))
         return Trained(start, rounds)
+
+
+def _given(data: xgboost.DMatrix) -> dict[str, Any]:
+    """What the rounds to come learn from."""
+    of_rows = {
+        "the labels": data.get_label(),
+        "the weights": data.get_weight(),
+        "the base margins": data.get_base_margin(),
+        "the bounds of the labels": [
+            data.get_float_info(f"label_{side}_bound") for side in ("lower", "upper")
+        ],
+        "the groups": data.get_group() if hasattr(data, "get_group") else None,
+    }
+    try:
+        rows = data.get_data() if data.num_nonmissing() <= _MOST_FEATURES else None
+    except xgboost.core.XGBoostError:  # they are not in memory
+        rows = None
+    return {**of_rows, "the features": rows}
+
+
+def _booster_of(model: Any) -> xgboost.Booster | None:
+    """What the script begins with: a booster, or a file or the bytes of one."""
+    if model is None or isinstance(model, xgboost.Booster):
+        return model
+    return xgboost.Booster(model_file=model)
+
+
+def _as_bytes(model: xgboost.Booster | None) -> bytes:
+    return b"" if model is None else bytes(model.save_raw("ubj"))
 
 
 def _exactness(params: Mapping[str, Any]) -> str:

@@ -67,6 +67,9 @@ class Fit:
         self._rebuilder = Rebuilder(source.tree, self.read)
         self._planner = Rebuilder(source.tree, source.read_into)
         self._targets: dict[Hashable, Leaf] = {}
+        self._entry: Leaf | None = None  # of a container, which can be made anew; while it is planned
+        self._entries: set[str] = set()  # the paths of such leaves
+        self._anew: set[str] = set()  # of those of them that will be: something else has their live memory
         self._containers: dict[int, tuple[Any, Node]] = {}
         self._arrays: dict[str, Any] = {}  # by the path of what will be in it: the live one
         self._direct: dict[str, tuple[Leaf, Bytes, Callable[[], None]]] = {}
@@ -97,32 +100,39 @@ class Fit:
 
     def entry(self, container: Any, key: Any, live: Any, node: Node, path: str) -> Make:
         """As `item`, for an entry of a container. If that is to be filled with something else already, at another path
-        (`target = params`), it is made anew, and so is this entry: the live array gets what it has there."""
-        if (met := self._containers.get(id(container))) is not None and self._is_made_anew(
-            met[1], key, live, node
-        ):
+        (`target = params`), it is made anew, and so is this entry: the live array gets what it has there. So is an array
+        that lies in memory otherwise than the saved one did."""
+        leaf = self.resolve(node)
+        if not isinstance(leaf, Leaf):
+            return self.item(live, node, path)
+        adapter: Any = adapter_of(type(live))
+        makes_anew = getattr(adapter, "makes_anew", None)
+        if makes_anew is None or not makes_anew(live) or live.shape != leaf.shape:
+            return self.item(live, node, path)
+        met = self._containers.get(id(container))
+        is_other = met is not None and self._is_other(met[1], key, leaf)
+        if not self._rebuilder.is_tied(leaf) and (is_other or not adapter.lies_as(live, leaf)):
             return self.fresh(node)
-        return self.item(live, node, path)
+        self._entry = leaf
+        try:
+            return self.item(live, node, path)
+        finally:
+            self._entry = None
 
-    def _is_made_anew(self, there: Node, key: Any, live: Any, node: Node) -> bool:
+    def _is_other(self, there: Node, key: Any, node: Leaf) -> bool:
         known = dict(enumerate(there)) if isinstance(there, list) else there
-        if not isinstance(known, dict) or key not in known or not isinstance(node, Leaf):
-            return False
-        if self.resolve(known[key]) == node or self._rebuilder.is_tied(node):
-            return False
-        makes_anew = getattr(adapter_of(type(live)), "makes_anew", None)
-        return makes_anew is not None and makes_anew(live) and live.shape == node.shape
+        return isinstance(known, dict) and key in known and self.resolve(known[key]) != node
 
     def item(self, live: Any, node: Node, path: str) -> Make:
         """As `into`, for what is then put into the container that `live` is in: tied arrays become one object there, too."""
         make = self.into(live, node, path)
         first = self._arrays.get(node.path) if isinstance(node, Alias) else None
-        if first is None or first is live or type(first) is not type(live):
+        if first is None or type(first) is not type(live):
             return make
 
         def act() -> Any:
             make()
-            return first
+            return self._rebuilder.value(node) if node.path in self._anew else first
 
         return act
 
@@ -175,11 +185,21 @@ class Fit:
         target = (identity, dtype, shape)
         if node.size_bytes and target in self._targets:
             first = self._targets[target]
-            if first.path != node.path and not self._equal_bytes(first, node):
+            if first.path == node.path:
+                return self.keep(live)
+            if self._entry is node:
+                return self.fresh(node)
+            if first.path in self._entries:
+                self._anew.add(first.path)
+                self._direct.pop(first.path, None)
+            elif self._equal_bytes(first, node):
+                return self.keep(live)
+            else:
                 what = f"the live array is tied to {first.path!r}, but their saved values differ"
                 return self.misfit(live, path, what)
-            return self.keep(live)
         self._targets[target] = node
+        if self._entry is node:
+            self._entries.add(node.path)
         self._arrays.setdefault(node.path, live)
         self.need(node)
         is_direct = False
@@ -188,6 +208,8 @@ class Fit:
             is_direct = True
 
         def act() -> Any:
+            if node.path in self._anew:
+                return self._rebuilder.value(node)
             if not (is_direct and self._has_read_ahead):
                 fill(node)
             return live

@@ -12,6 +12,7 @@ from .. import collector, dtypes
 from ..errors import CheckpointDamagedError, HoldfastError
 from ..records import PLAIN, Alias, Bytes, Leaf, Node, Object, Source, leaves
 from ..set_order import remade
+from ._axes import laid_out
 from ._registry import Read, adapter_named, maker_of
 from ._tree import aliased
 
@@ -115,12 +116,12 @@ def _made(fresh: Callable[[Any, Object], Any], state: Any, taken: Object) -> Any
 
 
 def new_array(leaf: Leaf, read: Read) -> np.ndarray:
-    """A new array of the leaf's dtype, shape and memory order, filled."""
+    """A new array of the leaf's dtype, shape, memory order and axes, filled."""
     # `np.empty` would make the items of `<U0` four bytes long, and so a large array of what takes no bytes.
     array = np.ndarray(leaf.shape, dtypes.to_numpy(leaf.dtype), order=leaf.order)
     if leaf.size_bytes:
         read(leaf, array_bytes(array, leaf.order))
-    return array
+    return laid_out(array, leaf.axes) if leaf.axes else array
 
 
 def array_bytes(array: np.ndarray, order: str) -> Bytes:

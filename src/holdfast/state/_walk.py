@@ -152,10 +152,11 @@ class Walk:
         live: Live,
         kind: str,
         order: Literal["C", "F"] = "C",
+        axes: tuple[int, ...] = (),
         identity: Hashable = None,
     ) -> Leaf | Alias:
         """A leaf for the array `live`. Equal `identity` means: the very same memory."""
-        leaf = Leaf(path, dtype, shape, order, kind)
+        leaf = Leaf(path, dtype, shape, order, kind, axes=axes)
         found = self._found
         if identity is not None and leaf.size_bytes:
             first = found.memory.setdefault((kind, dtype, shape, identity), path)

@@ -48,6 +48,7 @@ class _Array(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     pieces: list[tuple[int, str, str, str, int]]
     order: Literal["F"] | msgspec.UnsetType = msgspec.UNSET
     codec: str | msgspec.UnsetType = msgspec.UNSET
+    axes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,8 @@ class _Decoder:
             raise ValueError(f"{path!r} has no shape")
         if not is_kind(array.kind):
             raise ValueError(f"{path!r} has no kind")
+        if array.axes and (sorted(array.axes) != [*range(len(shape))] or array.order == "F"):
+            raise ValueError(f"{path!r} has axes that are not its own")
         if len(array.dtype) > MAX_KEY:
             raise ValueError(f"{path!r} has no element type")
         if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
@@ -209,7 +212,8 @@ class _Decoder:
                 raise ValueError(f"{path!r} is compressed in an unknown way")
             self.codecs[path] = PLANES_ZSTD
         self._finished.add(path)
-        leaf = Leaf(path, array.dtype, shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
+        order = "C" if array.order is msgspec.UNSET else "F"
+        leaf = Leaf(path, array.dtype, shape, order, array.kind, axes=array.axes)
         self.leaves.append(leaf)
         return leaf
 

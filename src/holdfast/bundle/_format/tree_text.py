@@ -159,6 +159,8 @@ class TreeText:
         content: dict[str, Any] = {"dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind}
         if leaf.order == "F":
             content["order"] = "F"
+        if leaf.axes:
+            content["axes"] = leaf.axes
         if leaf.path in self._codecs:
             content["codec"] = self._codecs[leaf.path]
         pieces = _GAP if leaf.size_bytes else b"[]"

@@ -112,7 +112,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         self._behind: Mapping[str, Any] | None = None  # what is to be put back when the loops are there
         self._num_held = 0
         self._updates: Updates | None = None
-        self._validation = data.ValidationWorkers()
+        self._validation, self._made = data.ValidationWorkers(), data.MadeAnew()
         self._attributes = Attributes({"model": pl_module}, _OF_LIGHTNING)
         self._parts = Handover(trainers.PARTS, self._take)
         self._handlers_before = watched_handlers(self._policy)
@@ -249,15 +249,16 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     def _setup_data(self, setup: Callable[[], None]) -> None:
         """A loader that is made anew every few epochs is made for the epoch in which it was made then."""
         made_in = None if self._behind is None else self._behind.get("reloaded")
-        if not self._is_reloading or made_in is None or made_in < 0:
-            return setup()
         current: Any = self._trainer.fit_loop.epoch_progress.current
         now = current.processed, current.completed
-        current.processed = current.completed = made_in
+        if self._is_reloading and made_in is not None and made_in >= 0:
+            current.processed = current.completed = made_in
         try:
             setup()
         finally:
             current.processed, current.completed = now
+        if self._is_reloading:
+            self._made.look(self._trainer)
 
     def _hold_loader(self, process: Callable[[Any], Any], loader: Any) -> Any:
         loader = process(loader)
@@ -372,6 +373,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             "reloaded": self._trainer.fit_loop._last_train_dl_reload_epoch,
             "world_size": self._trainer.world_size,
             "script": self._script.followed,
+            "contents": self._made.contents,
             "own": own,
             "exactness": next((each for each in exact if each != "exact"), "exact"),
             "about_data": [each.describe() for each in sources],
@@ -481,7 +483,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         now = [each.fingerprint() for each in sources]
         is_known = saved["within"] == "batches" and saved["next_batches"] is not None and not self._is_past
         found = differences(saved, sources, is_another_batch=is_known and saved["next_batches"] != now)
-        found += self._compiled
+        found += self._compiled + self._made.differences(saved.get("contents"))
         if saved.get("cut") and saved["within"] == "batches":
             found.append(
                 f"max_steps had ended epoch {saved['epoch']} in its middle, and what is done at an epoch's end was done there"

@@ -35,6 +35,8 @@ _ADVICE = ". To use the script's, set them in `on_train_batch_start` of the modu
 _OF_TRAINER = (
     *(_ACCUMULATION, "gradient_clip_val", "gradient_clip_algorithm", "precision"),
     *("limit_train_batches", "overfit_batches"),
+    # Validation draws from the same random states.
+    *("limit_val_batches", "check_val_every_n_epoch", "val_check_interval"),
 )
 
 

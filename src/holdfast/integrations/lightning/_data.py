@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from ... import rng
 from ...checkpoint import find
 from ...checkpoint import open as open_checkpoint
-from ...data import BatchSource
+from ...data import BatchSource, digest_of_contents
 from .._common.loader_proxy import HeldLoader
 from .._common.loader_proxy import let_go as let_go_of
 
@@ -52,6 +52,42 @@ def sources_of(trainer: pl.Trainer) -> list[BatchSource]:
     combined = trainer.fit_loop._combined_loader
     loaders = [] if combined is None else combined.flattened
     return [each.source for each in loaders if isinstance(each, HeldLoader)]
+
+
+_MADE_OTHERWISE = (
+    "train_dataloader has made other data than in the epoch that is resumed: it depends on how often it was called, or on "
+    "what has been trained since"
+)
+
+
+@final
+class MadeAnew:
+    """The data sets of training loaders that are made anew every few epochs: after a resume a `train_dataloader` that
+    counts its calls makes others.
+
+    Attributes:
+        contents: a digest of what they held when they were made; None if these are the objects of before.
+    """
+
+    def __init__(self) -> None:
+        self.contents: str | None = None
+        self._loader: Any = None
+        self._datasets: list[Any] = []
+
+    def look(self, trainer: pl.Trainer) -> None:
+        """The loaders may have been made."""
+        combined = trainer.fit_loop._combined_loader
+        if combined is None or combined is self._loader:
+            return
+        before, self._loader = self._datasets, combined
+        self._datasets = [getattr(each, "dataset", None) for each in combined.flattened]
+        are_same = [*map(id, before)] == [*map(id, self._datasets)]
+        self.contents = None if are_same else digest_of_contents(self._datasets)
+
+    def differences(self, saved: str | None) -> list[str]:
+        if saved is None or saved == self.contents:
+            return []
+        return [_MADE_OTHERWISE]
 
 
 def let_go(trainer: pl.Trainer) -> None:

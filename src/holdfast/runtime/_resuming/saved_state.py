@@ -59,14 +59,29 @@ class SavedState:
             return [f"the state could not be compared with what was saved: {err}"]
         now = dict(state.nodes(snapshot.tree))
         differing: dict[str, list[str]] = {}
+        turned: dict[str, list[str]] = {}
         for path in dict.fromkeys([*self._nodes, *now]):
             name = path.partition("/")[0]
-            if name in compared and self._differs(path, now, snapshot):
+            if name not in compared:
+                continue
+            if self._differs(path, now, snapshot):
                 differing.setdefault(name, []).append(path)
-        return [
+            elif self._lies_otherwise(path, now):
+                turned.setdefault(name, []).append(path)
+        found = [
             f"{name!r} is not as it was saved: {_listed(those)} changed before the first step"
             for name, those in differing.items()
         ]
+        return found + [
+            f"{name!r} has other strides than it had: {_listed(those)} (memory format), so sums may be rounded otherwise"
+            for name, those in turned.items()
+        ]
+
+    def _lies_otherwise(self, path: str, live: Mapping[str, Node]) -> bool:
+        """Whether the items of an array are in another order in memory, in which kernels add them."""
+        was, now = _resolved(self._nodes, path), _resolved(live, path)
+        are_arrays = isinstance(was, Leaf) and isinstance(now, Leaf)
+        return are_arrays and (was.order, was.axes) != (now.order, now.axes)
 
     def _differs(self, path: str, live: Mapping[str, Node], snapshot: state.LiveSnapshot) -> bool:
         was, now = _resolved(self._nodes, path), _resolved(live, path)

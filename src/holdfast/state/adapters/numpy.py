@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import dtypes
 from ...records import Bytes, Leaf, Node, Object
+from .._axes import axes_in_memory
 from .._fit import Fit, Make
 from .._live import LiveArray
 from .._rebuild import array_bytes, new_array
@@ -31,6 +32,10 @@ class _Array:
         """Whether a new array can stand in its place: of what lies in a file, it could not."""
         return type(live) is np.ndarray
 
+    def lies_as(self, live: np.ndarray, leaf: Leaf) -> bool:
+        """Whether its items are in memory in the order that the saved ones were in."""
+        return (memory_order(live), _axes(live)) == (leaf.order, leaf.axes)
+
     def capture(self, value: np.ndarray, walk: Walk, path: str) -> Node:
         if value.dtype.kind in _OF_OBJECTS:
             return OBJECTS.capture(value, walk, path)
@@ -40,6 +45,7 @@ class _Array:
             dtype=walk.dtype_name(value.dtype, path),
             shape=value.shape,
             order=order,
+            axes=_axes(value),
             kind="numpy",
             live=LiveArray(value, order),
             identity=_identity(value),
@@ -211,6 +217,12 @@ class _Scalar:
 
     def plan(self, live: np.generic, node: Node, fit: Fit, path: str) -> Make:
         return fit.replace(live, node, path)
+
+
+def _axes(array: np.ndarray) -> tuple[int, ...]:
+    if array.flags.c_contiguous or array.flags.f_contiguous or not array.size:
+        return ()
+    return axes_in_memory(array.shape, array.strides, array.itemsize)
 
 
 def memory_order(array: np.ndarray) -> Literal["C", "F"]:

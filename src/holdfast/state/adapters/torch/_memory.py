@@ -194,4 +194,7 @@ def make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
     data = torch.empty(leaf.size_bytes, dtype=torch.uint8)
     if leaf.size_bytes:
         read(leaf, data.numpy())
-    return _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf)
+    tensor = _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf)
+    if not leaf.axes:
+        return tensor
+    return tensor.permute(leaf.axes).contiguous().permute(*np.argsort(leaf.axes).tolist())

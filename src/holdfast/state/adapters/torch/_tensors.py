@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.parameter import is_lazy
 
 from .... import dtypes
-from ....records import Node
+from ....records import Leaf, Node
+from ..._axes import axes_in_memory
 from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
@@ -30,9 +31,12 @@ class Tensor:
     def makes_anew(self, live: torch.Tensor) -> bool:
         """Whether a new tensor can stand in its place: of a parameter, or on another device, it could not."""
         is_plain = type(live) is torch.Tensor and not live.requires_grad
-        return (
-            is_plain and live.device.type == "cpu" and live.layout == torch.strided and live.is_contiguous()
-        )
+        is_dense = live.layout == torch.strided and not is_expanded(live)
+        return is_plain and is_dense and live.device.type == "cpu"
+
+    def lies_as(self, live: torch.Tensor, leaf: Leaf) -> bool:
+        """Whether its items are in memory in the order that the saved ones were in."""
+        return _lie_of(live) == (leaf.order, leaf.axes)
 
     def capture(self, value: torch.Tensor, walk: Walk, path: str) -> Node:
         if (kind := _kind_of(value)) is None:
@@ -41,13 +45,15 @@ class Tensor:
             walk.names.add(value, path)
             return (NESTED if value.is_nested else SPARSE).capture(value, walk, path)
         walk.names.add(value, path)
-        order = "C" if (is_in_a_row := value.is_contiguous()) else memory_order(value)
-        is_small = kind.is_batched and value.numel() < SMALL.most_items and (is_in_a_row or order == "F")
+        order, axes = _lie_of(value)
+        is_in_a_row = order == "F" or value.is_contiguous()
+        is_small = kind.is_batched and value.numel() < SMALL.most_items and is_in_a_row
         return walk.array(
             path,
             dtype=kind.dtype,
             shape=tuple(value.shape),
             order=order,
+            axes=axes,
             kind="torch",
             live=(SmallTensor if is_small else LiveTensor)(value, order),
             identity=identity(value),
@@ -77,6 +83,15 @@ class Tensor:
             memory=filling.memory,
             filled=filling.filled,
         )
+
+
+def _lie_of(tensor: torch.Tensor) -> tuple[Literal["C", "F"], tuple[int, ...]]:
+    """The order and the axes of its leaf."""
+    if tensor.is_contiguous():
+        return "C", ()
+    if memory_order(tensor) == "F":
+        return "F", ()
+    return "C", axes_in_memory(tensor.shape, tensor.stride())
 
 
 def is_expanded(tensor: torch.Tensor) -> bool:
