@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
 from ..records import Alias, Leaf, Node
-from ._block.region import Region
+from ._block.region import Region, regions_of
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later
@@ -89,13 +90,14 @@ class Walk:
             self._open.discard(id(value))
 
     def regions(self) -> list[Region]:
-        """The arrays as they are to lie in a snapshot: those of each part that was kept together, and all others."""
+        """The arrays as they are to lie in a snapshot, in this order: those of each part that was kept, and all others."""
         others: list[tuple[Leaf, Live]] = []
         begin = 0
         for end, part in self._parts:
             others += self.arrays[begin : end - len(part.found.arrays)]
             begin = end
-        return [*(part.region for _, part in self._parts), Region([*others, *self.arrays[begin:]])]
+        kept = [region for _, part in self._parts for region in part.regions]
+        return sorted([*kept, *regions_of([*others, *self.arrays[begin:]])], key=attrgetter("rank"))
 
     def part(
         self,
@@ -121,7 +123,7 @@ class Walk:
             found, proved = self._found.since(mark), proof()
             if found is None or proved is None:
                 return node
-            kept = Part(path, value, given, proved, node, found, Region(found.arrays))
+            kept = Part(path, value, given, proved, node, found, regions_of(found.arrays))
         self._parts.append((len(self.arrays), kept))
         return kept.node
 
