@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from math import prod
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from ...records import Extent, Rank, packed_rank
 from ...storage import Buffer, ReadFile, WriteFile
@@ -144,8 +145,11 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One piece, as safetensors describes it."""
 
     dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
+    shape: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=_MAX_RANK)]
+    data_offsets: tuple[Annotated[int, Meta(ge=0)], int]
+
+
+_TABLE: Final = msgspec.json.Decoder(dict[str, _Entry])
 
 
 def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
@@ -156,12 +160,10 @@ def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tupl
     """
     text = memoryview(header)[8 : len(header.rstrip(b" "))]
     room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
-    table = strict_json.decode_as(
-        dict[str, _Entry],
-        text,
-        accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1),
-        count_keys=lambda table: 4 * len(table),
+    table, keys = strict_json.decode_as(
+        _TABLE, text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
     )
+    strict_json.check_keys(4 * len(table), keys)
     if "__metadata__" in table:
         raise ValueError("its header has metadata, which packs have not")
     expected = 0
@@ -182,8 +184,6 @@ def _span(entry: _Entry) -> tuple[int, int]:
     item_bytes = _SIZES.get(entry.dtype)
     if item_bytes is None:
         raise ValueError("a piece has an unknown element type")
-    if len(entry.shape) > _MAX_RANK or min(entry.shape, default=0) < 0 or start < 0:
-        raise ValueError("a piece has no shape or place")
     if prod(entry.shape) * item_bytes != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
         raise ValueError("a piece's shape and place differ")
     return entry.data_offsets
