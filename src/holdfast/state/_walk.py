@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Literal, NoReturn
@@ -88,6 +88,24 @@ class Walk:
             return adapter.capture(value, self, path)
         finally:
             self._open.discard(id(value))
+
+    def entries(self, value: dict[Any, Any], path: str) -> dict[Any, Node]:
+        """The state of what a dict with plain keys holds, which is at `path`."""
+        if self._exclude:
+            return {key: self.node(entry, self.child(path, key)) for key, entry in value.items()}
+        return {
+            key: entry if type(entry) in _SCALARS else self.node(entry, self.child(path, key))
+            for key, entry in value.items()
+        }
+
+    def items(self, value: Iterable[Any], path: str) -> list[Node]:
+        """As `entries`, of what a list or tuple holds."""
+        if self._exclude:
+            return [self.node(entry, paths.item(path, index)) for index, entry in enumerate(value)]
+        return [
+            entry if type(entry) in _SCALARS else self.node(entry, paths.item(path, index))
+            for index, entry in enumerate(value)
+        ]
 
     def regions(self) -> list[Region]:
         """The arrays as they are to lie in a snapshot, in this order: those of each part that was kept, and all others."""
