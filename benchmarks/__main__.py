@@ -7,11 +7,12 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from . import machine, states
 from .contenders import NOT_INSTALLED, Loading, Saving, gather
+from .earlier import Earlier
 from .goals import goals
 from .measure import Bench
 from .plot import plot
@@ -59,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(options.folder, _SCALES[options.scale])
     conditions: dict[str, str] = {}
     again = {*options.only, NOT_INSTALLED}  # is found out anew
-    if options.add and options.report and _raw(options.report).exists():
+    kept = Earlier()
+    if options.add and options.report and not _raw(options.report).exists():
+        kept = _kept(options.report, again)
+        conditions |= kept.conditions
+    elif options.add and options.report:
         earlier = json.loads(_raw(options.report).read_text())
         # Ratios are taken within a round of one run: who was measured before against whom is now would be none.
         others = {what: by for what, by in earlier["values"].items() if _first_word(what) not in again}
@@ -80,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         conditions[name] = f"{neighbours.share():.0%} in {took_s:.0f} s"
         facts = _facts(options.folder, bench, conditions)
         if options.report is not None:  # after each, so that a crash costs one scenario
-            _write(options.report, bench, facts, conditions)
+            _write(options.report, bench, facts, conditions, kept)
     shutil.rmtree(options.folder, ignore_errors=True)
     print("\n".join(["", *(f"{key}: {value}" for key, value in facts.items()), "", *bench.notes, ""]))
     print("\n".join(verdicts(bench.samples, goals(bench.scale))))
@@ -93,16 +98,27 @@ def _facts(folder: Path, bench: Bench, conditions: Mapping[str, str]) -> dict[st
     }
 
 
-def _write(path: Path, bench: Bench, facts: Mapping[str, str], conditions: Mapping[str, str]) -> None:
+def _kept(path: Path, again: Collection[str]) -> Earlier:
+    """What the report says of scenarios that are not measured again; a checkout has no raw values."""
+    picture = path.with_suffix(".svg")
+    if not path.exists() or not picture.exists():
+        return Earlier()
+    measured = path.read_text().partition(BEGIN)[2].partition(END)[0]
+    return Earlier.read(measured, picture.read_text(), lambda what: _first_word(what) not in again)
+
+
+def _write(
+    path: Path, bench: Bench, facts: Mapping[str, str], conditions: Mapping[str, str], kept: Earlier
+) -> None:
     """Replace what is between the marks (or begin the file), and write plot and raw values beside it."""
-    tables = report(bench.samples, goals(bench.scale), facts, bench.notes, bench.scale.name)
+    tables = report(bench.samples, goals(bench.scale), facts, bench.notes, bench.scale.name, kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     before, after = "# Performance\n\n", ""
     if path.exists() and BEGIN in (old := path.read_text()):
         before, after = old.partition(BEGIN)[0], old.partition(END)[2]
     picture = f"![Ratios to torch.save and torch.load]({path.stem}.svg)"
     path.write_text(f"{before}{BEGIN}\n{picture}\n\n{tables}{END}{after or chr(10)}")
-    path.with_suffix(".svg").write_text(plot(bench.samples))
+    path.with_suffix(".svg").write_text(plot(bench.samples, kept.panels))
     _raw(path).parent.mkdir(exist_ok=True)
     measured = {"conditions": conditions, "notes": bench.notes, "values": bench.samples.values}
     _raw(path).write_text(json.dumps(measured, indent=1))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
 from .goals import DURABLE, LOAD
-from .measure import REFERENCE, Samples
+from .measure import REFERENCE, Samples, Summary
 
 PANELS: Sequence[tuple[str, str]] = (
     ("S1 blocked", REFERENCE),
@@ -29,8 +30,10 @@ _OURS, _LIMIT, _PEER = "#1b7f79", "#c9c9c9", "#7a8ca3"
 _LEGEND = ((_OURS, "Holdfast"), (_PEER, "other libraries"), (_LIMIT, "what the machine allows"))
 
 
-def plot(samples: Samples) -> str:
-    """One panel for each measurement that was made."""
+def plot(
+    samples: Samples, earlier: Mapping[str, Sequence[tuple[str, Summary]]] = MappingProxyType({})
+) -> str:
+    """One panel for each measurement that was made; of others what they were `earlier`."""
     shapes = [_text(10, 20, "Time as a ratio: shorter is faster; the axis is logarithmic", "normal")]
     shapes.append(_text(10, 38, "Bar: median of the rounds; line: from the least to the greatest", "normal"))
     for index, (colour, meaning) in enumerate(_LEGEND):
@@ -43,6 +46,7 @@ def plot(samples: Samples) -> str:
             for who in samples.values.get(what, {})
             if (ratio := samples.ratio(what, who, what, reference))
         ]
+        rows = rows or [*earlier.get(what, ())]
         if not rows:
             continue
         y += 24
@@ -79,6 +83,11 @@ def _x(value: float) -> float:
     """Where a ratio stands on the logarithmic axis."""
     inside = min(max(value, _LEAST), _GREATEST)
     return _LABEL + _BAR * math.log(inside / _LEAST) / math.log(_GREATEST / _LEAST)
+
+
+def value_at(x: float) -> float:
+    """The ratio that stands there on the axis."""
+    return _LEAST * (_GREATEST / _LEAST) ** ((x - _LABEL) / _BAR)
 
 
 def _text(x: float, y: float, text: str, weight: str, anchor: str = "start") -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
+from .earlier import Earlier
 from .goals import DURABLE, LOAD, Goal
 from .measure import REFERENCE, Samples, Summary
 
@@ -11,14 +13,22 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def report(
-    samples: Samples, goals: Iterable[Goal], machine: Mapping[str, str], notes: Iterable[str], scale: str
+    samples: Samples,
+    goals: Iterable[Goal],
+    machine: Mapping[str, str],
+    notes: Iterable[str],
+    scale: str,
+    earlier: Earlier | None = None,
 ) -> str:
-    """Everything between the two marks of docs/performance.md."""
+    """Everything between the two marks of docs/performance.md; `earlier`: lines of what was not measured again."""
+    earlier = earlier or Earlier()
     parts = [f"States: {scale} size.", ""]
     parts += [f"- {key}: {value}" for key, value in machine.items()]
-    parts += ["", "### Figures to reach", "", *verdicts(samples, goals)]
+    parts += ["", "### Figures to reach", "", *verdicts(samples, goals, earlier.rows)]
     parts += ["", "### All measurements", ""]
     parts += ["Median of the rounds (least to greatest). The ratio is the median of each round's own ratio."]
+    for what, table in earlier.tables.items():
+        parts += ["", f"**{what}**", "", *table]
     for what in samples.values:
         parts += ["", f"**{what}**", "", *measurement(samples, what)]
     notes = list(notes)
@@ -27,12 +37,17 @@ def report(
     return "\n".join(parts) + "\n"
 
 
-def verdicts(samples: Samples, goals: Iterable[Goal]) -> list[str]:
-    """One line for each goal: what it is, what came out, and whether that is enough."""
+def verdicts(
+    samples: Samples, goals: Iterable[Goal], earlier: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """One line for each goal: what it is, what came out, and whether that is enough; of one not measured the `earlier` line."""
     lines = ["| what | goal | measured | | before |", "|---|---|---|---|---|"]
     for goal in goals:
         found = goal.measured(samples)
         bound = _number(goal.at_most, goal.unit or "×") + (f" {goal.whose}" if goal.whose else "")
+        if found is None and (line := earlier.get(f"| {goal.row} | ≤ {bound}")) is not None:
+            lines.append(line)
+            continue
         if found is None:
             lines.append(f"| {goal.row} | ≤ {bound} | not measured | | {goal.known} |")
             continue

@@ -150,6 +150,24 @@ def test_a_scenario_that_is_added_leaves_the_others_in_the_report(tmp_path: Path
 
 
 @pytest.mark.medium
+def test_what_was_measured_in_another_checkout_stays_as_the_report_says_it(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ["--scale", "tiny", "--contenders", "torch_save", "holdfast", "--report", "report.md", "--only"]
+    main([*run, "S1", "scan"])
+    before, picture = Path("report.md").read_text(), Path("report.svg").read_text()
+    Path("runs/report.json").unlink()  # no checkout has it
+    main([*run, "growth", "--add"])
+    after = Path("report.md").read_text()
+    kept = [line for line in before.splitlines() if line.startswith(("| S1", "| scan", "| torch.save"))]
+    assert len(kept) > 10
+    assert [line for line in kept if line not in after] == []
+    assert "**growth, save**" in after
+    assert "; scan " in after
+    assert "S1 restore, cold" in Path("report.svg").read_text()
+    assert Path("report.svg").read_text().count("<rect") == picture.count("<rect")
+
+
+@pytest.mark.medium
 def test_a_scenario_that_is_measured_again_is_not_mixed_with_what_it_gave_before(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = ["--scale", "tiny", "--contenders", "torch_save", "holdfast", "--report", "report.md", "--only"]

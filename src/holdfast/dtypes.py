@@ -82,6 +82,12 @@ def item_size(dtype: str) -> int:
     return _PLAIN[dtype][0] if dtype in _PLAIN else to_numpy(dtype).itemsize
 
 
+def alignment_of(dtype: str) -> int:
+    """Bytes of which the places of items are multiples: 12-byte items need (and keep) multiples of 4."""
+    items = item_size(dtype)
+    return items & -items
+
+
 def plain_names() -> tuple[str, ...]:
     """All names that are no descriptions of NumPy's."""
     return tuple(_PLAIN)

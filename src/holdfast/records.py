@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -76,6 +76,21 @@ def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return prod(shape) * dtypes.item_size(dtype)
 
 
+PAGE_BYTES = 4096
+
+Rank: TypeAlias = tuple[bool, int, bool]
+
+
+def packed_rank(dtype: str, size_bytes: int) -> Rank:
+    """By this, arrays (or pieces of them) are sorted to lie side by side without holes, each aligned to its items.
+
+    Complete pages come first, the others by falling alignment, and of these what is smaller than a page last: it is what
+    most often occurs twice, and so leaves a hole where it is not written again.
+    """
+    is_odd = size_bytes % PAGE_BYTES != 0
+    return is_odd, is_odd * -dtypes.alignment_of(dtype), is_odd and size_bytes < PAGE_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
     """Stands where an array (or object) already met at `path` occurs again, so that tied weights stay tied."""
@@ -133,6 +148,18 @@ class Range(Protocol):
     def size(self) -> int: ...
 
 
+class Extent(NamedTuple):
+    """Bytes `start` to `end` of some memory, which nothing changes."""
+
+    memory: memoryview
+    start: int
+    end: int
+
+    @property
+    def data(self) -> memoryview:
+        return self.memory[self.start : self.end]
+
+
 class Snapshot(Protocol):
     """A state to be saved; once sealed, it does not change."""
 
@@ -153,6 +180,10 @@ class Snapshot(Protocol):
 
     def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
         """The bytes of each of these, to be read only."""
+        ...
+
+    def extent(self, wanted: Sequence[Range]) -> Extent | None:
+        """Where the bytes of all of these are, if they lie side by side in this order in memory of its own."""
         ...
 
     def seal(self) -> None:

@@ -214,6 +214,10 @@ MALFORMED = {
     "a piece in no file": {"array": {"dtype": "int8", "shape": [1], "kind": "n", "pieces": [[0, "k", *DIGESTS, 1]]}},
     "half a piece": {"array": {"dtype": "int8", "shape": [1], "kind": "n", "pieces": [[0]]}},
     "a key too long": {"map": {"k" * 65537: 1}},
+    "a map that is a set, too": {"map": {}, "set": []},
+    "an array that is a map, too": {"array": {"dtype": "int8", "shape": [0], "kind": "n", "pieces": []}, "map": {}},
+    "two things at once in a list of lists": [[[{"map": {"a": [[{"f": "7ff8000000000000", "s": ""}]]}}]]],
+    "a node without a key": [[{}]],
 }  # fmt: skip
 
 
@@ -240,6 +244,29 @@ def test_a_malformed_node_is_refused(what):
 def test_a_tree_file_of_another_form_is_refused(content):
     with pytest.raises(CheckpointDamagedError, match="state tree is malformed"):
         decode_tree(strict_json.encode(content), "here")
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        '{"map":{"a":1,"a":2}}',
+        '{"map":{},"map":{}}',
+        '[[{"map":{"a":1,"a":2}}]]',
+        '{"object":{"adapter":"a","type":"t","state":1,"about":{"x":1,"x":2}}}',
+        '{"array":{"dtype":"int8","dtype":"int8","shape":[0],"kind":"n","pieces":[]}}',
+        "[9223372036854775808]",
+        "123456789012345678901234567890",
+        '{"map":{"a":-9223372036854775809}}',
+    ],
+)
+def test_a_key_that_is_repeated_and_an_integer_that_is_too_long_are_refused_anywhere(tree: str):
+    with pytest.raises(CheckpointDamagedError, match="state tree is malformed"):
+        decode_tree(b'{"format":1,"files":[],"tree":%b}' % tree.encode(), "here")
+
+
+def test_the_digits_of_a_fraction_make_no_long_integer():
+    data = b'{"format":1,"files":[],"tree":[0.1234567890123456789012,1.5e-10,[0.00000000000000000001]]}'
+    assert decode_tree(data, "here").tree == [0.1234567890123456789012, 1.5e-10, [1e-20]]
 
 
 def test_a_structure_that_readers_would_refuse_is_not_written():

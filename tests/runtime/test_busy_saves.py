@@ -239,3 +239,18 @@ def test_threads_of_a_save_are_gone_when_its_directory_is_closed(tmp_path):
     with ExperimentDirectory(tmp_path, RUN) as directory:
         save(saver_in(directory), [np.zeros(3_000_000)], 0)
     assert threading.active_count() == before
+
+
+def test_what_is_to_be_saved_is_looked_for_before_the_save_before_is_waited_for(tmp_path: Path):
+    with ExperimentDirectory(tmp_path, RUN, disk=SlowDisk(0.05)) as directory:
+        saver, was_busy = saver_in(directory), []
+
+        def found():
+            was_busy.append(directory.writer.is_busy)
+            return {"values": [np.zeros(3)], "epoch": len(was_busy)}
+
+        for epoch in range(2):
+            moment = Moment(run=RUN, hook="epoch_end", phase=saver.label, epoch=epoch)
+            saver.save(moment, found, reason="test", metrics={})
+        directory.writer.wait()
+    assert was_busy == [False, True]

@@ -276,3 +276,28 @@ def test_memory_that_an_optimizer_shares_with_a_later_object_is_stored_with_the_
     loaded = holdfast.load(tmp_path / "saved")
     assert loaded["also"][0].tolist() == loaded["also"][1]["again"].tolist() == average.tolist()
     assert holdfast.open(tmp_path / "saved").verify() == []
+
+
+@pytest.mark.parametrize("verify", ["first", "streaming"])
+def test_what_was_one_tensor_fills_both_that_it_is_now(verify):
+    tied = torch.arange(6.0)
+    saved = capture({"one": tied, "two": [tied]})
+    now = {"one": torch.zeros(6), "two": [torch.zeros(6)]}
+    versions = now["one"]._version, now["two"][0]._version
+    first, second = now["one"], now["two"][0]
+    restore(saved, now, verify=verify)
+    assert torch.equal(first, tied)
+    assert torch.equal(second, tied)
+    assert first._version > versions[0]
+    assert second._version > versions[1]
+
+
+def test_tensors_are_filled_where_something_else_does_not_fit():
+    saved = capture({"one": torch.ones(3), "two": torch.ones(4), "three": torch.ones(5)})
+    now = {"one": torch.zeros(3), "two": torch.zeros(2), "three": torch.zeros(5)}
+    restored = restore(saved, now, strict=False)
+    assert len(restored.skipped) == 1
+    assert now["one"].tolist() == [1] * 3
+    assert now["two"].tolist() == [0] * 2
+    assert now["three"].tolist() == [1] * 5
+    assert set(restored.loaded) == {"one", "three"}

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..numerics import all_finite, count_nonfinite, is_floating
+from ..records import Extent
 from ._format.pieces import Cut
 
 Watched: TypeAlias = Callable[[str], bool]
@@ -44,11 +45,16 @@ def groups(cuts: Sequence[Cut], is_watched: Watched) -> list[Group]:
     return [*found, *small.items()]
 
 
-def nonfinite_pieces(data: Sequence[memoryview], watched: Sequence[Group]) -> dict[int, tuple[int, int]]:
-    """The NaNs and infinities of those of the watched pieces that have any, by their index in `data`."""
+def nonfinite_pieces(
+    data: Sequence[memoryview], extent: Extent | None, watched: Sequence[Group]
+) -> dict[int, tuple[int, int]]:
+    """The NaNs and infinities of those of the watched pieces that have any, by their index in `data`; `extent`: of all these."""
     found: dict[int, tuple[int, int]] = {}
     for dtype, those in watched:
-        raw = data[those[0]] if len(those) == 1 else b"".join([data[index] for index in those])
+        if extent is not None and len(those) == len(data):
+            raw = extent.data
+        else:
+            raw = data[those[0]] if len(those) == 1 else b"".join([data[index] for index in those])
         if not all_finite(np.frombuffer(raw, np.uint8), dtype):
             counts = (
                 (index, count_nonfinite(np.frombuffer(data[index], np.uint8), dtype)) for index in those

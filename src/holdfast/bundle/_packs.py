@@ -12,11 +12,12 @@ import numpy as np
 from blake3 import blake3
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from ..dtypes import alignment_of
 from ..errors import CheckpointDamagedError, PieceDamagedError, UsageError
 from ..records import Bytes, CheckpointRecord, Leaf
 from ..storage import ReadFile
 from ._format.codec import decompress, num_planes
-from ._format.pack import alignment_of, parse_header, read_header
+from ._format.pack import parse_header, read_header
 from ._format.pieces import Piece
 from ._open import unreadable
 from ._rot import distrust

@@ -7,7 +7,7 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import cycle
@@ -86,18 +86,23 @@ class Bundle:
             )
         with collector.paused():
             stored = decode_tree(data, self.path)
-            for leaf in stored.leaves:
-                pieces = stored.pieces[leaf.path]
-                if not self._is_one_piece(leaf, pieces) or leaf.path in stored.codecs:
-                    self._check_pieces(leaf, pieces, leaf.path in stored.codecs)
+            for leaf in self._not_one_piece(stored):
+                self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
         return stored
 
-    def _is_one_piece(self, leaf: Leaf, pieces: Sequence[Piece]) -> bool:
-        """Whether it is one piece of its size, as most are."""
-        if len(pieces) != 1 or leaf.size_bytes > PIECE_BYTES:
-            return False
-        start, end = self._packs.spans(pieces[0].file).get(pieces[0].key, (0, -1))
-        return end - start == leaf.size_bytes
+    def _not_one_piece(self, stored: StoredTree) -> Iterator[Leaf]:
+        """All leaves but those that are one piece of their size, as most are."""
+        spans: dict[str, Mapping[str, tuple[int, int]]] = {}
+        for leaf in stored.leaves:
+            pieces = stored.pieces[leaf.path]
+            if len(pieces) == 1 and leaf.size_bytes <= PIECE_BYTES and leaf.path not in stored.codecs:
+                piece = pieces[0]
+                if (there := spans.get(piece.file)) is None:
+                    there = spans[piece.file] = self._packs.spans(piece.file)
+                start, end = there.get(piece.key, (0, -1))
+                if end - start == leaf.size_bytes:
+                    continue
+            yield leaf
 
     def _check_pieces(self, leaf: Leaf, pieces: Sequence[Piece], is_compressed: bool) -> None:
         """The pieces' places must add up to the leaf, before memory is taken for it."""

@@ -97,7 +97,7 @@ class FileWriter:
         plan = self._link_known(known)
         for group in plan.written:
             room = [piece.cut for piece in group]
-            ready = ([(piece, snapshot.pieces([piece.cut])[0])] for piece in group)
+            ready = (Ready([piece], snapshot.pieces([piece.cut])) for piece in group)
             size += self._write_group(ready, room, header_size(room))
         placed = layout.by_path([self._placed[piece.blake3] for piece in digests])
         stored = StoredTree(snapshot.tree, layout.leaves, placed, self._links)
@@ -117,15 +117,14 @@ class FileWriter:
 
     def _new_ones(
         self, snapshot: Snapshot, layout: Layout, digests: list[Digested], known: list[Digested]
-    ) -> Generator[list[Ready], None, None]:
+    ) -> Generator[Ready, None, None]:
         """Each distinct piece that is in no known pack, as soon as its batch is digested; the others go to `known`."""
         seen: set[str] = set()
         with closing(digest(snapshot, layout, self._is_watched)) as digested:
-            for batch in digested:
-                new: list[Ready] = []
-                for ready in batch:
-                    piece = ready[0]
-                    digests.append(piece)
+            for ready in digested:
+                digests += ready.pieces
+                new: list[int] = []
+                for index, piece in enumerate(ready.pieces):
                     if piece.blake3 in seen:
                         continue
                     seen.add(piece.blake3)
@@ -133,8 +132,8 @@ class FileWriter:
                         self._born[piece.blake3] = found.born
                         known.append(piece)
                     else:
-                        new.append(ready)
-                yield new
+                        new.append(index)
+                yield ready if len(new) == len(ready.pieces) else ready.only(new)
 
     def _known(self, piece: Digested) -> Known:
         found = self._sharing.find(piece)
@@ -210,24 +209,29 @@ class FileWriter:
 
     def _write_group(
         self,
-        group: Iterable[Sequence[Ready]],
+        group: Iterable[Ready],
         room: Sequence[Cut],
         header_size: int,
         encode: Callable[[list[Cut], int], bytes] = encode_header,
     ) -> int:
         """Write one new pack, unless `group` is empty; returns its size in bytes."""
         batches = iter(group)
-        first = next(filter(None, batches), None)
+        first = next((each for each in batches if each.pieces), None)
         if first is None:
             return 0
         name = pack_file(self._id, next(self._numbers))
         file = self._directory.create(name, expected_size=sum(cut.size for cut in room))
         try:
             pack = PackWriter(file, header_size)
-            for piece, data in chain.from_iterable(chain((first,), batches)):
-                pack.add(piece.cut, _unchanged(piece, data) if self._is_live else data)
-                born = self._born.get(piece.blake3, self._draft.seq)
-                self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
+            for ready in chain((first,), batches):
+                if ready.extent is not None:
+                    pack.add_extent([piece.cut for piece in ready.pieces], ready.extent)
+                else:
+                    for piece, data in zip(ready.pieces, ready.data, strict=True):
+                        pack.add(piece.cut, _unchanged(piece, data) if self._is_live else data)
+                for piece in ready.pieces:
+                    born = self._born.get(piece.blake3, self._draft.seq)
+                    self._placed[piece.blake3] = Piece(name, piece.cut.key, piece.blake3, piece.xxh3, born)
             header, size = pack.finish(encode)
             if self._durable:
                 file.sync()

@@ -41,6 +41,9 @@ class StreamedSnapshot:
     def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
         return [self._part(each.leaf, each.start, each.size).cast("B") for each in wanted]
 
+    def extent(self, wanted: Sequence[Range]) -> None:
+        """There is no memory that has them all."""
+
     def seal(self) -> None:
         """The sources of the bytes do not change."""
 

@@ -127,9 +127,11 @@ class Session:
             directory.accounting.skipped += 1
             return False
         watch = self._pace.begin()
+        # Looked through before the wait: the save before is still being written meanwhile.
+        taken = state if isinstance(state, MemorySnapshot) else state()
         watch.waited_s = directory.writer.settle()
-        is_taken = isinstance(state, MemorySnapshot)
-        snapshot = state if is_taken else directory.taking.take(state(), self.policy)
+        is_taken = isinstance(taken, MemorySnapshot)
+        snapshot = taken if is_taken else directory.taking.take(taken, self.policy)
         draft = directory.draft(
             name,
             kind=self._names.kind,

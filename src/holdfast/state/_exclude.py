@@ -25,7 +25,7 @@ def left_out(type_name: str) -> Object:
 
 
 def is_left_out(node: Node) -> bool:
-    return isinstance(node, Object) and node.adapter == _ADAPTER
+    return type(node) is Object and node.adapter == _ADAPTER
 
 
 def all_left_out(tree: Node) -> Iterator[str]:

@@ -37,6 +37,53 @@ class Others(Claimant, Protocol):
         ...
 
 
+class Together(Protocol):
+    """Arrays that are alike, and are compared with their leaves many at a time."""
+
+    @property
+    def written(self) -> Callable[[Sequence[Any]], None] | None: ...
+
+    def place(self, arrays: Sequence[Planned], fit: Fit) -> None:
+        """Tell `fit.place` of each where it is, or `fit.problem` why it cannot be filled."""
+        ...
+
+
+class Planned:
+    """A live array that is to be filled: where its bytes are (`memory`), else by `fill`; with neither it stays as it is.
+
+    `is_entry`: of a container, so that it can be made anew where something else has its live memory.
+    """
+
+    __slots__ = ("_fit", "fill", "is_entry", "live", "memory", "node", "path", "written")
+
+    def __init__(
+        self,
+        fit: Fit,
+        live: Any,
+        node: Node,
+        path: str,
+        written: Callable[[Sequence[Any]], None] | None,
+        *,
+        is_entry: bool,
+    ) -> None:
+        self._fit, self.is_entry = fit, is_entry
+        self.live, self.node, self.path, self.written = live, node, path, written
+        self.memory: Bytes | None = None
+        self.fill: Callable[[Leaf], None] | None = None
+
+    def __call__(self) -> Any:
+        if self.is_entry and self._fit.is_made_anew(self.node):
+            return self._fit.value_of(self.node)
+        if self.memory is None:
+            if self.fill is not None:
+                self.fill(self.node)
+        elif not self._fit.has_read_ahead:
+            self._fit.read(self.node, self.memory)
+            if self.written is not None:
+                self.written([self.live])
+        return self.live
+
+
 class Fit:
     """One restore. Adapters use it to compare while planning; the `Make`s they return act.
 
@@ -66,14 +113,14 @@ class Fit:
         self._source = source
         self._rebuilder = Rebuilder(source.tree, self.read)
         self._planner = Rebuilder(source.tree, source.read_into)
-        self._targets: dict[Hashable, Leaf] = {}
+        self._targets: dict[Hashable, Planned] = {}
         self._entry: Leaf | None = None  # of a container, which can be made anew; while it is planned
-        self._entries: set[str] = set()  # the paths of such leaves
-        self._anew: set[str] = set()  # of those of them that will be: something else has their live memory
+        self._anew: set[str] = set()  # the paths of those that will be: something else has their live memory
         self._containers: dict[int, tuple[Any, Node]] = {}
         self._arrays: dict[str, Any] = {}  # by the path of what will be in it: the live one
-        self._direct: dict[str, tuple[Leaf, Bytes, Callable[[], None]]] = {}
-        self._has_read_ahead = False
+        self._together: dict[Together, list[Planned]] = {}
+        self._direct: list[Planned] = []  # that are filled where they are
+        self.has_read_ahead = False
 
     @property
     def needed(self) -> Sequence[Leaf]:
@@ -171,50 +218,90 @@ class Fit:
         identity: Hashable,
         fill: Callable[[Leaf], None],
         memory: Callable[[Leaf], Bytes | None] = lambda leaf: None,
-        filled: Callable[[], None] = lambda: None,
+        written: Callable[[Sequence[Any]], None] | None = None,
     ) -> Make:
         """Plan to `fill` live memory of this dtype and shape. Equal `identity`: the very same memory.
 
         `memory` gives the live bytes themselves where the leaf's can be read straight into them: those of all arrays are read
-        at once, before the first act, and `filled` is called in place of `fill`.
+        at once, before the first act, and in place of `fill` is `written` called, once with all of them that have the same.
         """
-        if not isinstance(node, Leaf):
-            return self.misfit(live, path, f"{said(node)} was saved, the live value is {said(live)}")
-        if (dtype, shape) != (node.dtype, node.shape):
-            return self.misfit(live, path, f"{said(node)} was saved, the live array is {dtype} {list(shape)}")
-        target = (identity, dtype, shape)
-        if node.size_bytes and target in self._targets:
-            first = self._targets[target]
-            if first.path == node.path:
-                return self.keep(live)
-            if self._entry is node:
-                return self.fresh(node)
-            if first.path in self._entries:
-                self._anew.add(first.path)
-                self._direct.pop(first.path, None)
-            elif self._equal_bytes(first, node):
-                return self.keep(live)
-            else:
-                what = f"the live array is tied to {first.path!r}, but their saved values differ"
-                return self.misfit(live, path, what)
-        self._targets[target] = node
-        if self._entry is node:
-            self._entries.add(node.path)
-        self._arrays.setdefault(node.path, live)
-        self.need(node)
-        is_direct = False
-        if node.size_bytes and node.path not in self._direct and (live_bytes := memory(node)) is not None:
-            self._direct[node.path] = node, live_bytes, filled
-            is_direct = True
+        array = self._met(live, node, path, written)
+        where = memory(node) if isinstance(node, Leaf) and node.size_bytes else None
+        self.place(array, dtype, shape, identity, where, fill)
+        return array
 
-        def act() -> Any:
-            if node.path in self._anew:
-                return self._rebuilder.value(node)
-            if not (is_direct and self._has_read_ahead):
-                fill(node)
-            return live
+    def together(self, kind: Together, live: Any, node: Node, path: str) -> Make:
+        """As `array`, for one of many: `kind` calls `place` for each of them, once all are known."""
+        array = self._met(live, node, path, kind.written)
+        if (those := self._together.get(kind)) is None:
+            those = self._together[kind] = []
+        those.append(array)
+        return array
 
-        return act
+    def _met(
+        self, live: Any, node: Node, path: str, written: Callable[[Sequence[Any]], None] | None
+    ) -> Planned:
+        if type(node) is Leaf:
+            self._arrays.setdefault(node.path, live)
+        return Planned(self, live, node, path, written, is_entry=self._entry is node)
+
+    def finish(self) -> None:
+        """Everything has been met: plan what was put off."""
+        self.later.run()
+        for kind, arrays in self._together.items():
+            kind.place(arrays, self)
+
+    def place(
+        self,
+        array: Planned,
+        dtype: str,
+        shape: tuple[int, ...],
+        identity: Hashable,
+        memory: Bytes | None,
+        fill: Callable[[Leaf], None] | None,
+    ) -> None:
+        """Compare a live array with its leaf, and let it be filled if it fits: where its bytes are, or by `fill`."""
+        node, path = array.node, array.path
+        if type(node) is not Leaf:
+            self.problem(path, f"{said(node)} was saved, the live value is {said(array.live)}")
+            return
+        if dtype != node.dtype or shape != node.shape:
+            self.problem(path, f"{said(node)} was saved, the live array is {dtype} {list(shape)}")
+            return
+        target = identity, dtype, shape
+        first = self._targets.get(target) if node.size_bytes else None
+        if first is not None and first.path != node.path and array.is_entry:
+            self._make_anew(array)
+            return
+        if first is not None and first.path != node.path and first.is_entry:
+            self._make_anew(first)
+        elif first is not None:
+            if first.path != node.path and not self._equal_bytes(first.node, node):
+                self.problem(path, f"the live array is tied to {first.path!r}, but their saved values differ")
+            return
+        self._targets[target] = array
+        self._needed[node.path] = node
+        if memory is None:
+            array.fill = fill
+        else:
+            array.memory = memory
+            self._direct.append(array)
+
+    def _make_anew(self, array: Planned) -> None:
+        """Something else is filled where this array lies."""
+        self._anew.add(array.node.path)
+        self._needed[array.node.path] = array.node
+        if array.memory is not None:
+            array.memory = None
+            self._direct.remove(array)
+
+    def is_made_anew(self, leaf: Leaf) -> bool:
+        """Whether a new array takes the place of the live one, which something else is filled into."""
+        return leaf.path in self._anew
+
+    def value_of(self, node: Node) -> Any:
+        """The value of `node`, as it is made anew: one and the same each time."""
+        return self._rebuilder.value(node)
 
     def is_taken(self, live: Any, node: Node) -> bool:
         """Whether this live container is to be filled with something else already, at another path."""
@@ -331,16 +418,22 @@ class Fit:
         Raises:
             RestoreIncompleteError: as `read`.
         """
-        direct = self._direct.values()
+        written: dict[Callable[[Sequence[Any]], None], list[Any]] = {}
+        wanted: list[tuple[Leaf, Bytes]] = []
+        for array in self._direct:
+            assert array.memory is not None
+            wanted.append((array.node, array.memory))
+            if array.written is not None:
+                written.setdefault(array.written, []).append(array.live)
         try:
-            self._source.read_all([(leaf, out) for leaf, out, _ in direct])
+            self._source.read_all(wanted)
         except PieceDamagedError as err:
             raise RestoreIncompleteError(err.leaf, str(err)) from err
         except CheckpointUnreadableError as err:
             raise RestoreIncompleteError("the state", str(err)) from err
-        self._has_read_ahead = True
-        for _, _, filled in direct:
-            filled()
+        self.has_read_ahead = True
+        for tell, those in written.items():
+            tell(those)
 
     def read(self, leaf: Leaf, out: Bytes) -> None:
         """Fill `out` with the leaf's bytes.

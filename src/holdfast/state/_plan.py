@@ -30,7 +30,7 @@ class Part:
         proof: whether it is the same.
         node: what was made of it.
         found: what the walk found in it.
-        region: its arrays, side by side in a snapshot.
+        regions: its arrays, as they lie side by side in a snapshot.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Part:
     proof: Proof
     node: Node
     found: Found
-    region: Region
+    regions: Sequence[Region]
 
 
 @dataclass(slots=True)

@@ -124,7 +124,7 @@ def _restore(
             make = python.DICT.plan_entries(into, known, fit, "")
         else:
             make = fit.into(into, root, "")
-        fit.later.run()
+        fit.finish()
     except HoldfastError:
         raise
     except SENSELESS as err:  # a state that no adapter could have written

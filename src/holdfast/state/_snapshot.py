@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import dtypes
 from ..errors import CheckpointDamagedError
-from ..records import Bytes, Leaf, Node, Range
+from ..records import Bytes, Extent, Leaf, Node, Range
 from ._block.buffers import Buffers, aligned
 from ._block.copying import Copying
 from ._block.region import NOTHING, Region, block_of
@@ -76,6 +76,10 @@ class BlockSnapshot:
         """The bytes of each of these, read-only."""
         return self._block.pieces(wanted)
 
+    def extent(self, wanted: Sequence[Range]) -> Extent | None:
+        """Where all of these are, if side by side in this order."""
+        return self._block.extent(wanted)
+
     def check(self, leaves: Sequence[Leaf]) -> None:
         """Memory is trusted; only the presence of every leaf is checked."""
         for leaf in leaves:
@@ -139,6 +143,9 @@ class LiveSnapshot:
         """As `piece`, for each of these."""
         return [self.piece(each.leaf, each.start, each.size).data for each in wanted]
 
+    def extent(self, wanted: Sequence[Range]) -> None:
+        """They are where they are."""
+
     def seal(self) -> None:
         """There is nothing to wait for."""
 
@@ -176,8 +183,9 @@ class Block:
         memory: Bytes = aligned(size, device) if buffers is None else buffers.take(size, device)
         self._memory: Bytes | None = memory
         self._read = _read_only(memory)
-        self._begins = starts
-        self._places = [(start, each.starts, each.fixed) for start, each in zip(starts, regions, strict=True)]
+        self._all = self._read.data  # always the same object, so that extents of it can be continued
+        self._begins, self._regions = starts, regions
+        self._places: Mapping[str, int] | None = None
         self.size_bytes = sum(each.of_arrays_bytes for each in regions)
 
     def copying(self, regions: Sequence[Region], only: Collection[str] | None = None) -> Copying:
@@ -199,33 +207,54 @@ class Block:
 
     def pieces(self, wanted: Sequence[Range]) -> list[memoryview]:
         """The bytes of each of these, read-only."""
-        memory = self._read.data
+        memory, starts = self._all, self._starts()
         found: list[memoryview] = []
         for each in wanted:
-            path, size = each.leaf.path, each.size
-            for begin, starts, _ in self._places:
-                if (start := starts.get(path)) is not None:
-                    start += begin + each.start
-                    found.append(memory[start : start + size])
-                    break
+            if (start := starts.get(each.leaf.path)) is not None:
+                start += each.start
+                found.append(memory[start : start + each.size])
             else:
-                found.append(self.bytes(each.leaf)[each.start : each.start + size].data)
+                found.append(self.bytes(each.leaf)[each.start : each.start + each.size].data)
         return found
 
+    def extent(self, wanted: Sequence[Range]) -> Extent | None:
+        """Where all of these are, if side by side in this order."""
+        starts = self._starts()
+        first = end = None
+        for each in wanted:
+            if (start := starts.get(each.leaf.path)) is None:
+                return None
+            start += each.start
+            if first is None:
+                first = start
+            elif start != end:
+                return None
+            end = start + each.size
+        return None if first is None or end is None else Extent(self._all, first, end)
+
+    def _starts(self) -> Mapping[str, int]:
+        """Where the bytes of each leaf are, by path; made by the thread that writes, not while training waits."""
+        if self._places is None:
+            self._places = {
+                path: begin + start
+                for begin, region in zip(self._begins, self._regions, strict=True)
+                for path, start in region.starts.items()
+            }
+        return self._places
+
     def _find(self, path: str, size: int) -> Bytes | None:
-        for begin, starts, fixed in self._places:
-            if (start := starts.get(path)) is not None:
-                return self._read[begin + start : begin + start + size]
-            if path in fixed:
-                return _read_only(fixed[path])
-        return None
+        if (start := self._starts().get(path)) is not None:
+            return self._read[start : start + size]
+        fixed = next((each.fixed[path] for each in self._regions if path in each.fixed), None)
+        return None if fixed is None else _read_only(fixed)
 
     def release(self) -> None:
         """Return the memory to its lender: it may be lent to the next snapshot."""
-        self._places = []
+        self._places, self._regions = {}, []
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
         self._memory, self._read = None, NOTHING
+        self._all = NOTHING.data
 
 
 def _read_only(room: Bytes) -> Bytes:

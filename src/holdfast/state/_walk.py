@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
 from ..records import Alias, Leaf, Node
-from ._block.region import Region
+from ._block.region import Region, regions_of
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
 from ._names import Later
@@ -88,14 +89,33 @@ class Walk:
         finally:
             self._open.discard(id(value))
 
+    def entries(self, value: dict[Any, Any], path: str) -> dict[Any, Node]:
+        """The state of what a dict with plain keys holds, which is at `path`."""
+        if self._exclude:
+            return {key: self.node(entry, self.child(path, key)) for key, entry in value.items()}
+        return {
+            key: entry if type(entry) in _SCALARS else self.node(entry, self.child(path, key))
+            for key, entry in value.items()
+        }
+
+    def items(self, value: Iterable[Any], path: str) -> list[Node]:
+        """As `entries`, of what a list or tuple holds."""
+        if self._exclude:
+            return [self.node(entry, paths.item(path, index)) for index, entry in enumerate(value)]
+        return [
+            entry if type(entry) in _SCALARS else self.node(entry, paths.item(path, index))
+            for index, entry in enumerate(value)
+        ]
+
     def regions(self) -> list[Region]:
-        """The arrays as they are to lie in a snapshot: those of each part that was kept together, and all others."""
+        """The arrays as they are to lie in a snapshot, in this order: those of each part that was kept, and all others."""
         others: list[tuple[Leaf, Live]] = []
         begin = 0
         for end, part in self._parts:
             others += self.arrays[begin : end - len(part.found.arrays)]
             begin = end
-        return [*(part.region for _, part in self._parts), Region([*others, *self.arrays[begin:]])]
+        kept = [region for _, part in self._parts for region in part.regions]
+        return sorted([*kept, *regions_of([*others, *self.arrays[begin:]])], key=attrgetter("rank"))
 
     def part(
         self,
@@ -121,7 +141,7 @@ class Walk:
             found, proved = self._found.since(mark), proof()
             if found is None or proved is None:
                 return node
-            kept = Part(path, value, given, proved, node, found, Region(found.arrays))
+            kept = Part(path, value, given, proved, node, found, regions_of(found.arrays))
         self._parts.append((len(self.arrays), kept))
         return kept.node
 

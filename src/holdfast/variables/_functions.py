@@ -22,7 +22,6 @@ from ._kinds import (
     has_own_attributes,
     has_protocol,
     is_data,
-    is_module,
     items_of,
     torch,
 )
@@ -128,10 +127,14 @@ def _each_of(values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]
 
 def _is_torchs(value: Any) -> bool:
     """A module, an optimizer or a schedule, of whatever class: what it keeps is saved elsewhere."""
-    if torch() is None:
-        return False
-    kinds = torch().optim.Optimizer | torch().optim.lr_scheduler.LRScheduler
-    return is_module(value) or isinstance(value, kinds)
+    return isinstance(value, _kinds_of(torch()))
+
+
+@functools.cache
+def _kinds_of(loaded: Any) -> tuple[type, ...]:
+    if loaded is None:
+        return ()
+    return loaded.nn.Module, loaded.optim.Optimizer, loaded.optim.lr_scheduler.LRScheduler
 
 
 def kept_attributes(holder: Any) -> dict[str, Any]:

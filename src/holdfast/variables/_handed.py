@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..state import Attributes
-from ._kinds import CONTAINERS, is_array, is_module, is_tensor, saved_with_keras, values_of
+from ._kinds import CONTAINERS, is_array, is_module, is_tensor, saved_with_keras, torch, values_of
 from ._marks import Marks
-from ._shared.memory import address, form
+from ._shared.memory import address, addresses, form
 from ._shared.places import has_groups
 
 _DEEPEST = 6
@@ -64,13 +64,7 @@ class Handed:
 
     @cached_property
     def _addresses(self) -> set[int]:
-        found = set()
-        for each in self._objects:
-            for array in _arrays_held_by(each):
-                at = address(array)
-                if at is not None:
-                    found.add(at)
-        return found
+        return addresses(array for each in self._objects for array in _arrays_held_by(each))
 
 
 def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -85,8 +79,9 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
             else:
                 yield each
     elif is_module(value):
-        yield from value.modules()
-        yield from value.parameters()
+        for each in value.modules():  # in one walk; `parameters` would make another
+            yield each
+            yield from (parameter for parameter in each._parameters.values() if parameter is not None)
     elif isinstance(value, CONTAINERS) and depth < _DEEPEST and len(value) <= 1000:
         for each in values_of(value):
             yield from _parts(each, depth + 1)
@@ -98,15 +93,19 @@ def _arrays_held_by(value: Any) -> Iterator[Any]:
             if not isinstance(each, CONTAINERS):
                 yield from _arrays_held_by(each)
     elif is_module(value):
-        yield from value.parameters()
-        yield from value.buffers()
+        for each in value.modules():
+            yield from each._parameters.values()
+            yield from each._buffers.values()
     elif (
         not isinstance(value, CONTAINERS)
         and has_groups(value)
         and isinstance(getattr(value, "state", None), Mapping)
     ):
-        for state in value.state.values():  # of an optimizer; its parameters are somebody else's
-            yield from _arrays(state)
+        # Of an optimizer, most of whose state is tensors; its parameters are somebody else's.
+        tensor = getattr(torch(), "Tensor", None)
+        for state in value.state.values():
+            is_flat = type(state) is dict and {*map(type, state.values())} == {tensor}
+            yield from state.values() if is_flat else _arrays(state)
     else:
         yield from _arrays(value)
 

@@ -64,11 +64,13 @@ def torch() -> Any:
 
 
 def is_tensor(value: Any) -> bool:
-    return torch() is not None and isinstance(value, torch().Tensor)
+    loaded = sys.modules.get("torch")
+    return loaded is not None and isinstance(value, loaded.Tensor)
 
 
 def is_module(value: Any) -> bool:
-    return torch() is not None and isinstance(value, torch().nn.Module)
+    loaded = sys.modules.get("torch")
+    return loaded is not None and isinstance(value, loaded.nn.Module)
 
 
 def is_of_torch_data(value: Any) -> bool:

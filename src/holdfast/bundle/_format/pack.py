@@ -2,7 +2,8 @@
 
 The header is padded with spaces so that the data begin at a multiple of 4096. Pieces whose size is a
 multiple of 4096 come first, the others follow by falling alignment of their items: safetensors allows no
-holes, and this order needs none.
+holes, and this order needs none. A snapshot in memory has them in the same order, so that they can be written from
+where they are.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from math import prod
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-from ...dtypes import item_size
+from ...records import Extent, Rank, packed_rank
 from ...storage import Buffer, ReadFile, WriteFile
 from . import strict_json
 from .pieces import MAX_PIECE_BYTES, Cut
@@ -25,6 +27,7 @@ _MAX_RANK = 64
 BATCH_BYTES = 1 << 20
 """A piece of fewer bytes waits for others, to be written with them."""
 _JOINED_BYTES = 16 << 10  # a copy of fewer costs less than a part of its own in a write
+_EXTENT_BYTES = 4 << 20  # so much of an extent is written at once
 _SIZES = {
     name: size
     for size, names in {
@@ -39,7 +42,7 @@ _SIZES = {
 
 def in_pack_order(cuts: Iterable[Cut]) -> list[Cut]:
     """The order in which pieces stand in a pack: each is aligned to its items, and there are no holes."""
-    return sorted(cuts, key=_place)
+    return sorted(cuts, key=_rank)
 
 
 def header_size(room: Sequence[Cut]) -> int:
@@ -69,11 +72,13 @@ class PackWriter:
         self._waiting: list[Buffer] = []
         self._waiting_bytes = 0
         self._small: bytearray | None = None  # the last one that waits, if small pieces can be added to it
+        self._extent: Extent | None = None  # that waits to be continued; then nothing else waits
         file.skip(header_size)
 
     def add(self, cut: Cut, data: memoryview) -> None:
         """Append a piece, which must not change until `finish`; they are gathered, so that the disk sees large writes."""
         self._pieces.append(cut)
+        self._flush_extent()
         size = len(data)
         if self._waiting_bytes + size > BATCH_BYTES:
             self._flush()
@@ -89,23 +94,37 @@ class PackWriter:
         if size >= BATCH_BYTES:
             self._flush()
 
+    def add_extent(self, cuts: Sequence[Cut], extent: Extent) -> None:
+        """As `add`, for pieces that lie side by side. What lies there in one run is written in complete pages of it."""
+        self._pieces += cuts
+        self._flush()
+        memory, start, end = extent
+        if (waiting := self._extent) is not None and waiting.memory is memory and waiting.end == start:
+            start = waiting.start
+        else:
+            self._flush_extent()
+        if end - start >= _EXTENT_BYTES and (pages := end - end % ALIGNMENT) > start:
+            self._file.write(memory[start:pages])
+            start = pages
+        self._extent = Extent(memory, start, end)
+
     def finish(self, encode: Callable[[list[Cut], int], bytes] = encode_header) -> tuple[bytes, int]:
         """Write what waits and the header, as `encode` makes it; returns it, and the file's size in bytes."""
         self._flush()
+        self._flush_extent()
         header = encode(self._pieces, self._header_size)
         self._file.fill(header)
         return header, len(header) + sum(cut.size for cut in self._pieces)
+
+    def _flush_extent(self) -> None:
+        if self._extent is not None:
+            self._file.write(self._extent.data)
+            self._extent = None
 
     def _flush(self) -> None:
         if self._waiting:
             self._file.write(*self._waiting)
             self._waiting, self._waiting_bytes, self._small = [], 0, None
-
-
-def alignment_of(dtype: str) -> int:
-    """Bytes of which the places of items are multiples: 12-byte items need (and keep) multiples of 4."""
-    items = item_size(dtype)
-    return items & -items
 
 
 def read_header(file: ReadFile) -> bytearray:
@@ -126,8 +145,11 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One piece, as safetensors describes it."""
 
     dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
+    shape: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=_MAX_RANK)]
+    data_offsets: tuple[Annotated[int, Meta(ge=0)], int]
+
+
+_TABLE: Final = msgspec.json.Decoder(dict[str, _Entry])
 
 
 def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tuple[int, int]]:
@@ -138,12 +160,10 @@ def parse_header(header: bytes | bytearray, file_size: int) -> Mapping[str, tupl
     """
     text = memoryview(header)[8 : len(header.rstrip(b" "))]
     room = file_size - len(header)  # each piece has a byte at least, and its entry three keys
-    table = strict_json.decode_as(
-        dict[str, _Entry],
-        text,
-        accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1),
-        count_keys=lambda table: 4 * len(table),
+    table, keys = strict_json.decode_as(
+        _TABLE, text, accept=lambda objects, keys: objects - 1 <= room and keys == 4 * (objects - 1)
     )
+    strict_json.check_keys(4 * len(table), keys)
     if "__metadata__" in table:
         raise ValueError("its header has metadata, which packs have not")
     expected = 0
@@ -164,8 +184,6 @@ def _span(entry: _Entry) -> tuple[int, int]:
     item_bytes = _SIZES.get(entry.dtype)
     if item_bytes is None:
         raise ValueError("a piece has an unknown element type")
-    if len(entry.shape) > _MAX_RANK or min(entry.shape, default=0) < 0 or start < 0:
-        raise ValueError("a piece has no shape or place")
     if prod(entry.shape) * item_bytes != end - start or not 0 < end - start <= MAX_PIECE_BYTES:
         raise ValueError("a piece's shape and place differ")
     return entry.data_offsets
@@ -175,5 +193,7 @@ def _entry(cut: Cut, offset: int) -> dict[str, Any]:
     return {"dtype": cut.dtype, "shape": cut.shape, "data_offsets": (offset, offset + cut.size)}
 
 
-def _place(cut: Cut) -> tuple[bool, int]:
-    return cut.size % ALIGNMENT != 0, -alignment_of(cut.leaf.dtype)
+def _rank(cut: Cut) -> tuple[Rank, bool]:
+    """What is left over of an array that was cut comes last of its kind: in memory it lies with the rest of that array."""
+    rank = packed_rank(cut.leaf.dtype, cut.size)
+    return rank, rank[0] and cut.size != cut.leaf.size_bytes

@@ -20,7 +20,7 @@ Kind = TypeVar("Kind")
 MAX_DEPTH = 256
 _SCAN = 1 << 20  # bytes looked at together: arrays of all of them would take too much memory
 _SHORT = 4096  # bytes; arrays are faster on longer ones
-_LONG_INTEGER = re.compile(rb"(?<![.\d])\d{19}")  # what has fewer digits fits 63 bits
+_LONG = b"0" * 19  # what has fewer digits fits 63 bits
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 # Each byte as the step in depth that it makes: 1, or −1 as a signed byte, or 0.
@@ -47,27 +47,34 @@ def decode(data: bytes | bytearray | memoryview, *, accept: Callable[[int, int],
         raise ValueError(f"not JSON: {err}") from None
     if encode(value) == bytes(data) and not _has_long_integer(bones):
         return value
-    if _count_keys(value) != bones.count(b":"):
-        raise ValueError("an object has the same key twice")
+    check_keys(count_keys(value), bones.count(b":"))
     return value
 
 
 def decode_as(
-    kind: type[Kind],
+    decoder: msgspec.json.Decoder[Kind],
     data: bytes | bytearray | memoryview,
     *,
-    accept: Callable[[int, int], bool],
-    count_keys: Callable[[Kind], int],
-) -> Kind:
-    """As `decode`, of one kind of values: types are checked as they are read. `count_keys`: how many keys the value has."""
+    accept: Callable[[int, int], bool] | None = None,
+) -> tuple[Kind, int]:
+    """As `decode`, of one kind of values: types are checked as they are read. Gives the number of keys in `data`, too.
+
+    Whoever walks through the value calls `check_keys` with it.
+    """
     bones = _accepted(data, accept)
     try:
-        value = msgspec.json.decode(data, type=kind)
+        value = decoder.decode(data)
+        if _has_long_integer(bones):
+            count_keys(msgspec.json.decode(data))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise ValueError(f"not JSON: {err}") from None
-    if count_keys(value) != bones.count(b":"):
-        raise ValueError("an object has the same key twice")
-    return value
+    return value, bones.count(b":")
+
+
+def check_keys(in_value: int, in_text: int) -> None:
+    """ValueError if the text has more keys than what was decoded from it."""
+    if in_value != in_text:
+        raise ValueError("an object has the same key twice, or more keys than one")
 
 
 def _accepted(data: bytes | bytearray | memoryview, accept: Callable[[int, int], bool] | None) -> bytes:
@@ -124,11 +131,18 @@ def _without_strings(data: bytes | bytearray | memoryview) -> bytes:
 
 
 def _has_long_integer(bones: bytes) -> bool:
-    # The pattern alone takes as long as decoding.
-    return b"0" * 19 in bones.translate(_DIGITS) and _LONG_INTEGER.search(bones) is not None
+    """Whether one may have more than 63 bits; the digits of a fraction are none."""
+    digits, end = bones.translate(_DIGITS), 0
+    while (start := digits.find(_LONG, end)) >= 0:
+        if digits[start - 1 : start] != b".":
+            return True
+        end = start + len(_LONG)
+        while digits[end : end + 1] == b"0":
+            end += 1
+    return False
 
 
-def _count_keys(value: Any) -> int:
+def count_keys(value: Any) -> int:
     """Keys of all objects in `value`; refuses integers that do not fit 64 bits on the way."""
     keys, waiting = 0, [value]
     while waiting:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import starmap
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from ... import paths
 from ...errors import CheckpointDamagedError
@@ -33,22 +33,77 @@ MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
 _DIGITS = re.compile(r"[0-9a-f]*")
-_NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
-_OBJECT = frozenset(("adapter", "type", "state"))
-_NOT_PLAIN = frozenset(("array", "object", "alias", "map", "dict", "set"))
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+
+_Count: TypeAlias = Annotated[int, Meta(ge=0)]
+_Short: TypeAlias = Annotated[str, Meta(max_length=MAX_KEY)]
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class _Array(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """An array as the file describes it."""
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What the file has, as it is read; what types cannot say is checked by `_Decoder`."""
 
-    dtype: str
-    shape: tuple[int, ...]
+
+class _Piece(_Strict, array_like=True):
+    file: _Count
+    key: str
+    blake3: Annotated[str, Meta(min_length=64, max_length=64)]
+    xxh3: Annotated[str, Meta(min_length=32, max_length=32)]
+    born: _Count
+
+
+class _Array(_Strict):
+    dtype: _Short
+    shape: Annotated[tuple[_Count, ...], Meta(max_length=MAX_RANK)]
     kind: str
-    pieces: list[tuple[int, str, str, str, int]]
-    order: Literal["F"] | msgspec.UnsetType = msgspec.UNSET
-    codec: str | msgspec.UnsetType = msgspec.UNSET
-    axes: tuple[int, ...] = ()
+    pieces: list[_Piece]
+    order: Literal["F"] | UnsetType = UNSET
+    codec: str | UnsetType = UNSET
+    axes: tuple[int, ...] | UnsetType = UNSET
+
+
+class _Object(_Strict):
+    adapter: str
+    type: str
+    state: _Node
+    about: dict[str, Any] | UnsetType = UNSET
+
+
+class _Tagged(_Strict):
+    """A node that is an object with one key. That it has no second one shows when all keys are counted."""
+
+    array: _Array | UnsetType = UNSET
+    map: dict[_Short, _Node] | UnsetType = UNSET
+    object: _Object | UnsetType = UNSET
+    tuple_: list[_Node] | UnsetType = msgspec.field(default=UNSET, name="tuple")
+    dict_: list[tuple[_Node, _Node]] | UnsetType = msgspec.field(default=UNSET, name="dict")
+    set_: list[_Node] | UnsetType = msgspec.field(default=UNSET, name="set")
+    frozenset_: list[_Node] | UnsetType = msgspec.field(default=UNSET, name="frozenset")
+    alias: str | UnsetType = UNSET
+    f: Any = UNSET
+    i: Any = UNSET
+    s: Any = UNSET
+    bytes: Any = UNSET
+    complex: Any = UNSET
+    datetime: Any = UNSET
+    date: Any = UNSET
+    time: Any = UNSET
+    timedelta: Any = UNSET
+    path: Any = UNSET
+
+
+_Item: TypeAlias = _Tagged | list[Any] | str | int | float | bool | None
+"""In a list within a list nothing is typed: msgspec knows no type of lists of itself."""
+_Node: TypeAlias = _Tagged | list[_Item] | str | int | float | bool | None
+
+
+class _File(_Strict):
+    format: Literal[1]
+    files: list[tuple[str, _Count]]
+    tree: _Node
+
+
+_DECODER: Final = msgspec.json.Decoder(_File)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +128,14 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
         CheckpointDamagedError: it breaks the format.
     """
     try:
-        content = strict_json.decode(data)
-        if content.keys() != {"format", "files", "tree"} or content["format"] != 1:
-            raise ValueError("not a tree of format 1")
-        links = _files(content["files"])
+        file, num_keys = strict_json.decode_as(_DECODER, data)
+        links = _files(file.files)
         decoder = _Decoder(list(links), room_for_paths(data))
-        tree = decoder.node("", content["tree"])
+        tree = decoder.node("", file.tree)
+        strict_json.check_keys(len(_File.__struct_fields__) + decoder.num_keys, num_keys)
         decoder.check_digests()
         return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
+    except (*_MALFORMED, msgspec.ValidationError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
 
@@ -90,10 +144,9 @@ def room_for_paths(data: bytes | bytearray) -> int:
     return (32 << 20) + 16 * len(data)
 
 
-def _files(content: Any) -> dict[str, int]:
-    links: dict[str, int] = dict(content)
-    are_sound = all(is_data_file(name) and type(count) is int and count >= 0 for name, count in links.items())
-    if len(links) != len(content) or not are_sound:
+def _files(content: list[tuple[str, int]]) -> dict[str, int]:
+    links = dict(content)
+    if len(links) != len(content) or not all(map(is_data_file, links)):
         raise ValueError("the table of files is malformed")
     return links
 
@@ -105,7 +158,11 @@ def is_kind(kind: str) -> bool:
 
 
 class _Decoder:
-    """Rebuilds nodes, checking everything that JSON itself cannot promise."""
+    """Makes nodes of what was read, checking everything that its types cannot say.
+
+    Attributes:
+        num_keys: of all that was made into nodes.
+    """
 
     def __init__(self, files: Sequence[str], room_for_paths: int) -> None:
         self._files = files
@@ -113,44 +170,56 @@ class _Decoder:
         self.leaves: list[Leaf] = []
         self.pieces: dict[str, Sequence[Piece]] = {}
         self.codecs: dict[str, str] = {}
+        self.num_keys = 0
         self._digests: list[str] = []
         self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
-        if type(value) is list:
+        kind = type(value)
+        if kind is list:
             return self._items(path, value)
-        if type(value) is not dict:
+        if kind is dict:  # in a list within a list
+            value = msgspec.convert(value, _Tagged)
+        elif kind is not _Tagged:
             return value  # null, boolean, integer, float, string
-        if len(value) != 1:
-            raise ValueError(f"{path!r} is no node")
-        self._spend(path)
-        [(tag, content)] = value.items()
-        if tag in _USUAL:
-            return _USUAL[tag](self, path, content)
-        if tag == "alias":
-            if content not in self._finished:
-                raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
-            return Alias(content)
-        if tag in ("set", "frozenset"):
-            return _set(tag, [self._plain(item) for item in _list(content)])
-        if tag not in DECODERS:
-            raise ValueError(f"{path!r} is of the unknown kind {tag!r}")
-        if tag == "i" and len(content) > CHUNK_DIGITS:
-            self._room_for_digits -= len(content)
-            if self._room_for_digits < 0:
-                raise ValueError("its integers have too many digits")
-        return DECODERS[tag](content)
+        self._room_for_paths -= len(path)  # as `_spend`: a call would cost more
+        if self._room_for_paths < 0:
+            self._spend("")
+        self.num_keys += 1
+        if value.array is not UNSET:
+            return self._leaf(path, value.array)
+        if value.map is not UNSET:
+            self.num_keys += len(value.map)
+            return {
+                key: self.node(paths.child(path, key), item) if type(item) in _NESTED else item
+                for key, item in value.map.items()
+            }
+        if value.object is not UNSET:
+            return self._object(path, value.object)
+        if value.tuple_ is not UNSET:
+            return tuple(self._items(path, value.tuple_))
+        return self._rare(path, value)
 
-    def _map(self, path: str, content: dict[str, Any]) -> dict[str, Node]:
-        if max(map(len, content), default=0) > MAX_KEY:
-            raise ValueError("a key is too long")
-        return {
-            key: self.node(paths.child(path, key), item) if type(item) in _NESTED else item
-            for key, item in content.items()
-        }
-
-    def _tuple(self, path: str, content: Any) -> tuple[Node, ...]:
-        return tuple(self._items(path, _list(content)))
+    def _rare(self, path: str, value: _Tagged) -> Node:
+        if value.dict_ is not UNSET:
+            return self._dict(path, value.dict_)
+        if value.alias is not UNSET:
+            if value.alias not in self._finished:
+                raise ValueError(f"{path!r} is an alias of {value.alias!r}, which does not come before it")
+            return Alias(value.alias)
+        if value.set_ is not UNSET:
+            return set(_members(map(self._plain, value.set_)))
+        if value.frozenset_ is not UNSET:
+            return frozenset(_members(map(self._plain, value.frozenset_)))
+        for tag, decode in DECODERS.items():
+            if (content := getattr(value, tag)) is not UNSET:
+                self.num_keys += strict_json.count_keys(content)
+                if tag == "i" and len(content) > CHUNK_DIGITS:
+                    self._room_for_digits -= len(content)
+                    if self._room_for_digits < 0:
+                        raise ValueError("its integers have too many digits")
+                return decode(content)
+        raise ValueError(f"{path!r} is no node")
 
     def _spend(self, path: str) -> None:
         self._room_for_paths -= len(path)
@@ -166,14 +235,19 @@ class _Decoder:
 
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
-        if type(value) is list or (type(value) is dict and value.keys() & _NOT_PLAIN):
+        if type(value) is dict:
+            value = msgspec.convert(value, _Tagged)
+        if type(value) is list or (
+            type(value) is _Tagged and any(getattr(value, name) is not UNSET for name in _NOT_PLAIN)
+        ):
             raise ValueError("only plain values can be keys or members of sets")
-        if type(value) is dict and value.keys() == {"tuple"}:
-            return tuple(self._plain(item) for item in _list(value["tuple"]))
+        if type(value) is _Tagged and value.tuple_ is not UNSET:
+            self.num_keys += 1
+            return tuple(self._plain(item) for item in value.tuple_)
         return self.node("", value)
 
-    def _dict(self, path: str, content: Any) -> dict[Any, Node]:
-        keys = [checked_key(self._plain(key_node)) for key_node, _ in _list(content)]
+    def _dict(self, path: str, content: list[tuple[Any, Any]]) -> dict[Any, Node]:
+        keys = [checked_key(self._plain(key_node)) for key_node, _ in content]
         check_hashes(keys)
         decoded = {
             key: self.node(paths.child(path, key), item) for key, (_, item) in zip(keys, content, strict=True)
@@ -182,48 +256,46 @@ class _Decoder:
             raise ValueError(f"{path!r} has the same key twice")
         return decoded
 
-    def _object(self, path: str, content: dict[str, Any]) -> Object:
-        about = content.get("about", {})
-        if not _OBJECT <= content.keys() <= _OBJECT | {"about"} or type(about) is not dict:
-            raise ValueError(f"{path!r} is no object")
-        adapter, kind = content["adapter"], content["type"]
-        if not type(adapter) is type(kind) is str:
-            raise ValueError(f"{path!r} is no object")
-        state = self.node(path, content["state"])
+    def _object(self, path: str, content: _Object) -> Object:
+        about, self.num_keys = content.about, self.num_keys + 3
+        if about is UNSET:
+            about = {}
+        else:
+            self.num_keys += 1 + strict_json.count_keys(about)
+        state = self.node(path, content.state)
         self._finished.add(path)
-        return Object(adapter, kind, state, about)
+        return Object(content.adapter, content.type, state, about)
 
-    def _leaf(self, path: str, content: Any) -> Leaf:
-        array = msgspec.convert(content, _Array)
-        shape = array.shape
-        if len(shape) > MAX_RANK or (shape and min(shape) < 0):
-            raise ValueError(f"{path!r} has no shape")
+    def _leaf(self, path: str, array: _Array) -> Leaf:
         if not is_kind(array.kind):
             raise ValueError(f"{path!r} has no kind")
-        if array.axes and (sorted(array.axes) != [*range(len(shape))] or array.order == "F"):
-            raise ValueError(f"{path!r} has axes that are not its own")
-        if len(array.dtype) > MAX_KEY:
-            raise ValueError(f"{path!r} has no element type")
         if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
             raise ValueError(f"{path!r} occurs twice, or there are too many arrays")
-        self.pieces[path] = [*starmap(self._piece, array.pieces)]
-        if array.codec is not msgspec.UNSET:
+        self.num_keys += 4
+        order = "C"
+        if array.order is not UNSET:
+            self.num_keys += 1
+            order = "F"
+        axes: tuple[int, ...] = ()
+        if array.axes is not UNSET:
+            self.num_keys += 1
+            axes = array.axes
+            if order == "F" or not axes or sorted(axes) != [*range(len(array.shape))]:
+                raise ValueError(f"{path!r} has axes that are not its own")
+        if array.codec is not UNSET:
             if array.codec != PLANES_ZSTD:
                 raise ValueError(f"{path!r} is compressed in an unknown way")
+            self.num_keys += 1
             self.codecs[path] = PLANES_ZSTD
+        pieces: list[Piece] = []
+        for each in array.pieces:
+            self._digests += each.blake3, each.xxh3
+            pieces.append(Piece(self._files[each.file], each.key, each.blake3, each.xxh3, each.born))
+        self.pieces[path] = pieces
         self._finished.add(path)
-        order = "C" if array.order is msgspec.UNSET else "F"
-        leaf = Leaf(path, array.dtype, shape, order, array.kind, axes=array.axes)
+        leaf = Leaf(path, array.dtype, array.shape, order, array.kind, axes=axes)
         self.leaves.append(leaf)
         return leaf
-
-    def _piece(self, file: int, key: str, blake3: str, xxh3: str, born: int) -> Piece:
-        if not 0 <= file < len(self._files) or born < 0:
-            raise ValueError("a piece is in no file")
-        if len(blake3) != 64 or len(xxh3) != 32:
-            raise ValueError("a piece has no digest")
-        self._digests += blake3, xxh3
-        return Piece(self._files[file], key, blake3, xxh3, born)
 
     def check_digests(self) -> None:
         """ValueError unless those of all pieces are digits."""
@@ -231,19 +303,10 @@ class _Decoder:
             raise ValueError("a piece has no digest")
 
 
-_USUAL: dict[str, Callable[[_Decoder, str, Any], Node]] = {
-    "array": _Decoder._leaf,
-    "map": _Decoder._map,
-    "dict": _Decoder._dict,
-    "object": _Decoder._object,
-    "tuple": _Decoder._tuple,
-}
-
-
-def _list(content: Any) -> list[Any]:
-    if type(content) is not list:
-        raise ValueError("a list was expected")
-    return content
+_NESTED: Final = frozenset(
+    (_Tagged, list, dict)
+)  # what is none of these stands for itself, and needs no path
+_NOT_PLAIN: Final = ("array", "object", "alias", "map", "dict_", "set_")
 
 
 def checked_key(key: Any) -> Any:
@@ -262,10 +325,10 @@ def check_hashes(keys: Collection[Any]) -> None:
         raise ValueError("too many keys or members have the same hash")
 
 
-def _set(tag: str, items: list[Any]) -> set[Any] | frozenset[Any]:
-    check_hashes(items)
-    found = set(items) if tag == "set" else frozenset(items)
+def _members(found: Iterable[Any]) -> list[Any]:
+    members = [*found]
+    check_hashes(members)
     # NaN members are distinct objects, so they never make this differ.
-    if len(found) != len(items):
+    if len({*members}) != len(members):
         raise ValueError("a set has the same member twice")
-    return found
+    return members

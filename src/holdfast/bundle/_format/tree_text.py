@@ -1,8 +1,8 @@
 """The state tree as JSON text. `docs/format.md` has the grammar.
 
-Each node becomes its text at once: a second tree of lists and dicts would keep the garbage collector busy. Where the
-pieces of an array stand there is a gap, since everything else is known before the first of them is written. So the
-text of what a tree has in common with the one saved before can be kept.
+Nodes become what msgspec encodes as the grammar wants it, in structs that the garbage collector need not look at, and
+a part of the tree becomes text by one call. Where the pieces of an array stand there is a gap, since everything else is
+known before the first of them is written. So the text of what a tree has in common with the one saved before can be kept.
 """
 
 from __future__ import annotations
@@ -34,6 +34,56 @@ _GAP: Final = b"\0"  # for the pieces of an array
 _PART: Final = b"\1"  # for a part whose text is kept
 _MIN_KEPT: Final = 16  # arrays in a part whose text is worth keeping
 _LINES: Final = msgspec.json.Encoder()
+
+
+class _Text(msgspec.Struct, gc=False):
+    """A node as it is encoded: an object with one key."""
+
+
+class _Map(_Text):
+    map: dict[str, Any]
+
+
+class _Dict(_Text):
+    dict: list[tuple[Any, Any]]
+
+
+class _Tuple(_Text):
+    tuple: list[Any]
+
+
+class _Facts(msgspec.Struct, gc=False):
+    dtype: str
+    shape: tuple[int, ...]
+    kind: str
+    order: str | msgspec.UnsetType
+    axes: tuple[int, ...] | msgspec.UnsetType
+    codec: str | msgspec.UnsetType
+    pieces: msgspec.Raw
+
+
+class _Array(_Text):
+    array: _Facts
+
+
+class _Content(msgspec.Struct, gc=False):
+    adapter: str
+    type: str
+    state: Any
+    about: Mapping[str, Any] | msgspec.UnsetType
+
+
+class _Object(_Text):
+    object: _Content
+
+
+_ITSELF: Final = frozenset((bool, type(None)))
+# What else is encoded as it is: most of the values in a container. A call for each would cost more than all the rest.
+_SMALL: Final = 1 << 62
+_INFINITY: Final = float("inf")
+_PIECES: Final = msgspec.Raw(_GAP)
+_NONE: Final = msgspec.Raw(b"[]")
+_KEPT: Final = msgspec.Raw(_PART)
 
 
 class _Part(NamedTuple):
@@ -76,12 +126,10 @@ class TreeText:
         self._leaves: list[Leaf] = []
         self._open: list[tuple[int, _Part]] = []
         # By exact type, as a state may have very many nodes; anything else takes the slow path.
-        self._usual: dict[type, Callable[[Any], bytes]] = {
-            str: lambda value: strict_json.encode(encode_text(value)),
-            float: lambda value: strict_json.encode(encode_float(value)),
-            int: lambda value: strict_json.encode(encode_integer(value)),
-            bool: strict_json.encode,
-            type(None): strict_json.encode,
+        self._usual: dict[type, Callable[[Any], Any]] = {
+            str: encode_text,
+            float: encode_float,
+            int: encode_integer,
             dict: partial(self._part, self._dict),
             list: self._list,
             Leaf: self._leaf,
@@ -118,75 +166,87 @@ class TreeText:
             )
         return data
 
-    def _node(self, value: Node) -> bytes:
+    def _node(self, value: Node) -> Any:
         encode = self._usual.get(type(value))
         if encode is not None:
             return encode(value)
+        if type(value) in _ITSELF:
+            return value
         match value:
             case tuple():
-                return b'{"tuple":%b}' % self._list(value)
+                return _Tuple(self._list(value))
             case set() | frozenset():
                 check_hashes(value)
-                members = list(map(self._node, value))
+                members = [strict_json.encode(self._node(each)) for each in value]
                 if not has_order(value):
                     members.sort()
-                return b'{"%b":[%b]}' % (type(value).__name__.encode(), b",".join(members))
+                return msgspec.Raw(b'{"%b":[%b]}' % (type(value).__name__.encode(), b",".join(members)))
         for kind in (str, int, float, list, dict):  # a subclass's value is kept
             if isinstance(value, kind):
                 return self._usual[kind](value)
-        return strict_json.encode(encode_scalar(value))
+        return encode_scalar(value)
 
-    def _list(self, items: Iterable[Node]) -> bytes:
-        return b"[%b]" % b",".join([self._node(item) for item in items])
-
-    def _dict(self, value: dict[Any, Node]) -> bytes:
-        if set(map(type, value)) <= {str} and type(encode_text("".join(value))) is str:
-            entries = [
-                b"%b:%b" % (strict_json.encode(checked_key(key)), self._node(item))
-                for key, item in value.items()
-            ]
-            return b'{"map":{%b}}' % b",".join(entries)
-        check_hashes(value)
-        entries = [
-            b"[%b,%b]" % (self._node(checked_key(key)), self._node(item)) for key, item in value.items()
+    def _list(self, items: Iterable[Node]) -> list[Any]:
+        node = self._node
+        return [
+            item
+            if (kind := type(item)) in _ITSELF
+            or (kind is int and -_SMALL < item < _SMALL)
+            or (kind is float and 0 < item < _INFINITY)
+            else node(item)
+            for item in items
         ]
-        return b'{"dict":[%b]}' % b",".join(entries)
 
-    def _leaf(self, leaf: Leaf) -> bytes:
+    def _dict(self, value: dict[Any, Node]) -> _Map | _Dict:
+        node = self._node
+        if set(map(type, value)) <= {str} and type(keys := encode_text("".join(value))) is str:
+            if len(keys) > MAX_KEY:  # of all together
+                for key in value:
+                    checked_key(key)
+            return _Map(
+                {
+                    key: item
+                    if (kind := type(item)) in _ITSELF
+                    or (kind is str and item.isascii())
+                    or (kind is int and -_SMALL < item < _SMALL)
+                    or (kind is float and 0 < item < _INFINITY)
+                    else node(item)
+                    for key, item in value.items()
+                }
+            )
+        check_hashes(value)
+        return _Dict([(node(checked_key(key)), node(item)) for key, item in value.items()])
+
+    def _leaf(self, leaf: Leaf) -> _Array:
         if len(leaf.dtype) > MAX_KEY or not is_kind(leaf.kind):
             raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
         self._leaves.append(leaf)
-        content: dict[str, Any] = {"dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind}
-        if leaf.order == "F":
-            content["order"] = "F"
-        if leaf.axes:
-            content["axes"] = leaf.axes
-        if leaf.path in self._codecs:
-            content["codec"] = self._codecs[leaf.path]
-        pieces = _GAP if leaf.size_bytes else b"[]"
-        return b'{"array":%b,"pieces":%b}}' % (strict_json.encode(content)[:-1], pieces)
+        order = "F" if leaf.order == "F" else msgspec.UNSET
+        axes = leaf.axes or msgspec.UNSET
+        codec = self._codecs.get(leaf.path, msgspec.UNSET)
+        pieces = _PIECES if leaf.size_bytes else _NONE
+        return _Array(_Facts(leaf.dtype, leaf.shape, leaf.kind, order, axes, codec, pieces))
 
-    def _object(self, value: Object) -> bytes:
-        adapter, kind = strict_json.encode(value.adapter), strict_json.encode(value.type)
-        about = b',"about":%b' % strict_json.encode(dict(value.about)) if value.about else b""
-        state = self._node(value.state)
-        return b'{"object":{"adapter":%b,"type":%b,"state":%b%b}}' % (adapter, kind, state, about)
+    def _object(self, value: Object) -> _Object:
+        about = dict(value.about) if value.about else msgspec.UNSET
+        return _Object(_Content(value.adapter, value.type, self._node(value.state), about))
 
-    def _part(self, encode: Callable[[Any], bytes], node: Node) -> bytes:
-        """The text of a dict or an object; of one with many arrays what stands for it."""
+    def _part(self, encode: Callable[[Any], Any], node: Node) -> Any:
+        """What is encoded of a dict or an object; of one with many arrays what stands for its text."""
         part = self._before.get(id(node))
         if part is None or part.node is not node:
             first, begin = len(self._leaves), len(self._open)
-            text = encode(node)
+            found = encode(node)
             if len(self._leaves) - first < _MIN_KEPT and len(self._open) == begin:
-                return text
-            part = self._part_of(node, text, first, begin)
+                return found
+            part = self._part_of(node, found, first, begin)
         self._kept[id(node)] = part
         self._open.append((len(self._leaves), part))
-        return _PART
+        return _KEPT
 
-    def _part_of(self, node: Node, text: bytes, first: int, begin: int) -> _Part:
-        """What stands open from there on is inside of it."""
+    def _part_of(self, node: Node, found: Any, first: int, begin: int) -> _Part:
+        """What stands open from there on is inside of it; `found`: what is encoded of the node."""
+        text = strict_json.encode(found)
         leaves, inside = self._leaves[first:], [(at - first, part) for at, part in self._open[begin:]]
         del self._leaves[first:], self._open[begin:]
         brackets = [b"[" * part.depth + b"]" * part.depth for _, part in inside]

@@ -6,8 +6,8 @@ decide what comes next all the same; so those that have changed since the traini
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final, final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, final
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ _PLUMBING: Final = frozenset(vars(nn.Module()))
 _MAX_ITEMS: Final = 1_000  # a longer container holds data
 _MAX_BYTES: Final = 16 << 20  # a larger tensor that is no buffer is taken for a cache
 Token = tuple[int, int, int]
+_Own: TypeAlias = tuple[str, nn.Module, dict[str, Any]]
 
 
 @final
@@ -37,27 +38,31 @@ class Attributes:
         self._classes_at_first = self._classes()
         self._but = _PLUMBING | frozenset(but)
         self._plain = PlainAttributes(self._modules, self._but)
-        self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors().items()}
-        self._flags_at_first = {path: each.requires_grad for path, each in self._leaves().items()}
-        self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists().items()}
+        own = self._own()
+        self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors(own).items()}
+        self._flags_at_first = {
+            path: each.requires_grad for path, each in self._leaves(own) if can_learn(each)
+        }
+        self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists(own).items()}
 
     def get_state(self) -> dict[str, Any]:
         """Those that have changed; tensors are live, not copies. Empty if none has."""
+        own = self._own()
         tensors = {
             path: tensor.detach()
-            for path, (_, _, tensor) in self._tensors().items()
+            for path, (_, _, tensor) in self._tensors(own).items()
             if self._at_first.get(path) != _token(tensor)
         }
         lists = {
             path: [tensor.detach() for tensor in tensors]
-            for path, tensors in self._lists().items()
+            for path, tensors in self._lists(own).items()
             if self._lists_at_first.get(path) != [*map(_token, tensors)]
         }
         classes = dict(self._classes().items() - self._classes_at_first.items())
         flags = {
             path: each.requires_grad
-            for path, each in self._leaves().items()
-            if self._flags_at_first.get(path) != each.requires_grad
+            for path, each in self._leaves(own)
+            if self._flags_at_first.get(path) != each.requires_grad and can_learn(each)
         }
         found = {"plain": self._plain.get_state(), "tensors": tensors, "lists": lists, "classes": classes}
         found |= {"requires_grad": flags}
@@ -67,7 +72,7 @@ class Attributes:
         """Put them back; a sentence for each module that is not here, or of another class."""
         plain, tensors, lists = (saved.get(kind, {}) for kind in ("plain", "tensors", "lists"))
         self._plain.set_state(plain)
-        live = self._tensors()
+        live = self._tensors(self._own())
         with torch.no_grad():
             for path, value in tensors.items():
                 owner, _, name = path.rpartition("/")
@@ -75,7 +80,7 @@ class Attributes:
                     _fill(*live[path], value)
                 elif owner in self._modules and not _is_registered(self._modules[owner], name):
                     vars(self._modules[owner])[name] = torch.as_tensor(value).clone()
-        leaves = self._leaves()
+        leaves = {path: each for path, each in self._leaves(self._own()) if can_learn(each)}
         for path in leaves.keys() & saved.get("requires_grad", {}).keys():
             leaves[path].requires_grad_(bool(saved["requires_grad"][path]))
         for path, values in lists.items():
@@ -98,44 +103,51 @@ class Attributes:
         """The name of the class of each module, by path."""
         return {path: type(each).__name__ for path, each in _modules(self._objects)}
 
-    def _leaves(self) -> dict[str, torch.Tensor]:
-        """Parameters, buffers and attributes of modules, and other tensors that were handed over, which may learn."""
-        of_modules = {
-            f"{path}/{name}": each
+    def _own(self) -> list[_Own]:
+        """Each module with its path, and its attributes but for those that all modules have."""
+        but = self._but
+        return [
+            (path, module, {name: value for name, value in vars(module).items() if name not in but})
             for path, module in self._modules.items()
-            for held in (module._parameters, module._buffers, vars(module))
+        ]
+
+    def _leaves(self, own: Sequence[_Own]) -> list[tuple[str, torch.Tensor]]:
+        """Parameters, buffers and attributes of modules, and other tensors that were handed over."""
+        of_modules = [
+            (f"{path}/{name}", each)
+            for path, module, attributes in own
+            for held in (module._parameters, module._buffers, attributes)
             for name, each in held.items()
             if isinstance(each, torch.Tensor) and name not in self._but
-        }
-        found = of_modules | dict(_bare_tensors(self._objects))
-        return {path: each for path, each in found.items() if can_learn(each)}
+        ]
+        return [*of_modules, *_bare_tensors(self._objects)]
 
-    def _tensors(self) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
+    def _tensors(self, own: Sequence[_Own]) -> dict[str, tuple[dict[str, Any], str, torch.Tensor]]:
         """By path the dict that holds it, its name there, and itself."""
+        found = {
+            f"{path}/{name}": (holder, name, value)
+            for path, module, attributes in own
+            for holder, name, value in _unsaved(module, attributes)
+            if value.layout == torch.strided and value.numel() * value.element_size() <= _MAX_BYTES
+        }
+        if not found:
+            return found
         shared = {
             _address(tensor)
             for module in self._modules.values()
             for tensor in (*module._parameters.values(), *_persistent(module))
             if tensor is not None
         }
-        return {
-            f"{path}/{name}": (holder, name, value)
-            for path, module in self._modules.items()
-            for holder, name, value in _unsaved(module, self._but)
-            if value.layout == torch.strided
-            and value.numel() * value.element_size() <= _MAX_BYTES
-            and _address(value) not in shared
-        }
+        return {path: each for path, each in found.items() if _address(each[2]) not in shared}
 
-    def _lists(self) -> dict[str, list[torch.Tensor]]:
+    def _lists(self, own: Sequence[_Own]) -> dict[str, list[torch.Tensor]]:
         """Attributes that are lists of tensors, as metrics have that keep all they have seen; none that is too large."""
         return {
             f"{path}/{name}": value
-            for path, module in self._modules.items()
-            for name, value in vars(module).items()
+            for path, _, attributes in own
+            for name, value in attributes.items()
             if isinstance(value, list)
             and value
-            and name not in self._but
             and all(isinstance(each, torch.Tensor) and not isinstance(each, nn.Parameter) for each in value)
             and sum(each.numel() * each.element_size() for each in value) <= _MAX_BYTES
         }
@@ -201,15 +213,16 @@ def _persistent(module: nn.Module) -> Iterator[Any]:
     return (each for name, each in module._buffers.items() if name not in module._non_persistent_buffers_set)
 
 
-def _unsaved(module: nn.Module, but: Collection[str]) -> Iterator[tuple[dict[str, Any], str, torch.Tensor]]:
+def _unsaved(
+    module: nn.Module, attributes: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], str, torch.Tensor]]:
     buffers: Any = module._buffers
     for name in module._non_persistent_buffers_set:
         if isinstance(buffers.get(name), torch.Tensor):
             yield buffers, name, buffers[name]
-    own = vars(module)
-    for name, value in own.items():
-        if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter) and name not in but:
-            yield own, name, value
+    for name, value in attributes.items():
+        if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+            yield vars(module), name, value
 
 
 def _fill(holder: dict[str, Any], name: str, live: torch.Tensor, value: Any) -> None:

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
 
-from ...records import Bytes, Leaf
+from ...records import PAGE_BYTES, Bytes, Leaf, Rank, packed_rank
 from .._live import Device, FixedArray, Live
-from .buffers import PAGE_BYTES
 from .copying import Copies, copies
 
-_SMALL_ALIGNMENT: Final = 64  # a cache line; large arrays begin at a page, as direct disk access wants it
+_PAGED: Final[Rank] = packed_rank("uint8", PAGE_BYTES)
+_LARGE_BYTES: Final = 4 << 20  # begins at a page in any case: most of it is written in complete ones
 _MOST_KEPT: Final = 2  # one snapshot is copied while the one before is written
 
 
 class Region:
-    """Arrays in the order of the walk. Of those that nobody ever writes it has the memory itself.
+    """Arrays of one rank, in the order of the walk, without holes. Of those that nobody ever writes it has the memory itself.
 
     Attributes:
+        rank: by which regions follow each other.
         size_bytes: of the memory it takes.
         starts: where in it the bytes of each leaf are, by path.
         fixed: the bytes of arrays that are never written.
     """
 
-    def __init__(self, arrays: Sequence[tuple[Leaf, Live]]) -> None:
+    def __init__(self, arrays: Sequence[tuple[Leaf, Live]], rank: Rank) -> None:
+        self.rank = rank
         views = ((leaf, live.view()) for leaf, live in arrays if isinstance(live, FixedArray))
         self.fixed: Mapping[str, Bytes] = {leaf.path: view for leaf, view in views if view is not None}
         self._arrays = [each for each in arrays if each[0].path not in self.fixed] if self.fixed else arrays
-        self.size_bytes, self.starts = _lay_out([leaf for leaf, _ in self._arrays])
+        step = PAGE_BYTES if rank == _PAGED else 1
+        ends = [*accumulate((-(-leaf.size_bytes // step) * step for leaf, _ in self._arrays), initial=0)]
+        self.size_bytes = ends.pop()
+        self.starts = {leaf.path: start for (leaf, _), start in zip(self._arrays, ends, strict=True)}
         self.of_arrays_bytes = sum(leaf.size_bytes for leaf, _ in arrays)
         self._kept: list[tuple[int, Copies]] = []
 
@@ -66,25 +72,21 @@ class Region:
         )
 
 
-def _lay_out(leaves: Sequence[Leaf]) -> tuple[int, dict[str, int]]:
-    """How much memory they take, and where in it each one begins, by path."""
-    starts: dict[str, int] = {}
-    end = 0
-    for leaf in leaves:
-        size = leaf.size_bytes
-        alignment = PAGE_BYTES if size >= PAGE_BYTES else _SMALL_ALIGNMENT
-        starts[leaf.path] = end = -(-end // alignment) * alignment
-        end += size
-    return end, starts
+def regions_of(arrays: Sequence[tuple[Leaf, Live]]) -> list[Region]:
+    """The arrays of each rank."""
+    ranked: dict[Rank, list[tuple[Leaf, Live]]] = {}
+    for each in arrays:
+        leaf = each[0]
+        is_large = leaf.size_bytes >= _LARGE_BYTES
+        rank = _PAGED if is_large else packed_rank(leaf.dtype, leaf.size_bytes)
+        ranked.setdefault(rank, []).append(each)
+    return [Region(those, rank) for rank, those in ranked.items()]
 
 
 def block_of(regions: Sequence[Region]) -> tuple[int, list[int]]:
-    """How much memory the regions take, each from a page on, and where each one begins."""
-    starts, end = [], 0
-    for region in regions:
-        starts.append(end)
-        end += -(-region.size_bytes // PAGE_BYTES) * PAGE_BYTES
-    return end, starts
+    """How much memory the regions take one after the other, and where each one begins; they come in the order of their ranks."""
+    ends = [*accumulate((region.size_bytes for region in regions), initial=0)]
+    return ends.pop(), ends
 
 
 NOTHING: Final = np.empty(0, np.uint8)

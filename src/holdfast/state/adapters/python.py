@@ -68,7 +68,7 @@ class _Dict:
     def capture(self, value: dict[Any, Any], walk: Walk, path: str) -> Node:
         if not paths.has_plain_keys(value):
             return KEYED.capture(value, walk, path)
-        return {key: walk.node(entry, walk.child(path, key)) for key, entry in value.items()}
+        return walk.entries(value, path)
 
     def plan(self, live: dict[Any, Any], node: Node, fit: Fit, path: str) -> Make:
         entries = contents(node)
@@ -134,7 +134,7 @@ class _List:
         return kind is list
 
     def capture(self, value: list[Any], walk: Walk, path: str) -> Node:
-        return [walk.node(entry, paths.item(path, index)) for index, entry in enumerate(value)]
+        return walk.items(value, path)
 
     def plan(self, live: list[Any], node: Node, fit: Fit, path: str) -> Make:
         items = contents(node)
@@ -158,7 +158,7 @@ class _Tuple:
         return kind is tuple
 
     def capture(self, value: tuple[Any, ...], walk: Walk, path: str) -> Node:
-        return tuple(walk.node(entry, paths.item(path, index)) for index, entry in enumerate(value))
+        return tuple(walk.items(value, path))
 
     def plan(self, live: tuple[Any, ...], node: Node, fit: Fit, path: str) -> Make:
         node = _items_of(node)

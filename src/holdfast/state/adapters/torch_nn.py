@@ -189,9 +189,10 @@ def set_flags(module: nn.Module, about: Mapping[str, Any]) -> None:
     training, modes = about.get("training", True), about.get("modes", {})
     frozen = set(about.get("frozen", ()))
     modules = _modules(module)
-    for name, below in _named(modules, modules):
+    for name, below in _named(modules, modules) if modes else modules:
         below.training = bool(modes.get(name, training))
-    for name, parameter in _named(modules, list(_parameters(modules))):
+    parameters = list(_parameters(modules))
+    for name, parameter in _named(modules, parameters) if frozen else parameters:
         if parameter.requires_grad == (name in frozen):
             parameter.requires_grad_(name not in frozen)
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from .._frames import Scope, is_of_script, is_own_class
 from .._names import numbered
@@ -35,8 +35,7 @@ def handlers() -> list[Scope]:
     return [scope] if scope.variables() else []
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+class _Settings(NamedTuple):
     """Of one logger: level and the like, and what of the script it calls."""
 
     plain: tuple[Any, ...]
@@ -82,7 +81,8 @@ def _settings() -> dict[str, _Settings]:
 
 
 def _settings_of(logger: logging.Logger) -> _Settings:
-    called = tuple(weakref.ref(each) for each in _of_script(logger))
+    has_any = logger.handlers or logger.filters  # as few loggers have
+    called = tuple(weakref.ref(each) for each in _of_script(logger)) if has_any else ()
     is_of_others = logger is logging.root or _is_of_library(logger.name)
     plain = () if is_of_others else (logger.level, logger.propagate, bool(logger.disabled))
     return _Settings(plain, called)

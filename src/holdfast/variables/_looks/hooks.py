@@ -213,7 +213,8 @@ def _look(value: Any, path: str, depth: int, seen: set[int], *, is_all: bool) ->
 
 def _look_at_module(module: Any, path: str, seen: set[int], *, is_all: bool) -> Iterator[Holder]:
     path = path.removesuffix("._orig_mod")  # as it was before it was compiled
-    yield _holder(path, module, _OF_MODULES)
+    if is_all or any(map(vars(module).get, _OF_MODULES)):
+        yield _holder(path, module, _OF_MODULES)
     for name, each in getattr(module, "_parameters", {}).items():
         if each is not None and id(each) not in seen:
             seen.add(id(each))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -32,6 +33,21 @@ def address(array: Any) -> int | None:
     if not is_tensor(array) or array.layout is not torch().strided or array.is_meta or not array.numel():
         return None
     return array.untyped_storage().data_ptr() or None
+
+
+def addresses(arrays: Iterable[Any]) -> set[int]:
+    """As `address`, of all of these."""
+    if torch() is None:
+        return {at for each in arrays if (at := address(each)) is not None}
+    usual, strided = (torch().Tensor, torch().nn.Parameter), torch().strided
+    found: set[int] = set()
+    for each in arrays:
+        if type(each) in usual and each.layout is strided and not each.is_meta:  # without a call for each
+            if each.numel():
+                found.add(each.untyped_storage().data_ptr())
+        elif (at := address(each)) is not None:
+            found.add(at)
+    return found - {0}
 
 
 def can_be_filled(value: Any) -> bool:

@@ -31,7 +31,7 @@ class LiveTensor:
 
     def view(self) -> Bytes | None:
         rows = self._rows
-        return _bytes(rows) if _is_plain(rows) else None
+        return bytes_of(rows) if _is_plain(rows) else None
 
     def fill(self, out: Bytes, start: int) -> None:
         rows = self._rows
@@ -142,10 +142,10 @@ def _is_plain(rows: torch.Tensor) -> bool:
     return rows.is_cpu and rows.is_contiguous() and not rows.is_conj() and not rows.is_neg()
 
 
-def _bytes(rows: torch.Tensor) -> Bytes:
+def bytes_of(rows: torch.Tensor) -> Bytes:
     """The bytes of a plain tensor, where they are."""
-    if rows.dtype in _OF_NUMPY:  # takes half of the time
-        return rows.numpy().reshape(-1).view(np.uint8)
+    if rows.dtype in _OF_NUMPY and rows.numel():  # takes half of the time
+        return np.frombuffer(rows.numpy(), np.uint8)
     return rows.view(-1).view(torch.uint8).numpy()
 
 
@@ -169,24 +169,25 @@ class Filling:
     def memory(self, leaf: Leaf) -> Bytes | None:
         """The tensor's own bytes, if they lie in host memory as the leaf's do."""
         rows = _rows(self._tensor, leaf)
-        return _bytes(rows) if _is_plain(rows) else None
+        return bytes_of(rows) if _is_plain(rows) else None
 
     def fill(self, leaf: Leaf) -> None:
         if not leaf.size_bytes:
-            return
-        if (memory := self.memory(leaf)) is not None:
-            self._fit.read(leaf, memory)
-            self.filled()
             return
         rows = _rows(self._tensor, leaf)
         with torch.no_grad():
             for start, data in self._fit.parts(leaf):
                 put_run(rows, start // rows.element_size(), torch.from_numpy(data).view(rows.dtype))
 
-    def filled(self) -> None:
-        """Its memory was written to: autograd must see that as it sees any in-place change."""
-        if not self._tensor.is_inference():
-            torch.autograd.graph.increment_version(self._tensor)
+
+def written(tensors: Sequence[torch.Tensor]) -> None:
+    """Their memory was written to: autograd must see that as it sees any in-place change."""
+    counted = [each for each in tensors if not each.is_inference()]
+    try:
+        torch.autograd.graph.increment_version(counted)
+    except (AttributeError, TypeError):  # before torch 2.6 it takes one at a time
+        for each in counted:
+            torch.autograd.graph.increment_version(each)
 
 
 def make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:

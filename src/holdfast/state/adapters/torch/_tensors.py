@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +12,20 @@ from torch.nn.parameter import is_lazy
 from .... import dtypes
 from ....records import Leaf, Node
 from ..._axes import axes_in_memory
-from ..._fit import Fit, Make
+from ..._fit import Fit, Make, Planned
 from ..._names import Names
 from ..._walk import Walk, type_name
-from ._memory import SMALL, Filling, LiveTensor, SmallTensor, dtype_name, identity, memory_order
+from ._memory import (
+    SMALL,
+    Filling,
+    LiveTensor,
+    SmallTensor,
+    bytes_of,
+    dtype_name,
+    identity,
+    memory_order,
+    written,
+)
 from ._nested import Nested
 from ._sparse import Sparse
 
@@ -68,21 +79,7 @@ class Tensor:
             if (why := _obstacle(live)) is not None:
                 return fit.misfit(live, path, f"the live value is a {why[0]}")
             return (NESTED if live.is_nested else SPARSE).plan(live, node, fit, path)
-        tensor = live.detach()
-        if not tensor.is_contiguous() and is_expanded(tensor):
-            return fit.misfit(live, path, "the live tensor is expanded: several of its items share memory")
-        filling = Filling(tensor, fit)
-        return fit.array(
-            live,
-            node,
-            path,
-            dtype=kind.dtype,
-            shape=tuple(live.shape),
-            identity=identity(tensor),
-            fill=filling.fill,
-            memory=filling.memory,
-            filled=filling.filled,
-        )
+        return fit.together(kind, live, node, path)
 
 
 def _lie_of(tensor: torch.Tensor) -> tuple[Literal["C", "F"], tuple[int, ...]]:
@@ -99,17 +96,37 @@ def is_expanded(tensor: torch.Tensor) -> bool:
     return any(step == 0 and extent > 1 for step, extent in zip(tensor.stride(), tensor.shape, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Kind:
     """What class, element type, layout and device say of a tensor.
 
     Attributes:
         dtype: its name.
         is_batched: whether small ones are copied many at a time.
+        written: what is to be told that the memory of some has been written.
     """
 
     dtype: str
     is_batched: bool
+    written: Callable[[Sequence[torch.Tensor]], None] = written
+
+    def place(self, arrays: Sequence[Planned], fit: Fit) -> None:
+        """Let `fit` compare each of these live tensors with its leaf."""
+        tensors = [each.live.detach() for each in arrays]
+        in_a_row = map(torch.Tensor.is_contiguous, tensors)
+        for array, tensor, is_in_a_row in zip(arrays, tensors, in_a_row, strict=True):
+            node = array.node
+            if type(node) is not Leaf or not node.size_bytes:
+                memory, fill = None, None
+            elif self.is_batched and is_in_a_row and node.order == "C" and not tensor.is_neg():
+                memory, fill = bytes_of(tensor), None
+            elif not is_in_a_row and is_expanded(tensor):
+                fit.problem(array.path, "the live tensor is expanded: several of its items share memory")
+                continue
+            else:
+                filling = Filling(tensor, fit)
+                memory, fill = filling.memory(node), filling.fill
+            fit.place(array, self.dtype, tensor.shape, identity(tensor), memory, fill)
 
 
 _kinds: dict[tuple[Any, ...], _Kind | None] = {}
@@ -120,10 +137,10 @@ def _kind_of(tensor: torch.Tensor) -> _Kind | None:
     if tensor.is_nested:
         return None
     alike = type(tensor), tensor.dtype, tensor.layout, tensor.device
-    if alike not in _kinds:
+    if (kind := _kinds.get(alike)) is None and alike not in _kinds:
         is_taken = _form_of(tensor) is None and _obstacle(tensor) is None
-        _kinds[alike] = _new_kind(tensor) if is_taken else None
-    return _kinds[alike]
+        kind = _kinds[alike] = _new_kind(tensor) if is_taken else None
+    return kind
 
 
 def _new_kind(tensor: torch.Tensor) -> _Kind:

@@ -119,13 +119,14 @@ class TorchOptimizer:
         states = {
             parameter: _plan_state(
                 live.state.get(parameter, {}),
-                saved_state.get(pairs[parameter], {}),
-                _Place(paths.child(within, pairs[parameter]), parameter, group),
+                saved_state.get(name, {}),
+                _Place(paths.child(within, name), parameter, group),
                 fit,
             )
             for group in live.param_groups
             for parameter in group["params"]
-            if parameter in pairs  # the others keep what they have: of a model that has grown, say
+            # The others keep what they have: of a model that has grown, say.
+            if (name := pairs.get(parameter)) is not None
         }
         options = [
             _plan_options(group, saved, fit, paths.item(paths.child(path, "param_groups"), index))
@@ -276,11 +277,12 @@ def _paired(
             )
             continue
         names_here = there if nameless else here
+        known = {*there}
         pairs.update(
-            (each, name) for each, name in zip(group["params"], names_here, strict=True) if name in there
+            (each, name) for each, name in zip(group["params"], names_here, strict=True) if name in known
         )
     for parameter, name in [*pairs.items()]:
-        if name in shapes and list(parameter.shape) != list(shapes[name]):
+        if name in shapes and parameter.shape != tuple(shapes[name]):
             del pairs[parameter]
             fit.problem(
                 path,
