@@ -61,16 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     conditions: dict[str, str] = {}
     again = {*options.only, NOT_INSTALLED}  # is found out anew
     kept = Earlier()
-    if options.add and options.report and not _raw(options.report).exists():
-        kept = _kept(options.report, again)
-        conditions |= kept.conditions
-    elif options.add and options.report:
+    if options.add and options.report and _raw(options.report).exists():
         earlier = json.loads(_raw(options.report).read_text())
         # Ratios are taken within a round of one run: who was measured before against whom is now would be none.
         others = {what: by for what, by in earlier["values"].items() if _first_word(what) not in again}
         bench.samples.load(others)
         conditions |= earlier["conditions"]
         bench.notes += [note for note in earlier.get("notes", ()) if _first_word(note) not in again]
+    if options.add and options.report:
+        kept = _kept(options.report, again | {_first_word(what) for what in bench.samples.values})
+        conditions = {**kept.conditions, **conditions}
     savings, loadings, skipped = gather(options.contenders)
     for line in skipped:
         bench.note(line)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _write(options.report, bench, facts, conditions, kept)
     shutil.rmtree(options.folder, ignore_errors=True)
     print("\n".join(["", *(f"{key}: {value}" for key, value in facts.items()), "", *bench.notes, ""]))
-    print("\n".join(verdicts(bench.samples, goals(bench.scale))))
+    print("\n".join(verdicts(bench.samples, goals(bench.scale), kept.rows)))
 
 
 def _facts(folder: Path, bench: Bench, conditions: Mapping[str, str]) -> dict[str, str]:

@@ -157,6 +157,7 @@ def test_what_was_measured_in_another_checkout_stays_as_the_report_says_it(tmp_p
     before, picture = Path("report.md").read_text(), Path("report.svg").read_text()
     Path("runs/report.json").unlink()  # no checkout has it
     main([*run, "growth", "--add"])
+    main([*run, "growth", "--add"])  # with raw values of this alone
     after = Path("report.md").read_text()
     kept = [line for line in before.splitlines() if line.startswith(("| S1", "| scan", "| torch.save"))]
     assert len(kept) > 10
