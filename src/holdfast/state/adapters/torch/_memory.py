@@ -190,8 +190,9 @@ class Filling:
 
 
 def make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
+    """A new tensor, which is no view to autograd: of one torch refuses `detach_`, as observers of quantisation call it."""
     shape = tuple(reversed(leaf.shape)) if leaf.order == "F" else leaf.shape
     data = torch.empty(leaf.size_bytes, dtype=torch.uint8)
     if leaf.size_bytes:
         read(leaf, data.numpy())
-    return _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf)
+    return _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf).data
