@@ -141,7 +141,7 @@ class Soft(torch.utils.data.Dataset):  # type: ignore[misc]
         return self.rows[index], self.targets[index]
 
 
-def test_an_observer_of_quantisation_goes_on_with_what_it_has_seen(tmp_path: Path):
+def test_an_observer_of_quantisation_continues_with_what_it_has_seen(tmp_path: Path):
     """It gives its tensors another size in place, which torch refuses for a view."""
     from torch.ao.quantization import MovingAverageMinMaxObserver
 

@@ -106,7 +106,7 @@ class Loop:
         self._resumption: Resumption | None = None
         self._has_begun = False  # another resume is a rollback
         self._has_trained = False  # in this process
-        self._told: set[str] = set()  # of saves that were asked for
+        self._told: set[str] = set()  # of manual saves
         self._next_batch: str | None = None  # after the checkpoint, by digest, until it is compared
         self.path = place(directory)
         self._folder = Path(place(self.policy.directory or directory))

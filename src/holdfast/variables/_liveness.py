@@ -88,7 +88,7 @@ def _before(statements: Sequence[ast.stmt], after: Names) -> Names:
 
 
 def _may_leave(statement: ast.stmt) -> bool:
-    """Whether what stands after it in its block may be passed over, and the function go on elsewhere."""
+    """Whether what stands after it in its block may be passed over, and the function continue elsewhere."""
     if isinstance(statement, ast.Continue | ast.Break | ast.Raise | ast.Return | ast.Assert):
         return True
     return any(_may_leave(each) for block in blocks_of(statement) for each in block)

@@ -160,7 +160,7 @@ def _is_call_at(node: ast.expr | None, place: Place) -> bool:
 
 
 def _is_passed(statement: ast.stmt, place: Place, *, is_innermost: bool) -> bool:
-    """Whether a statement around the place, or at it, does nothing but come to it and go on."""
+    """Whether a statement around the place, or at it, does nothing but lead to it."""
     match statement:
         case ast.Expr():
             return is_innermost and (_computes(statement.value, place) or _only_tells(statement, place))
@@ -195,12 +195,13 @@ def _only_tells(statement: ast.stmt, place: Place) -> bool:
 
 
 def _computes(node: ast.AST | None, place: Place) -> bool:
-    """Whether an expression changes nothing: it calls only what computes; the call at this place, which goes on now, aside."""
+    """Whether an expression changes nothing: it calls only what computes; the call at this place, which is being made, aside."""
     for each in () if node is None else ast.walk(node):
         if isinstance(each, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
             return False
-        is_another = isinstance(each, ast.Call) and not _is_call_at(each, place)
-        if is_another and next(_names_of(each.func), "") not in _COMPUTE:
+        if isinstance(each, ast.Call) and not (
+            _is_call_at(each, place) or next(_names_of(each.func), "") in _COMPUTE
+        ):
             return False
     return True
 
