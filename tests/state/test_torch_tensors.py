@@ -61,6 +61,7 @@ def test_a_tensor_of_any_dtype_and_shape_comes_back_bit_for_bit(dtype, shape):
     snapshot = capture({"x": tensor})
     again = rebuild(snapshot)["x"]
     assert (again.dtype, again.shape, raw(again)) == (tensor.dtype, tensor.shape, raw(tensor))
+    assert not again._is_view()  # which torch would not let be detached or given another size in place
     live = torch.zeros(tensor.nbytes, dtype=torch.uint8).view(dtype).reshape(shape)
     restore(snapshot, {"x": live})
     assert raw(live) == raw(tensor)

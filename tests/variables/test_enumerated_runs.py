@@ -140,3 +140,23 @@ def test_a_zip_of_an_epoch_that_begins_is_named_by_nobody(tmp_path: Path):
 
     _, report = both_ways(train, tmp_path, 2)
     assert report.verdict == "exact"
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("around", "said"),
+    [
+        (lambda run: itertools.pairwise(run.steps(8)), "itertools.pairwise around the run's iterator"),
+        (lambda run: zip(itertools.count(), map(abs, run.steps(6)), strict=False), "what a zip takes beside"),
+        (lambda run: enumerate(map(abs, run.steps(6))), "an enumerate around something"),
+        (lambda run: itertools.accumulate(run.steps(6)), "itertools.accumulate around the run's iterator"),
+    ],
+)
+def test_what_holds_items_around_the_iterator_is_named(around: Any, said: str, tmp_path: Path):
+    assert any(said in each for each in resumed_at_3(around, tmp_path).differences)
+
+
+@pytest.mark.medium
+def test_what_only_passes_items_on_is_not(tmp_path: Path):
+    report = resumed_at_3(lambda run: map(abs, filter(lambda step: step >= 0, run.steps(6))), tmp_path)
+    assert report.verdict == "exact"

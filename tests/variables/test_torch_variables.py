@@ -141,6 +141,24 @@ class Soft(torch.utils.data.Dataset):  # type: ignore[misc]
         return self.rows[index], self.targets[index]
 
 
+def test_an_observer_of_quantisation_continues_with_what_it_has_seen(tmp_path: Path):
+    """It gives its tensors another size in place, which torch refuses for a view."""
+    from torch.ao.quantization import MovingAverageMinMaxObserver
+
+    def train(directory: Path, stop: int | None) -> tuple[Any, holdfast.ResumeReport | None]:
+        observer = MovingAverageMinMaxObserver()
+        with begin(directory) as run:
+            for step in run.steps(6):
+                observer(torch.tensor([-float(step), step + 1.0]))
+                stop_after(stop, step)
+        return (observer.min_val.item(), observer.max_val.item()), run.last_resume
+
+    (expected, _), (found, report) = both_ways(train, tmp_path, 3)
+    assert found == expected
+    assert report is not None
+    assert report.verdict == "exact"
+
+
 @pytest.mark.parametrize("in_subset", [False, True])
 def test_what_changes_in_a_dataset_that_only_its_loader_holds(in_subset: bool, tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:

@@ -106,6 +106,7 @@ class Loop:
         self._resumption: Resumption | None = None
         self._has_begun = False  # another resume is a rollback
         self._has_trained = False  # in this process
+        self._told: set[str] = set()  # of manual saves
         self._next_batch: str | None = None  # after the checkpoint, by digest, until it is compared
         self.path = place(directory)
         self._folder = Path(place(self.policy.directory or directory))
@@ -360,8 +361,17 @@ class Loop:
             [self._session], self.moment, self._own.take, lambda: {"run": self._own.about_run()}
         )
 
-    def save(self, name: str, *, overwrite: bool = True, metrics: Mapping[str, float] | None = None) -> Path:
+    def save(
+        self,
+        name: str,
+        *,
+        overwrite: bool = True,
+        metrics: Mapping[str, float] | None = None,
+        lacking: Sequence[str] = (),
+    ) -> Path:
         """Save now under this name, whatever the policy says; returns the bundle's path once it is committed.
+
+        `lacking`: why a resume from there is not exact, a sentence each; it is logged, once.
 
         Raises:
             UsageError: the name cannot be one.
@@ -370,11 +380,17 @@ class Loop:
         """
         check_name(name)
         self._calm.end()
+        for each in lacking:
+            if each not in self._told:
+                self._told.add(each)
+                logger.warning(
+                    "%s; save at the end of a turn, or let the policy save: checkpointing.request()", each
+                )
         return save_manually(
             self._directory,
             str(self._folder),
             name,
-            self._own.take(),
+            self._own.take(lacking),
             kind="train",
             moment=self.moment,
             metrics=metrics,

@@ -125,7 +125,10 @@ class Run:
         )
         self._torch = TorchObjects(self._loop.objects)
         self._data = EpochData(allow_reread, self._loop.policy)
-        self._progress = Progress(self._loop, self._variables, self._torch, self._data, self._rolled_back)
+        self._progress = Progress(
+            *(self._loop, self._variables, self._torch, self._data, self._rolled_back),
+            is_looping=lambda: self._block.is_looping,
+        )
         self._loops = Loops(self._block, self._loop, self._progress, self._data, self._variables)
 
     # --- the block --------------------------------------------------------------------------------
@@ -275,8 +278,9 @@ class Run:
     def save(self, name: str, *, overwrite: bool = True) -> Path:
         """Save now, under this name; returns the bundle's path once it is committed.
 
-        Inside a batch the batch counts as not done: resuming from here does it again, from the objects as
-        they are now. Best called between batches.
+        At the end of a turn of the loop (nothing comes after it but prints, logging and the like) the turn counts as done, at
+        its beginning as not done. In the middle of one, or where that cannot be told, it is saved with a warning, and no resume
+        from there is exact: what is before it would be done twice, or what is after it never.
 
         Raises:
             UsageError: the name cannot be one, or this is outside of the `with` block.
@@ -284,7 +288,9 @@ class Run:
             SaveError: the disk refused.
         """
         self._block.check("save()")
-        return self._loop.save(name, overwrite=overwrite, metrics=self._progress.latest)
+        metrics = dict(self._progress.latest)
+        with self._progress.saving_manually() as lost:
+            return self._loop.save(name, overwrite=overwrite, metrics=metrics, lacking=lost)
 
     # --- what there is ----------------------------------------------------------------------------
 

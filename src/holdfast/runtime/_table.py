@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, SupportsFloat, final
 
 import numpy as np
@@ -31,6 +32,18 @@ class Table:
         self._waiting.append(row)
         if len(self._waiting) >= _MOST_WAITING:
             self._file()
+
+    @contextmanager
+    def with_row(self, row: Mapping[str, SupportsFloat]) -> Iterator[None]:
+        """Inside, this is the last row."""
+        self.append(row)
+        try:
+            yield
+        finally:
+            if self._waiting:
+                self._waiting.pop()
+            else:  # filed meanwhile: the next one takes its place
+                self._num_filed -= 1
 
     def _file(self) -> None:
         waiting, self._waiting = self._waiting, []

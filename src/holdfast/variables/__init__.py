@@ -15,6 +15,7 @@ from ._kinds import is_module as is_module
 from ._kinds import on_device as on_device
 from ._kinds import position_of as position_of
 from ._liveness import live_names as live_names
+from ._looks.turn import place_in_turn as place_in_turn
 from ._names import check_patterns as check_patterns
 from ._noticed import noticed as noticed
 from ._other_modules import other_modules as other_modules
@@ -46,6 +47,7 @@ __all__ = [
     "noticed",
     "on_device",
     "other_modules",
+    "place_in_turn",
     "position_of",
     "scopes",
 ]

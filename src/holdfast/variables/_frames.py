@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,20 +81,24 @@ class Scope:
 def scopes(until: FrameType | None = None) -> list[Scope]:
     """The scopes of the script that are on the stack: functions from the innermost outwards, then modules.
 
-    Of a function that calls itself the innermost call counts. With `until`, only of frames that this one has called.
+    Of a function that calls itself each call is one, numbered from the innermost outwards. With `until`, only of frames that this one has called.
     """
-    functions: dict[str, Scope] = {}
+    functions: list[Scope] = []
+    calls = Counter[str]()
     modules: dict[int, Scope] = {}
     for frame in script_frames(until):
         code = frame.f_code
         is_module = code.co_name == "<module>"
         if not is_module and code.co_name not in _NO_FRAMES_OF_THEIR_OWN:
-            functions.setdefault(code.co_qualname, Scope(code.co_qualname, frame, {}))
+            calls[code.co_qualname] += 1
+            number = calls[code.co_qualname]
+            name = code.co_qualname if number == 1 else f"{code.co_qualname} {number}"
+            functions.append(Scope(name, frame, {}))
         known = modules.get(id(frame.f_globals))
         if known is None or (is_module and known.frame is None):
             scope = Scope(module_scope(frame.f_globals), frame if is_module else None, frame.f_globals)
             modules[id(frame.f_globals)] = scope
-    return [*functions.values(), *modules.values()]
+    return [*functions, *modules.values()]
 
 
 def script_frames(until: FrameType | None = None) -> Iterator[FrameType]:

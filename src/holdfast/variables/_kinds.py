@@ -270,8 +270,18 @@ def is_ignored(value: Any) -> bool:
         isinstance(value, _NOT_WALKED)
         or type(value).__module__ == "typing"  # as `Optional[int]` is
         or (is_observer(type(value)) and not (has_own_attributes(value) or _keeps_state(value)))
-        or (callable(value) and not is_iterator(value) and not has_protocol(value) and not _can_hold(value))
+        or (
+            callable(value)
+            and not (is_iterator(value) or has_protocol(value) or is_database(value))
+            and not _can_hold(value)
+        )
     )
+
+
+def is_database(value: Any) -> bool:
+    """Whether it is a connection of sqlite, which can be called, too."""
+    sqlite = sys.modules.get("sqlite3")
+    return sqlite is not None and isinstance(value, sqlite.Connection)
 
 
 def _keeps_state(value: Any) -> bool:

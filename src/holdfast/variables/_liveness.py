@@ -7,27 +7,20 @@ turn, the batch before. Where the source cannot be had, or reads its variables i
 from __future__ import annotations
 
 import ast
-import linecache
 import re
-import symtable
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from ._looks.contexts import passing
-
-Names = set[str]
+from ._looks.syntax import Names, Place, around, blocks_of, body_of, covers, may_swallow, parsed, place_of
 
 _DYNAMIC: Final = frozenset({"locals", "globals", "eval", "exec"})
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 _QUERIES: Final = frozenset({"query", "eval", "evaluate"})
 _NAME: Final = re.compile(r"[^\W\d]\w*")
-_PASSES: Final = "lets every exception pass"
-"""Noted at a `with` statement in its type comment, which nobody else reads."""
 _LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
-_Place = tuple[int, int]  # line, and column in bytes
 
 
 class _Every(frozenset[str]):
@@ -46,11 +39,11 @@ def live_names(frame: FrameType) -> frozenset[str] | None:
 
 @lru_cache(maxsize=256)
 def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
-    parsed, place = _parsed(code.co_filename), _place(code, instruction)
-    if parsed is None or place is None:
+    known, place = parsed(code.co_filename), place_of(code, instruction)
+    if known is None or place is None:
         return None
-    tree, read_in_functions = parsed
-    body = tree.body if code.co_name == "<module>" else _body_of(tree, code)
+    tree, read_in_functions = known
+    body = tree.body if code.co_name == "<module>" else body_of(tree, code)
     if body is None:
         return None
     live = _live_in(body, place)
@@ -61,52 +54,10 @@ def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
     return frozenset(live | {*code.co_cellvars, *code.co_freevars})
 
 
-def _place(code: CodeType, instruction: int) -> _Place | None:
-    positions = list(code.co_positions())
-    if not 0 <= instruction // 2 < len(positions):
-        return None
-    line, _, column, _ = positions[instruction // 2]
-    return None if line is None or column is None else (line, column)
-
-
-@lru_cache(maxsize=64)
-def _parsed(file: str) -> tuple[ast.Module, Names] | None:
-    """The tree of a file, and the names that its functions read at module level."""
-    source = "".join(linecache.getlines(file))
-    if not source:
-        return None
-    try:
-        tree, table = ast.parse(source), symtable.symtable(source, file, "exec")
-    except (SyntaxError, ValueError):
-        return None
-    for each in passing(tree):
-        each.type_comment = _PASSES
-    return tree, _globals_of_functions(table)
-
-
-def _globals_of_functions(table: symtable.SymbolTable) -> Names:
-    found: Names = set()
-    for child in table.get_children():
-        found |= {symbol.get_name() for symbol in child.get_symbols() if symbol.is_global()}
-        found |= _globals_of_functions(child)
-    return found
-
-
-def _body_of(tree: ast.Module, code: CodeType) -> Sequence[ast.stmt] | None:
-    found = [
-        node.body
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.name == code.co_name
-        and min([node.lineno, *(each.lineno for each in node.decorator_list)]) == code.co_firstlineno
-    ]
-    return found[0] if len(found) == 1 else None
-
-
-def _live_in(body: Sequence[ast.stmt], place: _Place) -> Names:
+def _live_in(body: Sequence[ast.stmt], place: Place) -> Names:
     """What may be read from this place on: of the blocks around it, from the outermost inwards."""
     live: Names = set()
-    for block, index in _around(body, place):
+    for block, index in around(body, place):
         statement = block[index]
         live = _before(block[index + 1 :], live)  # after the statement
         match statement:
@@ -121,35 +72,8 @@ def _live_in(body: Sequence[ast.stmt], place: _Place) -> Names:
     return live
 
 
-def _around(body: Sequence[ast.stmt], place: _Place) -> Iterator[tuple[Sequence[ast.stmt], int]]:
-    """The statements around a place, the outermost first: each as its block and its index there."""
-    for index, statement in enumerate(body):
-        if _covers(statement, place):
-            yield body, index
-            for block in _blocks(statement):
-                if any(_covers(each, place) for each in block):
-                    yield from _around(block, place)
-            return
-
-
-def _is_inside_a_block(statement: ast.stmt, place: _Place) -> bool:
-    return any(_covers(each, place) for block in _blocks(statement) for each in block)
-
-
-def _covers(statement: ast.stmt, place: _Place) -> bool:
-    end = statement.end_lineno or statement.lineno, statement.end_col_offset or 0
-    first = min([statement.lineno, *(each.lineno for each in getattr(statement, "decorator_list", []))])
-    start = (statement.lineno, statement.col_offset) if first == statement.lineno else (first, 0)
-    return start <= place < end
-
-
-def _blocks(statement: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
-    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
-        return
-    for name in ("body", "orelse", "finalbody"):
-        yield getattr(statement, name, [])
-    for part in [*getattr(statement, "handlers", []), *getattr(statement, "cases", [])]:
-        yield part.body
+def _is_inside_a_block(statement: ast.stmt, place: Place) -> bool:
+    return any(covers(each, place) for block in blocks_of(statement) for each in block)
 
 
 def _before(statements: Sequence[ast.stmt], after: Names) -> Names:
@@ -164,10 +88,10 @@ def _before(statements: Sequence[ast.stmt], after: Names) -> Names:
 
 
 def _may_leave(statement: ast.stmt) -> bool:
-    """Whether what stands after it in its block may be passed over, and the function go on elsewhere."""
+    """Whether what stands after it in its block may be passed over, and the function continue elsewhere."""
     if isinstance(statement, ast.Continue | ast.Break | ast.Raise | ast.Return | ast.Assert):
         return True
-    return any(_may_leave(each) for block in _blocks(statement) for each in block)
+    return any(_may_leave(each) for block in blocks_of(statement) for each in block)
 
 
 def _reads(nodes: Any) -> Names:
@@ -231,7 +155,7 @@ def _visit(node: Any, written: Names, read: Names) -> None:
             _visit(node.finalbody, written, read)
         case ast.With() | ast.AsyncWith():
             _visit([(item.context_expr, item.optional_vars) for item in node.items], written, read)
-            _visit(node.body, set(written) if _may_swallow(node) else written, read)
+            _visit(node.body, set(written) if may_swallow(node) else written, read)
         case ast.Match():
             _visit(node.subject, written, read)
             for case in node.cases:
@@ -260,11 +184,6 @@ def _visit(node: Any, written: Names, read: Names) -> None:
         case ast.AST():
             for each in ast.iter_child_nodes(node):
                 _visit(each, written, read)
-
-
-def _may_swallow(node: ast.With | ast.AsyncWith) -> bool:
-    """Whether the body may be left in its middle and what comes after it still be done."""
-    return node.type_comment != _PASSES
 
 
 def _names_in_text(call: ast.Call) -> Names:

@@ -116,7 +116,8 @@ class Marks:
             self._open.discard(id(value))
 
     def _of_items(self, value: Any, name: str) -> Mark:
-        kind, length = type(value), len(value)
+        kind: Hashable = type(value)
+        length = len(value)
         if isinstance(value, set | frozenset):
             members = frozenset(values_of(value))
             return kind, length, members if length < _MANY_ITEMS else hash(members)
@@ -128,6 +129,8 @@ class Marks:
         if length > _MANY_ITEMS:
             self.sampled.add(name)
             step = length // 1000
+            if not kinds <= SCALARS:
+                kind = kind, _forms(items)  # of all, as one of them may have grown
             items, keys = [*items[:100], *items[100:-100:step], *items[-100:]], keys[-100:]
         if kinds <= SCALARS:
             return kind, keys, length, xxh3_128_digest(repr(items).encode("utf-8", "surrogatepass"))
@@ -200,6 +203,13 @@ class _Full:
 
     def __hash__(self) -> int:
         return hash(self._mark[1])
+
+
+def _forms(items: list[Any]) -> bytes:
+    """Which objects these are, and how long each one is that has a length."""
+    told = [0 if type(each) in SCALARS else id(each) for each in items]
+    lengths = [len(each) if isinstance(each, CONTAINERS) else 0 for each in items]
+    return xxh3_128_digest(np.array([told, lengths], np.int64).tobytes())
 
 
 def _digest_of_numbers(items: list[Any]) -> bytes | None:

@@ -21,6 +21,10 @@ _CUT_ANEW = (
     "leave the loop by a break, as in if run.batch == 3, or use run.steps"
 )
 
+_HOLDS = "{} around the run's iterator holds items, or counts them, and starts anew: keep in a variable what the loop needs of the turn before"
+_OF_PYTHON = (enumerate, filter, map, zip)
+_UNDERSTOOD = (*_OF_PYTHON, itertools.islice, itertools.chain, itertools.starmap, itertools.takewhile)
+
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
 
@@ -105,38 +109,49 @@ class Turns(Generic[Item]):
         An `enumerate` around a generator that is running here (such as tqdm's, around this) cannot be moved on, since
         a generator that is running cannot give more; nor can what a `zip` takes beside this.
         """
-        running, frame = set(), sys._getframe(1)
+        running, frame = set[int](), sys._getframe(1)
         while frame is not None:
             if frame.f_code.co_flags & inspect.CO_GENERATOR:
                 running.add(id(frame))
             frame = frame.f_back
-        parts = [
-            each for each in gc.get_referrers(self) if type(each) is tuple
-        ]  # a zip holds its parts in one
-        is_cut = any(type(each) is itertools.islice for each in gc.get_referrers(self)) or (
-            bool(running)
-            and any(type(each) is itertools.islice and _is_around(each, running) for each in gc.get_objects())
-        )
-        zips = [each for each in gc.get_referrers(*parts) if type(each) is zip] if parts else []
+        starts: list[Any] = [self]
         if running:
-            zips += [each for each in gc.get_objects() if type(each) is zip and _goes_over(each, running)]
-        is_numbered = any(type(each) is enumerate for one in zips for each in gc.get_referrers(one)) or (
-            bool(running)
-            and any(_goes_over(each, running) for each in gc.get_objects() if type(each) is enumerate)
-        )
-        beside = any(len(_inner(each)) > 1 for each in zips)
+            starts += [
+                each
+                for each in gc.get_objects()
+                if type(each) is GeneratorType and id(each.gi_frame) in running
+            ]
+        around = _around(starts)
+        is_numbered = any(type(each) is enumerate and self not in gc.get_referents(each) for each in around)
+        beside = any(type(each) is zip and len(_inner(each)) > 1 for each in around)
+        is_cut = any(type(each) is itertools.islice for each in around)
         found = ((is_numbered, _COUNTS_ANEW), (beside, _BESIDE), (is_cut, _CUT_ANEW))
-        return [said for is_found, said in found if is_found]
+        others = {type(each).__name__ for each in around if type(each) not in _UNDERSTOOD}
+        return [said for is_found, said in found if is_found] + [
+            _HOLDS.format(f"itertools.{name}") for name in sorted(others)
+        ]
+
+
+def _around(starts: list[Any]) -> list[Any]:
+    """The iterators of Python's own that go over these, or over one that does."""
+    found: list[Any] = []
+    waiting, seen = starts, {id(starts)}
+    while waiting:
+        holders = [
+            each
+            for each in gc.get_referrers(*waiting)
+            if id(each) not in seen
+            and (type(each) is tuple or _is_of_python(each))  # a zip holds its parts in a tuple
+        ]
+        seen |= {id(holders), *map(id, holders)}
+        found += [each for each in holders if type(each) is not tuple]
+        waiting = holders
+    return found
+
+
+def _is_of_python(value: Any) -> bool:
+    return type(value) in _OF_PYTHON or (type(value).__module__ == "itertools" and hasattr(value, "__next__"))
 
 
 def _inner(around: Any) -> tuple[Any, ...]:
     return around.__reduce__()[1]
-
-
-def _is_around(around: Any, frames: set[int]) -> bool:
-    parts = gc.get_referents(around)
-    return any(isinstance(each, GeneratorType) and id(each.gi_frame) in frames for each in parts)
-
-
-def _goes_over(around: Any, frames: set[int]) -> bool:
-    return any(isinstance(each, GeneratorType) and id(each.gi_frame) in frames for each in _inner(around))

@@ -246,7 +246,10 @@ class Walk:
         names = [name_of(index) for index, _ in items]
         is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
         if not all(
-            is_ignored(each) and not (self._looks_into_code and is_code(each)) for _, each in items
+            is_ignored(each)
+            and not isinstance(each, BaseException)  # which are kept to be counted
+            and not (self._looks_into_code and is_code(each))
+            for _, each in items
         ):  # else it is a record, such as the moments of hooks
             kinds = sorted({"" if is_data(each) else type(each).__name__ for _, each in items})
             counted = len(items), kinds, [each for _, each in items] if is_unordered or None in names else []

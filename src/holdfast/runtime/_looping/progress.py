@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields, replace
 from typing import Any, final
 
 from ...errors import DivergenceError
-from ...variables import Variables
+from ...variables import Variables, place_in_turn
 from .._loop import Loop
 from .._numbers import Numbers, OnDevice
 from .._resuming.data import EpochData, Given
@@ -23,6 +25,7 @@ class Progress:
 
     Args:
         on_rollback: called after each rollback.
+        is_looping: whether one of the run's outer loops runs.
 
     Attributes:
         is_behind: restored, and the script has not come to where the checkpoint was.
@@ -38,13 +41,14 @@ class Progress:
         torch: TorchObjects,
         data: EpochData,
         on_rollback: Callable[[], None],
+        is_looping: Callable[[], bool],
     ) -> None:
         self.at = Position()
         self.is_behind = self.is_paused = False
         self.diverged: DivergenceError | None = None
         self.advice = ADVICE
         self._loop, self._variables, self._torch, self._data = loop, variables, torch, data
-        self._on_rollback = on_rollback
+        self._on_rollback, self._is_looping = on_rollback, is_looping
         self._unsaved = Unsaved(loop.policy)
 
     @property
@@ -147,6 +151,43 @@ class Progress:
         if self.at.row:
             self._loop.results.append({"step": self.step, "epoch": epoch, **self.at.row})
             self.at.row = {}
+
+    @contextmanager
+    def saving_manually(self) -> Iterator[list[str]]:
+        """Inside, the position is where a resume from a checkpoint of this moment is to begin: a turn of which nothing is left but what
+        tells of it is done. Gives a sentence if that cannot be: a resume would leave something out, or do something twice."""
+        at = self.at
+        if not self._is_looping():
+            yield []
+            return
+        loop = {"step": "steps", "batches": "batches"}.get(at.within or "", "epochs")
+        place = place_in_turn(loop, is_after_batches=at.within == "after")
+        if not place.is_last:
+            begins = "with the next turn, so what comes after it in this one is never done"
+            if loop != "batches":
+                begins = "with this turn, so what came before it is done twice"
+            is_begun = place.is_first and loop != "batches"
+            yield (
+                []
+                if is_begun
+                else [
+                    f"the save at {place.line} is in the middle of a turn of run.{loop}: a resume begins {begins}"
+                ]
+            )
+            return
+        before = replace(at)
+        if loop == "epochs":
+            at.epoch, at.within = at.epoch + 1, None
+        else:
+            at.batch = (at.steps if loop == "steps" else at.batch) + 1
+            at.steps, at.announced = at.steps + 1, False
+        row, at.row = {"step": self.step, "epoch": before.epoch, **at.row} if at.row else None, {}
+        with nullcontext() if row is None else self._loop.results.with_row(row):
+            try:
+                yield []
+            finally:
+                for each in fields(at):
+                    setattr(at, each.name, getattr(before, each.name))
 
     # --- rollbacks --------------------------------------------------------------------------------
 

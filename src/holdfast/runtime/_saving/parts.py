@@ -67,8 +67,8 @@ class Parts:
         """The script has made its objects: what is plain data in them, and how large they are, is what it says."""
         self.growth, self.script = Growth(self.objects, self._policy.exclude), ScriptValues(self.objects)
 
-    def take(self) -> dict[str, Any]:
-        """All of it."""
+    def take(self, lacking: Sequence[str] = ()) -> dict[str, Any]:
+        """All of it; `lacking`: what else no resume from it has, a sentence each."""
         if self.growth is not None:
             self.growth.check(self.objects)
         variables, facts = ({}, {}) if self.variables is None else self.variables.capture()
@@ -76,12 +76,12 @@ class Parts:
             **state.named(self.objects, reserved=self.reserved),
             **self.values.live,
             **({VARIABLES: variables} if variables else {}),
-            "run": self.about_run() | ({"variables": facts} if facts else {}),
+            "run": self.about_run(lacking) | ({"variables": facts} if facts else {}),
             "results": self.results.get_state(),
             "random": rng.capture_state(),
         }
 
-    def about_run(self) -> dict[str, Any]:
+    def about_run(self, lacking: Sequence[str] = ()) -> dict[str, Any]:
         return {
             "id": self.run,
             "label": self.label,
@@ -91,7 +91,7 @@ class Parts:
             "options": self.options.get_state(),
             **({"given": self.script.followed} if self.script is not None and self.script.followed else {}),
             **({"tied": tied} if (tied := ties(self.objects)) else {}),
-            **({"lacking": list(lacking)} if (lacking := self._lacking()) else {}),
+            **({"lacking": found} if (found := [*self._lacking(), *lacking]) else {}),
             **({"values": values} if (values := self.values.facts()) else {}),
         }
 

@@ -1,5 +1,5 @@
 """What decides beside the variables, and is only named where it has changed: the environment, loggers, hooks, what
-layers of Keras train; and the order of sets."""
+layers of Keras train; the order of sets, and threads of the script that run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .environ import Environ
 from .handlers import Loggers
 from .hooks import Hooks
 from .sets import losing
+from .threads import running
 from .trainable import Trainable
 
 
@@ -33,4 +34,4 @@ class Beside:
         """A sentence for each thing that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
         found = self._environ.changed(run) | self._loggers.changed(run)
         found |= self._hooks.changed(objects, hooked, run) | self._trainable.changed(objects, run)
-        return found | losing(objects, run)
+        return found | losing(objects, run) | running(run)

@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 
 from xxhash import xxh3_128_digest
 
-from .._kinds import SCALARS, is_iterator, position_of
+from .._kinds import SCALARS, is_database, is_iterator, position_of
 
 NOT_MOVING: Final = object()
 """The place of what is none of these."""
@@ -78,6 +78,8 @@ def place_of(value: Any, look: Look) -> Hashable | None:
             return look([called, *value.args, *value.keywords.values()], "args")
         case functools._lru_cache_wrapper():
             return "a cache"  # which changes no result, if it is one
+    if is_database(value):
+        return _of_database(value)
     if is_iterator(value):
         if type(value).__module__ == "itertools" or isinstance(value, enumerate | filter | map | zip):
             return _of_inner(value, look)
@@ -143,6 +145,14 @@ def _of_file(value: Any) -> Hashable | None:
         was_written = value.writable() and at >= os.fstat(value.fileno()).st_size
         return "written" if was_written else at
     except OSError:  # a pipe; or it is read line by line, and does not tell its place meanwhile
+        return None
+
+
+def _of_database(value: Any) -> Hashable | None:
+    """How many rows it has written; None for another thread's, which does not tell."""
+    try:
+        return value.total_changes
+    except Exception:  # it is closed, or of another thread: sqlite's own errors
         return None
 
 

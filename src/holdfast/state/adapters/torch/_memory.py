@@ -191,11 +191,12 @@ def written(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def make_tensor(leaf: Leaf, read: Read) -> torch.Tensor:
+    """A new tensor, which is no view to autograd: of one torch refuses `detach_`, as observers of quantisation call it."""
     shape = tuple(reversed(leaf.shape)) if leaf.order == "F" else leaf.shape
     data = torch.empty(leaf.size_bytes, dtype=torch.uint8)
     if leaf.size_bytes:
         read(leaf, data.numpy())
     tensor = _rows(data.view(getattr(torch, leaf.dtype)).reshape(shape), leaf)
-    if not leaf.axes:
-        return tensor
-    return tensor.permute(leaf.axes).contiguous().permute(*np.argsort(leaf.axes).tolist())
+    if leaf.axes:
+        tensor = tensor.permute(leaf.axes).contiguous().permute(*np.argsort(leaf.axes).tolist())
+    return tensor.data
