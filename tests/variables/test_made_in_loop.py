@@ -127,7 +127,7 @@ def with_optimizer(directory: Path, stop: int | None) -> Any:
 
 
 def sharing_layers(directory: Path, stop: int | None) -> Any:
-    """The copy goes on with the model's first layer, which learns."""
+    """The copy uses the model's first layer, which learns."""
     model, optimizer = model_and_optimizer()
     probe = None
     with begin(directory, {"model": model, "optimizer": optimizer}) as run:
