@@ -45,7 +45,8 @@ Position = Mapping[str, Any]
 """Where a loop is, as plain data and arrays; what is in it is the loop's own affair."""
 
 _SKIP = (
-    "Build the objects as they were when saved; or pass resume=Resume(strict=False): what does not fit then stays as the "
+    "Build the objects as they were when saved; where the loop itself changes their structure (pruning, unfreezing), let "
+    "Resume(on_structure=…) of a Run bring them to that of the checkpoint; or pass resume=Resume(strict=False): what does not fit then stays as the "
     "script has made it, and the verdict says so; or start again with resume=False in another directory."
 )
 

@@ -12,6 +12,7 @@ from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
 from ._looks.flags import flags_of
 from ._looks.identity import Referent
+from ._made.structure import is_stateful, structure_of
 from ._marks import Marks
 from ._shared.keyed import held_in
 from ._walk import Slot
@@ -132,7 +133,8 @@ class Baseline:
         """
         for slot in slots:
             if slot.way == "named":
-                first = self._scopes[scope.identity].named[slot.key] = Referent(slot.value)
+                structure = structure_of(slot.value) if is_stateful(slot.value) else None
+                first = self._scopes[scope.identity].named[slot.key] = Referent(slot.value, structure)
                 if slot.is_handed and place_of is not None and (place := place_of(id(slot.value))):
                     self._places.setdefault(id(slot.value), place)
                 if slot.owner is not None:
@@ -178,6 +180,23 @@ class Baseline:
         owned = None if slot.owner is None else self._named_by.get(_owned_key(slot))
         return self.named(scope, slot.key) if owned is None else owned
 
+    def first_of(self, owner: Any, name: str) -> Referent | None:
+        """The object that an attribute or item of this name named, if it was no data."""
+        return self._named_by.get((id(owner), name))
+
+    def firsts(self, scopes: Iterable[Scope]) -> Iterator[tuple[str, Any, Hashable]]:
+        """The objects that are no data and were there when the loop began: `scope/key`, the object, how it is built."""
+        for path, referent in self._firsts(scopes):
+            if (value := referent.get()) is not None:
+                yield path, value, referent.structure
+
+    def _firsts(self, scopes: Iterable[Scope]) -> Iterator[tuple[str, Referent]]:
+        for scope in scopes:
+            known = self._scopes.get(scope.identity)
+            yield from (
+                (f"{scope.name}/{key}", each) for key, each in ({} if known is None else known.named).items()
+            )
+
     def has_owner(self, value: Any) -> bool:
         """Whether this object, or one that it held, was there when the loop began."""
         return self._owners.get(id(value)) is value
@@ -201,14 +220,9 @@ class Baseline:
     def first_names(self, scopes: Iterable[Scope]) -> dict[int, str]:
         """By the id of each object that variables of these scopes named, and that is still there: `scope/key`, variables first."""
         found: dict[int, str] = {}
-        for scope in scopes:
-            known = self._scopes.get(scope.identity)
-            for key, referent in () if known is None else known.named.items():
-                value, path = referent.get(), f"{scope.name}/{key}"
-                if value is not None and (
-                    id(value) not in found or path.count(".") < found[id(value)].count(".")
-                ):
-                    found[id(value)] = path
+        for path, value, _ in self.firsts(scopes):
+            if id(value) not in found or path.count(".") < found[id(value)].count("."):
+                found[id(value)] = path
         return found
 
     def has_changed(self, scope: Scope, slot: Slot) -> bool:

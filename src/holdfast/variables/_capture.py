@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Sequence, Set
 from functools import cached_property
 from typing import Any, Final
 
@@ -31,6 +31,10 @@ from ._looks.code import is_code
 from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._looks.sets import loses, loses_order
+from ._made.making import text_of_container
+from ._made.noting import Newcomers, can_be_noted, items_are_known
+from ._made.noting import sentence as newcomer_sentence
+from ._made.structure import CONTAINERS_MADE, keys_of
 from ._names import FORGETS, sentence
 from ._saved import Facts
 from ._shared.adapted import Adapted
@@ -52,6 +56,7 @@ class Capture:
         clocks: what shows a clock is no state.
         scopes: all that are looked at.
         keeps: whether values are saved, rather than only named.
+        prepared: ids of what the script makes again before a resume is in the loop.
         say: the sentence for what is named, by key, value and reason.
 
     Attributes:
@@ -68,6 +73,7 @@ class Capture:
         scopes: Sequence[Scope],
         *,
         keeps: bool,
+        prepared: Container[int] = (),
         say: Callable[[str, Any, str], str] = sentence,
     ) -> None:
         self.values: dict[str, dict[str, Any]] = {}
@@ -76,8 +82,11 @@ class Capture:
         self._sharing = Sharing(handed.objects, handed.has_memory_of)
         self._scopes, self._keeps = scopes, keeps
         self._say = lambda key, value, why: say(key, held_in(value), why)
+        self._newcomers = Newcomers(handed, baseline, self._sharing, lambda: baseline.firsts(scopes))
+        self._prepared = prepared
+        self._there: set[str] = set()  # of what is no data: where a resume finds the object that is meant
         self._present: set[int] = set()  # of what is no data: all that is named, by id
-        self._anew: list[tuple[Slot, Referent]] = []  # and what is another one of the same kind
+        self._anew: list[tuple[Scope, Slot, Referent]] = []  # and what is another one of the same kind
         self._opaque: list[tuple[Scope, Slot, str, str]] = []  # with its name, and why it is not saved
         self._known: set[int] = set()  # ids of what is data, or has a protocol
         self._ids: dict[str, list[int]] = {}  # by path, what may find objects by their ids
@@ -131,7 +140,7 @@ class Capture:
 
     def finish(self, seen: Iterable[int]) -> None:
         """Name what cannot be saved and has moved, now that all is known that is saved; `seen`: ids of what has a name."""
-        self._lose_what_is_anew()
+        self._sort_out()
         if self._keeps:
             self._share()
             self._note_flags()
@@ -144,11 +153,12 @@ class Capture:
 
     def _name(self, slot: Slot, scope: Scope) -> None:
         """Save the name that leads to the object which is there now, if it is another one."""
-        before, now = self._baseline.named_by(scope, slot), slot.value
+        before, now, path = self._baseline.named_by(scope, slot), slot.value, f"{scope.name}/{slot.key}"
         self._present.add(id(now))
         if before is not None and before.get() is now:
             first = self._baseline.first_place(now) if slot.is_handed else None
             place = None if first is None else self._sharing.place_of(id(now))
+            self._there.add(path)
             if place not in (None, first):  # in a list, say, that has another order now
                 self._refer(slot, scope, place)
             return
@@ -156,30 +166,109 @@ class Capture:
         if is_new and _shadows_a_method(slot):
             self._lose(slot)
             return
-        is_known = slot.is_handed or (id(now) in self._first_names and self._baseline.has_owner(slot.owner))
-        if is_new and not (is_known and has_own_attributes(slot.owner)):
+        data = self._baseline.of(scope, slot) if before is None else None
+        if data is not None and data.was(now):  # it holds objects by now
+            self._there.add(path)
             return
+        is_within_new = self._newcomers.has(slot.owner)
+        if is_new and is_code(now) and not is_within_new and not isinstance(slot.owner, CONTAINERS):
+            is_known = id(now) in self._first_names and self._baseline.has_owner(slot.owner)
+            if not (slot.is_handed or (is_known and has_own_attributes(slot.owner))):
+                return
         if slot.is_handed and (place := self._sharing.place_of(id(now))) is not None:
             self._refer(slot, scope, place)
         elif (first := self._first_names.get(id(now))) is not None:
             self._refer(slot, scope, f"={first}")
         elif slot.is_handed:
-            return
-        elif before is not None and before.is_like(now):
-            self._anew.append((slot, before))
+            self._there.add(path)
+        elif before is not None and before.is_like(now) and before.fits(now):
+            self._anew.append((scope, slot, before))
         elif (name := identity.name_of(now, None if before is None else before.get())) is not None:
             self._refer(slot, scope, name)
+        elif id(now) in self._prepared:
+            self._there.add(path)
+        elif is_within_new or can_be_noted(now):
+            self._newcomers.add(scope, slot)
         elif not identity.is_told_by_looks(now) and (
             before is not None or (is_code(now) and self._baseline.was_data(scope, slot))
         ):
             self._lose(slot)
 
-    def _lose_what_is_anew(self) -> None:
-        """What a new object holds cannot be put into the first one if that is still in use elsewhere."""
-        for slot, before in self._anew:
+    def _sort_out(self) -> None:
+        """What a new object holds is put into the first one, which the script makes, unless that is still in use elsewhere."""
+        for scope, slot, before in self._anew:
             first = before.get()
-            if first is not None and id(first) in self._present:
+            if first is None or not (id(first) in self._present or self._handed.holds(first)):
+                self._there.add(f"{scope.name}/{slot.key}")
+            elif can_be_noted(slot.value):
+                self._newcomers.add(scope, slot)
+            else:
                 self._lose(slot)
+        self._newcomers.settle()
+        if self._keeps:
+            self.facts.made, self.facts.objects = (
+                self._newcomers.made,
+                self.facts.objects | self._newcomers.objects,
+            )
+            self._hold()
+        else:
+            for path in self._newcomers.made:
+                key, value = path.partition("/")[2], self._newcomers.value_at(path)
+                self.facts.unsaved[key] = self._say(key, value, "variables='watch'")
+        for path, why in self._newcomers.lost.items():
+            self._lose_newcomer(path, why)
+
+    def _hold(self) -> None:
+        """Note which items containers of objects have, where these are others now."""
+        left: list[tuple[Scope, Slot, str, str]] = []
+        for scope, slot, key, why in self._opaque:
+            path = f"{scope.name}/{slot.key}"
+            if not self._is_held_anew(path, scope, slot):
+                left.append((scope, slot, key, why))
+            elif (text := text_of_container(slot.value, is_first=self._is_first(scope, slot))) is not None:
+                self.facts.held[path] = text
+        self._opaque = left
+
+    def _is_held_anew(self, path: str, scope: Scope, slot: Slot) -> bool:
+        """Whether it is a container that is another one now, or has other items, each of which comes back."""
+        if slot.why or type(slot.value) not in CONTAINERS_MADE.values() or keys_of(slot.value) is None:
+            return False
+
+        def comes_back(item: str) -> bool:
+            is_made = item in self._newcomers and self._newcomers.root_of(item) not in self._newcomers.lost
+            return item in self._there or item in self.facts.objects or is_made
+
+        is_moved = path in self._newcomers or self._baseline.has_moved(scope, slot, self._known)
+        return is_moved and items_are_known(path, slot.value, comes_back)
+
+    def _is_first(self, scope: Scope, slot: Slot) -> bool:
+        """Whether the container is the one that was there when the loop began."""
+        named, data = self._baseline.named_by(scope, slot), self._baseline.of(scope, slot)
+        if named is not None:
+            return f"{scope.name}/{slot.key}" not in self._newcomers
+        return data is not None and data.was(slot.value)
+
+    def _lose_newcomer(self, path: str, why: str) -> None:
+        """Name an object that was made in the loop and cannot be made again, and save nothing of it."""
+        key = path.partition("/")[2]
+        below = f"{path}."
+
+        def is_of_it(each: str) -> bool:
+            return each == path or each.startswith(below)
+
+        for scope, values in self.values.items():
+            for each in [each for each in values if is_of_it(f"{scope}/{each}")]:
+                self._drop(f"{scope}/{each}", why)
+        for found in (self.facts.objects, self.facts.made, self.facts.held, self._flags, self.facts.same):
+            for each in [each for each in found if is_of_it(each)]:
+                del found[each]
+        unsaved = self.facts.unsaved
+        for each in [each for each in unsaved if each == key or each.startswith(f"{key}.")]:
+            del unsaved[each]
+        self._opaque = [each for each in self._opaque if not is_of_it(f"{each[0].name}/{each[1].key}")]
+        self._equal = {each: found for each, found in self._equal.items() if not is_of_it(each)}
+        self._sharing.leave(is_of_it)
+        unsaved[key] = newcomer_sentence(key, self._newcomers.value_at(path), why)
 
     def _lose(self, slot: Slot) -> None:
         """Another object is there, and cannot be saved; of a container's items the container is named, and once."""

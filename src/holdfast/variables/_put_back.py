@@ -29,6 +29,7 @@ from ._kinds import (
 )
 from ._looks.flags import flags_of, set_flags
 from ._looks.gradients import holder_of
+from ._made.making import made_like, resized
 from ._saved import Saved
 from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, filled, held_in
@@ -36,7 +37,7 @@ from ._shared.memory import fill_expanded
 from ._shared.places import elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
 from ._shared.sharing import MOST, TOO_MANY, roots_in_common
-from ._walk import Slot, Walk, name_of
+from ._walk import Slot, Walk, name_of_item
 
 
 def put_back(
@@ -123,7 +124,7 @@ def _put_on_tensor(
     scope, _, key = path.partition("/")
     node = saved.nodes[scope][key]
     above, _, name = path.rpartition(".")
-    holder = holder_of(above, values, name_of)
+    holder = holder_of(above, values, name_of_item)
     if holder is None or holder is slot.owner:
         return _put(slot, path, node, saved, scopes, objects)
     now = _rebuilt(path, node, saved, scopes)
@@ -134,35 +135,71 @@ def _put_on_tensor(
 def put_objects(
     saved: Saved, scopes: list[Scope], make_walk: Callable[[], Walk], objects: Objects
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Let variables name the objects again that they named, as `put_back` does with values; to be done before it.
+    """Let variables name the objects again that they named, and others that are like those made in the loop, as `put_back` does with
+    values; to be done before it.
 
-    From the outside inwards: whose attribute it is, what is above decides.
+    From the outside inwards: whose attribute it is, what is above decides. What refers to others waits for these.
     """
     done: dict[str, Any] = {}
-    failed: dict[str, str] = {}
-    for depth in sorted({path.partition("/")[2].count(".") for path in saved.facts.objects}):
+    facts = saved.facts
+    made = {path: text for path, text in facts.made.items() if text}  # of the others what is saved says all
+    waiting = dict.fromkeys([*facts.held, *made, *facts.objects], "")
+    while waiting:
         walk, found = make_walk(), dict[str, tuple[Slot, Any]]()
         for scope in scopes:
-            keys = [key for key in _keys_in(saved.facts.objects, scope) if key.count(".") == depth]
+            keys = _keys_in(waiting, scope)
             roots = {key.partition(".")[0] for key in keys}
             there = {name: each for name, each in scope.variables().items() if name in roots}
             by_key = {slot.key: slot for slot in walk.slots(scope, there)}
             for key in keys:
                 path, slot = f"{scope.name}/{key}", by_key.get(key) or _new_slot(key, scope, walk)
+                if _is_below_one(path, waiting):
+                    continue
                 try:
                     if slot is None:
                         raise LookupError("there is nothing of this name now")
-                    found[path] = slot, objects.called(saved.facts.objects[path], slot.value)
+                    found[path] = slot, _object_at(path, slot, saved, objects)
                 except LookupError as err:
-                    failed[path] = str(err)
+                    waiting[path] = str(err)
+                except Exception as err:  # of the object's own, which is copied
+                    waiting[path] = f"{type(err).__name__}: {err}"
         for path, (slot, value) in found.items():
             try:
                 if slot.value is not value:
                     slot.put(value)
                 done[path] = value
+                del waiting[path]
             except Exception as err:  # the owner's own code
-                failed[path] = f"{type(err).__name__}: {err}"
-    return done, failed
+                waiting[path] = f"{type(err).__name__}: {err}"
+        if not found.keys() & done.keys():
+            break
+    return done, {path: why or "what it belongs to could not be put back" for path, why in waiting.items()}
+
+
+def _object_at(path: str, slot: Slot, saved: Saved, objects: Objects) -> Any:
+    facts = saved.facts
+    if path in saved.made:  # in the outer loop
+        return saved.made[path]
+    if path in facts.held:
+        made = resized(slot.value, facts.held[path])
+    elif path in facts.made:
+        scope, _, key = path.partition("/")
+        paths = [*saved.nodes.get(scope, ()), *(_keys_in(facts.objects, Scope(scope, None, {})))]
+        below = {each.removeprefix(f"{key}.") for each in paths if each.startswith(f"{key}.")}
+        made = made_like(facts.made[path], objects.called, below)
+    else:
+        return objects.called(facts.objects[path], slot.value)
+    saved.made[path] = made
+    return made
+
+
+def _is_below_one(path: str, waiting: Mapping[str, str]) -> bool:
+    """Whether something that it is in is still to be put there."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        if path in waiting:
+            return True
+    return False
 
 
 def take_back(baseline: Baseline, slots: Callable[[], Iterable[tuple[Scope, Slot]]]) -> dict[str, str]:
@@ -256,6 +293,9 @@ def _refilled(live: Any, now: Any) -> Any:
 
 
 def _put(slot: Slot, path: str, node: Any, saved: Saved, scopes: list[Scope], _: Objects) -> Any:
+    if saved.facts.made.get(path) == "" and not isinstance(slot.value, Adapted):
+        slot.put(now := _rebuilt(path, node, saved, scopes))
+        return now
     if path in saved.facts.protocol and isinstance(slot.value, Adapted):
         now = slot.value.restored(saved.source, node, is_new=path in saved.facts.rebound)
         if now is not slot.value.held:

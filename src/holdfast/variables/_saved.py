@@ -30,6 +30,9 @@ class Facts:
         devices: where tensors were, if not in host memory.
         objects: of what is no data, and another object than when the loop began: the name that leads to it; `=scope/key` as it
             was when the loop began, `module:name`, or a place in what was handed over.
+        made: of objects that were made in the loop: the place of one like it, of which a resume makes a copy, and the places of what
+            they have in common with others (`_made.making`); empty if what is saved of it says all.
+        held: of containers of objects that are others now, or have grown: which items they have (`_made.making`).
         flags: whether tensors learn, and the modes of models (`_looks.flags`), where these have changed.
         order: of containers that were handed over and hold their objects in another order: which was where (`_shared.order`).
         unsaved: what cannot be saved and has moved, by key, in a sentence.
@@ -44,6 +47,8 @@ class Facts:
     factory: list[str] = field(default_factory=list)
     devices: dict[str, str] = field(default_factory=dict)
     objects: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
     order: dict[str, str] = field(default_factory=dict)
     unsaved: dict[str, str] = field(default_factory=dict)
@@ -88,6 +93,7 @@ class Saved:
         }
         self.facts = Facts.of(facts)
         self.forgotten: set[str] = set()
+        self.made: dict[str, Any] = {}  # objects that a resume has made, by `scope/key`
         elsewhere = _aliased(self.nodes)
         targets = [leaf for leaf in leaves(tree) if leaf.path in elsewhere] if elsewhere else []
         self.source = Kept(source, {VARIABLES: self.nodes, "aliased": targets})
@@ -103,15 +109,22 @@ class Saved:
         return {f"{scope}/{key}" for scope, nodes in self.nodes.items() for key in nodes} | {
             *self.facts.same,
             *self.facts.objects,
+            *self.facts.made,
+            *self.facts.held,
         }
 
     def forget(self, path: str) -> None:
         """What is at this `scope/key` is not to be put back."""
         scope, _, key = path.partition("/")
         self.forgotten.add(path)
-        self.facts.same.pop(path, None)
-        self.facts.objects.pop(path, None)
-        self.facts.flags.pop(path, None)
+        for found in (
+            self.facts.same,
+            self.facts.objects,
+            self.facts.made,
+            self.facts.held,
+            self.facts.flags,
+        ):
+            found.pop(path, None)
         self.facts.shared = {
             target: source for target, source in self.facts.shared.items() if root_of_text(target) != path
         }

@@ -9,6 +9,7 @@ import enum
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 from weakref import ReferenceType
 
@@ -124,8 +125,6 @@ class Walk:
     ) -> Iterator[Slot]:
         if is_module(value) or is_tensor(value) or has_groups(value):
             self.hooked[key] = value
-        if is_module(value) and id(value) not in self._seen:
-            yield from self._of_module(key, value, depth)
         is_plain = is_data(value) or is_frozen_data(value)
         is_handed = self._handed.holds(value)
         is_looked_at = self._looks_into_code or is_handed or has_own_attributes(value)
@@ -133,12 +132,14 @@ class Walk:
             yield Slot(key, "named", value, put, owner, is_handed=is_handed)
         if is_plain and type(value) not in SCALARS and is_handed:
             yield Slot(key, "named", value, put, owner, is_handed=True)
+        if is_module(value) and id(value) not in self._seen:
+            yield from self._of_module(key, value, depth)
         if is_handed:
             return
         if is_plain:
             is_shared = self._handed.shares_memory(value)
             yield Slot(key, "data", value, put, owner, shared=self._form(value) if is_shared else None)
-            for name, tensor in tensors_in(key, value, name_of):
+            for name, tensor in tensors_in(key, value, name_of_item):
                 yield from self._on_tensor(name, tensor, depth)
             return
         if id(value) in self._seen:
@@ -243,7 +244,7 @@ class Walk:
         self, key: str, value: Any, put: Callable[[Any], None], owner: Any, depth: int
     ) -> Iterator[Slot]:
         items = items_of(value)
-        names = [name_of(index) for index, _ in items]
+        names = [name_of_item(index) for index, _ in items]
         is_unordered = isinstance(value, set | frozenset) and len(items) > 1  # another order in each process
         if not all(
             is_ignored(each)
@@ -265,9 +266,11 @@ class Walk:
             yield Slot(key, "opaque", value, put, owner, self._look(counted), why, there)
         if is_unordered:
             return
+        set_item = _setter_in_tuple(value, put) if type(value) is tuple else None
         for name, (index, each) in list(zip(names, items, strict=True))[:_MOST_ITEMS]:
             if name is not None:
-                yield from self._below(f"{key}.{name}", each, _item_setter(value, index), value, depth + 1)
+                put_item = partial(set_item, index) if set_item else _item_setter(value, index)
+                yield from self._below(f"{key}.{name}", each, put_item, value, depth + 1)
 
     def _of_module(self, key: str, module: Any, depth: int) -> Iterator[Slot]:
         """What a torch module holds besides what its `state_dict` has: attributes, buffers that are not persistent."""
@@ -316,7 +319,18 @@ def _item_setter(owner: Any, index: Any) -> Callable[[Any], None]:
     return lambda new: owner.__setitem__(index, new)
 
 
-def name_of(index: Any) -> str | None:
+def _setter_in_tuple(value: tuple[Any, ...], put: Callable[[Any], None]) -> Callable[[int, Any], None]:
+    """Puts another tuple in its place, with the items that were put before."""
+    items = [*value]
+
+    def set_item(index: int, new: Any) -> None:
+        items[index] = new
+        put(tuple(items))
+
+    return set_item
+
+
+def name_of_item(index: Any) -> str | None:
     """A key of a dict as a part of a name; None if it is not the same in another process."""
     is_plain = type(index) in SCALARS or isinstance(index, enum.Enum)
     if not is_plain and not (type(index) is tuple and all(type(each) in SCALARS for each in index)):

@@ -26,6 +26,7 @@ from ._liveness import live_names
 from ._looks.beside import Beside
 from ._looks.clocks import Clocks
 from ._looks.handlers import HandlerScope, handlers
+from ._made.prepared import Prepared
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
 from ._other_modules import Pace, other_modules_of
@@ -104,6 +105,7 @@ class Variables:
         self._pace, self._of_others = Pace(), dict[str, str]()  # what was named when they were looked at last
         self._failures: list[str] = []  # of the look when the loop began
         self._baseline = Baseline(self._marks)
+        self._prepared = Prepared()
         self._saved: Saved | None = None  # to be put back
         self._failed: dict[str, str] = {}
         self._told: set[str] = set()
@@ -152,6 +154,7 @@ class Variables:
             return position() - (0 if is_inner else self._before) if is_resumed else 0
 
         def ended() -> None:
+            self._prepared.end()
             if not is_inner:
                 self._before = total
 
@@ -172,6 +175,11 @@ class Variables:
             walk, place_of = self._walk(handed, here), None
             if handed.has_containers:  # in which they may be put into another order
                 place_of = Sharing(handed.objects, handed.has_memory_of).place_of
+            if is_inner:
+                variables = ((scope, scope.variables()) for scope in here)
+                looks = self._walk(handed, here)
+                slots = (slot for scope, there in variables for slot in looks.slots(scope, there))
+                self._prepared.begin(slot.value for slot in slots if slot.way == "named")
             others = [] if is_inner or self._held is not None else other_modules_of(here)
             for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
                 self._baseline.take(scope, walk.slots(scope, variables), place_of)
@@ -187,7 +195,12 @@ class Variables:
             say = sentence if self._held is None else say_held
             here, handed = self._scopes(), self._handed()
             keeps = self.mode == "save"
-            taking = Capture(handed, self._baseline, self._sticky, self._clocks, here, keeps=keeps, say=say)
+            taking = Capture(
+                *(handed, self._baseline, self._sticky, self._clocks, here),
+                keeps=keeps,
+                prepared=self._prepared,
+                say=say,
+            )
             walk = self._walk(handed, here)
             for scope in here:
                 if scope in self._baseline:
@@ -332,13 +345,14 @@ class Variables:
             return
         with _guard.guarded("put back") as failures:
             here = self._scopes()
-            known = Objects(here, self._baseline, self._objects())
+            known = Objects(here, self._baseline, self._objects(), saved.made)
             named, lost = put_objects(saved, here, lambda: self._walk(self._handed(), here), known)
             of_run = self._objects_of_run(saved, here)
             done, failed = put_back(saved, here, self._walk(self._handed(), here), known)
             done, failed = {**named, **done}, {**lost, **failed, **of_run}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
+            self._prepared.know(saved.made.values())
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}
         self._failed |= {path: why for why in failures for path in saved.paths}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from .._frames import is_of_script, is_own_class
 from .._kinds import CONTAINERS, has_own_attributes, is_ignored, is_iterator
+from .._made.structure import structure_of
 from .code import is_code
 from .memory_streams import is_memory_stream
 
@@ -23,10 +24,14 @@ _PLAIN_LIBRARIES: Final = frozenset({"cmath", "math", "operator"})
 
 
 class Referent:
-    """The object that a variable named; what is no code is not kept alive."""
+    """The object that a variable named; what is no code is not kept alive.
 
-    def __init__(self, value: Any) -> None:
-        self._kind = _name_of(type(value))
+    Attributes:
+        structure: how it is built (`_made.structure`).
+    """
+
+    def __init__(self, value: Any, structure: Hashable = None) -> None:
+        self._kind, self.structure = _name_of(type(value)), structure
         self._get = lambda: value
         if not is_code(value):
             try:
@@ -44,6 +49,10 @@ class Referent:
             return False
         before = self.get()
         return not is_code(now) or before is now or (before is not None and _is_same_code(before, now))
+
+    def fits(self, now: Any) -> bool:
+        """Whether the state of `now` can be put into the object."""
+        return self.structure is None or self.structure == structure_of(now)
 
 
 def is_named(value: Any) -> bool:

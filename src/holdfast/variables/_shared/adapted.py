@@ -19,10 +19,11 @@ class Adapted:
     Attributes:
         looks: what is saved of it, as a text without the contents of arrays.
         arrays: these.
+        is_complete: whether what is saved of it says all, so that no live one is needed to restore it.
     """
 
-    def __init__(self, held: Any, looks: str, arrays: list[Any]) -> None:
-        self.held, self.looks, self.arrays = held, looks, arrays
+    def __init__(self, held: Any, looks: str, arrays: list[Any], *, is_complete: bool) -> None:
+        self.held, self.looks, self.arrays, self.is_complete = held, looks, arrays, is_complete
 
     @classmethod
     def of(cls, value: Any) -> Adapted | None:
@@ -32,10 +33,11 @@ class Adapted:
             return None
         walk = state.Walk()
         try:
-            looks = repr(walk.run(value, ""))
+            node = walk.run(value, "")
         except UnsupportedStateError:
             return None
-        return cls(value, looks, [live.owner for _, live in walk.arrays])
+        is_complete = next(iter(state.unmakeable(node)), None) is None
+        return cls(value, repr(node), [live.owner for _, live in walk.arrays], is_complete=is_complete)
 
     def state_dict(self) -> Any:
         """The object itself, of which its adapter saves what it takes."""

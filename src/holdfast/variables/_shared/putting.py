@@ -21,26 +21,38 @@ class Objects:
 
     Args:
         handed: what was handed over, by name.
+        made: what a resume has made anew, by `scope/key`.
     """
 
-    def __init__(self, scopes: list[Scope], baseline: Baseline, handed: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        scopes: list[Scope],
+        baseline: Baseline,
+        handed: Mapping[str, Any],
+        made: Mapping[str, Any] | None = None,
+    ) -> None:
         self._there = {scope.name: scope for scope in scopes}
         self._baseline, self.handed = baseline, handed
+        self._made = {} if made is None else made
 
     def called(self, name: str, like: Any = None) -> Any:
-        """`=scope/key` as it was when the loop began, a place in what was handed over, or `module:name` of code in place of `like`.
+        """`=scope/key` as it was when the loop began, a place in that, in what was handed over, or in what was made anew, or
+        `module:name` of code in place of `like`.
 
         Raises:
             LookupError: nothing is called so now.
         """
         found = None
         with contextlib.suppress(LookupError, ValueError):
-            if name.startswith("="):
-                scope, _, key = name[1:].partition("/")
+            root, inside = root_of_text(name), elements_of(name)
+            if name.startswith("=") or root.startswith("="):
+                scope, _, key = (root or name)[1:].partition("/")
                 first = self._baseline.named(self._there[scope], key)
-                found = None if first is None else first.get()
-            elif (root := root_of_text(name)).startswith(HANDED):
-                found = at(self.handed[root.removeprefix(HANDED)], elements_of(name))
+                found = at(None if first is None else first.get(), inside)
+            elif root.startswith(HANDED):
+                found = at(self.handed[root.removeprefix(HANDED)], inside)
+            elif root:
+                found = at(self._made[root], inside)
             else:
                 found = find(name, like)
         if found is None:

@@ -11,7 +11,7 @@ import contextlib
 import enum
 import functools
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
@@ -44,25 +44,34 @@ class Sharing:
         self._objects, self._is_handed = objects, is_handed
         self._new: list[tuple[str, Any]] = []
         self._others: list[tuple[str, Any]] = []
-        self._known: dict[int, Link] | None = None
 
     def add(self, root: str, value: Any, *, is_new: bool) -> None:
         """A variable, `scope/key`, which is data. `is_new`: what it holds comes back as something new."""
         if type(value) not in SCALARS:
             (self._new if is_new else self._others).append((root, value))
 
+    def leave(self, is_left: Callable[[str], bool]) -> None:
+        """Forget the variables of which this says so."""
+        self._new = [each for each in self._new if not is_left(each[0])]
+        self._others = [each for each in self._others if not is_left(each[0])]
+
     def place_of(self, key: int) -> str | None:
         """The place of the object of this id that was handed over, or is a part of that; None if there is none."""
-        if self._known is None:
-            looks = _Looks(with_all=True)
-            for name, each in self._objects.items():
-                looks.look(f"{HANDED}{name}", each, is_wanted=False)
-            self._known = {key: links[0] for key, (_, links) in looks.places.items()}
-        link = self._known.get(key)
-        try:
-            return None if link is None else text_of(link)
-        except TypeError:
-            return None
+        found = self._known_places.get(key)
+        return None if found is None else _text_or_none(found[1][0])
+
+    def handed(self) -> Iterator[tuple[str, Any]]:
+        """What was handed over, and what is in it, each with its place."""
+        for value, links in self._known_places.values():
+            if (text := _text_or_none(links[0])) is not None:
+                yield text, value
+
+    @functools.cached_property
+    def _known_places(self) -> dict[int, tuple[Any, list[Link]]]:
+        looks = _Looks(with_all=True)
+        for name, each in self._objects.items():
+            looks.look(f"{HANDED}{name}", each, is_wanted=False)
+        return looks.places
 
     def find(self) -> tuple[dict[str, str], dict[str, str]]:
         """By place, the place of what is there, too; and by root why that cannot be said of what is in it."""
@@ -81,6 +90,12 @@ class Sharing:
         for root, value in self._others:
             looks.look(root, value, is_wanted=False, is_compared=compares)
         return looks.found({root for root, _ in self._new}, self._is_handed)
+
+
+def _text_or_none(link: Link) -> str | None:
+    with contextlib.suppress(TypeError):
+        return text_of(link)
+    return None
 
 
 def roots_in_common(values: Mapping[str, Any], objects: Mapping[str, Any]) -> set[str]:
