@@ -117,6 +117,22 @@ def test_a_loop_in_one_line():
     assert "y" in found
 
 
+@pytest.mark.parametrize(
+    ("around", "live"),
+    [
+        ("    try:\n{}    except ValueError:\n        return x\n", True),
+        ("    try:\n{}    except ValueError:\n        pass\n    return x\n", True),
+        ("    try:\n{}    finally:\n        print(x)\n", True),
+        ("    with quiet():\n{}    return x\n", True),
+        ("    with open('/dev/null'):\n{}    return y\n", False),
+    ],
+)
+def test_what_is_read_where_anything_in_the_loop_has_failed_is_alive(around: str, live: bool):
+    loop = "        for turn in turns:\n            x = int(turn)\n"
+    head = "from unittest.mock import MagicMock\nquiet = MagicMock()\ndef train(turns):\n    x = y = 0\n"
+    assert ("x" in (live_in(head + around.format(loop)) or ())) is live
+
+
 def test_a_function_without_source_keeps_all():
     names: dict[str, Any] = {"__name__": "script"}
     exec("def train(turns):\n    for turn in turns: x = turn\n", names)

@@ -166,6 +166,8 @@ class Capture:
         if is_new and _shadows_a_method(slot):
             self._lose(slot)
             return
+        if is_new and is_code(slot.owner) and not isinstance(slot.owner, type):  # which is named itself
+            return
         data = self._baseline.of(scope, slot) if before is None else None
         if data is not None and data.was(now):  # it holds objects by now
             self._there.add(path)

@@ -57,6 +57,7 @@ def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
 def _live_in(body: Sequence[ast.stmt], place: Place) -> Names:
     """What may be read from this place on: of the blocks around it, from the outermost inwards."""
     live: Names = set()
+    at_any_time: Names = set()  # what may be read as soon as anything fails
     for block, index in around(body, place):
         statement = block[index]
         live = _before(block[index + 1 :], live)  # after the statement
@@ -66,10 +67,14 @@ def _live_in(body: Sequence[ast.stmt], place: Place) -> Names:
             case ast.While():
                 live = live | _reads(statement)
             case ast.Try() | ast.TryStar():
-                live = live | _reads([statement.handlers, statement.orelse, statement.finalbody])
+                at_any_time |= _reads([statement.handlers, statement.finalbody])
+                at_any_time |= live if statement.handlers else set()
+                live = live | _reads([statement.orelse, statement.finalbody])
+            case ast.With() | ast.AsyncWith() if may_swallow(statement):
+                at_any_time |= live
         if not _is_inside_a_block(statement, place) and not isinstance(statement, _LOOPS):
             live = live | _reads(statement)
-    return live
+    return live | at_any_time
 
 
 def _is_inside_a_block(statement: ast.stmt, place: Place) -> bool:
