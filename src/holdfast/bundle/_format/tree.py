@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import starmap
+from itertools import chain, starmap
+from math import prod
 from typing import Any, Literal
 
 import msgspec
 
 from ... import paths
 from ...errors import CheckpointDamagedError
-from ...records import Alias, Leaf, Node, Object
+from ...records import BY_RANK, Alias, Box, Leaf, Node, Object
 from . import strict_json
+from .boxes import MAX_LAYOUTS, Laid, check_tiles, decode_boxes
 from .codec import PLANES_ZSTD
 from .names import is_data_file
 from .numbers import CHUNK_DIGITS
-from .pieces import Piece
+from .part import Part
+from .pieces import PIECE_BYTES, Piece
 from .scalars import DECODERS
 
 MAX_TREE_BYTES = 64 << 20
@@ -32,6 +35,8 @@ MAX_RANK = 64
 MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
+_KEYS = {"format", "files", "tree"}
+_PIECES = list[tuple[int, str, str, str, int]]
 _DIGITS = re.compile(r"[0-9a-f]*")
 _NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _OBJECT = frozenset(("adapter", "type", "state"))
@@ -45,7 +50,8 @@ class _Array(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     dtype: str
     shape: tuple[int, ...]
     kind: str
-    pieces: list[tuple[int, str, str, str, int]]
+    pieces: _PIECES | msgspec.UnsetType = msgspec.UNSET
+    layout: int | msgspec.UnsetType = msgspec.UNSET
     order: Literal["F"] | msgspec.UnsetType = msgspec.UNSET
     codec: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -54,7 +60,8 @@ class _Array(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class StoredTree:
     """A tree with, for every leaf's path, where its pieces are.
 
-    `leaves` has all leaves of the tree, in its order.
+    `leaves` has all leaves of the tree, in its order. An array that several processes saved together has no pieces itself:
+    `boxes` has its boxes by its path, and these have pieces, by paths of their own.
     """
 
     tree: Node
@@ -63,23 +70,36 @@ class StoredTree:
     links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
     # Path: how its pieces are kept, if not as they are.
     codecs: Mapping[str, str] = field(default_factory=dict)
+    boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+
+    def stored(self, wanted: Iterable[Leaf]) -> Iterator[Leaf]:
+        """What has pieces of these leaves of the tree: themselves, or their boxes."""
+        if not self.boxes:
+            return iter(wanted)
+        return chain.from_iterable(self.boxes.get(leaf.path, (leaf,)) for leaf in wanted)
 
 
-def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
-    """The tree in `data`; `place` is named in errors.
+def decode_tree(data: bytes | bytearray, place: str, parts: Sequence[Part] = ()) -> StoredTree:
+    """The tree in `data`, which several processes saved together if there are `parts`, by rank; `place` is named in errors.
 
     Raises:
         CheckpointDamagedError: it breaks the format.
     """
     try:
         content = strict_json.decode(data)
-        if content.keys() != {"format", "files", "tree"} or content["format"] != 1:
-            raise ValueError("not a tree of format 1")
+        keys, version = ({*_KEYS, "layouts"}, 2) if parts else (_KEYS, 1)
+        if content.keys() != keys or content["format"] != version:
+            raise ValueError(f"not a tree of format {version}")
         links = _files(content["files"])
-        decoder = _Decoder(list(links), room_for_paths(data))
+        decoder = _Decoder(list(links), room_for_paths(data), parts)
+        if parts:
+            decoder.take_layouts(content["layouts"])
         tree = decoder.node("", content["tree"])
+        boxes = decoder.boxes() if parts else {}
         decoder.check_digests()
-        return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs)
+        for part in parts:
+            links |= part.links
+        return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs, boxes)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
@@ -87,6 +107,19 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
 def room_for_paths(data: bytes | bytearray) -> int:
     """How long all paths of a tree together may be: a long key above many nodes is in each of their paths."""
     return (32 << 20) + 16 * len(data)
+
+
+def box_path(path: str, offset: Sequence[int]) -> str:
+    """The path of a box of the array at `path`, by which it is named in packs and errors."""
+    return f"{path or '%'}[{','.join(map(str, offset))}]"
+
+
+def _by_rank(layout: Sequence[Laid]) -> dict[int, list[int]]:
+    """For each rank, which of the boxes it has written."""
+    found: dict[int, list[int]] = {}
+    for index, laid in enumerate(layout):
+        found.setdefault(laid.rank, []).append(index)
+    return found
 
 
 def _files(content: Any) -> dict[str, int]:
@@ -106,8 +139,13 @@ def is_kind(kind: str) -> bool:
 class _Decoder:
     """Rebuilds nodes, checking everything that JSON itself cannot promise."""
 
-    def __init__(self, files: Sequence[str], room_for_paths: int) -> None:
-        self._files = files
+    def __init__(self, files: Sequence[str], room_for_paths: int, parts: Sequence[Part]) -> None:
+        self._files, self._parts = files, parts
+        self._layouts: list[tuple[Laid, ...]] = []
+        self._shapes: dict[int, tuple[int, ...]] = {}  # by layout
+        self._laid: list[tuple[Leaf, int]] = []  # arrays with a layout
+        self._num_own = 0
+        self._is_own = False
         self._room_for_paths, self._room_for_digits = room_for_paths, MAX_LONG_DIGITS
         self.leaves: list[Leaf] = []
         self.pieces: dict[str, Sequence[Piece]] = {}
@@ -188,7 +226,10 @@ class _Decoder:
         adapter, kind = content["adapter"], content["type"]
         if not type(adapter) is type(kind) is str:
             raise ValueError(f"{path!r} is no object")
-        state = self.node(path, content["state"])
+        if adapter == BY_RANK and self._parts:
+            state = self._own(path, content["state"])
+        else:
+            state = self.node(path, content["state"])
         self._finished.add(path)
         return Object(adapter, kind, state, about)
 
@@ -203,6 +244,10 @@ class _Decoder:
             raise ValueError(f"{path!r} has no element type")
         if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
             raise ValueError(f"{path!r} occurs twice, or there are too many arrays")
+        if array.layout is not msgspec.UNSET:
+            return self._sharded(path, array, array.layout)
+        if array.pieces is msgspec.UNSET:
+            raise ValueError(f"{path!r} has no pieces")
         self.pieces[path] = [*starmap(self._piece, array.pieces)]
         if array.codec is not msgspec.UNSET:
             if array.codec != PLANES_ZSTD:
@@ -212,6 +257,83 @@ class _Decoder:
         leaf = Leaf(path, array.dtype, shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
         self.leaves.append(leaf)
         return leaf
+
+    def take_layouts(self, content: Any) -> None:
+        if len(_list(content)) > MAX_LAYOUTS:
+            raise ValueError("it has too many layouts")
+        self._layouts = [decode_boxes(each, len(self._parts)) for each in content]
+
+    def _sharded(self, path: str, array: _Array, layout: int) -> Leaf:
+        is_plain = array.pieces is array.order is array.codec is msgspec.UNSET
+        if self._is_own or not is_plain or not 0 <= layout < len(self._layouts):
+            raise ValueError(f"{path!r} has no layout")
+        if layout not in self._shapes:
+            check_tiles(array.shape, [laid.region for laid in self._layouts[layout]])
+            self._shapes[layout] = array.shape
+        elif self._shapes[layout] != array.shape:
+            raise ValueError(f"{path!r} has another shape than its layout")
+        leaf = Leaf(path, array.dtype, array.shape, "C", array.kind)
+        if leaf.size_bytes > prod(array.shape) * PIECE_BYTES:
+            raise ValueError(f"{path!r} has items that are longer than a piece")
+        self.pieces[path] = ()  # taken: no other array may have this path
+        self._laid.append((leaf, layout))
+        self._finished.add(path)
+        self.leaves.append(leaf)
+        return leaf
+
+    def _own(self, path: str, content: Any) -> list[Node]:
+        """What each process has for itself: the next of such values in every part."""
+        if content is not None or self._is_own:
+            raise ValueError(f"{path!r} is no place for what each process has for itself")
+        files, finished = self._files, self._finished
+        found: list[Node] = []
+        for rank, part in enumerate(self._parts):
+            self._files, self._finished, self._is_own = list(part.links), set(), True
+            if self._num_own >= len(part.own):
+                raise ValueError(f"the part of rank {rank} has too few values of its own")
+            found.append(self.node(paths.item(path, rank), part.own[self._num_own]))
+        self._files, self._finished, self._is_own = files, finished, False
+        self._num_own += 1
+        return found
+
+    def boxes(self) -> dict[str, Sequence[Box]]:
+        """The boxes of each array that has a layout, once all parts have been found to say of each where its pieces are."""
+        if any(len(part.own) != self._num_own for part in self._parts):
+            raise ValueError("a part has too many values of its own")
+        by_rank = [_by_rank(layout) for layout in self._layouts]
+        found: list[dict[int, Sequence[Piece]]] = [
+            {} for _ in self._laid
+        ]  # for each array, by the box's index
+        for rank, part in enumerate(self._parts):
+            self._files = list(part.links)
+            done: Counter[int] = Counter()
+            for array, pieces in part.boxes:
+                if type(array) is not int or not 0 <= array < len(self._laid):
+                    raise ValueError("a box is of no array")
+                mine = by_rank[self._laid[array][1]].get(rank, ())
+                if done[array] >= len(mine):
+                    raise ValueError("a part has a box that is not in the layout")
+                found[array][mine[done[array]]] = [*starmap(self._piece, msgspec.convert(pieces, _PIECES))]
+                done[array] += 1
+        return {
+            leaf.path: self._boxes_of(leaf, self._layouts[layout], found[array])
+            for array, (leaf, layout) in enumerate(self._laid)
+        }
+
+    def _boxes_of(
+        self, leaf: Leaf, layout: Sequence[Laid], found: Mapping[int, Sequence[Piece]]
+    ) -> list[Box]:
+        if len(found) != len(layout):
+            raise ValueError(f"{leaf.path!r}: no part has {len(layout) - len(found)} of its boxes")
+        del self.pieces[leaf.path]
+        boxes: list[Box] = []
+        for index, (_, region) in enumerate(layout):
+            path = box_path(leaf.path, region.offset)
+            self._spend(path)
+            box = Box(path, leaf.dtype, region.shape, kind=leaf.kind, of=leaf.shape, offset=region.offset)
+            boxes.append(box)
+            self.pieces[path] = found[index]
+        return boxes
 
     def _piece(self, file: int, key: str, blake3: str, xxh3: str, born: int) -> Piece:
         if not 0 <= file < len(self._files) or born < 0:
