@@ -47,7 +47,7 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any
 
-from ._wording import a
+from ._wording import a, ranks_in_words
 
 
 class HoldfastError(Exception):
@@ -312,9 +312,7 @@ class CrewError(HoldfastError):
     @classmethod
     def silent(cls, ranks: Sequence[int], timeout_s: float) -> CrewError:
         """The error of ranks that have not answered in that many seconds."""
-        shown = ", ".join(map(str, ranks[:8])) + (", …" if len(ranks) > 8 else "")
-        who = f"rank {shown}" if len(ranks) == 1 else f"ranks {shown}"
-        return cls(f"{who} did not answer within {timeout_s:g} s", missing=ranks)
+        return cls(f"{ranks_in_words(ranks)} did not answer within {timeout_s:g} s", missing=ranks)
 
     def __str__(self) -> str:
         return f"{self.what} ({self.why})" if self.why else self.what

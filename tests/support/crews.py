@@ -60,7 +60,7 @@ class Captured:
     def __init__(self, tree: Any, arrays: dict[str, np.ndarray]) -> None:
         self.tree = tree
         self._data = {
-            leaf.path: memoryview(np.ascontiguousarray(arrays[leaf.path])).cast("B")
+            leaf.path: np.ascontiguousarray(arrays[leaf.path]).reshape(-1).view(np.uint8).data
             for leaf in leaves(tree)
             if leaf.size_bytes
         }
@@ -100,6 +100,7 @@ def save_boxes(
     *,
     name: str = "best",
     own: Callable[[int], Any] | None = None,
+    watching: Any = None,
     **options: Any,
 ) -> list[Any]:
     """Save arrays of which each rank holds these boxes (offset and shape, by path), and what `own` makes of a rank."""
@@ -114,7 +115,8 @@ def save_boxes(
             mine = own(crew.rank)
             parts["own"] = mine
             tree["own"] = Object(BY_RANK, "ByRank", leaf_of("own", mine))
-        return save_together(crew, disk, "runs", draft(name), lambda: Captured(tree, parts))
+        more = {} if watching is None else {"watching": watching}
+        return save_together(crew, disk, "runs", draft(name), lambda: Captured(tree, parts), **more)
 
     return together(act, len(boxes), **options)
 

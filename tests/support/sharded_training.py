@@ -1,6 +1,6 @@
 """A small training on several processes, for tests that save and restore it: run as `python -m`, by `tests.support.ranks`.
 
-    sharded_training.py ACTION LAYOUT DIRECTORY [STEPS]
+sharded_training.py ACTION LAYOUT DIRECTORY [STEPS]
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
@@ -81,7 +80,10 @@ class Training:
         self.optimizer = torch.optim.AdamW(trained, lr=1e-2)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, 2)
         self.step = 0
-        torch.manual_seed(100 + crew.rank)
+        together = {"tp": crew.size, "2d": 2}.get(
+            layout, 1
+        )  # so many have one part of the batch, and drop out alike
+        torch.manual_seed(100 + crew.rank // together)
 
     def train(self, steps: int) -> None:
         while self.step < steps:

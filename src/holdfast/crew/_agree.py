@@ -61,5 +61,5 @@ def _why_not(crew: Crew, talk: str, about: str) -> str:
     missing = [rank for rank, key in enumerate(keys) if key not in found]
     if missing:
         return str(CrewError.silent(missing, crew.timeout_s))
-    crew.forget_last_talk()
+    crew.forget_earlier()
     return ""

@@ -42,7 +42,7 @@ class Crew:
         self.now_s, self.pause = clock, sleep
         self._board = board
         self._num_talks = 0
-        self._told: list[str] = []  # by this process, in the talk before
+        self._told: list[str] = []  # by this process, in talks before
         self._mine: list[str] = []
 
     @property
@@ -52,7 +52,7 @@ class Crew:
 
     def talk(self) -> str:
         """Begin the next talk, which all begin in the same order; the beginning of its keys."""
-        self._told, self._mine = self._mine, []
+        self._told, self._mine = [*self._told, *self._mine], []
         self._num_talks += 1
         return f"{self._num_talks}"
 
@@ -65,8 +65,8 @@ class Crew:
         self._mine.append(key)
         self._board.tell(key, data)
 
-    def forget_last_talk(self) -> None:
-        """Remove what this process told in the talk before; all others must have begun this one."""
+    def forget_earlier(self) -> None:
+        """Remove what this process told in earlier talks; all others must have begun this one."""
         self._board.forget(self._told)
         self._told = []
 

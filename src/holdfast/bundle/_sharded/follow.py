@@ -36,7 +36,7 @@ class _Follower:
     def followed(self) -> CheckpointRecord:
         talk, turn = self._talk, 0
         try:
-            talk.begin(Begun.of(talk.draft.name, self._found.claims))
+            talk.begin(Begun.of(talk.draft.name, self._found))
             while (go := self._next(turn)) is not None:
                 self._id = go.id
                 done = talk.written(lambda id=go.id: self._writer(id), go.arrays, go.regions())
@@ -62,6 +62,7 @@ class _Follower:
             return None
         if go not in found:
             raise CrewError.silent([0], talk.crew.patience_s)
+        talk.crew.forget_earlier()
         return decode(found[go], Go)
 
     def _writer(self, id: str) -> RankWriter:

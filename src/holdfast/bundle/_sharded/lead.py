@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
-from ...errors import CommitUncertainError, HoldfastError, UsageError
+from ..._wording import ranks_in_words
+from ...errors import CommitUncertainError, CrewError, HoldfastError, UsageError
 from ...records import CheckpointRecord, Snapshot
 from ...storage import Directory
 from .._commit import commit
@@ -29,6 +30,10 @@ def lead(talk: Talk, snapshot: Snapshot, found: Split) -> CheckpointRecord:
     """
     try:
         record = _Leader(talk, snapshot, found).committed()
+    except CrewError as err:
+        failed = talk.failed(f"rank 0: {err}")
+        talk.end(End.failed(failed))
+        raise failed from err
     except HoldfastError as err:
         talk.end(End.failed(err))
         raise
@@ -70,17 +75,23 @@ class _Leader:
 
     def _plan(self) -> Plan:
         talk, name = self._talk, self._talk.draft.name
-        talk.begin(Begun.of(name, self._found.claims))
+        talk.begin(Begun.of(name, self._found))
         begun = talk.gathered("begin", Begun)
-        talk.crew.forget_last_talk()
+        talk.crew.forget_earlier()
         for rank, each in enumerate(begun):
             if each.name != name:
                 what = f"rank {rank} saves {each.name!r} and rank 0 {name!r}: all ranks must make the same calls."
                 raise UsageError(what)
         try:
-            return plan(self._paths, [each.decoded() for each in begun])
+            planned = plan(self._paths, [each.decoded() for each in begun])
         except ValueError as err:
             raise UsageError(f"checkpoint {name!r} cannot be saved: {err}") from None
+        if others := [rank for rank, each in enumerate(begun) if each.structure != begun[0].structure]:
+            raise UsageError(
+                f"checkpoint {name!r} cannot be saved: the state of {ranks_in_words(others)} has other names or arrays than that of "
+                "rank 0, which would be lost. All ranks must have the same; what is each one's own goes into ByRank()."
+            )
+        return planned
 
     def _fill(self, planned: Plan, inside: Directory, id: str) -> CheckpointRecord:
         """One attempt: all write into the directory; the record of what is there then."""
@@ -118,7 +129,7 @@ def _differing(parts: Sequence[Told]) -> dict[str, list[int]]:
     if not ranks:
         return {}
     logger.warning(
-        "ranks %s have other values than rank 0 where all should have the same; those of rank 0 are saved. Values that "
-        "belong to each process go into ByRank().", ", ".join(map(str, ranks[:8])) + (", …" if ranks[8:] else "")
+        "%s: other values than on rank 0 where all should have the same; those of rank 0 are saved. What belongs to each "
+        "process goes into ByRank().", ranks_in_words(ranks),
     )  # fmt: skip
     return {"differing_ranks": ranks[:1000]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +16,7 @@ from ...errors import (
 )
 from .._format.boxes import Region, Shape
 from .plan import Claim
+from .split import Split
 from .write import Told
 
 Kind = TypeVar("Kind")
@@ -26,14 +26,14 @@ class Begun(msgspec.Struct, frozen=True, omit_defaults=True):
     """Each rank to rank 0: what it saves. `failed`: why it cannot."""
 
     name: str = ""
+    structure: str = ""
     claims: list[tuple[str, str, Shape, Shape, Shape]] = []
     failed: str = ""
 
     @classmethod
-    def of(cls, name: str, claims: Sequence[Claim]) -> Begun:
-        return cls(
-            name, [(path, dtype, of, region.offset, region.shape) for path, dtype, of, region in claims]
-        )
+    def of(cls, name: str, found: Split) -> Begun:
+        claims = [(path, dtype, of, box.offset, box.shape) for path, dtype, of, box in found.claims]
+        return cls(name, found.structure, claims)
 
     def decoded(self) -> list[Claim]:
         return [Claim(path, dtype, of, Region(*region)) for path, dtype, of, *region in self.claims]

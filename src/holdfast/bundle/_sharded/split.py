@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from blake3 import blake3
+
 from ...errors import UnsupportedStateError
 from ...records import BY_RANK, Alias, Box, Leaf, Node, Object, leaves, leaves_and_aliases
 from .._format.boxes import Region
+from .._format.tree_text import TreeText
 from .plan import Claim
 
 
@@ -27,6 +30,26 @@ class Split:
             for box in self.boxes
             if box.size_bytes
         ]
+
+    @property
+    def structure(self) -> str:
+        """The digest of what all ranks must have alike for rank 0's head to speak for all: names and arrays, not plain values."""
+        laid = {box.path: 0 for box in self.boxes}
+        return blake3(TreeText(_without_values(self.head), layouts=laid).outline).hexdigest()
+
+
+def _without_values(node: Node) -> Node:
+    match node:
+        case Object():
+            return replace(node, state=_without_values(node.state), about={})
+        case dict():
+            return {key: _without_values(item) for key, item in node.items()}
+        case list() | tuple():
+            return [_without_values(item) for item in node]
+        case Leaf() | Alias():
+            return node
+        case _:
+            return None
 
 
 def split(tree: Node) -> Split:
