@@ -107,7 +107,7 @@ def test_a_rank_that_does_not_come_is_named_and_nobody_waits_longer_than_the_lim
     assert isinstance(first, SaveError)
 
 
-def test_a_rank_that_arrives_late_gets_the_error_that_all_had_and_takes_part_in_the_next_save():
+def test_a_rank_that_is_late_gets_the_error_that_all_had_and_takes_part_in_the_next_save():
     disk, board = MemoryDisk(), DictBoard()
 
     def act(crew: Crew) -> Any:
@@ -206,11 +206,11 @@ def test_messages_of_an_earlier_save_are_removed():
 
 @pytest.mark.medium
 def test_a_rank_0_that_hangs_is_given_up_and_cannot_commit_any_more():
-    disk, held, go_on = MemoryDisk(), threading.Event(), threading.Event()
+    disk, held, resumed = MemoryDisk(), threading.Event(), threading.Event()
 
     def hang() -> None:
         held.set()
-        go_on.wait(20)
+        resumed.wait(20)
 
     class HangingBeforeRename(TappedDisk):
         def around(self, operation: Operation, do: Any) -> Any:
@@ -229,7 +229,7 @@ def test_a_rank_0_that_hangs_is_given_up_and_cannot_commit_any_more():
         except Exception as err:
             results[crew.rank] = err
         if crew.rank == 1:
-            go_on.set()
+            resumed.set()
 
     together(act, 2, timeout_s=0.4)
     assert held.is_set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import holdfast
 from holdfast.crew import ByRank, Crew, torch_crew
+from holdfast.storage import LocalDisk
+from holdfast.testing import Operation, TappedDisk
 
 ROWS, WIDTH, HIDDEN = 193, 32, 48  # no number of processes divides the rows
 
@@ -51,15 +54,16 @@ class Model(nn.Module):
 
 
 def build(layout: str, size: int) -> nn.Module:
-    """The model on all processes: `fsdp`, `hsdp`, `tp`, `2d` (both), or `plain`."""
+    """The model on all processes: `fsdp`, `hsdp`, `tp`, `2d` (both), or `plain`; `meta`: as `fsdp`, and no process makes all of it."""
     torch.manual_seed(0)
-    model = Model()
+    with torch.device("meta" if layout == "meta" else "cpu"):
+        model = Model()
     if layout == "plain":
         return model
     plan = {"first": ColwiseParallel(), "second": RowwiseParallel()}
     if layout == "tp":
         return parallelize_module(model, init_device_mesh("cpu", (size,)), plan)
-    if layout == "fsdp":
+    if layout in ("fsdp", "meta"):
         mesh = init_device_mesh("cpu", (size,))
     elif layout == "hsdp":
         mesh = init_device_mesh("cpu", (2, size // 2), mesh_dim_names=("replicate", "shard"))
@@ -69,7 +73,7 @@ def build(layout: str, size: int) -> nn.Module:
         mesh = both["dp"]
     for part in (model.first, model.second, model):
         fully_shard(part, mesh=mesh)
-    return model
+    return model.to_empty(device="cpu") if layout == "meta" else model
 
 
 class Training:
@@ -145,14 +149,22 @@ def say(**facts: Any) -> None:
         file.write(json.dumps(facts) + "\n")
 
 
-def main(action: str, layout: str, directory: str, *arguments: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    crew = torch_crew(timeout_s=float(os.environ.get("CREW_TIMEOUT_S", "60")))
-    training = Training(layout, crew)
-    ACTIONS[action](training, Path(directory), *arguments)
-    if action != "kill":
-        dist.destroy_process_group()
+class Stopping(TappedDisk):
+    """The disk of a rank to which a signal is sent before (or after) the n-th operation of a kind."""
+
+    def __init__(self, disk: Any, kind: str, left: int, sent: signal.Signals, *, after: bool) -> None:
+        super().__init__(disk)
+        self.kind, self.left, self.sent, self.after = kind, left, sent, after
+
+    def around(self, operation: Operation, do: Any) -> Any:
+        self.left -= operation.kind == self.kind
+        is_now = operation.kind == self.kind and self.left == 0
+        if is_now and not self.after:
+            os.kill(os.getpid(), self.sent)
+        result = do()
+        if is_now and self.after:
+            os.kill(os.getpid(), self.sent)
+        return result
 
 
 def save(training: Training, directory: Path) -> None:
@@ -171,7 +183,79 @@ def restore(training: Training, directory: Path, name: str = "three") -> None:
     say(end=training.digest())
 
 
-ACTIONS = {"save": save, "restore": restore}
+def refuse(training: Training, directory: Path) -> None:
+    """What cannot be done, and what all ranks hear of it."""
+    training.train(1)
+    training.save(str(directory / "one"))
+    try:
+        holdfast.save(directory / "alone", {"model": training.model})
+    except holdfast.errors.UnsupportedStateError as err:
+        say(alone=str(err))
+    before = training.digest()
+    into = {"model": training.model} | ({"more": 1} if training.crew.rank == 1 else {})
+    try:
+        holdfast.load(directory / "one", into=into, crew=training.crew)
+    except holdfast.errors.HoldfastError as err:
+        say(misfit=f"{type(err).__name__}: {err}")
+    say(unchanged=training.digest() == before)
+    if training.crew.rank == 0:  # any process reads all of it
+        model = Model()
+        holdfast.load(directory / "one", into={"model": model})
+        say(read=float(model.frozen.sum()), tied=model.head.weight is model.embedding.weight)
+    total = distribute_tensor(torch.ones(4), init_device_mesh("cpu", (training.crew.size,)), [Replicate()])
+    partial = DTensor.from_local(total.to_local(), total.device_mesh, [Partial()])
+    try:
+        holdfast.save(directory / "partial", {"total": partial}, crew=training.crew)
+    except holdfast.errors.UnsupportedStateError as err:
+        say(partial=str(err))
+
+
+def stop(training: Training, directory: Path, rank: str, kind: str, left: str, how: str, after: str) -> None:
+    """One rank is killed or stopped in the second save."""
+    training.train(1)
+    training.save(str(directory / "old"))
+    training.train(2)
+    disk: Any = LocalDisk()
+    if training.crew.rank == int(rank):
+        disk = Stopping(disk, kind, int(left), signal.Signals[how], after=after == "after")
+    say(pid=os.getpid())
+    try:
+        holdfast.save(directory / "new", training.state(), crew=training.crew, disk=disk)
+        say(result="saved")
+    except holdfast.errors.SaveError as err:
+        say(result=str(err))
+    os._exit(0)  # without the others
+
+
+def restarted(training: Training, directory: Path, steps: str) -> None:
+    """Resumes from the newest checkpoint; rank 1 is killed in a save, the first time."""
+    is_first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    done = [each.record.moment for each in holdfast.scan(directory) if each.record]
+    dist.barrier()
+    names = sorted(each.name for each in directory.glob("s*.ckpt.mml"))
+    if names:
+        training.load(str(directory / names[-1]))
+    say(began=training.step, found=len(done))
+    while training.step < int(steps):
+        training.train(training.step + 1)
+        disk: Any = LocalDisk()
+        if training.step == 4 and training.crew.rank == 1 and is_first and "UNINTERRUPTED" not in os.environ:
+            disk = Stopping(disk, "write", 1, signal.SIGKILL, after=True)
+        holdfast.save(directory / f"s{training.step}", training.state(), crew=training.crew, disk=disk)
+    say(end=training.digest())
+
+
+ACTIONS = {"save": save, "restore": restore, "refuse": refuse, "stop": stop, "restarted": restarted}
+
+
+def main(action: str, layout: str, directory: str, *arguments: str) -> None:
+    torch.set_num_threads(1)
+    os.environ.setdefault("RESULTS", f"{directory}/said-{os.environ['RANK']}.jsonl")
+    dist.init_process_group("gloo")
+    crew = torch_crew(timeout_s=float(os.environ.get("CREW_TIMEOUT_S", "60")))
+    ACTIONS[action](Training(layout, crew), Path(directory), *arguments)
+    dist.destroy_process_group()
+
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
