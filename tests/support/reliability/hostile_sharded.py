@@ -92,13 +92,13 @@ def layout(value: Any) -> Callable[[], Files]:
 def _grid(f: _Forgery) -> None:
     """An array of 2^60 items that claims a box for each of many rows, with few pieces behind them."""
     f.array("rows")["shape"] = [1 << 30, 1 << 30]
-    f.layouts[f.array("rows")["layout"]] = [[0, [row, 0], [1, 1 << 30]] for row in range(20_000)]
+    f.layouts[f.array("rows")["layout"]] = [[0, [row, 0], [1, 1 << 30]] for row in range(4_000)]
 
 
 def _many_arrays(f: _Forgery) -> None:
     """Few bytes, but many arrays with a layout of many boxes."""
     f.layouts[f.array("rows")["layout"]] = [[0, [row, col], [1, 1]] for row in range(6) for col in range(4)]
-    for index in range(20_000):
+    for index in range(4_000):
         f.head["tree"]["map"][f"more{index}"] = {"array": dict(f.array("rows"))}
 
 

@@ -94,7 +94,7 @@ class _Follower:
         Raises:
             SaveError: it is not saved, and will not be.
         """
-        talk, id = self._talk, self._id
+        talk, id, disk = self._talk, self._id, self._talk.disk
         what = str(err) if err.missing else "rank 0 cannot be reached any more"
         if id is None:  # rank 0 cannot commit without this rank's part
             raise talk.failed(what) from err
@@ -109,13 +109,13 @@ class _Follower:
                 talk.crew.pause(_LOOK_S)
         trash = trash_path(talk.directory, talk.draft.name, new_id())
         try:
-            talk.disk.rename(part, trash)
+            disk.rename(part, trash)
         except OSError:  # rank 0 has committed it, or given it up; or another rank was quicker
             if (record := self._record(id)) is not None:
                 return record
             raise talk.failed(what) from err
         with contextlib.suppress(OSError):
-            empty_trash(talk.disk, trash)
+            empty_trash(disk, trash)
         raise talk.failed(what) from err
 
     def _record(self, id: str) -> CheckpointRecord | None:
