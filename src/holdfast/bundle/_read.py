@@ -7,7 +7,7 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from itertools import accumulate, chain, cycle, pairwise
@@ -28,11 +28,12 @@ from ..records import Bytes, FileEntry, Leaf, Node
 from ..storage import Storage
 from ._ahead import in_order
 from ._format.codec import max_stored_bytes
+from ._format.head import decode_head
 from ._format.pieces import LARGE_PIECE_BYTES, PIECE_BYTES, Piece, cuts, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._open import open_files, read_bounded
 from ._packs import Packs, Run, Same, Target
-from ._sharded.regions import Scattered, overlapping, place_in_row, regions_of_run
+from ._sharded.regions import Boxes, Scattered, regions_of_run
 
 Item = TypeVar("Item")
 
@@ -98,7 +99,9 @@ class Bundle:
                 self.path, f"its state tree {entry.name} has another digest than recorded"
             )
         with collector.paused():
-            stored = decode_tree(data, self.path, self._parts)
+            stored = (
+                decode_head(data, self.path, self._parts) if self._parts else decode_tree(data, self.path)
+            )
             for leaf in stored.stored(stored.leaves):
                 pieces = stored.pieces[leaf.path]
                 if not self._is_one_piece(leaf, pieces) or leaf.path in stored.codecs:
@@ -146,8 +149,8 @@ class Bundle:
             PieceDamagedError: bytes are not what was saved; the buffers may hold some of them.
         """
         scattered: list[Scattered] = []
-        if self.stored.boxes or not {type(leaf) for leaf, _ in wanted} <= {Leaf}:
-            targets = self._targets_of_boxes(wanted, scattered)
+        if any(self._boxes.concern(leaf) for leaf, _ in wanted):
+            targets = self._boxes.targets(wanted, scattered)
         else:
             targets = self._targets(wanted)
         jobs = [self._pool.submit(self._read_batch, batch) for batch in _in_batches(targets)]
@@ -173,18 +176,6 @@ class Bundle:
                 yield size, (leaf, piece, data[start : start + size])
                 start += size
 
-    def _targets_of_boxes(
-        self, wanted: Sequence[tuple[Leaf, Bytes]], scattered: list[Scattered]
-    ) -> Iterator[tuple[int, Target]]:
-        """As `_targets`; pieces whose bytes do not lie in a row where they are wanted go to `scattered`."""
-        for leaf, out in wanted:
-            for box, size, piece, start in self._overlapping(leaf):
-                at = place_in_row(box, start, size, leaf)
-                if at is None or box.path in self.stored.codecs:
-                    scattered.append(Scattered(box, start, size, piece, leaf, out))
-                else:
-                    yield size, (box, piece, out.data[at : at + size])
-
     def _read_batch(self, batch: Sequence[Target]) -> None:
         self._packs.read_all(batch, self.stored.codecs)
 
@@ -194,7 +185,7 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; those before were handed out.
         """
-        if self._is_scattered(leaf):
+        if self._boxes.concern(leaf):
             for cut in cuts(Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.order, leaf.kind)):
                 yield cut.start, self._run_of(leaf, cut.start, cut.size)
             return
@@ -222,23 +213,14 @@ class Bundle:
 
     def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
         """As `piece_bytes`, into `out`, which may hold some bytes of a damaged piece."""
-        if self._is_scattered(leaf):
+        if self._boxes.concern(leaf):
             out[:] = self._run_of(leaf, piece.start, piece.size).data
             return
         self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
 
-    def _is_scattered(self, leaf: Leaf) -> bool:
-        """Whether its bytes are not those of its pieces, one after the other: it is a box, or made of boxes."""
-        return type(leaf) is not Leaf or leaf.path in self.stored.boxes
-
-    def _overlapping(self, wanted: Leaf) -> Iterator[tuple[Leaf, int, Piece, int]]:
-        """The pieces with items of the wanted array or part of one: each with its stored box, its size, and its first byte there."""
-        array = self._arrays[wanted.path]
-        return overlapping(self.stored.boxes.get(wanted.path, (array,)), array, self.stored.pieces, wanted)
-
     @cached_property
-    def _arrays(self) -> Mapping[str, Leaf]:
-        return {leaf.path: leaf for leaf in self.stored.leaves}
+    def _boxes(self) -> Boxes:
+        return Boxes(self.stored)
 
     def _run_of(self, leaf: Leaf, start: int, size: int) -> Bytes:
         """Bytes of such a leaf from `start` on, in its order, checked."""
@@ -280,7 +262,7 @@ class Bundle:
         return self._run(leaf) is not None
 
     def _run(self, leaf: Leaf) -> Run | None:
-        is_apart = leaf.path in self.stored.codecs or self._is_scattered(leaf)
+        is_apart = leaf.path in self.stored.codecs or self._boxes.concern(leaf)
         return None if is_apart else self._packs.run(leaf, self.stored.pieces[leaf.path])
 
     def pieces(self, leaf: Leaf) -> list[StoredPiece]:
@@ -289,7 +271,7 @@ class Bundle:
         Those of an array that is made of boxes are cut as if one process had saved it: they are read for their digests.
         """
         found, start = [], 0
-        if self._is_scattered(leaf):
+        if self._boxes.concern(leaf):
             for start, data in self.parts(leaf):
                 place = Piece(
                     "", "", blake3(data.data).hexdigest(), xxh3_128_hexdigest(data.data), self.record.seq
@@ -335,8 +317,8 @@ class Bundle:
     def _placed(self, wanted: Sequence[Leaf]) -> Iterator[tuple[Leaf, int, Piece]]:
         """The pieces of these leaves, each with its size; of a box those that have items in it."""
         for leaf in wanted:
-            if self._is_scattered(leaf):
-                yield from ((box, size, piece) for box, size, piece, _ in self._overlapping(leaf))
+            if self._boxes.concern(leaf):
+                yield from ((box, size, piece) for box, size, piece, _ in self._boxes.overlapping(leaf))
             else:
                 for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
                     yield leaf, size, piece

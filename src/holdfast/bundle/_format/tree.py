@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, starmap
-from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -21,12 +20,10 @@ from ... import paths
 from ...errors import CheckpointDamagedError
 from ...records import BY_RANK, Alias, Box, Leaf, Node, Object
 from . import strict_json
-from .boxes import MAX_LAYOUTS, Laid, check_tiles, decode_boxes
 from .codec import PLANES_ZSTD
 from .names import is_data_file
 from .numbers import CHUNK_DIGITS
-from .part import Part
-from .pieces import PIECE_BYTES, Piece
+from .pieces import Piece
 from .scalars import DECODERS
 
 MAX_TREE_BYTES = 64 << 20
@@ -35,8 +32,7 @@ MAX_RANK = 64
 MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
-_KEYS = {"format", "files", "tree"}
-_PIECES = list[tuple[int, str, str, str, int]]
+PIECES = list[tuple[int, str, str, str, int]]
 _DIGITS = re.compile(r"[0-9a-f]*")
 _NESTED = frozenset((dict, list))  # what is neither stands for itself, and needs no path
 _OBJECT = frozenset(("adapter", "type", "state"))
@@ -50,7 +46,7 @@ class _Array(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     dtype: str
     shape: tuple[int, ...]
     kind: str
-    pieces: _PIECES | msgspec.UnsetType = msgspec.UNSET
+    pieces: PIECES | msgspec.UnsetType = msgspec.UNSET
     layout: int | msgspec.UnsetType = msgspec.UNSET
     order: Literal["F"] | msgspec.UnsetType = msgspec.UNSET
     codec: str | msgspec.UnsetType = msgspec.UNSET
@@ -79,27 +75,21 @@ class StoredTree:
         return chain.from_iterable(self.boxes.get(leaf.path, (leaf,)) for leaf in wanted)
 
 
-def decode_tree(data: bytes | bytearray, place: str, parts: Sequence[Part] = ()) -> StoredTree:
-    """The tree in `data`, which several processes saved together if there are `parts`, by rank; `place` is named in errors.
+def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
+    """The tree in `data`; `place` is named in errors.
 
     Raises:
         CheckpointDamagedError: it breaks the format.
     """
     try:
         content = strict_json.decode(data)
-        keys, version = ({*_KEYS, "layouts"}, 2) if parts else (_KEYS, 1)
-        if content.keys() != keys or content["format"] != version:
-            raise ValueError(f"not a tree of format {version}")
-        links = _files(content["files"])
-        decoder = _Decoder(list(links), room_for_paths(data), parts)
-        if parts:
-            decoder.take_layouts(content["layouts"])
+        if content.keys() != {"format", "files", "tree"} or content["format"] != 1:
+            raise ValueError("not a tree of format 1")
+        links = decode_files(content["files"])
+        decoder = Decoder(list(links), room_for_paths(data))
         tree = decoder.node("", content["tree"])
-        boxes = decoder.boxes() if parts else {}
         decoder.check_digests()
-        for part in parts:
-            links |= part.links
-        return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs, boxes)
+        return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
@@ -109,20 +99,7 @@ def room_for_paths(data: bytes | bytearray) -> int:
     return (32 << 20) + 16 * len(data)
 
 
-def box_path(path: str, offset: Sequence[int]) -> str:
-    """The path of a box of the array at `path`, by which it is named in packs and errors."""
-    return f"{path or '%'}[{','.join(map(str, offset))}]"
-
-
-def _by_rank(layout: Sequence[Laid]) -> dict[int, list[int]]:
-    """For each rank, which of the boxes it has written."""
-    found: dict[int, list[int]] = {}
-    for index, laid in enumerate(layout):
-        found.setdefault(laid.rank, []).append(index)
-    return found
-
-
-def _files(content: Any) -> dict[str, int]:
+def decode_files(content: Any) -> dict[str, int]:
     links: dict[str, int] = dict(content)
     are_sound = all(is_data_file(name) and type(count) is int and count >= 0 for name, count in links.items())
     if len(links) != len(content) or not are_sound:
@@ -136,22 +113,30 @@ def is_kind(kind: str) -> bool:
     return _KIND.fullmatch(kind) is not None
 
 
-class _Decoder:
+class Shared(Protocol):
+    """What knows of parts, in the tree of a checkpoint that several processes saved together."""
+
+    def take(self, leaf: Leaf, layout: Any) -> None:
+        """This array has a layout instead of pieces."""
+        ...
+
+    def own(self, decoder: Decoder, path: str, content: Any) -> Node:
+        """The state of an object that stands for what each process has for itself."""
+        ...
+
+
+class Decoder:
     """Rebuilds nodes, checking everything that JSON itself cannot promise."""
 
-    def __init__(self, files: Sequence[str], room_for_paths: int, parts: Sequence[Part]) -> None:
-        self._files, self._parts = files, parts
-        self._layouts: list[tuple[Laid, ...]] = []
-        self._shapes: dict[int, tuple[int, ...]] = {}  # by layout
-        self._laid: list[tuple[Leaf, int]] = []  # arrays with a layout
-        self._num_own = 0
-        self._is_own = False
+    def __init__(self, files: Sequence[str], room_for_paths: int, shared: Shared | None = None) -> None:
+        self.files = files  # those that pieces are numbered by
+        self.finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
+        self._shared = shared
         self._room_for_paths, self._room_for_digits = room_for_paths, MAX_LONG_DIGITS
         self.leaves: list[Leaf] = []
         self.pieces: dict[str, Sequence[Piece]] = {}
         self.codecs: dict[str, str] = {}
         self._digests: list[str] = []
-        self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
         if type(value) is list:
@@ -160,12 +145,12 @@ class _Decoder:
             return value  # null, boolean, integer, float, string
         if len(value) != 1:
             raise ValueError(f"{path!r} is no node")
-        self._spend(path)
+        self.spend(path)
         [(tag, content)] = value.items()
         if tag in _USUAL:
             return _USUAL[tag](self, path, content)
         if tag == "alias":
-            if content not in self._finished:
+            if content not in self.finished:
                 raise ValueError(f"{path!r} is an alias of {content!r}, which does not come before it")
             return Alias(content)
         if tag in ("set", "frozenset"):
@@ -189,13 +174,13 @@ class _Decoder:
     def _tuple(self, path: str, content: Any) -> tuple[Node, ...]:
         return tuple(self._items(path, _list(content)))
 
-    def _spend(self, path: str) -> None:
+    def spend(self, path: str) -> None:
         self._room_for_paths -= len(path)
         if self._room_for_paths < 0:
             raise ValueError("its paths are too long: they would take far more memory than the tree")
 
     def _items(self, path: str, items: list[Any]) -> list[Node]:
-        self._spend(path)
+        self.spend(path)
         return [
             self.node(paths.item(path, index), item) if type(item) in _NESTED else item
             for index, item in enumerate(items)
@@ -226,11 +211,11 @@ class _Decoder:
         adapter, kind = content["adapter"], content["type"]
         if not type(adapter) is type(kind) is str:
             raise ValueError(f"{path!r} is no object")
-        if adapter == BY_RANK and self._parts:
-            state = self._own(path, content["state"])
+        if adapter == BY_RANK and self._shared is not None:
+            state = self._shared.own(self, path, content["state"])
         else:
             state = self.node(path, content["state"])
-        self._finished.add(path)
+        self.finished.add(path)
         return Object(adapter, kind, state, about)
 
     def _leaf(self, path: str, content: Any) -> Leaf:
@@ -244,104 +229,29 @@ class _Decoder:
             raise ValueError(f"{path!r} has no element type")
         if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
             raise ValueError(f"{path!r} occurs twice, or there are too many arrays")
-        if array.layout is not msgspec.UNSET:
-            return self._sharded(path, array, array.layout)
-        if array.pieces is msgspec.UNSET:
+        leaf = Leaf(path, array.dtype, shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
+        if array.pieces is not msgspec.UNSET and array.layout is msgspec.UNSET:
+            self.pieces[path] = [*starmap(self.piece, array.pieces)]
+        elif self._shared is not None and array.pieces is array.order is array.codec is msgspec.UNSET:
+            self._shared.take(leaf, array.layout)
+            self.pieces[path] = ()  # so that no other array has this path
+        else:
             raise ValueError(f"{path!r} has no pieces")
-        self.pieces[path] = [*starmap(self._piece, array.pieces)]
         if array.codec is not msgspec.UNSET:
             if array.codec != PLANES_ZSTD:
                 raise ValueError(f"{path!r} is compressed in an unknown way")
             self.codecs[path] = PLANES_ZSTD
-        self._finished.add(path)
-        leaf = Leaf(path, array.dtype, shape, "C" if array.order is msgspec.UNSET else "F", array.kind)
+        self.finished.add(path)
         self.leaves.append(leaf)
         return leaf
 
-    def take_layouts(self, content: Any) -> None:
-        if len(_list(content)) > MAX_LAYOUTS:
-            raise ValueError("it has too many layouts")
-        self._layouts = [decode_boxes(each, len(self._parts)) for each in content]
-
-    def _sharded(self, path: str, array: _Array, layout: int) -> Leaf:
-        is_plain = array.pieces is array.order is array.codec is msgspec.UNSET
-        if self._is_own or not is_plain or not 0 <= layout < len(self._layouts):
-            raise ValueError(f"{path!r} has no layout")
-        if layout not in self._shapes:
-            check_tiles(array.shape, [laid.region for laid in self._layouts[layout]])
-            self._shapes[layout] = array.shape
-        elif self._shapes[layout] != array.shape:
-            raise ValueError(f"{path!r} has another shape than its layout")
-        leaf = Leaf(path, array.dtype, array.shape, "C", array.kind)
-        if leaf.size_bytes > prod(array.shape) * PIECE_BYTES:
-            raise ValueError(f"{path!r} has items that are longer than a piece")
-        self.pieces[path] = ()  # taken: no other array may have this path
-        self._laid.append((leaf, layout))
-        self._finished.add(path)
-        self.leaves.append(leaf)
-        return leaf
-
-    def _own(self, path: str, content: Any) -> list[Node]:
-        """What each process has for itself: the next of such values in every part."""
-        if content is not None or self._is_own:
-            raise ValueError(f"{path!r} is no place for what each process has for itself")
-        files, finished = self._files, self._finished
-        found: list[Node] = []
-        for rank, part in enumerate(self._parts):
-            self._files, self._finished, self._is_own = list(part.links), set(), True
-            if self._num_own >= len(part.own):
-                raise ValueError(f"the part of rank {rank} has too few values of its own")
-            found.append(self.node(paths.item(path, rank), part.own[self._num_own]))
-        self._files, self._finished, self._is_own = files, finished, False
-        self._num_own += 1
-        return found
-
-    def boxes(self) -> dict[str, Sequence[Box]]:
-        """The boxes of each array that has a layout, once all parts have been found to say of each where its pieces are."""
-        if any(len(part.own) != self._num_own for part in self._parts):
-            raise ValueError("a part has too many values of its own")
-        by_rank = [_by_rank(layout) for layout in self._layouts]
-        found: list[dict[int, Sequence[Piece]]] = [
-            {} for _ in self._laid
-        ]  # for each array, by the box's index
-        for rank, part in enumerate(self._parts):
-            self._files = list(part.links)
-            done: Counter[int] = Counter()
-            for array, pieces in part.boxes:
-                if type(array) is not int or not 0 <= array < len(self._laid):
-                    raise ValueError("a box is of no array")
-                mine = by_rank[self._laid[array][1]].get(rank, ())
-                if done[array] >= len(mine):
-                    raise ValueError("a part has a box that is not in the layout")
-                found[array][mine[done[array]]] = [*starmap(self._piece, msgspec.convert(pieces, _PIECES))]
-                done[array] += 1
-        return {
-            leaf.path: self._boxes_of(leaf, self._layouts[layout], found[array])
-            for array, (leaf, layout) in enumerate(self._laid)
-        }
-
-    def _boxes_of(
-        self, leaf: Leaf, layout: Sequence[Laid], found: Mapping[int, Sequence[Piece]]
-    ) -> list[Box]:
-        if len(found) != len(layout):
-            raise ValueError(f"{leaf.path!r}: no part has {len(layout) - len(found)} of its boxes")
-        del self.pieces[leaf.path]
-        boxes: list[Box] = []
-        for index, (_, region) in enumerate(layout):
-            path = box_path(leaf.path, region.offset)
-            self._spend(path)
-            box = Box(path, leaf.dtype, region.shape, kind=leaf.kind, of=leaf.shape, offset=region.offset)
-            boxes.append(box)
-            self.pieces[path] = found[index]
-        return boxes
-
-    def _piece(self, file: int, key: str, blake3: str, xxh3: str, born: int) -> Piece:
-        if not 0 <= file < len(self._files) or born < 0:
+    def piece(self, file: int, key: str, blake3: str, xxh3: str, born: int) -> Piece:
+        if not 0 <= file < len(self.files) or born < 0:
             raise ValueError("a piece is in no file")
         if len(blake3) != 64 or len(xxh3) != 32:
             raise ValueError("a piece has no digest")
         self._digests += blake3, xxh3
-        return Piece(self._files[file], key, blake3, xxh3, born)
+        return Piece(self.files[file], key, blake3, xxh3, born)
 
     def check_digests(self) -> None:
         """ValueError unless those of all pieces are digits."""
@@ -349,12 +259,12 @@ class _Decoder:
             raise ValueError("a piece has no digest")
 
 
-_USUAL: dict[str, Callable[[_Decoder, str, Any], Node]] = {
-    "array": _Decoder._leaf,
-    "map": _Decoder._map,
-    "dict": _Decoder._dict,
-    "object": _Decoder._object,
-    "tuple": _Decoder._tuple,
+_USUAL: dict[str, Callable[[Decoder, str, Any], Node]] = {
+    "array": Decoder._leaf,
+    "map": Decoder._map,
+    "dict": Decoder._dict,
+    "object": Decoder._object,
+    "tuple": Decoder._tuple,
 }
 
 

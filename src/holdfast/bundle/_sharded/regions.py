@@ -5,7 +5,8 @@ All is done with bytes: an item is one more axis, as long as it has bytes, so no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from ...dtypes import item_size
 from ...records import Box, Bytes, Leaf
 from .._format.boxes import Region, common, run_regions
 from .._format.pieces import Piece, sizes
-from .._packs import Packs
+from .._format.tree import StoredTree
+from .._packs import Packs, Target
 
 
 class Scattered(NamedTuple):
@@ -50,34 +52,59 @@ class Scattered(NamedTuple):
             begin = end
 
 
-def overlapping(
-    boxes: Sequence[Leaf], array: Leaf, pieces: Mapping[str, Sequence[Piece]], wanted: Leaf
-) -> Iterator[tuple[Leaf, int, Piece, int]]:
-    """The pieces with items of the wanted array, or part of it: the stored box, the piece's size, it, and its first byte there.
+class Boxes:
+    """The pieces of arrays that are made of boxes, or of which only a box is wanted."""
 
-    Raises:
-        ValueError: this is no part of the array.
-    """
-    of = wanted.of if isinstance(wanted, Box) else wanted.shape
-    if of != array.shape or wanted.dtype != array.dtype:
-        raise ValueError(f"{wanted.path!r} is an array {array.dtype} {list(array.shape)}")
-    for box in boxes:
-        turn = box.order == "F"
-        around = _in_memory(box, turn)
-        both = common(around, _in_memory(wanted, turn))
-        if both is None or not wanted.size_bytes:
-            continue
-        row = prod(around.shape[1:]) * item_size(box.dtype)
-        first = (both.offset[0] - around.offset[0]) * row if around.shape else 0
-        last = first + both.shape[0] * row if around.shape else row
-        start = 0
-        for size, piece in zip(sizes(box), pieces[box.path], strict=True):
-            if start < last and start + size > first:
-                yield box, size, piece, start
-            start += size
+    def __init__(self, stored: StoredTree) -> None:
+        self._stored = stored
+
+    def concern(self, leaf: Leaf) -> bool:
+        """Whether its bytes are not those of its pieces, one after the other: it is a box, or made of boxes."""
+        return type(leaf) is not Leaf or leaf.path in self._stored.boxes
+
+    def targets(
+        self, wanted: Iterable[tuple[Leaf, Bytes]], scattered: list[Scattered]
+    ) -> Iterator[tuple[int, Target]]:
+        """The pieces to be read, each with its size; those whose bytes do not lie in a row where they are wanted go to `scattered`."""
+        for leaf, out in wanted:
+            for box, size, piece, start in self.overlapping(leaf):
+                at = _place_in_row(box, start, size, leaf)
+                if at is None or box.path in self._stored.codecs:
+                    scattered.append(Scattered(box, start, size, piece, leaf, out))
+                else:
+                    yield size, (box, piece, out.data[at : at + size])
+
+    def overlapping(self, wanted: Leaf) -> Iterator[tuple[Leaf, int, Piece, int]]:
+        """The pieces with items of the wanted array, or part of it: the stored box, the piece's size, it, and its first byte there.
+
+        Raises:
+            ValueError: this is no part of the array.
+        """
+        array = self._arrays[wanted.path]
+        of = wanted.of if isinstance(wanted, Box) else wanted.shape
+        if of != array.shape or wanted.dtype != array.dtype:
+            raise ValueError(f"{wanted.path!r} is an array {array.dtype} {list(array.shape)}")
+        for box in self._stored.boxes.get(wanted.path, (array,)):
+            turn = box.order == "F"
+            around = _in_memory(box, turn)
+            both = common(around, _in_memory(wanted, turn))
+            if both is None or not wanted.size_bytes:
+                continue
+            row = prod(around.shape[1:]) * item_size(box.dtype)
+            first = (both.offset[0] - around.offset[0]) * row if around.shape else 0
+            last = first + both.shape[0] * row if around.shape else row
+            start = 0
+            for size, piece in zip(sizes(box), self._stored.pieces[box.path], strict=True):
+                if start < last and start + size > first:
+                    yield box, size, piece, start
+                start += size
+
+    @cached_property
+    def _arrays(self) -> Mapping[str, Leaf]:
+        return {leaf.path: leaf for leaf in self._stored.leaves}
 
 
-def place_in_row(box: Leaf, start: int, size: int, wanted: Leaf) -> int | None:
+def _place_in_row(box: Leaf, start: int, size: int, wanted: Leaf) -> int | None:
     """At which byte of `wanted` these bytes of the box are, in a row; None if they are not, or not all are wanted."""
     if box.order == "F" and type(wanted) is Box:
         return None

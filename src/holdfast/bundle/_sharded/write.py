@@ -16,9 +16,10 @@ from ...records import Box, CheckpointRecord, Leaf, Node, PartEntry, Range, Snap
 from ...storage import Directory, Storage
 from .._finite import Watched
 from .._format.boxes import Region
+from .._format.head import box_path
 from .._format.names import first_pack_of, part_file
 from .._format.part import encode_part
-from .._format.tree import StoredTree, box_path
+from .._format.tree import StoredTree
 from .._format.tree_text import TreeText, in_files
 from .._layout import Layout
 from .._sharing import Sharing
