@@ -171,7 +171,7 @@ class Snapshot(Protocol):
         ...
 
 
-class Place(Protocol):
+class Ranked(Protocol):
     """Which of several processes this one is: a crew says it."""
 
     @property
@@ -192,7 +192,7 @@ class ByRank:
         crew: the processes.
     """
 
-    def __init__(self, value: Any, crew: Place) -> None:
+    def __init__(self, value: Any, crew: Ranked) -> None:
         self.value, self.rank, self.size = value, crew.rank, crew.size
 
 

@@ -91,6 +91,7 @@ def test_a_rank_that_fails_is_named():
     }
 
 
+@pytest.mark.medium
 def test_a_rank_that_does_not_come_is_named_and_nobody_waits_longer_than_the_limit():
     disk, board = MemoryDisk(), DictBoard()
 
@@ -107,6 +108,7 @@ def test_a_rank_that_does_not_come_is_named_and_nobody_waits_longer_than_the_lim
     assert isinstance(first, SaveError)
 
 
+@pytest.mark.medium
 def test_a_rank_that_is_late_gets_the_error_that_all_had_and_takes_part_in_the_next_save():
     disk, board = MemoryDisk(), DictBoard()
 
@@ -170,6 +172,7 @@ def test_whatever_is_told_or_not_all_ranks_say_of_a_save_what_the_disk_says(rank
     assert outcomes == {True, False}
 
 
+@pytest.mark.medium
 def test_ranks_that_do_not_share_a_file_system_are_told_so(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "1").mkdir()

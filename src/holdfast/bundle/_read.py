@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
-from itertools import accumulate, chain, cycle, pairwise
+from itertools import accumulate, cycle, pairwise
 from threading import local
 from typing import NamedTuple, TypeVar
 
@@ -71,8 +71,7 @@ class Bundle:
     def __init__(self, disk: Storage, path: str, *, expected_id: str | None = None) -> None:
         self.path = path
         self.record, self._files, self._parts = open_files(disk, path, expected_id)
-        packs = chain(self.record.packs, *(part.packs for part in self._parts))
-        self._packs = Packs(path, self._files, packs)
+        self._packs = Packs(path, self._files, self.packs)
 
     @property
     def file_names(self) -> Collection[str]:

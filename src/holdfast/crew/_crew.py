@@ -1,11 +1,11 @@
-"""A process's view of its crew: who it is, and asking the others with a time limit."""
+"""A process's view of its crew: who it is, and waiting for the others with a time limit."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ..errors import CrewError, UsageError
+from ..errors import UsageError
 from ._board import Board
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.1
@@ -91,16 +91,3 @@ class Crew:
                 return found
             self.pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def ask(self, key: str, timeout_s: float) -> list[bytes]:
-        """What each rank says under `key/RANK`, by rank.
-
-        Raises:
-            CrewError: some did not say it in time; it names them. Or they cannot be reached.
-        """
-        keys = [f"{key}/{rank}" for rank in range(self.size)]
-        found = self.wait(keys, timeout_s)
-        missing = [rank for rank, each in enumerate(keys) if each not in found]
-        if missing:
-            raise CrewError.silent(missing, timeout_s)
-        return [found[each] for each in keys]

@@ -32,6 +32,11 @@ def torch_crew(*, timeout_s: float = 600.0) -> Crew:
             "torch_crew() needs a process group: call torch.distributed.init_process_group() first."
         )
     store = distributed.distributed_c10d._get_default_store()
+    if not hasattr(store, "clone"):
+        raise UsageError(
+            "torch_crew() needs a newer torch, in which a store can be cloned. With this one take a folder that all processes "
+            "see: Crew(rank, size, FolderBoard(LocalDisk(), folder))."
+        )
     # A store outlives a restart of its processes by torchrun, and so would the messages of those that were killed.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     own = distributed.PrefixStore(f"holdfast/{attempt}/{next(_crews)}", store.clone())
