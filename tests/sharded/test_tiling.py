@@ -42,6 +42,7 @@ def regions_of(draw: st.DrawFn, shape: tuple[int, ...], most_ranks: int = 6) -> 
     return regions
 
 
+@pytest.mark.medium
 @given(st.data(), SHAPES, st.sampled_from([4, SPLIT_BYTES]))
 @settings(max_examples=150, deadline=None)
 def test_what_the_ranks_of_any_mesh_write_tiles_the_array(data, shape, item_bytes):
