@@ -2,6 +2,7 @@
 
 `load("runs/digits/head.ckpt.mml")` returns it as dicts, lists, scalars and NumPy arrays; element types that NumPy lacks
 (bfloat16, float8, int4) come as unsigned integers that hold their bits. What is read: docs/format.md, but for compressed arrays.
+Of a bundle that several processes saved together, arrays come entire, and what each had for itself as a list by rank.
 """
 
 import json
@@ -17,12 +18,28 @@ NOT_IN_NUMPY |= {f"{name}.": "u1" for name in ("int1", "int2", "int4", "uint1", 
 def load(path):
     with open(f"{path}/checkpoint.json", "rb") as file:
         record = json.load(file)
-    packs, seen = {}, {}
-    for entry in record["packs"]:
+    parts = []
+    for entry in record.get("parts", ()):
         with open(f"{path}/{entry['name']}", "rb") as file:
-            packs[entry["name"]] = {key: value["data"] for key, value in deserialize(file.read())}
+            parts.append(json.load(file))
+    packs, seen = {}, {}
+    names = [entry["name"] for entry in record["packs"]] + [
+        name for part in parts for name, *_ in part["files"]
+    ]
+    for name in names:
+        with open(f"{path}/{name}", "rb") as file:
+            packs[name] = {key: value["data"] for key, value in deserialize(file.read())}
     with open(f"{path}/{record['tree']['name']}", "rb") as file:
         stored = json.load(file)
+    files, num_own, boxes = (
+        [stored["files"]],
+        [0],
+        [{} for _ in parts],
+    )  # by rank, and for each array with a layout
+    for part, found in zip(parts, boxes, strict=True):
+        for index, pieces in part["boxes"]:
+            found.setdefault(index, []).append(pieces)
+    laid = []
 
     def node(path, value):
         if isinstance(value, list):
@@ -36,6 +53,8 @@ def load(path):
             return {(key := node(None, raw)): node(item(path, element(key)), each) for raw, each in content}
         if kind in ("tuple", "set", "frozenset"):
             return {"tuple": tuple, "set": set, "frozenset": frozenset}[kind](node(path, content))
+        if parts and kind == "object" and content["adapter"] == "by rank":
+            return own(path)
         if kind in ("object", "array"):
             return seen.setdefault(path, array(content) if kind == "array" else node(path, content["state"]))
         if kind == "alias":
@@ -54,13 +73,33 @@ def load(path):
     def array(content):
         if "codec" in content:
             raise ValueError("compressed arrays: read a copy that `holdfast archive BUNDLE TO` makes")
-        data = b"".join(bytes(packs[stored["files"][file][0]][key]) for file, key, *_ in content["pieces"])
+        data = b"" if "layout" in content else joined(content["pieces"])
         if content["kind"] == "bytes":
             return data
         dtype, shape = content["dtype"], content["shape"]
         short = next((NOT_IN_NUMPY[name] for name in NOT_IN_NUMPY if f"{dtype}.".startswith(name)), dtype)
         kind = np.lib.format.descr_to_dtype(fields(json.loads(dtype))) if dtype[0] == "[" else np.dtype(short)
-        return np.ndarray(shape, kind, data, order=content.get("order", "C"))
+        if "layout" not in content:
+            return np.ndarray(shape, kind, data, order=content.get("order", "C"))
+        laid.append(np.empty(shape, kind))
+        for rank, offset, extent in stored["layouts"][content["layout"]]:
+            files.append(parts[rank]["files"])
+            box = np.ndarray(extent, kind, joined(boxes[rank][len(laid) - 1].pop(0)))
+            laid[-1][tuple(slice(o, o + e) for o, e in zip(offset, extent, strict=True))] = box
+            files.pop()
+        return laid[-1]
+
+    def joined(pieces):
+        return b"".join(bytes(packs[files[-1][file][0]][key]) for file, key, *_ in pieces)
+
+    def own(path):
+        found = []
+        for rank, part in enumerate(parts):
+            files.append(part["files"])
+            found.append(node(item(path, rank), part["own"][num_own[0]]))
+            files.pop()
+        num_own[0] += 1
+        return found
 
     return node("", stored["tree"])
 

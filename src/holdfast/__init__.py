@@ -90,7 +90,7 @@ def __getattr__(name: str) -> _Any:
         value = getattr(_import_module(f".{_HOME_OF[name]}", __name__), name)
         globals()[name] = value
         return value
-    if name in _HOMES or name in ("errors", "records", "rng", "bundle", "storage"):
+    if name in _HOMES or name in ("errors", "records", "rng", "bundle", "storage", "crew"):
         return _import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -21,6 +21,7 @@ The tree says what the caller does next:
     │   └── PieceDamagedError                               use another checkpoint: stored bytes have changed
     ├── CheckpointUnreadableError (OSError)                 see to the disk, the permission or the mount, and try again
     │   └── TooManyOpenFilesError                           raise the limit, or close what the script holds open
+    ├── CrewError                                           see which ranks are missing; restart the job
     ├── SnapshotTornError                                   save again with a snapshot by copy
     ├── SaveError (OSError)                                 free space or fix permissions; earlier ones are safe
     │   ├── NotChangedError                                 see to the disk or the permission, and try again
@@ -46,7 +47,7 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any
 
-from ._wording import a
+from ._wording import a, ranks_in_words
 
 
 class HoldfastError(Exception):
@@ -299,6 +300,22 @@ class SaveError(HoldfastError, OSError):
 
     def __str__(self) -> str:
         return f"could not save {self.place}: {self.why}. Earlier checkpoints are untouched."
+
+
+class CrewError(HoldfastError):
+    """Processes that save or restore together do not reach each other. `missing`: the ranks that did not answer."""
+
+    def __init__(self, what: str, why: str = "", missing: Sequence[int] = ()) -> None:
+        super().__init__(what, why, tuple(missing))
+        self.what, self.why, self.missing = what, why, tuple(missing)
+
+    @classmethod
+    def silent(cls, ranks: Sequence[int], timeout_s: float) -> CrewError:
+        """The error of ranks that have not answered in that many seconds."""
+        return cls(f"{ranks_in_words(ranks)} did not answer within {timeout_s:g} s", missing=ranks)
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.why})" if self.why else self.what
 
 
 class NotChangedError(SaveError):

@@ -33,6 +33,9 @@ MODELS = "model_graph"
 MANUAL = "by_hand"
 """Stands in the moment of a checkpoint saved on request, in place of a hook."""
 
+BY_RANK = "by rank"
+"""The adapter of values that each of several processes has for itself."""
+
 STANDALONE = "save"
 IMPORTED = "import"
 """Stand in place of a hook in checkpoints that no run saved: of `holdfast.save`, and of an import."""
@@ -69,6 +72,17 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "size_bytes", _size_bytes(self.dtype, self.shape))
+
+
+class Box(Leaf, frozen=True, gc=False):
+    """A rectangular part of an array: `shape` is its own, `of` the array's; `offset` is where in the array it begins.
+
+    In a state: what this process holds of an array that several processes have together. Requested of a source: the part
+    of the array at `path` that is wanted, its bytes in C order.
+    """
+
+    of: tuple[int, ...] = ()
+    offset: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=4096)  # a state repeats few shapes many times
@@ -191,6 +205,31 @@ class Snapshot(Protocol):
         ...
 
 
+class Ranked(Protocol):
+    """Which of several processes this one is: a crew says it."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+class ByRank:
+    """A value that each of several processes has for itself: its random states, its place in the data.
+
+    Of all else in a state that processes save together it is taken that they have it alike, and that of rank 0 is saved. As many
+    processes get back what each had; another number of them keeps what it has.
+
+    Args:
+        value: what belongs to this process; after a restore `value` is what was saved.
+        crew: the processes.
+    """
+
+    def __init__(self, value: Any, crew: Ranked) -> None:
+        self.value, self.rank, self.size = value, crew.rank, crew.size
+
+
 class Parts(Protocol):
     """An object whose state is that of named parts, each captured and restored by its own adapter.
 
@@ -244,6 +283,13 @@ class FileEntry:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class PartEntry(FileEntry):
+    """What one of several processes wrote: `digest` is BLAKE3 of the entire file, `packs_size` the bytes of its packs."""
+
+    packs_size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRecord:
     """Everything known of a checkpoint without reading its state: the content of `checkpoint.json`."""
@@ -256,6 +302,7 @@ class CheckpointRecord:
     created: str  # ISO 8601, UTC, microseconds: sorts as text
     tree: FileEntry
     packs: tuple[FileEntry, ...]
+    parts: tuple[PartEntry, ...] = ()  # by rank, if several processes saved it together
     parent: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -282,4 +329,5 @@ class CheckpointRecord:
     @property
     def size_bytes(self) -> int:
         """Bytes of all its files, shared ones included, except the record itself."""
-        return self.tree.size + sum(pack.size for pack in self.packs)
+        of_parts = sum(part.size + part.packs_size for part in self.parts)
+        return self.tree.size + sum(pack.size for pack in self.packs) + of_parts

@@ -288,11 +288,11 @@ def test_a_bundle_of_a_newer_format_is_refused_by_name_and_left_alone(tmp_path):
     saver.save({"x": 1}, "best")
     record = Path(saver.path("best")) / "checkpoint.json"
     body = record.read_bytes()[: record.read_bytes().rindex(b',"digest":"')].replace(
-        b'"format":1', b'"format":2', 1
+        b'"format":1', b'"format":3', 1
     )
     newer = body + b',"digest":"' + blake3(body).hexdigest().encode() + b'"}'
     record.write_bytes(newer)
-    with pytest.raises(FormatVersionError, match="format version 2"):
+    with pytest.raises(FormatVersionError, match="format version 3"):
         holdfast.open(saver.path("best"))
     with pytest.raises(FormatVersionError):
         saver.save({"x": 2}, "best")

@@ -128,7 +128,7 @@ def test_a_record_with_a_fitting_digest_is_still_checked(changes):
         decode_record(forged(**changes), "here")
 
 
-@pytest.mark.parametrize("changes", [{"format": 2}, {"format": 9, "something": "new"}])
+@pytest.mark.parametrize("changes", [{"format": 3}, {"format": 9, "something": "new"}])
 def test_a_newer_format_is_refused_by_name(changes):
     with pytest.raises(FormatVersionError, match="Install a newer one") as caught:
         decode_record(forged(**changes), "here")

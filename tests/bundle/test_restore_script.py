@@ -1,4 +1,4 @@
-"""A bundle can be read without Holdfast: by a script of at most 100 lines with json, numpy and safetensors."""
+"""A bundle can be read without Holdfast: by a script of at most 140 lines with json, numpy and safetensors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def assert_same(found, wanted, path=""):
 
 def test_the_script_is_short_and_imports_nothing_else():
     text = SCRIPT.read_text()
-    assert len(text.splitlines()) <= 100
+    assert len(text.splitlines()) <= 140
     imported = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imported}
     assert names == {"json", "numpy", "safetensors"}

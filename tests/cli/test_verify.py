@@ -68,11 +68,11 @@ def test_missing_cut_and_foreign_files_are_damage(experiment, holdfast):
 
 def test_a_newer_format_is_not_called_damage(experiment, holdfast):
     record = experiment.save("a") / "checkpoint.json"
-    body = record.read_bytes().replace(b'"format":1', b'"format":2').rpartition(b',"digest"')[0]
+    body = record.read_bytes().replace(b'"format":1', b'"format":3').rpartition(b',"digest"')[0]
     record.write_bytes(body + b',"digest":"%s"}' % blake3(body).hexdigest().encode())
     shown = holdfast("verify", experiment.directory)
     assert shown.exit_code == 3
-    assert "format version 2; this Holdfast reads up to 1" in shown.stdout
+    assert "format version 3; this Holdfast reads up to 2" in shown.stdout
     assert "1 in a newer format" in holdfast("ls", experiment.directory).stdout
     assert holdfast("show", record.parent).exit_code == 3
 

@@ -41,7 +41,7 @@ def missing(code: str) -> str | None:
 
 def is_slow(page: Path) -> bool:
     """Whether it imports a framework that takes seconds to load."""
-    return page.parent.name == "integrations" or page.name.startswith("quickstart-")
+    return page.parent.name == "integrations" or page.name.startswith(("quickstart-", "several-"))
 
 
 @pytest.mark.medium

@@ -130,11 +130,11 @@ def test_a_newer_format_is_refused_by_name_and_left_untouched(golden):
     for path in golden.glob("*.ckpt.mml"):
         record = json.loads((path / RECORD).read_bytes())
         del record["digest"]
-        newer = record | {"format": 2, "compression": {"new": True}}
+        newer = record | {"format": 3, "compression": {"new": True}}
         (path / RECORD).write_bytes(signed(json.dumps(newer, separators=(",", ":")).encode()))
     before = everything_below(golden)
     for name in NAMES:
-        with pytest.raises(FormatVersionError, match=f"{name}.ckpt.mml has format version 2"):
+        with pytest.raises(FormatVersionError, match=f"{name}.ckpt.mml has format version 3"):
             holdfast.open(golden / f"{name}.ckpt.mml")
     assert sum(isinstance(each.problem, FormatVersionError) for each in holdfast.scan(golden)) == len(NAMES)
     with pytest.raises(FormatVersionError):

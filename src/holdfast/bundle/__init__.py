@@ -13,6 +13,7 @@ from ._pin import file_sizes, is_pinned, pin, unpin
 from ._read import Bundle, StoredPiece
 from ._save import save
 from ._scan import Listed, by_age, by_run, look, refuse_unreadable, scan
+from ._sharded.save import save_together
 from ._sharing import Sharing
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "pin",
     "refuse_unreadable",
     "save",
+    "save_together",
     "scan",
     "sweep",
     "unpin",

@@ -82,6 +82,7 @@ class _Copying:
             durability="full",
             tree=FileEntry(tree_file(id), len(data), blake3(data).hexdigest()),
             packs=tuple(packs),
+            parts=(),
             bytes_written=len(data) + sum(pack.size for pack in packs),
             bytes_shared=0,
         )

@@ -52,7 +52,7 @@ from ._format.names import (
 )
 from ._format.record import encode_record
 from ._leftovers import sweep_bundle
-from ._open import read_record
+from ._open import named_files, read_record
 from ._pin import is_pinned_inside
 from ._write import write_file
 
@@ -248,8 +248,8 @@ def _unlink_replaced(inside: Directory, place: str, id: str, replaced: Checkpoin
     # The current record may be another writer's by now; what it names is never touched.
     with contextlib.suppress(OSError, HoldfastError):
         current = read_record(inside, place)
-        keep = {current.tree.name, *(pack.name for pack in current.packs)}
-        old = [replaced.tree.name, *(pack.name for pack in replaced.packs), overwrite_owner(id)]
+        keep = set(named_files(inside, place, current))
+        old = [*named_files(inside, place, replaced), overwrite_owner(id)]
         for name in old:
             if name not in keep:
                 with contextlib.suppress(FileNotFoundError):

@@ -31,6 +31,12 @@ def is_any_damaged(disk: Storage, place: str, record: CheckpointRecord, *, is_kn
             return True
     try:
         with Bundle(disk, place, expected_id=record.id) as opened:
+            if (
+                is_known
+                and record.parts
+                and any(pack in opened.file_names for pack, _ in distrusted_since(0))
+            ):
+                return True
             return not is_known and any(True for _ in opened.problems())
     except (CheckpointNotFoundError, CheckpointReplacedError):
         return False  # deleted or replaced meanwhile; the save looks again

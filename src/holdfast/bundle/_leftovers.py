@@ -25,7 +25,7 @@ from ._format.names import (
     pinned_name,
     trash_path,
 )
-from ._open import read_record
+from ._open import named_files, read_record
 from ._pin import is_pinned
 
 logger = logging.getLogger("holdfast")
@@ -88,7 +88,7 @@ def sweep_bundle(inside: Directory, now_s: float | None = None) -> None:
     """Remove from a bundle the files of overwrites that were never committed."""
     with contextlib.suppress(OSError, HoldfastError):
         record = read_record(inside, "")
-        named = {record.tree.name, *(pack.name for pack in record.packs)}
+        named = set(named_files(inside, "", record))
         strays: dict[str, list[str]] = {}
         for entry in inside.names():
             id = overwrite_id(entry)

@@ -14,7 +14,7 @@ from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from ..dtypes import alignment_of
 from ..errors import CheckpointDamagedError, PieceDamagedError, UsageError
-from ..records import Bytes, CheckpointRecord, Leaf
+from ..records import Bytes, FileEntry, Leaf
 from ..storage import ReadFile
 from ._format.codec import decompress, num_planes
 from ._format.pack import parse_header, read_header
@@ -49,9 +49,9 @@ _Placed: TypeAlias = tuple[str, int, int, Item]
 class Packs:
     """Reads pieces; thread-safe. `place` is named in errors, `files` are the opened ones by name."""
 
-    def __init__(self, place: str, files: Mapping[str, ReadFile], record: CheckpointRecord) -> None:
+    def __init__(self, place: str, files: Mapping[str, ReadFile], packs: Iterable[FileEntry]) -> None:
         self._place, self._files = place, files
-        self._digests = {entry.name: entry.digest for entry in record.packs}
+        self._digests = {entry.name: entry.digest for entry in packs}
         self._headers: dict[str, Mapping[str, tuple[int, int]]] = {}
         self._maps: dict[str, memoryview] = {}
 

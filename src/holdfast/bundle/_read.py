@@ -7,15 +7,16 @@ when its name goes or is overwritten; two versions are never mixed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
-from itertools import cycle
+from itertools import accumulate, cycle, pairwise
 from threading import local
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from blake3 import blake3
+from xxhash import xxh3_128_hexdigest
 
 from .. import collector
 from ..dtypes import turned
@@ -23,14 +24,16 @@ from ..errors import (
     CheckpointDamagedError,
     PieceDamagedError,
 )
-from ..records import Bytes, Leaf, Node
+from ..records import Bytes, FileEntry, Leaf, Node
 from ..storage import Storage
 from ._ahead import in_order
 from ._format.codec import max_stored_bytes
-from ._format.pieces import LARGE_PIECE_BYTES, PIECE_BYTES, Piece, sizes
+from ._format.head import decode_head
+from ._format.pieces import LARGE_PIECE_BYTES, PIECE_BYTES, Piece, cuts, sizes
 from ._format.tree import MAX_TREE_BYTES, StoredTree, decode_tree
 from ._open import open_files, read_bounded
 from ._packs import Packs, Run, Same, Target
+from ._sharded.regions import Boxes, Scattered, regions_of_run
 
 Item = TypeVar("Item")
 
@@ -67,8 +70,18 @@ class Bundle:
 
     def __init__(self, disk: Storage, path: str, *, expected_id: str | None = None) -> None:
         self.path = path
-        self.record, self._files = open_files(disk, path, expected_id)
-        self._packs = Packs(path, self._files, self.record)
+        self.record, self._files, self._parts = open_files(disk, path, expected_id)
+        self._packs = Packs(path, self._files, self.packs)
+
+    @property
+    def file_names(self) -> Collection[str]:
+        """The names of all its files but the record."""
+        return self._files.keys()
+
+    @property
+    def packs(self) -> Sequence[FileEntry]:
+        """All packs, those of parts included."""
+        return (*self.record.packs, *(pack for part in self._parts for pack in part.packs))
 
     @property
     def tree(self) -> Node:
@@ -85,15 +98,17 @@ class Bundle:
                 self.path, f"its state tree {entry.name} has another digest than recorded"
             )
         with collector.paused():
-            stored = decode_tree(data, self.path)
+            stored = (
+                decode_head(data, self.path, self._parts) if self._parts else decode_tree(data, self.path)
+            )
             for leaf in self._not_one_piece(stored):
                 self._check_pieces(leaf, stored.pieces[leaf.path], leaf.path in stored.codecs)
         return stored
 
     def _not_one_piece(self, stored: StoredTree) -> Iterator[Leaf]:
-        """All leaves but those that are one piece of their size, as most are."""
+        """All leaves and boxes but those that are one piece of their size, as most are."""
         spans: dict[str, Mapping[str, tuple[int, int]]] = {}
-        for leaf in stored.leaves:
+        for leaf in stored.stored(stored.leaves):
             pieces = stored.pieces[leaf.path]
             if len(pieces) == 1 and leaf.size_bytes <= PIECE_BYTES and leaf.path not in stored.codecs:
                 piece = pieces[0]
@@ -120,13 +135,13 @@ class Bundle:
                 )
 
     def read_into(self, leaf: Leaf, out: Bytes) -> None:
-        """Fill `out` (`(leaf.size_bytes,)` uint8) with the leaf's bytes, checked.
+        """Fill `out` (`(leaf.size_bytes,)` uint8) with the leaf's bytes, checked. A `Box` is a part of the array at its path.
 
         Raises:
             PieceDamagedError: bytes are not what was saved; `out` may hold some of them.
         """
-        pieces = self.stored.pieces[leaf.path]
-        if len(pieces) == 1:  # as in thousands of small leaves: skip the machinery
+        pieces = self.stored.pieces.get(leaf.path, ())
+        if len(pieces) == 1 and type(leaf) is Leaf:  # as in thousands of small leaves: skip the machinery
             self._packs.read(leaf, pieces[0], out.data, self.stored.codecs.get(leaf.path))
         else:
             self.read_all([(leaf, out)])
@@ -137,7 +152,13 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; the buffers may hold some of them.
         """
-        jobs = [self._pool.submit(self._read_batch, batch) for batch in _in_batches(self._targets(wanted))]
+        scattered: list[Scattered] = []
+        if any(self._boxes.concern(leaf) for leaf, _ in wanted):
+            targets = self._boxes.targets(wanted, scattered)
+        else:
+            targets = self._targets(wanted)
+        jobs = [self._pool.submit(self._read_batch, batch) for batch in _in_batches(targets)]
+        jobs += [self._pool.submit(each.read, self._packs, self.stored.codecs) for each in scattered]
         try:
             for job in jobs:
                 job.result()
@@ -168,6 +189,10 @@ class Bundle:
         Raises:
             PieceDamagedError: bytes are not what was saved; those before were handed out.
         """
+        if self._boxes.concern(leaf):
+            for cut in cuts(Leaf(leaf.path, leaf.dtype, leaf.shape, leaf.order, leaf.kind)):
+                yield cut.start, self._run_of(leaf, cut.start, cut.size)
+            return
         pieces = self.pieces(leaf)
         largest = max((piece.size for piece in pieces), default=0)
         ahead = max(1, min(_THREADS, len(pieces), _SCRATCH_BYTES // max(1, largest)))
@@ -192,7 +217,24 @@ class Bundle:
 
     def read_piece(self, leaf: Leaf, piece: StoredPiece, out: memoryview) -> None:
         """As `piece_bytes`, into `out`, which may hold some bytes of a damaged piece."""
+        if self._boxes.concern(leaf):
+            out[:] = self._run_of(leaf, piece.start, piece.size).data
+            return
         self._packs.read(leaf, piece.place, out, self.stored.codecs.get(leaf.path))
+
+    @cached_property
+    def _boxes(self) -> Boxes:
+        return Boxes(self.stored)
+
+    def _run_of(self, leaf: Leaf, start: int, size: int) -> Bytes:
+        """Bytes of such a leaf from `start` on, in its order, checked."""
+        data = np.empty(size, np.uint8)
+        wanted = list(regions_of_run(leaf, start, size))
+        ends = [*accumulate((box.size_bytes for box in wanted), initial=0)]
+        self.read_all(
+            [(box, data[first:end]) for box, (first, end) in zip(wanted, pairwise(ends), strict=True)]
+        )
+        return data
 
     def view(self, leaf: Leaf) -> Bytes:
         """The leaf's bytes, checked, as read-only memory that stays valid after the bundle is closed.
@@ -224,12 +266,22 @@ class Bundle:
         return self._run(leaf) is not None
 
     def _run(self, leaf: Leaf) -> Run | None:
-        is_compressed = leaf.path in self.stored.codecs
-        return None if is_compressed else self._packs.run(leaf, self.stored.pieces[leaf.path])
+        is_apart = leaf.path in self.stored.codecs or self._boxes.concern(leaf)
+        return None if is_apart else self._packs.run(leaf, self.stored.pieces[leaf.path])
 
     def pieces(self, leaf: Leaf) -> list[StoredPiece]:
-        """The leaf's bytes in order, for callers that want one piece in memory at a time."""
+        """The leaf's bytes in order, for callers that want one piece in memory at a time.
+
+        Those of an array that is made of boxes are cut as if one process had saved it: they are read for their digests.
+        """
         found, start = [], 0
+        if self._boxes.concern(leaf):
+            for start, data in self.parts(leaf):
+                place = Piece(
+                    "", "", blake3(data.data).hexdigest(), xxh3_128_hexdigest(data.data), self.record.seq
+                )
+                found.append(StoredPiece(start, data.nbytes, place))
+            return found
         for size, place in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
             found.append(StoredPiece(start, size, place))
             start += size
@@ -261,11 +313,19 @@ class Bundle:
         """The pieces of these leaves and their codecs; any number of leaves may be made of the same bytes, which are read once."""
         stored = self.stored
         found: dict[tuple[str, str, str | None], list[tuple[Leaf, int, Piece]]] = {}
-        for leaf in wanted:
+        for leaf, size, piece in self._placed(wanted):
             codec = stored.codecs.get(leaf.path)
-            for size, piece in zip(sizes(leaf), stored.pieces[leaf.path], strict=True):
-                found.setdefault((piece.file, piece.key, codec), []).append((leaf, size, piece))
+            found.setdefault((piece.file, piece.key, codec), []).append((leaf, size, piece))
         return [(same, codec) for (_, _, codec), same in found.items()]
+
+    def _placed(self, wanted: Sequence[Leaf]) -> Iterator[tuple[Leaf, int, Piece]]:
+        """The pieces of these leaves, each with its size; of a box those that have items in it."""
+        for leaf in wanted:
+            if self._boxes.concern(leaf):
+                yield from ((box, size, piece) for box, size, piece, _ in self._boxes.overlapping(leaf))
+            else:
+                for size, piece in zip(sizes(leaf), self.stored.pieces[leaf.path], strict=True):
+                    yield leaf, size, piece
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

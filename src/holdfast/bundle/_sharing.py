@@ -121,6 +121,8 @@ class Sharing:
         `now_s`: by the caller's clock. `proven_s`: for pieces (by BLAKE3) that were only linked now, when they
         were last written or compared.
         """
+        if record.parts:
+            return  # what several processes wrote is not linked by one
         for entry in record.packs:
             # A pack's name holds its writer's random id, so one name is one content everywhere.
             fresh = KnownPack(entry, stored.links.get(entry.name, 0), record.durability == "full")

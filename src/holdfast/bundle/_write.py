@@ -45,11 +45,24 @@ class Written:
     proven_s: Mapping[str, float]  # for pieces that were linked, by BLAKE3: when last written or compared
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The pieces of arrays, in packs. `placed`: by path; `links`: of the packs; `nonfinite`: NaNs and infinities, by path."""
+
+    placed: Mapping[str, Sequence[Piece]]
+    packs: Sequence[FileEntry]
+    links: Mapping[str, int]
+    size: int  # of what was written, in bytes
+    shared: int
+    nonfinite: Mapping[str, tuple[int, int]]
+
+
 class FileWriter:
     """Writes one snapshot's files into one directory, under one id.
 
     `draft`: the record, but for id, files and bytes. `rename_links`: packs get names of the new id even when
     linked, because the old names will be removed with the record that is being replaced. `now_s`, `is_watched`: see `save`.
+    `first_pack`: the number of the first pack.
     """
 
     def __init__(
@@ -63,13 +76,14 @@ class FileWriter:
         rename_links: bool,
         now_s: float,
         is_watched: Watched,
+        first_pack: int = 0,
     ) -> None:
         self._disk, self._directory, self._id = disk, directory, id
         self._draft, self._sharing = draft, sharing
         self._durable = draft.durability == "full"
         self._rename_links, self._now_s, self._is_watched = rename_links, now_s, is_watched
         self._is_live = False
-        self._numbers = count()
+        self._numbers = count(first_pack)
         self._placed: dict[str, Piece] = {}  # by BLAKE3
         self._born: dict[str, int] = {}  # of known pieces, by BLAKE3
         self._packs: list[FileEntry] = []
@@ -85,10 +99,40 @@ class FileWriter:
             ValueError: the structure is too deep or too large for a tree.
         """
         snapshot.seal()
+        outline = self._sharing.outline = Outline(snapshot.tree, before=self._sharing.outline)
+        packed = self.pack(snapshot, outline.layout)
+        stored = StoredTree(snapshot.tree, outline.layout.leaves, packed.placed, packed.links)
+        data = outline.text.filled(stored)
+        return self.finish(data, packed, stored, outline.layout.size_bytes)
+
+    def finish(self, data: bytes, packed: Packed, stored: StoredTree, captured: int) -> Written:
+        """Write the tree, whose bytes these are.
+
+        Raises:
+            OSError: the disk refused something.
+        """
+        write_file(self._directory, tree_file(self._id), data, durable=self._durable)
+        record = replace(
+            self._draft,
+            id=self._id,
+            tree=FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
+            packs=tuple(packed.packs),
+            bytes_captured=captured,
+            bytes_written=packed.size + len(data),
+            bytes_shared=packed.shared,
+            details={**self._draft.details, **nonfinite_details(packed.nonfinite)},
+        )
+        return Written(record, stored, self._proven_s)
+
+    def pack(self, snapshot: Snapshot, layout: Layout) -> Packed:
+        """Write the packs of a sealed snapshot.
+
+        Raises:
+            OSError: the disk refused something.
+            SnapshotTornError: the snapshot is live, and was changed.
+        """
         self._sharing.refresh()
         self._is_live = snapshot.is_live
-        outline = self._sharing.outline = Outline(snapshot.tree, before=self._sharing.outline)
-        layout = outline.layout
         digests: list[Digested] = []
         known: list[Digested] = []
         # Closed here, whatever happens: left to the garbage collector, it would wait for its threads in any thread.
@@ -99,21 +143,14 @@ class FileWriter:
             room = [piece.cut for piece in group]
             ready = (Ready([piece], snapshot.pieces([piece.cut])) for piece in group)
             size += self._write_group(ready, room, header_size(room))
-        placed = layout.by_path([self._placed[piece.blake3] for piece in digests])
-        stored = StoredTree(snapshot.tree, layout.leaves, placed, self._links)
-        data = outline.text.filled(stored)
-        write_file(self._directory, tree_file(self._id), data, durable=self._durable)
-        record = replace(
-            self._draft,
-            id=self._id,
-            tree=FileEntry(tree_file(self._id), len(data), blake3(data).hexdigest()),
-            packs=tuple(self._packs),
-            bytes_captured=layout.size_bytes,
-            bytes_written=size + len(data),
-            bytes_shared=sum(piece.cut.size for served in plan.linked.values() for piece in served),
-            details={**self._draft.details, **nonfinite_details(_nonfinite(digests))},
+        return Packed(
+            layout.by_path([self._placed[piece.blake3] for piece in digests]),
+            self._packs,
+            self._links,
+            size,
+            sum(piece.cut.size for served in plan.linked.values() for piece in served),
+            _nonfinite(digests),
         )
-        return Written(record, stored, self._proven_s)
 
     def _new_ones(
         self, snapshot: Snapshot, layout: Layout, digests: list[Digested], known: list[Digested]

@@ -2,7 +2,7 @@
 
 from .._shown import shown_in as _shown_in
 from ._checkpoint import Checkpoint, archive, open, source_of, write_archive
-from ._derived import Part, Pieces, StreamedSnapshot, draft, save_alone
+from ._derived import Part, Pieces, StreamedSnapshot, draft, save_alone, save_together
 from ._finite import describe_nonfinite, nonfinite_leaves, watched
 from ._fork import FORKED_FROM, fork
 from ._lineage import Kin, lineage
@@ -37,6 +37,7 @@ __all__ = [
     "remove",
     "run_at",
     "save_alone",
+    "save_together",
     "scan",
     "scan_if_there",
     "source_of",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, overload
 
 from .. import bundle
 from .. import state as states
+from ..crew import Crew, agreeing
 from ..errors import DamagedError, UsageError
 from ..policy import check_name
 from ..records import CheckpointRecord, Leaf, Moment, Node, leaves
@@ -111,6 +113,7 @@ class Checkpoint:
         verify: Literal["first", "streaming"] = "first",
         only: str | Sequence[str] | None = None,
         rename: Mapping[str, str] | None = None,
+        crew: Crew | None = None,
     ) -> states.Restored:
         """Put what was saved back into live objects, in place: `restore({"model": model})`; any part of it, by name.
 
@@ -125,7 +128,11 @@ class Checkpoint:
         an element of a path, `**` crosses them). The `report` of what comes back says what was loaded, and what was
         not and why. With `strict=False` a misfit (another shape, say) is no error but a line there.
 
+        A DTensor gets the part that this process has of it, on however many processes it was saved. With `crew` all of its
+        processes restore the same checkpoint, or none does: nothing is changed before all have found that it fits.
+
         Raises:
+            CrewError: another process of the crew cannot restore it; nothing was changed here.
             UsageError: `state` is not a mapping from names to objects, `only` matches nothing in
                 the checkpoint, or `rename` names something that is not there.
             StateMismatchError: something does not fit; nothing was changed.
@@ -135,15 +142,17 @@ class Checkpoint:
         # A thinned one is there for its models: the live optimizers stay as they are.
         keep = states.all_thinned(self._bundle.tree) if self._is_thinned else ()
         objects = states.named(state)
-        restored = states.restore(
-            self._bundle,
-            dict(objects),
-            strict=strict,
-            verify=verify,
-            only=only,
-            rename=rename,
-            keep=keep,
-        )
+        with agreeing(crew, f"checkpoint {self.record.id}") if crew else nullcontext(_go_ahead) as ready:
+            restored = states.restore(
+                self._bundle,
+                dict(objects),
+                strict=strict,
+                verify=verify,
+                only=only,
+                rename=rename,
+                keep=keep,
+                ready=ready,
+            )
         objects.update(restored.value)  # what cannot change in place
         return restored
 
@@ -203,6 +212,10 @@ def open(place: Place, *, disk: Storage | None = None, max_bytes: int | None = N
     if not isinstance(place, str | os.PathLike):  # a path means what is there now
         expected_id = listed.record.id if listed.record else None
     return Checkpoint(bundle.Bundle(disk, listed.path, expected_id=expected_id), disk, max_bytes=max_bytes)
+
+
+def _go_ahead() -> None:
+    """There is no other process to be waited for."""
 
 
 def _memory_bytes() -> int:

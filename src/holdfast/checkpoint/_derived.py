@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from .. import bundle, fingerprint
+from ..crew import Crew
 from ..errors import UsageError
 from ..policy import check_name
 from ..records import IMPORTED, Bytes, CheckpointRecord, FileEntry, Leaf, Moment, Node, Range, Snapshot
@@ -124,12 +125,7 @@ def save_alone(
         UsageError: `place` cannot name a checkpoint.
         SaveError, CommitUncertainError: the disk refused.
     """
-    text = local_path("a checkpoint's path", place)
-    folder, name = os.path.split(text.rstrip("/").removesuffix(bundle.SUFFIX))
-    try:
-        check_name(name)
-    except ValueError as err:
-        raise UsageError(f"{text!r} cannot be a checkpoint: {err}") from None
+    folder, name = _folder_and_name(place)
     moment = replace(like.moment, run=bundle.new_id()) if like else Moment(run=bundle.new_id(), hook=hook)
     made = replace(
         draft(name, like.kind if like else "train", moment, reason=reason, like=like),
@@ -142,7 +138,43 @@ def save_alone(
     for each in trusted:
         sharing.learn(each.path, each.record, each.stored)
     return bundle.save(
-        *(disk or LocalDisk(), folder or ".", made, snapshot, sharing),
+        *(disk or LocalDisk(), folder, made, snapshot, sharing),
         overwrite=overwrite,
         is_watched=is_watched,
     )
+
+
+def save_together(
+    crew: Crew,
+    place: str | os.PathLike[str],
+    capture: Callable[[], Snapshot],
+    *,
+    reason: str,
+    hook: str,
+    metrics: Mapping[str, float] | None = None,
+    durability: Literal["full", "process"] = "full",
+    watching: Callable[[Node], Callable[[str], bool]],
+    disk: Storage | None = None,
+) -> CheckpointRecord:
+    """As `save_alone`, of a state that all ranks of a crew have together; `capture` gives what this one has.
+
+    Raises: as `bundle.save_together`; UsageError if `place` cannot name a checkpoint.
+    """
+    folder, name = _folder_and_name(place)
+    made = replace(
+        draft(name, "train", Moment(run=bundle.new_id(), hook=hook), reason=reason),
+        metrics=metrics or {},
+        durability=durability,
+    )
+    return bundle.save_together(crew, disk or LocalDisk(), folder, made, capture, watching=watching)
+
+
+def _folder_and_name(place: str | os.PathLike[str]) -> tuple[str, str]:
+    """Where a checkpoint is to be, and what it is called; UsageError if it cannot be called that."""
+    text = local_path("a checkpoint's path", place)
+    folder, name = os.path.split(text.rstrip("/").removesuffix(bundle.SUFFIX))
+    try:
+        check_name(name)
+    except ValueError as err:
+        raise UsageError(f"{text!r} cannot be a checkpoint: {err}") from None
+    return folder or ".", name

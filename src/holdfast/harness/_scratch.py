@@ -37,10 +37,9 @@ def scratch(disk: Storage, beside: str, opened: bundle.Bundle, inside: str) -> I
 
 
 def _link(disk: Storage, opened: bundle.Bundle, place: str) -> None:
-    record = opened.record
     disk.mkdir(place)
     with disk.open_directory(place) as inside:
-        for name in (record.tree.name, *(pack.name for pack in record.packs), bundle.RECORD):
+        for name in (*opened.file_names, bundle.RECORD):
             inside.link(os.path.join(opened.path, name), name)
 
 

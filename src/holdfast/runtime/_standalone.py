@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, SupportsFloat, overload
 
 from .. import bundle, state
-from ..checkpoint import Checkpoint, MappedArrays, path_of, save_alone, watched
+from ..checkpoint import Checkpoint, MappedArrays, path_of, save_alone, save_together, watched
 from ..checkpoint import open as open_checkpoint
+from ..crew import Crew
 from ..errors import CheckpointNotFoundError, StateMismatchError, UsageError
 from ..harness import file_place
 from ..records import STANDALONE, leaves
@@ -30,6 +31,7 @@ def save(
     metrics: Mapping[str, SupportsFloat] | None = None,
     share_with: Path_ | Sequence[Path_] = (),
     durability: Literal["full", "process"] = "full",
+    crew: Crew | None = None,
     disk: Storage | None = None,
 ) -> Path:
     """Save a state as a checkpoint of its own; returns its path.
@@ -47,6 +49,9 @@ def save(
         metrics: numbers for its record, such as `{"val_loss": 0.31}`.
         share_with: paths of trusted checkpoints; arrays found there are linked, and not written again.
         durability: "process": it would survive the end of the process, and not a power cut. Faster.
+        crew: the processes that have the state together, each of which calls this alike (`holdfast.crew.torch_crew()`): each writes
+            what it has of DTensors, into one checkpoint in a directory that all of them see. What belongs to each process
+            goes into `holdfast.crew.ByRank`. With it `overwrite` and `share_with` cannot be given yet.
         disk: where it goes, if not to the local file system.
 
     Raises:
@@ -58,6 +63,21 @@ def save(
     """
     disk = disk or LocalDisk()
     where = _full(path, disk)
+    if crew is not None:
+        _refuse_with_crew(overwrite=overwrite, share_with=bool(share_with))
+        with failing_as_a_save(where):
+            save_together(
+                crew,
+                where,
+                lambda: _look(state, with_boxes=True),
+                reason=f"saved by itself, by {crew.size} processes",
+                hook=STANDALONE,
+                metrics=numbers(metrics or {}),
+                durability=_one_of(durability),
+                watching=watched,
+                disk=disk,
+            )
+        return Path(where)
     snapshot = _look(state)
     others = [share_with] if isinstance(share_with, str | os.PathLike) else share_with
     with ExitStack() as closing:
@@ -103,6 +123,7 @@ def load(
     into: Mapping[str, Any],
     mmap: Literal[False] = False,
     max_bytes: int | None = None,
+    crew: Crew | None = None,
     disk: Storage | None = None,
 ) -> Restored: ...
 def load(
@@ -111,6 +132,7 @@ def load(
     into: Mapping[str, Any] | None = None,
     mmap: bool = False,
     max_bytes: int | None = None,
+    crew: Crew | None = None,
     disk: Storage | None = None,
 ) -> Any:
     """What was saved at `path`: containers as they were, arrays as NumPy arrays, objects as their plain state.
@@ -124,24 +146,31 @@ def load(
             are put into the mapping itself. Returns what `Checkpoint.restore` does, whose `report` says what was loaded.
         mmap: map the arrays instead, and read none before it is used; see `MappedArrays`.
         max_bytes: refuse a state whose new arrays would take more bytes; by default more than the machine has.
+        crew: with `into`, the processes that restore it together, each of which calls this alike: all do, or none. They may be
+            more or fewer than those that saved it.
         disk: where it is, if not on the local file system.
 
     Raises:
         CheckpointNotFoundError: there is none.
         StateMismatchError: it does not fit the objects in `into`; nothing was changed.
         DamagedError: it is not what was saved; nothing was changed.
+        CrewError: another process of the crew cannot restore it; nothing was changed here.
         UsageError: `into` is not a mapping, or the arrays would take too much memory.
     """
     if into is not None and mmap:
         raise UsageError(
             "into= fills live objects, and mmap=True maps the file in place of that: pass one of them."
         )
+    if crew is not None and into is None:
+        raise UsageError(
+            "crew= is for processes that restore together: pass the live objects of each as into=."
+        )
     checkpoint = _open(path, disk or LocalDisk(), max_bytes)
     if mmap:
         return checkpoint.load(mmap=True)  # which reads from it later
     with checkpoint:
         try:
-            return checkpoint.load() if into is None else checkpoint.restore(into)
+            return checkpoint.load() if into is None else checkpoint.restore(into, crew=crew)
         except StateMismatchError as err:
             err.hint = (
                 "Build the objects as they were when saved; or holdfast.open(path).restore(state, strict=False) leaves what "
@@ -167,8 +196,17 @@ def _full(path: Path_, disk: Storage) -> str:
     return file_place(text.rstrip("/").removesuffix(bundle.SUFFIX) + bundle.SUFFIX)
 
 
-def _look(value: Any) -> state.LiveSnapshot:
-    return state.look(dict(state.named(value)))
+def _look(value: Any, *, with_boxes: bool = False) -> state.LiveSnapshot:
+    return state.look(dict(state.named(value)), with_boxes=with_boxes)
+
+
+def _refuse_with_crew(**given: bool) -> None:
+    """UsageError if one of these is given: several processes cannot do that yet."""
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{name}= cannot be given with crew= yet: save under a name of its own, and leave it out."
+            )
 
 
 def _verified(path: Path_, disk: Storage) -> bundle.Bundle:

@@ -241,7 +241,7 @@ class Fit:
     def _met(
         self, live: Any, node: Node, path: str, written: Callable[[Sequence[Any]], None] | None
     ) -> Planned:
-        if type(node) is Leaf:
+        if isinstance(node, Leaf):
             self._arrays.setdefault(node.path, live)
         return Planned(self, live, node, path, written, is_entry=self._entry is node)
 
@@ -262,7 +262,7 @@ class Fit:
     ) -> None:
         """Compare a live array with its leaf, and let it be filled if it fits: where its bytes are, or by `fill`."""
         node, path = array.node, array.path
-        if type(node) is not Leaf:
+        if not isinstance(node, Leaf):
             self.problem(path, f"{said(node)} was saved, the live value is {said(array.live)}")
             return
         if dtype != node.dtype or shape != node.shape:

@@ -24,7 +24,7 @@ from ._kinds import is_called
 from ._names import Names
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
-_FIRST = ("parts", "attributes")
+_FIRST = ("parts", "attributes", "by_rank")
 _LAST = ("numpy", "random", "collections", "values", "keyed", "python", "protocols", "subclass", "dataclass")
 
 Read = Callable[[Leaf, Any], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -71,6 +71,7 @@ def restore(
     only: str | Sequence[str] | None = None,
     rename: Mapping[str, str] | None = None,
     put_later: Container[str] = (),
+    ready: Callable[[], None] = lambda: None,
 ) -> Restored:
     """Fill the live objects in `into`, which mirrors what was captured.
 
@@ -86,6 +87,8 @@ def restore(
     objects (see `paths.matches`), make it a partial restore: what does not match stays as it is, and is not a misfit, and
     modules keep their training modes and frozen parameters. `Restored.report` says what was loaded, and what not.
 
+    `ready` is called once all is planned and, with `verify="first"`, checked; what it raises is raised, and nothing is changed.
+
     Raises:
         UsageError: `only` matches nothing in the checkpoint, or `rename` names something that is not there; or `source` is
             not opened.
@@ -100,7 +103,7 @@ def restore(
             root = without_modes(renamed(root, rename))
         if only is not None:
             root, is_meant = selected(root, [only] if isinstance(only, str) else only)
-        return _restore(opened, into, strict, verify, Fit(opened, keep, is_meant, put_later), root)
+        return _restore(opened, into, strict, verify, Fit(opened, keep, is_meant, put_later), root, ready)
 
 
 def _opened(given: Any) -> Source:
@@ -115,7 +118,13 @@ def _opened(given: Any) -> Source:
 
 
 def _restore(
-    source: Source, into: Any, strict: bool, verify: Literal["first", "streaming"], fit: Fit, root: Node
+    source: Source,
+    into: Any,
+    strict: bool,
+    verify: Literal["first", "streaming"],
+    fit: Fit,
+    root: Node,
+    ready: Callable[[], None],
 ) -> Restored:
     try:
         entries = contents(root)
@@ -134,6 +143,7 @@ def _restore(
         raise StateMismatchError(fit.problems, _STRICT)
     if verify == "first":
         source.check(fit.needed)
+    ready()
     try:
         if not fit.problems:  # an adapter that reported one may have planned something invalid
             fit.read_ahead()

@@ -43,14 +43,21 @@ def capture(
 
 
 def look(
-    value: Any, *, path: str = "", plan: Plan | None = None, exclude: Sequence[str] = ()
+    value: Any,
+    *,
+    path: str = "",
+    plan: Plan | None = None,
+    exclude: Sequence[str] = (),
+    with_boxes: bool = False,
 ) -> LiveSnapshot:
     """The state of `value` without a copy, valid as long as nothing changes it. `plan`: as of `capture`.
+
+    `with_boxes`: what this process has of a state that several save together.
 
     Raises:
         UnsupportedStateError: something in it cannot be saved; it names the path and the type.
     """
-    walk = Walk(exclude, plan=plan)
+    walk = Walk(exclude, plan=plan, with_boxes=with_boxes)
     tree = walk.run(value, path)
     return LiveSnapshot(tree, walk.arrays)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from .. import dtypes, paths
 from ..errors import UnsupportedStateError
-from ..records import Alias, Leaf, Node
+from ..records import Alias, Box, Leaf, Node
 from ._block.region import Region, regions_of
 from ._exclude import is_excluded, left_out
 from ._live import Gate, Live
@@ -27,7 +27,8 @@ _MAX_DEPTH = 100  # a tree file may nest 256 deep, and a level of data takes up 
 class Walk:
     """One walk over live objects; what matches a pattern of `exclude` is left out.
 
-    `with_gates`: whether to find the gates of arrays, too.
+    `with_gates`: whether to find the gates of arrays, too. `with_boxes`: whether all processes save together, so that
+    each may have a box of an array, and values of its own.
     `arrays` has the live array of each leaf, and keeps it alive; `tied` has the repeated ones.
 
     Adapters use `node` for the parts of an object, `array` for memory, `names` to name parameters and
@@ -35,9 +36,14 @@ class Walk:
     """
 
     def __init__(
-        self, exclude: Sequence[str] = (), *, with_gates: bool = False, plan: Plan | None = None
+        self,
+        exclude: Sequence[str] = (),
+        *,
+        with_gates: bool = False,
+        with_boxes: bool = False,
+        plan: Plan | None = None,
     ) -> None:
-        self.with_gates = with_gates
+        self.with_gates, self.with_boxes = with_gates, with_boxes
         self._plan = None if exclude or with_gates else plan
         self._found = Found()
         self._parts: list[tuple[int, Part]] = []  # each with the number of arrays that were there after it
@@ -189,6 +195,32 @@ class Walk:
         found.taken.add(path)
         self.arrays.append((leaf, live))
         return leaf
+
+    def box(
+        self,
+        path: str,
+        *,
+        dtype: str,
+        shape: tuple[int, ...],
+        of: tuple[int, ...],
+        offset: tuple[int, ...],
+        live: Live,
+        kind: str,
+        identity: Hashable,
+    ) -> Leaf | Alias:
+        """As `array`, for the part `live` of an array of the shape `of`. A part without items has an identity, too."""
+        found = self._found
+        first = found.memory.setdefault((kind, dtype, of, offset, shape, identity), path)
+        if first != path:
+            found.tied.append(live)
+            found.repeated.append(first)
+            return Alias(first)
+        if path in found.taken:
+            self.refuse(path, "second entry of the same name")
+        found.taken.add(path)
+        box = Box(path, dtype, shape, kind=kind, of=of, offset=offset)
+        self.arrays.append((box, live))
+        return box
 
     def gate(self, owner: Any, gate: Gate) -> None:
         """Record that only the owner of this gate writes the array `owner`."""

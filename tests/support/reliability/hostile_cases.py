@@ -20,6 +20,7 @@ from blake3 import blake3
 from xxhash import xxh3_128_hexdigest
 
 from tests.support.reliability.forging import RECORD, Files, Forgery, files_of_state
+from tests.support.reliability.hostile_sharded import SHARDED, sound
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\n\x9b31m\u202e<script>alert(1)</script>[red]"
 MERSENNE = (1 << 61) - 1  # integers are hashed modulo this
@@ -235,7 +236,8 @@ RECORDS: dict[str, Callable[[], Files]] = {
     "a format of text": record(format="1"),
     "a format below the first": record(format=0),
     "a negative format": record(format=-1),
-    "a newer format": record(format=2),
+    "a newer format": record(format=3),
+    "a format of parts without parts": record(format=2),
     "a much newer format with other fields": record(format=1 << 60, new={"a": []}),
     "an unknown field": record(more=1),
     "an id that is a path": record(id="../../../../etc/passwd"),
@@ -358,9 +360,10 @@ NODES: dict[str, Callable[[], Files]] = {
     "a torch generator of nothing": retold("torch", lambda s: s["map"].update(state=0)),
 }  # fmt: skip
 
-REFUSED = FRAMING | JSON | RECORDS | TABLES | NODES
+REFUSED = FRAMING | JSON | RECORDS | TABLES | NODES | SHARDED
 
 LEGAL: dict[str, Callable[[], Files]] = {
+    "a bundle of several processes": sound,
     "a tree 256 deep": node(json.loads("[" * 250 + "]" * 250)),
     "texts that would be code": node("__import__('os').system('touch owned')"),
     "an object of an unknown adapter": node(objects("os.system", "touch owned")),

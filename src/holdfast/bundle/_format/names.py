@@ -17,7 +17,7 @@ _IN_PROGRESS = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{32})\.(?P<kind>part|
 # What an overwrite of `id` puts into a bundle before (or beside) the files that its record names.
 _OVERWRITE = re.compile(
     r"checkpoint\.json\.(?P<record>[0-9a-f]{32})"
-    r"|(?P<file>[0-9a-f]{32})(?:\.owner|\.json|\.\d{1,9}\.safetensors)"
+    r"|(?P<file>[0-9a-f]{32})(?:\.owner|(?:\.\d{1,9})?\.json|\.\d{1,9}\.safetensors)"
 )
 
 
@@ -72,6 +72,16 @@ def tree_file(id: str) -> str:
 
 def pack_file(id: str, number: int) -> str:
     return f"{id}.{number}.safetensors"
+
+
+def part_file(id: str, rank: int) -> str:
+    """What the process of this rank wrote, of a checkpoint that several save together."""
+    return f"{id}.{rank}.json"
+
+
+def first_pack_of(rank: int) -> int:
+    """The number of the first pack of a part: no other process uses one from here on up to that of the next rank."""
+    return 100_000 + 1000 * rank
 
 
 def new_record(id: str) -> str:

@@ -15,15 +15,18 @@ from blake3 import blake3
 from msgspec import UNSET, Meta, UnsetType
 
 from ...errors import CheckpointDamagedError, FormatVersionError, UsageError
-from ...records import CheckpointRecord, FileEntry, Moment
+from ...records import CheckpointRecord, FileEntry, Moment, PartEntry
 from . import strict_json
 from .names import is_data_file, is_name
 from .numbers import decode_float, encode_float, from_bits
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read; 2 is written only of checkpoints that have parts."""
 MAX_RECORD_BYTES = 16 << 20
 MAX_FILES = 4096
 MAX_KEYS = 50_000  # four thousand packs have three each
+MAX_PARTS = 65_536
+MAX_KEYS_WITH_PARTS = 400_000
 _DIGEST = re.compile(rb',"digest":"([0-9a-f]{64})"\}')
 _DIGEST_BYTES = len(b',"digest":""}') + 64
 
@@ -47,6 +50,14 @@ class _File(_Strict):
         return FileEntry(self.name, self.size, self.digest)
 
 
+class _Part(_File):
+    packs_size: _Count
+
+    def part(self) -> PartEntry:
+        entry = self.entry(".json")
+        return PartEntry(entry.name, entry.size, entry.digest, self.packs_size)
+
+
 class _Moment(_Strict):
     hook: _Text
     phase: _Text | None
@@ -56,7 +67,7 @@ class _Moment(_Strict):
 
 
 class _Content(_Strict):
-    format: Literal[1]
+    format: Literal[1, 2]
     id: _Id
     name: _Text
     kind: Literal["train", "experiment"]
@@ -78,11 +89,14 @@ class _Content(_Strict):
     tree: _File
     packs: Annotated[list[_File], Meta(max_length=MAX_FILES)]
     digest: str
+    parts: Annotated[list[_Part], Meta(min_length=1, max_length=MAX_PARTS)] | UnsetType = UNSET
     details: dict[str, Any] | UnsetType = UNSET
 
 
 # What the file and the record have in common, `run` being its moment's.
-_FIELDS = tuple(name for name in _Content.__struct_fields__ if name not in ("format", "digest", "details"))
+_FIELDS = tuple(
+    name for name in _Content.__struct_fields__ if name not in ("format", "digest", "details", "parts")
+)
 
 
 def encode_record(record: CheckpointRecord) -> bytes:
@@ -101,7 +115,7 @@ def encode_record(record: CheckpointRecord) -> bytes:
 
 def _encode(record: CheckpointRecord) -> bytes:
     at = record.moment
-    content: dict[str, Any] = {"format": FORMAT_VERSION}
+    content: dict[str, Any] = {"format": 2 if record.parts else 1}
     content |= {name: getattr(record, name) for name in _FIELDS}
     content |= {
         "moment": {name: getattr(at, name) for name in _Moment.__struct_fields__},
@@ -109,6 +123,8 @@ def _encode(record: CheckpointRecord) -> bytes:
         "versions": dict(record.versions),
         "environment": dict(record.environment),
     }
+    if record.parts:
+        content["parts"] = record.parts
     if record.details:
         content["details"] = _encode_plain(record.details)
     try:
@@ -144,8 +160,10 @@ def decode_record(data: bytes, place: str) -> CheckpointRecord:
     if blake3(data[: found.start()]).hexdigest().encode() != found[1]:
         raise CheckpointDamagedError(place, "its record has another digest than it says")
     try:
-        content = strict_json.decode(data, accept=lambda _, keys: keys <= MAX_KEYS)
+        content = strict_json.decode(data, accept=lambda _, keys: keys <= MAX_KEYS_WITH_PARTS)
         version = content.get("format")
+        if version == 1 and data.count(b":") > MAX_KEYS and strict_json.num_keys(data) > MAX_KEYS:
+            raise ValueError("it has too many keys")
         if type(version) is int and version > FORMAT_VERSION:
             raise FormatVersionError(place, version, FORMAT_VERSION)
         return _build(content)
@@ -158,7 +176,10 @@ def _build(content: dict[str, Any]) -> CheckpointRecord:
     if not is_name(found.name):
         raise ValueError(f"it names its checkpoint {found.name!r}")
     tree, packs = found.tree.entry(".json"), tuple(pack.entry(".safetensors") for pack in found.packs)
-    if len({tree.name, *(pack.name for pack in packs)}) != 1 + len(packs):
+    parts = () if found.parts is UNSET else tuple(part.part() for part in found.parts)
+    if bool(parts) != (found.format == 2):
+        raise ValueError("only format 2 has parts, and it has some")
+    if len({tree.name, *(each.name for each in (*packs, *parts))}) != 1 + len(packs) + len(parts):
         raise ValueError("a file is named twice")
     facts = {name: getattr(found, name) for name in _FIELDS if name != "run"}
     facts |= {
@@ -166,6 +187,7 @@ def _build(content: dict[str, Any]) -> CheckpointRecord:
         "metrics": {name: decode_float(value) for name, value in found.metrics.items()},
         "tree": tree,
         "packs": packs,
+        "parts": parts,
         "details": {} if found.details is UNSET else _decode_plain(found.details),
     }
     return CheckpointRecord(**facts)

@@ -86,6 +86,11 @@ def _accepted(data: bytes | bytearray | memoryview, accept: Callable[[int, int],
     return bones
 
 
+def num_keys(data: bytes | bytearray | memoryview) -> int:
+    """How many keys its objects have together."""
+    return _without_strings(data).count(b":")
+
+
 def check_depth(data: bytes | bytearray | memoryview) -> bytes:
     """ValueError if `data` is deeper than 256; else what is left of it without the strings."""
     bones = _without_strings(data)

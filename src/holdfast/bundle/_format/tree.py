@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from itertools import chain
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ... import paths
 from ...errors import CheckpointDamagedError
-from ...records import Alias, Leaf, Node, Object
+from ...records import BY_RANK, Alias, Box, Leaf, Node, Object
 from . import strict_json
 from .codec import PLANES_ZSTD
 from .names import is_data_file
@@ -33,52 +34,56 @@ MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
 MAX_EQUAL_HASHES = 64
 _DIGITS = re.compile(r"[0-9a-f]*")
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+MALFORMED: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError),
+    msgspec.ValidationError,
+)
 
-_Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
 _Short: TypeAlias = Annotated[str, Meta(max_length=MAX_KEY)]
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """What the file has, as it is read; what types cannot say is checked by `_Decoder`."""
+class Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What the file has, as it is read; what types cannot say is checked by `Decoder`."""
 
 
-class _Piece(_Strict, array_like=True):
-    file: _Count
+class JsonPiece(Strict, array_like=True):
+    file: Count
     key: str
     blake3: Annotated[str, Meta(min_length=64, max_length=64)]
     xxh3: Annotated[str, Meta(min_length=32, max_length=32)]
-    born: _Count
+    born: Count
 
 
-class _Array(_Strict):
+class _Array(Strict):
     dtype: _Short
-    shape: Annotated[tuple[_Count, ...], Meta(max_length=MAX_RANK)]
+    shape: Annotated[tuple[Count, ...], Meta(max_length=MAX_RANK)]
     kind: str
-    pieces: list[_Piece]
+    pieces: list[JsonPiece] | UnsetType = UNSET
+    layout: Count | UnsetType = UNSET
     order: Literal["F"] | UnsetType = UNSET
     codec: str | UnsetType = UNSET
     axes: tuple[int, ...] | UnsetType = UNSET
 
 
-class _Object(_Strict):
+class _Object(Strict):
     adapter: str
     type: str
-    state: _Node
+    state: JsonNode
     about: dict[str, Any] | UnsetType = UNSET
 
 
-class _Tagged(_Strict):
+class _Tagged(Strict):
     """A node that is an object with one key. That it has no second one shows when all keys are counted."""
 
     array: _Array | UnsetType = UNSET
-    map: dict[_Short, _Node] | UnsetType = UNSET
+    map: dict[_Short, JsonNode] | UnsetType = UNSET
     object: _Object | UnsetType = UNSET
-    tuple_: list[_Node] | UnsetType = msgspec.field(default=UNSET, name="tuple")
-    dict_: list[tuple[_Node, _Node]] | UnsetType = msgspec.field(default=UNSET, name="dict")
-    set_: list[_Node] | UnsetType = msgspec.field(default=UNSET, name="set")
-    frozenset_: list[_Node] | UnsetType = msgspec.field(default=UNSET, name="frozenset")
+    tuple_: list[JsonNode] | UnsetType = msgspec.field(default=UNSET, name="tuple")
+    dict_: list[tuple[JsonNode, JsonNode]] | UnsetType = msgspec.field(default=UNSET, name="dict")
+    set_: list[JsonNode] | UnsetType = msgspec.field(default=UNSET, name="set")
+    frozenset_: list[JsonNode] | UnsetType = msgspec.field(default=UNSET, name="frozenset")
     alias: str | UnsetType = UNSET
     f: Any = UNSET
     i: Any = UNSET
@@ -94,13 +99,13 @@ class _Tagged(_Strict):
 
 _Item: TypeAlias = _Tagged | list[Any] | str | int | float | bool | None
 """In a list within a list nothing is typed: msgspec knows no type of lists of itself."""
-_Node: TypeAlias = _Tagged | list[_Item] | str | int | float | bool | None
+JsonNode: TypeAlias = _Tagged | list[_Item] | str | int | float | bool | None
 
 
-class _File(_Strict):
+class _File(Strict):
     format: Literal[1]
-    files: list[tuple[str, _Count]]
-    tree: _Node
+    files: list[tuple[str, Count]]
+    tree: JsonNode
 
 
 _DECODER: Final = msgspec.json.Decoder(_File)
@@ -110,7 +115,8 @@ _DECODER: Final = msgspec.json.Decoder(_File)
 class StoredTree:
     """A tree with, for every leaf's path, where its pieces are.
 
-    `leaves` has all leaves of the tree, in its order.
+    `leaves` has all leaves of the tree, in its order. An array that several processes saved together has no pieces itself:
+    `boxes` has its boxes by its path, and these have pieces, by paths of their own.
     """
 
     tree: Node
@@ -119,6 +125,13 @@ class StoredTree:
     links: Mapping[str, int]  # pack: how many later checkpoints had linked it when this one was saved
     # Path: how its pieces are kept, if not as they are.
     codecs: Mapping[str, str] = field(default_factory=dict)
+    boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+
+    def stored(self, wanted: Iterable[Leaf]) -> Iterator[Leaf]:
+        """What has pieces of these leaves of the tree: themselves, or their boxes."""
+        if not self.boxes:
+            return iter(wanted)
+        return chain.from_iterable(self.boxes.get(leaf.path, (leaf,)) for leaf in wanted)
 
 
 def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
@@ -129,13 +142,13 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
     """
     try:
         file, num_keys = strict_json.decode_as(_DECODER, data)
-        links = _files(file.files)
-        decoder = _Decoder(list(links), room_for_paths(data))
+        links = decode_files(file.files)
+        decoder = Decoder(list(links), room_for_paths(data))
         tree = decoder.node("", file.tree)
         strict_json.check_keys(len(_File.__struct_fields__) + decoder.num_keys, num_keys)
         decoder.check_digests()
         return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs)
-    except (*_MALFORMED, msgspec.ValidationError) as err:
+    except MALFORMED as err:
         raise CheckpointDamagedError(place, f"its state tree is malformed ({err})") from None
 
 
@@ -144,7 +157,8 @@ def room_for_paths(data: bytes | bytearray) -> int:
     return (32 << 20) + 16 * len(data)
 
 
-def _files(content: list[tuple[str, int]]) -> dict[str, int]:
+def decode_files(content: list[tuple[str, int]]) -> dict[str, int]:
+    """How often each pack of this table is linked; ValueError if they have no sound names."""
     links = dict(content)
     if len(links) != len(content) or not all(map(is_data_file, links)):
         raise ValueError("the table of files is malformed")
@@ -157,22 +171,35 @@ def is_kind(kind: str) -> bool:
     return _KIND.fullmatch(kind) is not None
 
 
-class _Decoder:
+class Shared(Protocol):
+    """What knows of parts, in the tree of a checkpoint that several processes saved together."""
+
+    def take(self, leaf: Leaf, layout: int) -> None:
+        """This array has a layout instead of pieces."""
+        ...
+
+    def own(self, decoder: Decoder, path: str, content: JsonNode) -> Node:
+        """The state of an object that stands for what each process has for itself."""
+        ...
+
+
+class Decoder:
     """Makes nodes of what was read, checking everything that its types cannot say.
 
     Attributes:
         num_keys: of all that was made into nodes.
     """
 
-    def __init__(self, files: Sequence[str], room_for_paths: int) -> None:
-        self._files = files
+    def __init__(self, files: Sequence[str], room_for_paths: int, shared: Shared | None = None) -> None:
+        self.files = files  # those that pieces are numbered by
+        self.finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
+        self._shared = shared
         self._room_for_paths, self._room_for_digits = room_for_paths, MAX_LONG_DIGITS
         self.leaves: list[Leaf] = []
         self.pieces: dict[str, Sequence[Piece]] = {}
         self.codecs: dict[str, str] = {}
         self.num_keys = 0
         self._digests: list[str] = []
-        self._finished: set[str] = set()  # paths that an alias may mean: earlier leaves and objects
 
     def node(self, path: str, value: Any) -> Node:
         kind = type(value)
@@ -182,9 +209,9 @@ class _Decoder:
             value = msgspec.convert(value, _Tagged)
         elif kind is not _Tagged:
             return value  # null, boolean, integer, float, string
-        self._room_for_paths -= len(path)  # as `_spend`: a call would cost more
+        self._room_for_paths -= len(path)  # as `spend`: a call would cost more
         if self._room_for_paths < 0:
-            self._spend("")
+            self.spend("")
         self.num_keys += 1
         if value.array is not UNSET:
             return self._leaf(path, value.array)
@@ -204,7 +231,7 @@ class _Decoder:
         if value.dict_ is not UNSET:
             return self._dict(path, value.dict_)
         if value.alias is not UNSET:
-            if value.alias not in self._finished:
+            if value.alias not in self.finished:
                 raise ValueError(f"{path!r} is an alias of {value.alias!r}, which does not come before it")
             return Alias(value.alias)
         if value.set_ is not UNSET:
@@ -221,13 +248,13 @@ class _Decoder:
                 return decode(content)
         raise ValueError(f"{path!r} is no node")
 
-    def _spend(self, path: str) -> None:
+    def spend(self, path: str) -> None:
         self._room_for_paths -= len(path)
         if self._room_for_paths < 0:
             raise ValueError("its paths are too long: they would take far more memory than the tree")
 
     def _items(self, path: str, items: list[Any]) -> list[Node]:
-        self._spend(path)
+        self.spend(path)
         return [
             self.node(paths.item(path, index), item) if type(item) in _NESTED else item
             for index, item in enumerate(items)
@@ -262,8 +289,11 @@ class _Decoder:
             about = {}
         else:
             self.num_keys += 1 + strict_json.count_keys(about)
-        state = self.node(path, content.state)
-        self._finished.add(path)
+        if content.adapter == BY_RANK and self._shared is not None:
+            state = self._shared.own(self, path, content.state)
+        else:
+            state = self.node(path, content.state)
+        self.finished.add(path)
         return Object(content.adapter, content.type, state, about)
 
     def _leaf(self, path: str, array: _Array) -> Leaf:
@@ -287,15 +317,29 @@ class _Decoder:
                 raise ValueError(f"{path!r} is compressed in an unknown way")
             self.num_keys += 1
             self.codecs[path] = PLANES_ZSTD
-        pieces: list[Piece] = []
-        for each in array.pieces:
-            self._digests += each.blake3, each.xxh3
-            pieces.append(Piece(self._files[each.file], each.key, each.blake3, each.xxh3, each.born))
-        self.pieces[path] = pieces
-        self._finished.add(path)
         leaf = Leaf(path, array.dtype, array.shape, order, array.kind, axes=axes)
+        if array.layout is UNSET and array.pieces is not UNSET:
+            self.pieces[path] = self.placed(array.pieces)
+        elif (
+            self._shared is not None
+            and array.layout is not UNSET
+            and array.pieces is array.order is array.axes is array.codec is UNSET
+        ):
+            self._shared.take(leaf, array.layout)
+            self.pieces[path] = ()  # so that no other array has this path
+        else:
+            raise ValueError(f"{path!r} has no pieces")
+        self.finished.add(path)
         self.leaves.append(leaf)
         return leaf
+
+    def placed(self, found: Iterable[JsonPiece]) -> list[Piece]:
+        """These pieces of an array, by the names of their packs."""
+        pieces: list[Piece] = []
+        for each in found:
+            self._digests += each.blake3, each.xxh3
+            pieces.append(Piece(self.files[each.file], each.key, each.blake3, each.xxh3, each.born))
+        return pieces
 
     def check_digests(self) -> None:
         """ValueError unless those of all pieces are digits."""

@@ -17,7 +17,9 @@ import msgspec
 from ...records import Leaf, Node, Object
 from ...set_order import has_order
 from . import strict_json
+from .boxes import Layout, encode_layouts
 from .numbers import encode_float, encode_integer
+from .pieces import Piece
 from .scalars import encode_scalar, encode_text
 from .tree import (
     MAX_KEY,
@@ -59,7 +61,8 @@ class _Facts(msgspec.Struct, gc=False):
     order: str | msgspec.UnsetType
     axes: tuple[int, ...] | msgspec.UnsetType
     codec: str | msgspec.UnsetType
-    pieces: msgspec.Raw
+    pieces: msgspec.Raw | msgspec.UnsetType
+    layout: int | msgspec.UnsetType
 
 
 class _Array(_Text):
@@ -105,6 +108,7 @@ class TreeText:
     """The text of a tree but for the pieces of its arrays.
 
     `before`: that of an earlier tree. What both have in common, the very same dict or object, is not encoded again.
+    `layouts`: for each array that several processes save together, by its path, which of the head's layouts it has.
 
     Attributes:
         leaves: in the order of the tree.
@@ -118,8 +122,9 @@ class TreeText:
         tree: Node,
         codecs: Mapping[str, str] | None = None,
         before: TreeText | None = None,
+        layouts: Mapping[str, int] | None = None,
     ) -> None:
-        self._codecs = codecs or {}
+        self._codecs, self._layouts = codecs or {}, layouts or {}
         self._before = before._kept if before else {}
         self._kept: dict[int, _Part] = {}
         # That stand in a text which is not complete yet:
@@ -144,20 +149,21 @@ class TreeText:
         self._text = b"".join(texts)
         self._before, self._usual = {}, {}  # or it would be in a cycle with its own methods
 
-    def filled(self, stored: StoredTree) -> bytes:
-        """The bytes of the file of this tree, whose pieces `stored` has.
+    def filled(self, stored: StoredTree, layouts: Sequence[Layout] | None = None) -> bytes:
+        """The bytes of the file of this tree, whose pieces `stored` has. `layouts`: of a head.
 
         Raises:
             ValueError: it would be larger than readers accept.
         """
-        files = {name: index for index, name in enumerate(stored.links)}
         table = strict_json.encode([[name, links] for name, links in stored.links.items()])
-        pieces = [
-            [(files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born) for piece in those]
-            for those in [stored.pieces[leaf.path] for leaf in self.leaves if leaf.size_bytes]
-        ]
-        tree = _filled(self._text, _GAP, _LINES.encode_lines(pieces).splitlines())
-        data = b'{"format":1,"files":%b,"tree":%b}' % (table, tree)
+        tree = self.node(stored)
+        start = b'{"format":1,"files":%b' % table
+        if layouts is not None:
+            start = b'{"format":2,"files":%b,"layouts":%b' % (
+                table,
+                strict_json.encode(encode_layouts(layouts)),
+            )
+        data = b'%b,"tree":%b}' % (start, tree)
         if sum(map(len, stored.pieces)) > room_for_paths(data):
             raise ValueError("the paths of its arrays are too long; take shorter keys")
         if len(data) > MAX_TREE_BYTES:
@@ -165,6 +171,20 @@ class TreeText:
                 f"the state's structure takes {len(data)} bytes; put large strings and lists into arrays"
             )
         return data
+
+    @property
+    def outline(self) -> bytes:
+        """The text without the pieces of arrays."""
+        return self._text
+
+    def node(self, stored: StoredTree) -> bytes:
+        """The text of the tree itself, whose pieces `stored` has; files are numbered in the order of its links."""
+        files = {name: index for index, name in enumerate(stored.links)}
+        pieces = [in_files(files, stored.pieces[leaf.path]) for leaf in self.leaves if self._has_pieces(leaf)]
+        return _filled(self._text, _GAP, _LINES.encode_lines(pieces).splitlines())
+
+    def _has_pieces(self, leaf: Leaf) -> bool:
+        return leaf.size_bytes > 0 and leaf.path not in self._layouts
 
     def _node(self, value: Node) -> Any:
         encode = self._usual.get(type(value))
@@ -224,8 +244,9 @@ class TreeText:
         order = "F" if leaf.order == "F" else msgspec.UNSET
         axes = leaf.axes or msgspec.UNSET
         codec = self._codecs.get(leaf.path, msgspec.UNSET)
-        pieces = _PIECES if leaf.size_bytes else _NONE
-        return _Array(_Facts(leaf.dtype, leaf.shape, leaf.kind, order, axes, codec, pieces))
+        layout = self._layouts.get(leaf.path, msgspec.UNSET)
+        pieces = msgspec.UNSET if layout is not msgspec.UNSET else _PIECES if leaf.size_bytes else _NONE
+        return _Array(_Facts(leaf.dtype, leaf.shape, leaf.kind, order, axes, codec, pieces, layout))
 
     def _object(self, value: Object) -> _Object:
         about = dict(value.about) if value.about else msgspec.UNSET
@@ -252,6 +273,11 @@ class TreeText:
         brackets = [b"[" * part.depth + b"]" * part.depth for _, part in inside]
         depth = strict_json.depth_of(_filled(text, _PART, brackets).replace(_GAP, b"[[]]"))
         return _Part(node, text, depth, leaves, inside)
+
+
+def in_files(files: Mapping[str, int], pieces: Sequence[Piece]) -> list[tuple[int, str, str, str, int]]:
+    """Pieces as JSON has them; `files`: the number of each pack."""
+    return [(files[piece.file], piece.key, piece.blake3, piece.xxh3, piece.born) for piece in pieces]
 
 
 def _lay_out(part: _Part, texts: list[bytes], leaves: list[Leaf]) -> None:

@@ -33,7 +33,7 @@ _CODES: tuple[tuple[int, str, tuple[type[errors.HoldfastError], ...]], ...] = (
     (
         REFUSED,
         "writing failed, or the system refuses to read",
-        (errors.SaveError, errors.SnapshotTornError, errors.CheckpointUnreadableError),
+        (errors.SaveError, errors.SnapshotTornError, errors.CheckpointUnreadableError, errors.CrewError),
     ),
     (6, "a state does not fit", (errors.RestoreError, errors.CheckpointThinnedError, errors.DivergenceError)),
     (7, "a file of another format cannot be read", (errors.ForeignFileError,)),

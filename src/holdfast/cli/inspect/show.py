@@ -99,7 +99,10 @@ def _described(record: CheckpointRecord, pinned: bool) -> Iterator[tuple[str, li
     if record.commit:
         yield "commit", [record.commit]
     yield "environment", [f"{name}: {value}" for name, value in record.environment.items()]
-    yield "files", [f"{file.name}  {as_text.size(file.size)}" for file in (record.tree, *record.packs)]
+    yield (
+        "files",
+        [f"{file.name}  {as_text.size(file.size)}" for file in (record.tree, *record.packs, *record.parts)],
+    )
 
 
 def _accounted(record: CheckpointRecord) -> Iterator[tuple[str, list[str]]]:

@@ -76,8 +76,8 @@ def _plan_entries(
     module: nn.Module, saved: dict[str, Node], fit: Fit, path: str
 ) -> tuple[dict[str, tuple[Any, Make]], dict[str, Make]]:
     """What is filled in place, with what fills it, and what the module must load itself, under its own names."""
+    entries = _entries(module, _modules(module))  # first: it may put the shards of parameters in their place
     owned = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    entries = _entries(module, _modules(module))
     fills: dict[str, tuple[Any, Make]] = {}
     loads: dict[str, Make] = {}
     for name, own_name, entry in entries:

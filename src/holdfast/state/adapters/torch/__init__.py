@@ -6,6 +6,8 @@ from ..values import Value as _Value
 from ._generator import Generator as _Generator
 from ._memory import make_tensor as _make_tensor
 from ._proof import proof_of_module, proof_of_optimizer
+from ._sharded import Sharded as _Sharded
+from ._sharded import sharded_as
 from ._tensors import NESTED as _NESTED
 from ._tensors import SPARSE as _SPARSE
 from ._tensors import Tensor as _Tensor
@@ -14,6 +16,7 @@ from ._tensors import is_expanded
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 
 ADAPTERS = (
+    _Sharded(),
     _Tensor(),
     _SPARSE,
     _NESTED,
@@ -30,4 +33,5 @@ __all__ = [
     "is_expanded",
     "proof_of_module",
     "proof_of_optimizer",
+    "sharded_as",
 ]

@@ -116,7 +116,7 @@ class _Kind:
         in_a_row = map(torch.Tensor.is_contiguous, tensors)
         for array, tensor, is_in_a_row in zip(arrays, tensors, in_a_row, strict=True):
             node = array.node
-            if type(node) is not Leaf or not node.size_bytes:
+            if not isinstance(node, Leaf) or not node.size_bytes:
                 memory, fill = None, None
             elif self.is_batched and is_in_a_row and node.order == "C" and not tensor.is_neg():
                 memory, fill = bytes_of(tensor), None

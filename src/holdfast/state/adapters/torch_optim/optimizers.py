@@ -24,7 +24,7 @@ from ..._fit import Fit, Make
 from ..._names import Names
 from ..._walk import Walk, type_name
 from ..protocols import Stateful
-from ..torch import proof_of_optimizer
+from ..torch import proof_of_optimizer, sharded_as
 from .kept import changed_by, inexact, plan_kept
 
 _MAX_INNER = 8
@@ -301,12 +301,15 @@ def _plan_state(
     if is_left_out(saved) or any(map(is_left_out, saved.values())):
         stay = fit.left_out(dict(there), place.path)
         return {name: partial(lambda name: stay()[name], name) for name in there}
-    return {
-        name: fit.into(there[name], node, paths.child(place.path, name))
-        if isinstance(there.get(name), torch.Tensor)
-        else _moved(fit.fresh(node), place.device(name), place.parameter)
-        for name, node in saved.items()
-    }
+    return {name: _plan_value(there.get(name), name, node, place, fit) for name, node in saved.items()}
+
+
+def _plan_value(there: Any, name: str, node: Node, place: _Place, fit: Fit) -> Make:
+    if not isinstance(there, torch.Tensor):
+        there = sharded_as(place.parameter, fit.resolve(node))  # no process makes the entire array
+    if isinstance(there, torch.Tensor):
+        return fit.into(there, node, paths.child(place.path, name))
+    return _moved(fit.fresh(node), place.device(name), place.parameter)
 
 
 @dataclass(frozen=True, slots=True)
