@@ -134,6 +134,8 @@ SHARDED: dict[str, Callable[[], Files]] = {
     "a layout and pieces": forged(lambda f: f.array("rows").update(pieces=[])),
     "neither layout nor pieces": forged(lambda f: f.array("rows").pop("layout")),
     "a layout in F order": forged(lambda f: f.array("rows").update(order="F")),
+    "a layout with axes": forged(lambda f: f.array("rows").update(axes=[1, 0])),
+    "a layout with a codec": forged(lambda f: f.array("rows").update(codec="planes+zstd")),
     "a layout of another shape": forged(lambda f: f.array("rows").update(layout=f.array("columns")["layout"])),
     "a layout of another dtype": forged(lambda f: f.array("rows").update(dtype="float32")),
     "a layout of long items": forged(lambda f: f.array("rows").update(dtype="<U2000000")),
@@ -159,6 +161,10 @@ SHARDED: dict[str, Callable[[], Files]] = {
     "a part with nothing of its own": part(1, own=[]),
     "a part with more of its own": forged(lambda f: f.parts[1]["own"].append(1)),
     "own values that are by rank": part(1, own=[{"object": {"adapter": "by rank", "type": "x", "state": None}}]),
+    "own values of two kinds": part(1, own=[{"tuple": [], "map": {}}]),
+    "own values of one kind and null": part(1, own=[{"tuple": [], "f": None}]),
+    "a head with a node of two kinds": forged(lambda f: f.head["tree"].update(tuple=[])),
+    "a head with more": forged(lambda f: f.head.update(more=[])),
     "own values with a layout": part(
         1, own=[{"array": {"dtype": "float64", "shape": [6, 4], "kind": "numpy", "layout": 0}}]
     ),

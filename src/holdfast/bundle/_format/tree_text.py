@@ -58,11 +58,11 @@ class _Facts(msgspec.Struct, gc=False):
     dtype: str
     shape: tuple[int, ...]
     kind: str
-    order: str | msgspec.UnsetType
-    axes: tuple[int, ...] | msgspec.UnsetType
-    codec: str | msgspec.UnsetType
-    pieces: msgspec.Raw | msgspec.UnsetType
-    layout: int | msgspec.UnsetType
+    order: str | msgspec.UnsetType = msgspec.UNSET
+    axes: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
+    codec: str | msgspec.UnsetType = msgspec.UNSET
+    pieces: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    layout: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Array(_Text):
@@ -180,11 +180,12 @@ class TreeText:
     def node(self, stored: StoredTree) -> bytes:
         """The text of the tree itself, whose pieces `stored` has; files are numbered in the order of its links."""
         files = {name: index for index, name in enumerate(stored.links)}
-        pieces = [in_files(files, stored.pieces[leaf.path]) for leaf in self.leaves if self._has_pieces(leaf)]
+        pieces = [
+            in_files(files, stored.pieces[leaf.path])
+            for leaf in self.leaves
+            if leaf.size_bytes and leaf.path not in self._layouts
+        ]
         return _filled(self._text, _GAP, _LINES.encode_lines(pieces).splitlines())
-
-    def _has_pieces(self, leaf: Leaf) -> bool:
-        return leaf.size_bytes > 0 and leaf.path not in self._layouts
 
     def _node(self, value: Node) -> Any:
         encode = self._usual.get(type(value))
@@ -241,12 +242,13 @@ class TreeText:
         if len(leaf.dtype) > MAX_KEY or not is_kind(leaf.kind):
             raise ValueError(f"{leaf.path!r} has an element type or kind that readers would refuse")
         self._leaves.append(leaf)
+        if leaf.path in self._layouts:
+            return _Array(_Facts(leaf.dtype, leaf.shape, leaf.kind, layout=self._layouts[leaf.path]))
         order = "F" if leaf.order == "F" else msgspec.UNSET
         axes = leaf.axes or msgspec.UNSET
         codec = self._codecs.get(leaf.path, msgspec.UNSET)
-        layout = self._layouts.get(leaf.path, msgspec.UNSET)
-        pieces = msgspec.UNSET if layout is not msgspec.UNSET else _PIECES if leaf.size_bytes else _NONE
-        return _Array(_Facts(leaf.dtype, leaf.shape, leaf.kind, order, axes, codec, pieces, layout))
+        pieces = _PIECES if leaf.size_bytes else _NONE
+        return _Array(_Facts(leaf.dtype, leaf.shape, leaf.kind, order, axes, codec, pieces))
 
     def _object(self, value: Object) -> _Object:
         about = dict(value.about) if value.about else msgspec.UNSET
