@@ -90,6 +90,8 @@ def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:
 def has_groups(value: Any) -> bool:
     """Whether it is an optimizer, or wraps one; its own code is not asked."""
     kind = type(value)
+    if isinstance(value, type):  # a class of such
+        return False
     if kind.__dictoffset__ == 0:
         return hasattr(kind, "param_groups")
     try:
