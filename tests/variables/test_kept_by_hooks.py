@@ -87,6 +87,28 @@ def test_a_function_in_the_place_of_a_model_s_method_is_named(tmp_path):
     assert run.last_resume.verdict == "exact but for: model.forward"
 
 
+def test_a_function_in_the_place_of_an_optimizer_s_step_is_named(tmp_path):
+    def train(directory: Path, stop: int | None) -> Run:
+        model = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step_of = optimizer.step
+
+        def twice() -> None:
+            step_of()
+            step_of()
+
+        with begin(directory, {"model": model, "optimizer": optimizer}) as run:
+            for step in run.steps(6):
+                if step == 1:
+                    optimizer.step = twice
+                stop_after(stop, step)
+        return run
+
+    _, run = both_ways(train, tmp_path, 3)
+    assert run.last_resume is not None
+    assert run.last_resume.verdict == "exact but for: optimizer.hooks"
+
+
 def loss_of(parameters: list[Any]) -> Any:
     first, second = parameters
     return ((torch.randn(4, 3) @ first).tanh() @ second - 1).square().mean()

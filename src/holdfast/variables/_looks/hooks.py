@@ -205,7 +205,8 @@ def _look(value: Any, path: str, depth: int, seen: set[int], *, is_all: bool) ->
     elif is_module(value):
         yield from _look_at_module(value, path, seen, is_all=is_all)
     elif isinstance(value, torch().optim.Optimizer):
-        yield _holder(path, value, _OF_OPTIMIZERS)
+        found = _holder(path, value, _OF_OPTIMIZERS)
+        yield Holder(path, value, [*found.hooks, *_patched(value)])
     else:
         for name, each in _inside(value):
             yield from _look(each, f"{path}.{name}" if path else name, depth + 1, seen, is_all=is_all)
@@ -234,6 +235,19 @@ def _holder(path: str, holder: Any, kinds: Mapping[str, str]) -> Holder:
             named = ((_name(hook), hook) for hook in list(hooks.values()))
             found += [Hook(kind, name, hook) for name, hook in named if name is not None]
     return Holder(path, holder, found)
+
+
+def _patched(optimizer: Any) -> list[Hook]:
+    """Functions of the script in the place of an optimizer's methods: `optimizer.step = scaled`."""
+    own = {
+        name: each for name, each in vars(optimizer).items() if isinstance(each, FunctionType | MethodType)
+    }
+    named = [(method, _name(each), each) for method, each in own.items() if hasattr(type(optimizer), method)]
+    return [
+        Hook(f"function in the place of {method}", name, each)
+        for method, name, each in named
+        if name is not None
+    ]
 
 
 def _inside(value: Any) -> list[tuple[str, Any]]:
