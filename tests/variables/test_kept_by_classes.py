@@ -152,6 +152,22 @@ def test_a_set_whose_order_cannot_come_back_is_named(tmp_path):
     assert report.verdict == "exact but for: frontier, open"
 
 
+def test_a_set_that_is_only_asked_what_is_in_it_is_not_named(tmp_path):
+    def train(directory: Path, stop: int | None) -> tuple[Any, Any]:
+        visited: set[int] = set()
+        total = 0
+        with begin(directory) as run:
+            for step in run.steps(4):
+                visited.update(range(0, 8000, 8))
+                visited.difference_update(range(80, 8000, 8))
+                visited.add(1)
+                total += (step in visited) + len(visited)
+                stop_after(stop, step)
+        return total, run.last_resume
+
+    check_exact(train, tmp_path, 1)
+
+
 def test_a_task_of_asyncio_costs_no_other_variable_and_the_thread_that_trains_is_none(tmp_path):
     def train(directory: Path, stop: int | None) -> tuple[Any, Any]:
         thread, total = threading.current_thread(), 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from holdfast.variables._looks.threads import running
 from tests.support.interrupted import begin, both_ways, stop_after
 from tests.variables.test_unsaved_variables import interrupted_and_resumed
 
@@ -95,3 +98,26 @@ def test_one_of_many_lists_that_grows(tmp_path: Path):
 
     (expected, _), (found, verdict) = both_ways(train, tmp_path, 2)
     assert (found == expected, verdict) == (True, "exact")
+
+
+def test_the_look_at_threads_keeps_nothing_alive():
+    """What a loader of accelerate does at its end depends on when the iterator of the epoch before is gone."""
+
+    class Held:
+        pass
+
+    def look() -> weakref.ref[Held]:
+        held = Held()
+        running("run.")
+        return weakref.ref(held)
+
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    gc.disable()
+    try:
+        assert look()() is None
+    finally:
+        gc.enable()
+        done.set()
+        thread.join()

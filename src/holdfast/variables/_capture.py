@@ -30,6 +30,7 @@ from ._looks.clocks import Clocks
 from ._looks.code import is_code
 from ._looks.flags import flags_of
 from ._looks.identity import Referent
+from ._looks.order_read import is_order_read
 from ._looks.sets import loses, loses_order
 from ._made.making import text_of_container
 from ._made.noting import Newcomers, can_be_noted, items_are_known
@@ -437,7 +438,7 @@ class Capture:
             self._first[id(slot.value)] = path
         if has_own_factory:
             facts.factory.append(path)
-        if slot.way == "data" and loses_order(value):
+        if slot.way == "data" and loses_order(value) and is_order_read(slot.key):
             facts.unsaved[slot.key] = loses(slot.key, "run.")
         if slot.way == "protocol" and path not in facts.keyed:
             facts.protocol.append(path)

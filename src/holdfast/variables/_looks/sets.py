@@ -8,6 +8,7 @@ from typing import Any, Final
 from ...set_order import is_kept
 from ...state import Attributes
 from .._kinds import CONTAINERS, SCALARS, values_of
+from .order_read import is_order_read
 
 _DEEPEST: Final = 6
 _MOST_ITEMS: Final = 10_000
@@ -38,4 +39,8 @@ def loses(name: str, run: str) -> str:
 
 def losing(objects: Mapping[str, Any], run: str) -> dict[str, str]:
     """A sentence for each of these objects of which that is true, by name."""
-    return {name: loses(name, run) for name, value in objects.items() if loses_order(value)}
+    return {
+        name: loses(name, run)
+        for name, value in objects.items()
+        if loses_order(value) and is_order_read(name)
+    }
