@@ -50,6 +50,7 @@ def put_back(
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
     slots: dict[str, Slot] = {}
+    late: list[str] = []  # of which there is nothing now; of a tensor that is to come, there will be
     shared = saved.facts.shared
     if len(shared) > MOST:  # more than a save notes
         failed |= dict.fromkeys(map(root_of_text, shared), TOO_MANY)
@@ -64,7 +65,7 @@ def put_back(
         for key in keys:
             slot = found.get(key) or _new_slot(key, scope, walk)
             if slot is None:
-                failed[f"{scope.name}/{key}"] = "there is nothing of this name now"
+                late.append(f"{scope.name}/{key}")
             else:
                 slots[f"{scope.name}/{key}"] = slot
     failed |= without_source(shared, objects)
@@ -114,6 +115,14 @@ def put_back(
                 done[path] = _put_on_tensor(slot, path, saved, scopes, there, objects)
             except Exception as err:  # a gradient of another shape
                 failed[path] = f"{type(err).__name__}: {err}"
+    for path in late:
+        scope, _, key = path.partition("/")
+        holder = holder_of(path.rpartition(".")[0], there, name_of_item)
+        if is_tensor(holder) and key in saved.nodes.get(scope, ()):
+            done[path] = _rebuilt(path, saved.nodes[scope][key], saved, scopes)
+            setattr(holder, key.rpartition(".")[2], done[path])
+        else:
+            failed[path] = "there is nothing of this name now"
     return {path: value for path, value in done.items() if path not in failed}, failed
 
 

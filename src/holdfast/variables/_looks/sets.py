@@ -8,7 +8,6 @@ from typing import Any, Final
 from ...set_order import is_kept
 from ...state import Attributes
 from .._kinds import CONTAINERS, SCALARS, values_of
-from .order_read import is_order_read
 
 _DEEPEST: Final = 6
 _MOST_ITEMS: Final = 10_000
