@@ -116,7 +116,7 @@ def test_a_difference_in_a_large_array_is_found_wherever_it_is(tmp_path):
 
 @pytest.mark.parametrize("saved", ["C", "F"])
 @pytest.mark.parametrize("live", ["C", "F"])
-def test_the_order_of_an_array_in_memory_is_no_difference_and_does_not_hide_one(tmp_path, saved, live):
+def test_another_order_of_an_array_in_memory_is_named_and_does_not_hide_a_difference(tmp_path, saved, live):
     def array(order) -> dict[str, np.ndarray]:
         return {"x": np.asarray(np.arange(24.0).reshape(2, 3, 4), order=order)}
 
@@ -127,7 +127,9 @@ def test_the_order_of_an_array_in_memory_is_no_difference_and_does_not_hide_one(
         run["x"][1, 0, 2] = -1
 
     go(tmp_path / "a", array(saved), add, cut=CUT)
-    assert report_of(go(tmp_path / "a", array(live), add)).verdict == "exact"
+    verdict = report_of(go(tmp_path / "a", array(live), add)).verdict
+    is_other = saved != live
+    assert verdict.startswith("not exact: 'x' has other strides than it had" if is_other else "exact")
     go(tmp_path / "b", array(saved), add, cut=CUT)
     assert report_of(go(tmp_path / "b", array(live), add, spoil=spoil)).verdict.startswith(
         "not exact: 'x' is not"

@@ -160,8 +160,10 @@ def _of_class(kind: type) -> Iterator[Part]:
                 case staticmethod() | classmethod():
                     yield _fixed(name, each.__func__, base)
                 case property():
-                    for accessor in ("fget", "fset"):
-                        yield _fixed(f"{name}.{accessor}", getattr(each, accessor), base)
+                    yield _fixed(name, each.fget, base)
+                    yield _fixed(
+                        f"{name} =", each.fset, base
+                    )  # no name below `name`, or all would have the same last part
                 case _ if not hasattr(type(each), "__get__") or isinstance(each, FunctionType):
                     yield Part(name, each, functools.partial(setattr, base, name), base)
                 case _ if is_own_class(type(each)):  # a descriptor
