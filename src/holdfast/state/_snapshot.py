@@ -191,9 +191,17 @@ class Block:
         self._memory: Bytes | None = memory
         self._read = _read_only(memory)
         self._all = self._read.data  # always the same object, so that extents of it can be continued
-        self._begins, self._regions = starts, regions
+        self._begins = starts
+        self._of_regions = [(each.starts, each.fixed) for each in regions]  # and not their live arrays
         self._places: Mapping[str, int] | None = None
         self.size_bytes = sum(each.of_arrays_bytes for each in regions)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: each for name, each in vars(self).items() if name != "_all"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._all = self._read.data
 
     def copying(self, regions: Sequence[Region], only: Collection[str] | None = None) -> Copying:
         """What copies all arrays of the same regions, or those at these paths, to their places."""
@@ -244,20 +252,20 @@ class Block:
         if self._places is None:
             self._places = {
                 path: begin + start
-                for begin, region in zip(self._begins, self._regions, strict=True)
-                for path, start in region.starts.items()
+                for begin, (starts, _) in zip(self._begins, self._of_regions, strict=True)
+                for path, start in starts.items()
             }
         return self._places
 
     def _find(self, path: str, size: int) -> Bytes | None:
         if (start := self._starts().get(path)) is not None:
             return self._read[start : start + size]
-        fixed = next((each.fixed[path] for each in self._regions if path in each.fixed), None)
+        fixed = next((fixed[path] for _, fixed in self._of_regions if path in fixed), None)
         return None if fixed is None else _read_only(fixed)
 
     def release(self) -> None:
         """Return the memory to its lender: it may be lent to the next snapshot."""
-        self._places, self._regions = {}, []
+        self._places, self._of_regions = {}, []
         if self._memory is not None and self._buffers is not None:
             self._buffers.give_back(self._memory)
         self._memory, self._read = None, NOTHING
