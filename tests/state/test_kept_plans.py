@@ -55,6 +55,11 @@ def _leave_out(module, saved, prefix, about):
     saved.pop(f"{prefix}seen", None)
 
 
+def _look_as_another_type(value):
+    if value is not None:  # there may be no moments
+        value.data = value.data.view(torch.float64)
+
+
 def _swap(one, other):
     one.weight, other.weight = other.weight, one.weight
 
@@ -76,9 +81,7 @@ CHANGES = {
     "data of another type": lambda run: setattr(
         run.model.two.weight, "data", run.model.two.weight.data.double()
     ),
-    "the same memory as another type": lambda run: setattr(
-        run.others["x"], "data", run.others["x"].data.view(torch.float64)
-    ),
+    "the same memory as another type": lambda run: _look_as_another_type(run.others["x"]),
     "turned in place": lambda run: run.moments()["exp_avg"].t_(),
     "resized": lambda run: run.model.seen.resize_(5).zero_(),
     "a moment more": lambda run: run.moments().__setitem__("more", torch.ones(2)),
