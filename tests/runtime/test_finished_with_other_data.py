@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast import Checkpointing, Run, UsageError, Write
+from holdfast import Checkpointing, Run, Write
+from holdfast.errors import UsageError
 
 CHANGED = "not exact: the data's values have changed: {} holds others than the run was trained on"
 
