@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from holdfast.variables._looks import order_read
 from tests.support.interrupted import begin, both_ways, check_exact, stop_after
 
 
@@ -187,3 +188,24 @@ def test_a_task_of_asyncio_costs_no_other_variable_and_the_thread_that_trains_is
     (expected, _), (found, report) = both_ways(train, tmp_path, 3)
     assert found == expected
     assert report.verdict == "exact but for: task"
+
+
+@pytest.mark.parametrize(
+    ("use", "is_read"),
+    [
+        ("min({})", False),
+        ("min({}, key=abs)", True),
+        ("sorted({})", False),
+        ("sorted({}, key=abs)", True),
+        ("1 in {}", False),
+        ("{}.add(1)", False),
+        ("{}.pop()", True),
+        ("list({})", True),
+        ("[x for x in {}]", True),
+        ("{}[0].add(1)", False),
+    ],
+)
+def test_which_uses_read_the_order_of_a_set(use, is_read, tmp_path):
+    file = tmp_path / "uses.py"
+    file.write_text(use.format("members"))
+    assert order_read._uses(str(file))["members"] is is_read

@@ -16,7 +16,7 @@ from .syntax import parsed
 _READ_ORDER: Final = frozenset(
     {"pop", "copy", "union", "intersection", "difference", "symmetric_difference", "__iter__"}
 )
-_TELL_NO_ORDER: Final = frozenset({"len", "sorted", "min", "max", "bool", "any", "all", "print"})
+_TELL_NO_ORDER: Final = frozenset({"len", "sorted", "min", "max", "bool", "any", "all"})
 
 
 def is_order_read(key: str) -> bool:
@@ -53,9 +53,9 @@ def _reads(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
             return attribute in _READ_ORDER
         case ast.Compare() | ast.Expr() | ast.Assert():
             return False
-        case ast.Call(func=function):
-            is_told = isinstance(function, ast.Name) and function.id in _TELL_NO_ORDER
-            return not (is_told or node is function)
+        case ast.Call(func=function, keywords=keywords):
+            tells_none = isinstance(function, ast.Name) and function.id in _TELL_NO_ORDER
+            return node is not function and not (tells_none and not keywords)  # by a key, the first of equals
         case ast.If() | ast.While():
             return False
         case ast.IfExp() if node is parent.test:
