@@ -183,18 +183,8 @@ class Walk:
     ) -> Leaf | Alias:
         """A leaf for the array `live`. Equal `identity` means: the very same memory."""
         leaf = Leaf(path, dtype, shape, order, kind, axes=axes)
-        found = self._found
-        if identity is not None and leaf.size_bytes:
-            first = found.memory.setdefault((kind, dtype, shape, identity), path)
-            if first != path:
-                found.tied.append(live)
-                found.repeated.append(first)
-                return Alias(first)
-        if path in found.taken:
-            self.refuse(path, "second entry of the same name")
-        found.taken.add(path)
-        self.arrays.append((leaf, live))
-        return leaf
+        is_somewhere = identity is not None and leaf.size_bytes
+        return self._add(leaf, live, (kind, dtype, shape, identity) if is_somewhere else None)
 
     def box(
         self,
@@ -209,18 +199,23 @@ class Walk:
         identity: Hashable,
     ) -> Leaf | Alias:
         """As `array`, for the part `live` of an array of the shape `of`. A part without items has an identity, too."""
-        found = self._found
-        first = found.memory.setdefault((kind, dtype, of, offset, shape, identity), path)
-        if first != path:
-            found.tied.append(live)
-            found.repeated.append(first)
-            return Alias(first)
+        box = Box(path, dtype, shape, kind=kind, of=of, offset=offset)
+        return self._add(box, live, (kind, dtype, of, offset, shape, identity))
+
+    def _add(self, leaf: Leaf, live: Live, memory: Hashable) -> Leaf | Alias:
+        """Take an array, unless another one has the same memory already; None: that cannot be."""
+        found, path = self._found, leaf.path
+        if memory is not None:
+            first = found.memory.setdefault(memory, path)
+            if first != path:
+                found.tied.append(live)
+                found.repeated.append(first)
+                return Alias(first)
         if path in found.taken:
             self.refuse(path, "second entry of the same name")
         found.taken.add(path)
-        box = Box(path, dtype, shape, kind=kind, of=of, offset=offset)
-        self.arrays.append((box, live))
-        return box
+        self.arrays.append((leaf, live))
+        return leaf
 
     def gate(self, owner: Any, gate: Gate) -> None:
         """Record that only the owner of this gate writes the array `owner`."""

@@ -174,6 +174,15 @@ def values_of(value: Any) -> list[Any]:
     return list(_items(value))
 
 
+def name_of_item(index: Any) -> str | None:
+    """A key of a dict as a part of a name; None if it is not the same in another process."""
+    is_plain = type(index) in SCALARS or isinstance(index, enum.Enum)
+    if not is_plain and not (type(index) is tuple and all(type(each) in SCALARS for each in index)):
+        return None
+    said = index if isinstance(index, str) else repr(index)
+    return said if isinstance(index, str) else said.replace(".", "_")
+
+
 def is_array_of_objects(value: Any) -> bool:
     return type(value) is np.ndarray and value.dtype.kind in "OT"
 

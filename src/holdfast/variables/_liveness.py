@@ -43,7 +43,7 @@ def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
     if known is None or place is None:
         return None
     tree, read_in_functions = known
-    body = tree.body if code.co_name == "<module>" else body_of(tree, code)
+    body = body_of(tree, code)
     if body is None:
         return None
     live = _live_in(body, place)

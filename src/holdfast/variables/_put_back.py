@@ -37,7 +37,7 @@ from ._shared.memory import fill_expanded
 from ._shared.places import elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
 from ._shared.sharing import MOST, TOO_MANY, roots_in_common
-from ._walk import Slot, Walk, name_of_item
+from ._walk import Slot, Walk
 
 
 def put_back(
@@ -117,7 +117,7 @@ def put_back(
                 failed[path] = f"{type(err).__name__}: {err}"
     for path in late:
         scope, _, key = path.partition("/")
-        holder = holder_of(path.rpartition(".")[0], there, name_of_item)
+        holder = holder_of(path.rpartition(".")[0], there)
         if is_tensor(holder) and key in saved.nodes.get(scope, ()):
             done[path] = _rebuilt(path, saved.nodes[scope][key], saved, scopes)
             setattr(holder, key.rpartition(".")[2], done[path])
@@ -133,7 +133,7 @@ def _put_on_tensor(
     scope, _, key = path.partition("/")
     node = saved.nodes[scope][key]
     above, _, name = path.rpartition(".")
-    holder = holder_of(above, values, name_of_item)
+    holder = holder_of(above, values)
     if holder is None or holder is slot.owner:
         return _put(slot, path, node, saved, scopes, objects)
     now = _rebuilt(path, node, saved, scopes)

@@ -5,7 +5,6 @@ The keys are what people would write: `best`, `self.best`, `env.unwrapped.state`
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from ._kinds import (
     is_tensor,
     items_of,
     keras_values,
+    name_of_item,
 )
 from ._looks.code import Running, is_code, is_dunder, parts_of
 from ._looks.gradients import GRADIENT, attributes_of, gradient_of, tensors_in
@@ -139,7 +139,7 @@ class Walk:
         if is_plain:
             is_shared = self._handed.shares_memory(value)
             yield Slot(key, "data", value, put, owner, shared=self._form(value) if is_shared else None)
-            for name, tensor in tensors_in(key, value, name_of_item):
+            for name, tensor in tensors_in(key, value):
                 yield from self._on_tensor(name, tensor, depth)
             return
         if id(value) in self._seen:
@@ -328,12 +328,3 @@ def _setter_in_tuple(value: tuple[Any, ...], put: Callable[[Any], None]) -> Call
         put(tuple(items))
 
     return set_item
-
-
-def name_of_item(index: Any) -> str | None:
-    """A key of a dict as a part of a name; None if it is not the same in another process."""
-    is_plain = type(index) in SCALARS or isinstance(index, enum.Enum)
-    if not is_plain and not (type(index) is tuple and all(type(each) in SCALARS for each in index)):
-        return None
-    said = index if isinstance(index, str) else repr(index)
-    return said if isinstance(index, str) else said.replace(".", "_")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from .._kinds import CONTAINERS, is_tensor, items_of
+from .._kinds import CONTAINERS, is_tensor, items_of, name_of_item
 
 GRADIENT: Final = "grad"
 _MOST_ITEMS: Final = 1000
 _OF_COMPILERS: Final = "_dynamo_"
 
 
-def tensors_in(key: str, value: Any, name_of: Callable[[Any], str | None]) -> Iterator[tuple[str, Any]]:
+def tensors_in(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """A tensor, or those that are items of a container, by key."""
     if is_tensor(value):
         yield key, value
@@ -20,7 +20,7 @@ def tensors_in(key: str, value: Any, name_of: Callable[[Any], str | None]) -> It
         isinstance(value, CONTAINERS) and len(value) <= _MOST_ITEMS and not isinstance(value, set | frozenset)
     ):
         for index, each in items_of(value):
-            if is_tensor(each) and (name := name_of(index)) is not None:
+            if is_tensor(each) and (name := name_of_item(index)) is not None:
                 yield f"{key}.{name}", each
 
 
@@ -34,12 +34,12 @@ def attributes_of(tensor: Any) -> Mapping[str, Any]:
     return {name: each for name, each in vars(tensor).items() if not name.startswith(_OF_COMPILERS)}
 
 
-def holder_of(path: str, values: Mapping[str, Any], name_of: Callable[[Any], str | None]) -> Any:
+def holder_of(path: str, values: Mapping[str, Any]) -> Any:
     """The tensor at `scope/key`, among these values by such a path or in one that is a container; None if there is none."""
     if path in values:
         return values[path]
     above, _, name = path.rpartition(".")
     inside = values.get(above)
     if isinstance(inside, CONTAINERS):
-        return next((each for index, each in items_of(inside) if name_of(index) == name), None)
+        return next((each for index, each in items_of(inside) if name_of_item(index) == name), None)
     return None

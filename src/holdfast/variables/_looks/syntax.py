@@ -53,6 +53,9 @@ def place_of(code: CodeType, instruction: int) -> Place | None:
 
 
 def body_of(tree: ast.Module, code: CodeType) -> Sequence[ast.stmt] | None:
+    """The statements of a module or a function; None if it cannot be told which function it is."""
+    if code.co_name == "<module>":
+        return tree.body
     found = [
         node.body
         for node in ast.walk(tree)

@@ -9,7 +9,6 @@ import ast
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 
 from .._frames import script_frames
@@ -66,7 +65,7 @@ def place_in_turn(loop: str, *, is_after_batches: bool = False) -> PlaceInTurn:
     for frame in script_frames():
         line = line or f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
         known, place = parsed(frame.f_code.co_filename), place_of(frame.f_code, frame.f_lasti)
-        body = None if known is None else _body(known[0], frame)
+        body = None if known is None else body_of(known[0], frame.f_code)
         if body is None or place is None:
             break
         levels = list(around(body, place))
@@ -82,10 +81,6 @@ def place_in_turn(loop: str, *, is_after_batches: bool = False) -> PlaceInTurn:
         is_first = is_first and _is_first(levels, place, since=_BATCHES if is_after_batches else "")
         return PlaceInTurn(line, is_first, is_last and _is_last(levels, place))
     return PlaceInTurn(line or "a line of unknown source", is_first=False, is_last=False)
-
-
-def _body(tree: ast.Module, frame: FrameType) -> Sequence[ast.stmt] | None:
-    return tree.body if frame.f_code.co_name == "<module>" else body_of(tree, frame.f_code)
 
 
 def _goes_over(statement: ast.stmt, loop: str, body: Sequence[ast.stmt]) -> bool:

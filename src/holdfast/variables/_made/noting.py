@@ -10,14 +10,23 @@ from typing import Any, Final, final
 from .._baseline import Baseline
 from .._frames import Scope
 from .._handed import Handed
-from .._kinds import CONTAINERS, attributes, has_own_attributes, is_data, is_module, is_object_array, items_of
+from .._kinds import (
+    CONTAINERS,
+    attributes,
+    has_own_attributes,
+    is_data,
+    is_module,
+    is_object_array,
+    items_of,
+    name_of_item,
+)
 from .._looks import identity
 from .._looks.code import is_code
 from .._shared.adapted import Adapted
 from .._shared.keyed import is_by_object
 from .._shared.memory import address
 from .._shared.sharing import Sharing
-from .._walk import Slot, name_of_item
+from .._walk import Slot
 from .structure import (
     CONTAINERS_MADE,
     can_be_copied,
