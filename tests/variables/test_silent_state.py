@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,13 @@ def test_a_thread_of_the_script_that_no_variable_holds(tmp_path: Path):
 
 def test_a_database_that_is_written_is_named_and_one_that_is_read_is_not(tmp_path: Path):
     def train(stop: int | None) -> Any:
-        written, read = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
-        written.execute("create table found (step int)")
-        with begin(tmp_path) as run:
-            for step in run.steps(6):
-                written.execute("insert into found values (?)", (step,))
-                read.execute("select 1").fetchone()
-                stop_after(stop, step)
-        written.close()
-        read.close()
+        with closing(sqlite3.connect(":memory:")) as written, closing(sqlite3.connect(":memory:")) as read:
+            written.execute("create table found (step int)")
+            with begin(tmp_path) as run:
+                for step in run.steps(6):
+                    written.execute("insert into found values (?)", (step,))
+                    read.execute("select 1").fetchone()
+                    stop_after(stop, step)
         return run
 
     assert interrupted_and_resumed(train).unsaved == ("written",)

@@ -139,7 +139,10 @@ def _around(starts: list[Any]) -> list[Any]:
     while waiting:
         holders = [
             each
-            for each in gc.get_referrers(*waiting)
+            for held in waiting
+            for each in gc.get_referrers(
+                held
+            )  # of one: from Python 3.13 on, the arguments' own tuple is found, too
             if id(each) not in seen
             and (type(each) is tuple or _is_of_python(each))  # a zip holds its parts in a tuple
         ]
