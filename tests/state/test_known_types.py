@@ -100,6 +100,15 @@ def test_a_live_one_says_of_which_class_it_is(tmp_path):
     assert holdfast.load(place) == {"t": (1, 2, None, 3), "r": {"epoch": 4, "losses": []}, "p": "main"}
 
 
+def test_of_registered_classes_with_one_name_each_value_has_its_own(tmp_path):
+    others = [type(Result.__name__, (Result,), {"__module__": module}) for module in ("before", "after")]
+    place = holdfast.save(tmp_path / "v", {"history": [Result(1)]})
+    for kind in (others[0], Result, others[1]):
+        holdfast.register_type(kind)
+    (found,) = holdfast.load(place)["history"]
+    assert type(found) is Result
+
+
 def test_none_that_became_a_member_of_an_enum(tmp_path):
     place = holdfast.save(tmp_path / "v", {"phase": Phase.MAIN})
     holdfast.register_type(Phase)

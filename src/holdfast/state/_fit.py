@@ -14,12 +14,11 @@ from .._wording import a
 from ..errors import CheckpointUnreadableError, DamagedError, PieceDamagedError, RestoreIncompleteError
 from ..records import Alias, Bytes, Leaf, Node, Object, Source, leaves_and_aliases
 from ._exclude import is_excluded, is_left_out
-from ._kinds import is_called, is_same
+from ._kinds import is_called, is_same, type_name
 from ._names import Later, Names
 from ._rebuild import Rebuilder
 from ._registry import Claimant, adapter_of, can_make, introduce
 from ._tree import contents
-from ._walk import type_name
 
 Make: TypeAlias = Callable[[], Any]
 """A planned action: fills the live object, or makes a new value, and returns what is there now."""

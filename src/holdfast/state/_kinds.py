@@ -84,6 +84,11 @@ def is_same(was: Any, now: Any) -> bool:
     return was == now
 
 
+def type_name(kind: type) -> str:
+    """`package.module.Class`; for people, never imported."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def bare_name(type_name: str) -> str:
     """The name of a type without its module and without the classes around it."""
     return type_name.rpartition(".")[2]

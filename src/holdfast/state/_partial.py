@@ -9,8 +9,8 @@ from .. import paths
 from ..errors import UsageError
 from ..records import Node, Object
 from ._exclude import left_out
+from ._kinds import type_name
 from ._tree import children, entries
-from ._walk import type_name
 
 _MODULE = "torch.nn.Module"
 _Moved = tuple[str, Node, Node]

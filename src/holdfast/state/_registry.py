@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from .. import rng
 from ..records import Leaf, Node, Object
 from . import adapters
-from ._kinds import is_called
+from ._kinds import is_called, type_name
 from ._names import Names
 
 # Our own protocol outranks every framework's; the guesses ("it has a state_dict") come last.
@@ -69,8 +69,9 @@ def add_type(kind: type) -> None:
 
 
 def registered_type(name: str) -> type | None:
-    """The registered class of this name; that of the latest registration, if several have it."""
-    return next((kind for kind in reversed(_types) if is_called(name, kind)), None)
+    """The registered class of this name, wherever it is defined; of several, the one defined where it was, or the latest."""
+    alike = [kind for kind in reversed(_types) if is_called(name, kind)]
+    return next((kind for kind in alike if type_name(kind) == name), alike[0] if alike else None)
 
 
 def can_make(taken: Object) -> bool:

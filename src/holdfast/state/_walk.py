@@ -14,6 +14,7 @@ from ..errors import UnsupportedStateError
 from ..records import Alias, Box, Leaf, Node
 from ._block.region import Region, regions_of
 from ._exclude import is_excluded, left_out
+from ._kinds import type_name
 from ._live import Gate, Live
 from ._names import Later
 from ._plan import Found, Part, Plan, Proof
@@ -244,8 +245,3 @@ class Walk:
         if len(self._open) >= _MAX_DEPTH:
             self.refuse(path, f"value nested deeper than {_MAX_DEPTH} levels", "Flatten it.")
         self._open.add(id(value))
-
-
-def type_name(kind: type) -> str:
-    """`package.module.Class`; for people, never imported."""
-    return f"{kind.__module__}.{kind.__qualname__}"

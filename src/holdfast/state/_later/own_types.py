@@ -10,6 +10,7 @@ from types import ModuleType
 
 from ...records import Node, Object
 from .._fit import REGISTRABLE
+from .._kinds import type_name
 from .._registry import add_type, can_make
 from .._tree import entries
 
@@ -27,7 +28,8 @@ def meet_own_types(tree: Node) -> None:
         if isinstance(node, Object) and node.adapter in REGISTRABLE
     }
     for (name, adapter), node in wanted.items():
-        if not can_make(node) and (kind := _own(name, adapter)) is not None:
+        kind = _own(name, adapter)
+        if kind is not None and (type_name(kind) == name or not can_make(node)):
             add_type(kind)
 
 

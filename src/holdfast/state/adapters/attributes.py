@@ -11,9 +11,10 @@ from ... import paths
 from ...errors import UsageError
 from ...records import Leaf, Node, Object
 from .._fit import Fit, Make, unmakeable
+from .._kinds import type_name
 from .._registry import adapter_of
 from .._tree import contents
-from .._walk import Walk, type_name
+from .._walk import Walk
 
 _NAME = "attributes"
 CODE = (

@@ -12,8 +12,9 @@ from typing import Any
 from ...records import Node, Object
 from .._adapter import Adapter
 from .._fit import Fit, Make
+from .._kinds import type_name
 from .._tree import COLLECTION
-from .._walk import Walk, type_name
+from .._walk import Walk
 from .python import DICT, LIST
 
 _FACTORIES: dict[str, Callable[[], Any] | None] = {

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 from ...records import Node, Object
 from .._fit import Fit, Make
+from .._kinds import type_name
 from .._registry import registered_type
-from .._walk import Walk, type_name
+from .._walk import Walk
 from .python import NAMESPACES, plan_entries
 
 

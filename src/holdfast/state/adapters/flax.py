@@ -11,7 +11,8 @@ from flax.core import FrozenDict
 
 from ...records import Node, Object
 from .._fit import Fit, Make, said
-from .._walk import Walk, type_name
+from .._kinds import type_name
+from .._walk import Walk
 from .dataclass import Dataclass
 from .protocols import Stated
 

@@ -15,7 +15,8 @@ import numpy as np
 from ... import paths
 from ...records import Node, Object
 from .._fit import Fit, Make
-from .._walk import Walk, type_name
+from .._kinds import type_name
+from .._walk import Walk
 from .python import plan_entries
 
 _KINDS = keras.layers.Layer, keras.optimizers.Optimizer, keras.metrics.Metric, keras.random.SeedGenerator

@@ -13,8 +13,9 @@ from typing import Any, final
 from ... import paths
 from ...records import Node, Object
 from .._fit import Fit
+from .._kinds import type_name
 from .._registry import add_type
-from .._walk import Walk, type_name
+from .._walk import Walk
 
 
 @final

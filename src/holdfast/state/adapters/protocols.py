@@ -11,8 +11,9 @@ from typing import Any
 
 from ...records import Node, Object
 from .._fit import Fit, Make, said
+from .._kinds import type_name
 from .._tree import contents
-from .._walk import Walk, type_name
+from .._walk import Walk
 from .python import plan_entries
 
 

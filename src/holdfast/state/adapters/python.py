@@ -18,11 +18,12 @@ import numpy as np
 from ... import paths
 from ...records import Leaf, Node, Object
 from .._fit import Fit, Make, said, unmakeable
+from .._kinds import type_name
 from .._live import LiveArray
 from .._rebuild import Read
 from .._registry import adapter_of, is_registered, registered_type
 from .._tree import contents
-from .._walk import Walk, type_name
+from .._walk import Walk
 from .keyed import KEYED, MEMBERS, entries_of, has_members, is_keyed, meet_types
 from .values import Value
 

@@ -10,8 +10,8 @@ import numpy as np
 from ... import rng
 from ...records import Node, Object
 from .._fit import Fit, Make
-from .._kinds import bare_name
-from .._walk import Walk, type_name
+from .._kinds import bare_name, type_name
+from .._walk import Walk
 from .protocols import Stated
 
 _BIT_GENERATORS = {

@@ -12,8 +12,9 @@ from typing import Any, Final
 from ... import paths
 from ...records import Node, Object
 from .._fit import Fit, Make, said
+from .._kinds import type_name
 from .._tree import contents
-from .._walk import Walk, type_name
+from .._walk import Walk
 from .attributes import attributes_of, visible_bytes
 
 _BASES: Final = (OrderedDict, defaultdict, Counter, dict, deque, list)

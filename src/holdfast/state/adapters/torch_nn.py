@@ -17,8 +17,9 @@ from torch import nn
 from ... import paths
 from ...records import Node, Object
 from .._fit import Fit, Make
+from .._kinds import type_name
 from .._names import Names
-from .._walk import Walk, type_name
+from .._walk import Walk
 from .torch import proof_of_module
 
 _Any = TypeVar("_Any")

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from ...records import Node, Object
 from .._fit import Fit, Make
-from .._walk import Walk, type_name
+from .._kinds import type_name
+from .._walk import Walk
 
 
 class Value:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ....records import Node, Object
 from ..._fit import Fit, Make
-from ..._walk import Walk, type_name
+from ..._kinds import type_name
+from ..._walk import Walk
 
 catboost: Any = import_module("catboost")  # not there where types are checked
 

@@ -16,9 +16,10 @@ import numpy as np
 from .... import dtypes
 from ....records import Leaf, Node, Object
 from ..._fit import Fit, Make, said
+from ..._kinds import type_name
 from ..._live import FixedArray
 from ..._rebuild import Read, new_array
-from ..._walk import Walk, type_name
+from ..._walk import Walk
 
 
 class Array:

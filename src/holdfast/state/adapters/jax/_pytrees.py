@@ -17,8 +17,8 @@ from .... import paths
 from ....records import Node, Object
 from ..._exclude import is_left_out
 from ..._fit import Fit, Make
-from ..._kinds import is_same
-from ..._walk import Walk, type_name
+from ..._kinds import is_same, type_name
+from ..._walk import Walk
 from .. import protocols
 from ..attributes import why_not
 from ..dataclass import Dataclass

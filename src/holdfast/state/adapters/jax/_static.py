@@ -19,8 +19,9 @@ from .... import paths
 from ...._wording import a
 from ....records import Node, Object
 from ..._fit import Fit, Make, Others, said
+from ..._kinds import type_name
 from ..._registry import Claimant
-from ..._walk import Walk, type_name
+from ..._walk import Walk
 
 _NAME: Final = "jax.static"
 _SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})

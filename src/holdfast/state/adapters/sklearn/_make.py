@@ -20,7 +20,7 @@ from .... import dtypes, paths
 from ...._wording import a
 from ....records import Node, Object
 from ..._fit import Fit, Make, said, unmakeable
-from ..._walk import type_name
+from ..._kinds import type_name
 from ._birch import BEFORE, make_root
 from ._code import is_code, make_partial, parts_of, taken_live
 from ._compiled import (

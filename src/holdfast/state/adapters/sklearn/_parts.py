@@ -7,9 +7,8 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from ..._kinds import bare_name
+from ..._kinds import bare_name, type_name
 from ..._registry import adapter_of
-from ..._walk import type_name
 from ._code import is_code, parts_of
 from ._tables import CLASSES
 

@@ -17,7 +17,8 @@ from sklearn.utils import Bunch
 from .... import paths
 from ....records import Node, Object
 from ..._fit import unmakeable
-from ..._walk import Walk, type_name
+from ..._kinds import type_name
+from ..._walk import Walk
 from ._birch import BEFORE, CFNode, take_root
 from ._code import FUNCTIONS as FUNCTION_TYPES
 from ._code import is_code, name_of, parts_of, taken_live

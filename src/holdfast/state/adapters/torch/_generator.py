@@ -8,7 +8,8 @@ import torch
 
 from ....records import Node, Object
 from ..._fit import Fit, Make
-from ..._walk import Walk, type_name
+from ..._kinds import type_name
+from ..._walk import Walk
 
 
 class Generator:

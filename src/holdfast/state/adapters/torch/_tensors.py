@@ -13,8 +13,9 @@ from .... import dtypes
 from ....records import Leaf, Node
 from ..._axes import axes_in_memory
 from ..._fit import Fit, Make, Planned
+from ..._kinds import type_name
 from ..._names import Names
-from ..._walk import Walk, type_name
+from ..._walk import Walk
 from ._memory import (
     SMALL,
     Filling,

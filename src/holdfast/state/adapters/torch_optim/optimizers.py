@@ -21,8 +21,9 @@ from .... import paths
 from ....records import Node, Object
 from ..._exclude import is_left_out
 from ..._fit import Fit, Make
+from ..._kinds import type_name
 from ..._names import Names
-from ..._walk import Walk, type_name
+from ..._walk import Walk
 from ..protocols import Stateful
 from ..torch import proof_of_optimizer, sharded_as
 from .kept import changed_by, inexact, plan_kept

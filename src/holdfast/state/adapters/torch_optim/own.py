@@ -18,7 +18,8 @@ from .... import paths
 from ....records import Node, Object
 from ..._exclude import all_left_out
 from ..._fit import Fit, Make
-from ..._walk import Walk, type_name
+from ..._kinds import type_name
+from ..._walk import Walk
 from .kept import changed_by, inexact, plan_kept
 from .optimizers import TorchOptimizer, has_own_state, inner_optimizers, lay_out, parameter_names
 
