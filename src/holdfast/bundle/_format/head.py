@@ -18,19 +18,10 @@ from ...errors import CheckpointDamagedError
 from ...records import Box, Leaf, Node
 from . import strict_json
 from .boxes import MAX_LAYOUTS, Laid, Region, Shape, check_tiles
+from .json_tree import Count, JsonNode, JsonPiece, Strict
 from .part import Part
 from .pieces import PIECE_BYTES, Piece
-from .tree import (
-    MALFORMED,
-    Count,
-    Decoder,
-    JsonNode,
-    JsonPiece,
-    StoredTree,
-    Strict,
-    decode_files,
-    room_for_paths,
-)
+from .tree import MALFORMED, Decoder, StoredTree, decode_files, room_for_paths
 
 
 class _Laid(Strict, array_like=True):

@@ -7,21 +7,22 @@ else is an object with one key that says what it is.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
-from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
 from ... import paths
 from ...errors import CheckpointDamagedError
 from ...records import BY_RANK, Alias, Box, Leaf, Node, Object
 from . import strict_json
 from .codec import PLANES_ZSTD
+from .json_tree import JsonArray, JsonNode, JsonObject, JsonPiece, Tagged, TreeFile
+from .keys import check_hashes, checked_key, members_of
 from .names import is_data_file
 from .numbers import CHUNK_DIGITS
 from .pieces import Piece
@@ -29,86 +30,14 @@ from .scalars import DECODERS
 
 MAX_TREE_BYTES = 64 << 20
 MAX_LEAVES = 1_000_000
-MAX_RANK = 64
-MAX_KEY = 65536
 MAX_LONG_DIGITS = 400_000  # in all integers that are more than a few thousand digits long
-MAX_EQUAL_HASHES = 64
 _DIGITS = re.compile(r"[0-9a-f]*")
 MALFORMED: Final = (
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError),
     msgspec.ValidationError,
 )
-
-Count: TypeAlias = Annotated[int, Meta(ge=0)]
-_Short: TypeAlias = Annotated[str, Meta(max_length=MAX_KEY)]
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-class Strict(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """What the file has, as it is read; what types cannot say is checked by `Decoder`."""
-
-
-class JsonPiece(Strict, array_like=True):
-    file: Count
-    key: str
-    blake3: Annotated[str, Meta(min_length=64, max_length=64)]
-    xxh3: Annotated[str, Meta(min_length=32, max_length=32)]
-    born: Count
-
-
-class _Array(Strict):
-    dtype: _Short
-    shape: Annotated[tuple[Count, ...], Meta(max_length=MAX_RANK)]
-    kind: str
-    pieces: list[JsonPiece] | UnsetType = UNSET
-    layout: Count | UnsetType = UNSET
-    order: Literal["F"] | UnsetType = UNSET
-    codec: str | UnsetType = UNSET
-    axes: tuple[int, ...] | UnsetType = UNSET
-
-
-class _Object(Strict):
-    adapter: str
-    type: str
-    state: JsonNode
-    about: dict[str, Any] | UnsetType = UNSET
-
-
-class _Tagged(Strict):
-    """A node that is an object with one key. That it has no second one shows when all keys are counted."""
-
-    array: _Array | UnsetType = UNSET
-    map: dict[_Short, JsonNode] | UnsetType = UNSET
-    object: _Object | UnsetType = UNSET
-    tuple_: list[JsonNode] | UnsetType = msgspec.field(default=UNSET, name="tuple")
-    dict_: list[tuple[JsonNode, JsonNode]] | UnsetType = msgspec.field(default=UNSET, name="dict")
-    set_: list[JsonNode] | UnsetType = msgspec.field(default=UNSET, name="set")
-    frozenset_: list[JsonNode] | UnsetType = msgspec.field(default=UNSET, name="frozenset")
-    alias: str | UnsetType = UNSET
-    f: Any = UNSET
-    i: Any = UNSET
-    s: Any = UNSET
-    bytes: Any = UNSET
-    complex: Any = UNSET
-    datetime: Any = UNSET
-    date: Any = UNSET
-    time: Any = UNSET
-    timedelta: Any = UNSET
-    path: Any = UNSET
-
-
-_Item: TypeAlias = _Tagged | list[Any] | str | int | float | bool | None
-"""In a list within a list nothing is typed: msgspec knows no type of lists of itself."""
-JsonNode: TypeAlias = _Tagged | list[_Item] | str | int | float | bool | None
-
-
-class _File(Strict):
-    format: Literal[1]
-    files: list[tuple[str, Count]]
-    tree: JsonNode
-
-
-_DECODER: Final = msgspec.json.Decoder(_File)
+_DECODER: Final = msgspec.json.Decoder(TreeFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +74,7 @@ def decode_tree(data: bytes | bytearray, place: str) -> StoredTree:
         links = decode_files(file.files)
         decoder = Decoder(list(links), room_for_paths(data))
         tree = decoder.node("", file.tree)
-        strict_json.check_keys(len(_File.__struct_fields__) + decoder.num_keys, num_keys)
+        strict_json.check_keys(len(TreeFile.__struct_fields__) + decoder.num_keys, num_keys)
         decoder.check_digests()
         return StoredTree(tree, decoder.leaves, decoder.pieces, links, decoder.codecs)
     except MALFORMED as err:
@@ -206,8 +135,8 @@ class Decoder:
         if kind is list:
             return self._items(path, value)
         if kind is dict:  # in a list within a list
-            value = msgspec.convert(value, _Tagged)
-        elif kind is not _Tagged:
+            value = msgspec.convert(value, Tagged)
+        elif kind is not Tagged:
             return value  # null, boolean, integer, float, string
         self._room_for_paths -= len(path)  # as `spend`: a call would cost more
         if self._room_for_paths < 0:
@@ -227,7 +156,7 @@ class Decoder:
             return tuple(self._items(path, value.tuple_))
         return self._rare(path, value)
 
-    def _rare(self, path: str, value: _Tagged) -> Node:
+    def _rare(self, path: str, value: Tagged) -> Node:
         if value.dict_ is not UNSET:
             return self._dict(path, value.dict_)
         if value.alias is not UNSET:
@@ -235,9 +164,9 @@ class Decoder:
                 raise ValueError(f"{path!r} is an alias of {value.alias!r}, which does not come before it")
             return Alias(value.alias)
         if value.set_ is not UNSET:
-            return set(_members(map(self._plain, value.set_)))
+            return set(members_of(map(self._plain, value.set_)))
         if value.frozenset_ is not UNSET:
-            return frozenset(_members(map(self._plain, value.frozenset_)))
+            return frozenset(members_of(map(self._plain, value.frozenset_)))
         for tag, decode in DECODERS.items():
             if (content := getattr(value, tag)) is not UNSET:
                 self.num_keys += strict_json.count_keys(content)
@@ -263,12 +192,12 @@ class Decoder:
     def _plain(self, value: Any) -> Any:
         """A node without arrays or objects: a key of a dict, a member of a set."""
         if type(value) is dict:
-            value = msgspec.convert(value, _Tagged)
+            value = msgspec.convert(value, Tagged)
         if type(value) is list or (
-            type(value) is _Tagged and any(getattr(value, name) is not UNSET for name in _NOT_PLAIN)
+            type(value) is Tagged and any(getattr(value, name) is not UNSET for name in _NOT_PLAIN)
         ):
             raise ValueError("only plain values can be keys or members of sets")
-        if type(value) is _Tagged and value.tuple_ is not UNSET:
+        if type(value) is Tagged and value.tuple_ is not UNSET:
             self.num_keys += 1
             return tuple(self._plain(item) for item in value.tuple_)
         return self.node("", value)
@@ -283,7 +212,7 @@ class Decoder:
             raise ValueError(f"{path!r} has the same key twice")
         return decoded
 
-    def _object(self, path: str, content: _Object) -> Object:
+    def _object(self, path: str, content: JsonObject) -> Object:
         about, self.num_keys = content.about, self.num_keys + 3
         if about is UNSET:
             about = {}
@@ -296,7 +225,7 @@ class Decoder:
         self.finished.add(path)
         return Object(content.adapter, content.type, state, about)
 
-    def _leaf(self, path: str, array: _Array) -> Leaf:
+    def _leaf(self, path: str, array: JsonArray) -> Leaf:
         if not is_kind(array.kind):
             raise ValueError(f"{path!r} has no kind")
         if path in self.pieces or len(self.leaves) >= MAX_LEAVES:
@@ -347,32 +276,5 @@ class Decoder:
             raise ValueError("a piece has no digest")
 
 
-_NESTED: Final = frozenset(
-    (_Tagged, list, dict)
-)  # what is none of these stands for itself, and needs no path
+_NESTED: Final = frozenset((Tagged, list, dict))  # what is none of these stands for itself, and needs no path
 _NOT_PLAIN: Final = ("array", "object", "alias", "map", "dict_", "set_")
-
-
-def checked_key(key: Any) -> Any:
-    """The key; ValueError if it is too long."""
-    if type(key) is str and len(key) > MAX_KEY:
-        raise ValueError("a key is too long")
-    return key
-
-
-def check_hashes(keys: Collection[Any]) -> None:
-    """ValueError if too many keys collide: each would be compared with all before it, which can take hours.
-
-    Texts and bytes are hashed with a secret; numbers, and what is made of them, are not.
-    """
-    if len(keys) > MAX_EQUAL_HASHES and max(Counter(map(hash, keys)).values()) > MAX_EQUAL_HASHES:
-        raise ValueError("too many keys or members have the same hash")
-
-
-def _members(found: Iterable[Any]) -> list[Any]:
-    members = [*found]
-    check_hashes(members)
-    # NaN members are distinct objects, so they never make this differ.
-    if len({*members}) != len(members):
-        raise ValueError("a set has the same member twice")
-    return members

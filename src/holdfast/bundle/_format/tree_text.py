@@ -18,18 +18,11 @@ from ...records import Leaf, Node, Object
 from ...set_order import has_order
 from . import strict_json
 from .boxes import Layout, encode_layouts
+from .keys import MAX_KEY, check_hashes, checked_key
 from .numbers import encode_float, encode_integer
 from .pieces import Piece
 from .scalars import encode_scalar, encode_text
-from .tree import (
-    MAX_KEY,
-    MAX_TREE_BYTES,
-    StoredTree,
-    check_hashes,
-    checked_key,
-    is_kind,
-    room_for_paths,
-)
+from .tree import MAX_TREE_BYTES, StoredTree, is_kind, room_for_paths
 
 # No JSON has these.
 _GAP: Final = b"\0"  # for the pieces of an array
