@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.newborn import ONE_THREAD
 
@@ -19,6 +20,10 @@ for name, value in ONE_THREAD.items():
     os.environ.setdefault(name, value)
 
 from holdfast.variables import _other_modules  # noqa: E402
+
+# How long examples take says how busy the machine is, not how good the test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

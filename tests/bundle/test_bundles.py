@@ -95,7 +95,7 @@ def test_what_did_not_change_costs_no_disk_from_the_third_save_on(tmp_path, froz
 
 
 @pytest.mark.medium
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=12))
 def test_the_files_of_a_bundle_never_exceed_twice_its_live_bytes(versions):
     """Each array takes one of four contents at each save, so packs die piece by piece."""

@@ -45,7 +45,7 @@ def _content(inside, name: str) -> bytes:
 
 @pytest.mark.medium
 @given(changes=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_bundle_is_the_same_to_the_byte_whatever_was_kept(changes):
     run, plan, buffers = Training(), state.Plan(), state.Buffers()
     run.others["large"] = torch.zeros(1 << 16)  # that is shared
@@ -85,7 +85,7 @@ def trees(draw, parts):
 
 @pytest.mark.medium
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_text_of_a_tree_is_the_same_whatever_it_has_in_common_with_another(data):
     inner = Object("adapter", "Inner", _leaves("inner", 17))
     parts = [inner, _leaves("few", 3), {"1": 1.5, "inner": inner}, _leaves("many", 20)]

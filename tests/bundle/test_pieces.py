@@ -100,7 +100,7 @@ arrays = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(max_size=8), arrays, min_size=1, max_size=12))
 def test_every_piece_is_aligned_to_its_items_and_safetensors_sees_the_same_bytes(state):
     disk = MemoryDisk()

@@ -42,7 +42,7 @@ class Run:
 
 
 @pytest.mark.medium
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_in_any_history_bundles_are_complete_and_waste_at_most_half(data):
     """Up to ten arrays change, come, go and return, under new names and old; old bundles vanish."""

@@ -95,7 +95,7 @@ def told_apart(value: Any) -> Any:
 
 
 @pytest.mark.medium
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(trees)
 @example({"f": 1, "i": 2, "map": {"array": []}})
 @example({"": {"a/b": {"%": 0}}, "\ud800": 1})

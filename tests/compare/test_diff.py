@@ -129,7 +129,7 @@ def test_another_memory_order_finds_the_same_partners(save, shape):
     assert change_of(save, old, moved).changed == old[1, 2].size
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     arrays.arrays(np.float32, 50, elements=st.floats(width=32)),
     arrays.arrays(np.float32, 50, elements=st.floats(width=32)),

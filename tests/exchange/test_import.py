@@ -175,7 +175,7 @@ def test_a_malformed_safetensors_is_refused_and_nothing_written(tmp_path, conten
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_error_of_ours(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("any")

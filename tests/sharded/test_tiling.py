@@ -44,7 +44,7 @@ def regions_of(draw: st.DrawFn, shape: tuple[int, ...], most_ranks: int = 6) -> 
 
 @pytest.mark.medium
 @given(st.data(), SHAPES, st.sampled_from([4, SPLIT_BYTES]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_the_ranks_of_any_mesh_write_tiles_the_array(data, shape, item_bytes):
     regions = data.draw(regions_of(shape))
     dtype = "float32" if item_bytes == 4 else f"<U{item_bytes // 4}"  # large items: boxes are split
@@ -62,7 +62,7 @@ def test_what_the_ranks_of_any_mesh_write_tiles_the_array(data, shape, item_byte
 
 @pytest.mark.medium
 @given(st.data(), SHAPES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_mesh_reads_what_any_other_has_saved_as_slices_of_the_array(data, shape):
     saving, reading = data.draw(regions_of(shape, 4)), data.draw(regions_of(shape, 4))
     array = np.arange(prod(shape), dtype=np.float64).reshape(shape)
@@ -79,7 +79,7 @@ def test_any_mesh_reads_what_any_other_has_saved_as_slices_of_the_array(data, sh
 
 
 @given(st.lists(st.integers(1, 6), min_size=0, max_size=4), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_run_of_items_is_boxes_one_after_the_other(shape, data):
     number = prod(shape)
     first = data.draw(st.integers(0, number))

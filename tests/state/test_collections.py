@@ -72,7 +72,7 @@ entries = st.dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(entries, st.sampled_from([dict, OrderedDict]), st.sampled_from([dict, OrderedDict]))
 def test_a_live_dict_of_any_kind_takes_a_saved_one_of_any_kind_and_keeps_its_own(saved, there, here):
     live = here(old=1)

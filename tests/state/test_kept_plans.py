@@ -125,7 +125,7 @@ def is_same(kept, full) -> None:
 
 @pytest.mark.medium
 @given(st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_change_between_two_snapshots(changes):
     run, plan, buffers = Training(), state.Plan(), state.Buffers()
     for change in ("nothing", "nothing", *changes):

@@ -48,7 +48,7 @@ def raw(array: np.ndarray) -> bytes:
 
 
 @pytest.mark.medium
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(arrays())
 def test_an_array_is_rebuilt_with_its_bytes_dtype_and_memory_order(array):
     again = rebuild(capture({"x": array}))["x"]
@@ -61,7 +61,7 @@ def test_an_array_is_rebuilt_with_its_bytes_dtype_and_memory_order(array):
 
 
 @pytest.mark.medium
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrays(), st.sampled_from(["C", "F", "strided"]))
 def test_a_live_array_of_any_memory_order_is_filled_in_place(array, order):
     if order == "strided":

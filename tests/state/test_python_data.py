@@ -88,13 +88,13 @@ class Frozen:
 Point = namedtuple("Point", "x y")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(plain)
 def test_plain_data_is_rebuilt_to_the_bit_and_to_the_type(value):
     assert same(rebuild(capture(value)), value)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(plain, plain)
 def test_plain_data_is_replaced_by_what_was_saved_whatever_stood_there(saved, live):
     into = {"value": live}
@@ -103,7 +103,7 @@ def test_plain_data_is_replaced_by_what_was_saved_whatever_stood_there(saved, li
     assert digest(capture(restored)) == digest(capture({"value": saved}))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(plain, plain)
 def test_digests_are_equal_exactly_for_equal_data(one, other):
     assert digest(capture(one)) == digest(capture(rebuild(capture(one))))

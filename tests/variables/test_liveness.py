@@ -224,7 +224,7 @@ class Turns:
 
 
 @pytest.mark.medium
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(body=bodies, after=st.sampled_from(["a", "(a, b)", "c", "None"]), stop=st.integers(1, 7))
 def test_what_is_live_is_enough_to_end_the_same(body: str, after: str, stop: int):
     source = (
@@ -239,7 +239,7 @@ def test_what_is_live_is_enough_to_end_the_same(body: str, after: str, stop: int
 
 
 @pytest.mark.medium
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     before=st.lists(simple, max_size=2).map(block),
     body=bodies,
