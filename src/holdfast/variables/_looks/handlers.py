@@ -19,7 +19,7 @@ class HandlerScope(Scope):
     """The handlers and filters of all loggers, by the names of their classes."""
 
     def variables(self) -> dict[str, Any]:
-        own = [each for one in _loggers() for each in _of_script(one)]
+        own = [each for one in _loggers() if one.handlers or one.filters for each in _of_script(one)]
         found: dict[str, Any] = {}
         for each in {id(each): each for each in own if not isinstance(each, FunctionType)}.values():
             found[numbered(type(each).__name__, found)] = each
@@ -41,12 +41,13 @@ class _Settings(NamedTuple):
     plain: tuple[Any, ...]
     called: tuple[Callable[[], Any], ...]
 
-    def difference(self, now: _Settings) -> str:
-        """What is another than it was; empty if nothing is."""
+    def difference(self, now: _Settings, name: str) -> str:
+        """What is another than it was, of the logger of this name; empty if nothing is that decides anything."""
         then, there = [each() for each in self.called], [each() for each in now.called]
         if len(then) != len(there) or any(one is not other for one, other in zip(then, there, strict=True)):
             return "a handler or filter of the script was added or removed"
-        return "its level, or what it passes on, was changed" if self.plain != now.plain else ""
+        is_other = self.plain != now.plain and name != logging.root.name and not _is_of_library(name)
+        return "its level, or what it passes on, was changed" if is_other else ""
 
 
 @final
@@ -59,15 +60,20 @@ class Loggers:
     def begin(self) -> None:
         """The loop begins; of another one within it nothing is to be known."""
         if self._began is None:
-            self._began = _settings()
+            self._began = {each.name: _settings_of(each) for each in _loggers()}
 
     def changed(self, run: str) -> dict[str, str]:
         """A sentence for each logger that is not as it was, by the name under which it can be ignored (`{run}ignore`)."""
         found: dict[str, str] = {}
-        for name, now in _settings().items() if self._began is not None else ():
+        began = self._began or {}
+        for each in _loggers() if began else ():
+            name, now = each.name, _settings_of(each)
+            before = began.get(name)
+            if before == now and not now.called:  # as nearly all are
+                continue
             # Of one that came later it is not known whose it is: a library's, mostly, that was imported only now.
-            before = (self._began or {}).get(name) or _Settings(now.plain, ())
-            if what := before.difference(now):
+            before = before or _Settings(now.plain, ())
+            if what := before.difference(now, name):
                 key = f"logging.{name}"
                 found[key] = (
                     f"{key}: {what} since the loop began, and loggers are not saved: a resume has them as the script's beginning sets "
@@ -76,16 +82,10 @@ class Loggers:
         return found
 
 
-def _settings() -> dict[str, _Settings]:
-    return {each.name: _settings_of(each) for each in _loggers()}
-
-
 def _settings_of(logger: logging.Logger) -> _Settings:
     has_any = logger.handlers or logger.filters  # as few loggers have
     called = tuple(weakref.ref(each) for each in _of_script(logger)) if has_any else ()
-    is_of_others = logger is logging.root or _is_of_library(logger.name)
-    plain = () if is_of_others else (logger.level, logger.propagate, bool(logger.disabled))
-    return _Settings(plain, called)
+    return _Settings((logger.level, logger.propagate, bool(logger.disabled)), called)
 
 
 def _loggers() -> list[logging.Logger]:

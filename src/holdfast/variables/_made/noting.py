@@ -100,6 +100,8 @@ class Newcomers:
 
     def settle(self) -> None:
         """Find for each what is like it; what refers to others comes after these."""
+        if not self._slots:
+            return
         self._look_around()
         models = [path for path, slot in self._slots.items() if is_module(slot.value)]
         for path in dict.fromkeys([*models, *self._slots]):
@@ -212,10 +214,6 @@ class Newcomers:
             if self._handed.has_memory_of(each) or self._memory.setdefault(at, each) is not each:
                 return False
         return True
-
-    def shares_memory(self, arrays: Iterator[Any]) -> bool:
-        """Whether one of these, which are no parts of a model, lies in the memory of a model's."""
-        return any((at := address(each)) is not None and at in self._memory for each in arrays)
 
 
 def items_are_known(path: str, value: Any, known: Callable[[str], bool]) -> bool:
