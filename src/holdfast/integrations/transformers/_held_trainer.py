@@ -220,7 +220,7 @@ class Held(HeldTraining, TrainerCallback):
         """From the beginning, or from what is behind; to the end, or until it diverges."""
         self._loader: loaders.ReadyLoader | None = None
         self._at: str | None = None
-        self._owes = self._ended = False
+        self._owes = self._owes_epoch = self._ended = False
         self._updates: Updates | None = None
         self._compiled: list[str] = []
         self._epoch = self._next_epoch = self._began_at = 0
@@ -282,8 +282,9 @@ class Held(HeldTraining, TrainerCallback):
                 self._announce("batch_end")
         elif at == "epoch":
             if self._owes:
-                self._owes = False
+                self._owes, self._owes_epoch = False, True
                 self._announce("batch_end")
+                self._owes_epoch = False
             self._announce("epoch_end")
         return done
 
@@ -379,6 +380,7 @@ class Held(HeldTraining, TrainerCallback):
             "epoch": self._epoch,
             "began_at": self._began_at,
             "ended": self._ended,
+            "owes_epoch_end": self._owes_epoch,
             "latest": dict(self._latest),
             "stopped": self._trainer.control.should_training_stop,
             "course": trainers.get_course(self._trainer),
@@ -481,8 +483,17 @@ class Held(HeldTraining, TrainerCallback):
         elsewhere += self._extensions.set_state(own.get("extensions", {}), saved.get("extensions", {}))
         if self._loop is None:
             rng.restore_state(own["random"])
-            return
-        self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
+        else:
+            self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
+        if saved.get("owes_epoch_end"):
+            self._end_epoch(saved)
+
+    def _end_epoch(self, saved: Mapping[str, Any]) -> None:
+        """It was saved after an epoch's last batch, and the end of that epoch is still to be told: the Trainer goes on with the next."""
+        now = self._epoch, self._began_at
+        self._epoch, self._began_at = saved["epoch"], saved["began_at"]
+        self._announce("epoch_end")
+        self._epoch, self._began_at = now
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         source = self._known_loader.source
