@@ -62,6 +62,9 @@ PATTERN = re.compile(
 )
 
 
+OF_LIBRARIES = {"HealthCheck", "suppress_health_check"}  # names that they gave, and the tests have to use
+
+
 def found_in(text: str) -> list[tuple[int, str]]:
     """Each retired word with the number of the line where it begins."""
     # As words, so that parts of names are found; underscores and capitals only separate them.
@@ -115,7 +118,7 @@ def test_names_in_the_tests_use_none():
         found += [f"{place}: {word!r} in its path" for _, word in found_in(place)]
         tokens = tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline)
         names = {token.string for token in tokens if token.type == tokenize.NAME}
-        found += [f"{place}: {name}" for name in sorted(names) if found_in(name)]
+        found += [f"{place}: {name}" for name in sorted(names - OF_LIBRARIES) if found_in(name)]
     assert not found, "\n".join([*found, f"Say instead: {RETIRED}"])
 
 
