@@ -489,7 +489,7 @@ class Held(HeldTraining, TrainerCallback):
             self._end_epoch(saved)
 
     def _end_epoch(self, saved: Mapping[str, Any]) -> None:
-        """It was saved after an epoch's last batch, and the end of that epoch is still to be told: the Trainer goes on with the next."""
+        """It was saved after an epoch's last batch, and the end of that epoch is still to be told: the Trainer resumes in the next."""
         now = self._epoch, self._began_at
         self._epoch, self._began_at = saved["epoch"], saved["began_at"]
         self._announce("epoch_end")
