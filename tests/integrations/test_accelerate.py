@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 pytest.importorskip("accelerate")
@@ -11,7 +14,9 @@ from accelerate import Accelerator
 
 import holdfast
 from holdfast import Checkpointing, Run, errors
+from holdfast.errors import PlanMismatchError
 from holdfast.integrations.accelerate import hold
+from holdfast.integrations.accelerate._hooks import FileHooks
 from tests.support.integrations.cases.accelerate_case import prepared, step
 from tests.support.integrations.divergence import check_rollback
 from tests.support.integrations.pair import run_pair
@@ -211,22 +216,71 @@ def test_other_data_after_load_state_are_named(tmp_path):
     assert held.last_resume.verdict == said.replace("not exact: ", "not exact: at an earlier resume, ")
 
 
-def test_hooks_that_write_files_of_their_own_are_named_at_a_save_and_at_a_load(tmp_path, caplog):
+def test_what_hooks_write_beside_a_state_comes_back(tmp_path):
+    average = {"decay": torch.zeros(2)}
+
+    def save(models, weights, folder):
+        (Path(folder) / "ema").mkdir()
+        torch.save(average, Path(folder) / "ema" / "average.pt")
+        (Path(folder) / "empty").touch()
+        weights.clear()  # as those do that save models in a way of their own
+
+    def load(models, folder):
+        average.update(torch.load(Path(folder) / "ema" / "average.pt"))
+        assert (Path(folder) / "empty").read_bytes() == b""
+        models.clear()
+
     for door in ("save", "load"):
         accelerator, *_ = prepared()
-        accelerator.register_save_state_pre_hook(lambda models, weights, folder: None)
-        accelerator.register_load_state_pre_hook(lambda models, folder: None)
+        accelerator.register_save_state_pre_hook(save)
+        accelerator.register_load_state_pre_hook(load)
         held = hold(accelerator)
-        caplog.clear()
-        for _ in range(2):
-            if door == "save":
-                held.save_state(tmp_path / "one")
-            else:
-                held.load_state(tmp_path / "one")
-        assert caplog.text.count("are not called") == 1
-        assert "register_save_state_pre_hook and register_load_state_pre_hook" in caplog.text
+        if door == "save":
+            average["decay"] += 3
+            held.save_state(tmp_path / "one")
+            average["decay"] = torch.zeros(2)
+        else:
+            held.load_state(tmp_path / "one")
     next(iter(accelerator._dataloaders[0]))
     assert held.last_resume is not None
-    assert held.last_resume.verdict.startswith(
-        "not exact: the hooks of register_save_state_pre_hook and register_load"
+    assert held.last_resume.verdict == "exact"
+    assert average["decay"].tolist() == [3, 3]
+
+
+def test_files_that_no_hook_reads_and_hooks_without_files_are_named(tmp_path):
+    accelerator, *_ = prepared()
+    handle = accelerator.register_save_state_pre_hook(
+        lambda models, weights, folder: (Path(folder) / "one").touch()
     )
+    held = hold(accelerator)
+    held.save_state(tmp_path / "with")
+    handle.remove()
+    held.save_state(tmp_path / "without")
+    held.load_state(tmp_path / "with")
+    next(iter(accelerator._dataloaders[0]))
+    assert (
+        held.last_resume.verdict
+        == "not exact: hooks of register_save_state_pre_hook wrote files, and none reads them now"
+    )
+    accelerator.register_load_state_pre_hook(lambda models, folder: None)
+    held.load_state(tmp_path / "without")
+    next(iter(accelerator._dataloaders[0]))
+    said = "not exact: the hooks of register_load_state_pre_hook found no files of theirs"
+    assert held.last_resume.verdict.startswith(said)
+
+
+def test_a_file_of_a_hook_stays_in_its_folder(tmp_path):
+    accelerator, *_ = prepared()
+    accelerator.register_load_state_pre_hook(lambda models, folder: None)
+    with pytest.raises(PlanMismatchError, match="outside of its folder"):
+        FileHooks(accelerator).load({"../one": np.zeros(1, np.uint8)})
+
+
+def test_hooks_are_named_where_a_run_saves(tmp_path, caplog):
+    accelerator, *_ = prepared()
+    accelerator.register_save_state_pre_hook(lambda models, weights, folder: None)
+    held = hold(accelerator, tmp_path)
+    for _ in range(2):
+        with held as run:
+            assert list(run.epochs(0)) == []
+    assert caplog.text.count("are not called in a run") == 1

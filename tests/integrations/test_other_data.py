@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,10 +64,43 @@ def accelerate(directory, crash_at=None, *, other=False):
     return run.last_resume
 
 
-@pytest.mark.parametrize("fit", [lightning, transformers, accelerate])
+def keras(directory, crash_at=None, *, other=False):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    from keras.callbacks import LambdaCallback
+
+    from holdfast.integrations.keras import HoldfastCallback
+    from tests.support.integrations.cases.keras_fit import compiled
+
+    model, beat = compiled(), beats(crash_at)
+    held = HoldfastCallback(directory, checkpointing=policy())
+    x = np.linspace(0, 1, 96, dtype="float32").reshape(16, 6)
+    counting = LambdaCallback(on_train_batch_begin=lambda batch, logs=None: beat())
+    model.fit(x + other, x[:, :1], batch_size=4, epochs=2, verbose=0, callbacks=[held, counting])
+    return held.last_resume
+
+
+FITS = [
+    lightning,
+    transformers,
+    accelerate,
+    pytest.param(keras, marks=pytest.mark.leaves_threads),
+]
+
+
+@pytest.fixture(params=FITS)
+def fit(request):
+    if importlib.util.find_spec(request.param.__name__) is None:
+        pytest.skip(f"{request.param.__name__} is not installed")
+    return request.param
+
+
 def test_other_values_of_the_data_are_named(fit, tmp_path):
-    if importlib.util.find_spec(fit.__name__) is None:
-        pytest.skip(f"{fit.__name__} is not installed")
     with pytest.raises(Crash):
         fit(tmp_path, 5)
+    assert fit(tmp_path, other=True).verdict == "not exact: the data's values have changed"
+
+
+def test_other_values_of_the_data_of_a_training_that_was_complete_are_named(fit, tmp_path):
+    fit(tmp_path)
+    assert fit(tmp_path).verdict == "exact"
     assert fit(tmp_path, other=True).verdict == "not exact: the data's values have changed"

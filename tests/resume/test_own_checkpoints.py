@@ -59,12 +59,26 @@ def test_what_another_run_saved_and_was_copied_here_is_left_alone(bring, mine):
     assert weight == 1000.0, "where it is named, it is taken"
 
 
-def test_a_copy_stays_where_nothing_else_is(tmp_path):
-    add(tmp_path / "other", 100)
+def test_a_copy_that_is_alone_is_resumed_from_and_named(tmp_path):
+    with pytest.raises(RuntimeError, match="a cable"):
+        add(tmp_path / "other", 100, crash_at=8)
     copy_with_its_name(holdfast.scan(tmp_path / "other")[-1].path, tmp_path)
+    saved_by = holdfast.scan(tmp_path)[0].record.run
     run, weight = add(tmp_path, 1)
-    assert run.last_resume is not None
-    assert weight == 1000.0
+    assert weight == 802.0, "it is not begun from scratch over a checkpoint"
+    assert run.last_resume.verdict.startswith(
+        f"not exact: run {saved_by} saved the checkpoint in another directory, and no run has saved in this one"
+    )
+    again, _ = add(tmp_path, 1)
+    assert again.last_resume.verdict == "exact", "by now it is the directory's own"
+
+
+def test_a_copy_that_is_asked_for_by_name_is_exact(tmp_path):
+    with pytest.raises(RuntimeError, match="a cable"):
+        add(tmp_path / "other", 100, crash_at=8)
+    copy_with_its_name(holdfast.scan(tmp_path / "other")[-1].path, tmp_path)
+    run, _ = add(tmp_path, 100, resume=holdfast.scan(tmp_path)[0].path)
+    assert run.last_resume.verdict == "exact"
 
 
 @pytest.mark.medium

@@ -160,3 +160,22 @@ def test_a_module_that_had_become_another_is_named(tmp_path):
     assert again.last_resume is not None
     expected = "not exact: the module 'model/3' had become a Tanh, and is a ReLU as the script begins"
     assert again.last_resume.verdict == expected
+
+
+def test_a_module_that_was_added_is_said_not_to_be_there(tmp_path):
+    def train(crash_at=None):
+        model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        policy = Checkpointing(save_on="batch_end")
+        with Run(tmp_path, {"model": model, "optimizer": optimizer}, checkpointing=policy) as run:
+            for step in run.steps(4):
+                if step == 1:
+                    model.append(torch.nn.Identity())
+                if step == crash_at:
+                    raise RuntimeError("a cable was pulled")
+        return run
+
+    with pytest.raises(RuntimeError, match="a cable"):
+        train(3)
+    expected = "not exact: the module 'model/1' had become an Identity, and is not there as the script begins"
+    assert train().last_resume.verdict == expected

@@ -84,7 +84,7 @@ def test_of_several_loaders_the_one_that_changed_is_named(tmp_path):
     assert train(tensors(0), tensors(6)).last_resume.verdict == CHANGED.format("unlabelled")
 
 
-def test_data_that_no_variable_holds_are_not_guessed(tmp_path):
+def test_data_that_only_the_loop_holds_are_said_to_be_unknown(tmp_path):
     def train(value: float) -> Run:
         validation = tensors(value)
         with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=policy()) as run:
@@ -94,7 +94,25 @@ def test_data_that_no_variable_holds_are_not_guessed(tmp_path):
         return run
 
     train(0)
-    assert train(1).last_resume.verdict == "exact"
+    assert train(1).last_resume.verdict.startswith(
+        "not exact: nothing was left to train, and the data in the loop were not compared"
+    )
+
+
+def test_a_dataset_that_a_variable_holds_is_compared_where_its_loader_is_made_in_the_call(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    def train(value: float) -> Run:
+        samples = torch.utils.data.TensorDataset(torch.arange(8.0) + value)
+        with Run(tmp_path, {"weight": np.zeros(1)}, checkpointing=policy()) as run:
+            for _ in run.epochs(2):
+                for _ in run.batches(torch.utils.data.DataLoader(samples, batch_size=4)):
+                    run["weight"][:] += 1
+        return run
+
+    train(0)
+    assert train(0).last_resume.verdict == "exact"
+    assert train(1).last_resume.verdict == CHANGED.format("samples")
 
 
 def test_a_second_loop_that_counts_anew_is_refused_and_not_empty(tmp_path):

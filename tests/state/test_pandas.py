@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 from decimal import Decimal
@@ -122,6 +123,30 @@ def test_what_cannot_be_kept_is_refused_by_name(values, what):
 def test_indexes_of_periods_are_refused():
     with pytest.raises(UnsupportedStateError, match="frequency M"):
         holdfast.capture({"i": pd.period_range("2024", periods=2, freq="M")})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.Timestamp("2020-01-01 10:00:00.123456789"),
+        pd.Timestamp("2020-10-25 01:30", tz="UTC").tz_convert("Europe/Paris"),  # an hour that comes twice
+        pd.Timestamp("2020").as_unit("s"),
+        pd.Timedelta("1D 2ns"),
+    ],
+)
+def test_moments_and_durations_keep_their_unit_and_zone(value, tmp_path):
+    place = holdfast.save(tmp_path / "one", {"value": value})
+    live = {"value": type(value)(0)}
+    holdfast.load(place, into=live)
+    for found in (holdfast.load(place)["value"], live["value"]):
+        assert (found, type(found), found.unit) == (value, type(value), value.unit)
+        assert getattr(found, "tz", None) == getattr(value, "tz", None)
+
+
+def test_a_moment_in_a_zone_without_a_name_is_refused():
+    zone = datetime.timezone(datetime.timedelta(minutes=7), "office")
+    with pytest.raises(UnsupportedStateError, match="time zone"):
+        holdfast.capture({"value": pd.Timestamp("2020", tz=zone)})
 
 
 def test_something_else_does_not_fit(tmp_path):

@@ -3,13 +3,12 @@
 from .._shown import shown_in as _shown_in
 from ._batch import Batch
 from ._choose import BATCHES, batches_of, batches_of_all
-from ._contents import digest_of_batch, digest_of_contents
+from ._contents import digest_of_batch, digest_of_contents, digest_of_samples
 from ._dataset import Dataset
 from ._iterable import IterableBatches
 from ._nodes import nodes_in
 from ._order import order, sample_rng
 from ._own import DatasetBatches
-from ._parts import digest_of_samples
 from ._sampler import ResumableSampler
 from ._several import Until
 from ._source import ANOTHER_BATCH, BatchSource, differences_of, foreign_state, without_position

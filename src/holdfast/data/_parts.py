@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from blake3 import blake3
-
-from ._dataset import Dataset
-
 _ATTRIBUTES = ("batch_sampler", "sampler", "dataset", "transform", "target_transform", "collate_fn")
 
 
@@ -39,20 +35,3 @@ def _get(part: Any, attribute: str) -> Any:
         return getattr(part, attribute, None)
     except Exception:
         return None
-
-
-def digest_of_samples(dataset: Any) -> str | None:
-    """BLAKE3 of a map-style dataset whose values are in host memory; None for any other.
-
-    Known are `holdfast.data.Dataset`, torch's `TensorDataset`, and a `Subset` of one of them.
-    """
-    if isinstance(dataset, Dataset):
-        return dataset.digest
-    if type(dataset).__module__ != "torch.utils.data.dataset":
-        return None
-    match type(dataset).__name__:
-        case "TensorDataset" if all(tensor.device.type == "cpu" for tensor in dataset.tensors):
-            return Dataset({str(index): each for index, each in enumerate(dataset.tensors)}).digest
-        case "Subset" if (parent := digest_of_samples(dataset.dataset)) is not None:
-            return blake3(f"{parent}{[*map(int, dataset.indices)]}".encode()).hexdigest()
-    return None

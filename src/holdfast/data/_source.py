@@ -133,7 +133,8 @@ def differences_of(saved: Mapping[str, Any], now: Mapping[str, Any], of: str = "
         if isinstance(was, Mapping) and isinstance(value, Mapping):  # of one of several loaders
             found += differences_of(was, value, f"{name}'s")
         elif name == "digest":
-            found.append(f"{of} values have changed")
+            if None not in (was, value):
+                found.append(f"{of} values have changed")
         else:
             found.append(f"{what} was {was!r} and is {value!r}")
     return found

@@ -20,10 +20,11 @@ from .._wording import a
 from ..errors import UsageError
 from ._attributes import OwnAttributes
 from ._batch import Batch
+from ._contents import digest_of_samples
 from ._generators import Drawing, OwnGenerators
 from ._indices import IndexSampler, digest_of, has_state
 from ._iterable import length_of
-from ._parts import digest_of_samples, parts_of
+from ._parts import parts_of
 from ._source import Position
 from ._workers import Made, Streams, WorkerStreams
 

@@ -14,7 +14,7 @@ from typing import Final
 from blake3 import blake3
 
 from .. import bundle
-from ..checkpoint import LOCK
+from ..checkpoint import LOCK, has_been_held
 from ..errors import RunActiveError, SaveError
 from ..storage import Held, Storage
 
@@ -22,7 +22,7 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 _TRIES, _BETWEEN_S = 100, 0.05
 """How often and how soon to try again for the lock of a process that is dead."""
 _RUNS = ".runs"
-"""A folder in an experiment's directory that holds an empty one for each run that has saved there."""
+"""A folder in an experiment's directory that holds an empty one for each run that has saved there; made when it is first held."""
 
 
 def file_of(run: str) -> str:
@@ -52,6 +52,7 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
     me = f"{socket.gethostname()} {os.getpid()}".encode(errors="backslashreplace").decode()
     with _needed(path):
         _make(disk, path)
+        is_new = not has_been_held(disk, path)
         with disk.open_directory(path) as here:
             held = here.claim(LOCK, me.encode())
             patience = 0 if share else _TRIES
@@ -61,6 +62,8 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
             if held is None and not share:
                 host, pid = _holder(disk, path)
                 raise RunActiveError(path, host, pid, f"{host} {pid}" == me)
+        if is_new:
+            _make(disk, f"{path}/{_RUNS}")
     return held
 
 
@@ -84,8 +87,8 @@ def note_run(disk: Storage, path: str, run: str) -> None:
         _make(disk, f"{path}/{_RUNS}/{file_of(run)}")
 
 
-def noted_runs(disk: Storage, path: str) -> frozenset[str]:
-    """The runs, as `file_of` names them, that have saved in this directory, as far as is known; none if it is older than this note.
+def noted_runs(disk: Storage, path: str) -> frozenset[str] | None:
+    """The runs, as `file_of` names them, that have saved in this directory; None if it is older than this note.
 
     Raises:
         CheckpointUnreadableError: the system refuses to list them.
@@ -94,7 +97,7 @@ def noted_runs(disk: Storage, path: str) -> frozenset[str]:
     try:
         return frozenset(disk.folders(place))
     except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
+        return None
     except OSError as err:
         raise bundle.unreadable(place, "it cannot be listed", err) from err
 

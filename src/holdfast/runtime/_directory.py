@@ -259,7 +259,7 @@ class ExperimentDirectory:
     def belongs(self) -> Callable[[CheckpointRecord], bool]:
         """Whether a run of this directory saved a checkpoint, for each record: others were copied here from elsewhere."""
         noted = noted_runs(self.disk, self.path)
-        return lambda record: not noted or file_of(record.run) in noted or FORKED_FROM in record.details
+        return lambda record: noted is None or file_of(record.run) in noted or FORKED_FROM in record.details
 
     def own(self) -> list[bundle.Listed]:
         """This run's checkpoints, oldest first."""

@@ -123,7 +123,8 @@ class Run:
                 lambda: self._progress.places_again,
             ),
         )
-        self._torch = TorchObjects(self._loop.objects)
+        adapts = self._resume.on_structure is not None
+        self._torch = TorchObjects(self._loop.objects, adapts=adapts)
         self._data = EpochData(allow_reread, self._loop.policy)
         self._progress = Progress(
             *(self._loop, self._variables, self._torch, self._data, self._rolled_back),

@@ -32,6 +32,7 @@ from ...runtime import (
 from ...variables import Mode
 from .._common.arguments import Abilities, Arguments
 from .._common.held_training import differences
+from ._hooks import FileHooks
 from ._prepared import Prepared
 
 logger = logging.getLogger("holdfast")
@@ -40,6 +41,8 @@ _OURS = ("loaders", "gradients", "random")
 """What a bundle of `save_state` holds beside the parts."""
 _SEEN = "stale_gradients"
 """This too, but for the first ones."""
+_FILES = "files_of_hooks"
+"""And this, if there are any."""
 
 _ENTER = "with hold(accelerator, 'runs/mine') as run:"
 _DEFAULTS = (None, True, "train", False, "save", None)
@@ -120,7 +123,7 @@ class Held:
         self._run: Run | None = None  # inside the `with`
         self._loaded: Resumption | None = None  # by `load_state`
         self._prepared = Prepared(accelerator)
-        self._has_named_hooks = False
+        self._hooks = FileHooks(accelerator)
         accelerator.save_state = self.save_state  # type: ignore[method-assign]
         accelerator.load_state = self.load_state  # type: ignore[method-assign]
 
@@ -135,7 +138,7 @@ class Held:
             raise UsageError(f"a run needs a directory: {_ENTER}")
         if self._run is not None:
             raise UsageError("the run of this accelerator has begun already")
-        self._name_hooks()
+        self._hooks.refuse_run()
         run = self._arguments.run(self._prepared.parts())
         self._run = run.__enter__()
         self._prepared.close("its run has begun")
@@ -146,26 +149,6 @@ class Held:
         self._prepared.reopen()
         assert run is not None
         run.__exit__(kind, error, trace)
-
-    @property
-    def _hooks(self) -> str:
-        """What has registered hooks that write files of their own beside accelerate's, or read them: they are not called."""
-        kinds = {"save": "_save_model_state_pre_hook", "load": "_load_model_state_pre_hook"}
-        return " and ".join(
-            f"register_{kind}_state_pre_hook"
-            for kind, name in kinds.items()
-            if getattr(self._accelerator, name, None)
-        )
-
-    def _name_hooks(self) -> None:
-        """Say so once."""
-        if self._hooks and not self._has_named_hooks:
-            self._has_named_hooks = True
-            logger.warning(
-                "the hooks of %s are not called: a bundle is no folder that they could write to. What they keep is saved if it "
-                "is handed to accelerator.register_for_checkpointing()",
-                self._hooks,
-            )
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -189,7 +172,6 @@ class Held:
             UsageError: there is neither an `output_dir` nor a directory, or it cannot be a bundle's.
             SaveError: the disk refused.
         """
-        self._name_hooks()
         if output_dir is None:
             if not self._directory:
                 raise UsageError(
@@ -202,6 +184,7 @@ class Held:
         place = file_place(output_dir).removesuffix(bundle.SUFFIX)
         folder, name = os.path.split(place)
         run = secrets.token_hex(16)
+        files = self._hooks.files()
         parts = {
             **self._prepared.parts(),
             "loaders": [
@@ -216,6 +199,7 @@ class Held:
             "gradients": self._prepared.updates.pending,
             _SEEN: self._prepared.updates.seen,
             "random": rng.capture_state(),
+            **({_FILES: files} if files else {}),
         }
         moment = Moment(run=run, hook="", phase="train", step=self._accelerator.step)
         with ExperimentDirectory(folder or ".", run, share=True) as directory:
@@ -246,7 +230,6 @@ class Held:
         """
         if self._run is not None:
             raise UsageError("a run resumes by itself when it begins: pass resume= to hold()")
-        self._name_hooks()
         input_dir = input_dir or self._directory
         if not input_dir:
             raise UsageError("say from where: load_state('runs/mine'), or hold(accelerator, 'runs/mine')")
@@ -277,10 +260,14 @@ class Held:
             tree = checkpoint.tree()
             if isinstance(tree, dict) and "run" in tree:
                 raise PlanMismatchError([f"{path} is of a run, which resumes by itself: {_ENTER}"])
-            if not isinstance(tree, dict) or tree.keys() - {_SEEN} != {*self._prepared.parts(), *_OURS}:
+            if not isinstance(tree, dict) or tree.keys() - {_SEEN, _FILES} != {
+                *self._prepared.parts(),
+                *_OURS,
+            }:
                 raise PlanMismatchError([f"{path} holds other things than the accelerator does"])
             saved, gradients, streams = (checkpoint[name] for name in _OURS)
             seen = checkpoint[_SEEN] if _SEEN in tree else {}
+            files = checkpoint[_FILES] if _FILES in tree else None
             if len(saved) != len(self._prepared.loaders):
                 raise PlanMismatchError(
                     [f"{path} is of {len(saved)} loaders, and here are {len(self._prepared.loaders)}"]
@@ -294,17 +281,20 @@ class Held:
             context += fingerprint.differences(record.environment, fingerprint.environment())
             loaded = self._loaded = Resumption(path, record, skipped, context)
             loaded.expect(SavedState(checkpoint.source, self._prepared.parts()), self._prepared.parts)
+        lost = self._hooks.load(
+            files
+        )  # what they load of the prepared is compared with ours at the first step
         self._prepared.updates.resume(self._accelerator.step, gradients, seen)
         for loader, where in zip(self._prepared.loaders, saved, strict=True):
             loader.set_state(where)
         rng.restore_state(streams)
-        self._compare_at_first_step(loaded, saved)
+        self._compare_at_first_step(loaded, saved, lost)
         return path
 
-    def _compare_at_first_step(self, loaded: Resumption, saved: list[Any]) -> None:
+    def _compare_at_first_step(self, loaded: Resumption, saved: list[Any], lost: list[str]) -> None:
         """Let the verdict be found out once a loader is iterated; at once, if there is none."""
         loaders, streams = self._prepared.loaders, rng.capture_state()  # reading draws from them
-        found = [
+        found = lost + [
             each
             for loader, where in zip(loaders, saved, strict=True)
             for each in differences(
@@ -313,9 +303,6 @@ class Held:
                 is_another_batch=where.get("next_batch") not in (None, loader.source.fingerprint()),
             )
         ]
-
-        if self._hooks:
-            found.append(f"the hooks of {self._hooks} were not called, and what they keep did not come back")
 
         def compare() -> None:
             for each in loaders:

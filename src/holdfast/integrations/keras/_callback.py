@@ -11,6 +11,7 @@ import keras
 
 from ... import rng, state
 from ...checkpoint import Place
+from ...data import differences_of
 from ...errors import UsageError
 from ...policy import Checkpointing
 from ...runtime import Lacking, Loop, Resume
@@ -20,11 +21,11 @@ from .._common.holders import by_class
 from .._common.left_open import LeftOpen, close_by
 from .._common.reporting import Reporting
 from ._at_work import HAND_OVER, KerasOptimizers
+from ._data import FitData
 from ._state import (
     ABILITIES,
     First,
     Skipping,
-    exactness_of,
     frames_of_fit,
     get_seeds,
     layers_of,
@@ -102,7 +103,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
         first = First(on_epoch_begin=self._before_epoch, on_train_end=self._before_end)
         listed.callbacks = [first, *others, self]
         self._siblings = siblings(others)
-        self._exactness, self._script = exactness_of(iterator), settings_of(model)
+        self._data, self._script = FitData(iterator), settings_of(model)
         self._epoch, self._batch, self._step, self._at = 0, 0, 0, "phase_start"
         self._before: Any = None
         self._latest: dict[str, float] = {}
@@ -237,7 +238,8 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
             "seeds_before": self._seeds_before if within else None,
             "seeds": get_seeds(),
             "trained_on": self._skipping.digest() if within and self._batch else None,
-            "exactness": self._exactness,
+            "exactness": self._data.exactness,
+            "about_data": self._data.about,
             "script": self._script.followed,
         }
 
@@ -266,6 +268,7 @@ class HoldfastCallback(Reporting, keras.callbacks.Callback):
 
     def _differences(self, saved: Mapping[str, Any]) -> list[str]:
         found = [saved["exactness"]] if saved["exactness"] != "exact" else []
+        found += differences_of(saved.get("about_data", {}), self._data.about)
         found += [*self._siblings.differences(self._given), *self._known_variables.differences]
         found += self._compare_settings(self._script, saved.get("script"))
         if saved["at"] == "batch_end" and saved["trained_on"] != self._skipping.digest():

@@ -13,7 +13,6 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 from ... import state
-from ...data import batches_of
 from ...errors import UsageError
 from ...policy import Limits
 from .._common.arguments import Abilities
@@ -47,7 +46,6 @@ _ADVICE = ". To use the script's, set them in `on_train_batch_begin` of a callba
 _SEEDS = "global_seed_generator"
 _OWN_EACH_TIME = keras.callbacks.ProgbarLogger
 _ORDERS = {"less": keras.ops.less, "greater": keras.ops.greater}
-_SAMPLES = "ArrayDataAdapter"
 
 
 def frames_of_fit(model: Any) -> tuple[Any, Any]:
@@ -66,21 +64,6 @@ def frames_of_fit(model: Any) -> tuple[Any, Any]:
             "a HoldfastCallback is for model.fit(…, callbacks=[…]); around a loop of your own use holdfast.Run"
         )
     return listed, iterator
-
-
-def exactness_of(iterator: Any) -> str:
-    """`"exact"`, or on what it depends that the data of an epoch come again as they came."""
-    if iterator.steps_per_epoch is not None:
-        return "exact within the first epoch only: with steps_per_epoch an epoch's data depend on the epochs before"
-    kind = type(iterator.data_adapter).__name__
-    if kind == _SAMPLES:
-        return "exact"
-    if kind == "TorchDataLoaderAdapter":
-        loader = iterator.data_adapter._dataloader
-        is_plain = hasattr(loader.dataset, "__getitem__") and not loader.num_workers
-        if is_plain and not batches_of(loader, raw=True).generators:
-            return "exact"
-    return f"exact if the data of an epoch depend on nothing but the random states at its start ({kind})"
 
 
 def tell_of_errors(model: Any, listed: Any, iterator: Any, on_error: OnError, until: ExitStack) -> None:

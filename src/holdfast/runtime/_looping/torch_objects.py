@@ -15,18 +15,22 @@ class TorchObjects:
 
     Args:
         objects: those of the run, live.
+        adapts: whether the script brings them to the structure of the checkpoint from which it resumes.
     """
 
-    def __init__(self, objects: Mapping[str, Any]) -> None:
+    def __init__(self, objects: Mapping[str, Any], *, adapts: bool = False) -> None:
         self._objects = objects
         self._updates: Any = None
         self._attributes: Any = None
+        self._structure: Any = None
         self._lacking: Lacking | None = None
         if "torch" in sys.modules:
             from ..torch_updates import Updates
             from ..torch_watch.attributes import Attributes
+            from ..torch_watch.structure import Structure
 
             self._updates, self._attributes = Updates(objects), Attributes(objects)
+            self._structure = None if adapts else Structure(objects)
 
     def begin(
         self, variables: Callable[[], Mapping[str, Any]], report: Callable[[Sequence[str]], None]
@@ -64,6 +68,8 @@ class TorchObjects:
         return () if self._lacking is None else self._lacking.found
 
     def get_state(self) -> dict[str, Any]:
+        if self._structure is not None:
+            self._structure.check()
         attributes = {} if self._attributes is None else self._attributes.get_state()
         return {
             "gradients": {} if self._updates is None else self._updates.pending,
@@ -76,5 +82,7 @@ class TorchObjects:
         self.follow()
         if self._updates is None:
             return []
+        if self._structure is not None:
+            self._structure.follow()
         self._updates.resume(saved["updates"], saved["gradients"], saved.get("stale_gradients", {}))
         return self._attributes.set_state(saved.get("attributes", {}))

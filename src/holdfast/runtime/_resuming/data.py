@@ -33,6 +33,10 @@ _MADE_OTHERWISE = (
     "the data that the script makes in the loop are not those of before: what stands between run.epochs() and run.batches() ran "
     'again, with what has been trained since. Keep what it computes in the run, run["labels"] = labels, and use run["labels"]'
 )
+_NOT_COMPARED = (
+    "nothing was left to train, and the data in the loop were not compared with those that the run was trained on, for no variable "
+    "holds them. Name them before the loop, training = …, and use run.batches(training)"
+)
 
 
 @final
@@ -54,6 +58,11 @@ class Given:
     def are_made_in_loop(self) -> bool:
         """Whether the script makes them anew in each epoch, so that those of the next may be others."""
         return any(map(self.is_made_in_loop, self.data))
+
+    def name_of(self, one: Any, names: Mapping[int, str]) -> str | None:
+        """Of `names` by id, that of data or of their dataset; None if the script makes both in the loop."""
+        held = [each for each in (one, _dataset_of(one)) if not self.is_made_in_loop(each)]
+        return next((names[id(each)] for each in held if id(each) in names), None)
 
     def contents(self) -> str | None:
         """A digest of what the script made in the loop for this epoch; None if it has made nothing."""
@@ -95,9 +104,7 @@ class EpochData:
             self.source, self._given = source, given
             self._nodes = [node for each in given.data for node in nodes_in(each)]
             names = {id(value): name for name, value in _variables().items()}
-            self._names = [
-                None if given.is_made_in_loop(each) else names.get(id(each)) for each in given.data
-            ]
+            self._names = [given.name_of(each, names) for each in given.data]
         if self._position is None:
             return self.source, None
         with rng.preserved():
@@ -212,8 +219,10 @@ class EpochData:
         each_about = (
             [about] if len(names) == 1 else [about.get(f"loader {at + 1}", {}) for at in range(len(names))]
         )
+        if any(name not in there for name in names):
+            return [_NOT_COMPARED]
         for name, of_one in zip(names, each_about, strict=True):
-            now = digest_of_samples(_dataset_of(there[name])) if name in there else None
+            now = digest_of_samples(_dataset_of(there[name]))
             if None not in (now, was := of_one.get("digest")) and now != was:
                 return [f"the data's values have changed: {name} holds others than the run was trained on"]
         return []

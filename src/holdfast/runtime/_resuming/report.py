@@ -83,17 +83,23 @@ class Resumption:
     Args:
         path, record, skipped: as in the report.
         context: what was kept, and versions and settings that differ, which only may make a difference.
+        for_once: what is no difference any more once the run has resumed.
 
     What was not exact in the resumes that led to the checkpoint is so in this one.
     """
 
     def __init__(
-        self, path: str, record: CheckpointRecord, skipped: Iterable[str], context: Iterable[str]
+        self,
+        path: str,
+        record: CheckpointRecord,
+        skipped: Iterable[str],
+        context: Iterable[str],
+        for_once: Iterable[str] = (),
     ) -> None:
-        self.differences = differences_before(record)
+        self.differences = [*for_once, *differences_before(record)]
+        self._for_once = {*for_once}
         self._insert(len(self.differences), context)
         self._num_compared = 0  # of them, the first: what comes out differently, before what only may be why
-        self._rolled_back: str | None = None
         self.is_announced = False
         self.is_open = False  # the next batch is still to be compared
         self._came_back: Sequence[str] = ()
@@ -119,7 +125,7 @@ class Resumption:
     @property
     def noted(self) -> dict[str, Any]:
         """How exactly the run resumed, for the record of what it saves. A rollback is no resume: an uninterrupted run has it too."""
-        lasting = [each for each in self.differences if each != self._rolled_back]
+        lasting = [each for each in self.differences if each not in self._for_once]
         return {"from": self.report.record.id, "verdict": self.report.verdict} | note(
             lasting, self.unsaved, is_compared=self.is_announced
         )
@@ -150,7 +156,7 @@ class Resumption:
         if rolled_back is None:
             self.add([*found, *self._spoiled(), *upcoming])
         else:  # and the script may make its steps smaller
-            self._rolled_back = rolled_back
+            self._for_once.add(rolled_back)
             self.add([*found, *upcoming, rolled_back])
         self._came_back, self.is_open = came_back, is_measured
         if not is_measured:

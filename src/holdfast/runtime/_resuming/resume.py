@@ -31,6 +31,12 @@ Loaded = TypeVar("Loaded")
 BUILD = "Build the objects as they were when saved, or start again with resume=False in another directory."
 
 
+_COPIED = (
+    "run {} saved the checkpoint in another directory, and no run has saved in this one: pass resume={!r} if it is to be "
+    "resumed here"
+)
+
+
 def resume_from(
     directory: ExperimentDirectory,
     origin: Origin,
@@ -55,6 +61,7 @@ def resume_from(
         CheckpointThinnedError: the one requested has no optimizer any more; nothing was changed.
     """
     skipped: list[str] = []
+    belongs = directory.belongs()
     for listed in _candidates(directory, origin, finite_only, skipped):
         try:
             if listed.problem:
@@ -63,6 +70,7 @@ def resume_from(
                 raise CheckpointThinnedError(listed.path)
             expected = listed.record.id if listed.record else None
             with bundle.Bundle(directory.disk, listed.path, expected_id=expected) as opened:
+                is_foreign = origin is True and not belongs(opened.record)
                 loaded, kept = load(opened, "streaming" if origin is True else "first")
                 directory.resume_from(opened)
         except StateMismatchError as err:
@@ -88,7 +96,8 @@ def resume_from(
         context = [f"{path} is not in the checkpoint, and was left as it was" for path in kept]
         context += fingerprint.differences(record.versions, fingerprint.versions())
         context += fingerprint.differences(record.environment, fingerprint.environment())
-        directory.resumption = Resumption(listed.path, record, skipped, context)
+        copied = [_COPIED.format(record.run, record.name)] if is_foreign else []
+        directory.resumption = Resumption(listed.path, record, skipped, context, copied)
         return directory.resumption, loaded
     if skipped:
         raise CheckpointDamagedError(

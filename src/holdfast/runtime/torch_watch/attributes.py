@@ -94,7 +94,7 @@ class Attributes:
             for each in owners
             if each not in self._modules
         ] + [
-            f"the module {path!r} had become a {then}, and is {a(now.get(path, 'nothing'))} as the script begins"
+            f"the module {path!r} had become {a(then)}, and is {a(now[path]) if path in now else 'not there'} as the script begins"
             for path, then in saved.get("classes", {}).items()
             if now.get(path) != then
         ]

@@ -197,4 +197,32 @@ def _string_dtype(storage: str, missing: str) -> pd.StringDtype:
         return pd.StringDtype("pyarrow_numpy")
 
 
-ADAPTERS = (_Frame(pd.DataFrame), _Series(pd.Series), _Index(pd.Index), _Array(ExtensionArray))
+class _Time(_Pandas):
+    """A moment or a duration, which pandas takes out of its columns; of a moment the zone by its name."""
+
+    def capture(self, value: Any, walk: Walk, path: str) -> Node:
+        zone = getattr(value, "tz", None)
+        count = int(value.asm8.astype(np.int64))
+        if zone is not None and not _has_name(zone):
+            walk.refuse(path, f"a moment in the time zone {zone}", "Use one that has a name.")
+        return Object(self.name, self.name, walk.node([count, value.unit, zone and str(zone)], path))
+
+    def fresh(self, state: Any, taken: Object) -> Any:
+        count, unit, zone = state
+        if self._kind is pd.Timedelta:
+            return pd.Timedelta(np.timedelta64(count, unit))
+        made = pd.Timestamp(np.datetime64(count, unit))
+        return made if zone is None else made.tz_localize("UTC").tz_convert(zone)
+
+
+def _has_name(zone: Any) -> bool:
+    try:
+        return pd.DatetimeTZDtype("ns", str(zone)).tz == zone
+    except (TypeError, ValueError, LookupError):
+        return False
+
+
+ADAPTERS = (
+    *(_Frame(pd.DataFrame), _Series(pd.Series), _Index(pd.Index), _Array(ExtensionArray)),
+    *(_Time(pd.Timestamp), _Time(pd.Timedelta)),
+)

@@ -1,4 +1,4 @@
-"""SciPy: sparse matrices and arrays that are made of a few plain arrays, filled in place."""
+"""SciPy: sparse matrices and arrays of all formats, filled in place; lists and dicts of items are saved as coordinates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from .._walk import Walk
 
 _PARTS = {
     **dict.fromkeys(("csr", "csc", "bsr"), ("data", "indices", "indptr")),
-    "coo": ("data", "row", "col"),
+    **dict.fromkeys(("coo", "lil", "dok"), ("data", "row", "col")),
+    "dia": ("data", "offsets"),
 }
+_BY_ITEM = {"lil": ("rows", "data"), "dok": ("_dict",)}
+"""Formats that are no arrays, with the attributes that hold their items."""
 _KINDS = {
     f"scipy.sparse.{form}_{what}": getattr(scipy.sparse, f"{form}_{what}")
     for form in _PARTS
@@ -34,8 +37,9 @@ class _Sparse:
     def capture(self, value: Any, walk: Walk, path: str) -> Node:
         if value.ndim != 2:
             walk.refuse(path, f"sparse array of {value.ndim} dimensions", "Make it one of two.")
+        held = value.tocoo() if value.format in _BY_ITEM else value
         parts = {
-            name: walk.node(getattr(value, name), walk.child(path, name)) for name in _PARTS[value.format]
+            name: walk.node(getattr(held, name), walk.child(path, name)) for name in _PARTS[value.format]
         }
         about = {"shape": list(value.shape), "format": value.format}
         return Object(self.name, f"scipy.sparse.{type(value).__name__}", parts, about)
@@ -51,7 +55,7 @@ class _Sparse:
 
         def act() -> Any:
             made = make()
-            for name in _PARTS[live.format]:
+            for name in _BY_ITEM.get(live.format, _PARTS[live.format]):
                 setattr(live, name, getattr(made, name))
             return live
 
@@ -60,11 +64,16 @@ class _Sparse:
     def fresh(self, state: Any, taken: Object) -> Any:
         form, shape = taken.about["format"], tuple(taken.about["shape"])
         parts = [state[name] for name in _PARTS[form]]
-        given = (parts[0], tuple(parts[1:])) if form == "coo" else tuple(parts)
-        made: Any = _KINDS[taken.type](given, shape=shape)
-        if form != "coo":
+        if form in ("csr", "csc", "bsr"):
+            made: Any = _KINDS[taken.type](tuple(parts), shape=shape)
             made.check_format(full_check=True)
-        return made
+            return made
+        if form == "dia":
+            return _KINDS[taken.type](tuple(parts), shape=shape)
+        items = (parts[0], tuple(parts[1:]))
+        if form in _BY_ITEM:
+            return _KINDS[taken.type](scipy.sparse.coo_array(items, shape=shape))
+        return _KINDS[taken.type](items, shape=shape)
 
 
 ADAPTERS = (_Sparse(),)
