@@ -220,7 +220,7 @@ class HoldfastCallback(HeldTraining, Checkpoint):
     @property
     def _is_apart(self) -> bool:
         """Whether a finder is trying something out, also between its trials: then the trainer has other callbacks, or we know it."""
-        return self._is_trial or all(each is not self for each in self._trainer.callbacks)
+        return self._is_trial or all(each is not self for each in getattr(self._trainer, "callbacks", ()))
 
     def _run(self, run: Callable[[], None]) -> None:
         """The fit loop; again from a checkpoint, if what it trains has diverged and the policy says so."""
