@@ -25,7 +25,7 @@ class Lightning:
     def __init__(self, directory):
         self.directory = directory
 
-    def fit(self, *callbacks, lr=1e-2, crash_at=None, cfg=None, **options):
+    def fit(self, *callbacks, lr=1e-2, crash_at=None, cfg=None, before=None, **options):
         import lightning as L
 
         from holdfast.integrations.lightning import HoldfastCallback
@@ -50,7 +50,10 @@ class Lightning:
         held = HoldfastCallback(self.directory, checkpointing=Checkpointing(**POLICY))
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = L.Trainer(max_epochs=2, accelerator="cpu", callbacks=[*callbacks, held], **quiet, **options)
-        trainer.fit(Model(cfg), torch.utils.data.DataLoader(data, batch_size=2, shuffle=True))
+        model, loader = Model(cfg), torch.utils.data.DataLoader(data, batch_size=2, shuffle=True)
+        if before is not None:
+            before(trainer, model, loader)
+        trainer.fit(model, loader)
         return held, trainer
 
 
@@ -109,6 +112,21 @@ def test_the_trials_of_a_finder_are_not_saved_and_the_run_resumes(lightning):
     held, trainer = lightning.fit(LearningRateFinder(num_training_steps=6))
     assert held.last_resume.record.moment.step == 11
     assert held.last_resume.verdict == "exact"
+    assert trainer.global_step == 16
+
+
+def test_a_tuner_that_seeks_before_the_fit_leaves_nothing_behind(lightning):
+    from lightning.pytorch.tuner import Tuner
+
+    def seek(trainer, module, data):
+        Tuner(trainer).lr_find(module, data, num_training=6)
+        assert all(each.record.moment.step == 11 for each in holdfast.scan(lightning.directory)[-1:])
+
+    with pytest.raises(RuntimeError, match="a cable"):
+        lightning.fit(crash_at=11, before=seek)
+    assert holdfast.scan(lightning.directory)[-1].record.moment.step == 11
+    held, trainer = lightning.fit(before=seek)
+    assert held.last_resume.record.moment.step == 11
     assert trainer.global_step == 16
 
 
@@ -310,6 +328,25 @@ def test_a_finished_training_of_transformers_can_be_extended(first, more, steps,
     uninterrupted, other = train_transformers(tmp_path / "at once", **more)
     assert held.state_digest() == uninterrupted.state_digest()
     assert other.state.global_step == steps
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("first", "more", "verdict"),
+    [
+        ({"num_train_epochs": 1}, {"num_train_epochs": 2}, "exact"),
+        ({"max_steps": 4}, {"max_steps": 9}, "not exact: max_steps=4 had ended an epoch in its middle"),
+    ],
+)
+def test_an_extended_training_of_transformers_is_exact_from_the_end_of_an_epoch(
+    first, more, verdict, tmp_path
+):
+    train_transformers(tmp_path, **first)
+    held, trainer = train_transformers(tmp_path, **more)
+    assert held.last_resume.verdict.startswith(verdict)
+    _, other = train_transformers(tmp_path / "at once", **more)
+    is_same = all(map(torch.equal, trainer.model.parameters(), other.model.parameters()))
+    assert is_same or verdict != "exact"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if importlib.util.find_spec("lightning") is None:
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, ModelCheckpoint
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -237,3 +237,37 @@ def test_a_learning_rate_is_sought_in_later_epochs_too(tmp_path):
 
     policy = Checkpointing(mode="disk", save_on="batch_end", write=Write(durability="process"))
     assert all(map(torch.equal, run(), run(HoldfastCallback(tmp_path / "ours", checkpointing=policy))))
+
+
+class Sized(Small):
+    """Reads batches of a size that a finder may set."""
+
+    batch_size = 4
+
+    def train_dataloader(self):
+        return DataLoader(rows(0), batch_size=self.batch_size, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(rows(1), batch_size=20)
+
+
+@pytest.mark.medium
+def test_a_batch_size_is_sought_also_where_the_fit_resumes(tmp_path):
+    def run(directory, crash_at=None) -> tuple[HoldfastCallback, Small]:
+        pl.seed_everything(1, verbose=False)
+        policy = Checkpointing(save_on="batch_end", write=Write(durability="process"))
+        held = HoldfastCallback(directory, checkpointing=policy)
+        finder = BatchSizeFinder(max_trials=1, steps_per_trial=1, init_val=2)
+        model = Sized(beats(crash_at))
+        options = {"accumulate_grad_batches": 1, "max_epochs": 2, "default_root_dir": tmp_path}
+        trainer(finder, held, **options).fit(model)
+        return held, model
+
+    uninterrupted, expected = run(tmp_path / "a")
+    with pytest.raises(Crash):
+        run(tmp_path / "b", 5)
+    held, model = run(tmp_path / "b")
+    assert held.last_resume is not None
+    assert held.last_resume.verdict == "exact"
+    assert all(map(torch.equal, model.parameters(), expected.parameters()))
+    assert held.state_digest() == uninterrupted.state_digest()

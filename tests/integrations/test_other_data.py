@@ -12,7 +12,10 @@ import torch
 from holdfast import Checkpointing, Write
 from tests.support.integrations.crashing import Crash, beats
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
 
 
 def policy() -> Checkpointing:

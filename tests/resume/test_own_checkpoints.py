@@ -73,7 +73,7 @@ def test_a_copy_that_is_alone_is_resumed_from_and_named(tmp_path):
     assert again.last_resume.verdict == "exact", "by now it is the directory's own"
 
 
-def test_a_copy_that_is_asked_for_by_name_is_exact(tmp_path):
+def test_a_copy_that_is_requested_by_name_is_exact(tmp_path):
     with pytest.raises(RuntimeError, match="a cable"):
         add(tmp_path / "other", 100, crash_at=8)
     copy_with_its_name(holdfast.scan(tmp_path / "other")[-1].path, tmp_path)

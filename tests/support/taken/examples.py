@@ -129,6 +129,8 @@ def pandas() -> dict[str, Example]:
         "`Index`": lambda n: pd.Index([n, 5]),
         "`Categorical` columns": lambda n: pd.DataFrame({"a": pd.Categorical(["x", "yz"[n]])}),
         "`Timestamp` columns": lambda n: pd.Series(pd.to_datetime([f"2024-01-0{n + 1}"])),
+        "`Timestamp`": lambda n: pd.Timestamp(f"2024-01-0{n + 1}"),
+        "`Timedelta`": lambda n: pd.Timedelta(n + 1, "h"),
         "columns of periods": lambda n: pd.Series(pd.period_range("2024", periods=2 + n, freq="D")),
         "columns of intervals": lambda n: pd.Series(pd.interval_range(n, n + 2)),
         "sparse columns": lambda n: pd.Series(pd.arrays.SparseArray([0, n])),

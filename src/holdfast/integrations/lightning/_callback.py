@@ -29,6 +29,7 @@ from ...variables import Mode
 from .._common import patching
 from .._common.handover import Handover
 from .._common.held_training import HeldTraining, check_number, differences
+from .._common.left_open import close_by
 from .._common.loader_proxy import held_class
 from .._common.processes import Processes, leaving_signals_to_process_0, watched_handlers
 from . import _changes as changes
@@ -40,6 +41,10 @@ Within = Literal["start", "epoch", "batches", "between"]
 """Before the first epoch; in an epoch, before or among its batches; after an epoch."""
 _OF_LIGHTNING = frozenset(vars(pl.LightningModule()))
 _STARTS = ("phase_start", "epoch_start", "batch_start")
+
+
+class _Left(Exception):
+    """A fit has ended by none of its own errors."""
 
 
 @final
@@ -163,6 +168,11 @@ class HoldfastCallback(HeldTraining, Checkpoint):
             trainer.fit_loop._data_fetcher = None
         self._stack.__exit__(type(exception), exception, exception.__traceback__)
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """What a `Tuner` has sought before the fit ends in its middle, and tells no other hook: nothing was trained."""
+        if stage == "fit":
+            close_by(_Left("the fit was left by a tuner"), self._stack)
+
     # --- between the loops' steps -----------------------------------------------------------------
 
     def _hook_into(self, trainer: pl.Trainer) -> None:
@@ -171,18 +181,18 @@ class HoldfastCallback(HeldTraining, Checkpoint):
 
         def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
             def unless_trial(original: Callable[..., Any], *args: Any, **options: Any) -> Any:
-                if self._is_trial:
+                if self._is_apart:
                     return original(*args, **options)
                 return wrapper(original, *args, **options)
 
             patching.wrap(owner, name, unless_trial, stack)
 
         def after(owner: Any, name: str, act: Callable[[], None]) -> None:
-            patching.after(owner, name, lambda: None if self._is_trial else act(), stack)
+            patching.after(owner, name, lambda: None if self._is_apart else act(), stack)
 
         wrap(trainer._checkpoint_connector, "resume_start", self._resume_start)
         wrap(trainer.strategy, "process_dataloader", self._hold_loader)
-        wrap(fit_loop, "run", self._run)
+        patching.wrap(fit_loop, "run", self._run, stack)
         wrap(trainer._signal_connector, "register_signal_handlers", self._register_handlers)
         wrap(fit_loop, "setup_data", self._setup_data)
         wrap(fit_loop, "on_save_checkpoint", lambda of: data.without_empty_states(of()))
@@ -207,11 +217,19 @@ class HoldfastCallback(HeldTraining, Checkpoint):
         for number, handler in ours.items():
             signal.signal(number, handler)
 
+    @property
+    def _is_apart(self) -> bool:
+        """Whether a finder is trying something out, also between its trials: then the trainer has other callbacks, or we know it."""
+        return self._is_trial or all(each is not self for each in getattr(self._trainer, "callbacks", ()))
+
     def _run(self, run: Callable[[], None]) -> None:
         """The fit loop; again from a checkpoint, if what it trains has diverged and the policy says so."""
-        if self._updates is None or self._is_running:
+        if self._updates is None or self._is_running or self._is_apart:
             return self._try_out(run)
         self._is_running = True
+        fit_loop: Any = self._trainer.fit_loop
+        if self._num_held == 0:  # what a finder of batch sizes has made for its trials, and nobody holds
+            fit_loop._combined_loader = fit_loop._data_fetcher = None
         while True:
             try:
                 run()

@@ -138,6 +138,8 @@ class Held(HeldTraining, TrainerCallback):
         wanted = self._wanted(resume_from_checkpoint)
         self._behind: Mapping[str, Any] | None = None
         self._with_times = True
+        # While the state is compared with what was saved, which may have been of a shorter training.
+        self._length_then: Mapping[str, Any] = {}
         self._parts = Handover(trainers.PARTS, self._take)
         self._found: Mapping[str, Any] | None = None
         self._processes = Processes(self._trainer.args.world_size, trainers.broadcast)
@@ -356,7 +358,8 @@ class Held(HeldTraining, TrainerCallback):
     # --- state ------------------------------------------------------------------------------------
 
     def _take(self) -> dict[str, Any]:
-        return trainers.parts_of(self._trainer, with_times=self._with_times)
+        parts = trainers.parts_of(self._trainer, with_times=self._with_times)
+        return {**parts, "trainer": {**parts["trainer"], **self._length_then}}
 
     def _get_own(self) -> dict[str, Any]:
         """What a process beside 0 has for itself."""
@@ -484,7 +487,11 @@ class Held(HeldTraining, TrainerCallback):
         if self._loop is None:
             rng.restore_state(own["random"])
         else:
-            self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
+            self._length_then = {name: getattr(self._saved_state, name) for name in trainers.LENGTH}
+            try:
+                self._finish_loop(lambda: [*self._differences(saved), *elsewhere])
+            finally:
+                self._length_then = {}
         if saved.get("owes_epoch_end"):
             self._end_epoch(saved)
 
@@ -506,6 +513,10 @@ class Held(HeldTraining, TrainerCallback):
         then, now = self._saved_state.max_steps, self._trainer.state.max_steps
         if then != now and self._trainer.args.lr_scheduler_type != "constant":
             found.append(f"the learning rate's schedule was made for {then} updates, and is now for {now}")
+        if self._is_extended and self._per_epoch is not None and then % self._per_epoch:
+            found.append(
+                f"max_steps={then} had ended an epoch in its middle, and what is done at an epoch's end was done there"
+            )
         return found
 
 

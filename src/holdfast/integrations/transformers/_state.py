@@ -163,6 +163,8 @@ _IN_FORCE = (
     ),
     *("bf16", "fp16", "neftune_noise_alpha", "per_device_train_batch_size"),
 )
+LENGTH = ("max_steps", "num_train_epochs")
+"""What of the trainer's state says how long it trains: a resumed one may be to train longer."""
 COUNTED = "gradient_accumulation_steps"
 """What updates are counted by: with another value, no place in an epoch is the same."""
 
