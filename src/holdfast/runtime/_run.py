@@ -122,6 +122,7 @@ class Run:
                 lambda: self._progress.place if self._block.is_looping else OUTSIDE,
                 lambda: self._progress.places_again,
             ),
+            may_be_several=True,
         )
         self._torch = TorchObjects(self._loop.objects)
         self._data = EpochData(allow_reread, self._loop.policy)
