@@ -230,6 +230,10 @@ class ByRank:
         self.value, self.rank, self.size = value, crew.rank, crew.size
 
 
+class OwnPart(ByRank):
+    """What a process of a run keeps besides the objects of the run. An array that it has in common with these is saved in both."""
+
+
 class Parts(Protocol):
     """An object whose state is that of named parts, each captured and restored by its own adapter.
 

@@ -94,3 +94,31 @@ def test_the_decorated_function_that_was_killed_returns_what_it_would_have(tmp_p
     assert len(resumed) < len(expected)  # it did not begin anew
     assert expected.endswith(resumed)
     assert run(name, cwd=killed) == expected.splitlines(keepends=True)[-1]
+
+
+@pytest.mark.slow
+def test_processes_that_have_a_model_together_end_as_they_would_have(tmp_path):
+    def torchrun(directory: str) -> subprocess.Popen[str]:
+        begin = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d"]
+        begin += ["--rdzv-endpoint=127.0.0.1:0", str(EXAMPLES / "sharded_spirals.py")]
+        return subprocess.Popen(
+            [sys.executable, *begin, "--epochs", "3", "--directory", directory],
+            cwd=tmp_path,
+            env=os.environ | ONE_THREAD | {"GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    uninterrupted, _ = torchrun("uninterrupted").communicate(timeout=400)
+    killed = torchrun("killed")
+    deadline_s = time.monotonic() + 400
+    while len(holdfast.scan(tmp_path / "killed") if (tmp_path / "killed").exists() else []) < 2:
+        assert killed.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    holder = (tmp_path / "killed" / ".run.lock").read_text().split()[1]  # rank 0; torchrun ends the other one
+    os.kill(int(holder), signal.SIGKILL)
+    killed.communicate(timeout=400)
+    resumed, _ = torchrun("killed").communicate(timeout=400)
+    assert "the resume was exact" in resumed
+    assert resumed.splitlines()[-1] == uninterrupted.splitlines()[-1] != ""

@@ -39,7 +39,7 @@ class Job:
                 )
             self.processes.append(process)
 
-    def wait(self, timeout_s: float = 180.0) -> list[int]:
+    def wait(self, timeout_s: float = 400.0) -> list[int]:
         """The exit codes, by rank."""
         return [process.wait(timeout_s) for process in self.processes]
 

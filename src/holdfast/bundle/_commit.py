@@ -104,7 +104,7 @@ def commit(
     except HoldfastError:
         raise
     except OSError as err:
-        raise SaveError(place, _reason(err)) from err
+        raise SaveError(place, reason_of(err)) from err
     raise SaveError(place, "other processes kept replacing it")
 
 
@@ -151,7 +151,7 @@ def _commit_new(
                 what = "a file or a link that is no checkpoint has its name; move that away [ENOTDIR]"
                 raise SaveError(place, what) from err
             if f".{name}.{id}.part" not in disk.folders(directory):  # NFS may repeat what it had done
-                raise CommitUncertainError(place, _reason(err)) from err
+                raise CommitUncertainError(place, reason_of(err)) from err
             raise
     except BaseException:
         _discard_part(disk, part)
@@ -182,11 +182,11 @@ def _commit_over(
     except FileNotFoundError:
         return None
     with inside:
-        if _is_damaged(disk, inside, place, is_known):
-            _rename_damaged(disk, place, id, inside)
+        if is_damaged(disk, inside, place, is_known):
+            rename_damaged(disk, place, id, inside)
             return None
         if is_pinned_inside(inside):
-            _make_way(disk, directory, name, inside)
+            make_way(disk, directory, name, inside)
             return None
         sweep_bundle(inside)
         try:
@@ -208,11 +208,11 @@ def _commit_over(
             return record
 
 
-def _make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:
+def make_way(disk: Storage, directory: str, name: str, inside: Directory) -> None:
     """Rename a pinned bundle, unchanged and still pinned, to free its name for the save."""
     place = bundle_path(directory, name)
     aside = bundle_path(directory, pinned_name(name, read_record(inside, place).id))
-    if _moved(disk, place, aside, inside):
+    if moved(disk, place, aside, inside):
         logger.warning("%s is pinned, so it was kept: it was renamed to %s", place, aside)
 
 
@@ -234,7 +234,7 @@ def _replace(inside: Directory, place: str, id: str, fill: Fill, durable: bool) 
         inside.rename(new_record(id), RECORD)
     except OSError as err:
         if _may_be_in_place(inside, place, id):
-            raise CommitUncertainError(place, _reason(err)) from err
+            raise CommitUncertainError(place, reason_of(err)) from err
         _discard(inside, id)
         raise
     if durable:
@@ -256,14 +256,14 @@ def _unlink_replaced(inside: Directory, place: str, id: str, replaced: Checkpoin
                     inside.unlink(name)
 
 
-def _rename_damaged(disk: Storage, place: str, id: str, inside: Directory) -> None:
+def rename_damaged(disk: Storage, place: str, id: str, inside: Directory) -> None:
     """Rename a damaged bundle to `NAME.ckpt.mml.damaged-<id>`: never deleted, never in the way."""
     aside = f"{place}.damaged-{id}"
-    if _moved(disk, place, aside, inside):
+    if moved(disk, place, aside, inside):
         logger.warning("%s is damaged; it was renamed to %s, and nothing in it was deleted", place, aside)
 
 
-def _moved(disk: Storage, place: str, aside: str, inside: Directory) -> bool:
+def moved(disk: Storage, place: str, aside: str, inside: Directory) -> bool:
     """Rename the bundle that is open as `inside`; False, and nothing is changed, if it is at `place` no more."""
     if not _is_still(disk, place, inside):
         return False  # it is being deleted
@@ -284,7 +284,7 @@ def _may_be_in_place(inside: Directory, place: str, id: str) -> bool:
         return True
 
 
-def _is_damaged(disk: Storage, inside: Directory, place: str, is_known: bool) -> bool:
+def is_damaged(disk: Storage, inside: Directory, place: str, is_known: bool) -> bool:
     try:
         record = read_record(inside, place)
     except (CheckpointDamagedError, FileNotFoundError):
@@ -321,8 +321,8 @@ def _uncertain(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        raise CommitUncertainError(place, _reason(err)) from err
+        raise CommitUncertainError(place, reason_of(err)) from err
 
 
-def _reason(err: OSError) -> str:
+def reason_of(err: OSError) -> str:
     return f"{err.strerror or err} [{errno.errorcode.get(err.errno or 0, 'errno ?')}]"

@@ -9,8 +9,9 @@ from ..records import ByRank
 from ._agree import agreeing
 from ._board import Board, FolderBoard, StoreBoard
 from ._crew import Crew
+from ._gather import gathered
 from ._torch import torch_crew
 
-__all__ = ["Board", "ByRank", "Crew", "FolderBoard", "StoreBoard", "agreeing", "torch_crew"]
+__all__ = ["Board", "ByRank", "Crew", "FolderBoard", "StoreBoard", "agreeing", "gathered", "torch_crew"]
 
 _shown_in(__name__, *map(globals().__getitem__, __all__))

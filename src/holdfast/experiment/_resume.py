@@ -39,7 +39,7 @@ def load(
     plan = experiment.describe_plan(execution.sources)
     found = resume_from(
         *(directory, origin),
-        lambda opened, verify: _load(execution, opened, plan, override, verify),
+        lambda opened, verify, _: _load(execution, opened, plan, override, verify),
         finite_only=any(each.watch.shuns_infinity for each in sessions.values()),
     )
     if found is None:
@@ -103,7 +103,7 @@ def _load(
             execution.options, overridden, kept = settle(
                 graph.optimizers, schedulers, then=run["options"], script=script, override=override
             )
-        saved_graph = SavedState(opened, ["model_graph"], [*left, *(PLACES if overridden else [])])
+        saved_graph = SavedState.of(opened, ["model_graph"], [*left, *(PLACES if overridden else [])])
     execution.set_state(saved, opened.record.run)
     _reopen(execution)
     unsaved = execution.variables.take(opened, _tree_of(opened), run.get("variables"))

@@ -66,6 +66,7 @@ _ASKS: dict[str, Callable[[Checkpointing], object]] = {
     "exclude": lambda policy: policy.exclude,
     "thin_after": lambda policy: policy.thin_after,
     "snapshot='lazy'": lambda policy: policy.snapshot,
+    "share_with": lambda policy: policy.write.trusted,
     "save_on_exception": lambda policy: policy.save_on_exception,
     "save_on_preemption": lambda policy: policy.save_on_preemption,
     "on_divergence": lambda policy: policy.on_divergence,

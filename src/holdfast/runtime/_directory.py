@@ -34,6 +34,7 @@ from ._resuming.expected import Ahead, fingerprint_of
 from ._resuming.next_batches import NextBatches
 from ._resuming.rollbacks import Rollbacks
 from ._saving.snapshots import Taking
+from ._together.ranks import ALONE, Ranks
 from ._writer import BackgroundWriter
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class ExperimentDirectory:
     """The directory of an experiment, held for one run. Use it as a context manager, or `close()` it.
 
     `also`: directories, below or elsewhere, to which the experiment saves too. `clock`: seconds, by which
-    packs grow old that have to be read again before they are linked.
+    packs grow old that have to be read again before they are linked. `ranks`: who have the run together; rank 0 holds
+    the directory for all.
 
     Raises (on construction):
         RunActiveError: a live process runs an experiment here, and `share` is False.
@@ -62,7 +64,9 @@ class ExperimentDirectory:
         share: bool = False,
         disk: Storage | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.path = os.fspath(path).rstrip("/") or "/"
         self.run = run
         self.disk = disk or disk_of_life(lambda: LocalDisk(_working_directory()))
@@ -77,15 +81,18 @@ class ExperimentDirectory:
         self.resumed_from: CheckpointRecord | None = None
         self.resumption: Resumption | None = None  # how exactly it resumed is recorded with each save
         self.rollbacks = Rollbacks()
-        self.next_batches = NextBatches(self.disk, self.path)
+        self.next_batches = NextBatches(self.disk, self.path, ranks.rank)
         self._switches: Mapping[str, str] = {}
         self.taking = Taking()
         self.writer = BackgroundWriter()
-        self.calls = Calls(self.disk, [self.path, *folders], self.writer, clock)
+        called_in = (
+            [] if ranks.are_several else [self.path, *folders]
+        )  # all would have to hear it at one hook
+        self.calls = Calls(self.disk, called_in, self.writer, clock)
         self._sharing = bundle.Sharing()
         self._parent: str | None = None
         self._closed = self._is_noted = False
-        self._lock = claim(self.disk, self.path, share=share)
+        self._lock = claim(self.disk, self.path, share=share) if ranks.leads else None
         try:
             self._place = place_of(self.disk, self.path)
             if self._lock is not None:
@@ -153,11 +160,8 @@ class ExperimentDirectory:
             CheckpointExistsError, SaveError, CommitUncertainError: see `bundle.commit`; SaveError, too, if there
                 is not enough memory, or a live snapshot was changed meanwhile.
         """
-        self._check_place()
-        if not self._is_noted:
-            note_run(self.disk, self.path, self.run)
-            self._is_noted = True
-        draft = replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
+        self._prepare()
+        draft = self._next(draft)
         began_s = time.perf_counter()
         timed = watch or self.pace.begin()
         with failing_as_a_save(bundle.bundle_path(folder, draft.name)):
@@ -168,6 +172,51 @@ class ExperimentDirectory:
                 finish=lambda written: self.pace.finish(written, timed, when),
                 is_watched=watched(snapshot.tree, may_be_infinite),
             )
+        return self._saved(folder, record, began_s)
+
+    def save_together(
+        self,
+        folder: str,
+        draft: CheckpointRecord,
+        capture: Callable[[], Snapshot],
+        *,
+        overwrite: bool = True,
+        watch: Stopwatch | None = None,
+        when: When | None = None,
+        may_be_infinite: Sequence[str] = (),
+    ) -> CheckpointRecord:
+        """As `save`, of what all ranks of the run have together; `capture` gives what this one has.
+
+        Raises: as `save`, the same on all ranks, naming the rank that failed; and what `capture` raises.
+        """
+
+        def captured() -> Snapshot:  # what is raised here, the others hear
+            self._prepare()
+            return capture()
+
+        began_s = time.perf_counter()
+        timed = watch or self.pace.begin()
+        with failing_as_a_save(bundle.bundle_path(folder, draft.name)):
+            record = bundle.save_together(
+                *(self.ranks.crew, self.disk, folder, self._next(draft), captured),
+                watching=lambda tree: watched(tree, may_be_infinite),
+                overwrite=overwrite,
+                finish=lambda written: self.pace.finish(written, timed, when),
+            )
+        return self._saved(folder, record, began_s)
+
+    def _prepare(self) -> None:
+        self._check_place()
+        if not self._is_noted and self.ranks.leads:
+            note_run(self.disk, self.path, self.run)
+            self._is_noted = True
+
+    def _next(self, draft: CheckpointRecord) -> CheckpointRecord:
+        """The draft with its place in the run's line."""
+        return replace(draft, seq=self._seq + 1, parent=self._parent, commit=fingerprint.git_commit())
+
+    def _saved(self, folder: str, record: CheckpointRecord, began_s: float) -> CheckpointRecord:
+        """It is committed."""
         self._seq = record.seq
         self._parent = record.id
         self.accounting.add(record, time.perf_counter() - began_s)

@@ -33,11 +33,12 @@ from ._resuming.restoring import Restoring
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.said import ended, nothing_trained, say
 from ._saving.lacking import ADVICE, warn_lacking
-from ._saving.manual import save_manually
+from ._saving.manual import save_manually, save_manually_together
 from ._saving.parts import Parts
 from ._saving.values import Values
 from ._session import Session
 from ._table import Table
+from ._together.find import check, check_resume, ranks_of
 
 logger = logging.getLogger("holdfast")
 
@@ -71,6 +72,7 @@ class Loop:
         lacking: asked at each save for what is at work and is not among the objects, in sentences.
         variables: the script's own, which are saved with the objects.
         values: those that the script sets by name.
+        may_be_several: whether processes that have one of the objects together may have the loop together.
 
     Attributes:
         path: the directory.
@@ -94,13 +96,18 @@ class Loop:
         can_skip: bool = False,
         variables: Variables | None = None,
         values: Values | None = None,
+        may_be_several: bool = False,
     ) -> None:
         self.policy = attach_to_training(Checkpointing.default() if checkpointing is None else checkpointing)
         settle_mode(self.policy, on_disk=True)
         if self.policy.mode != "disk":
             raise UsageError("a loop of your own saves to disk: leave mode out, or pass mode='disk'.")
         self.label = label
-        self._own = Parts(objects, label, self.policy, position, lacking, variables, values or Values())
+        self._own = Parts(
+            *(objects, label, self.policy, position, lacking, variables, values or Values()),
+            ahead=lambda: self._ahead(),
+        )
+        self._may_be_several = may_be_several
         self._at: tuple[str, int | None, int | None, int] = "phase_start", None, None, 0
         self._known_ahead = ahead
         self._asked = Resume()  # how to resume; a rollback does it in the same way
@@ -141,8 +148,19 @@ class Loop:
         return self._own.run
 
     def _open(self) -> None:
-        self._directory = ExperimentDirectory(self.path, self.run, also=[self._folder], share=self._share)
+        ranks = self._own.ranks
+        if ranks.are_several:
+            self._own.run = ranks.first(lambda: self.run)
+        opened: list[ExperimentDirectory] = []
+
+        def open_it() -> None:
+            opened.append(
+                ExperimentDirectory(self.path, self.run, also=[self._folder], share=self._share, ranks=ranks)
+            )
+
         try:
+            ranks.in_turn(open_it)
+            self._directory = opened[0]
             self._session = Session(
                 *(self.policy, "train", self.label, self._directory, self._folder),
                 untrained=lambda: (*self._untrained, *self._own.values.live),
@@ -153,7 +171,8 @@ class Loop:
             self.policy.reset()
             self._directory.share_with(self.policy.write.trusted)
         except BaseException:
-            self._directory.close()
+            for each in opened:
+                each.close()
             raise
 
     # --- resuming ---------------------------------------------------------------------------------
@@ -172,9 +191,10 @@ class Loop:
             CheckpointNotFoundError, DamagedError: as `resume_from`.
         """
         self._own.options.check_override(resume.overridden)
+        if self._own.ranks.are_several:
+            check_resume(resume)
         if not self._has_begun:  # now, and not at the first save, hours later; nothing is copied
-            state.look(state.named(self.objects, reserved=RESERVED), exclude=self.policy.exclude)
-            self._own.begin()
+            self._own.ranks.each(self._check_objects)
         is_rollback = self._has_begun
         restoring = Restoring(
             *(self._own, resume, self.policy.exclude, self._advice), is_rollback=is_rollback
@@ -192,6 +212,9 @@ class Loop:
         )
         if found is None:
             return None
+        if self._own.ranks.are_several:
+            found[0].of_rank(found[1].saved["run"])
+            self._own.resume_noted = lambda: found[0].noted
         self._resumption, self._restored = found
         noted = self._directory.next_batches
         self._next_batch = None if is_rollback else noted.after(self._resumption.report.record)
@@ -204,6 +227,12 @@ class Loop:
         self._session.resume(about["counters"], self._directory.own(), self._resumption.report.record)
         self._own.set_state(self._restored.saved, self._directory.run)
         return about["position"]
+
+    def _check_objects(self) -> str:
+        objects = state.named(self.objects, reserved=RESERVED)
+        state.look(objects, exclude=self.policy.exclude, with_boxes=self._own.ranks.are_several)
+        self._own.begin()
+        return ""
 
     def finish_resume(
         self,
@@ -387,6 +416,19 @@ class Loop:
                 logger.warning(
                     "%s; save at the end of a turn, or let the policy save: checkpointing.request()", each
                 )
+        if self._own.ranks.are_several:
+            return save_manually_together(
+                self._directory,
+                str(self._folder),
+                name,
+                lambda: self._own.take(lacking),
+                kind="train",
+                moment=self.moment,
+                metrics=metrics,
+                durability=self.policy.write.durability,
+                exclude=self.policy.exclude,
+                overwrite=overwrite,
+            )
         return save_manually(
             self._directory,
             str(self._folder),
@@ -443,6 +485,10 @@ class Loop:
             RunActiveError: another live run uses the directory.
             SaveError: the directory cannot be written.
         """
+        if self._may_be_several:
+            self._own.ranks = ranks_of(self.objects, self.policy.exclude)
+        if self._own.ranks.are_several:
+            check(self.policy, share_directory=self._share)
         self._open()
         try:
             with self._directory.calls.heeding([self.policy]):

@@ -122,6 +122,7 @@ class Run:
                 lambda: self._progress.place if self._block.is_looping else OUTSIDE,
                 lambda: self._progress.places_again,
             ),
+            may_be_several=True,
         )
         adapts = self._resume.on_structure is not None
         self._torch = TorchObjects(self._loop.objects, adapts=adapts)

@@ -121,6 +121,9 @@ class Session:
             self._pace.kept(moment.step, watch)
             return True
         directory = self._directory
+        if directory.ranks.are_several:
+            self._save_together(directory, moment, state, reason=reason, metrics=metrics)
+            return True
         may_skip = self.policy.write.busy == "skip" and moment.hook in COME_AGAIN and not self._due.insists
         if may_skip and directory.writer.is_busy:
             logger.info("skipped %s: the save before is still being written", name)
@@ -155,6 +158,44 @@ class Session:
         if (life := living()) is not None:
             life.saved()
         return True
+
+    def _save_together(
+        self,
+        directory: ExperimentDirectory,
+        moment: Moment,
+        state: Callable[[], Any] | MemorySnapshot,
+        *,
+        reason: str,
+        metrics: Mapping[str, float],
+    ) -> None:
+        """All ranks save while training waits: they would talk in the background while it needs all of them."""
+        assert not isinstance(state, MemorySnapshot)
+        watch = directory.pace.begin()
+        draft = directory.draft(
+            self._names.name(moment),
+            kind=self._names.kind,
+            moment=moment,
+            metrics=metrics,
+            reason=reason,
+            blocked_s=0.0,
+            durability=self.policy.write.durability,
+        )
+
+        def save(overwrite: bool) -> CheckpointRecord:
+            return directory.save_together(
+                *(self._names.folder, draft, lambda: self._look(state())),
+                overwrite=overwrite,
+                watch=watch,
+                when=self.policy.when,
+                may_be_infinite=self.may_be_infinite,
+            )
+
+        record = self._written(directory, draft, save, watch)
+        if record is not None:
+            self._enter(directory, self._names.key(moment), record)
+
+    def _look(self, value: Any) -> LiveSnapshot:
+        return states.look(value, exclude=self.policy.exclude, with_boxes=True)
 
     def affords_copy(self) -> bool:
         """Whether the policy lets training wait for a copy of a step, for a save that may never come."""
@@ -212,14 +253,18 @@ class Session:
                 return None
         finally:
             taken.release()
+        self._enter(directory, key, record)
+        return record
+
+    def _enter(self, directory: ExperimentDirectory, key: Key, record: CheckpointRecord) -> None:
+        """It is committed: what the policy gives up for it is deleted."""
         assert self._retention is not None
-        self._retention.add(key, self._names.path(draft.name))
+        self._retention.add(key, self._names.path(record.name))
         if living() is None:  # what is checked is compared, and nobody else hears of it
             self._retention.judge()
             self._retention.delete()
             self._retention.thin()
             self._tell(record)
-        return record
 
     def _tell(self, record: CheckpointRecord) -> None:
         if self.policy.on_saved is not None:
@@ -241,19 +286,33 @@ class Session:
         self, directory: ExperimentDirectory, draft: CheckpointRecord, snapshot: Snapshot, watch: Stopwatch
     ) -> CheckpointRecord | None:
         """What was committed; if nothing was, the policy is content with a warning."""
+
+        def save(overwrite: bool) -> CheckpointRecord:
+            return directory.save(
+                self._names.folder,
+                draft,
+                snapshot,
+                overwrite=overwrite,
+                watch=watch,
+                when=self.policy.when,
+                may_be_infinite=self.may_be_infinite,
+            )
+
+        return self._written(directory, draft, save, watch)
+
+    def _written(
+        self,
+        directory: ExperimentDirectory,
+        draft: CheckpointRecord,
+        save: Callable[[bool], CheckpointRecord],
+        watch: Stopwatch,
+    ) -> CheckpointRecord | None:
+        """What `save` commits, tried as often as the policy says; None if it fails and that is only warned of."""
         overwrite = self.policy.overwrite or draft.name in self._replaceable
         patience_s = list(_RETRY_AFTER_S) if self.policy.write.errors == "retry" else []
         while True:
             try:
-                record = directory.save(
-                    self._names.folder,
-                    draft,
-                    snapshot,
-                    overwrite=overwrite,
-                    watch=watch,
-                    when=self.policy.when,
-                    may_be_infinite=self.may_be_infinite,
-                )
+                record = save(overwrite)
                 self.watch.saw(record)
                 return record
             except SaveError as err:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from .. import paths
 from ..errors import StateMismatchError
+from ..state.adapters.torch import is_sharded, local_of, spread_as, version_of
 from ..state.adapters.torch_nn import named_as_live
 from ..state.adapters.torch_optim import inner_optimizers, laid_out_as
 from .torch_watch.reach import reached
@@ -78,7 +79,7 @@ class Updates:
                 gradient = None if is_kept else parameter.grad
                 if gradient is None:
                     used.pop(parameter, None)
-                elif gradient.is_sparse:
+                elif gradient.is_sparse or is_sharded(gradient):
                     used[parameter] = _version(gradient)
                 else:
                     used[parameter] = gradient.data_ptr(), gradient._version
@@ -122,9 +123,10 @@ class Updates:
 
     @property
     def pending(self) -> dict[str, Any]:
-        """The gradients that wait for an update, by parameter path; live, not copies. A sparse one is in parts."""
+        """The gradients that wait for an update, by parameter path; live, not copies. A sparse one is in parts; of one
+        that several processes have, this one's part."""
         return {
-            path: _taken(parameter.grad)
+            path: _taken(parameter.grad, parameter)
             for path, parameter in self._parameters.items()
             if parameter.grad is not None and not self._is_used(parameter)
         }
@@ -187,7 +189,9 @@ def set_gradients(parameters: Mapping[str, torch.Tensor], saved: Mapping[str, An
         parameter.grad = None if gradient is None else _gradient_of(parameter, gradient)
 
 
-def _taken(gradient: torch.Tensor) -> Any:
+def _taken(gradient: Any, parameter: Any) -> Any:
+    if is_sharded(gradient) and is_sharded(parameter) and gradient.placements == parameter.placements:
+        return {"local": local_of(gradient), "shape": list(gradient.shape)}
     if gradient.layout != torch.sparse_coo:
         return gradient
     parts = {"indices": gradient._indices(), "values": gradient._values()}
@@ -201,6 +205,8 @@ def _shape(saved: Any) -> list[int]:
 def _gradient_of(parameter: torch.Tensor, saved: Any) -> torch.Tensor:
     if not isinstance(saved, Mapping):
         return laid_out_as(parameter, torch.as_tensor(saved).to(parameter, copy=True))
+    if "local" in saved:
+        return spread_as(parameter, torch.as_tensor(saved["local"]))
     indices, values = torch.as_tensor(saved["indices"]), torch.as_tensor(saved["values"])
     return torch.sparse_coo_tensor(
         indices.to(parameter.device, copy=True),
@@ -212,8 +218,8 @@ def _gradient_of(parameter: torch.Tensor, saved: Any) -> torch.Tensor:
 
 
 def _version(gradient: Any) -> tuple[int, int]:
-    where = gradient._values() if gradient.layout == torch.sparse_coo else gradient
-    return where.data_ptr(), gradient._version
+    where = gradient._values() if gradient.layout == torch.sparse_coo else local_of(gradient)
+    return where.data_ptr(), version_of(gradient)
 
 
 def named_parameters(objects: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from blake3 import blake3
 
 from .. import dtypes, paths
-from ..records import Leaf, Node, Object, Source
+from ..records import Bytes, Leaf, Node, Object
 from ._kinds import kind_of
 from ._rebuild import Rebuilder
 
 _ROOT = object()
 
 
-def digest(source: Source, node: Node = _ROOT) -> str:
+class Readable(Protocol):
+    """A `records.Source`, or a snapshot of what is live."""
+
+    @property
+    def tree(self) -> Node: ...
+
+    def read_into(self, leaf: Leaf, out: Bytes) -> None: ...
+
+
+def digest(source: Readable, node: Node = _ROOT) -> str:
     """BLAKE3 (64 hex digits) of `node` (by default the entire state).
 
     Covers structure, dtypes, shapes and bytes. The order of dict entries, the memory order of arrays
@@ -29,7 +38,7 @@ def digest(source: Source, node: Node = _ROOT) -> str:
 
 
 class _Digester:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._rebuilder = Rebuilder(source.tree, source.read_into)
         self._known: dict[str, bytes] = {}

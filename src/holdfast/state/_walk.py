@@ -153,6 +153,15 @@ class Walk:
         return kept.node
 
     @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Inside, no array is taken for one that was met outside, nor later outside for one that was met inside."""
+        before, self._found.memory = self._found.memory, {}
+        try:
+            yield
+        finally:
+            self._found.memory = before
+
+    @contextmanager
     def taking_others_by(self, adapter: Claimant) -> Iterator[Claimant | None]:
         """Inside, what no adapter knows is taken apart by this one; gives the one that did it before."""
         before, self._others = self._others, adapter

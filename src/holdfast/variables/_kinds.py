@@ -65,7 +65,20 @@ def torch() -> Any:
 
 def is_tensor(value: Any) -> bool:
     loaded = sys.modules.get("torch")
-    return loaded is not None and isinstance(value, loaded.Tensor)
+    return loaded is not None and isinstance(value, loaded.Tensor) and not is_spread(value)
+
+
+def is_spread(value: Any) -> bool:
+    """Whether it is a DTensor: an object that holds a part of an array, and has no memory of its own."""
+    loaded: Any = sys.modules.get("torch.distributed.tensor")
+    return loaded is not None and isinstance(value, loaded.DTensor)
+
+
+def version_of_spread(value: Any) -> tuple[int, int, int]:
+    """What is another one once a DTensor was written, or is another one."""
+    from ..state.adapters.torch import local_of, version_of
+
+    return id(value), local_of(value).data_ptr(), -1 if value.is_inference() else version_of(value)
 
 
 def is_module(value: Any) -> bool:

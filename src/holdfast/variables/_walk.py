@@ -31,10 +31,12 @@ from ._kinds import (
     is_of_keras,
     is_of_torch_data,
     is_rng,
+    is_spread,
     is_tensor,
     items_of,
     keras_values,
     name_of_item,
+    version_of_spread,
 )
 from ._looks.code import Running, is_code, is_dunder, parts_of
 from ._looks.gradients import GRADIENT, attributes_of, gradient_of, tensors_in
@@ -143,6 +145,11 @@ class Walk:
                 yield from self._on_tensor(name, tensor, depth)
             return
         if id(value) in self._seen:
+            return
+        if is_spread(value):
+            self._seen.add(id(value))
+            self._open.append(value)
+            yield Slot(key, "opaque", value, put, owner, lambda *_: version_of_spread(value))
             return
         if isinstance(value, ReferenceType):  # what it refers to is looked at where it is held
             yield Slot(key, "opaque", value, put, owner, lambda *_: id(value()))

@@ -55,6 +55,11 @@ def pinned_name(name: str, id: str) -> str:
     return f"{name}.pinned-{id[:12]}"
 
 
+def replaced_name(name: str, id: str) -> str:
+    """The new name of the checkpoint `id` until several processes have saved another under its name."""
+    return f"{name}.replaced-{id[:12]}"
+
+
 def trash_path(directory: str, name: str, id: str) -> str:
     """Where a bundle goes when its deletion has been decided."""
     return f"{directory}/.{name}.{id}.trash"

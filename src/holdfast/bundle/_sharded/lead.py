@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 
@@ -16,6 +17,7 @@ from .._format.record import encode_record
 from .._scan import look
 from .messages import Begun, Done, End, Go, encode
 from .plan import Plan, plan
+from .replacing import free_name
 from .split import Split
 from .talk import SHARED, Talk
 from .write import RankWriter, Told
@@ -60,11 +62,12 @@ class _Leader:
             return self._fill(planned, directory, id)
 
         try:
-            return commit(
-                *(talk.disk, talk.directory, talk.draft.name, fill),
-                overwrite=False,
-                durable=talk.draft.durability == "full",
-            )
+            with free_name(talk.disk, talk.directory, talk.draft.name) if talk.overwrite else nullcontext():
+                return commit(
+                    *(talk.disk, talk.directory, talk.draft.name, fill),
+                    overwrite=False,
+                    durable=talk.draft.durability == "full",
+                )
         except CommitUncertainError:
             listed = look(talk.disk, talk.place)
             if listed is None or (listed.record and listed.record.id not in self._ids):
@@ -110,7 +113,8 @@ class _Leader:
             record = writer.head(planned, parts)
         except ValueError as err:
             raise UsageError(f"checkpoint {talk.draft.name!r} cannot be saved: {err}") from err
-        return replace(record, details={**record.details, "world": len(parts), **_differing(parts)})
+        details = {**record.details, "world": len(parts), **_differing(parts)}
+        return talk.finish(replace(record, details=details))
 
     def _check_there(self, inside: Directory, parts: Sequence[Told]) -> None:
         """Rank 0 must see all files itself; by listing, as a network file system remembers what was not there."""

@@ -17,7 +17,7 @@ from .._finite import Watched, watch_none
 from .follow import follow
 from .lead import lead
 from .split import split
-from .talk import Talk
+from .talk import Finish, Talk, same
 
 
 def save_together(
@@ -28,19 +28,23 @@ def save_together(
     capture: Callable[[], Snapshot],
     *,
     watching: Callable[[Node], Watched] = lambda tree: watch_none,
+    overwrite: bool = False,
+    finish: Finish = same,
 ) -> CheckpointRecord:
     """Commit what the ranks capture as `directory/draft.name.ckpt.mml`; every rank of the crew calls it alike.
 
     `draft`: that of rank 0 counts, but all must give the same name. What `capture` raises is raised on that rank, and
-    on all others a SaveError that says so. `watching`: which arrays of the tree should be finite.
+    on all others a SaveError that says so. `watching`: which arrays of the tree should be finite. `overwrite`: what
+    has the name is renamed, and deleted once the new one is there. `finish`: called on rank 0 with the record, for what else it
+    is to say.
 
     Raises:
-        CheckpointExistsError: the name is taken.
+        CheckpointExistsError: the name is taken, and `overwrite` is False.
         SaveError: a rank failed or did not answer; the error names it, and is the same on all ranks. Nothing was saved.
         CommitUncertainError: it is in place but may not survive a power cut.
         UsageError: what the ranks want to save does not fit together.
     """
-    talk = Talk(crew, disk, directory, draft)
+    talk = Talk(crew, disk, directory, draft, overwrite=overwrite, finish=finish)
     try:
         snapshot = capture()
         found = split(snapshot.tree)

@@ -20,10 +20,15 @@ from .write import RankWriter
 
 Kind = TypeVar("Kind", Begun, Done)
 Share: TypeAlias = Mapping[str, Sequence[Region]]
+Finish: TypeAlias = Callable[[CheckpointRecord], CheckpointRecord]
 
 SHARED: Final = (
     "All ranks must save into one directory of a file system that they share, not each on a disk of its own."
 )
+
+
+def same(record: CheckpointRecord) -> CheckpointRecord:
+    return record
 
 
 @dataclass(slots=True)
@@ -35,6 +40,8 @@ class Talk:
     directory: str
     draft: CheckpointRecord
     is_watched: Watched = watch_none
+    overwrite: bool = False
+    finish: Finish = same
     key: str = field(init=False)
     cause: Exception | None = field(init=False, default=None)  # of this rank's own failure
 

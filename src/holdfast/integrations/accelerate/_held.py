@@ -280,10 +280,9 @@ class Held:
             context = fingerprint.differences(record.versions, fingerprint.versions())
             context += fingerprint.differences(record.environment, fingerprint.environment())
             loaded = self._loaded = Resumption(path, record, skipped, context)
-            loaded.expect(SavedState(checkpoint.source, self._prepared.parts()), self._prepared.parts)
-        lost = self._hooks.load(
-            files
-        )  # what they load of the prepared is compared with ours at the first step
+            loaded.expect(SavedState.of(checkpoint.source, self._prepared.parts()), self._prepared.parts)
+        # What they load of the prepared is compared with ours at the first step.
+        lost = self._hooks.load(files)
         self._prepared.updates.resume(self._accelerator.step, gradients, seen)
         for loader, where in zip(self._prepared.loaders, saved, strict=True):
             loader.set_state(where)

@@ -203,7 +203,7 @@ class Position:
             self._resumption.add(found)
 
     def _load(
-        self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
+        self, opened: bundle.Bundle, verify: Literal["first", "streaming"], _: object
     ) -> tuple[Mapping[str, Any], Any]:
         tree = opened.tree
         if not isinstance(tree, dict) or not tree.keys() >= {*PLAIN}:
@@ -236,7 +236,7 @@ class Position:
         make_ready(graph, saved["graph"])
         parts = {name: part for name, part in live_parts(graph).items() if name in opened.tree}
         kept = state.restore(opened, parts, verify=verify, keep=self._sessions.excluded).kept
-        self._saved_graph = SavedState(opened, parts, kept)
+        self._saved_graph = SavedState.of(opened, parts, kept)
         return kept
 
     def _restore_graph_again(self, saved: Mapping[str, Any]) -> None:

@@ -32,12 +32,15 @@ _MOST_BYTES: Final = 1 << 20  # of such a file
 class NextBatches:
     """Of the runs that save in one directory. What cannot be read or written is not known, and no error.
 
+    Args:
+        rank: of several processes that have a run together, each of which reads data of its own.
+
     Attributes:
         awaited: what was saved since the last batch came.
     """
 
-    def __init__(self, disk: Storage, path: str) -> None:
-        self._disk, self._path = disk, f"{path}/{_FOLDER}"
+    def __init__(self, disk: Storage, path: str, rank: int = 0) -> None:
+        self._disk, self._path, self._rank = disk, f"{path}/{_FOLDER}", rank
         self.awaited = deque[CheckpointRecord](maxlen=16)
         self._known: tuple[str, dict[str, str]] | None = None  # of the run that notes
 
@@ -66,11 +69,14 @@ class NextBatches:
         """The digest of the batch that came first after this checkpoint was saved; None if that is not known."""
         return self._read(record.moment.run).get(_key(record))
 
+    def _file_of(self, run: str) -> str:
+        return f"{file_of(run)}.{self._rank}" if self._rank else file_of(run)
+
     def _read(self, run: str) -> dict[str, str]:
         try:
             with (
                 self._disk.open_directory(self._path) as here,
-                contextlib.closing(here.open(file_of(run))) as file,
+                contextlib.closing(here.open(self._file_of(run))) as file,
             ):
                 if file.size > _MOST_BYTES:
                     return {}
@@ -85,7 +91,7 @@ class NextBatches:
 
     def _write(self, run: str, known: Mapping[str, str]) -> None:
         """Atomically, and not durably: a machine that fails leaves what is not known."""
-        name = file_of(run)
+        name = self._file_of(run)
         new = f"{name}.new"
         try:
             bundle.make_directories(self._disk, self._path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
 from ... import fingerprint
 from ...records import CheckpointRecord
 from ...verdict import Verdict
+from .._together.ranks import ALONE, Ranks
 from .earlier import again, differences_before, note, unsaved_before
 from .expected import Ahead, fingerprint_of
 from .expected import differences as ahead_differences
@@ -20,6 +22,7 @@ from .saved_state import SavedState
 logger = logging.getLogger("holdfast")
 
 _KEPT: Final = "the checkpoint's hyperparameters are used"
+_AT_RANK: Final = "at rank {}, "
 
 
 @final
@@ -84,6 +87,7 @@ class Resumption:
         path, record, skipped: as in the report.
         context: what was kept, and versions and settings that differ, which only may make a difference.
         for_once: what is no difference any more once the run has resumed.
+        ranks: who resume together; what one finds different, all say.
 
     What was not exact in the resumes that led to the checkpoint is so in this one.
     """
@@ -95,7 +99,9 @@ class Resumption:
         skipped: Iterable[str],
         context: Iterable[str],
         for_once: Iterable[str] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks, self._next = ranks, record.details.get("next")
         self.differences = [*for_once, *differences_before(record)]
         self._for_once = {*for_once}
         self._insert(len(self.differences), context)
@@ -150,7 +156,7 @@ class Resumption:
         `is_measured`: the next batch is still to be compared, and there is no verdict before `conclude`.
         """
         record = self.report.record
-        upcoming = ahead_differences(record.details.get("next"), fingerprint_of(ahead()))
+        upcoming = ahead_differences(self._next, fingerprint_of(ahead()))
         upcoming += fingerprint.differences(self.switches, fingerprint.switches())
         rolled_back = None if rollbacks is None else rollbacks.reseed(record.run)
         if rolled_back is None:
@@ -163,14 +169,36 @@ class Resumption:
             self.conclude()
 
     def conclude(self, found: Iterable[str] = ()) -> None:
-        """All is compared, and this was found besides: log the verdict."""
+        """All is compared, and this was found besides: log the verdict.
+
+        Raises:
+            CrewError: another rank has not come to this.
+        """
         self.add(found)
+        if self._ranks.are_several:
+            self._hear_others()
         self.is_open, self.is_announced = False, True
         is_plain = self.report.rank >= Verdict.EXACT and not self.kept
         variables = f"; variables put back: {', '.join(self._came_back)}" if self._came_back else ""
         kept = f"; {_KEPT}: {'; '.join(self.kept)}" if self.kept and self.differences else ""
         said = f"resumed from {self.report.path}: {self.report.verdict}{variables}{kept}"
         say(logging.INFO if is_plain else logging.WARNING, said)
+
+    def of_rank(self, saved: Mapping[str, Any]) -> None:
+        """What one of several ranks has saved for itself: what it would have found next, and what it was not exact in before."""
+        self._next = saved.get("next")
+        noted = replace(self.report.record, details={"resume": saved.get("resume")})
+        self._insert(len(self.differences), differences_before(noted))
+        self._unsaved = list(dict.fromkeys([*self._unsaved, *unsaved_before(noted)]))
+
+    def _hear_others(self) -> None:
+        each = self._ranks.each(lambda: json.dumps([self.differences, self.unsaved]))
+        for rank, said in enumerate(each):
+            if rank != self._ranks.rank:
+                differences, unsaved = json.loads(said)
+                there = {each.removeprefix(_AT_RANK.format(rank)) for each in self.differences}
+                self.add(_AT_RANK.format(rank) + each for each in differences if each not in there)
+                self._unsaved = list(dict.fromkeys([*self._unsaved, *unsaved]))
 
     def lack(self, unsaved: Iterable[str], is_ignored: Callable[[str], bool]) -> None:
         """These variables of the script are not in the checkpoint, and should be, unless they are ignored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, final
 
 from ... import bundle, state
@@ -42,19 +42,19 @@ class Restoring:
         self.unsaved: list[str] = []
 
     def load(
-        self, opened: bundle.Bundle, verify: Literal["first", "streaming"]
+        self, opened: bundle.Bundle, verify: Literal["first", "streaming"], ready: Callable[[], None]
     ) -> tuple[Restoring, Sequence[str]]:
-        """Restore the objects; returns itself, and the paths of what the checkpoint leaves out.
+        """Restore the objects; returns itself, and the paths of what the checkpoint leaves out. `ready`: as of `state.restore`.
 
         Raises:
             PlanMismatchError, StateMismatchError, DamagedError, UsageError: as `Loop.resume`.
         """
         parts, objects = self._parts, self._parts.objects
-        tree = _tree_of_run(opened)
+        tree = self._tree_of_rank(opened)
         self._bring_to_structure(opened)
         state.meet_own_types(tree)
         self.saved = state.rebuild(opened, {name: tree[name] for name in RESERVED})
-        values = parts.values.read(opened, self.saved["run"].get("values"), objects)
+        values = parts.values.read(opened, tree, self.saved["run"].get("values"), objects)
         known = {*objects, *parts.reserved, *values.names}
         differences = [f"{name!r} was saved and is not here now" for name in tree if name not in known]
         differences += [f"{name!r} is here and was not saved" for name in objects if name not in tree]
@@ -75,6 +75,7 @@ class Restoring:
             verify=verify,
             keep=self._exclude,
             put_later=tied,
+            ready=ready,
         )
         objects.update(restored.value)
         absent = {name for name in objects if name not in tree}
@@ -85,10 +86,19 @@ class Restoring:
         self.changed = [*differences, *skipped, *settled, *own.values(), *values.differences, *lost]
         unlike = [each.partition(": ")[0] for each in restored.skipped] + [*restored.kept, *own]
         unlike += [f"{name}/**" for name in own]
-        self.state = SavedState(opened, [*objects, *values.facts], unlike + (PLACES if settled else []))
+        unlike += PLACES if settled else []
+        if parts.ranks.are_several:
+            self.state = SavedState.of_live(objects, unlike)
+        else:
+            self.state = SavedState.of(opened, [*objects, *values.facts], unlike)
         if parts.variables is not None:
             self.unsaved = parts.variables.take(opened, tree, facts)
         return self, restored.kept
+
+    def _tree_of_rank(self, opened: bundle.Bundle) -> dict[str, Any]:
+        """What the checkpoint holds, by name; of what each rank has for itself, that of this one."""
+        objects, ranks = self._parts.objects, self._parts.ranks
+        return ranks.mine(_tree_of_run(opened), lambda name: name not in objects, opened.path)
 
     def _bring_to_structure(self, opened: bundle.Bundle) -> None:
         """Let the script change the objects into what this checkpoint fits.

@@ -7,7 +7,7 @@ places hold it, shows only here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,23 +27,47 @@ _ABSENT: Final = object()
 
 
 class SavedState:
-    """The objects called `names` in an opened bundle; of their arrays only the digests are kept.
+    """Objects as they should be; of their arrays only the digests are kept.
 
     Args:
+        tree: by the names of the objects.
+        pieces: called for each leaf: its digests, each with the first byte that it covers, and how many.
         but: patterns of paths that are not compared: what was left as the script has it, and is told elsewhere.
     """
 
-    def __init__(self, opened: Bundle, names: Collection[str], but: Sequence[str] = ()) -> None:
-        tree = opened.tree
-        assert isinstance(tree, dict)
-        self._tree = {name: tree[name] for name in names if name in tree}
+    def __init__(
+        self,
+        tree: Mapping[str, Node],
+        pieces: Callable[[Leaf], list[tuple[int, int, str]]],
+        but: Sequence[str] = (),
+    ) -> None:
+        self._tree = dict(tree)
         self._nodes = dict(state.nodes(self._tree))
         self._but = but
-        self._pieces = {
-            node.path: [(piece.start, piece.size, piece.digest) for piece in opened.pieces(node)]
-            for node in self._nodes.values()
-            if isinstance(node, Leaf)
-        }
+        self._pieces = {node.path: pieces(node) for node in self._nodes.values() if isinstance(node, Leaf)}
+
+    @classmethod
+    def of(cls, opened: Bundle, names: Collection[str], but: Sequence[str] = ()) -> SavedState:
+        """Those called `names` in an opened bundle."""
+        tree = opened.tree
+        assert isinstance(tree, dict)
+
+        def pieces(leaf: Leaf) -> list[tuple[int, int, str]]:
+            return [(piece.start, piece.size, piece.digest) for piece in opened.pieces(leaf)]
+
+        return cls({name: tree[name] for name in names if name in tree}, pieces, but)
+
+    @classmethod
+    def of_live(cls, objects: Mapping[str, Any], but: Sequence[str] = ()) -> SavedState:
+        """These objects as they are now, just restored from bytes that were checked: a process has only parts of their arrays."""
+        snapshot = _look(objects)
+        assert isinstance(snapshot.tree, dict)
+
+        def pieces(leaf: Leaf) -> list[tuple[int, int, str]]:
+            size = leaf.size_bytes
+            return [(0, size, _digest(snapshot.piece(leaf, 0, size)))] if size else []
+
+        return cls(snapshot.tree, pieces, but)
 
     def differences(self, live: Mapping[str, Any]) -> list[str]:
         """A sentence for each object that is not as it was saved; nothing is changed, and nothing drawn."""
@@ -53,8 +77,7 @@ class SavedState:
             if name in live and not _is_loader(self._tree[name], live[name])
         }
         try:
-            with rng.preserved():
-                snapshot = state.look(compared)
+            snapshot = _look(compared)
         except HoldfastError as err:
             return [f"the state could not be compared with what was saved: {err}"]
         now = dict(state.nodes(snapshot.tree))
@@ -97,10 +120,19 @@ class SavedState:
         turned = None if was.order == now.order else _turned(now, snapshot)
         for start, size, digest in self._pieces[was.path]:
             data = snapshot.piece(now, start, size) if turned is None else turned[start : start + size]
-            threads = blake3.AUTO if size > _THREADED_BYTES else 1
-            if blake3(data.data, max_threads=threads).hexdigest() != digest:
+            if _digest(data) != digest:
                 return False
         return True
+
+
+def _look(objects: Mapping[str, Any]) -> state.LiveSnapshot:
+    with rng.preserved():
+        return state.look(objects, with_boxes=True)
+
+
+def _digest(data: Bytes) -> str:
+    threads = blake3.AUTO if data.nbytes > _THREADED_BYTES else 1
+    return blake3(data.data, max_threads=threads).hexdigest()
 
 
 def _resolved(nodes: Mapping[str, Node], path: str) -> Node:

@@ -43,7 +43,7 @@ class ScriptValues:
             for name, each in objects.items()
             if (isinstance(each, _CONTAINERS) or any(hasattr(type(each), mark) for mark in _OF_CLASSES))
             and not hasattr(type(each), "state_dict")
-            and (values := _values_of(state.look({name: each}).tree)) is not None
+            and (values := _values_of(state.look({name: each}, with_boxes=True).tree)) is not None
         }
         self.followed = dict(self._now)
 

@@ -33,6 +33,7 @@ class Due:
         self._is_told = is_told()
         self._demanded: str | None = None
         self._policy, self._names, self._pace = policy, names, pace
+        self._is_alone = directory is None or not directory.ranks.are_several
         self._directory = directory if policy.mode == "disk" else None  # what is kept in memory needs none
 
     def reason(self, moment: Moment) -> str | None:
@@ -81,7 +82,11 @@ class Due:
         if moment.hook not in COMPLETE:
             return None
         if self._policy.take_request():
-            return "requested by request()"
+            if self._is_alone:
+                return "requested by request()"
+            logger.warning(
+                "request() is not heard in a Run of several processes: call run.save(name) in all of them"
+            )
         return None if self._directory is None else self._directory.calls.answer()
 
     def _planned(self, moment: Moment) -> str | None:

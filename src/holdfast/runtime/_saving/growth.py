@@ -52,14 +52,14 @@ class Growth:
 
     def _tree(self, objects: Mapping[str, Any]) -> dict[str, Any]:
         containers = {name: each for name, each in objects.items() if isinstance(each, _CONTAINERS)}
-        tree = state.look(containers, exclude=self._exclude).tree
+        tree = state.look(containers, exclude=self._exclude, with_boxes=True).tree
         state.meet_own_types(tree)
         assert isinstance(tree, dict)
         return tree
 
 
 def _check_handed_over(name: str, handed: Any) -> None:
-    tree = state.look({name: handed}).tree
+    tree = state.look({name: handed}, with_boxes=True).tree
     state.meet_own_types(tree)
     for path, node in state.entries(tree):
         for lost in state.unmakeable(node) if path != name else ():

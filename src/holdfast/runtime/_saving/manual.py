@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ... import bundle, state
-from ...records import MANUAL, Moment
+from ...records import MANUAL, CheckpointRecord, Moment
 from .._directory import ExperimentDirectory
 from .._resuming.expected import Ahead
 
@@ -35,7 +35,51 @@ def save_manually(
     Raises: as `ExperimentDirectory.save`; UnsupportedStateError if something in them cannot be saved.
     """
     directory.writer.settle()
-    draft = directory.draft(
+    draft = _draft(directory, name, kind, moment, metrics, durability, ahead)
+    directory.save(
+        *(folder, draft, state.look(parts, exclude=exclude)),
+        overwrite=overwrite,
+        may_be_infinite=may_be_infinite,
+    )
+    return Path(bundle.bundle_path(folder, name))
+
+
+def save_manually_together(
+    directory: ExperimentDirectory,
+    folder: str,
+    name: str,
+    parts: Callable[[], Mapping[str, Any]],
+    *,
+    kind: Literal["train", "experiment"],
+    moment: Moment,
+    metrics: Mapping[str, float] | None = None,
+    durability: Literal["full", "process"] = "full",
+    exclude: Sequence[str] = (),
+    overwrite: bool = True,
+) -> Path:
+    """As `save_manually`, by all ranks of a run; `parts` gives those of this one.
+
+    Raises: as `ExperimentDirectory.save_together`.
+    """
+    directory.save_together(
+        folder,
+        _draft(directory, name, kind, moment, metrics, durability, None),
+        lambda: state.look(parts(), exclude=exclude, with_boxes=True),
+        overwrite=overwrite,
+    )
+    return Path(bundle.bundle_path(folder, name))
+
+
+def _draft(
+    directory: ExperimentDirectory,
+    name: str,
+    kind: Literal["train", "experiment"],
+    moment: Moment,
+    metrics: Mapping[str, float] | None,
+    durability: Literal["full", "process"],
+    ahead: Ahead | None,
+) -> CheckpointRecord:
+    return directory.draft(
         name,
         kind=kind,
         moment=replace(moment, hook=MANUAL),
@@ -45,9 +89,3 @@ def save_manually(
         durability=durability,
         ahead=ahead,
     )
-    directory.save(
-        *(folder, draft, state.look(parts, exclude=exclude)),
-        overwrite=overwrite,
-        may_be_infinite=may_be_infinite,
-    )
-    return Path(bundle.bundle_path(folder, name))

@@ -6,15 +6,18 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
+from blake3 import blake3
+
 from ... import rng, state
 from ...policy import Checkpointing
 from ...records import RESERVED, VARIABLES
 from ...variables import Variables
-from .._resuming.expected import stream_digests, streams_used
+from .._resuming.expected import Ahead, fingerprint_of, stream_digests, streams_used
 from .._resuming.script_options import ScriptOptions
 from .._resuming.script_values import ScriptValues
 from .._resuming.ties import tie, ties
 from .._table import Table
+from .._together.ranks import ALONE
 from .growth import Growth
 from .values import Values
 
@@ -42,7 +45,11 @@ class Parts:
         lacking: Callable[[], Sequence[str]],
         variables: Variables | None,
         values: Values,
+        ahead: Callable[[], Ahead] = Ahead,
     ) -> None:
+        self.ranks = ALONE
+        self.resume_noted: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self._ahead = ahead
         self.reserved = (*RESERVED, *([] if variables is None else [VARIABLES]))
         self.objects = state.named(objects, reserved=self.reserved)
         self.label, self.variables, self.values = label, variables, values
@@ -72,14 +79,24 @@ class Parts:
         if self.growth is not None:
             self.growth.check(self.objects)
         variables, facts = ({}, {}) if self.variables is None else self.variables.capture()
+        about = self.about_run(lacking) | ({"variables": facts} if facts else {})
+        own = self.ranks.own
+        # Of several ranks each may have other variables, and other values, than the others.
+        has_variables = bool(variables) or self.ranks.are_several
+        values = self.values.live
         return {
             **state.named(self.objects, reserved=self.reserved),
-            **self.values.live,
-            **({VARIABLES: variables} if variables else {}),
-            "run": self.about_run(lacking) | ({"variables": facts} if facts else {}),
-            "results": self.results.get_state(),
-            "random": rng.capture_state(),
+            **({name: own(each) for name, each in values.items()}),
+            **({VARIABLES: own(variables)} if has_variables else {}),
+            "run": own(about | self._of_rank() if self.ranks.are_several else about),
+            "results": own(self.results.get_state()),
+            "random": own(rng.capture_state()),
         }
+
+    def _of_rank(self) -> dict[str, Any]:
+        """What the record says where there is one process."""
+        noted = self.resume_noted()
+        return {"next": fingerprint_of(self._ahead()), **({} if noted is None else {"resume": noted})}
 
     def about_run(self, lacking: Sequence[str] = ()) -> dict[str, Any]:
         return {
@@ -115,4 +132,7 @@ class Parts:
             "results": self.results.get_state(),
             "random": streams_used(rng.capture_state(), self._streams_at_start),
         }
-        return state.digest(state.capture(common))
+        if not self.ranks.are_several:
+            return state.digest(state.capture(common))
+        each = self.ranks.each(lambda: state.digest(state.look(common, with_boxes=True)))
+        return blake3("".join(each).encode()).hexdigest()

@@ -50,7 +50,7 @@ class Retention:
     def judge(self) -> None:
         """Judge all checkpoints of the policy by more than their age, and let it forget those that go."""
         keep = self._policy.keep
-        if not self._policy.judges:
+        if not (self._policy.judges and self._directory.ranks.leads):
             return
         saved = self._facts(sizes=budget_of(keep) is not None)
         for name in sorted(unmeasured(saved, keep) - self._told) if saved else ():
@@ -61,7 +61,10 @@ class Retention:
             self._going += self._policy.forget(verdict.path)
 
     def delete(self) -> None:
-        """Delete what was given up, unless another policy names it."""
+        """Delete what was given up, unless another policy names it. Of several ranks one does it."""
+        if not self._directory.ranks.leads:
+            self._going = []
+            return
         spare = self._spared()
         for evicted in self._going:
             if evicted.path is None or self._policy.is_named(evicted.path) or evicted == spare:

@@ -99,14 +99,12 @@ class Values:
 
     # --- a resume ---------------------------------------------------------------------------------
 
-    def read(self, opened: Bundle, facts: Any, objects: Collection[str]) -> Saved:
-        """What a checkpoint holds of values that are not among the `objects` now.
+    def read(self, opened: Bundle, tree: Mapping[str, Node], facts: Any, objects: Collection[str]) -> Saved:
+        """What the `tree` of a checkpoint holds of values that are not among the `objects` now.
 
         Raises:
             DamagedError: bytes are not what was saved.
         """
-        tree = opened.tree
-        assert isinstance(tree, dict)
         known = facts if isinstance(facts, dict) else {}
         names = [name for name in known if name in tree and name not in objects]
         left_out = [name for name in names if any(state.all_left_out({"": tree[name]}))]

@@ -21,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ... import rng, state
 from ...errors import HoldfastError
+from ...state.adapters.torch import local_of
 from ...state.adapters.torch_optim import inner_optimizers
 from .reach import reached
 
@@ -194,7 +195,7 @@ def _foreign_parameters(optimizers: Mapping[str, Optimizer], objects: Mapping[st
         return
     for name, optimizer in optimizers.items():
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        foreign = [each for each in parameters if each.numel() and _address(each) not in held]
+        foreign = [each for each in parameters if local_of(each).numel() and _address(each) not in held]
         if foreign:
             shapes = ", ".join(str(list(each.shape)) for each in foreign[:3])
             more = ", …" if len(foreign) > 3 else ""
@@ -203,7 +204,7 @@ def _foreign_parameters(optimizers: Mapping[str, Optimizer], objects: Mapping[st
 
 def _memory_of(objects: Mapping[str, Any]) -> set[int] | None:
     """Where the arrays of all objects begin; None if they cannot be looked at."""
-    walk = state.Walk()
+    walk = state.Walk(with_boxes=True)
     looked_at = {
         name: each
         for name, each in objects.items()
@@ -219,4 +220,4 @@ def _memory_of(objects: Mapping[str, Any]) -> set[int] | None:
 
 
 def _address(parameter: torch.Tensor) -> int:
-    return parameter.untyped_storage().data_ptr()
+    return local_of(parameter).untyped_storage().data_ptr()

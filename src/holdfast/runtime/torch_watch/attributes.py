@@ -16,6 +16,7 @@ from ... import paths
 from ..._wording import a
 from ...plain_attributes import PlainAttributes
 from ...state import Attributes as HandedByAttributes
+from ...state.adapters.torch import local_of, version_of
 from ...state.adapters.torch_nn import can_learn, unwrapped
 
 _PLUMBING: Final = frozenset(vars(nn.Module()))
@@ -234,9 +235,9 @@ def _fill(holder: dict[str, Any], name: str, live: torch.Tensor, value: Any) -> 
 
 
 def _token(tensor: torch.Tensor) -> Token:
-    version = -1 if tensor.is_inference() else tensor._version
-    return id(tensor), tensor.data_ptr(), version
+    version = -1 if tensor.is_inference() else version_of(tensor)
+    return id(tensor), local_of(tensor).data_ptr(), version
 
 
 def _address(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return local_of(tensor).untyped_storage().data_ptr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
@@ -9,6 +10,7 @@ from typing import Any, Final, final
 import torch
 from torch.optim import Optimizer
 
+from ...state.adapters.torch import is_sharded
 from .gradient_reads import script_reads_gradients
 
 _ENOUGH: Final = 8  # updates in a row before which gradients were cleared
@@ -48,6 +50,7 @@ class StaleGradients:
         self._seen = _Seen()
         self._parameter: torch.Tensor | None = None
         self._hook: Any = None
+        self._last: weakref.ref[torch.Tensor] | None = None
 
     @property
     def are_kept(self) -> bool:
@@ -71,13 +74,23 @@ class StaleGradients:
                 self._choose()
             return
         assert self._parameter is not None
+        self._look_at_sharded()
+        self._last = _reference(self._parameter.grad)
         seen.is_kept = not (seen.is_cleared or self._parameter.grad is None)
         seen.num_updates, seen.is_cleared = seen.num_updates + 1, False
         if seen.is_kept or seen.num_updates >= _ENOUGH:
             seen.is_settled = True
             self.close()
 
+    def _look_at_sharded(self) -> None:
+        """FSDP adds to a gradient that it finds and makes one where it finds none, past autograd, whose hook never comes."""
+        parameter = self._parameter
+        if parameter is not None and is_sharded(parameter) and not self._seen.is_settled:
+            before = None if self._last is None else self._last()
+            self._seen.is_cleared |= parameter.grad is not before
+
     def get_state(self) -> dict[str, Any]:
+        self._look_at_sharded()
         return asdict(self._seen)
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
@@ -109,6 +122,7 @@ class StaleGradients:
 
     def _watch(self, index: int) -> None:
         self._parameter = parameter = self._parameters()[index]
+        self._last = _reference(parameter.grad)
 
         def before_accumulation(_: torch.Tensor) -> None:
             seen = self._seen
@@ -126,6 +140,10 @@ class StaleGradients:
         self._hook = parameter.register_hook(before_accumulation)
         if is_frozen:
             parameter.requires_grad_(False)
+
+
+def _reference(gradient: torch.Tensor | None) -> weakref.ref[torch.Tensor] | None:
+    return None if gradient is None else weakref.ref(gradient)
 
 
 def _is_zero(gradient: torch.Tensor) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from ... import paths
-from ...records import BY_RANK, ByRank, Node, Object
+from ...records import BY_RANK, ByRank, Node, Object, OwnPart
 from .._fit import Fit, Make
 from .._walk import Walk
 
@@ -21,7 +22,9 @@ class _ByRank:
             walk.refuse(
                 path, "value that each process has for itself", "Save it from all of them, with crew=."
             )
-        return Object(self.name, "holdfast.ByRank", walk.node(value.value, paths.item(path, value.rank)))
+        with walk.apart() if isinstance(value, OwnPart) else nullcontext():
+            taken = walk.node(value.value, paths.item(path, value.rank))
+        return Object(self.name, "holdfast.ByRank", taken)
 
     def plan(self, live: ByRank, node: Node, fit: Fit, path: str) -> Make:
         saved = fit.object_of(self.name, live, node, path, holds=list)

@@ -100,6 +100,29 @@ def sharded_as(parameter: torch.Tensor, node: Node) -> torch.Tensor | None:
         return torch.zeros_like(parameter, dtype=getattr(torch, node.dtype), requires_grad=False)
 
 
+def is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether it is a DTensor, of which this process may have only a part."""
+    return SHARDED.claims(type(tensor))
+
+
+def local_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The memory that this process has of it."""
+    return _local(tensor) if is_sharded(tensor) else tensor
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """What is greater once it was written: by its own operations, or past a DTensor into the part of this process."""
+    return tensor._version + (_local(tensor)._version if is_sharded(tensor) else 0)
+
+
+def spread_as(like: Any, local: torch.Tensor) -> torch.Tensor:
+    """A new DTensor, spread as `like` is, with a copy of `local` as the part of this process."""
+    made = local.to(_local(like), copy=True)
+    return type(like).from_local(
+        made, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+
+
 def _written(those: Sequence[Any]) -> None:
     """Autograd must see it on the tensors and on the memory of this process alike."""
     written([*map(_local, those), *those])
