@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.variables._frames import Scope, scopes
-from holdfast.variables._liveness import live_names
+from holdfast.variables._liveness import live_names, written_names
 
 NUMBERS = itertools.count()
 
@@ -131,6 +132,79 @@ def test_what_is_read_where_anything_in_the_loop_has_failed_is_alive(around: str
     loop = "        for turn in turns:\n            x = int(turn)\n"
     head = "from unittest.mock import MagicMock\nquiet = MagicMock()\ndef train(turns):\n    x = y = 0\n"
     assert ("x" in (live_in(head + around.format(loop)) or ())) is live
+
+
+@pytest.mark.parametrize(
+    ("call", "live"),
+    [
+        ("x = look()", False),
+        ("x, y = look(), 1", False),
+        ("x: int = look()", False),
+        ("x = [look(), x]", True),
+        ("x += look()", True),
+        ("x = y = 1 + look()", False),
+        ("y = x if look() else 0", True),
+        ("if look(): x = 1", True),
+        ("try: x = look()\n        except ValueError: pass", True),
+    ],
+)
+def test_what_a_statement_writes_is_dead_while_it_calls(call: str, live: bool):
+    found: list[frozenset[str] | None] = []
+    train = defined(
+        f"def train(look):\n    x = y = 0\n    for turn in range(2):\n        {call}\n        print(x)\n"
+    )
+    train(lambda: found.append(live_names(sys._getframe(1))) or 1)
+    assert [each is not None and "x" in each for each in found] == [live, live]
+
+
+@pytest.mark.parametrize(
+    ("before", "written"),
+    [
+        ("x = turn", True),
+        ("if turn: x = 1", False),
+        ("if turn: x = 1\n        else: x = 2", True),
+        ("if turn: x = 1\n        elif y: x = 2", False),
+        ("for x in range(turn): pass", False),
+        ("with open('/dev/null') as x: pass", True),
+        ("with quiet(): x = 2", False),
+        ("try: x = turn\n        except ValueError: pass", False),
+        ("x += 1", True),
+        ("def x(): pass", True),
+        ("y = (x := 1)", False),
+    ],
+)
+def test_what_is_surely_written_on_the_way(before: str, written: bool):
+    found: list[frozenset[str]] = []
+    train = defined(
+        "from unittest.mock import MagicMock\nquiet = MagicMock()\n"
+        f"def train(look, x=0, y=0):\n    for turn in range(2):\n        {before}\n        look()\n        late = x\n"
+    )
+    train(lambda: found.append(written_names(sys._getframe(1))))
+    assert ["x" in each for each in found] == [written, written]
+    assert all("turn" in each and "late" not in each for each in found)
+
+
+@pytest.mark.parametrize(
+    ("around", "written"),
+    [
+        ("for x in range(2): look()", True),
+        ("for x in (): pass\n    else: look()", False),
+        ("with open('/dev/null') as x: look()", True),
+        ("if look() or 1: x = 1", False),
+        ("x = look()", False),
+    ],
+)
+def test_what_a_statement_around_it_has_written(around: str, written: bool):
+    found: list[frozenset[str]] = []
+    defined(f"def train(look):\n    {around}\n")(lambda: found.append(written_names(sys._getframe(1))))
+    assert {"x" in each for each in found} == {written}
+
+
+def test_a_function_without_source_has_written_all_and_a_module_that_does_not_run_nothing():
+    names: dict[str, Any] = {"__name__": "script", "look": lambda: written_names(sys._getframe(1))}
+    exec("def train():\n    return look()\n", names)
+    assert "x" in names["train"]()
+    assert "x" not in written_names(None)
 
 
 def test_a_function_without_source_keeps_all():

@@ -292,6 +292,53 @@ def test_what_is_made_before_an_inner_loop_is_filled(tmp_path: Path):
     assert found[1].verdict == "exact"
 
 
+class Meter:
+    def __init__(self) -> None:
+        self.total = 0.0
+
+
+def test_what_is_empty_before_an_inner_loop_holds_objects_after_a_resume(tmp_path: Path):
+    """As registries of meters do, of which each holds those of one epoch."""
+
+    def train(directory: Path, stop: int | None) -> Any:
+        first, registry, active, sums = Meter(), {}, {}, []
+        with begin(directory) as run:
+            for _ in run.epochs(3):
+                if "train" not in registry:
+                    registry["train"] = {}
+                active["train"] = registry["train"]
+                for batch in run.batches([1.0, 2.0, 3.0]):
+                    for each in active.values():
+                        each.setdefault("loss", copy.deepcopy(first)).total += batch
+                    stop_after(stop, run.step)
+                sums.append(registry["train"]["loss"].total)
+                registry["train"] = {}
+        return sums, run.last_resume
+
+    (expected, _), (found, report) = both_ways(train, tmp_path, 2, 5)
+    assert expected == [6.0, 6.0, 6.0]
+    assert found == expected or report.verdict != "exact"
+
+
+@pytest.mark.parametrize("kind", [list, dict, tuple])
+def test_nothing_is_left_in_a_container_of_what_did_not_come_back(kind: Any, tmp_path: Path):
+    def train(stop: int | None) -> Any:
+        first, pool = Meter() if stop is not None else None, kind()
+        with begin(tmp_path) as run:
+            for step in run.steps(8):
+                more = copy.deepcopy(first)
+                if more is not None:
+                    pool = {**pool, str(step): more} if kind is dict else kind([*pool, more])
+                stop_after(stop, step)
+        return pool, run.last_resume
+
+    with pytest.raises(Interrupted):
+        train(4)
+    pool, report = train(None)
+    assert len(pool) == 0
+    assert report.verdict.startswith("not exact: ")
+
+
 def test_a_rollback_makes_it_again(tmp_path: Path):
     model, optimizer = model_and_optimizer()
     pool, sizes = [], []

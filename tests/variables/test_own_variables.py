@@ -19,7 +19,7 @@ import pytest
 import holdfast
 from holdfast import Run
 from holdfast.variables import _marks
-from tests.support.interrupted import Interrupted, begin, both_ways, every_batch, stop_after
+from tests.support.interrupted import Interrupted, begin, both_ways, check_exact, every_batch, stop_after
 
 pd = pytest.importorskip("pandas")
 sparse_arrays = pytest.importorskip("scipy.sparse")
@@ -260,6 +260,69 @@ def test_a_variable_that_only_exists_since_the_first_turn(tmp_path: Path):
 
     expected, found = both_ways(train, tmp_path, 4)
     assert found == expected
+
+
+def test_the_variables_of_a_main_script_that_another_one_runs(tmp_path: Path):
+    """As `runpy.run_path(…, run_name="__main__")` in a launcher does: both modules have one name, and perhaps one variable."""
+    script = """if True:
+        total = 0
+        with begin(directory) as run:
+            for step in run.steps(6):
+                total += step
+                stop_after(stop, step)
+    """
+    launcher = "total = 100\nexec(code, namespace)\n"
+
+    def train(directory: Path, stop: int | None) -> Any:
+        namespace = {"__name__": "__main__", "begin": begin, "stop_after": stop_after}
+        namespace |= {"directory": directory, "stop": stop}
+        code = compile(script, str(tmp_path / "train.py"), "exec")
+        outer: dict[str, Any] = {"__name__": "__main__", "code": code, "namespace": namespace}
+        exec(compile(launcher, str(tmp_path / "launch.py"), "exec"), outer)
+        return namespace["total"], outer["total"]
+
+    expected, found = both_ways(train, tmp_path, 3)
+    assert found == expected == (15, 100)
+
+
+def test_what_only_an_earlier_turn_has_made(tmp_path: Path):
+    """The code before the inner loop does not make it again in the turn in which the run resumes."""
+
+    def train(directory: Path, stop: int | None) -> Any:
+        weights, rng = [0.0], random.Random(0)
+        with begin(directory, {"weights": weights}) as run:
+            for epoch in run.epochs(5):
+                if epoch % 2 == 0:
+                    scale, origin = rng.random(), epoch
+                for batch in run.batches([1.0, 2.0, 3.0]):
+                    weights[0] += scale * batch + origin
+                    stop_after(stop, run.step)
+        return (weights, scale), run.last_resume
+
+    check_exact(train, tmp_path, 4, 11)
+
+
+def test_an_object_that_only_an_earlier_turn_has_made_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    class Noise:
+        def __init__(self) -> None:
+            self.scale = 1.0
+
+    def train(stop: int | None) -> Any:
+        with begin(tmp_path) as run:
+            for epoch in run.epochs(3):
+                if epoch == 0:
+                    noise = Noise()
+                for batch in run.batches([1.0, 2.0, 3.0]):
+                    noise.scale += batch
+                    stop_after(stop, run.step)
+
+    with pytest.raises(Interrupted):
+        train(5)
+    with pytest.raises(UnboundLocalError):
+        train(None)
+    assert caplog.text.count("exact but for: noise") == 1
 
 
 @pytest.mark.medium

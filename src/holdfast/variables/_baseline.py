@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ._frames import Scope, is_own_class
 from ._kinds import CONTAINERS, SCALARS
+from ._liveness import written_names
 from ._looks.flags import flags_of
 from ._looks.identity import Referent
 from ._made.structure import is_stateful, structure_of
@@ -59,7 +60,7 @@ def _gone() -> None:
 
 @dataclass(slots=True)
 class _Known:
-    """Of one scope. `names` are those that were there when the outer loop began; the others belong to one turn of it."""
+    """Of one scope. `names` are those that were there when the outer loop began; others that have a past were made in this turn of it."""
 
     names: set[str]
     slots: dict[str, Before] = field(default_factory=dict)
@@ -115,6 +116,10 @@ class Baseline:
                 continue
             new = {name: value for name, value in variables.items() if name not in known.names}
             if is_inner:  # in another turn of the outer loop they have another past
+                made = written_names(
+                    scope.frame
+                )  # and those of an earlier turn are not made again by a resume
+                new = {name: value for name, value in new.items() if name in made}
                 for past in (known.slots, known.named):
                     for key in [key for key in past if key.partition(".")[0] not in known.names]:
                         del past[key]

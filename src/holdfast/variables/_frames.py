@@ -13,9 +13,10 @@ import re
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from types import FrameType
 from typing import Any, Final
 
@@ -81,7 +82,7 @@ class Scope:
 def scopes(until: FrameType | None = None) -> list[Scope]:
     """The scopes of the script that are on the stack: functions from the innermost outwards, then modules.
 
-    Of a function that calls itself each call is one, numbered from the innermost outwards. With `until`, only of frames that this one has called.
+    Of a function that calls itself each call is one, numbered from the innermost outwards; so are modules of one name. With `until`, only of frames that this one has called.
     """
     functions: list[Scope] = []
     calls = Counter[str]()
@@ -96,9 +97,16 @@ def scopes(until: FrameType | None = None) -> list[Scope]:
             functions.append(Scope(name, frame, {}))
         known = modules.get(id(frame.f_globals))
         if known is None or (is_module and known.frame is None):
-            scope = Scope(module_scope(frame.f_globals), frame if is_module else None, frame.f_globals)
-            modules[id(frame.f_globals)] = scope
+            name = _unlike(modules.values(), module_scope(frame.f_globals)) if known is None else known.name
+            modules[id(frame.f_globals)] = Scope(name, frame if is_module else None, frame.f_globals)
     return [*functions, *modules.values()]
+
+
+def _unlike(others: Iterable[Scope], name: str) -> str:
+    """The name of a module's scope; numbered where a script that calls itself the main one runs another that does, too."""
+    names = {each.name for each in others}
+    numbered = (f"{MODULE}:{name.partition(':')[2] or '__main__'} {number}" for number in count(2))
+    return name if name not in names else next(each for each in numbered if each not in names)
 
 
 def script_frames(until: FrameType | None = None) -> Iterator[FrameType]:

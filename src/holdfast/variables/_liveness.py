@@ -54,6 +54,32 @@ def _live_at(code: CodeType, instruction: int) -> frozenset[str] | None:
     return frozenset(live | {*code.co_cellvars, *code.co_freevars})
 
 
+def written_names(frame: FrameType | None) -> frozenset[str]:
+    """The names that have surely been written on the way to this point of the frame; all, where that cannot be told.
+
+    `None` stands for a module whose own code is not on the stack: what functions write there may be of any time.
+    """
+    return frozenset() if frame is None else _written_at(frame.f_code, frame.f_lasti)
+
+
+@lru_cache(maxsize=256)
+def _written_at(code: CodeType, instruction: int) -> frozenset[str]:
+    known, place = parsed(code.co_filename), place_of(code, instruction)
+    body = None if known is None else body_of(known[0], code)
+    if body is None or place is None:
+        return EVERY
+    written: Names = set()
+    for block, index in around(body, place):
+        _visit(block[:index], written, set())
+        match block[index]:
+            case ast.For(target=target, body=inside) | ast.AsyncFor(target=target, body=inside):
+                if any(covers(each, place) for each in inside):
+                    _visit(target, written, set())
+            case ast.With(items=items) | ast.AsyncWith(items=items):
+                _visit([each.optional_vars for each in items], written, set())
+    return frozenset(written)
+
+
 def _live_in(body: Sequence[ast.stmt], place: Place) -> Names:
     """What may be read from this place on: of the blocks around it, from the outermost inwards."""
     live: Names = set()
@@ -73,7 +99,7 @@ def _live_in(body: Sequence[ast.stmt], place: Place) -> Names:
             case ast.With() | ast.AsyncWith() if may_swallow(statement):
                 at_any_time |= live
         if not _is_inside_a_block(statement, place) and not isinstance(statement, _LOOPS):
-            live = live | _reads(statement)
+            live = _before([statement], live)  # `x = train(run)` writes x when the call is over
     return live | at_any_time
 
 

@@ -186,11 +186,13 @@ def put_objects(
 
 
 def _object_at(path: str, slot: Slot, saved: Saved, objects: Objects) -> Any:
-    facts = saved.facts
-    if path in saved.made:  # in the outer loop
-        return saved.made[path]
+    facts, before = saved.facts, saved.made.get(path)  # what was made in the outer loop
+    if before is not None and path not in facts.held:
+        return before
     if path in facts.held:
         made = resized(slot.value, facts.held[path])
+        if type(before) is type(made) and before is not made and not isinstance(made, tuple):
+            made = _refilled(before, made)  # at all its places
     elif path in facts.made:
         scope, _, key = path.partition("/")
         paths = [*saved.nodes.get(scope, ()), *(_keys_in(facts.objects, Scope(scope, None, {})))]

@@ -26,6 +26,7 @@ from ._liveness import live_names
 from ._looks.beside import Beside
 from ._looks.clocks import Clocks
 from ._looks.handlers import HandlerScope, handlers
+from ._made.places_left import let_go_of_places
 from ._made.prepared import Prepared
 from ._marks import Marks
 from ._names import OF_ANOTHER_MODULE, check_patterns, is_left_to_script, say_held, sentence
@@ -352,6 +353,10 @@ class Variables:
             done, failed = {**named, **done}, {**lost, **failed, **of_run}
             if self._is_rollback:
                 failed |= self._take_back(here, {*done, *failed, *saved.forgotten})
+            if saved.facts.held:
+                short = let_go_of_places(saved, here, self._walk(self._handed(), here), is_last=is_last)
+                done = {path: value for path, value in done.items() if path not in short}
+                failed |= dict.fromkeys(short, "not all that it held could be put back")
             self._prepared.know(saved.made.values())
             self.came_back = [*dict.fromkeys([*self.came_back, *(path.partition("/")[2] for path in done)])]
             self._failed = {path: why for path, why in {**self._failed, **failed}.items() if path not in done}

@@ -25,6 +25,7 @@ from .._looks.code import is_code
 from .._shared.adapted import Adapted
 from .._shared.keyed import is_by_object
 from .._shared.memory import address
+from .._shared.places import root_of_text
 from .._shared.sharing import Sharing
 from .._walk import Slot
 from .structure import (
@@ -74,6 +75,7 @@ class Newcomers:
         self._parts: dict[int, str] = {}  # places, by the ids of layers and tensors
         self._memory: dict[int, Any] = {}  # tensors by their memory
         self._like: dict[tuple[type, Hashable], list[tuple[str, Any]]] = defaultdict(list)
+        self._refers: dict[str, set[str]] = defaultdict(set)  # by path, to which of the others
 
     def __bool__(self) -> bool:
         return bool(self._slots)
@@ -108,10 +110,21 @@ class Newcomers:
             slot = self._slots[path]
             if (first := self._path_of[id(slot.value)]) != path:
                 self.objects[path] = json.dumps([first, ""])
+                self._refers[path].add(first)
             elif why := self._settle(path, slot):
                 self.lost.setdefault(
                     self.root_of(path), f"{_noun(slot)}: {why}" if self.root_of(path) != path else why
                 )
+
+        while lost := {
+            self.root_of(
+                path
+            ): f"{_noun(self._slots[path])}, and {first.partition('/')[2]} does not come back"
+            for path, others in self._refers.items()
+            for first in others
+            if self.root_of(first) in self.lost and self.root_of(path) not in self.lost
+        }:
+            self.lost |= lost
 
     def root_of(self, path: str) -> str:
         """Where the outermost object is that is new, or the container, which holds this one."""
@@ -197,6 +210,7 @@ class Newcomers:
                 return None
             elif place is None:
                 self._parts[id(part)] = place_in(path, link)
+        self._refers[path] |= {root for each in found.values() if (root := root_of_text(each)) in self._slots}
         return found if self._note_memory(value) else None
 
     def _place_of(self, part: Any) -> str | None:
