@@ -247,6 +247,21 @@ def test_one_of_another_size_is_named_at_the_first_save(tmp_path: Path, caplog: 
     assert first.startswith("not saved: larger is a Linear made in the loop")
 
 
+def test_a_second_name_of_one_that_is_lost_is_lost_with_it(tmp_path: Path):
+    def train(directory: Path, stop: int | None) -> Any:
+        model, optimizer = model_and_optimizer()
+        larger, same = None, None
+        with begin(directory, {"model": model, "optimizer": optimizer}) as run:
+            for step in run.steps(6):
+                assert larger is same
+                if step == 1:
+                    larger = same = torch.nn.Linear(5, 5)
+                stop_after(stop, step)
+        return run
+
+    assert verdict(train, tmp_path) == "exact but for: larger, same"
+
+
 def test_one_that_lies_in_memory_of_the_model_is_named(tmp_path: Path):
     def train(directory: Path, stop: int | None) -> Any:
         model, optimizer = model_and_optimizer()

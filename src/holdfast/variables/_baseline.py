@@ -116,9 +116,7 @@ class Baseline:
                 continue
             new = {name: value for name, value in variables.items() if name not in known.names}
             if is_inner:  # in another turn of the outer loop they have another past
-                made = written_names(
-                    scope.frame
-                )  # and those of an earlier turn are not made again by a resume
+                made = written_names(scope.frame)  # those of an earlier turn are not made again by a resume
                 new = {name: value for name, value in new.items() if name in made}
                 for past in (known.slots, known.named):
                     for key in [key for key in past if key.partition(".")[0] not in known.names]:

@@ -115,16 +115,21 @@ class Newcomers:
                 self.lost.setdefault(
                     self.root_of(path), f"{_noun(slot)}: {why}" if self.root_of(path) != path else why
                 )
+        self._lose_what_refers()
 
-        while lost := {
-            self.root_of(
-                path
-            ): f"{_noun(self._slots[path])}, and {first.partition('/')[2]} does not come back"
-            for path, others in self._refers.items()
-            for first in others
-            if self.root_of(first) in self.lost and self.root_of(path) not in self.lost
-        }:
-            self.lost |= lost
+    def _lose_what_refers(self) -> None:
+        """With what is lost, all that refers to it."""
+        lost = {*self.lost}
+        while lost:
+            found: dict[str, str] = {}
+            for path, others in self._refers.items():
+                gone = next((each for each in others if self.root_of(each) in lost), None)
+                if gone is not None and (root := self.root_of(path)) not in self.lost:
+                    found[root] = (
+                        f"{_noun(self._slots[path])}, and {gone.partition('/')[2]} does not come back"
+                    )
+            self.lost |= found
+            lost = {*found}
 
     def root_of(self, path: str) -> str:
         """Where the outermost object is that is new, or the container, which holds this one."""
