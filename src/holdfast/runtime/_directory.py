@@ -23,7 +23,7 @@ from ..errors import (
     SaveError,
     SnapshotTornError,
 )
-from ..harness import disk_of_life, stop_at_end
+from ..harness import asked, disk_of_life, stop_at_end
 from ..policy import When
 from ..records import CheckpointRecord, Moment, Snapshot, leaves
 from ..storage import LocalDisk, Storage, is_below, real_path
@@ -306,8 +306,11 @@ class ExperimentDirectory:
         return os.path.normpath(folder) in self._own_folders or not has_been_held(self.disk, folder)
 
     def belongs(self) -> Callable[[CheckpointRecord], bool]:
-        """Whether a run of this directory saved a checkpoint, for each record: others were copied here from elsewhere."""
-        noted = noted_runs(self.disk, self.path)
+        """Whether a run of this directory saved a checkpoint, for each record: others were copied here from elsewhere.
+
+        All does in the directory of a replay, which is given the one checkpoint that it is to begin with.
+        """
+        noted = None if asked() is not None else noted_runs(self.disk, self.path)
         return lambda record: noted is None or file_of(record.run) in noted or FORKED_FROM in record.details
 
     def own(self) -> list[bundle.Listed]:
