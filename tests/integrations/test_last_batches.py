@@ -14,6 +14,11 @@ from holdfast import Checkpointing
 from tests.support.integrations.acceptance import missing
 from tests.support.preloaded import with_its_framework
 
+pytestmark = [  # the frameworks' own
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
+
 NAMES = ("torch", "jax", "keras_torch", "lightning", "transformers", "accelerate")
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import holdfast
+from tests.support.preloaded import with_its_framework
 from tests.support.ranks import ROOT, Job, run
 
 TRAINING = "tests.support.sharded_training"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, with_its_framework("torch.distributed")]
 
 
 def saved(scratch: Path, layout: str, size: int) -> tuple[str, str]:
