@@ -58,6 +58,12 @@ ALLOWED = {
         "integrations/transformers/_held_trainer.py",
         "tempfile.TemporaryDirectory",
     ): "hands the Trainer its state in a file",
+    (
+        "integrations/accelerate/_hooks.py",
+        "tempfile.TemporaryDirectory",
+    ): "gives accelerate's hooks a folder for as long as they are called,",
+    ("integrations/accelerate/_hooks.py", "os.makedirs"): "with the folders in it",
+    ("integrations/accelerate/_hooks.py", "Path(place).write_bytes"): "and the files that they had written",
     ("fingerprint.py", "open"): "reads what the processor is",
     ("exchange/_npz_in.py", "archive.open"): "reads a member of an archive",
     ("exchange/_npz_in.py", "open"): "reads the file of another library",

@@ -112,7 +112,7 @@ def test_a_rank_that_is_stopped_for_longer_than_the_limit_hears_what_all_have_he
 
 def test_torchrun_restarts_a_killed_rank_and_the_run_ends_in_the_same_bits(tmp_path):
     ends = {}
-    for attempts in (0, 2):
+    for attempts in (0, 5):
         runs = tmp_path / f"runs{attempts}"
         runs.mkdir()
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
@@ -127,10 +127,10 @@ def test_torchrun_restarts_a_killed_rank_and_the_run_ends_in_the_same_bits(tmp_p
             environment["UNINTERRUPTED"] = "1"
         subprocess.run(
             [*command, "-m", TRAINING, "restarted", "fsdp", str(runs), "6"],
-            cwd=ROOT, env=environment, timeout=300, check=False, capture_output=True,
+            cwd=ROOT, env=environment, timeout=400, check=False, capture_output=True,
         )  # fmt: skip
         text = (runs / "said-0.jsonl").read_text()
         ends[attempts] = text.rpartition('"end": ')[2], text.count('"began"')
     assert ends[0][1] == 1
-    assert ends[2][1] >= 2, "it was restarted"
-    assert ends[0][0] == ends[2][0]
+    assert ends[5][1] >= 2, "it was restarted"
+    assert ends[0][0] == ends[5][0]

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,8 @@ ACTIONS = {"save": save, "restore": restore, "refuse": refuse, "stop": stop, "re
 def main(action: str, layout: str, directory: str, *arguments: str) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("RESULTS", f"{directory}/said-{os.environ['RANK']}.jsonl")
-    dist.init_process_group("gloo")
+    # gloo, started again by torchrun, may wait for a connection that never comes: then once more.
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     crew = torch_crew(timeout_s=float(os.environ.get("CREW_TIMEOUT_S", "60")))
     ACTIONS[action](Training(layout, crew), Path(directory), *arguments)
     dist.destroy_process_group()

@@ -14,7 +14,7 @@ from typing import Final
 from blake3 import blake3
 
 from .. import bundle
-from ..checkpoint import LOCK, has_been_held
+from ..checkpoint import LOCK
 from ..errors import RunActiveError, SaveError
 from ..storage import Held, Storage
 
@@ -52,7 +52,8 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
     me = f"{socket.gethostname()} {os.getpid()}".encode(errors="backslashreplace").decode()
     with _needed(path):
         _make(disk, path)
-        is_new = not has_been_held(disk, path)
+        if _is_new(disk, path):  # before the lock is held: what fails here leaves none
+            _make(disk, f"{path}/{_RUNS}")
         with disk.open_directory(path) as here:
             held = here.claim(LOCK, me.encode())
             patience = 0 if share else _TRIES
@@ -62,9 +63,17 @@ def claim(disk: Storage, path: str, *, share: bool) -> Held | None:
             if held is None and not share:
                 host, pid = _holder(disk, path)
                 raise RunActiveError(path, host, pid, f"{host} {pid}" == me)
-        if is_new:
-            _make(disk, f"{path}/{_RUNS}")
     return held
+
+
+def _is_new(disk: Storage, path: str) -> bool:
+    """Whether no run has ever held the directory; unlike `has_been_held`, no guess where that cannot be read."""
+    with disk.open_directory(path) as here:
+        try:
+            here.status(LOCK)
+        except FileNotFoundError:
+            return True
+    return False
 
 
 def place_of(disk: Storage, path: str) -> object:
