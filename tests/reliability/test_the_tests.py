@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from holdfast.errors import DamagedError
+from tests.support.crews import check_damaged_parts
 from tests.support.reliability.crash_checker import Checker, Violation
 from tests.support.reliability.damage_checker import check_damage
 from tests.support.reliability.lives import short_lives
@@ -184,6 +186,7 @@ CHECKS = [
 # Guards behind another guard: what they would find by themselves only somebody can make who also forges digests.
 BEHIND_ANOTHER = {
     "_open.read_bounded without `if file.size > limit`": "bounds memory; sizes were compared, or the digest tells",
+    "_open.read_part without `if part.packs_size != entry.packs_size`": "the part's digest was compared",
     "_read._check_pieces without `if not is_right`": "the digest of the pack's header tells first",
     "pack.read_header without `if file.size < 8`": "the pack's size was compared with the record",
     "pack.parse_header without `if len(header) + expected != file_size`": "its size and its header's digest were compared",
@@ -197,20 +200,26 @@ def test_the_crash_states_show_that_a_step_is_missing_or_too_late(mutant: Mutant
         Checker(cap=32, random=Random(0)).check_lives(short_lives())
 
 
+def check_all_damage(directory: Path) -> None:
+    check_damage(stride=11)
+    check_damaged_parts(directory, stride=11)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", CHECKS, ids=lambda mutant: mutant.name)
-def test_the_damage_shows_that_a_check_is_missing(mutant: Mutant):
+def test_the_damage_shows_that_a_check_is_missing(mutant: Mutant, tmp_path: Path):
     with at_work(mutant):
         if mutant.name in BEHIND_ANOTHER:
             check_damage(stride=11)
         else:
             with pytest.raises((AssertionError, MemoryError, DamagedError)):
-                check_damage(stride=11)
+                check_all_damage(tmp_path)
 
 
 @pytest.mark.medium
-def test_with_all_its_guards_the_library_passes():
+def test_with_all_its_guards_the_library_passes(tmp_path: Path):
     assert check_damage(stride=11) > 500
+    assert check_damaged_parts(tmp_path, stride=11) > 50
 
 
 def test_the_mutants_are_all_there_and_leave_no_trace():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from holdfast.bundle import Bundle, save_together
 from holdfast.crew import Crew
+from holdfast.errors import CheckpointDamagedError
 from holdfast.records import Box, CheckpointRecord, FileEntry, Leaf, Moment, Range, leaves
-from holdfast.storage import Storage
+from holdfast.storage import LocalDisk, Storage
 
 
 class DictBoard:
@@ -126,3 +128,33 @@ def save_boxes(
 
 def opened(disk: Storage, name: str = "best") -> Bundle:
     return Bundle(disk, f"runs/{name}.ckpt.mml")
+
+
+def check_damaged_parts(directory: Path, stride: int) -> int:
+    """Open a checkpoint of two ranks with a bit of a part flipped, in every so many bytes; returns how many were.
+
+    Raises:
+        AssertionError: one was not noticed.
+    """
+    disk, array = LocalDisk(str(directory)), np.arange(12.0).reshape(6, 2)
+    boxes = [{"w": ((3 * rank, 0), (3, 2))} for rank in range(2)]
+    for each in save_boxes(disk, boxes, {"w": array}, own=lambda rank: np.arange(4) + rank):
+        assert isinstance(each, CheckpointRecord), each
+    with opened(disk) as found:
+        parts = [directory / "runs" / "best.ckpt.mml" / part.name for part in found.record.parts]
+    assert len(parts) == 2
+    count = 0
+    for part in parts:
+        data = part.read_bytes()
+        for at in range(0, len(data), stride):
+            part.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            count += 1
+            try:
+                with opened(disk) as found:
+                    raise AssertionError(
+                        f"byte {at} of {part.name} was flipped, and the tree is {found.tree}"
+                    )
+            except CheckpointDamagedError:
+                pass
+        part.write_bytes(data)
+    return count
