@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from tests.support.preloaded import with_its_framework
 from tests.support.ranks import ROOT, Job, run
 
 TRAINING = "tests.support.sharded_training"
-pytestmark = [pytest.mark.slow, with_its_framework("torch.distributed")]
+pytestmark = pytest.mark.slow
 
 
 def saved(scratch: Path, layout: str, size: int) -> tuple[str, str]:

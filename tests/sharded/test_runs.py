@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 import holdfast
-from tests.support.preloaded import with_its_framework
 from tests.support.ranks import Job, run
 
 SCRIPT = "tests.support.sharded_run"
 PATIENCE_S = 500.0
-pytestmark = [pytest.mark.slow, with_its_framework("torch.distributed")]
+pytestmark = pytest.mark.slow
 
 
 def ends(said: list[dict[str, Any]]) -> list[Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-from tests.support.preloaded import preloaded
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,14 +24,12 @@ class Job:
         self.results = [scratch / f"{port}-{rank}.jsonl" for rank in range(size)]
         self.errors = [scratch / f"{port}-{rank}.err" for rank in range(size)]
         own = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
-        script = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-        interpreter = preloaded("torch.distributed")
         self.processes = []
         for rank in range(size):
             with self.errors[rank].open("w") as errors:
-                process = interpreter.popen(
-                    [sys.executable, str(script), *arguments],
-                    env={**os.environ, "PYTHONPATH": f"{ROOT}", "GLOO_SOCKET_IFNAME": "lo"}
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
                     | own
                     | {"RANK": str(rank), "LOCAL_RANK": str(rank), "RESULTS": str(self.results[rank])}
                     | environment,

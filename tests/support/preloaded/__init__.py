@@ -41,7 +41,6 @@ FRAMEWORKS = {
     "sklearn": ("sklearn.datasets", "sklearn.neural_network"),
     "stable_baselines3": ("stable_baselines3", "gymnasium", "torch._dynamo"),
     "torch": ("torch.utils.data", "torch.distributions", "torch._dynamo"),
-    "torch.distributed": ("torch.distributed.fsdp", "torch.distributed.tensor.parallel", "torch._dynamo"),
     "transformers": ("transformers.trainer", "transformers.models.gpt2", "datasets", "torch._dynamo"),
     "xgboost": ("xgboost", "sklearn.datasets"),
 }
