@@ -31,10 +31,7 @@ def agreeing(crew: Crew, about: str) -> Iterator[Callable[[], None]]:
             if why:
                 raise CrewError(why)
             return
-        found = crew.wait([f"{talk}/verdict"], crew.patience_s)
-        if not found:
-            raise CrewError.silent([0], crew.patience_s)
-        if (verdict := found[f"{talk}/verdict"]) != b"+":
+        if (verdict := crew.heard(f"{talk}/verdict")) != b"+":
             raise CrewError(verdict.decode())
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ..errors import UsageError
+from ..errors import CrewError, UsageError
 from ._board import Board
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.1
@@ -64,6 +64,17 @@ class Crew:
         """
         self._mine.append(key)
         self._board.tell(key, data)
+
+    def heard(self, key: str) -> bytes:
+        """What rank 0 says under this key.
+
+        Raises:
+            CrewError: it says nothing in time, or cannot be reached.
+        """
+        found = self.wait([key], self.patience_s)
+        if not found:
+            raise CrewError.silent([0], self.patience_s)
+        return found[key]
 
     def forget_earlier(self) -> None:
         """Remove what this process told in earlier talks; all others must have begun this one."""

@@ -40,10 +40,7 @@ def _collected(crew: Crew, talk: str) -> list[str]:
 
 
 def _heard(crew: Crew, talk: str) -> list[str]:
-    found = crew.wait([f"{talk}/heard"], crew.patience_s)
-    if not found:
-        raise CrewError.silent([0], crew.patience_s)
-    heard = json.loads(found[f"{talk}/heard"])
+    heard = json.loads(crew.heard(f"{talk}/heard"))
     if heard["missing"]:
         raise CrewError.silent(heard["missing"], crew.timeout_s)
     crew.forget_earlier()

@@ -347,11 +347,11 @@ class Experiment:
                 directory,
                 str(self.directory),
                 name,
-                execution.parts(),
+                execution.parts,
                 kind="experiment",
                 moment=execution.moment_now,
                 overwrite=overwrite,
-                ahead=execution.ahead(),
+                ahead=execution.ahead,
             )
 
     def restore_checkpoint(self, name: Place) -> Checkpoint:

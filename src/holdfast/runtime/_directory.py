@@ -85,9 +85,8 @@ class ExperimentDirectory:
         self._switches: Mapping[str, str] = {}
         self.taking = Taking()
         self.writer = BackgroundWriter()
-        called_in = (
-            [] if ranks.are_several else [self.path, *folders]
-        )  # all would have to hear it at one hook
+        # Of several ranks all would have to hear a call at one hook.
+        called_in = [] if ranks.are_several else [self.path, *folders]
         self.calls = Calls(self.disk, called_in, self.writer, clock)
         self._sharing = bundle.Sharing()
         self._parent: str | None = None

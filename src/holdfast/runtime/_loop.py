@@ -33,7 +33,7 @@ from ._resuming.restoring import Restoring
 from ._resuming.resume import BUILD, resume_from
 from ._resuming.said import ended, nothing_trained, say
 from ._saving.lacking import ADVICE, warn_lacking
-from ._saving.manual import save_manually, save_manually_together
+from ._saving.manual import save_manually
 from ._saving.parts import Parts
 from ._saving.values import Values
 from ._session import Session
@@ -416,31 +416,18 @@ class Loop:
                 logger.warning(
                     "%s; save at the end of a turn, or let the policy save: checkpointing.request()", each
                 )
-        if self._own.ranks.are_several:
-            return save_manually_together(
-                self._directory,
-                str(self._folder),
-                name,
-                lambda: self._own.take(lacking),
-                kind="train",
-                moment=self.moment,
-                metrics=metrics,
-                durability=self.policy.write.durability,
-                exclude=self.policy.exclude,
-                overwrite=overwrite,
-            )
         return save_manually(
             self._directory,
             str(self._folder),
             name,
-            self._own.take(lacking),
+            lambda: self._own.take(lacking),
             kind="train",
             moment=self.moment,
             metrics=metrics,
             durability=self.policy.write.durability,
             exclude=self.policy.exclude,
             overwrite=overwrite,
-            ahead=self._ahead(),
+            ahead=self._ahead,
             may_be_infinite=self._session.may_be_infinite,
         )
 

@@ -135,16 +135,8 @@ class Session:
         watch.waited_s = directory.writer.settle()
         is_taken = isinstance(taken, MemorySnapshot)
         snapshot = taken if is_taken else directory.taking.take(taken, self.policy)
-        draft = directory.draft(
-            name,
-            kind=self._names.kind,
-            moment=moment,
-            metrics=metrics,
-            reason=reason,
-            blocked_s=watch.blocked_s(),
-            durability=self.policy.write.durability,
-            ahead=ahead(),
-        )
+        blocked_s = watch.blocked_s()
+        draft = self._draft(directory, moment, metrics, reason, blocked_s, ahead())
         if snapshot.is_live:
             record = self._commit(directory, key, draft, snapshot, watch)
             counted_s = 0.0 if record is None else record.blocked_s
@@ -171,19 +163,14 @@ class Session:
         """All ranks save while training waits: they would talk in the background while it needs all of them."""
         assert not isinstance(state, MemorySnapshot)
         watch = directory.pace.begin()
-        draft = directory.draft(
-            self._names.name(moment),
-            kind=self._names.kind,
-            moment=moment,
-            metrics=metrics,
-            reason=reason,
-            blocked_s=0.0,
-            durability=self.policy.write.durability,
-        )
+        draft = self._draft(directory, moment, metrics, reason)
+
+        def captured() -> LiveSnapshot:
+            return states.look(state(), exclude=self.policy.exclude, with_boxes=True)
 
         def save(overwrite: bool) -> CheckpointRecord:
             return directory.save_together(
-                *(self._names.folder, draft, lambda: self._look(state())),
+                *(self._names.folder, draft, captured),
                 overwrite=overwrite,
                 watch=watch,
                 when=self.policy.when,
@@ -194,8 +181,25 @@ class Session:
         if record is not None:
             self._enter(directory, self._names.key(moment), record)
 
-    def _look(self, value: Any) -> LiveSnapshot:
-        return states.look(value, exclude=self.policy.exclude, with_boxes=True)
+    def _draft(
+        self,
+        directory: ExperimentDirectory,
+        moment: Moment,
+        metrics: Mapping[str, float],
+        reason: str,
+        blocked_s: float = 0.0,
+        ahead: Ahead | None = None,
+    ) -> CheckpointRecord:
+        return directory.draft(
+            self._names.name(moment),
+            kind=self._names.kind,
+            moment=moment,
+            metrics=metrics,
+            reason=reason,
+            blocked_s=blocked_s,
+            durability=self.policy.write.durability,
+            ahead=ahead,
+        )
 
     def affords_copy(self) -> bool:
         """Whether the policy lets training wait for a copy of a step, for a save that may never come."""

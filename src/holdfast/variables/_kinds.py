@@ -74,11 +74,11 @@ def is_spread(value: Any) -> bool:
     return loaded is not None and isinstance(value, loaded.DTensor)
 
 
-def version_of_spread(value: Any) -> tuple[int, int, int]:
+def token_of_spread(value: Any) -> tuple[int, int, int]:
     """What is another one once a DTensor was written, or is another one."""
-    from ..state.adapters.torch import local_of, version_of
+    from ..state.adapters.torch import token_of
 
-    return id(value), local_of(value).data_ptr(), -1 if value.is_inference() else version_of(value)
+    return token_of(value)
 
 
 def is_module(value: Any) -> bool:

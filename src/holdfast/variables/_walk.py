@@ -36,7 +36,7 @@ from ._kinds import (
     items_of,
     keras_values,
     name_of_item,
-    version_of_spread,
+    token_of_spread,
 )
 from ._looks.code import Running, is_code, is_dunder, parts_of
 from ._looks.gradients import GRADIENT, attributes_of, gradient_of, tensors_in
@@ -149,7 +149,7 @@ class Walk:
         if is_spread(value):
             self._seen.add(id(value))
             self._open.append(value)
-            yield Slot(key, "opaque", value, put, owner, lambda *_: version_of_spread(value))
+            yield Slot(key, "opaque", value, put, owner, lambda *_: token_of_spread(value))
             return
         if isinstance(value, ReferenceType):  # what it refers to is looked at where it is held
             yield Slot(key, "opaque", value, put, owner, lambda *_: id(value()))

@@ -206,10 +206,10 @@ class Held:
             directory.resumption = self._loaded
             return str(
                 save_manually(
-                    *(directory, folder or ".", check_name(name), parts),
+                    *(directory, folder or ".", check_name(name), lambda: parts),
                     kind="train",
                     moment=moment,
-                    ahead=Ahead(),
+                    ahead=Ahead,
                 )
             )
 

@@ -132,7 +132,7 @@ class HoldfastCheckpointIO(BundleReader):
         )
         parts = {"lightning": parts_of(checkpoint)}
         save_manually(
-            *(directory, folder or ".", check_name(name), parts),
+            *(directory, folder or ".", check_name(name), lambda: parts),
             kind="train",
             moment=moment,
             durability=self._durability,

@@ -49,7 +49,7 @@ def save(place: Path, parts: Mapping[str, Any], held: Any, *, overwrite: bool, k
     with ExitStack() as closing:
         if own is None or not own.is_open:
             own = closing.enter_context(ExperimentDirectory(folder, moment.run, share=True))
-        return save_manually(own, folder, name, parts, kind=kind, moment=moment, overwrite=overwrite)
+        return save_manually(own, folder, name, lambda: parts, kind=kind, moment=moment, overwrite=overwrite)
 
 
 def restore_graph(graph: Any, place: Path) -> None:

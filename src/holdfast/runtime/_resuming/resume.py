@@ -80,7 +80,9 @@ def resume_from(
     """
     skipped: list[str] = []
     belongs = directory.belongs()
-    for listed in _candidates_of_all(directory, lambda: _candidates(directory, origin, finite_only, skipped)):
+    for listed in _candidates_of_all(
+        directory, lambda: _candidates(directory, origin, belongs, finite_only, skipped)
+    ):
         try:
             with ExitStack() as closing:
                 with directory.ranks.attempt(listed.path, _DAMAGE) as ready:
@@ -171,10 +173,14 @@ def _seen(directory: ExperimentDirectory, path: str) -> bundle.Listed:
 
 
 def _candidates(
-    directory: ExperimentDirectory, origin: Origin, finite_only: bool, skipped: list[str]
+    directory: ExperimentDirectory,
+    origin: Origin,
+    belongs: Callable[[CheckpointRecord], bool],
+    finite_only: bool,
+    skipped: list[str],
 ) -> Iterator[bundle.Listed]:
     if origin is True:
-        newest_first = _of_this_directory(directory)
+        newest_first = _of_this_directory(directory, belongs)
         bundle.refuse_unreadable(newest_first)
         # Without a record its age is unknown, so a damaged one is always reported.
         yield from (listed for listed in newest_first if isinstance(listed.problem, DamagedError))
@@ -192,10 +198,11 @@ def _candidates(
         yield locate(origin, directory=directory.path, among=directory.scan, disk=directory.disk)
 
 
-def _of_this_directory(directory: ExperimentDirectory) -> list[bundle.Listed]:
+def _of_this_directory(
+    directory: ExperimentDirectory, belongs: Callable[[CheckpointRecord], bool]
+) -> list[bundle.Listed]:
     """Newest first, all that its runs have saved; what was copied there from elsewhere, only if there is nothing else."""
     newest_first = [each for each in directory.scan()[::-1] if not _is_alone(each)]
-    belongs = directory.belongs()
     foreign = [each for each in newest_first if each.record and not belongs(each.record)]
     if not foreign or not any(each.record and belongs(each.record) for each in newest_first):
         return newest_first

@@ -83,10 +83,9 @@ class Parts:
         own = self.ranks.own
         # Of several ranks each may have other variables, and other values, than the others.
         has_variables = bool(variables) or self.ranks.are_several
-        values = self.values.live
         return {
             **state.named(self.objects, reserved=self.reserved),
-            **({name: own(each) for name, each in values.items()}),
+            **{name: own(each) for name, each in self.values.live.items()},
             **({VARIABLES: own(variables)} if has_variables else {}),
             "run": own(about | self._of_rank() if self.ranks.are_several else about),
             "results": own(self.results.get_state()),

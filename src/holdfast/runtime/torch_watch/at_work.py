@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ... import rng, state
 from ...errors import HoldfastError
-from ...state.adapters.torch import local_of
+from ...state.adapters.torch import address_of, local_of
 from ...state.adapters.torch_optim import inner_optimizers
 from .reach import reached
 
@@ -195,7 +195,7 @@ def _foreign_parameters(optimizers: Mapping[str, Optimizer], objects: Mapping[st
         return
     for name, optimizer in optimizers.items():
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        foreign = [each for each in parameters if local_of(each).numel() and _address(each) not in held]
+        foreign = [each for each in parameters if local_of(each).numel() and address_of(each) not in held]
         if foreign:
             shapes = ", ".join(str(list(each.shape)) for each in foreign[:3])
             more = ", …" if len(foreign) > 3 else ""
@@ -217,7 +217,3 @@ def _memory_of(objects: Mapping[str, Any]) -> set[int] | None:
     except HoldfastError:
         return None
     return {live.span().start for live in (*(live for _, live in walk.arrays), *walk.tied)}
-
-
-def _address(parameter: torch.Tensor) -> int:
-    return local_of(parameter).untyped_storage().data_ptr()

@@ -16,7 +16,7 @@ from ... import paths
 from ..._wording import a
 from ...plain_attributes import PlainAttributes
 from ...state import Attributes as HandedByAttributes
-from ...state.adapters.torch import local_of, version_of
+from ...state.adapters.torch import address_of, token_of
 from ...state.adapters.torch_nn import can_learn, unwrapped
 
 _PLUMBING: Final = frozenset(vars(nn.Module()))
@@ -40,11 +40,11 @@ class Attributes:
         self._but = _PLUMBING | frozenset(but)
         self._plain = PlainAttributes(self._modules, self._but)
         own = self._own()
-        self._at_first = {path: _token(tensor) for path, (_, _, tensor) in self._tensors(own).items()}
+        self._at_first = {path: token_of(tensor) for path, (_, _, tensor) in self._tensors(own).items()}
         self._flags_at_first = {
             path: each.requires_grad for path, each in self._leaves(own) if can_learn(each)
         }
-        self._lists_at_first = {path: [*map(_token, tensors)] for path, tensors in self._lists(own).items()}
+        self._lists_at_first = {path: [*map(token_of, tensors)] for path, tensors in self._lists(own).items()}
 
     def get_state(self) -> dict[str, Any]:
         """Those that have changed; tensors are live, not copies. Empty if none has."""
@@ -52,12 +52,12 @@ class Attributes:
         tensors = {
             path: tensor.detach()
             for path, (_, _, tensor) in self._tensors(own).items()
-            if self._at_first.get(path) != _token(tensor)
+            if self._at_first.get(path) != token_of(tensor)
         }
         lists = {
             path: [tensor.detach() for tensor in tensors]
             for path, tensors in self._lists(own).items()
-            if self._lists_at_first.get(path) != [*map(_token, tensors)]
+            if self._lists_at_first.get(path) != [*map(token_of, tensors)]
         }
         classes = dict(self._classes().items() - self._classes_at_first.items())
         flags = {
@@ -134,12 +134,12 @@ class Attributes:
         if not found:
             return found
         shared = {
-            _address(tensor)
+            address_of(tensor)
             for module in self._modules.values()
             for tensor in (*module._parameters.values(), *_persistent(module))
             if tensor is not None
         }
-        return {path: each for path, each in found.items() if _address(each[2]) not in shared}
+        return {path: each for path, each in found.items() if address_of(each[2]) not in shared}
 
     def _lists(self, own: Sequence[_Own]) -> dict[str, list[torch.Tensor]]:
         """Attributes that are lists of tensors, as metrics have that keep all they have seen; none that is too large."""
@@ -232,12 +232,3 @@ def _fill(holder: dict[str, Any], name: str, live: torch.Tensor, value: Any) -> 
         live.copy_(value)
     else:
         holder[name] = value.to(live.device, copy=True)
-
-
-def _token(tensor: torch.Tensor) -> Token:
-    version = -1 if tensor.is_inference() else version_of(tensor)
-    return id(tensor), local_of(tensor).data_ptr(), version
-
-
-def _address(tensor: torch.Tensor) -> int:
-    return local_of(tensor).untyped_storage().data_ptr()

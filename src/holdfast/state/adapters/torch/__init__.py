@@ -7,7 +7,7 @@ from ._generator import Generator as _Generator
 from ._memory import make_tensor as _make_tensor
 from ._proof import proof_of_module, proof_of_optimizer
 from ._sharded import Sharded as _Sharded
-from ._sharded import is_sharded, local_of, sharded_as, spread_as, version_of
+from ._sharded import address_of, is_sharded, local_of, sharded_as, spread_as, token_of, version_of
 from ._tensors import NESTED as _NESTED
 from ._tensors import SPARSE as _SPARSE
 from ._tensors import Tensor as _Tensor
@@ -30,6 +30,7 @@ MAKERS = {"torch": _make_tensor}
 __all__ = [
     "ADAPTERS",
     "MAKERS",
+    "address_of",
     "is_expanded",
     "is_sharded",
     "local_of",
@@ -37,5 +38,6 @@ __all__ = [
     "proof_of_optimizer",
     "sharded_as",
     "spread_as",
+    "token_of",
     "version_of",
 ]

@@ -115,6 +115,16 @@ def version_of(tensor: torch.Tensor) -> int:
     return tensor._version + (_local(tensor)._version if is_sharded(tensor) else 0)
 
 
+def token_of(tensor: torch.Tensor) -> tuple[int, int, int]:
+    """What is another one once the tensor was written, or is another one, or has other memory."""
+    return id(tensor), local_of(tensor).data_ptr(), -1 if tensor.is_inference() else version_of(tensor)
+
+
+def address_of(tensor: torch.Tensor) -> int:
+    """Where the memory begins that this process has of it."""
+    return local_of(tensor).untyped_storage().data_ptr()
+
+
 def spread_as(like: Any, local: torch.Tensor) -> torch.Tensor:
     """A new DTensor, spread as `like` is, with a copy of `local` as the part of this process."""
     made = local.to(_local(like), copy=True)
