@@ -93,6 +93,21 @@ class Baseline:
         """The variables that were there when the outer loop began."""
         return self._scopes[scope.identity].names
 
+    def is_of_outer_loop(self, scope: Scope) -> bool:
+        """Whether it was there when the outer loop began."""
+        return scope.identity in self._outer
+
+    def ids_before_loop(self) -> set[int]:
+        """Ids of the objects that variables named when the outer loop began, as far as they are still there."""
+        known = [each for identity, each in self._scopes.items() if identity in self._outer]
+        firsts = [
+            referent.get()
+            for each in known
+            for key, referent in each.named.items()
+            if key.partition(".")[0] in each.names
+        ]
+        return {id(each) for each in firsts if each is not None}
+
     def is_younger(self, value: Any, scopes: Iterable[Scope]) -> bool:
         """Whether something was not there yet when the outer loop began: it is in later variables only, or in none."""
         variables = [(scope, *each) for scope in scopes for each in scope.variables().items()]

@@ -323,7 +323,10 @@ class Capture:
         )
         if is_new:
             self._equal[path] = slot, scope
-        self._sharing.add(path, slot.value, is_new=is_new)
+        self._sharing.add(path, slot.value, is_new=is_new, is_within=self._is_within(scope))
+
+    def _is_within(self, scope: Scope) -> bool:
+        return not self._baseline.is_of_outer_loop(scope)
 
     def _share(self) -> None:
         """Note what is at several places, and save nothing that cannot be put at all of them."""
@@ -454,7 +457,7 @@ class Capture:
             self._sharing.add(path, values_of(held_in(slot.value)), is_new=True)
         elif slot.way == "data":
             is_new = path in facts.rebound or not can_be_filled(slot.value)
-            self._sharing.add(path, slot.value, is_new=is_new)
+            self._sharing.add(path, slot.value, is_new=is_new, is_within=self._is_within(scope))
         if (device := device_of(value)) is not None:
             facts.devices[path] = device
         if (named := _named_tuples(value)) is not None:

@@ -34,7 +34,7 @@ from ._saved import Saved
 from ._shared.adapted import Adapted
 from ._shared.keyed import BY_ID, filled, held_in
 from ._shared.memory import fill_expanded
-from ._shared.places import elements_of, root_of_text
+from ._shared.places import HANDED, elements_of, root_of_text
 from ._shared.putting import Objects, share, without_source
 from ._shared.sharing import MOST, TOO_MANY, roots_in_common
 from ._walk import Slot, Walk
@@ -87,10 +87,11 @@ def put_back(
             done[path] = put(slot, path, saved.nodes[scope][key], saved, scopes, objects)
         except Exception as err:  # the variable's own code, or a class that is another one now
             failed[path] = f"{type(err).__name__}: {err}"
+    here = {scope.name for scope in scopes}
     for target, source in shared.items():
         path = root_of_text(target)
         try:
-            if path in failed:
+            if path in failed or not (path.startswith(HANDED) or path.partition("/")[0] in here):
                 continue
             share(target, source, slots, done, objects.handed)
         except Exception as err:  # there is no such place now
@@ -190,7 +191,13 @@ def _object_at(path: str, slot: Slot, saved: Saved, objects: Objects) -> Any:
     if before is not None and path not in facts.held:
         return before
     if path in facts.held:
-        made = resized(slot.value, facts.held[path])
+        below = f"{path}."
+        later = {
+            each.removeprefix(below)
+            for each in (*facts.held, *facts.made, *facts.objects)
+            if each.startswith(below)
+        }
+        made = resized(slot.value, facts.held[path], later)
         if type(before) is type(made) and before is not made and not isinstance(made, tuple):
             made = _refilled(before, made)  # at all its places
     elif path in facts.made:

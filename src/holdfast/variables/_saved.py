@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes, state
 from ..errors import CheckpointDamagedError
 from ..records import VARIABLES, Alias, Bytes, Leaf, Node, Object, Source, leaves
-from ._shared.places import root_of_text
+from ._shared.places import HANDED, root_of_text
 
 
 @dataclass(slots=True)
@@ -101,7 +101,8 @@ class Saved:
     @property
     def paths(self) -> set[str]:
         """`scope/key` of all that there is."""
-        return self.changed | self.facts.flags.keys()
+        shared = {root for each in self.facts.shared if not (root := root_of_text(each)).startswith(HANDED)}
+        return self.changed | self.facts.flags.keys() | shared
 
     @property
     def changed(self) -> set[str]:

@@ -45,6 +45,7 @@ class Turns(Generic[Item]):
     Args:
         begin: called before the first item is taken.
         entered: called once there is one; answers how many items the loop has had before it was interrupted.
+        turned: called for each item, before the loop has it.
         ended: called when there are no more.
         report: told what else goes over this, and starts at its beginning though this does not, a sentence each.
     """
@@ -54,11 +55,12 @@ class Turns(Generic[Item]):
         inner: Items[Item],
         begin: Callable[[], None],
         entered: Callable[[], int],
+        turned: Callable[[], None] | None,
         ended: Callable[[], None],
         report: Callable[[Sequence[str]], None],
     ) -> None:
         self._inner, self._begin, self._entered, self._ended = inner, begin, entered, ended
-        self._report = report
+        self._turned, self._report = turned, report
         self._has_begun = self._has_entered = False
         self._to_skip = 0
 
@@ -83,6 +85,8 @@ class Turns(Generic[Item]):
                 if found := self._starting_over():
                     self._report(found)
                 self._count_on(done)
+        if self._turned is not None:
+            self._turned()
         return item
 
     def __len__(self) -> int:

@@ -154,12 +154,17 @@ class Variables:
                 self.put_back(is_last=False)
             return position() - (0 if is_inner else self._before) if is_resumed else 0
 
+        def turned() -> None:
+            if self._prepared.has_begun:  # so there are inner loops
+                with _guard.guarded("looked at"):
+                    self._prepared.turn(value for _, value in self._named(self._handed(), self._scopes()))
+
         def ended() -> None:
             self._prepared.end()
             if not is_inner:
                 self._before = total
 
-        return Turns(inner, begin, entered, ended, self._report)
+        return Turns(inner, begin, entered, None if is_inner else turned, ended, self._report)
 
     def begin(self) -> None:
         """A loop that is not the script's own begins: what is changed by the functions that it calls counts."""
@@ -176,15 +181,28 @@ class Variables:
             walk, place_of = self._walk(handed, here), None
             if handed.has_containers:  # in which they may be put into another order
                 place_of = Sharing(handed.objects, handed.has_memory_of).place_of
-            if is_inner:
-                variables = ((scope, scope.variables()) for scope in here)
-                looks = self._walk(handed, here)
-                slots = (slot for scope, there in variables for slot in looks.slots(scope, there))
-                self._prepared.begin(slot.value for slot in slots if slot.way == "named")
+            named = [*self._named(handed, here)] if self._held is None else []
+            (self._prepared.begin if is_inner else self._prepared.turn)(value for _, value in named)
+            given = self._given(named) if is_inner else frozenset[int]()
             others = [] if is_inner or self._held is not None else other_modules_of(here)
             for scope, variables in self._baseline.begin([*here, *others], is_inner=is_inner):
-                self._baseline.take(scope, walk.slots(scope, variables), place_of)
+                slots = walk.slots(scope, variables)
+                if not self._baseline.is_of_outer_loop(scope):
+                    slots = (each for each in slots if given.isdisjoint((id(each.value), id(each.owner))))
+                self._baseline.take(scope, slots, place_of)
             self._beside.begin(self._objects(), walk.hooked)
+
+    def _given(self, named: Iterable[tuple[Scope, Any]]) -> frozenset[int]:
+        """Ids of what a function that is called within the loop may have from its callers: it does not make that again itself."""
+        outer = {id(value) for scope, value in named if self._baseline.is_of_outer_loop(scope)}
+        return frozenset(outer - self._baseline.ids_before_loop())
+
+    def _named(self, handed: Handed, here: Sequence[Scope]) -> Iterator[tuple[Scope, Any]]:
+        """The objects that are no data, which variables of a scope name at this moment."""
+        walk = self._walk(handed, here)
+        for scope in here:
+            slots = walk.slots(scope, scope.variables())
+            yield from ((scope, slot.value) for slot in slots if slot.way == "named")
 
     # --- a save -----------------------------------------------------------------------------------
 
@@ -296,7 +314,9 @@ class Variables:
         here = scopes()
         variables = [each for scope in here for each in scope.variables().values()]
         within = scopes_within(self._objects(), variables)
-        return [*here, *scopes_of(self._functions()), *within, *handlers()]
+        found = [*here, *scopes_of(self._functions()), *within, *handlers()]
+        # What is in several has its name by one that is there as soon as a resume begins.
+        return sorted(found, key=lambda each: not self._baseline.is_of_outer_loop(each))
 
     def _walk(self, handed: Handed, here: Sequence[Scope]) -> Walk:
         return (Walk if self._held is None else self._held.walk)(handed, here)

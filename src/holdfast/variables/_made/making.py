@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from ... import rng
-from .._kinds import attributes, has_own_attributes, is_module
+from .._kinds import attributes, has_own_attributes, is_data, is_module, name_of_item
 from .structure import CONTAINERS_MADE, keys_of, links_of
 
 NOTHING_YET: Final = object()
@@ -27,22 +27,29 @@ def text_of_container(value: Any, *, is_first: bool) -> str | None:
     return json.dumps([type(value).__name__, is_first, keys if isinstance(value, dict) else len(keys), most])
 
 
-def resized(live: Any, text: str) -> Any:
+def resized(live: Any, text: str, later: Collection[str] = ()) -> Any:
     """The container with the items that this text says: the live one if that is meant, else another one.
+
+    Args:
+        later: names of items that are put there later; where there are only data now, such as an empty list, nothing stays.
 
     Raises:
         LookupError: the text makes no sense.
     """
     kind, is_first, keys, most = _read_container(text)
     there = live if type(live) is kind else kind()
+
+    def item(key: Any, value: Any) -> Any:
+        return NOTHING_YET if later and name_of_item(key) in later and is_data(value) else value
+
     if issubclass(kind, dict):
-        items = {key: there.get(key, NOTHING_YET) for key in keys}
+        items = {key: item(key, there.get(key, NOTHING_YET)) for key in keys}
         if not is_first:
             return kind(items)
         there.clear()
         there.update(items)
         return there
-    items = [*there][:keys] + [NOTHING_YET] * (keys - len(there))
+    items = [item(*each) for each in enumerate([*there][:keys])] + [NOTHING_YET] * (keys - len(there))
     if kind is tuple:
         return tuple(items)
     if not is_first or there is not live:

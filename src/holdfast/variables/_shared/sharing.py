@@ -29,6 +29,8 @@ TOO_MANY: Final = (
     f"it comes back, but holds more than {MOST:,} objects that are elsewhere, too, and are others then"
 )
 _MOST_ARRAYS: Final = 1000  # of one container that is not saved: the memory of more is not compared
+# What was handed over is never another object, what has not changed is the script's; but not where a caller gives it.
+_HANDED, _OF_SCRIPT, _NEW, _WITHIN = range(4)
 _NEVER_CHANGE: Final = frozenset({"datetime", "decimal", "fractions", "uuid"})
 
 
@@ -44,11 +46,18 @@ class Sharing:
         self._objects, self._is_handed = objects, is_handed
         self._new: list[tuple[str, Any]] = []
         self._others: list[tuple[str, Any]] = []
+        self._within: set[str] = set()
 
-    def add(self, root: str, value: Any, *, is_new: bool) -> None:
-        """A variable, `scope/key`, which is data. `is_new`: what it holds comes back as something new."""
+    def add(self, root: str, value: Any, *, is_new: bool, is_within: bool = False) -> None:
+        """A variable, `scope/key`, which is data.
+
+        `is_new`: what it holds comes back as something new. `is_within`: it is of a function that is called within the loop, to which
+        its caller gives what comes back elsewhere, too.
+        """
         if type(value) not in SCALARS:
             (self._new if is_new else self._others).append((root, value))
+            if is_within and not is_new:
+                self._within.add(root)
 
     def leave(self, is_left: Callable[[str], bool]) -> None:
         """Forget the variables of which this says so."""
@@ -89,7 +98,8 @@ class Sharing:
         compares = looks.has_wanted_arrays
         for root, value in self._others:
             looks.look(root, value, is_wanted=False, is_compared=compares)
-        return looks.found({root for root, _ in self._new}, self._is_handed)
+        ranks = dict.fromkeys((root for root, _ in self._new), _NEW) | dict.fromkeys(self._within, _WITHIN)
+        return looks.found(ranks, self._is_handed)
 
 
 def _text_or_none(link: Link) -> str | None:
@@ -165,20 +175,20 @@ class _Looks:
                 waiting.append(((link, key), part, wanted, is_compared))
 
     def found(
-        self, new: Container[str], is_handed: Callable[[Any], bool]
+        self, ranks: Mapping[str, int], is_handed: Callable[[Any], bool]
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """As `Sharing.find`; `new`: the roots of what comes back as something new."""
+        """As `Sharing.find`; `ranks`: of the roots that are neither handed over nor unchanged."""
         pairs: dict[str, str] = {}
         lost: dict[str, str] = {}
         tied: list[tuple[Link, Link]] = []
 
-        rank = self._rank = lambda link: _rank(root_of(link), new)
+        rank = self._rank = lambda link: _rank(root_of(link), ranks)
 
         def note(target: Link, source: Link, text: Callable[[], str]) -> None:
-            if rank(target) == 0 and isinstance(
+            if rank(target) == _HANDED and isinstance(
                 target, str
             ):  # it was handed over itself, and is never another object
-                if rank(source) > 0:
+                if rank(source) != _HANDED:
                     lost[root_of(target)] = _OF_WHAT_IS_NEW
                 return
             try:
@@ -200,7 +210,8 @@ class _Looks:
                 key=lambda each: (not can_be_filled(each.value), -each.value.nbytes, rank(each.link)),
             )
             for each in group:
-                is_affected = each.is_wanted or (rank(each.link) == 0 and rank(base.link) == 2)
+                is_made_anew = rank(base.link) == _NEW and rank(each.link) in (_HANDED, _WITHIN)
+                is_affected = each.is_wanted or is_made_anew
                 if each is not base and is_affected and overlap(each.value, base.value):
                     target, source = self._by_choice(each.link), self._by_choice(base.link)
                     note(target, source, functools.partial(_text_of_view, each.value, base.value, source))
@@ -209,7 +220,7 @@ class _Looks:
                 if text_of(source) in pairs:
                     note(target, source, functools.partial(text_of, source))
         for each in self._arrays.values():  # the memory of what was handed over is not saved again
-            is_there = not each.is_wanted or rank(each.link) == 0 or not is_handed(each.value)
+            is_there = not each.is_wanted or rank(each.link) == _HANDED or not is_handed(each.value)
             if not is_there and text_of(self._by_choice(each.link)) not in pairs:
                 lost[root_of(each.link)] = "it lies in the memory of something that was handed over"
         if len(pairs) > MOST:
@@ -249,9 +260,9 @@ class _Looks:
         return [group for group in groups.values() if len(group) > 1]
 
 
-def _rank(root: str, new: Container[str]) -> int:
-    """What was handed over is never another object, what has not changed is the script's."""
-    return 0 if root.startswith(HANDED) else 1 + (root in new)
+def _rank(root: str, ranks: Mapping[str, int]) -> int:
+    """Whose object is put at the other places: the least's."""
+    return _HANDED if root.startswith(HANDED) else ranks.get(root, _OF_SCRIPT)
 
 
 def _is_of(roots: Container[str], *texts: str) -> bool:
