@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from holdfast import Checkpointing
 from holdfast.integrations import modularml as holdfast_modularml
 
-N_EPOCHS = 8
+N_EPOCHS = 4
 
 
 def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -153,8 +153,7 @@ def test_what_one_epoch_makes_is_there_in_the_next_ones(kind: str, way: str, tmp
     train = training(*KINDS[kind], way)
     (expected, _), (found, report) = both_ways(train, tmp_path, 4, 6, 8)
     assert (report.verdict, found == expected) == ("exact", True)
-    for stop in (5, 7):
-        with pytest.raises(Interrupted):
-            train(tmp_path / f"at {stop}", stop)
-        found, report = train(tmp_path / f"at {stop}", None)
-        assert (report.verdict, found == expected) == ("exact", True)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "once", 5)
+    found, report = train(tmp_path / "once", None)
+    assert (report.verdict, found == expected) == ("exact", True)
