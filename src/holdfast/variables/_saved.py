@@ -94,6 +94,7 @@ class Saved:
         self.facts = Facts.of(facts)
         self.forgotten: set[str] = set()
         self.made: dict[str, Any] = {}  # objects that a resume has made, by `scope/key`
+        self.put: dict[str, Any] = {}  # values that it has put in the place of others
         elsewhere = _aliased(self.nodes)
         targets = [leaf for leaf in leaves(tree) if leaf.path in elsewhere] if elsewhere else []
         self.source = Kept(source, {VARIABLES: self.nodes, "aliased": targets})
