@@ -91,6 +91,7 @@ class EpochData:
         kept: Callable[[], KeptIds] = KeptIds,
     ) -> None:
         self._allow_reread, self._policy, self._kept = allow_reread, policy, kept
+        self._told = ""  # how exact a resume is not
         self._came_back = False  # some of what `_given` hold, with the variables of the script
         self._given: Given | None = None
         self.source: BatchSource | None = None  # of `_given`
@@ -167,6 +168,7 @@ class EpochData:
         if not is_inside:  # left by a `break`, perhaps: what is left of them is not read
             data["finished"] = True
         is_foreign = foreign_state(source) is not None
+        self._tell(source.exactness, is_foreign=is_foreign)
         return {
             "contents": self._contents if is_inside else None,
             "contents_vary": self._vary,
@@ -177,6 +179,14 @@ class EpochData:
             "names": self._names,
             **({"is_foreign": True} if is_foreign else {}),
         }
+
+    def _tell(self, exactness: str, *, is_foreign: bool) -> None:
+        """Say at the first save, and not only at a resume, that none will be exact."""
+        if exactness not in (self._told, "exact") and not is_foreign:
+            self._told = exactness
+            logger.warning(
+                "no resume in the middle of an epoch will be exact: %s", exactness.removeprefix("not exact: ")
+            )
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
         self._given = self.source = self._contents = None
